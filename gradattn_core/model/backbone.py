@@ -1,0 +1,165 @@
+"""Builds a timm Vision Transformer from a name and a checkpoint, or says in one sentence why it cannot."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from gradattn_core.errors import ModelError
+from gradattn_core.interpret import interpret
+from gradattn_core.model.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model to build.
+
+    Attributes:
+        name: a timm model name, optionally with a tag or a ``hf-hub:`` prefix.
+        checkpoint: a safetensors file or a torch file of plain tensors; the published weights where ``None``.
+        arguments: further keyword arguments of ``timm.create_model`` (``img_size``, ``embed_dim`` …).
+        from_scratch: random weights, for ``finetune`` only.
+    """
+
+    name: str
+    checkpoint: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    from_scratch: bool = False
+
+    def digest(self) -> str:
+        """A fingerprint of the checkpoint's bytes (empty without a checkpoint)."""
+        if self.checkpoint is None:
+            return ""
+        with checkpoint_file(self.checkpoint).open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch.device | str = "cpu") -> nn.Module:
+    """Build the model, load its weights, and check that its attention can be followed.
+
+    The number of classes is the checkpoint's own unless ``num_classes`` asks for a new classifier (from scratch only).
+
+    Raises:
+        ModelError: unknown name (with the nearest ones), checkpoint missing, unsafe or of another shape, weights out
+            of reach, or no global self-attention.
+    """
+    arguments = dict(spec.arguments)
+    state = None if spec.checkpoint is None else _read_checkpoint(spec.checkpoint)
+    if num_classes is not None:
+        arguments["num_classes"] = num_classes
+    elif state is not None and "num_classes" not in arguments:
+        arguments.update(_classes_of(state))
+    model = _create(spec, arguments, pretrained=state is None and not spec.from_scratch)
+    if state is not None:
+        _load(model, state, spec)
+    model = model.to(device).eval().requires_grad_(False)
+    _check_attention(model)
+    return model
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """``auto`` is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ModelError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name!r} is not usable here; 'cpu' always works") from error
+    return device
+
+
+def checkpoint_file(path: str) -> Path:
+    """The checkpoint as a file; raises ModelError where there is none."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ModelError(f"checkpoint {path}: no such file; give a .safetensors file or a torch state dictionary")
+    return file
+
+
+def _create(spec: ModelSpec, arguments: dict[str, Any], *, pretrained: bool) -> nn.Module:
+    base = spec.name.split(".")[0]
+    if ":" not in spec.name and not timm.is_model(base):
+        near = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models('vit*') lists the names"
+        raise ModelError(f"model {spec.name!r} is not a timm model; {hint}")
+    try:
+        model = timm.create_model(spec.name, pretrained=pretrained, **arguments)
+    except Exception as error:
+        # timm raises many kinds here: hub and network errors, unknown tags, arguments of a wrong name or value.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if pretrained:
+            raise ModelError(
+                f"model {spec.name!r}: its published weights could not be had ({reason}); give --checkpoint FILE"
+            ) from error
+        raise ModelError(f"model {spec.name!r} cannot be built with {arguments}: {reason}") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model {spec.name!r} is not a torch module")
+    return model
+
+
+def _read_checkpoint(path: str) -> dict[str, Tensor]:
+    file = checkpoint_file(path)
+    try:
+        state = load_state_dict(str(file), weights_only=True)
+    except Exception as error:
+        # A pickle with code in it, a truncated file and a foreign format all raise different things.
+        raise ModelError(
+            f"checkpoint {path} cannot be read as plain tensors ({type(error).__name__}); "
+            "safetensors files and torch state dictionaries without other objects work"
+        ) from error
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"checkpoint {path} holds no state dictionary of tensors")
+    return dict(state)
+
+
+def _classes_of(state: dict[str, Tensor]) -> dict[str, int]:
+    weight = state.get("head.weight")
+    return {} if weight is None or weight.ndim != 2 else {"num_classes": int(weight.shape[0])}
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], spec: ModelSpec) -> None:
+    own = model.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unknown = sorted(state.keys() - own.keys())
+    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    head = [name for name in missing if name.startswith("head.")]
+    if head and len(head) == len(missing) and not unknown and not shapes:
+        # A headless (self-supervised) checkpoint: its features are whole, only the classifier is not there.
+        model.reset_classifier(0)  # type: ignore[operator]
+        missing = []
+    if missing or unknown or shapes:
+        detail = []
+        if shapes:
+            name = min(shapes)
+            detail.append(f"{name} is {list(state[name].shape)} there and {list(own[name].shape)} in the model")
+        if missing:
+            detail.append(f"{len(missing)} tensors are missing (first {missing[0]})")
+        if unknown:
+            detail.append(f"{len(unknown)} are unknown (first {unknown[0]})")
+        raise ModelError(f"checkpoint {spec.checkpoint} does not fit model {spec.name!r}: {'; '.join(detail)}")
+    model.load_state_dict(state, strict=False)
+
+
+def _check_attention(model: nn.Module) -> None:
+    """One interpretation of a blank image: the cheapest proof that every later one will work."""
+    size = Preprocessing.of(model).input_size
+    parameter = next(model.parameters())
+    blank = torch.zeros(1, *size, device=parameter.device, dtype=parameter.dtype)
+    interpret(model, blank, objective=_sum_of_squares, head=lambda features: features)
+
+
+def _sum_of_squares(values: Tensor) -> Tensor:
+    return values.float().square().sum(dim=1)

@@ -1,0 +1,151 @@
+"""Which output of the model speaks for which class of the dataset."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from timm.data import ImageNetInfo, infer_imagenet_subset
+from torch import nn
+
+from gradattn_core.errors import ClassAlignmentError
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The model's output index of each dataset class, in the order of the dataset's sorted classes.
+
+    ``method`` is ``class map``, ``wnid``, ``name`` or ``index order``.
+    """
+
+    indices: tuple[int, ...]
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassNames:
+    """What the model's outputs are called: ``wnids[i]`` and ``synonyms[i]`` of output i; empty where unknown."""
+
+    wnids: tuple[str, ...] = ()
+    synonyms: tuple[tuple[str, ...], ...] = ()
+
+    def display(self, index: int) -> str:
+        """A readable name of output ``index``."""
+        return self.synonyms[index][0] if self.synonyms else f"class {index}"
+
+
+def class_names(model: nn.Module) -> ClassNames:
+    """The ImageNet names of a model's outputs, where it has an ImageNet head; empty otherwise."""
+    subset = infer_imagenet_subset(model)
+    if subset is None:
+        return ClassNames()
+    info = ImageNetInfo(subset)
+    wnids = tuple(info.label_names())
+    synonyms = tuple(
+        tuple(part.strip() for part in info.index_to_description(i).split(",")) for i in range(info.num_classes())
+    )
+    return ClassNames(wnids, synonyms)
+
+
+def align_classes(
+    classes: list[str], outputs: int, names: ClassNames, class_map: str | Path | None = None
+) -> Alignment:
+    """Match every dataset class with one output of the model.
+
+    Tried in order: the ``class_map`` file if given; ImageNet wnids; class names and synonyms; and, where the model has
+    exactly as many outputs as the dataset has classes, the order of the sorted names.
+
+    Raises:
+        ClassAlignmentError: lists the unmatched classes and the nearest candidates.
+    """
+    if class_map is not None:
+        return _from_file(classes, outputs, names, Path(class_map))
+    by_wnid = {wnid: i for i, wnid in enumerate(names.wnids)}
+    if all(name in by_wnid for name in classes):
+        return Alignment(tuple(by_wnid[name] for name in classes), "wnid")
+    by_name = _by_name(names)
+    matches = {name: by_name.get(_normal(name), []) for name in classes}
+    found = [indices[0] for indices in matches.values() if len(indices) == 1]
+    if len(found) == len(classes) and len(set(found)) == len(found):
+        return Alignment(tuple(found), "name")
+    if outputs == len(classes):
+        return Alignment(tuple(range(outputs)), "index order")
+    unmatched = [name for name, indices in matches.items() if len(indices) != 1]
+    raise ClassAlignmentError(_explain(unmatched or classes, len(classes), outputs, matches, by_name))
+
+
+def _by_name(names: ClassNames) -> dict[str, list[int]]:
+    table: dict[str, list[int]] = defaultdict(list)
+    for index, synonyms in enumerate(names.synonyms):
+        for name in {_normal(synonym) for synonym in synonyms}:
+            table[name].append(index)
+    return table
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[\s_\-]+", " ", name).strip().casefold()
+
+
+def _explain(
+    unmatched: list[str], total: int, outputs: int, matches: dict[str, list[int]], by_name: dict[str, list[int]]
+) -> str:
+    lines = []
+    for name in unmatched[:8]:
+        if len(matches.get(name, [])) > 1:
+            lines.append(f"{name!r} (ambiguous: outputs {', '.join(map(str, matches[name]))})")
+            continue
+        near = difflib.get_close_matches(_normal(name), by_name, n=2, cutoff=0.6)
+        lines.append(f"{name!r} (nearest: {', '.join(near)})" if near else repr(name))
+    more = f" and {len(unmatched) - 8} more" if len(unmatched) > 8 else ""
+    return (
+        f"{len(unmatched)} of {total} classes match none of the model's {outputs} outputs: {', '.join(lines)}{more}; "
+        "give --class-map FILE, or use --head probe, which needs no matching"
+    )
+
+
+def _from_file(classes: list[str], outputs: int, names: ClassNames, path: Path) -> Alignment:
+    """JSON ``{"label": output}`` or a CSV with the columns label and output; an output is an index, a wnid or a name."""
+    entries = _read_class_map(path)
+    by_name = _by_name(names)
+    by_wnid = {wnid: i for i, wnid in enumerate(names.wnids)}
+    indices = []
+    for name in classes:
+        if name not in entries:
+            raise ClassAlignmentError(f"class map {path}: has no entry for class {name!r}")
+        value = entries[name]
+        found = (
+            [int(value)]
+            if value.isdecimal()
+            else [by_wnid[value]]
+            if value in by_wnid
+            else by_name.get(_normal(value), [])
+        )
+        if len(found) != 1 or not 0 <= found[0] < outputs:
+            raise ClassAlignmentError(
+                f"class map {path}: {value!r} for class {name!r} is none of the model's {outputs} outputs "
+                "(an index, an ImageNet wnid or an unambiguous class name works)"
+            )
+        indices.append(found[0])
+    if len(set(indices)) != len(indices):
+        twice = next(i for i in indices if indices.count(i) > 1)
+        raise ClassAlignmentError(f"class map {path}: output {twice} is given to more than one class")
+    return Alignment(tuple(indices), "class map")
+
+
+def _read_class_map(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise ClassAlignmentError(f"class map {path}: no such file")
+    try:
+        if path.suffix.lower() == ".json":
+            return {str(key): str(value) for key, value in json.loads(path.read_text("utf-8")).items()}
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return dict(zip(frame["label"], frame["output"], strict=True))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ClassAlignmentError(
+            f'class map {path}: expected JSON {{"label": output, …}} or a CSV with the columns label and output'
+        ) from error

@@ -1,0 +1,92 @@
+"""K-fold fine-tuning of the whole Vision Transformer: each image is judged by a model that never saw its label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Batches = Callable[[Sequence[int]], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """How the folds are trained. ``learning_rate`` is reached after the first tenth, then falls along a cosine."""
+
+    epochs: int = 5
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    batch_size: int = 64
+
+
+def finetune(
+    model: nn.Module,
+    load: Batches,
+    targets: Tensor,
+    settings: FineTuning,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> nn.Module:
+    """Train ``model`` in place on all given images and return it in evaluation mode, frozen.
+
+    Each picture is shifted by up to an eighth of its side (never mirrored: a mirrored digit is another sign).
+
+    Args:
+        model: with a classifier of K outputs.
+        load: positions → preprocessed images [B, channels, H, W].
+        targets: [N] class indices.
+        settings: epochs, learning rate and the like.
+        seed: of the order, the shifts and the dropout.
+        progress: called with (images done, images in all).
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    model.train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=False
+    )
+    count = len(targets)
+    steps = settings.epochs * math.ceil(count / settings.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    done = 0
+    for _ in range(settings.epochs):
+        order = torch.randperm(count, generator=generator)
+        for rows in order.split(settings.batch_size):
+            images = _shifted(load(rows.tolist()), generator).to(device)
+            loss = F.cross_entropy(
+                model(images).float(), targets[rows].to(device), label_smoothing=settings.label_smoothing
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            done += len(rows)
+            if progress is not None:
+                progress(done, settings.epochs * count)
+    return model.eval().requires_grad_(False)
+
+
+def _rate(step: int, steps: int) -> float:
+    warmup = max(1, steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift each image by its own random offset; what enters is the nearest edge pixel."""
+    reach = max(1, min(images.shape[-2:]) // 8)
+    padded = F.pad(images, (reach,) * 4, mode="replicate")
+    high, wide = images.shape[-2:]
+    offsets = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=generator).tolist()
+    return torch.stack(
+        [image[:, top : top + high, left : left + wide] for image, (top, left) in zip(padded, offsets, strict=True)]
+    )

@@ -1,0 +1,75 @@
+"""The model's own preprocessing, and which part of the original picture it lets the model see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor, nn
+
+from gradattn_core.records import Box
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop and normalisation as the model's configuration asks.
+
+    Attributes:
+        input_size: (channels, height, width) of the model's input.
+        transform: PIL RGB picture → [channels, height, width] float32.
+    """
+
+    input_size: tuple[int, int, int]
+    crop_pct: float
+    crop_mode: str
+    transform: Callable[[Image.Image], Tensor] = field(repr=False)
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Preprocessing:
+        """Read it from the model's configuration."""
+        config: dict[str, Any] = dict(resolve_model_data_config(model))
+        channels, height, width = config["input_size"]
+        return cls(
+            (channels, height, width),
+            float(config["crop_pct"]),
+            str(config["crop_mode"]),
+            create_transform(**config, is_training=False),
+        )
+
+    def crop(self, width: int, height: int) -> Box:
+        """The part of a ``width`` x ``height`` picture that fills the model's input, in original pixels.
+
+        With ``crop_mode="border"`` the input may reach beyond the picture: then the box does too.
+        """
+        resized_width, resized_height = self._resized(width, height)
+        _, input_height, input_width = self.input_size
+        left = _centre_offset(resized_width, input_width)
+        top = _centre_offset(resized_height, input_height)
+        across, down = width / resized_width, height / resized_height
+        return Box(left * across, top * down, (left + input_width) * across, (top + input_height) * down)
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        target_height, target_width = (math.floor(side / self.crop_pct) for side in self.input_size[1:])
+        if self.crop_mode == "squash":
+            return target_width, target_height
+        if self.crop_mode == "border":
+            ratio = max(height / target_height, width / target_width)
+            return round(width / ratio), round(height / ratio)
+        if target_height == target_width:
+            # torchvision keeps the short side exact and truncates the long one.
+            if width <= height:
+                return target_width, int(target_width * height / width)
+            return int(target_height * width / height), target_height
+        ratio = min(height / target_height, width / target_width)
+        return round(width / ratio), round(height / ratio)
+
+
+def _centre_offset(resized: int, wanted: int) -> int:
+    """Where a centred crop begins; negative where the picture is padded (the padding's larger half comes last)."""
+    if resized >= wanted:
+        return round((resized - wanted) / 2.0)
+    return -((wanted - resized) // 2)

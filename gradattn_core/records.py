@@ -1,0 +1,157 @@
+"""The frozen dataclasses that travel between the rooms, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One labelled image as the dataset lists it.
+
+    Attributes:
+        path: POSIX path relative to the dataset's root (absolute where a manifest points outside it).
+        label: the given label, any string.
+        size: size of the file in bytes.
+    """
+
+    path: str
+    label: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One input that could not be used. ``stage`` is ``list``, ``decode`` or ``interpret``."""
+
+    path: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A dataset, listed and ordered by path.
+
+    Attributes:
+        root: absolute folder against which relative paths resolve.
+        images: every usable row, ordered by path, each path once.
+        failures: rows that were refused (missing files, contradicting duplicates).
+        skipped: how many hidden files and non-images were passed over.
+    """
+
+    root: Path
+    images: tuple[ImageRecord, ...]
+    failures: tuple[Failure, ...] = ()
+    skipped: int = 0
+
+    @property
+    def classes(self) -> list[str]:
+        """The distinct given labels in sorted order."""
+        return sorted({image.label for image in self.images})
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the upright original image; right and bottom are exclusive."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A connected set of patches of one sign.
+
+    Attributes:
+        sign: +1 where the patches speak for the given label, -1 where they speak for the other class.
+        rank: 1 for the region of greatest mass among those of its sign.
+        mass_share: its share of the image's total absolute mass, in (0, 1].
+        area_share: its share of all patches, in (0, 1].
+        peak: its most extreme raw score, signed.
+        box: bounding box in pixels of the original image.
+    """
+
+    sign: int
+    rank: int
+    mass_share: float
+    area_share: float
+    peak: float
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class MapStatistics:
+    """What a signed map says in numbers.
+
+    Attributes:
+        positive_mass: sum of the positive raw scores, >= 0.
+        negative_mass: absolute sum of the negative raw scores, >= 0.
+        balance: (positive - negative) / (positive + negative), in [-1, 1]; 0 for an empty map.
+        concentration: share of the absolute mass in the strongest tenth of the patches, in [0, 1].
+        overlap: how much the two classes' evidence lies in the same places, in [0, 1] (Bhattacharyya
+            coefficient of the two mass distributions after a 3x3 box blur).
+        regions: the connected regions of both signs, ordered by sign (positive first) and rank.
+    """
+
+    positive_mass: float
+    negative_mass: float
+    balance: float
+    concentration: float
+    overlap: float
+    regions: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The detail interpretation of one image as it is stored and drawn.
+
+    Attributes:
+        scores: [grid height, grid width] float32, raw; positive speaks for ``for_label``, negative for
+            ``against_label``.
+        crop: the part of the original image the model saw, in original pixels.
+    """
+
+    for_label: str
+    against_label: str
+    for_logit: float
+    against_logit: float
+    scores: FloatArray
+    crop: Box
+    objective: str
+    correction: str
+    statistics: MapStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """What the terminal, the flow's artifact and the page show when an audit is done."""
+
+    audit_id: str
+    images: int
+    failures: int
+    skipped: int
+    suspects: int
+    estimated_errors: float
+    class_pairs: tuple[dict[str, Any], ...]
+    database: Path
+    candidates: Path
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,85 @@
+"""From a signed map to numbers: masses, shares, and connected regions in pixels of the original image."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from gradattn_core.records import Box, FloatArray, MapStatistics, Region
+
+# Patches weaker than this share of the strongest are left out of the regions: without a floor the faint background of
+# either sign would join everything into two regions.
+_FLOOR = 0.1
+_KEPT = 5
+_NEIGHBOURS = np.ones((3, 3), dtype=int)
+
+
+def map_statistics(scores: FloatArray, crop: Box, width: int, height: int) -> MapStatistics:
+    """What a signed map says in numbers; the ranges are those of :class:`~gradattn_core.records.MapStatistics`.
+
+    Args:
+        scores: [grid height, grid width] raw signed scores.
+        crop: the part of the original image that the map covers, in original pixels.
+        width, height: of the upright original image; boxes are cut to it.
+    """
+    values = scores.astype(np.float64)
+    positive, negative = np.clip(values, 0, None), np.clip(-values, 0, None)
+    total = positive.sum() + negative.sum()
+    if total == 0:
+        return MapStatistics(0.0, 0.0, 0.0, 0.0, 0.0)
+    strongest = np.sort(np.abs(values).ravel())[::-1]
+    tenth = max(1, round(values.size / 10))
+    return MapStatistics(
+        positive_mass=float(positive.sum()),
+        negative_mass=float(negative.sum()),
+        balance=float((positive.sum() - negative.sum()) / total),
+        concentration=float(strongest[:tenth].sum() / total),
+        overlap=_overlap(positive, negative),
+        regions=tuple(
+            _regions(positive, +1, total, crop, width, height) + _regions(negative, -1, total, crop, width, height)
+        ),
+    )
+
+
+def _overlap(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    """Bhattacharyya coefficient Σ√(p·q) of the two mass distributions after a 3x3 box blur."""
+    if positive.sum() == 0 or negative.sum() == 0:
+        return 0.0
+    p, q = (ndimage.uniform_filter(mass, size=3, mode="constant") for mass in (positive, negative))
+    return float(min(1.0, np.sqrt((p / p.sum()) * (q / q.sum())).sum()))
+
+
+def _regions(mass: NDArray[np.float64], sign: int, total: float, crop: Box, width: int, height: int) -> list[Region]:
+    """Connected patches (8 neighbours) of one sign, the heaviest first."""
+    if mass.max() == 0:
+        return []
+    labels, _ = ndimage.label(mass >= _FLOOR * mass.max(), structure=_NEIGHBOURS)
+    found = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels == number
+        found.append((float(mass[inside].sum()), float(mass[inside].max()), int(inside.sum()), rows, columns))
+    # Ties are broken by position, so that the same map always gives the same order.
+    found.sort(key=lambda region: (-region[0], region[3].start, region[4].start))
+    return [
+        Region(
+            sign=sign,
+            rank=rank,
+            mass_share=weight / total,
+            area_share=patches / mass.size,
+            peak=sign * peak,
+            box=patch_box(rows, columns, mass.shape, crop, width, height),
+        )
+        for rank, (weight, peak, patches, rows, columns) in enumerate(found[:_KEPT], start=1)
+    ]
+
+
+def patch_box(rows: slice, columns: slice, grid: tuple[int, ...], crop: Box, width: int, height: int) -> Box:
+    """The rectangle of the patches [rows, columns] in original pixels, cut to the picture."""
+    down, across = crop.height / grid[0], crop.width / grid[1]
+    return Box(
+        left=min(max(crop.left + columns.start * across, 0.0), float(width)),
+        top=min(max(crop.top + rows.start * down, 0.0), float(height)),
+        right=min(max(crop.left + columns.stop * across, 0.0), float(width)),
+        bottom=min(max(crop.top + rows.stop * down, 0.0), float(height)),
+    )
