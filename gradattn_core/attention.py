@@ -20,18 +20,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from gradattn_core.errors import InterpretError, ModelError
+from gradattn_core.readout import SUPPORTED, Readout
 
 CORRECTIONS = ("complete", "positive", "absolute", "centred")
 AGGREGATIONS = ("product", "sum")
-_QUERY_BLOCK = 256
-_SUPPORTED = "global self-attention (ViT, DeiT, BEiT, EVA, DINOv2, DINOv3, CLIP, SigLIP, FlexiViT) works"
+# How many attention weights are held at once. On a CPU a block that stays in the cache is up to twice as fast as a
+# large one; an accelerator needs blocks that fill it.
+_BLOCK_ON_CPU, _BLOCK_ELSEWHERE = 1 << 19, 1 << 24
+_FEWEST_QUERIES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionCall:
-    """One call of scaled dot-product attention as the forward pass made it; q, k, v are [B, H, N, d], detached."""
+    """One call of scaled dot-product attention as the forward pass made it; q, k, v are [B, H, N, d], detached.
+
+    ``mask`` is expanded to [B, H, Nq, Nk] (a view). ``logsumexp`` [B, H, Nq] holds the logarithm of each query's
+    softmax denominator where the fused kernel kept it.
+    """
 
     query: Tensor
     key: Tensor
@@ -39,21 +47,47 @@ class AttentionCall:
     mask: Tensor | None
     scale: float
     output: Tensor
+    logsumexp: Tensor | None
 
-    def weights(self, rows: slice | Tensor) -> Tensor:
-        """Post-softmax attention of the query ``rows``, [B, H, rows, N], float32."""
-        logits = self.query[:, :, rows].float() @ self.key.float().transpose(-2, -1) * self.scale
+    def blocks(self, rows: slice) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Post-softmax attention of the query ``rows``, a few megabytes at a time.
+
+        Yields:
+            which images, which queries (counted from ``rows.start``), and their weights [images, H, queries, Nk],
+            float32.
+        """
+        query = self.query[:, :, rows].float() * self.scale
+        key = self.key.float().transpose(-2, -1)
+        batch, heads, count, _ = query.shape
+        held = (_BLOCK_ON_CPU if query.is_cpu else _BLOCK_ELSEWHERE) // (heads * key.shape[-1])
+        images = max(1, held // count)
+        queries = max(_FEWEST_QUERIES, held // images)
+        for first in range(0, batch, images):
+            part = slice(first, min(first + images, batch))
+            for start in range(0, count, queries):
+                block = slice(start, min(start + queries, count))
+                where = (part, slice(None), slice(rows.start + block.start, rows.start + block.stop))
+                yield part, block, self._weights(query[part, :, block], key[part], where)
+
+    def _weights(self, query: Tensor, key: Tensor, where: tuple[slice, slice, slice]) -> Tensor:
+        """Softmax of the scaled ``query`` [images, H, queries, d] against ``key`` [images, H, d, Nk]."""
+        if self.logsumexp is None:
+            logits = query @ key
+        else:
+            minus = -self.logsumexp[where].float().flatten(0, 1).unsqueeze(-1)
+            logits = torch.baddbmm(minus, query.flatten(0, 1), key.flatten(0, 1)).unflatten(0, query.shape[:2])
         if self.mask is not None:
-            # A mask may be one row for all queries; only a full one is cut to the block.
-            mask = self.mask if self.mask.shape[-2] == 1 else self.mask[..., rows, :]
-            logits = logits.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else logits + mask.float()
-        return logits.softmax(dim=-1)
+            mask = self.mask[where]
+            logits = logits.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else logits.add_(mask)
+        return logits.softmax(dim=-1) if self.logsumexp is None else logits.exp_()
 
 
 class AttentionTape(TorchFunctionMode):
     """Records each attention call of a forward pass and reports its output gradient during the backward pass.
 
-    Works on any module that calls ``torch.nn.functional.scaled_dot_product_attention``; nothing is patched.
+    Works on any module that calls ``torch.nn.functional.scaled_dot_product_attention``; nothing is patched. What was
+    recorded is let go when the ``with`` block ends: the hooks and the graph hold each other, which no reference count
+    would ever free.
 
     Attributes:
         calls: the attention calls in forward order.
@@ -65,6 +99,15 @@ class AttentionTape(TorchFunctionMode):
         self.calls: list[AttentionCall] = []
         self.outputs: list[Tensor] = []
         self.on_gradient: Callable[[int, Tensor], None] | None = None
+        self._hooks: list[RemovableHandle] = []
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        for hook in self._hooks:
+            hook.remove()
+        self.on_gradient = None
+        for held in (self._hooks, self.calls, self.outputs):
+            held.clear()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -88,18 +131,21 @@ class AttentionTape(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> None:
         if is_causal or enable_gqa:
-            raise ModelError(f"causal or grouped-query attention cannot be interpreted; {_SUPPORTED}")
+            raise ModelError(f"causal or grouped-query attention cannot be interpreted; {SUPPORTED}")
         if not output.requires_grad:
             raise InterpretError("model: its attention outputs carry no gradient (a no_grad or detach inside forward?)")
         index = len(self.calls)
+        # Autograd keeps the CPU kernel's log-sum-exp; other kernels keep it in layouts of their own.
+        denominator = getattr(output.grad_fn, "_saved_logsumexp", None) if output.is_cpu else None
         self.calls.append(
             AttentionCall(
                 query.detach(),
                 key.detach(),
                 value.detach(),
-                None if attn_mask is None else attn_mask.detach(),
+                None if attn_mask is None else attn_mask.detach().expand(*query.shape[:3], key.shape[2]),
                 query.shape[-1] ** -0.5 if scale is None else scale,
                 output.detach(),
+                None if denominator is None else denominator.detach(),
             )
         )
         self.outputs.append(output)
@@ -108,31 +154,7 @@ class AttentionTape(TorchFunctionMode):
             if self.on_gradient is not None:
                 self.on_gradient(index, gradient)
 
-        output.register_hook(report)
-
-
-@dataclass(frozen=True, slots=True)
-class Readout:
-    """Where the classifier reads the tokens.
-
-    Attributes:
-        kind: ``cls``, ``distilled``, ``mean`` or ``attention-pool``.
-        prefix_tokens: P, how many tokens precede the patches.
-        includes_prefix: whether a mean or an attention pool also reads the prefix tokens.
-    """
-
-    kind: str
-    prefix_tokens: int
-    includes_prefix: bool = False
-
-    def row(self, tokens: int) -> tuple[Tensor, slice]:
-        """r0 [tokens] and the slice outside which it is zero: e0, ½(e0+e1), or 1/n on the tokens that are averaged."""
-        rows = {"cls": slice(0, 1), "distilled": slice(0, 2)}.get(
-            self.kind, slice(0 if self.includes_prefix else self.prefix_tokens, tokens)
-        )
-        row = torch.zeros(tokens)
-        row[rows] = 1.0 / len(range(*rows.indices(tokens)))
-        return row, rows
+        self._hooks.append(output.register_hook(report))
 
 
 class RowRecursion:
@@ -184,28 +206,45 @@ def corrected_row(call: AttentionCall, gradient: Tensor, row: Tensor, rows: slic
     Returns:
         [B, Nk] float32.
     """
-    value = call.value.float()
-    batch, heads, keys, depth = value.shape
-    result = value.new_zeros(batch, keys)
-    linear = value.new_zeros(batch, heads, keys, depth + 1) if correction in ("complete", "centred") else None
-    for start in range(rows.start, rows.stop, _QUERY_BLOCK):
-        block = slice(start, min(start + _QUERY_BLOCK, rows.stop))
-        weights = call.weights(block)
-        flow = gradient[:, :, block].float()
-        share = row[:, None, block, None]
-        if linear is not None:
-            # The extra column carries the centring term: W = G − <O, ∂f/∂O> is linear in (V, 1).
-            centre = (flow * call.output[:, :, block].float()).sum(-1, keepdim=True)
-            if correction == "complete":
-                centre = torch.zeros_like(centre)
-            linear += weights.transpose(-2, -1) @ (torch.cat((flow, -centre), dim=-1) * share)
+    # Autocast outside must not reach in: the row is accumulated in float32.
+    with torch.autocast(gradient.device.type, enabled=False):
+        share = row[:, None, rows]
+        flow = gradient[:, :, rows].float()
+        if correction in ("complete", "centred"):
+            products = _linear_row(call, flow, share, rows, centred=correction == "centred")
         else:
-            gradients = flow @ value.transpose(-2, -1)
-            gradients = gradients.relu_() if correction == "positive" else gradients.abs_()
-            result += (weights.mul_(gradients) * share).sum(dim=(1, 2))
-    if linear is not None:
-        result = ((linear[..., :depth] * value).sum(-1) + linear[..., depth]).sum(1)
-    return result / heads
+            products = _elementwise_row(
+                call, flow, share, rows, torch.relu_ if correction == "positive" else torch.abs_
+            )
+        return products.mean(dim=1)
+
+
+def _linear_row(call: AttentionCall, flow: Tensor, share: Tensor, rows: slice, *, centred: bool) -> Tensor:
+    """r·(W ⊙ A) [B, H, Nk] where W is linear in ∂f/∂O: no second matrix beside A is formed."""
+    value = call.value.float()
+    depth = value.shape[-1]
+    cotangent = flow * share.unsqueeze(-1)
+    if centred:
+        # One more column carries −r_i <O_i, ∂f/∂O_i>, which meets a value of 1.
+        centre = (cotangent * call.output[:, :, rows].float()).sum(-1, keepdim=True)
+        cotangent = torch.cat((cotangent, -centre), dim=-1)
+    gathered = value.new_zeros(*value.shape[:3], cotangent.shape[-1])
+    for images, queries, weights in call.blocks(rows):
+        gathered[images] += weights.transpose(-2, -1) @ cotangent[images, :, queries]
+    result = (gathered[..., :depth] * value).sum(-1)
+    return result + gathered[..., depth] if centred else result
+
+
+def _elementwise_row(
+    call: AttentionCall, flow: Tensor, share: Tensor, rows: slice, correct: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """r·(correct(G) ⊙ A) [B, H, Nk], with G formed for one block of queries at a time."""
+    value = call.value.float().transpose(-2, -1)
+    result = value.new_zeros(*value.shape[:2], value.shape[-1])
+    for images, queries, weights in call.blocks(rows):
+        weights.mul_(correct(flow[images, :, queries] @ value[images]))
+        result[images] += (share[images, :, None, queries] @ weights).squeeze(-2)
+    return result
 
 
 @contextmanager
@@ -251,15 +290,15 @@ def check_calls(calls: list[AttentionCall], batch: int, tokens: int, blocks: int
         if call.query.shape[0] != batch:
             raise ModelError(
                 f"model {name}: its attention is windowed ({call.query.shape[0] // batch} windows of "
-                f"{call.query.shape[2]} tokens an image), so no row leads from the output to every patch; {_SUPPORTED}"
+                f"{call.query.shape[2]} tokens an image), so no row leads from the output to every patch; {SUPPORTED}"
             )
         if call.query.shape[2] != tokens or call.key.shape[2] != tokens:
             raise ModelError(
                 f"model {name}: its attention runs over {call.query.shape[2]} x {call.key.shape[2]} instead of "
-                f"{tokens} x {tokens} tokens (shrinking tokens or channel attention); {_SUPPORTED}"
+                f"{tokens} x {tokens} tokens (shrinking tokens or channel attention); {SUPPORTED}"
             )
     if len(layers) != blocks:
         raise ModelError(
             f"model {name}: {len(layers)} global attention calls were seen in {blocks} blocks; exactly one per block "
-            f"can be followed; {_SUPPORTED}"
+            f"can be followed; {SUPPORTED}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import timm
 import torch
@@ -14,7 +15,6 @@ from gradattn_core.attention import (
     AGGREGATIONS,
     CORRECTIONS,
     AttentionTape,
-    Readout,
     RowRecursion,
     check_calls,
     prepared,
@@ -125,11 +125,7 @@ def interpret(
     # Inference mode outside must not reach in: its tensors cannot be differentiated, hence the clone.
     with torch.inference_mode(False), torch.enable_grad(), prepared(model), AttentionTape() as tape:
         pixels = images.detach().clone().requires_grad_(True)
-        features = model.forward_features(pixels)  # type: ignore[operator]
-        if head is None:
-            logits = model.forward_head(features)  # type: ignore[operator]
-        else:
-            logits = head(model.forward_head(features, pre_logits=True))  # type: ignore[operator]
+        logits = _logits(model, pixels, head)
         tokens = found.prefix_tokens + grid[0] * grid[1]
         blocks = len(getattr(model, "blocks", tape.calls))
         check_calls(tape.calls, len(images), tokens, blocks, found.kind == "attention-pool", model_name(model))
@@ -159,50 +155,11 @@ def interpret(
     )
 
 
-def find_readout(model: nn.Module, kind: str = "auto") -> Readout:
-    """The readout of a timm model; a ``kind`` other than ``auto`` is taken as asked.
-
-    Raises:
-        ModelError: the model pools in a way that has no single row (max pooling, no pooling).
-    """
-    prefix = int(getattr(model, "num_prefix_tokens", 0))
-    includes = bool(getattr(model, "pool_include_prefix", False))
-    if getattr(model, "attn_pool", None) is not None:
-        found = "attention-pool"
-        includes = includes or not hasattr(model, "pool_include_prefix")
-    elif hasattr(model, "head_dist"):
-        found = "distilled"
-    else:
-        found = {"token": "cls", "avg": "mean"}.get(str(getattr(model, "global_pool", "token")), "")
-    if kind != "auto":
-        if (kind == "attention-pool") != (found == "attention-pool"):
-            raise InterpretError(
-                f"readout={kind!r}: {model_name(model)} reads its tokens by {found or 'other means'!r}"
-            )
-        found = kind
-    if not found:
-        pool = getattr(model, "global_pool", None)
-        raise ModelError(
-            f"model {model_name(model)}: global_pool={pool!r} has no readout row; "
-            "'token', 'avg' and attention pooling work"
-        )
-    return Readout(found, prefix, includes)
-
-
-def patch_grid(model: nn.Module, images: Tensor) -> tuple[int, int]:
-    """(rows, columns) of patches for these images."""
-    embed = getattr(model, "patch_embed", None)
-    size = getattr(embed, "patch_size", None)
-    if size is None:
-        raise ModelError(f"model {model_name(model)} has no patch grid; Vision Transformers of timm work")
-    high, wide = (size, size) if isinstance(size, int) else tuple(size)
-    return images.shape[-2] // high, images.shape[-1] // wide
-
-
-def model_name(model: nn.Module) -> str:
-    """The timm architecture where known, else the class name."""
-    config = getattr(model, "pretrained_cfg", None) or {}
-    return str(config.get("architecture") or type(model).__name__)
+def _logits(model: Any, pixels: Tensor, head: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """[B, K] of the model's own classifier, or of ``head`` on its pre-logit features."""
+    tokens = model.forward_features(pixels)
+    logits: Tensor = model.forward_head(tokens) if head is None else head(model.forward_head(tokens, pre_logits=True))
+    return logits
 
 
 def _check_options(images: Tensor, objective: Objective, correction: str, aggregation: str, readout: str) -> None:

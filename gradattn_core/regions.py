@@ -46,7 +46,8 @@ def _overlap(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> fl
     """Bhattacharyya coefficient Σ√(p·q) of the two mass distributions after a 3x3 box blur."""
     if positive.sum() == 0 or negative.sum() == 0:
         return 0.0
-    p, q = (ndimage.uniform_filter(mass, size=3, mode="constant") for mass in (positive, negative))
+    # The filter runs on sums and differences, so an empty place can come out a rounding error below zero.
+    p, q = (np.clip(ndimage.uniform_filter(mass, size=3, mode="constant"), 0, None) for mass in (positive, negative))
     return float(min(1.0, np.sqrt((p / p.sum()) * (q / q.sum())).sum()))
 
 

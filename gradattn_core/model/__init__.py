@@ -1,19 +1,21 @@
 """The model room: a timm Vision Transformer, its preprocessing, its classes and its heads."""
 
 from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
-from gradattn_core.model.classes import Alignment, align_classes, class_names
+from gradattn_core.model.classes import Alignment, ClassNames, align_classes, class_names, find_class
 from gradattn_core.model.features import Forward, forward
 from gradattn_core.model.finetune import FineTuning, finetune
 from gradattn_core.model.preprocessing import Preprocessing
 
 __all__ = [
     "Alignment",
+    "ClassNames",
     "FineTuning",
     "Forward",
     "ModelSpec",
     "Preprocessing",
     "align_classes",
     "class_names",
+    "find_class",
     "finetune",
     "forward",
     "load_model",

@@ -79,6 +79,27 @@ def align_classes(
     raise ClassAlignmentError(_explain(unmatched or classes, len(classes), outputs, matches, by_name))
 
 
+def find_class(text: str, outputs: int, names: ClassNames) -> int:
+    """The output that ``text`` means: an index, an ImageNet wnid, or an unambiguous class name.
+
+    Raises:
+        ClassAlignmentError: none or several; lists the nearest.
+    """
+    if text.isdecimal() and int(text) < outputs:
+        return int(text)
+    if text in names.wnids:
+        return names.wnids.index(text)
+    by_name = _by_name(names)
+    found = by_name.get(_normal(text), [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ClassAlignmentError(f"class {text!r} is ambiguous: give one of the outputs {', '.join(map(str, found))}")
+    near = difflib.get_close_matches(_normal(text), by_name, n=3, cutoff=0.6)
+    hint = f"nearest: {', '.join(near)}" if near else f"an index from 0 to {outputs - 1} always works"
+    raise ClassAlignmentError(f"class {text!r} is none of the model's {outputs} outputs; {hint}")
+
+
 def _by_name(names: ClassNames) -> dict[str, list[int]]:
     table: dict[str, list[int]] = defaultdict(list)
     for index, synonyms in enumerate(names.synonyms):
@@ -109,7 +130,7 @@ def _explain(
 
 
 def _from_file(classes: list[str], outputs: int, names: ClassNames, path: Path) -> Alignment:
-    """JSON ``{"label": output}`` or a CSV with the columns label and output; an output is an index, a wnid or a name."""
+    """JSON ``{"label": output}`` or CSV with the columns label and output; an output is an index, wnid or name."""
     entries = _read_class_map(path)
     by_name = _by_name(names)
     by_wnid = {wnid: i for i, wnid in enumerate(names.wnids)}

@@ -1,0 +1,112 @@
+"""What an audit is asked to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from gradattn_core.attention import CORRECTIONS
+from gradattn_core.errors import GradattnError
+from gradattn_core.interpret import OBJECTIVES
+from gradattn_core.model import FineTuning, ModelSpec
+
+HEADS = ("auto", "as-is", "probe", "finetune")
+INTERPRET = ("suspects", "all")
+DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
+
+# What changes where or how fast an audit runs, but none of its numbers.
+_NOT_IN_FINGERPRINT = ("out", "device", "workers", "restart")
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """The parameters of one audit.
+
+    Attributes:
+        dataset: class folder or manifest.
+        out: output folder; nothing is written elsewhere.
+        model, checkpoint, model_arguments, from_scratch: see :class:`~gradattn_core.model.ModelSpec`.
+        head: ``as-is`` (the model's classifier), ``probe`` (K-fold linear classifier on frozen features), ``finetune``
+            (K-fold fine-tuning), or ``auto``: as-is where the classes align by name, else probe.
+        class_map: file that says which output speaks for which class (``as-is``).
+        folds: K of the cross-validation; an image's fold follows from its content, so copies share it.
+        interpret: which images get a map, ``suspects`` or ``all``.
+        threshold: suspicion from which an image is a suspect even if the model agrees with its label.
+        objective, correction: of the map, see :func:`~gradattn_core.interpret.interpret`.
+        batch_size: images per forward pass.
+        shard_size: images per shard, the unit that is kept when an audit is interrupted.
+        path_column, label_column, split_column, split: of a manifest.
+        finetuning: how the folds are trained (``finetune``).
+        seed: of everything random.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
+        workers: decoding threads; 0 is one per core.
+        restart: begin anew instead of continuing an interrupted audit or keeping a finished one.
+    """
+
+    dataset: str
+    out: str = "gradattn-out"
+    model: str = DEFAULT_MODEL
+    checkpoint: str | None = None
+    model_arguments: dict[str, Any] = field(default_factory=dict)
+    from_scratch: bool = False
+    head: str = "auto"
+    class_map: str | None = None
+    folds: int = 5
+    interpret: str = "suspects"
+    threshold: float = 0.25
+    objective: str = "difference"
+    correction: str = "centred"
+    batch_size: int = 32
+    shard_size: int = 1024
+    path_column: str = "path"
+    label_column: str = "label"
+    split_column: str = "split"
+    split: str | None = None
+    finetuning: FineTuning = field(default_factory=FineTuning)
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 0
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        choices = (
+            ("head", self.head, HEADS),
+            ("interpret", self.interpret, INTERPRET),
+            ("objective", self.objective, OBJECTIVES),
+            ("correction", self.correction, CORRECTIONS),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                raise GradattnError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")
+        at_least = (("folds", self.folds, 2), ("batch_size", self.batch_size, 1), ("shard_size", self.shard_size, 1))
+        for name, number, least in (*at_least, ("workers", self.workers, 0)):
+            if number < least:
+                raise GradattnError(f"{name} {number} is too small; at least {least} works")
+        if not 0.0 <= self.threshold <= 1.0:
+            raise GradattnError(f"threshold {self.threshold} is not a probability; 0 to 1 works")
+        if self.from_scratch and self.head != "finetune":
+            raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model to build."""
+        return ModelSpec(self.model, self.checkpoint, self.model_arguments, self.from_scratch)
+
+    def identity(self) -> dict[str, Any]:
+        """Every parameter that can change a number of the result; paths are absolute, files stand for their content."""
+        values = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_FINGERPRINT}
+        values["dataset"] = str(Path(self.dataset).expanduser().resolve())
+        values["checkpoint"] = self.spec.digest()
+        if self.class_map is not None and Path(self.class_map).is_file():
+            values["class_map"] = hashlib.blake2b(Path(self.class_map).read_bytes(), digest_size=16).hexdigest()
+        return values
+
+    @classmethod
+    def from_json(cls, text: str) -> AuditConfig:
+        """The inverse of ``json.dumps(asdict(config))``."""
+        values = json.loads(text)
+        values["finetuning"] = FineTuning(**values["finetuning"])
+        return cls(**{item.name: values[item.name] for item in fields(cls)})

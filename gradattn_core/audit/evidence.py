@@ -1,0 +1,249 @@
+"""Interprets the suspects of an audit: the detail interpretation between given label and suggested class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from gradattn_core.audit.files import write_parquet
+from gradattn_core.audit.folds import fold_model, swept
+from gradattn_core.audit.judge import LinearHeads, heads_file, predictions_file, scores_file
+from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches, stack
+from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.sweep import failures_file, failures_table
+from gradattn_core.errors import InterpretError
+from gradattn_core.interpret import interpret
+from gradattn_core.model import Preprocessing
+from gradattn_core.records import Failure, ImageRecord
+from gradattn_core.regions import map_statistics
+
+# Interpreting costs about three times what sweeping does, so its shards hold a quarter of the images.
+_SHARD_DIVISOR = 4
+
+
+def evidence_file(plan: Plan, index: int) -> Path:
+    """Where the shard's interpretations lie once they are whole; their regions and failures are there then too."""
+    return plan.folder / f"interpretations-{index:05d}.parquet"
+
+
+def regions_file(plan: Plan, index: int) -> Path:
+    """The regions that belong to a shard's interpretations."""
+    return plan.folder / f"regions-{index:05d}.parquet"
+
+
+def evidence_shards(plan: Plan) -> int:
+    """How many shards :func:`interpret_shard` has; known once the images are judged."""
+    return -(-len(_pairs(plan)) // _shard_size(plan))
+
+
+def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
+    """Compute map, masses and regions of one shard of suspects, unless they are there.
+
+    The map explains the head whose logits are stored (as-is classifier, the fold's probe or the fold's model), between
+    the given label (red) and the class that the ranking suggests (blue).
+    """
+    target = evidence_file(plan, index)
+    pairs = _pairs(plan)
+    size = _shard_size(plan)
+    if not target.exists():
+        found = _Found()
+        for fold, rows in _by_model(plan, pairs.iloc[index * size : (index + 1) * size]):
+            for batch in _interpret_rows(plan, fold, rows):
+                found = found + batch
+                progress("interpret", index * size + len(found.maps) + len(found.failures), len(pairs))
+        write_parquet(regions_file(plan, index), pa.Table.from_pylist(list(found.regions), schema=_REGIONS))
+        write_parquet(failures_file(target), failures_table(list(found.failures)))
+        write_parquet(target, pa.Table.from_pylist(list(found.maps), schema=_INTERPRETATIONS))
+    progress("interpret", min((index + 1) * size, len(pairs)), len(pairs))
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Rows for the three files of a shard."""
+
+    maps: tuple[dict[str, object], ...] = ()
+    regions: tuple[dict[str, object], ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    def __add__(self, other: _Found) -> _Found:
+        return _Found(self.maps + other.maps, self.regions + other.regions, self.failures + other.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    """One image to interpret: the output that speaks for its label, the one for the other class, and its fold."""
+
+    image: LoadedImage
+    given_output: int
+    other_output: int
+    other_label: str
+    fold: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldHeads:
+    """Maps features [B, D] to logits [B, K], each image by its own fold's probe."""
+
+    weights: Tensor
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return torch.einsum("bd,bkd->bk", features.float(), self.weights) + self.bias
+
+
+def _shard_size(plan: Plan) -> int:
+    return max(1, plan.config.shard_size // _SHARD_DIVISOR)
+
+
+def _pairs(plan: Plan) -> pd.DataFrame:
+    """path, label, size, suggested_label and fold of every image to interpret, in listing order."""
+    scores = pq.read_table(scores_file(plan), columns=["path", "is_suspect", "suggested_label"]).to_pandas()
+    scores["fold"] = pq.read_table(predictions_file(plan), columns=["fold"])["fold"].to_pandas()
+    frame = scores.merge(plan.listing, on="path", validate="1:1")
+    chosen: pd.DataFrame = frame if plan.config.interpret == "all" else frame[frame["is_suspect"]]
+    return chosen
+
+
+def _outputs(plan: Plan) -> dict[str, int]:
+    """The explained head's output of each class."""
+    if plan.alignment is not None:
+        return dict(zip(plan.classes, plan.alignment.indices, strict=True))
+    if plan.head == "finetune":
+        return {name: output for output, name in enumerate(plan.classes)}
+    # A probe has no output for a class none of whose images could be read.
+    present = sorted(set(swept(plan, ["given_label"])["given_label"].to_pylist()))
+    return {name: output for output, name in enumerate(present)}
+
+
+def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.DataFrame]]:
+    """Fine-tuned folds have a model each; otherwise all images share one."""
+    if plan.head != "finetune":
+        yield None, part
+        return
+    for fold in sorted(part["fold"].unique()):
+        yield int(fold), part[part["fold"] == fold]
+
+
+def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame) -> Iterator[_Found]:
+    model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
+    preprocessing = Preprocessing.of(model)
+    heads = LinearHeads.load(heads_file(plan)) if plan.head == "probe" else None
+    outputs = _outputs(plan)
+    other = dict(zip(rows["path"], rows["suggested_label"], strict=True))
+    folds = dict(zip(rows["path"], rows["fold"], strict=True))
+    records = [ImageRecord(*row) for row in rows[["path", "label", "size"]].itertuples(index=False, name=None)]
+    for loaded, failed in load_batches(plan.root, records, preprocessing, plan.config):
+        suspects = []
+        for image in loaded:
+            path = image.record.path
+            label, number = other[path], folds[path] if heads is not None else None
+            suspects.append(_Suspect(image, outputs[image.record.label], outputs[label], label, number))
+        yield _Found(failures=tuple(failed))
+        yield from _interpret_batch(plan, model, preprocessing, heads, suspects)
+
+
+def _interpret_batch(
+    plan: Plan, model: nn.Module, preprocessing: Preprocessing, heads: LinearHeads | None, suspects: list[_Suspect]
+) -> Iterator[_Found]:
+    """One forward and one backward pass; a batch with an image that cannot be interpreted is taken one by one."""
+    if not suspects:
+        return
+    device = next(model.parameters()).device
+    head = None
+    if heads is not None:
+        folds = np.array([suspect.fold for suspect in suspects], dtype=np.int64)
+        head = _FoldHeads(
+            torch.from_numpy(heads.weights[folds]).to(device), torch.from_numpy(heads.bias[folds]).to(device)
+        )
+    try:
+        result = interpret(
+            model,
+            stack([suspect.image for suspect in suspects], device),
+            torch.tensor([suspect.given_output for suspect in suspects], device=device),
+            torch.tensor([suspect.other_output for suspect in suspects], device=device),
+            objective=plan.config.objective,
+            correction=plan.config.correction,
+            head=head,
+        )
+    except InterpretError as error:
+        if len(suspects) == 1:
+            yield _Found(failures=(Failure(suspects[0].image.record.path, "interpret", str(error)),))
+            return
+        for suspect in suspects:
+            yield from _interpret_batch(plan, model, preprocessing, heads, [suspect])
+        return
+    scores, logits = result.scores.cpu(), result.logits.cpu()
+    for row, suspect in enumerate(suspects):
+        yield _rows(plan, preprocessing, suspect, scores[row], logits[row])
+
+
+def _rows(plan: Plan, preprocessing: Preprocessing, suspect: _Suspect, scores: Tensor, logits: Tensor) -> _Found:
+    image = suspect.image
+    crop = preprocessing.crop(image.width, image.height)
+    statistics = map_statistics(scores.numpy(), crop, image.width, image.height)
+    row: dict[str, object] = {
+        "path": image.record.path,
+        "for_label": image.record.label,
+        "against_label": suspect.other_label,
+        "for_logit": float(logits[suspect.given_output]),
+        "against_logit": float(logits[suspect.other_output]),
+        "objective": plan.config.objective,
+        "correction": plan.config.correction,
+        "aggregation": "product",
+        "grid_height": scores.shape[0],
+        "grid_width": scores.shape[1],
+        "crop_left": crop.left,
+        "crop_top": crop.top,
+        "crop_right": crop.right,
+        "crop_bottom": crop.bottom,
+        "map": scores.flatten().tolist(),
+        "positive_mass": statistics.positive_mass,
+        "negative_mass": statistics.negative_mass,
+        "balance": statistics.balance,
+        "concentration": statistics.concentration,
+        "overlap": statistics.overlap,
+    }
+    regions: tuple[dict[str, object], ...] = tuple(
+        {
+            "path": image.record.path,
+            "sign": region.sign,
+            "rank": region.rank,
+            "mass_share": region.mass_share,
+            "area_share": region.area_share,
+            "peak": region.peak,
+            "box_left": region.box.left,
+            "box_top": region.box.top,
+            "box_right": region.box.right,
+            "box_bottom": region.box.bottom,
+        }
+        for region in statistics.regions
+    )
+    return _Found((row,), regions)
+
+
+_INTERPRETATIONS = pa.schema(
+    [(name, pa.string()) for name in ("path", "for_label", "against_label")]
+    + [(name, pa.float32()) for name in ("for_logit", "against_logit")]
+    + [(name, pa.string()) for name in ("objective", "correction", "aggregation")]
+    + [(name, pa.int32()) for name in ("grid_height", "grid_width")]
+    + [(name, pa.float32()) for name in ("crop_left", "crop_top", "crop_right", "crop_bottom")]
+    + [("map", pa.list_(pa.float32()))]
+    + [(name, pa.float64()) for name in ("positive_mass", "negative_mass", "balance", "concentration", "overlap")]
+)
+_REGIONS = pa.schema(
+    [("path", pa.string()), ("sign", pa.int8()), ("rank", pa.int32())]
+    + [
+        (name, pa.float64())
+        for name in ("mass_share", "area_share", "peak", "box_left", "box_top", "box_right", "box_bottom")
+    ]
+)

@@ -1,0 +1,141 @@
+"""Brings an audit's parquet files into the database in one transaction, and writes the candidates."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradattn_core.audit.evidence import evidence_file, evidence_shards, regions_file
+from gradattn_core.audit.folds import swept
+from gradattn_core.audit.judge import agreement, heads_file, predictions_file, scores_file
+from gradattn_core.audit.plan import FEATURES, Plan, stored_audits
+from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.sweep import failures_file, sweep_file
+from gradattn_core.export import write_candidates
+from gradattn_core.ranking import class_pairs
+from gradattn_core.records import AuditSummary
+from gradattn_core.store import Store
+
+CANDIDATES = "candidates.csv"
+_SUSPICIOUS_AGREEMENT = 0.995
+_DOUBTFUL_AGREEMENT = 0.2
+
+
+def merge(plan: Plan, progress: Progress = silent) -> AuditSummary:
+    """Store the finished audit, export its candidates, and clear the work folder; safe to repeat at any point."""
+    progress("store", 0, 1)
+    if not is_stored(plan):
+        _store(plan)
+    _keep_features(plan)
+    summary = finish(plan.out, plan.audit_id)
+    shutil.rmtree(plan.folder)
+    progress("store", 1, 1)
+    return summary
+
+
+def is_stored(plan: Plan) -> bool:
+    """Whether the database has this audit: then a run was stopped while it cleared up."""
+    return any(audit_id == plan.audit_id for audit_id, _ in stored_audits(plan.out))
+
+
+def _store(plan: Plan) -> None:
+    sweeps = [sweep_file(plan, index) for index in range(plan.shards)]
+    shards = range(evidence_shards(plan))
+    evidence = [evidence_file(plan, index) for index in shards]
+    failures = pd.concat(
+        [pd.DataFrame(list(plan.list_failures), columns=["path", "stage", "reason"])]
+        + [pd.read_parquet(failures_file(path)) for path in (*sweeps, *evidence)],
+        ignore_index=True,
+    )
+    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "is_suspect"])
+    warnings = _warnings(plan)
+    audit: dict[str, Any] = {
+        "audit_id": plan.audit_id,
+        "dataset": plan.config.dataset,
+        "root": str(plan.root),
+        "model": plan.config.model,
+        "checkpoint": plan.config.checkpoint,
+        "head": plan.head,
+        "classes": list(plan.classes),
+        "parameters": asdict(plan.config),
+        "versions": plan.versions,
+        "fingerprint": plan.fingerprint,
+        "started_at": datetime.fromisoformat(plan.started_at),
+        "finished_at": datetime.now(UTC),
+        "state": "complete",
+        "images": len(scores),
+        "failures": len(failures),
+        "skipped": plan.skipped,
+        "suspects": int(scores["is_suspect"].sum()),
+        "estimated_errors": float(scores["suspicion"].sum()),
+        "warnings": list(warnings),
+        "features": f"{FEATURES}/{plan.audit_id}",
+    }
+    Store(plan.out).merge(
+        audit,
+        {
+            "images": sweeps,
+            "predictions": [predictions_file(plan)],
+            "scores": [scores_file(plan)],
+            "interpretations": evidence,
+            "regions": [regions_file(plan, index) for index in shards],
+            "class_pairs": _class_pairs(plan),
+            "failures": failures,
+        },
+    )
+
+
+def finish(out: Path, audit_id: str) -> AuditSummary:
+    """Write the candidates of a stored audit and summarise it; safe to repeat."""
+    store = Store(out)
+    target = write_candidates(store.candidates(audit_id), out / CANDIDATES)
+    facts = store.summary(audit_id)
+    worst = store.class_pairs(audit_id).drop(columns="audit_id", errors="ignore").head(10).to_dict("records")
+    return AuditSummary(
+        audit_id=audit_id,
+        images=int(facts["images"]),
+        failures=int(facts["failures"]),
+        skipped=int(facts["skipped"]),
+        suspects=int(facts["suspects"]),
+        estimated_errors=float(facts["estimated_errors"]),
+        class_pairs=tuple({str(key): value for key, value in row.items()} for row in worst),
+        database=out / "gradattn.duckdb",
+        candidates=target,
+        warnings=tuple(facts["warnings"]),
+    )
+
+
+def _class_pairs(plan: Plan) -> pd.DataFrame:
+    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "suggested_label"])
+    given = swept(plan, ["given_label"])["given_label"].to_pylist()
+    return class_pairs(given, scores.rename(columns={"suggested_label": "suggested"}), plan.config.threshold)
+
+
+def _warnings(plan: Plan) -> tuple[str, ...]:
+    share = agreement(plan)
+    found = list(plan.notes)
+    if plan.head == "as-is" and share >= _SUSPICIOUS_AGREEMENT:
+        found.append(
+            f"The model agrees with {share:.1%} of the labels: it may have been trained on these images and know "
+            "their wrong labels by heart; --head probe judges each image by a model that never saw its label."
+        )
+    if share < max(_DOUBTFUL_AGREEMENT, 2 / len(plan.classes) if len(plan.classes) > 10 else 0):
+        found.append(
+            f"The model agrees with only {share:.1%} of the labels: its suspicion means little here; "
+            "check the class alignment or take a stronger model."
+        )
+    return tuple(found)
+
+
+def _keep_features(plan: Plan) -> None:
+    """Move the features (and the probe's weights) out of the work folder, to lie beside the database."""
+    target = plan.out / FEATURES / plan.audit_id
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (*plan.folder.glob("sweep-*.parquet"), heads_file(plan)):
+        if path.exists():
+            path.replace(target / path.name)

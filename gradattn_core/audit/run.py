@@ -1,0 +1,90 @@
+"""The whole audit in one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from filelock import FileLock, Timeout
+
+from gradattn_core.audit.config import AuditConfig
+from gradattn_core.audit.evidence import evidence_shards, interpret_shard
+from gradattn_core.audit.folds import finetune_fold
+from gradattn_core.audit.judge import judge
+from gradattn_core.audit.merge import finish, is_stored, merge
+from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder, survey_dataset
+from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.sweep import sweep_shard
+from gradattn_core.errors import StoreError
+from gradattn_core.records import AuditSummary
+
+
+def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
+    """Audit a dataset from listing to candidates.csv, continuing where an interrupted run of the same audit stopped.
+
+    Args:
+        config: what to audit and how.
+        progress: told ``(stage, done, total)``.
+
+    Returns:
+        counts, worst class pairs, and where the files are.
+
+    Raises:
+        GradattnError: with one sentence on what cannot be used and what would work.
+    """
+    with output_lock(config.out):
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "plan"):
+            survey = survey_dataset(config)
+            done = finished_audit(config, survey)
+            if done is not None:
+                return finish(output_folder(config.out), done)
+            plan = make_plan(config, survey)
+        if not is_stored(plan):
+            _compute(plan, progress, seconds)
+        with _timed(seconds, "store"):
+            summary = merge(plan, progress)
+        return replace(summary, seconds=seconds)
+
+
+def _compute(plan: Plan, progress: Progress, seconds: dict[str, float]) -> None:
+    """Every step between plan and merge; a step whose result is there returns at once."""
+    with _timed(seconds, "sweep"):
+        for index in range(plan.shards):
+            sweep_shard(plan, index, progress)
+    if plan.head == "finetune":
+        with _timed(seconds, "fine-tune"):
+            for fold in range(plan.config.folds):
+                finetune_fold(plan, fold, progress)
+    with _timed(seconds, "rank"):
+        judge(plan, progress)
+    with _timed(seconds, "interpret"):
+        for index in range(evidence_shards(plan)):
+            interpret_shard(plan, index, progress)
+
+
+@contextmanager
+def output_lock(out: str) -> Iterator[None]:
+    """One audit at a time writes to an output folder.
+
+    Raises:
+        StoreError: another one is at work there.
+    """
+    lock = FileLock(output_folder(out) / ".audit.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StoreError(f"output folder {out}: another audit is at work there; wait, or give another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    seconds[stage] = time.monotonic() - start

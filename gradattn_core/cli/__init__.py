@@ -1,0 +1,44 @@
+"""The command line. Every command is imported when it runs, so that ``gradattn --help`` answers at once."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from collections.abc import Sequence
+
+from gradattn_core.cli.arguments import build_parser
+from gradattn_core.errors import GradattnError
+
+USAGE, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 when it did its work, 2 when the input is at fault (one sentence on stderr), 130 after Ctrl-C.
+    """
+    # A closed pipe (`gradattn export | head`) ends the command quietly, as it does other tools.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except GradattnError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print("gradattn: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _complain(
+            f"cannot write: {error.strerror}{where}; what was finished is kept, the same command continues"
+        )
+
+
+def _complain(sentence: str) -> int:
+    print(f"gradattn: {' '.join(sentence.split())}", file=sys.stderr)
+    return USAGE

@@ -1,0 +1,54 @@
+"""``gradattn audit``."""
+
+from __future__ import annotations
+
+import argparse
+
+from gradattn_core.audit import AuditConfig, run_audit
+from gradattn_core.audit.config import DEFAULT_MODEL
+from gradattn_core.cli.show import progress_display, show_summary
+from gradattn_core.model import FineTuning
+from gradattn_core.records import AuditSummary
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit and show the summary."""
+    config = AuditConfig(
+        dataset=options.dataset,
+        out=options.out,
+        model=options.model or DEFAULT_MODEL,
+        checkpoint=options.checkpoint,
+        model_arguments=options.model_arguments,
+        from_scratch=options.from_scratch,
+        head=options.head,
+        class_map=options.class_map,
+        folds=options.folds,
+        interpret=options.interpret,
+        threshold=options.threshold,
+        objective=options.objective,
+        correction=options.correction,
+        batch_size=options.batch_size,
+        shard_size=options.shard_size,
+        path_column=options.path_column,
+        label_column=options.label_column,
+        split_column=options.split_column,
+        split=options.split,
+        finetuning=FineTuning(epochs=options.epochs, learning_rate=options.learning_rate),
+        seed=options.seed,
+        device=options.device,
+        workers=options.workers,
+        restart=options.restart,
+    )
+    summary = audit(config, flow=options.flow, quiet=options.quiet or options.json)
+    show_summary(summary, as_json=options.json, quiet=options.quiet, out=options.out)
+    return 0
+
+
+def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:
+    """Run the audit here, or as a Prefect flow."""
+    if flow:
+        from flows.audit import run_as_flow
+
+        return run_as_flow(config)
+    with progress_display(quiet=quiet) as progress:
+        return run_audit(config, progress)

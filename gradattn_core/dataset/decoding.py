@@ -1,0 +1,214 @@
+"""Any image file as upright 8-bit RGB pixels, or one plain sentence why not."""
+
+from __future__ import annotations
+
+import logging
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from gradattn_core.dataset.wording import shown
+from gradattn_core.errors import UnreadableImageError
+
+# Only these decoders are offered a file; Pillow knows others that are dangerous on strangers' files (EPS starts
+# Ghostscript). Importing the plugins here registers them once, not during the first, possibly concurrent, open.
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        GifImagePlugin.GifImageFile,
+    )
+)
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8")
+_MAX_FILE_BYTES = 2**30
+
+_ORIENTATION_TAG = 0x0112
+_TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BITS_PER_SAMPLE_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 258, 262, 0
+
+_PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+# without a handler, what Pillow logs about a broken file would reach the terminal in the middle of a progress bar
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """One decoded image file.
+
+    Attributes:
+        image: 8-bit RGB, upright, transparency over white, without metadata (so nobody turns it upright twice).
+        content_hash: BLAKE2b-128 of the file's bytes, 32 hexadecimal digits.
+        width, height: size of the upright image in pixels.
+    """
+
+    image: Image.Image
+    content_hash: str
+    width: int
+    height: int
+
+
+def read_image(path: Path, *, max_pixels: int = 100_000_000) -> DecodedImage:
+    """Read, hash and decode one JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame of an animation).
+
+    The content decides the format, not the file's ending. EXIF orientation is applied. 16-bit grey is scaled by
+    255/65535. Greys of 32 bits have no agreed range: values within [0, 1] (floats only), [0, 255] or [0, 65535] are
+    taken to use that range, all others are stretched between their least and greatest finite value. May be called from
+    many threads at once.
+
+    Args:
+        path: the file.
+        max_pixels: refuse an image whose header announces more, before any of it is decoded. Pillow's own limit
+            (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million) stands above it.
+
+    Raises:
+        UnreadableImageError: the file cannot be read or decoded; the message names the file without its folder.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    with _ignoring_pillow_warnings():
+        image = _decode(shown(path.name), data, max_pixels)
+    return DecodedImage(image, blake2b(data, digest_size=16).hexdigest(), image.width, image.height)
+
+
+def _read_bytes(path: Path) -> bytes:
+    name = shown(path.name)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UnreadableImageError(f"{name} is a folder, not an image.")
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
+            raise UnreadableImageError(f"{name} is not a regular file.")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise UnreadableImageError(f"{name} has {status.st_size:,} bytes, more than {_MAX_FILE_BYTES:,}.")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{name} does not exist.") from None
+    except PermissionError:
+        raise UnreadableImageError(f"{name} may not be read: no permission.") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableImageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if not data:
+        raise UnreadableImageError(f"{name} is empty (0 bytes).")
+    return data
+
+
+def _decode(name: str, data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        with Image.open(BytesIO(data), formats=_FORMATS) as source:
+            if source.width * source.height > max_pixels:
+                raise UnreadableImageError(
+                    f"{name} announces {source.width:,} x {source.height:,} pixels, more than {max_pixels:,}."
+                )
+            source.load()
+            image = _as_rgb(source)
+            image = _upright(image, _orientation(source))
+    except UnreadableImageError:
+        raise
+    except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES):
+            raise UnreadableImageError(f"{name} is truncated or damaged: its header cannot be read.") from None
+        raise UnreadableImageError(f"{name} is not an image (none of {', '.join(_FORMATS)}).") from None
+    except Image.DecompressionBombError:
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        raise UnreadableImageError(f"{name} announces more than {limit:,} pixels.") from None
+    except MemoryError:
+        raise UnreadableImageError(f"{name} does not fit into memory.") from None
+    # a damaged file makes Pillow's decoders raise nearly anything (OSError, SyntaxError, struct.error, KeyError, …)
+    except Exception as error:
+        detail = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UnreadableImageError(f"{name} is truncated or damaged ({detail}).") from None
+    image.info.clear()
+    return image
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _eight_bit_grey(image).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bit_grey(image: Image.Image) -> Image.Image:
+    """Greys of more than 8 bits; Pillow's own conversion would clip every value above 255 to white."""
+    tags = getattr(image, "tag_v2", {})
+    raw = np.asarray(image)
+    values = raw.astype(np.float32)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if image.mode.startswith("I;16"):
+        low, high = 0.0, 2.0 ** int(tags.get(_BITS_PER_SAMPLE_TAG, (16,))[0]) - 1
+    else:
+        # resampling overshoots a little, so a float of 1.02 still belongs to the range [0, 1]
+        ranges, slack = ((1.0, 255.0, 65535.0), 1.5) if image.mode == "F" else ((255.0, 65535.0), 1.0)
+        fitting = [full for full in ranges if low >= 0 and high <= full * slack]
+        low, high = (0.0, fitting[0]) if fitting else (low, high)
+    grey = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / ((high - low) or 1.0))
+    grey = np.rint(grey).clip(0, 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:  # Pillow inverts such TIFFs up to 8 bits only
+        grey = 255 - grey
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[raw == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _orientation(image: Image.Image) -> int:
+    # broken metadata must not cost an otherwise good picture
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TO_UPRIGHT[orientation]) if orientation in _TO_UPRIGHT else image
+
+
+@contextmanager
+def _ignoring_pillow_warnings() -> Iterator[None]:
+    """Silence Pillow's warnings here and nothing else.
+
+    ``warnings.catch_warnings`` is no use: two threads that leave it in the other order leave the filters of one behind,
+    and it makes every other warning of the process, shown once so far, appear again. Adding and removing one entry
+    of the list is atomic, and equal entries of several threads do not disturb each other.
+    """
+    filters = cast(list[Any], warnings.filters)
+    filters.insert(0, _PILLOW_WARNINGS)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # someone has reset all filters meanwhile
+            filters.remove(_PILLOW_WARNINGS)

@@ -1,0 +1,86 @@
+"""Fuse several held-out opinions into the posterior of the true class, learning from the given labels alone.
+
+Noise model: p(given = g | x) = Σ_t T[t, g] · q_t(x) with q = softmax(Σ_v a_v · log p_v). The reliabilities a_v ≥ 0 and the
+class-conditional noise T are those under which the given labels are likeliest (EM over the unknown true class).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from gradattn_core.ranking.probe import softmax
+from gradattn_core.ranking.validate import IntArray
+from gradattn_core.records import FloatArray
+
+ROUNDS = 20
+PRIOR_IMAGES = 0.1
+"""Strength of the prior on T, in average class sizes: uniform confusion at the overall rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """The fused judgement.
+
+    Attributes:
+        weights: [V] reliability a_v of each voter, >= 0.
+        noise: [K, K] T[true, given], rows sum to 1.
+        clean: [N, K] q: p(true class | x) before the given label is looked at.
+        posterior: [N, K] p(true class | x, given label).
+        log_loss: mean −log p(given | x), in nats.
+    """
+
+    weights: FloatArray
+    noise: FloatArray
+    clean: FloatArray
+    posterior: FloatArray
+    log_loss: float
+
+
+def _posterior(clean: FloatArray, noise: FloatArray, codes: IntArray) -> tuple[FloatArray, float]:
+    joint = clean * noise.T[codes]
+    evidence = joint.sum(axis=1, keepdims=True)
+    return joint / evidence, -float(np.log(evidence).mean(dtype=np.float64))
+
+
+def _estimate_noise(posterior: FloatArray, codes: IntArray) -> FloatArray:
+    classes = posterior.shape[1]
+    counts = np.zeros((classes, classes))
+    for given in range(classes):
+        counts[:, given] = posterior[codes == given].sum(axis=0, dtype=np.float64)
+    wrong = 1 - np.trace(counts) / counts.sum()
+    uniform = np.full((classes, classes), wrong / (classes - 1))
+    np.fill_diagonal(uniform, 1 - wrong)
+    strength = PRIOR_IMAGES * counts.sum() / classes
+    noise = (counts + strength * uniform) / (counts.sum(axis=1, keepdims=True) + strength)
+    return np.asarray(noise, dtype=np.float32)
+
+
+def _fit_weights(votes: FloatArray, codes: IntArray, noise: FloatArray, start: NDArray[np.float64]) -> NDArray[np.float64]:
+    def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        clean = softmax(np.tensordot(weights.astype(np.float32), votes, axes=1))
+        posterior, loss = _posterior(clean, noise, codes)
+        gradient = np.einsum("nk,vnk->v", clean - posterior, votes, dtype=np.float64) / len(codes)
+        return loss, gradient
+
+    bounds = [(0, None)] * len(votes)
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
+    return np.asarray(found.x)
+
+
+def fuse(votes: FloatArray, codes: IntArray) -> Fusion:
+    """Fuse ``votes`` [V, N, K] (held-out log-probabilities) judged against the given ``codes`` [N]."""
+    classes = votes.shape[2]
+    noise = np.full((classes, classes), 0.1 / (classes - 1), dtype=np.float32)
+    np.fill_diagonal(noise, 0.9)
+    weights = np.full(len(votes), 1 / len(votes))
+    for _ in range(ROUNDS):
+        clean = softmax(np.tensordot(weights.astype(np.float32), votes, axes=1))
+        noise = _estimate_noise(_posterior(clean, noise, codes)[0], codes)
+        weights = _fit_weights(votes, codes, noise, weights)
+    clean = softmax(np.tensordot(weights.astype(np.float32), votes, axes=1))
+    posterior, loss = _posterior(clean, noise, codes)
+    return Fusion(weights.astype(np.float32), noise, clean, posterior, loss)

@@ -1,0 +1,172 @@
+"""One connection per transaction, and the patience it takes where several processes share one DuckDB file.
+
+A read-write connection shuts every other process out and a read-only one shuts every writer out, so none is kept: each is
+opened for one transaction, closed at once, and asked for again with growing, jittered pauses while somebody else holds the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from gradattn_core.errors import StoreError
+from gradattn_core.store import schema
+
+_FIRST_PAUSE = 0.004
+_LONGEST_PAUSE = 0.25
+
+# DuckDB refuses a second connection of another mode within a process too. Threads queue here instead of polling.
+_turns: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+
+# Mistakes in our own SQL stay what they are; only what the world can cause becomes a StoreError.
+_OWN_MISTAKES = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+
+
+class OlderSchemaError(StoreError):
+    """The database is of an older schema version and was opened without permission to write."""
+
+
+@contextlib.contextmanager
+def transaction(database: Path, *, write: bool, patience: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection inside one transaction: committed when the block ends, rolled back when it raises, closed either way.
+
+    A writing transaction creates a database that is absent and brings an older schema up to date.
+
+    Args:
+        database: the file, an absolute path.
+        write: whether the block changes anything.
+        patience: seconds to wait for other threads and processes.
+
+    Raises:
+        StoreError: where the file cannot be opened, stays locked, is damaged, not gradattn's or of a newer schema, or the
+            disk is full; reading, also where it is absent or (OlderSchemaError) of an older schema.
+    """
+    deadline = time.monotonic() + patience
+    turn = _turns[database]
+    if not turn.acquire(timeout=max(patience, 0)):
+        raise StoreError(f"another thread of this process has held {database} for more than {patience:g} s; try again")
+    try:
+        if not _exists(database):
+            if not write:
+                raise StoreError(
+                    f"there is no finished audit in {database.parent}; "
+                    f"`gradattn audit DATASET --out {database.parent}` makes one"
+                )
+            _create(database)
+        connection = _open(database, write=write, deadline=deadline, patience=patience)
+        try:
+            with _translated(database):
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.begin()
+                _bring_up_to_date(connection, database, write=write)
+                yield connection
+                connection.commit()
+        finally:
+            # Closing rolls back what was not committed.
+            connection.close()
+    finally:
+        turn.release()
+
+
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, database: Path, *, write: bool) -> None:
+    version = schema.read_version(connection, str(database))
+    if version == len(schema.MIGRATIONS):
+        return
+    if not write:
+        raise OlderSchemaError(
+            f"{database} has the older schema version {version} and this gradattn needs {len(schema.MIGRATIONS)}; "
+            "open it once without read-only mode and it is brought up to date"
+        )
+    schema.migrate(connection, version)
+
+
+def _exists(database: Path) -> bool:
+    try:
+        return database.exists()
+    except OSError as error:
+        raise StoreError(f"cannot open {database}: {error.strerror}") from error
+
+
+def _create(database: Path) -> None:
+    """Make an empty database under another name first, so that a kill in the middle leaves no half-made file behind."""
+    if not database.parent.is_dir():
+        raise StoreError(f"the output folder {database.parent} does not exist; create it or name another with --out")
+    draft = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
+    try:
+        with _translated(draft), duckdb.connect(draft) as connection:
+            connection.begin()
+            schema.migrate(connection, 0)
+            connection.commit()
+        _publish(draft, database)
+    except OSError as error:
+        raise StoreError(f"cannot create {database}: {error.strerror}") from error
+    finally:
+        for leftover in (draft, draft.with_name(draft.name + ".wal")):
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
+
+
+def _publish(draft: Path, database: Path) -> None:
+    """Give the draft its name, unless another process was first: its database must not be replaced."""
+    try:
+        os.link(draft, database)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links.
+        if not database.exists():
+            draft.rename(database)
+
+
+def _open(database: Path, *, write: bool, deadline: float, patience: float) -> duckdb.DuckDBPyConnection:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return duckdb.connect(database, read_only=not write)
+        except duckdb.Error as error:
+            holder = _lock_holder(error)
+            if holder is None:
+                raise StoreError(f"cannot open {database}: {_sentence(error)}") from error
+            if time.monotonic() >= deadline:
+                raise StoreError(
+                    f"{holder} has held {database} for more than {patience:g} s; close it or wait until it has finished"
+                ) from error
+        time.sleep(min(pause * random.uniform(0.5, 1.0), max(deadline - time.monotonic(), 0.0)))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _lock_holder(error: duckdb.Error) -> str | None:
+    """Who keeps us out, in words; None where the error is no lock."""
+    message = str(error)
+    if isinstance(error, duckdb.ConnectionException) and "different configuration" in message:
+        return "another connection of this process"
+    if "Could not set lock" in message:
+        found = re.search(r"lock is held in (.+?) \(PID (\d+)\)", message)
+        return f"another process (PID {found[2]}, {found[1]})" if found else "another process"
+    return None
+
+
+@contextlib.contextmanager
+def _translated(database: Path) -> Iterator[None]:
+    try:
+        yield
+    except _OWN_MISTAKES:
+        raise
+    except duckdb.Error as error:
+        raise StoreError(f"{database}: {_sentence(error)}") from error
+
+
+def _sentence(error: duckdb.Error) -> str:
+    """DuckDB's message without its class name, its hints and its line breaks."""
+    first = str(error).split("\n", 1)[0].split(" See also ", 1)[0]
+    return re.sub(r"^[A-Z][\w ]*Error: ", "", first).strip() or type(error).__name__
