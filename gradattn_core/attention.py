@@ -90,12 +90,14 @@ class AttentionTape(TorchFunctionMode):
     would ever free.
 
     Attributes:
+        model: the model's name, for messages.
         calls: the attention calls in forward order.
         on_gradient: called as ``on_gradient(index, ∂f/∂O)`` when that gradient of call ``index`` is known; last first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: str) -> None:
         super().__init__()
+        self.model = model
         self.calls: list[AttentionCall] = []
         self.outputs: list[Tensor] = []
         self.on_gradient: Callable[[int, Tensor], None] | None = None
@@ -130,8 +132,11 @@ class AttentionTape(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> None:
-        if is_causal or enable_gqa:
-            raise ModelError(f"causal or grouped-query attention cannot be interpreted; {SUPPORTED}")
+        if is_causal or enable_gqa or query.ndim != 4:
+            kind = (
+                "causal" if is_causal else "grouped over queries" if enable_gqa else "windowed, folded into the batch"
+            )
+            raise ModelError(f"model {self.model}: its attention is {kind}; {SUPPORTED}")
         if not output.requires_grad:
             raise InterpretError("model: its attention outputs carry no gradient (a no_grad or detach inside forward?)")
         index = len(self.calls)

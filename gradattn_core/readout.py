@@ -50,7 +50,9 @@ def find_readout(model: nn.Module, kind: str = "auto") -> Readout:
     includes = bool(getattr(model, "pool_include_prefix", False))
     found = _own_readout(model)
     if kind != "auto":
-        if (kind == "attention-pool") != (found == "attention-pool") or prefix < {"cls": 1, "distilled": 2}.get(kind, 0):
+        if (kind == "attention-pool") != (found == "attention-pool") or prefix < {"cls": 1, "distilled": 2}.get(
+            kind, 0
+        ):
             raise InterpretError(
                 f"readout={kind!r}: {model_name(model)} has {prefix} prefix tokens and reads its tokens by {found!r}"
             )

@@ -58,7 +58,7 @@ class AuditConfig:
     interpret: str = "suspects"
     threshold: float = 0.25
     objective: str = "difference"
-    correction: str = "centred"
+    correction: str = "complete"
     batch_size: int = 32
     shard_size: int = 1024
     path_column: str = "path"

@@ -137,6 +137,8 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
             return load_plan(found)
         shutil.rmtree(found)
     head, alignment, notes = _choose_head(config, listing)
+    # A database that cannot be written must be noticed before hours of work, not after.
+    Store(work.parent).prepare()
     now = datetime.now(UTC)
     audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
     plan = Plan(

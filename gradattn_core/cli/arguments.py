@@ -214,9 +214,9 @@ def _interpretation(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--correction",
-        default="centred",
+        default="complete",
         choices=("complete", "positive", "absolute", "centred"),
-        help="how the gradient weights attention (default centred)",
+        help="how the gradient weights attention (default complete)",
     )
 
 

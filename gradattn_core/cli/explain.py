@@ -72,9 +72,8 @@ def _interpret(
     target = find_class(options.target, outputs, names)
     if options.against is None:
         with torch.inference_mode():
-            logits = model(images)[0]
-        logits[target] = -torch.inf
-        against = int(logits.argmax())
+            order = model(images)[0].argsort(descending=True).tolist()
+        against = next(output for output in order if output != target)
     else:
         against = find_class(options.against, outputs, names)
     result = interpret(model, images, target, against, objective=options.objective, correction=options.correction)

@@ -67,8 +67,8 @@ def run_demo(options: argparse.Namespace) -> int:
     elif not options.quiet:
         console = Console(highlight=False)
         console.print(
-            f"\n{found.planted} labels were made wrong on purpose: [bold]{found.in_top}[/] of the first {found.planted} "
-            f"of the list are among them (average precision {found.average_precision:.2f}).",
+            f"\n{found.planted} labels were made wrong on purpose: [bold]{found.in_top}[/] of them are among the first "
+            f"{found.planted} of the list (average precision {found.average_precision:.2f}).",
             soft_wrap=True,
         )
         console.print(f"picture     {picture}", soft_wrap=True, markup=False)
@@ -87,10 +87,12 @@ def draw(out: Path, audit_id: str) -> Path:
     """One picture of the first suspects with their evidence."""
     store = Store(out)
     figures = []
-    for path in store.candidates(audit_id, top=_SHOWN)["path"]:
-        evidence = store.evidence(audit_id, path)
+    for row in store.candidates(audit_id, top=_SHOWN).itertuples():
+        evidence = store.evidence(audit_id, row.path)
         if evidence is not None:
-            figures.append(evidence_figure(read_image(store.image_file(audit_id, path)).image, evidence))
+            picture = read_image(store.image_file(audit_id, row.path)).image
+            title = f"filed under {row.given_label}, looks like {row.suggested_label}: suspicion {row.suspicion:.1%}"
+            figures.append(evidence_figure(picture, evidence, lines=[title]))
     target = out / "suspects.png"
     contact_sheet(figures, columns=3).save(target)
     return target

@@ -41,10 +41,15 @@ def find_neighbours(features: FloatArray, count: int) -> Neighbours:
     return Neighbours(index, similarity)
 
 
-def neighbour_probabilities(neighbours: Neighbours, targets: FloatArray) -> FloatArray:
-    """p(class) [N, K] by the neighbours' (soft) labels ``targets`` [N, K], plus one vote shared by the class sizes."""
+def neighbour_probabilities(neighbours: Neighbours, targets: FloatArray, groups: IntArray, count: int) -> FloatArray:
+    """p(class) [N, K] by the labels ``targets`` [N, K] of the ``count`` nearest neighbours outside the image's own group.
+
+    One further vote is shared out by the class sizes, so that no class gets probability zero.
+    """
+    foreign = groups[neighbours.index] != groups[:, None]
+    voting = foreign & (np.cumsum(foreign, axis=1) <= count)
     votes = np.zeros(targets.shape, dtype=np.float32)
-    for column in neighbours.index.T:
-        votes += targets[column]
+    for column, counts in zip(neighbours.index.T, voting.T, strict=True):
+        votes += targets[column] * counts[:, None]
     prior = targets.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return (votes + prior) / (neighbours.index.shape[1] + 1)
+    return np.asarray((votes + prior) / (voting.sum(axis=1, keepdims=True) + 1), dtype=np.float32)

@@ -58,9 +58,7 @@ class CandidateFilter:
         return [(condition, value) for condition, value in wanted if value is not None]
 
 
-def page_query(
-    audit_id: str, chosen: CandidateFilter, *, top: int | None, offset: int
-) -> tuple[str, list[Any]]:
+def page_query(audit_id: str, chosen: CandidateFilter, *, top: int | None, offset: int) -> tuple[str, list[Any]]:
     """The statement for one page in order of rank, and its parameters."""
     for name, number in (("top", top), ("offset", offset)):
         if number is not None and number < 0:

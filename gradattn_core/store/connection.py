@@ -1,7 +1,8 @@
 """One connection per transaction, and the patience it takes where several processes share one DuckDB file.
 
-A read-write connection shuts every other process out and a read-only one shuts every writer out, so none is kept: each is
-opened for one transaction, closed at once, and asked for again with growing, jittered pauses while somebody else holds the file.
+A read-write connection shuts every other process out and a read-only one shuts every writer out, so none is kept:
+each is opened for one transaction, closed at once, and asked for again with growing, jittered pauses while somebody
+else holds the file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from gradattn_core.errors import StoreError
 from gradattn_core.store import schema
 
 _FIRST_PAUSE = 0.004
-_LONGEST_PAUSE = 0.25
+# A writer needs the moment in which nobody reads, so it looks more often than readers do.
+_LONGEST_PAUSE_OF_WRITERS = 0.02
+_LONGEST_PAUSE_OF_READERS = 0.16
 
 # DuckDB refuses a second connection of another mode within a process too. Threads queue here instead of polling.
 _turns: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
@@ -38,7 +41,7 @@ class OlderSchemaError(StoreError):
 
 @contextlib.contextmanager
 def transaction(database: Path, *, write: bool, patience: float) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection inside one transaction: committed when the block ends, rolled back when it raises, closed either way.
+    """A connection inside one transaction: committed when the block ends, rolled back when it raises, then closed.
 
     A writing transaction creates a database that is absent and brings an older schema up to date.
 
@@ -48,8 +51,8 @@ def transaction(database: Path, *, write: bool, patience: float) -> Iterator[duc
         patience: seconds to wait for other threads and processes.
 
     Raises:
-        StoreError: where the file cannot be opened, stays locked, is damaged, not gradattn's or of a newer schema, or the
-            disk is full; reading, also where it is absent or (OlderSchemaError) of an older schema.
+        StoreError: where the file cannot be opened, stays locked, is damaged, not gradattn's or of a newer schema, or
+            the disk is full; reading, also where it is absent or (OlderSchemaError) of an older schema.
     """
     deadline = time.monotonic() + patience
     turn = _turns[database]
@@ -129,7 +132,7 @@ def _publish(draft: Path, database: Path) -> None:
 
 
 def _open(database: Path, *, write: bool, deadline: float, patience: float) -> duckdb.DuckDBPyConnection:
-    pause = _FIRST_PAUSE
+    pause, longest = _FIRST_PAUSE, _LONGEST_PAUSE_OF_WRITERS if write else _LONGEST_PAUSE_OF_READERS
     while True:
         try:
             return duckdb.connect(database, read_only=not write)
@@ -142,7 +145,7 @@ def _open(database: Path, *, write: bool, deadline: float, patience: float) -> d
                     f"{holder} has held {database} for more than {patience:g} s; close it or wait until it has finished"
                 ) from error
         time.sleep(min(pause * random.uniform(0.5, 1.0), max(deadline - time.monotonic(), 0.0)))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, longest)
 
 
 def _lock_holder(error: duckdb.Error) -> str | None:

@@ -1,4 +1,4 @@
-"""What reviewers said: an append-only log, keyed by the image's content and its given label so that it outlives an audit."""
+"""What reviewers said: an append-only log, keyed by image content and given label so that it outlives an audit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def check_decision(decision: str, new_label: str | None, reviewer: str) -> None:
     """Refuse what must never reach the log.
 
     Raises:
-        StoreError: for an unknown decision, a relabel without a new label, a new label without relabel, a nameless reviewer.
+        StoreError: for an unknown decision, a relabel without a new label, a new label without relabel, a nameless
+            reviewer.
     """
     if decision not in DECISIONS:
         raise StoreError(f"{decision!r} is no decision; choose one of {', '.join(DECISIONS)}")
@@ -78,6 +79,17 @@ def _append(connection: duckdb.DuckDBPyConnection, content_hash: str, given_labe
         """INSERT INTO decisions (decision_id, sequence, content_hash, given_label, decision, new_label,
                reviewer, note, decided_at, audit_id, path)
            SELECT ?, coalesce(max(sequence), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM decisions""",
-        [decision_id, content_hash, given_label, decision, new_label, reviewer, note, datetime.now(UTC), audit_id, path],
+        [
+            decision_id,
+            content_hash,
+            given_label,
+            decision,
+            new_label,
+            reviewer,
+            note,
+            datetime.now(UTC),
+            audit_id,
+            path,
+        ],
     )
     return decision_id

@@ -1,4 +1,4 @@
-"""A finished audit into the database: everything in the caller's one transaction, replacing what the same audit left before."""
+"""A finished audit into the database: all in the caller's transaction, replacing what the same audit left before."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_sources(tables: Mapping[str, Source]) -> None:
 
 
 def merge(connection: duckdb.DuckDBPyConnection, audit: Mapping[str, Any], tables: Mapping[str, Source]) -> None:
-    """Replace the rows of ``audit["audit_id"]`` in ``audits`` and in every table of ``UNIQUE_KEYS``; see ``Store.merge``."""
+    """Replace the rows of ``audit["audit_id"]`` in ``audits`` and all of ``UNIQUE_KEYS``; see ``Store.merge``."""
     audit_id = audit.get("audit_id")
     if not isinstance(audit_id, str) or not audit_id:
         raise StoreError("an audit needs a text audit_id to be merged")
@@ -145,7 +145,7 @@ def _check_unique(connection: duckdb.DuckDBPyConnection, table: str, audit_id: s
 
 
 def _check_complete(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
-    """Whatever is said about an image, the image itself must be listed: without it there is no label and no content hash."""
+    """Whatever is said about an image, the image itself must be listed: it alone has the label and the content hash."""
     for table in ("scores", "predictions", "interpretations", "regions"):
         row = connection.execute(
             f"""SELECT t.path FROM {table} t ANTI JOIN images i ON i.audit_id = t.audit_id AND i.path = t.path

@@ -3,10 +3,10 @@
 ``MIGRATIONS[n]`` holds the statements that lead from schema version n to n + 1, so the whole list makes a new database.
 A published entry is never edited; a change of the schema is a new entry at the end.
 
-The big tables carry no primary key on purpose: DuckDB's joins use no index, and building one over a million paths slows every
-merge. The merge checks the natural keys instead (``UNIQUE_KEYS``). What makes a page quick is ``image_rank``, a copy of
-``scores.rank`` by which the other tables are joined and ordered: the suspects of any page lie in the first block of each table,
-and the rest is not read.
+The big tables carry no primary key on purpose: DuckDB's joins use no index, and building one over a million paths slows
+every merge. The merge checks the natural keys instead (``UNIQUE_KEYS``). What makes a page quick is ``image_rank``, a
+copy of ``scores.rank`` by which the other tables are joined and ordered: the suspects of any page lie in the first
+blocks of each table, and the rest is not read.
 """
 
 from __future__ import annotations
@@ -18,43 +18,47 @@ from gradattn_core.errors import StoreError
 _VERSION_1 = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE audits (
-        audit_id TEXT PRIMARY KEY, dataset TEXT NOT NULL, root TEXT NOT NULL, model TEXT NOT NULL, checkpoint TEXT, head TEXT,
-        classes TEXT[] NOT NULL, parameters JSON, versions JSON, fingerprint TEXT,
+        audit_id TEXT PRIMARY KEY, dataset TEXT NOT NULL, root TEXT NOT NULL, model TEXT NOT NULL,
+        checkpoint TEXT, head TEXT, classes TEXT[] NOT NULL, parameters JSON, versions JSON, fingerprint TEXT,
         started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ, state TEXT NOT NULL,
         images BIGINT, failures BIGINT, skipped BIGINT, suspects BIGINT, estimated_errors DOUBLE,
         warnings TEXT[], features TEXT)""",
     """CREATE TABLE images (
-        audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, content_hash TEXT NOT NULL, given_label TEXT NOT NULL,
-        size BIGINT, width INTEGER, height INTEGER)""",
+        audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, content_hash TEXT NOT NULL,
+        given_label TEXT NOT NULL, size BIGINT, width INTEGER, height INTEGER)""",
     """CREATE TABLE predictions (
         audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, fold INTEGER, predicted_label TEXT NOT NULL,
         given_logit FLOAT, predicted_logit FLOAT, given_probability FLOAT, predicted_probability FLOAT,
         margin FLOAT, entropy FLOAT, top_labels TEXT[], top_probabilities FLOAT[],
         outside_label TEXT, outside_probability FLOAT)""",
     """CREATE TABLE scores (
-        audit_id TEXT NOT NULL, path TEXT NOT NULL, rank BIGINT NOT NULL, suspicion DOUBLE NOT NULL, is_suspect BOOLEAN NOT NULL,
-        suggested_label TEXT NOT NULL, suggested_probability DOUBLE, given_probability DOUBLE,
-        runner_up_label TEXT, components MAP(TEXT, DOUBLE))""",
+        audit_id TEXT NOT NULL, path TEXT NOT NULL, rank BIGINT NOT NULL, suspicion DOUBLE NOT NULL,
+        is_suspect BOOLEAN NOT NULL, suggested_label TEXT NOT NULL, suggested_probability DOUBLE,
+        given_probability DOUBLE, runner_up_label TEXT, components MAP(TEXT, DOUBLE))""",
     """CREATE TABLE interpretations (
-        audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, for_label TEXT NOT NULL, against_label TEXT NOT NULL,
-        for_logit FLOAT, against_logit FLOAT, objective TEXT, correction TEXT, aggregation TEXT,
+        audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, for_label TEXT NOT NULL,
+        against_label TEXT NOT NULL, for_logit FLOAT NOT NULL, against_logit FLOAT NOT NULL,
+        objective TEXT NOT NULL, correction TEXT NOT NULL, aggregation TEXT,
         grid_height INTEGER NOT NULL, grid_width INTEGER NOT NULL,
-        crop_left FLOAT, crop_top FLOAT, crop_right FLOAT, crop_bottom FLOAT, map FLOAT[] NOT NULL,
-        positive_mass DOUBLE, negative_mass DOUBLE, balance DOUBLE, concentration DOUBLE, overlap DOUBLE)""",
+        crop_left FLOAT NOT NULL, crop_top FLOAT NOT NULL, crop_right FLOAT NOT NULL, crop_bottom FLOAT NOT NULL,
+        map FLOAT[] NOT NULL CHECK (len(map) = grid_height * grid_width),
+        positive_mass DOUBLE NOT NULL, negative_mass DOUBLE NOT NULL, balance DOUBLE NOT NULL,
+        concentration DOUBLE NOT NULL, overlap DOUBLE NOT NULL)""",
     """CREATE TABLE regions (
         audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, sign TINYINT NOT NULL, rank INTEGER NOT NULL,
-        mass_share DOUBLE, area_share DOUBLE, peak DOUBLE,
-        box_left DOUBLE, box_top DOUBLE, box_right DOUBLE, box_bottom DOUBLE)""",
+        mass_share DOUBLE NOT NULL, area_share DOUBLE NOT NULL, peak DOUBLE NOT NULL,
+        box_left DOUBLE NOT NULL, box_top DOUBLE NOT NULL, box_right DOUBLE NOT NULL, box_bottom DOUBLE NOT NULL)""",
     """CREATE TABLE class_pairs (
-        audit_id TEXT NOT NULL, given_label TEXT NOT NULL, suggested_label TEXT NOT NULL, suspects BIGINT, class_size BIGINT,
-        share DOUBLE, mean_suspicion DOUBLE, expected DOUBLE)""",
+        audit_id TEXT NOT NULL, given_label TEXT NOT NULL, suggested_label TEXT NOT NULL, suspects BIGINT,
+        class_size BIGINT, share DOUBLE, mean_suspicion DOUBLE, expected DOUBLE)""",
     "CREATE TABLE failures (audit_id TEXT NOT NULL, path TEXT NOT NULL, stage TEXT NOT NULL, reason TEXT NOT NULL)",
     # Only `sequence` orders decisions: clocks repeat a microsecond and are set back.
     """CREATE TABLE decisions (
         decision_id TEXT PRIMARY KEY, sequence BIGINT NOT NULL, content_hash TEXT NOT NULL, given_label TEXT NOT NULL,
         decision TEXT NOT NULL CHECK (decision IN ('keep', 'relabel', 'remove', 'unsure', 'undo')), new_label TEXT,
-        reviewer TEXT NOT NULL, note TEXT NOT NULL, decided_at TIMESTAMPTZ NOT NULL, audit_id TEXT NOT NULL, path TEXT NOT NULL)""",
-    # Decisions are pushed and undos pop, so the one that stands is the last that reached the depth the stack has at the end.
+        reviewer TEXT NOT NULL, note TEXT NOT NULL, decided_at TIMESTAMPTZ NOT NULL,
+        audit_id TEXT NOT NULL, path TEXT NOT NULL)""",
+    # Decisions push and undos pop, so the one that stands is the last that reached the depth the stack has at the end.
     """CREATE VIEW current_decisions AS
         WITH steps AS (
             SELECT *,
@@ -77,7 +81,7 @@ UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "class_pairs": (("given_label", "suggested_label"),),
     "failures": (),
 }
-"""The tables a merge fills, in its order, each with the sets of columns that name a row at most once within one audit."""
+"""The tables a merge fills, in its order, each with the sets of columns that name a row at most once per audit."""
 
 RANKED = ("images", "predictions", "interpretations", "regions")
 """The tables with an ``image_rank``."""

@@ -1,4 +1,4 @@
-"""The store: every finished audit and every decision in one DuckDB file, shared by the audit, the command line and the page."""
+"""The store: all finished audits and decisions in one DuckDB file, shared by audit, command line and page."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from gradattn_core.errors import StoreError
-from gradattn_core.records import Box, Evidence, MapStatistics, Region
+from gradattn_core.records import Evidence
 from gradattn_core.store import decisions, merge
 from gradattn_core.store.candidates import CandidateFilter, count_query, page_query
 from gradattn_core.store.connection import OlderSchemaError, transaction
+from gradattn_core.store.evidence import evidence_of
 
 DATABASE_NAME = "gradattn.duckdb"
 
@@ -24,22 +25,25 @@ _TIME = "coalesce(strftime({0}, '%Y-%m-%dT%H:%M:%S.%f+00:00'), '') AS {0}"
 
 
 class Store:
-    """The database of one output folder. Holds no connection: each call is one transaction that is closed when it returns.
+    """The database of one output folder. Holds no connection: each call is one transaction, closed when it returns.
 
-    Frames that come back have plain columns: text (absent text is ``""``), float64 (absent numbers are NaN), int64, bool;
-    times are ISO 8601 text in UTC.
+    Frames that come back have plain columns: text (absent text is ``""``), float64 (absent numbers are NaN), int64,
+    bool; times are ISO 8601 text in UTC.
 
     Args:
         directory: the output folder; the database in it is made by the first :meth:`prepare` or :meth:`merge`.
         patience: seconds a call waits while other threads or processes hold the database.
         read_only: refuse everything that writes.
 
-    Every method raises :class:`StoreError` where the database is absent, unusable, of a newer schema, or locked for longer than
-    ``patience``, and where ``audit_id`` is not in it.
+    Every method raises :class:`StoreError` where the database is absent, unusable, of a newer schema, or locked for
+    longer than ``patience``, and where ``audit_id`` is not in it.
     """
 
     def __init__(self, directory: Path | str, *, patience: float = 30.0, read_only: bool = False) -> None:
         self.directory = Path(directory).absolute()
+        if "?" in str(self.directory):
+            # DuckDB takes what follows for a query string and looks for its log file in another folder.
+            raise StoreError(f"DuckDB cannot keep a database below a folder with '?' in its name: {self.directory}")
         self.database = self.directory / DATABASE_NAME
         self.patience = patience
         self.read_only = read_only
@@ -55,25 +59,28 @@ class Store:
         What the same ``audit_id`` left before is replaced. Decisions are never touched.
 
         Args:
-            audit: columns of ``audits`` by name; ``audit_id``, ``dataset``, ``root``, ``model`` and ``classes`` are needed,
-                ``parameters`` and ``versions`` may be mappings.
-            tables: for any of ``images, predictions, scores, interpretations, regions, class_pairs, failures`` its rows, as
-                parquet files or as a frame. Columns are taken by name and others ignored; ``audit_id`` is filled in.
+            audit: columns of ``audits`` by name; ``audit_id``, ``dataset``, ``root``, ``model`` and ``classes`` are
+                needed, ``parameters`` and ``versions`` may be mappings.
+            tables: rows for any of ``images, predictions, scores, interpretations, regions, class_pairs, failures``, as
+                parquet files or as a frame. Columns are taken by name and others ignored; ``audit_id`` and
+                ``image_rank`` are filled in.
 
         Raises:
-            StoreError: for an unknown table, an unreadable file, a missing column, a value that does not fit, a path twice.
+            StoreError: for an unknown table, an unreadable file, a missing column, a value that does not fit, a path or
+                rank twice, a path that ``images`` lacks; nothing is written then.
         """
         merge.check_sources(tables)
         with self._writing() as connection:
             merge.merge(connection, audit, tables)
 
     def audits(self) -> pd.DataFrame:
-        """One row per audit, newest first. ``parameters`` and ``versions`` are JSON text, ``warnings`` lists of text."""
+        """One row per audit, newest first; ``parameters`` and ``versions`` as JSON text, ``warnings`` as lists."""
         with self._reading() as connection:
             frame = connection.execute(
-                f"""SELECT audit_id, dataset, root, model, coalesce(checkpoint, '') AS checkpoint, coalesce(head, '') AS head,
-                        coalesce(fingerprint, '') AS fingerprint, {_TIME.format("started_at")}, {_TIME.format("finished_at")},
-                        state, coalesce(images, 0) AS images, coalesce(failures, 0) AS failures,
+                f"""SELECT audit_id, dataset, root, model, coalesce(checkpoint, '') AS checkpoint,
+                        coalesce(head, '') AS head, coalesce(fingerprint, '') AS fingerprint,
+                        {_TIME.format("started_at")}, {_TIME.format("finished_at")}, state,
+                        coalesce(images, 0) AS images, coalesce(failures, 0) AS failures,
                         coalesce(skipped, 0) AS skipped, coalesce(suspects, 0) AS suspects, estimated_errors,
                         coalesce(features, '') AS features, coalesce(parameters::TEXT, '{{}}') AS parameters,
                         coalesce(versions::TEXT, '{{}}') AS versions, coalesce(warnings, []) AS warnings
@@ -94,7 +101,8 @@ class Store:
             ).fetchone()
         if row is None:
             raise StoreError(
-                f"no audit has finished in {self.directory} yet; `gradattn audit DATASET --out {self.directory}` makes one"
+                f"no audit has finished in {self.directory} yet; "
+                f"`gradattn audit DATASET --out {self.directory}` makes one"
             )
         return str(row[0])
 
@@ -123,7 +131,8 @@ class Store:
 
         Returns:
             The columns of candidates.csv, then ``new_label, content_hash, width, height, is_suspect, runner_up_label,
-            outside_label, outside_probability``. ``margin`` is the logit of the given label minus that of the other class.
+            outside_label, outside_probability``. ``margin`` is the logit of the given label minus that of the other
+            class, in the explained head.
         """
         chosen = CandidateFilter(given, suggested, min_suspicion, decided, path_contains, everything)
         with self._reading(audit_id) as connection:
@@ -155,14 +164,13 @@ class Store:
             regions = _rows(
                 connection.execute(f"SELECT * FROM regions {where} ORDER BY sign DESC, rank", [audit_id, path])
             )
-        return _evidence(rows[0], regions)
+        return evidence_of(rows[0], regions)
 
     def prediction(self, audit_id: str, path: str) -> dict[str, Any] | None:
         """Everything stored about one image's prediction and score; None where the audit has no such image.
 
-        Keys are the columns of ``images``, ``predictions`` and ``scores``; absent values are None, ``components`` a dict.
-        The scores' probabilities are those of the ranking and win over the head's of the same name, which come back as
-        ``head_given_probability``.
+        Keys are the columns of ``images``, ``predictions`` and ``scores``; absent values are None, ``components`` a
+        dict. ``given_probability`` is that of the ranking; the head's own comes back as ``head_given_probability``.
         """
         with self._reading(audit_id) as connection:
             rows = _rows(
@@ -171,8 +179,8 @@ class Store:
                        SELECT i.* EXCLUDE (image_rank), p.* EXCLUDE (audit_id, image_rank, path, given_probability),
                            p.given_probability AS head_given_probability, s.* EXCLUDE (audit_id, path)
                        FROM image i
-                       LEFT JOIN predictions p ON p.audit_id = i.audit_id AND p.path = i.path AND p.image_rank = i.image_rank
-                       LEFT JOIN scores s ON s.audit_id = i.audit_id AND s.path = i.path AND s.rank = i.image_rank""",
+                       LEFT JOIN predictions p ON p.audit_id = i.audit_id AND p.image_rank = i.image_rank
+                       LEFT JOIN scores s ON s.audit_id = i.audit_id AND s.rank = i.image_rank""",
                     [audit_id, path],
                 )
             )
@@ -182,8 +190,8 @@ class Store:
         """The (given, suggested) label pairs with suspects, most suspects first."""
         with self._reading(audit_id) as connection:
             return connection.execute(
-                """SELECT given_label, suggested_label, coalesce(suspects, 0) AS suspects, coalesce(class_size, 0) AS class_size,
-                       share, mean_suspicion, expected
+                """SELECT given_label, suggested_label, coalesce(suspects, 0) AS suspects,
+                       coalesce(class_size, 0) AS class_size, share, mean_suspicion, expected
                    FROM class_pairs c WHERE audit_id = ? ORDER BY c.suspects DESC, given_label, suggested_label""",
                 [audit_id],
             ).df()
@@ -198,13 +206,15 @@ class Store:
     def classes(self, audit_id: str) -> list[str]:
         """The dataset's classes in sorted order."""
         with self._reading(audit_id) as connection:
-            return sorted(_one(connection.execute("SELECT classes FROM audits WHERE audit_id = ?", [audit_id]))["classes"])
+            return sorted(
+                _one(connection.execute("SELECT classes FROM audits WHERE audit_id = ?", [audit_id]))["classes"]
+            )
 
     def summary(self, audit_id: str) -> dict[str, Any]:
         """The audit's row of :meth:`audits` as a dict, and how far the review is.
 
-        Added keys: ``decided`` (suspects with a standing decision), ``undecided`` (suspects without), and ``decisions``, a dict
-        from each decision to its number of images, suspects or not.
+        Added keys: ``decided`` (suspects with a standing decision), ``undecided`` (suspects without), and
+        ``decisions``, a dict from each decision to its number of images, suspects or not.
         """
         audits = self.audits()
         with self._reading(audit_id) as connection:
@@ -256,8 +266,8 @@ class Store:
     ) -> str:
         """Append a decision about an image's given label; it is on disk when this returns.
 
-        It holds for every image of the same content and given label, in this and every other audit. The newest stands; what
-        other reviewers said before stays in the log.
+        It holds for every image of the same content and given label, in this and every other audit. The newest stands;
+        what other reviewers said before stays in the log.
 
         Args:
             decision: ``keep`` (the label is right), ``relabel``, ``remove`` or ``unsure``.
@@ -291,8 +301,8 @@ class Store:
         """The whole log of all audits, newest first, undos included."""
         with self._reading() as connection:
             return connection.execute(
-                f"""SELECT decision_id, path, given_label, decision, coalesce(new_label, '') AS new_label, reviewer, note,
-                       {_TIME.format("decided_at")}, audit_id, content_hash
+                f"""SELECT decision_id, path, given_label, decision, coalesce(new_label, '') AS new_label, reviewer,
+                       note, {_TIME.format("decided_at")}, audit_id, content_hash
                    FROM decisions ORDER BY sequence DESC"""
             ).df()
 
@@ -345,36 +355,3 @@ def _rows(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def _one(result: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return _rows(result)[0]
-
-
-def _evidence(row: dict[str, Any], regions: list[dict[str, Any]]) -> Evidence:
-    shape = (row["grid_height"], row["grid_width"])
-    return Evidence(
-        for_label=row["for_label"],
-        against_label=row["against_label"],
-        for_logit=row["for_logit"],
-        against_logit=row["against_logit"],
-        scores=np.asarray(row["map"], dtype=np.float32).reshape(shape),
-        crop=Box(row["crop_left"], row["crop_top"], row["crop_right"], row["crop_bottom"]),
-        objective=row["objective"],
-        correction=row["correction"],
-        statistics=MapStatistics(
-            positive_mass=row["positive_mass"],
-            negative_mass=row["negative_mass"],
-            balance=row["balance"],
-            concentration=row["concentration"],
-            overlap=row["overlap"],
-            regions=tuple(_region(region) for region in regions),
-        ),
-    )
-
-
-def _region(row: dict[str, Any]) -> Region:
-    return Region(
-        sign=row["sign"],
-        rank=row["rank"],
-        mass_share=row["mass_share"],
-        area_share=row["area_share"],
-        peak=row["peak"],
-        box=Box(row["box_left"], row["box_top"], row["box_right"], row["box_bottom"]),
-    )

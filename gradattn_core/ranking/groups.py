@@ -1,0 +1,68 @@
+"""Groups of near-duplicates, and cross-validation folds that never split one.
+
+A wrong label rarely comes alone: near-duplicates share it. If one of them trains the model that judges the other, the
+error vouches for itself. So near-duplicates are judged together and do not vote on each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradattn_core.ranking.neighbours import Neighbours
+from gradattn_core.ranking.validate import IntArray
+
+NEAR_DUPLICATE = 0.8
+"""Cosine of centred, standardised features from which two images count as near-duplicates."""
+FOLDS = 5
+
+
+def near_duplicate_groups(neighbours: Neighbours, codes: IntArray, folds: int = FOLDS) -> IntArray:
+    """Group number of every image: single linkage over neighbours of cosine >= ``NEAR_DUPLICATE``, closest pairs first.
+
+    A group never grows beyond 1/folds of the smallest class in it, so that every class keeps training images.
+    """
+    rows, columns = np.nonzero(neighbours.similarity >= NEAR_DUPLICATE)
+    order = np.argsort(-neighbours.similarity[rows, columns], kind="stable")
+    others = neighbours.index[rows, columns]
+    parent = np.arange(len(codes))
+    size = np.ones(len(codes), dtype=np.int64)
+    limit = np.maximum(np.bincount(codes)[codes] // folds, 1)
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = int(parent[node])
+        return node
+
+    for edge in order:
+        first, second = root(int(rows[edge])), root(int(others[edge]))
+        smaller = min(limit[first], limit[second])
+        if first != second and size[first] + size[second] <= smaller:
+            parent[second] = first
+            size[first] += size[second]
+            limit[first] = smaller
+    return np.unique([root(node) for node in range(len(codes))], return_inverse=True)[1].astype(np.int64)
+
+
+def group_folds(codes: IntArray, groups: IntArray, seed: int, folds: int = FOLDS) -> IntArray:
+    """Fold of every image [N]: whole groups, class by class as even as the groups allow; equal groups shuffled by ``seed``.
+
+    Large groups are placed first; each goes where the images of its classes are fewest relative to the class sizes.
+    """
+    classes = int(codes.max()) + 1
+    share = 1 / np.maximum(np.bincount(codes, minlength=classes), 1)
+    sizes = np.bincount(groups)
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
+    load = np.zeros((folds, classes))
+    total = np.zeros(folds)
+    fold_of = np.empty(len(sizes), dtype=np.int64)
+    for group in order:
+        present = codes[members[group]]
+        cost = (load[:, present] * share[present]).sum(axis=1) + total / len(codes)
+        chosen = int(cost.argmin())
+        fold_of[group] = chosen
+        np.add.at(load[chosen], present, 1)
+        total[chosen] += len(present)
+    return np.asarray(fold_of[groups])

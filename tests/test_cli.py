@@ -1,0 +1,167 @@
+"""Every command as a process: what it writes, what it says, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradattn_core.export import read_candidates
+from tests.tiny import TINY_VIT, Tiny, make_tiny
+
+
+def gradattn(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gradattn_core", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def model_options(tiny: Tiny) -> list[str | Path]:
+    arguments = json.dumps(TINY_VIT)
+    return ["--model", "vit_tiny_patch16_224", "--checkpoint", tiny.checkpoint, "--model-arguments", arguments]
+
+
+@pytest.fixture(scope="module")
+def audited(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audited")
+    result = gradattn("audit", tiny.dataset, *model_options(tiny), "--head", "probe", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert "72 images" in result.stdout and "worst class pairs" in result.stdout
+    assert "gradattn ui --out gradattn-out" in result.stdout
+    assert "sweep: 72 of 72" in result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["gradattn-out"]
+    return folder
+
+
+def test_help_answers_at_once_and_shows_examples(tmp_path: Path) -> None:
+    gradattn("--help", cwd=tmp_path)
+    start = time.monotonic()
+    result = gradattn("--help", cwd=tmp_path)
+    assert time.monotonic() - start < 1.0
+    assert result.returncode == 0 and "gradattn audit photos/" in result.stdout
+    for command in ("audit", "export", "explain", "ui", "demo"):
+        shown = gradattn(command, "--help", cwd=tmp_path)
+        assert shown.returncode == 0 and f"  gradattn {command}" in shown.stdout
+
+
+def test_audit_as_json_is_one_object_and_quiet_says_nothing(tiny: Tiny, audited: Path) -> None:
+    command = ("audit", tiny.dataset, *model_options(tiny), "--head", "probe")
+    result = gradattn(*command, "--json", cwd=audited)
+    facts = json.loads(result.stdout)
+    assert facts["images"] == 72 and facts["class_pairs"] and Path(facts["candidates"]).is_file()
+    assert result.stderr == ""
+    silent = gradattn(*command, "--quiet", cwd=audited)
+    assert (silent.returncode, silent.stdout, silent.stderr) == (0, "", "")
+
+
+def test_export_chooses_rows(audited: Path, tiny: Tiny) -> None:
+    everything = gradattn("export", "--min-suspicion", "0", "--csv", "all.csv", cwd=audited)
+    assert everything.returncode == 0 and "72 rows in all.csv" in everything.stderr
+    assert len(read_candidates(audited / "all.csv")) == 72
+    top = gradattn("export", "--top", "3", "--csv", "top.csv", cwd=audited)
+    assert top.returncode == 0 and list(read_candidates(audited / "top.csv")["rank"]) == [1, 2, 3]
+    red = gradattn("export", "--given", "red", "--suggested", "green", "--json", cwd=audited)
+    assert {row["given_label"] for row in json.loads(red.stdout)} <= {"red"}
+    piped = gradattn("export", cwd=audited)
+    assert piped.stdout.startswith("rank,path,given_label") and len(piped.stdout.splitlines()) >= 1 + len(tiny.wrong)
+    undecided = gradattn("export", "--decided", "yes", cwd=audited)
+    assert len(undecided.stdout.splitlines()) == 1
+
+
+def test_explain_writes_a_picture_or_numbers(tiny: Tiny, tmp_path: Path) -> None:
+    picture = sorted(tiny.dataset.rglob("*.png"))[0]
+    command = ("explain", picture, *model_options(tiny), "--for", "0", "--against", "2")
+    drawn = gradattn(*command, "-o", "map.png", cwd=tmp_path)
+    assert drawn.returncode == 0 and "wrote map.png" in drawn.stdout
+    assert min(Image.open(tmp_path / "map.png").size) > 100
+    numbers = gradattn(*command, "-o", "map.npz", "--json", cwd=tmp_path)
+    assert json.loads(numbers.stdout)["output"] == "map.npz"
+    stored = np.load(tmp_path / "map.npz")
+    assert stored["scores"].shape == (8, 8) and stored["logits"].shape == (3,)
+    assert json.loads(str(stored["provenance"]))["correction"] == "complete"
+    default = gradattn("explain", picture, *model_options(tiny), "--for", "1", "--quiet", cwd=tmp_path)
+    assert default.returncode == 0 and (tmp_path / f"{picture.stem}-explained.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("audit", "nowhere"), "nowhere"),
+        (("audit", "{empty}"), "{empty}"),
+        (("audit", "{one}"), "one class"),
+        (("audit", "{dataset}", "--model", "vit_tinny_patch16_224"), "did you mean"),
+        (
+            ("audit", "{dataset}", "--model", "swin_tiny_patch4_window7_224", "--from-scratch", "--head", "finetune"),
+            "window",
+        ),
+        (("audit", "{dataset}", "--checkpoint", "{broken}"), "plain tensors"),
+        (("audit", "{dataset}", "--checkpoint", "{tiny}"), "does not fit"),
+        (("audit", "{manifest}"), "label"),
+        (("audit", "{dataset}", "--folds", "1"), "folds 1"),
+        (("audit", "{dataset}", "--out", "{broken}"), "output folder"),
+        (("export",), "run gradattn audit first"),
+        (("export", "--out", "{empty}"), "gradattn audit"),
+        (("ui",), "run gradattn audit first"),
+        (("explain", "nowhere.png", "--for", "1"), "nowhere.png"),
+        (("explain", "{broken}", "--for", "1"), "broken"),
+        (("explain", "{picture}", "--for", "1", "-o", "map.gif"), "map.gif"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    tiny: Tiny, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    places = {
+        "{dataset}": tiny.dataset,
+        "{tiny}": tiny.checkpoint,
+        "{picture}": sorted(tiny.dataset.rglob("*.png"))[0],
+        "{empty}": tmp_path / "empty",
+        "{one}": tmp_path / "one",
+        "{broken}": tmp_path / "broken.safetensors",
+        "{manifest}": tmp_path / "manifest.csv",
+    }
+    places["{empty}"].mkdir()
+    (places["{one}"] / "red").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(places["{one}"] / "red" / "a.png")
+    places["{broken}"].write_text("neither tensors nor a picture")
+    places["{manifest}"].write_text("path,klass\na.png,x\n")
+    result = gradattn(*(places.get(argument, argument) for argument in arguments), cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("gradattn: ") and result.stderr.count("\n") == 1
+    assert str(places.get(words, words)) in result.stderr
+    assert "Traceback" not in result.stderr and result.stdout == ""
+
+
+def test_a_mistyped_option_shows_the_usage(tmp_path: Path) -> None:
+    result = gradattn("audit", "data", "--modle", "x", cwd=tmp_path)
+    assert result.returncode == 2 and "usage: gradattn" in result.stderr
+
+
+def test_an_output_folder_of_another_schema_is_left_alone(audited: Path, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "gradattn-out").mkdir()
+    database = tmp_path / "gradattn-out" / "gradattn.duckdb"
+    database.write_bytes(b"not a database at all" * 1000)
+    result = gradattn("audit", tiny.dataset, *model_options(tiny), cwd=tmp_path)
+    assert result.returncode == 2 and "gradattn.duckdb" in result.stderr and "Traceback" not in result.stderr
+    assert database.read_bytes() == b"not a database at all" * 1000
+
+
+def test_the_demo_finds_the_planted_errors_and_draws_them(tmp_path: Path) -> None:
+    result = gradattn("demo", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["planted"] == 90 and facts["average_precision"] >= 0.85
+    picture = Image.open(tmp_path / facts["picture"])
+    assert picture.width > 800 and len(picture.convert("RGB").getcolors(1 << 24) or []) > 1000
+    again = gradattn("demo", cwd=tmp_path)
+    assert again.returncode == 0 and "90 labels were made wrong on purpose" in again.stdout
+    assert "gradattn ui --out demo" in again.stdout
