@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint ui clean
+.PHONY: demo test test-slow lint ui screenshots clean
 
 demo: $(READY)
 	$(BIN)/gradattn demo --out demo
@@ -29,6 +29,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+screenshots: $(READY)
+	$(BIN)/python scripts/screenshots.py
 
 clean:
 	rm -rf $(VENV) demo build dist

@@ -1,0 +1,18 @@
+"""Audits as Prefect flows: the only package that knows Prefect.
+
+Prefect reads its settings when it is imported, so this package's defaults have to be in the environment before that.
+What the user has set there stands.
+"""
+
+import os
+
+_DEFAULTS = {
+    # A new database is migrated first, which on a busy machine takes longer than Prefect's own 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # Nothing leaves the machine unasked.
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+for _name, _value in _DEFAULTS.items():
+    os.environ.setdefault(_name, _value)

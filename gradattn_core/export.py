@@ -52,7 +52,8 @@ _FORMULA = re.compile(rf"[\t\r\n]|{_SKIPPED}[=+\-@＝＋－＠﹦﹢﹣﹫−]")
 def candidates_csv(frame: pd.DataFrame) -> str:
     """The text of candidates.csv for a frame of ``Store.candidates``; columns beyond ``COLUMNS`` are left out.
 
-    Numbers have six significant digits, so an audit gives the same bytes on every machine; absent values are empty.
+    Numbers have six significant digits, so an audit gives the same bytes on every machine; absent values are empty. A
+    relabel to another class than the suggested one names it: ``relabel:bald eagle``.
 
     Raises:
         StoreError: where the frame lacks a column.
@@ -63,6 +64,7 @@ def candidates_csv(frame: pd.DataFrame) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
+    frame = frame.assign(decision=_decisions(frame))
     cells = [[_cell(value, kind) for value in frame[name].tolist()] for name, kind in COLUMNS.items()]
     writer.writerows(zip(*cells, strict=True))
     return text.getvalue()
@@ -122,6 +124,16 @@ def read_candidates(path: Path) -> pd.DataFrame:
             _value(row, position, kind, f"{path}, row {number}, {name}") for number, row in enumerate(rows[1:], 2)
         ]
     return pd.DataFrame(columns).astype(COLUMNS)
+
+
+def _decisions(frame: pd.DataFrame) -> list[str]:
+    if "new_label" not in frame.columns:
+        return [str(decision) for decision in frame["decision"]]
+    columns = (frame["decision"], frame["new_label"], frame["suggested_label"])
+    return [
+        f"relabel:{label}" if decision == "relabel" and label != suggested else str(decision)
+        for decision, label, suggested in zip(*columns, strict=True)
+    ]
 
 
 def _cell(value: Any, kind: str) -> str:

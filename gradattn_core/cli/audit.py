@@ -46,9 +46,10 @@ def run(options: argparse.Namespace) -> int:
 
 def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:
     """Run the audit here, or as a Prefect flow."""
-    if flow:
+    with progress_display(quiet=quiet) as progress:
+        if not flow:
+            return run_audit(config, progress)
+        # Prefect takes seconds to import, and only flows need it.
         from flows.audit import run_as_flow
 
-        return run_as_flow(config)
-    with progress_display(quiet=quiet) as progress:
-        return run_audit(config, progress)
+        return run_as_flow(config, progress)

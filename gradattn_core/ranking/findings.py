@@ -2,10 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from gradattn_core.errors import RankingError
+
+MODEL_ERROR = 0.2
+"""Relative error of the estimate itself, seen on real and on planted noise (docs/ranking.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseEstimate:
+    """How many given labels are wrong.
+
+    Attributes:
+        images: how many labels there are.
+        total: expected number of wrong ones, the sum of the suspicions.
+        low, high: an interval of about 95 %: chance (Poisson-binomial) and the estimate's own error together.
+        classes: one row per given label, most wrong first: ``given_label``, ``images``, ``wrong``, ``low``, ``high``.
+    """
+
+    images: int
+    total: float
+    low: float
+    high: float
+    classes: pd.DataFrame
+
+
+def _half_width(total: float, variance: float) -> float:
+    return float(np.hypot(1.96 * np.sqrt(variance), MODEL_ERROR * total))
+
+
+def noise_estimate(given: Any, ranked: pd.DataFrame) -> NoiseEstimate:
+    """Expected number of wrong labels in total and per class.
+
+    Args:
+        given: [N] labels, in the row order of ``ranked``.
+        ranked: what ``rank_labels`` returned.
+
+    Raises:
+        RankingError: the two do not have the same length.
+    """
+    frame = _labelled(given, ranked)
+    frame["variance"] = frame["suspicion"] * (1 - frame["suspicion"])
+    grouped = frame.groupby("given_label", sort=True)
+    classes = grouped.agg(
+        images=("suspicion", "size"), wrong=("suspicion", "sum"), variance=("variance", "sum")
+    ).reset_index()
+    width = np.array([_half_width(*pair) for pair in zip(classes["wrong"], classes["variance"], strict=True)])
+    classes["low"] = np.maximum(classes["wrong"] - width, 0)
+    classes["high"] = np.minimum(classes["wrong"] + width, classes["images"])
+    classes = classes.drop(columns="variance").sort_values("wrong", ascending=False, kind="stable", ignore_index=True)
+    total = float(frame["suspicion"].sum())
+    overall = _half_width(total, float(frame["variance"].sum()))
+    return NoiseEstimate(len(frame), total, max(total - overall, 0.0), min(total + overall, float(len(frame))), classes)
+
+
+def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:
+    labels = list(given)
+    if len(labels) != len(ranked):
+        raise RankingError(f"given holds {len(labels)} labels, but ranked has {len(ranked)} rows: pass the same images")
+    return pd.DataFrame(
+        {
+            "given_label": labels,
+            "suggested_label": ranked["suggested"].to_list(),
+            "suspicion": ranked["suspicion"].to_numpy(),
+        }
+    )
 
 
 def class_pairs(given: Any, ranked: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
@@ -17,12 +83,14 @@ def class_pairs(given: Any, ranked: pd.DataFrame, threshold: float = 0.5) -> pd.
         threshold: images of at least this suspicion are suspects.
 
     Returns:
-        ``given_label``, ``suggested_label``, ``suspects`` (how many), ``class_size`` (images given that label), ``share``
-        (suspects / class_size), ``mean_suspicion`` and ``expected`` (Σ suspicion of the suspects: wrong labels expected
-        among them), ordered by ``expected``, then share, then the labels as text.
+        ``given_label``, ``suggested_label``, ``suspects`` (how many), ``class_size`` (images given that label),
+        ``share`` (suspects / class_size), ``mean_suspicion`` and ``expected`` (Σ suspicion of the suspects: the wrong
+        labels expected among them), ordered by ``expected``, then ``share``, then the labels.
+
+    Raises:
+        RankingError: ``given`` and ``ranked`` do not have the same length.
     """
-    frame = pd.DataFrame({"given_label": list(given), "suggested_label": ranked["suggested"].to_list()})
-    frame["suspicion"] = ranked["suspicion"].to_numpy()
+    frame = _labelled(given, ranked)
     sizes = frame["given_label"].value_counts()
     groups = frame[frame["suspicion"] >= threshold].groupby(["given_label", "suggested_label"], sort=True)["suspicion"]
     pairs = groups.agg(suspects="size", mean_suspicion="mean", expected="sum").reset_index()

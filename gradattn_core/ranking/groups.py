@@ -7,13 +7,17 @@ error vouches for itself. So near-duplicates are judged together and do not vote
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gradattn_core.ranking.neighbours import Neighbours
-from gradattn_core.ranking.validate import IntArray
+from gradattn_core.ranking.neighbours import Neighbours, find_neighbours
+from gradattn_core.ranking.probe import make_basis
+from gradattn_core.ranking.validate import IntArray, check_codes, check_features
 
 NEAR_DUPLICATE = 0.8
 """Cosine of centred, standardised features from which two images count as near-duplicates."""
 FOLDS = 5
+LISTED = 40
+"""Neighbours that are looked up per image."""
 
 
 def near_duplicate_groups(neighbours: Neighbours, codes: IntArray, folds: int = FOLDS) -> IntArray:
@@ -45,7 +49,7 @@ def near_duplicate_groups(neighbours: Neighbours, codes: IntArray, folds: int = 
 
 
 def group_folds(codes: IntArray, groups: IntArray, seed: int, folds: int = FOLDS) -> IntArray:
-    """Fold of every image [N]: whole groups, class by class as even as the groups allow; equal groups shuffled by ``seed``.
+    """Fold of every image [N]: whole groups, every class as even as they allow; ties shuffled by ``seed``.
 
     Large groups are placed first; each goes where the images of its classes are fewest relative to the class sizes.
     """
@@ -66,3 +70,18 @@ def group_folds(codes: IntArray, groups: IntArray, seed: int, folds: int = FOLDS
         np.add.at(load[chosen], present, 1)
         total[chosen] += len(present)
     return np.asarray(fold_of[groups])
+
+
+def make_folds(features: ArrayLike, given: ArrayLike, seed: int = 0, folds: int = FOLDS) -> IntArray:
+    """Folds for ``crossval_probe`` [N]: stratified, near-duplicates together; what ``rank_labels`` makes itself.
+
+    Args:
+        features: [N, D] finite numbers; given: [N] class numbers 0 … K−1; seed: shuffles; folds: how many.
+
+    Raises:
+        RankingError: NaN or a wrong shape.
+    """
+    codes = check_codes(given)
+    basis = make_basis(check_features(features, len(codes)))
+    groups = near_duplicate_groups(find_neighbours(basis.points, LISTED), codes, folds)
+    return group_folds(codes, groups, seed, folds)

@@ -42,7 +42,7 @@ def find_neighbours(features: FloatArray, count: int) -> Neighbours:
 
 
 def neighbour_probabilities(neighbours: Neighbours, targets: FloatArray, groups: IntArray, count: int) -> FloatArray:
-    """p(class) [N, K] by the labels ``targets`` [N, K] of the ``count`` nearest neighbours outside the image's own group.
+    """p(class) [N, K] by the labels ``targets`` [N, K] of the ``count`` nearest neighbours outside the own group.
 
     One further vote is shared out by the class sizes, so that no class gets probability zero.
     """

@@ -87,13 +87,14 @@ def fit_softmax(
 ) -> FloatArray:
     """Coefficients [K, d+1] (bias last) of ridge-penalised multinomial logistic regression.
 
-    Minimises Σ_n Σ_k targets_nk·(−log softmax(z_n)_k) / Σ targets + ½·penalty·‖W‖² (bias free) with L-BFGS; every axis is
-    first scaled by its approximate curvature, so few steps suffice. Targets may be soft and rows may weigh unequally.
+    Minimises Σ_n Σ_k targets_nk·(−log softmax(z_n)_k) / Σ targets + ½·penalty·‖W‖² (bias free) with L-BFGS;
+    every axis is first scaled by its approximate curvature, so few steps suffice. Targets may be soft and
+    rows may weigh unequally.
     """
     classes, axes = targets.shape[1], points.shape[1]
     weight = targets.sum(axis=1, keepdims=True)
     total = float(weight.sum(dtype=np.float64))
-    curvature = (1 - 1 / classes) / classes
+    curvature = (1 - 1 / max(classes, 2)) / max(classes, 2)
     spread = np.append(1 / np.sqrt(curvature * variances + penalty), 1 / np.sqrt(curvature)).astype(np.float32)
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -109,7 +110,10 @@ def fit_softmax(
 
     initial = np.zeros((classes, axes + 1)) if start is None else start / spread
     found = minimize(
-        objective, initial.astype(np.float64).ravel(), jac=True, method="L-BFGS-B",
+        objective,
+        initial.astype(np.float64).ravel(),
+        jac=True,
+        method="L-BFGS-B",
         options={"maxiter": 200, "maxcor": 10, "ftol": 1e-6, "gtol": 1e-5},
     )
     return np.asarray(found.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
@@ -117,7 +121,7 @@ def fit_softmax(
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Held-out predictions on one basis: ``logits`` [N, K], ``coefficients`` per fold [F, K, d+1], their penalty and loss."""
+    """Held-out predictions on one basis: ``logits`` [N, K], ``coefficients`` [F, K, d+1], the penalty and its loss."""
 
     logits: FloatArray
     coefficients: FloatArray
@@ -135,9 +139,13 @@ def _absent_to_prior(coefficients: FloatArray, points: FloatArray, absent: NDArr
 
 
 def held_out(
-    basis: Basis, targets: FloatArray, judged: FloatArray, fold_index: IntArray, penalties: tuple[float, ...] = PENALTIES
+    basis: Basis,
+    targets: FloatArray,
+    judged: FloatArray,
+    fold_index: IntArray,
+    penalties: tuple[float, ...] = PENALTIES,
 ) -> HeldOut:
-    """Fit ``targets`` [N, K] on all folds but one, predict that one, and keep the penalty that predicts ``judged`` best.
+    """Fit ``targets`` [N, K] on all folds but one, predict that one, keep the penalty that predicts ``judged`` best.
 
     Penalties are tried from strong to weak, each starting from the one before, until the held-out loss
     −Σ judged·log p / N has risen. One number is chosen from all folds together, so hardly anything of a label leaks.
@@ -175,8 +183,9 @@ def crossval_probe(
     """Judge every image by a linear classifier on frozen features that never saw its label.
 
     Features are standardised, one multinomial logistic regression is trained per fold on the other folds, and the ridge
-    penalty is the one whose held-out likelihood of the given labels is best. The standardisation is undone in the returned
-    weights. A class that a fold's training part lacks gets weight zero and a constant logit of prior probability.
+    penalty is the one whose held-out likelihood of the given labels is best. The standardisation is undone in the
+    returned weights. A class that a fold's training part lacks gets weight zero and a constant logit of prior
+    probability.
 
     Args:
         features: [N, D] finite numbers.
@@ -201,4 +210,4 @@ def crossval_probe(
     for fold in range(len(names)):
         held = fold_index == fold
         logits[held] = matrix[held] @ weights[fold].T + bias[fold]
-    return ProbeResult(logits, weights, bias, fold_index, names, fit.penalty, fit.log_loss)
+    return ProbeResult(logits, weights, bias.astype(np.float32), fold_index, names, fit.penalty, fit.log_loss)

@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
 from gradattn_core.ranking import components
 from gradattn_core.ranking.discriminant import held_out_discriminant, tempered
 from gradattn_core.ranking.fusion import Fusion, fuse
+from gradattn_core.ranking.groups import LISTED, group_folds, near_duplicate_groups
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
-from gradattn_core.ranking.probe import held_out, log_softmax, make_basis
-from gradattn_core.ranking.validate import IntArray, check_folds, check_given, check_matrix, make_folds
+from gradattn_core.ranking.probe import Basis, held_out, log_softmax, make_basis
+from gradattn_core.ranking.validate import IntArray, check_folds, check_given, check_matrix
 from gradattn_core.records import FloatArray
 
-NEIGHBOURS = 20
+VOTING = 20
+"""Neighbours that vote; twice as many are looked up, because near-duplicates do not vote."""
+REFITS = 2
 
 
 def rank_labels(
@@ -37,61 +40,87 @@ def rank_labels(
         logits: [N, K] out-of-sample logits, columns in the order of ``classes``.
         probabilities: the same as probabilities; at most one of the two.
         classes: the K labels in column order; by default the sorted distinct given labels.
-        folds: [N] integers; images of one number are judged together. Stratified by ``seed`` when absent.
+        folds: [N] integers; images of one number are judged together. When absent, stratified folds that keep
+            near-duplicates together are made, which is worth much where errors come in near-duplicates.
         seed: shuffles the folds when ``folds`` is absent.
 
     Returns:
         One row per image in input order: ``suspicion`` in [0, 1] (probability that the given label is wrong), ``rank``
         (1 = most suspect, ties by input order), ``suggested`` (likeliest other label), ``suggested_probability``,
-        ``given_probability``, ``runner_up`` (second likeliest other label, or None with two classes) and the components,
-        each higher = more suspect (see ``components``); neighbour and prototype columns only with ``features``.
+        ``given_probability``, ``runner_up`` (second likeliest other label, or None with two classes) and the
+        components, each higher = more suspect, of the fused prediction before the given label is looked at
+        (see ``components``);
+        neighbour and prototype columns only with ``features``. An image that is alone in its class, or whose class lies
+        in one fold, can be neither confirmed nor refuted: its suspicion is the mean over the others.
 
     Raises:
         RankingError: an unusable argument, named in the message.
     """
     codes, names = check_given(given, classes)
-    if features is None and logits is None and probabilities is None:
+    published = _published(logits, probabilities, len(codes), len(names))
+    if features is None and published is None:
         raise RankingError("rank_labels needs features, logits or probabilities")
+    votes = [] if published is None else [tempered(published, codes)[0]]
+    if features is None:
+        return _frame(fuse(np.stack(votes), codes), np.zeros(len(codes), dtype=bool), codes, names, {})
+    basis = make_basis(check_matrix(features, "features", len(codes)))
+    neighbours = find_neighbours(basis.points, LISTED)
+    groups = near_duplicate_groups(neighbours, codes)
+    index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
+    fusion = _denoised(basis, codes, len(names), index, votes)
+    shares = neighbour_probabilities(neighbours, fusion.posterior, groups, VOTING)
+    extra = {
+        "neighbour_vote": components.neighbour_vote(shares, codes),
+        "neighbour_margin": components.neighbour_margin(shares, codes),
+        "prototype_margin": components.prototype_margin(basis.points, codes, len(names)),
+    }
+    return _frame(fusion, _unjudgeable(codes, index) & (published is None), codes, names, extra)
+
+
+def _published(logits: ArrayLike | None, probabilities: ArrayLike | None, rows: int, classes: int) -> FloatArray | None:
     if logits is not None and probabilities is not None:
         raise RankingError("logits and probabilities were both given; pass only one of them")
-    published: FloatArray | None = None
     if logits is not None:
-        published = components.log_probabilities(check_matrix(logits, "logits", len(codes), len(names)), None)
-    if probabilities is not None:
-        table = check_matrix(probabilities, "probabilities", len(codes), len(names))
-        if (table < 0).any() or (table.sum(axis=1) <= 0).any():
-            raise RankingError("probabilities holds negative numbers or rows without any mass")
-        published = components.log_probabilities(None, table)
-    votes: list[FloatArray] = [] if published is None else [tempered(published, codes)[0]]
-    extra: dict[str, FloatArray] = {}
-    if features is not None:
-        matrix = check_matrix(features, "features", len(codes))
-        index = make_folds(codes, seed) if folds is None else check_folds(folds, len(codes))[0]
-        votes += _feature_votes(matrix, codes, len(names), index, extra)
-    fusion = fuse(np.stack(votes), codes)
-    # The single scores describe one model: the caller's predictions if there are any, else the probe.
-    return _frame(fusion, votes[0], codes, names, extra)
+        return components.log_probabilities(check_matrix(logits, "logits", rows, classes), None)
+    if probabilities is None:
+        return None
+    table = check_matrix(probabilities, "probabilities", rows, classes)
+    if (table < 0).any() or (table.sum(axis=1) <= 0).any():
+        raise RankingError("probabilities holds negative numbers or rows without any mass")
+    return components.log_probabilities(None, table)
 
 
-def _feature_votes(
-    features: FloatArray, codes: IntArray, classes: int, folds: IntArray, extra: dict[str, FloatArray]
-) -> list[FloatArray]:
-    basis = make_basis(features)
+def _denoised(basis: Basis, codes: IntArray, classes: int, folds: IntArray, votes: list[FloatArray]) -> Fusion:
+    """Discriminant and probe, fitted again and again with every image weighing what its label is trusted.
+
+    The discriminant alone (and the caller's predictions) give the first trust: it forgives wrong labels best.
+    """
     targets = np.eye(classes, dtype=np.float32)[codes]
-    probe = log_softmax(held_out(basis, targets, targets, folds).logits)
-    discriminant = held_out_discriminant(basis.points, codes, classes, folds)
-    shares = neighbour_probabilities(find_neighbours(basis.points, NEIGHBOURS), targets)
-    extra["neighbour_vote"] = components.neighbour_vote(shares, codes)
-    extra["neighbour_margin"] = components.neighbour_margin(shares, codes)
-    extra["prototype_margin"] = components.prototype_margin(basis.points, codes, classes)
-    return [probe, discriminant, np.log(np.maximum(shares, 1e-9))]
+    fusion = fuse(np.stack([*votes, held_out_discriminant(basis.points, codes, classes, folds)]), codes)
+    for _ in range(REFITS):
+        weighted = targets * fusion.trust[:, None]
+        discriminant = held_out_discriminant(basis.points, codes, classes, folds, fusion.trust)
+        probe = log_softmax(held_out(basis, weighted, weighted, folds).logits)
+        fusion = fuse(np.stack([*votes, discriminant, probe]), codes)
+    return fusion
+
+
+def _unjudgeable(codes: IntArray, folds: IntArray) -> NDArray[np.bool_]:
+    """Images whose class has no image in any other fold: nothing can confirm or refute their label."""
+    table = np.zeros((int(folds.max()) + 1, int(codes.max()) + 1), dtype=np.int64)
+    np.add.at(table, (folds, codes), 1)
+    return np.asarray(table[folds, codes] == table.sum(axis=0)[codes])
 
 
 def _frame(
-    fusion: Fusion, log_p: FloatArray, codes: IntArray, names: list[Any], extra: dict[str, FloatArray]
+    fusion: Fusion, unjudgeable: NDArray[np.bool_], codes: IntArray, names: list[Any], extra: dict[str, FloatArray]
 ) -> pd.DataFrame:
     rows = np.arange(len(codes))
-    suspicion = 1 - fusion.posterior[rows, codes].astype(np.float64)
+    wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, codes]
+    suspicion = np.clip(wrong, 0, 1)
+    if unjudgeable.any():
+        suspicion[unjudgeable] = suspicion[~unjudgeable].mean() if not unjudgeable.all() else 0.5
+    log_p = np.log(np.maximum(fusion.clean, 1e-12))
     order = np.argsort(-suspicion, kind="stable")
     rank = np.empty(len(codes), dtype=np.int64)
     rank[order] = rows + 1

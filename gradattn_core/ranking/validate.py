@@ -24,9 +24,13 @@ def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = 
     except (TypeError, ValueError) as error:
         raise RankingError(f"{name} must be a numeric matrix with one row per label: {error}") from error
     if matrix.ndim != 2 or matrix.shape[0] != rows or matrix.shape[1] == 0:
-        raise RankingError(f"{name} has shape {matrix.shape}, but {rows} labels need {rows} rows of at least one column")
+        raise RankingError(
+            f"{name} has shape {matrix.shape}, but {rows} labels need {rows} rows of at least one column"
+        )
     if columns is not None and matrix.shape[1] != columns:
-        raise RankingError(f"{name} has {matrix.shape[1]} columns, but there are {columns} classes: one column per class")
+        raise RankingError(
+            f"{name} has {matrix.shape[1]} columns, but there are {columns} classes: one column per class"
+        )
     bad = ~np.isfinite(matrix).all(axis=1)
     if bad.any():
         raise RankingError(
@@ -44,7 +48,9 @@ def check_codes(given: ArrayLike, name: str = "given") -> IntArray:
     """
     codes = np.asarray(given)
     if codes.ndim != 1 or codes.size == 0 or codes.dtype.kind not in "iu" or codes.min() < 0:
-        raise RankingError(f"{name} must be a non-empty vector of class numbers 0, 1, …; got {codes.dtype} {codes.shape}")
+        raise RankingError(
+            f"{name} must be a non-empty vector of class numbers 0, 1, …; got {codes.dtype} {codes.shape}"
+        )
     return codes.astype(np.int64)
 
 
@@ -102,15 +108,3 @@ def check_class_count(codes: IntArray, classes: int | None) -> int:
     if np.unique(codes).size < 2:
         raise RankingError("given holds a single class; a label can only be doubted where there is another class")
     return count
-
-
-def make_folds(codes: IntArray, seed: int, count: int = 5) -> IntArray:
-    """Stratified fold numbers 0 … count-1, shuffled by ``seed``; classes take turns so that folds stay equally large."""
-    rng = np.random.default_rng(seed)
-    folds = np.empty(len(codes), dtype=np.int64)
-    offset = 0
-    for code in np.unique(codes):
-        members = rng.permutation(np.flatnonzero(codes == code))
-        folds[members] = (np.arange(len(members)) + offset) % count
-        offset += len(members)
-    return folds

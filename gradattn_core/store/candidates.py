@@ -28,34 +28,38 @@ class CandidateFilter:
             raise StoreError(f"decided={self.decided!r} is unknown; choose any, yes, no, {', '.join(DECISIONS)}")
 
     def chosen(self, audit_id: str) -> tuple[str, list[Any]]:
-        """``FROM … WHERE …`` over ``scores s``, and its parameters."""
-        source = ["FROM scores s"]
-        conditions, parameters = ["s.audit_id = ?"], [audit_id]
-        for condition, value in self._comparisons():
-            conditions.append(condition)
-            parameters.append(value)
-        if self.min_suspicion is None and not self.everything:
-            conditions.append("s.is_suspect")
-        if self.given is not None or self.decided != "any":
-            source.append("JOIN images i ON i.audit_id = s.audit_id AND i.image_rank = s.rank")
-        if self.decided != "any":
-            source.append(
-                "LEFT JOIN current_decisions d ON d.content_hash = i.content_hash AND d.given_label = i.given_label"
-            )
-            if self.decided in ("yes", "no"):
-                conditions.append(f"d.decision IS {'NOT ' if self.decided == 'yes' else ''}NULL")
-        return f"{' '.join(source)} WHERE {' AND '.join(conditions)}", parameters
-
-    def _comparisons(self) -> list[tuple[str, Any]]:
+        """A table expression with ``audit_id`` and ``rank`` of the wanted images, and its parameters."""
         wanted = [
+            ("s.audit_id = ?", audit_id),
             ("i.given_label = ?", self.given),
             ("s.suggested_label = ?", self.suggested),
             ("s.suspicion >= ?", self.min_suspicion),
             # Not LIKE: % and _ in the text are ordinary characters.
             ("contains(s.path, ?)", self.path_contains),
-            ("d.decision = ?", self.decided if self.decided in DECISIONS else None),
         ]
-        return [(condition, value) for condition, value in wanted if value is not None]
+        conditions = [condition for condition, value in wanted if value is not None]
+        parameters = [value for _, value in wanted if value is not None]
+        if self.min_suspicion is None and not self.everything:
+            conditions.append("s.is_suspect")
+        where = " AND ".join(conditions)
+        images = "JOIN images i ON i.audit_id = s.audit_id AND i.image_rank = s.rank"
+        if self.decided == "any":
+            source = f"scores s {images}" if self.given is not None else "scores s"
+            return f"(SELECT s.audit_id, s.rank FROM {source} WHERE {where})", parameters
+        if self.decided in ("yes", "no"):
+            said = f"d.decision IS {'NOT ' if self.decided == 'yes' else ''}NULL"
+        else:
+            said = "d.decision = ?"
+            parameters.append(self.decided)
+        # Materialised, or DuckDB would look for the decided contents among all images instead of among the suspects.
+        return (
+            f"""(WITH found AS MATERIALIZED (
+                    SELECT s.audit_id, s.rank, i.content_hash, i.given_label FROM scores s {images} WHERE {where})
+                SELECT f.audit_id, f.rank FROM found f LEFT JOIN current_decisions d
+                    ON d.content_hash = f.content_hash AND d.given_label = f.given_label
+                WHERE {said})""",
+            parameters,
+        )
 
 
 def page_query(audit_id: str, chosen: CandidateFilter, *, top: int | None, offset: int) -> tuple[str, list[Any]]:
@@ -64,14 +68,14 @@ def page_query(audit_id: str, chosen: CandidateFilter, *, top: int | None, offse
         if number is not None and number < 0:
             raise StoreError(f"{name}={number} is negative; give 0 or more")
     source, parameters = chosen.chosen(audit_id)
-    page = f"SELECT s.audit_id, s.rank {source} ORDER BY s.rank LIMIT ? OFFSET ?"
+    page = f"SELECT * FROM {source} ORDER BY rank LIMIT ? OFFSET ?"
     return f"WITH page AS MATERIALIZED ({page}) {_WIDE}", [*parameters, top, offset]
 
 
 def count_query(audit_id: str, chosen: CandidateFilter) -> tuple[str, list[Any]]:
     """The statement that counts all pages together, and its parameters."""
     source, parameters = chosen.chosen(audit_id)
-    return f"SELECT count(*) {source}", parameters
+    return f"SELECT count(*) FROM {source}", parameters
 
 
 _WIDE = """

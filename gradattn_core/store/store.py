@@ -187,12 +187,12 @@ class Store:
         return rows[0] if rows else None
 
     def class_pairs(self, audit_id: str) -> pd.DataFrame:
-        """The (given, suggested) label pairs with suspects, most suspects first."""
+        """The (given, suggested) label pairs with suspects, most expected wrong labels first."""
         with self._reading(audit_id) as connection:
             return connection.execute(
                 """SELECT given_label, suggested_label, coalesce(suspects, 0) AS suspects,
                        coalesce(class_size, 0) AS class_size, share, mean_suspicion, expected
-                   FROM class_pairs c WHERE audit_id = ? ORDER BY c.suspects DESC, given_label, suggested_label""",
+                   FROM class_pairs c WHERE audit_id = ? ORDER BY c.expected DESC, given_label, suggested_label""",
                 [audit_id],
             ).df()
 

@@ -1,0 +1,174 @@
+"""How much a signed map costs above the backward pass that it rides in.
+
+Prints one markdown table: time per image as a multiple of the floor (a bare forward and backward pass to the pixels
+with frozen parameters) and the peak memory above the loaded model. Times of one size are taken in one process, all
+ways in turn, medians; each peak comes from a fresh process. With one thread on a CPU the processor's own time is
+counted, which other work on the machine hardly disturbs.
+
+    python bench/interpret.py [--model vit_small_patch16_224] [--batch 1] [--large] [--device cuda --dtype bfloat16]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from gradattn_core.attention import CORRECTIONS
+from gradattn_core.interpret import interpret
+
+WAYS = ("forward", "floor", *CORRECTIONS, "explicit")
+SIDES = {197: 224, 785: 448, 1765: 672, 4097: 1024}
+
+
+def explicit(model: nn.Module, images: Tensor) -> Tensor:
+    """The usual implementation: unfused attention, a hook keeps every map, all gradients at once; *complete*."""
+    maps: list[Tensor] = []
+    attentions: list[Any] = [module for module in model.modules() if hasattr(module, "fused_attn")]
+    hooks = [
+        module.attn_drop.register_forward_hook(lambda _module, _inputs, output: maps.append(output))
+        for module in attentions
+    ]
+    try:
+        for module in attentions:
+            module.fused_attn = False
+        logits = model(images.clone().requires_grad_(True))
+        gradients = torch.autograd.grad((logits[:, 0] - logits[:, 1]).float().sum(), maps)
+    finally:
+        for module, hook in zip(attentions, hooks, strict=True):
+            module.fused_attn = True
+            hook.remove()
+    row = torch.zeros(len(images), maps[0].shape[-1], device=images.device)
+    row[:, 0] = 1.0
+    with torch.no_grad():
+        for attention, gradient in zip(reversed(maps), reversed(gradients), strict=True):
+            row = row + torch.einsum("bi,bij->bj", row, (attention * gradient).float().mean(1))
+    return row[:, 1:]
+
+
+def floor(model: nn.Module, images: Tensor) -> Tensor:
+    pixels = images.clone().requires_grad_(True)
+    logits = model(pixels)
+    return torch.autograd.grad((logits[:, 0] - logits[:, 1]).float().sum(), pixels)[0]
+
+
+def way(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
+    if name == "forward":
+        return lambda: torch.no_grad()(model)(images)
+    if name == "floor":
+        return lambda: floor(model, images)
+    if name == "explicit":
+        return lambda: explicit(model, images)
+    return lambda: interpret(model, images, 0, 1, correction=name).scores
+
+
+def loaded(options: argparse.Namespace, tokens: int) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    dtype = getattr(torch, options.dtype)
+    model = timm.create_model(options.model, img_size=SIDES[tokens]).to(options.device, dtype).eval()
+    images = torch.randn(options.batch, 3, SIDES[tokens], SIDES[tokens]).to(options.device, dtype)
+    return model.requires_grad_(False), images
+
+
+def synchronise(device: str) -> None:
+    if device != "cpu":
+        torch.accelerator.synchronize()
+
+
+def measure_times(options: argparse.Namespace, tokens: int) -> dict[str, float]:
+    """Median seconds of each way, taken in turn so that a busy moment of the machine meets all of them."""
+    model, images = loaded(options, tokens)
+    calls = {name: way(name, model, images) for name in WAYS}
+    clock = time.process_time if (options.threads, options.device) == (1, "cpu") else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    for repeat in range(options.repeats + 1):
+        for name, call in calls.items():
+            synchronise(options.device)
+            begin = clock()
+            call()
+            synchronise(options.device)
+            if repeat:
+                seconds[name].append(clock() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def measure_peak(options: argparse.Namespace, tokens: int, name: str) -> float:
+    """Megabytes above the loaded model that one way needs at its worst moment."""
+    model, images = loaded(options, tokens)
+    call = way(name, model, images)
+    if options.device != "cpu":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    way("forward", model, images)()
+    # Linux forgets the greatest resident size of the loading when asked to.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    call()
+    return (resident("VmHWM") - before) / 2**10
+
+
+def resident(field: str) -> int:
+    """VmRSS (now) or VmHWM (the greatest since it was reset) of this process in kilobytes."""
+    found = re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
+    if found is None:
+        raise SystemExit("peak memory on a CPU is read from /proc, which only Linux has")
+    return int(found[1])
+
+
+def in_a_fresh_process(arguments: list[str]) -> Any:
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(options: argparse.Namespace, arguments: list[str]) -> None:
+    print(f"{options.model}, batch {options.batch}, {options.dtype} on {options.device}, {options.threads} thread(s), "
+          f"torch {torch.__version__}\n")  # fmt: skip
+    print("| tokens | floor, ms an image | " + " | ".join(WAYS) + " |")
+    print("|---|---|" + "---|" * len(WAYS))
+    for tokens in SIDES:
+        if tokens == 4097 and not options.large:
+            continue
+        cell = [*arguments, "--tokens", str(tokens)]
+        seconds = in_a_fresh_process([*cell, "--cell", "times"])
+        peaks = {name: in_a_fresh_process([*cell, "--cell", name]) for name in WAYS}
+        columns = [f"{seconds[n] / seconds['floor']:.2f} x, {peaks[n]:.0f} MB" for n in WAYS]
+        milliseconds = seconds["floor"] / options.batch * 1e3
+        print(f"| {tokens:,} | {milliseconds:.0f} | " + " | ".join(columns) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="vit_small_patch16_224", help="a timm ViT/16 with a class token")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--large", action="store_true", help="also 4,097 tokens")
+    parser.add_argument("--tokens", type=int, choices=sorted(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--cell", choices=("times", *WAYS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.cell is None:
+        table(options, sys.argv[1:])
+    elif options.cell == "times":
+        print(json.dumps(measure_times(options, options.tokens)))
+    else:
+        print(json.dumps(measure_peak(options, options.tokens, options.cell)))
+
+
+if __name__ == "__main__":
+    main()

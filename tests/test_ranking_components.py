@@ -1,0 +1,126 @@
+"""The published single scores against naive twins, one image at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from gradattn_core.ranking import components
+from gradattn_core.ranking.groups import group_folds, near_duplicate_groups
+from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
+from gradattn_core.records import FloatArray
+
+
+@pytest.fixture
+def predictions() -> tuple[FloatArray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    p = rng.dirichlet(np.full(4, 0.6), size=60)
+    return np.log(np.maximum(p, 1e-7)).astype(np.float32), rng.integers(0, 4, 60)
+
+
+def naive_others(row: np.ndarray, given: int) -> list[float]:
+    return [float(value) for k, value in enumerate(row) if k != given]
+
+
+def test_self_confidence_and_log_margin_match_their_formulas(predictions: tuple[FloatArray, np.ndarray]) -> None:
+    log_p, codes = predictions
+    for n, given in enumerate(codes):
+        assert components.self_confidence(log_p, codes)[n] == pytest.approx(1 - math.exp(log_p[n, given]), abs=1e-6)
+        margin = max(naive_others(log_p[n], given)) - float(log_p[n, given])
+        assert components.log_margin(log_p, codes)[n] == pytest.approx(margin, abs=1e-5)
+
+
+def test_adjusted_margin_subtracts_the_class_mean_first(predictions: tuple[FloatArray, np.ndarray]) -> None:
+    log_p, codes = predictions
+    p = np.exp(log_p)
+    mean = [float(np.mean([p[n, k] for n in range(60) if codes[n] == k])) for k in range(4)]
+    scores = components.adjusted_margin(log_p, codes)
+    for n, given in enumerate(codes):
+        adjusted = [float(p[n, k]) - mean[k] for k in range(4)]
+        assert scores[n] == pytest.approx(max(naive_others(np.array(adjusted), given)) - adjusted[given], abs=1e-6)
+
+
+def test_cwe_and_mistakenness_match_their_formulas(predictions: tuple[FloatArray, np.ndarray]) -> None:
+    log_p, codes = predictions
+    cwe, mistaken = components.cwe(log_p, codes), components.mistakenness(log_p, codes)
+    for n, given in enumerate(codes):
+        p = [math.exp(v) for v in log_p[n]]
+        entropy = -sum(v * math.log(v) for v in p) / math.log(4)
+        assert cwe[n] == pytest.approx(entropy / p[given], rel=1e-4)
+        sign = -1 if int(np.argmax(p)) == given else 1
+        assert mistaken[n] == pytest.approx((1 + sign * (1 - entropy)) / 2, abs=1e-5)
+
+
+def test_neighbours_are_the_closest_others_best_first_with_ties_to_the_earlier_row() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(50, 6)).astype(np.float32)
+    features[7] = features[20] = features[3]
+    found = find_neighbours(features, 5)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for n in range(50):
+        cosines = unit @ unit[n]
+        cosines[n] = -2
+        np.testing.assert_allclose(found.similarity[n], np.sort(cosines)[::-1][:5], atol=1e-6)
+    assert found.index[3, :2].tolist() == [7, 20]
+    assert all(n not in found.index[n] for n in range(50))
+
+
+def test_neighbour_votes_leave_out_the_own_group_and_count_soft_labels() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(30, 4)).astype(np.float32)
+    targets = rng.dirichlet(np.ones(3), size=30).astype(np.float32)
+    groups = np.repeat(np.arange(15), 2)
+    neighbours = find_neighbours(features, 8)
+    shares = neighbour_probabilities(neighbours, targets, groups, 4)
+    for n in range(30):
+        voters = [m for m in neighbours.index[n] if groups[m] != groups[n]][:4]
+        expected = (sum(targets[m] for m in voters) + targets.mean(axis=0)) / (len(voters) + 1)
+        np.testing.assert_allclose(shares[n], expected, atol=1e-5)
+    codes = targets.argmax(axis=1)
+    vote, margin = components.neighbour_vote(shares, codes), components.neighbour_margin(shares, codes)
+    for n, given in enumerate(codes):
+        assert vote[n] == pytest.approx(1 - shares[n, given], abs=1e-6)
+        assert margin[n] == pytest.approx(max(naive_others(shares[n], given)) - shares[n, given], abs=1e-6)
+
+
+def test_prototype_margin_leaves_the_image_out_of_its_own_class_mean() -> None:
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(20, 5)).astype(np.float32)
+    codes = np.array([0] * 9 + [1] * 10 + [2])
+    scores = components.prototype_margin(features, codes, 3)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+
+    def cosine(vector: np.ndarray, members: list[int]) -> float:
+        mean = unit[members].sum(axis=0)
+        return float(vector @ mean / np.linalg.norm(mean))
+
+    for n in range(19):
+        own = cosine(unit[n], [m for m in range(20) if codes[m] == codes[n] and m != n])
+        other = max(cosine(unit[n], [m for m in range(20) if codes[m] == k]) for k in range(3) if k != codes[n])
+        assert scores[n] == pytest.approx(other - own, abs=1e-5)
+    assert scores[19] == 0
+
+
+def test_near_duplicates_share_a_fold_and_every_class_keeps_training_images() -> None:
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(40, 16)).astype(np.float32)
+    features = np.repeat(centres, 3, axis=0) + 0.01 * rng.normal(size=(120, 16)).astype(np.float32)
+    codes = np.repeat(np.arange(2), 60)
+    groups = near_duplicate_groups(find_neighbours(features, 10), codes)
+    folds = group_folds(codes, groups, seed=0)
+    for start in range(0, 120, 3):
+        assert len(set(folds[start : start + 3])) == 1
+    assert len(np.unique(groups)) == 40
+    for code in range(2):
+        assert np.bincount(folds[codes == code], minlength=5).max() <= 15
+
+
+def test_a_class_of_nothing_but_duplicates_is_still_spread_over_folds() -> None:
+    features = np.vstack([np.tile([[1.0, 0.0]], (10, 1)), np.tile([[0.0, 1.0]], (10, 1))]).astype(np.float32)
+    codes = np.repeat(np.arange(2), 10)
+    groups = near_duplicate_groups(find_neighbours(features, 10), codes)
+    folds = group_folds(codes, groups, seed=0)
+    assert np.bincount(groups).max() <= 2
+    assert (np.bincount(folds[:10], minlength=5) > 0).all()

@@ -1,0 +1,90 @@
+"""Start the review page as a process of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from gradattn_core.errors import GradattnError
+
+_APP = Path(__file__).with_name("app.py")
+_OWN_MACHINE = {"localhost", "127.0.0.1", "::1"}
+
+
+def launch(directory: Path, *, port: int = 8501, address: str = "localhost", read_only: bool = False) -> int:
+    """Serve the review page over ``directory`` until it is stopped.
+
+    Args:
+        directory: an audit's output folder; it may still be empty.
+        port: TCP port of the page.
+        address: the interface to listen on; only this machine by default.
+        read_only: show everything, store no decision.
+
+    Returns:
+        The exit status of the server, 0 after Ctrl-C.
+
+    Raises:
+        GradattnError: the port cannot be used.
+    """
+    _check_port(address, port)
+    process = subprocess.Popen(_command(port, address), env=_environment(directory, address, read_only))
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        process.terminate()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # The terminal has sent the same signal to the server; it only needs the time to leave.
+        process.wait()
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if process.poll() is None:
+            process.kill()
+
+
+def _command(port: int, address: str) -> list[str]:
+    options = {
+        "server.port": port,
+        "server.address": address,
+        "server.headless": "true",
+        "browser.gatherUsageStats": "false",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(_APP), *flags]
+
+
+def _environment(directory: Path, address: str, read_only: bool) -> dict[str, str]:
+    environment = {**os.environ, "GRADATTN_OUT": str(directory.resolve()), "GRADATTN_READ_ONLY": str(int(read_only))}
+    # Streamlit puts the app's own folder on the path; the app imports its package from the folder above.
+    above = [str(_APP.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(above)
+    if address in _OWN_MACHINE and "GRADATTN_REVIEWER" not in environment:
+        # Whoever sits at this machine is the reviewer; over the network the page asks for the name instead.
+        environment["GRADATTN_REVIEWER"] = _user_name()
+    return environment
+
+
+def _user_name() -> str:
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+    return "" if name == "root" else name
+
+
+def _check_port(address: str, port: int) -> None:
+    try:
+        socket.create_server((address, port)).close()
+    except (OSError, OverflowError) as error:
+        raise GradattnError(
+            f"the page cannot listen on {address}:{port} ({error}); choose another port with --port"
+        ) from error
