@@ -92,6 +92,7 @@ class AttentionTape(TorchFunctionMode):
     Attributes:
         model: the model's name, for messages.
         calls: the attention calls in forward order.
+        first_output: the output of the first call, with its graph: a backward pass need not go further.
         on_gradient: called as ``on_gradient(index, ∂f/∂O)`` when that gradient of call ``index`` is known; last first.
     """
 
@@ -99,7 +100,7 @@ class AttentionTape(TorchFunctionMode):
         super().__init__()
         self.model = model
         self.calls: list[AttentionCall] = []
-        self.outputs: list[Tensor] = []
+        self.first_output: Tensor | None = None
         self.on_gradient: Callable[[int, Tensor], None] | None = None
         self._hooks: list[RemovableHandle] = []
 
@@ -108,8 +109,9 @@ class AttentionTape(TorchFunctionMode):
         for hook in self._hooks:
             hook.remove()
         self.on_gradient = None
-        for held in (self._hooks, self.calls, self.outputs):
-            held.clear()
+        self.first_output = None
+        self._hooks.clear()
+        self.calls.clear()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -153,7 +155,8 @@ class AttentionTape(TorchFunctionMode):
                 None if denominator is None else denominator.detach(),
             )
         )
-        self.outputs.append(output)
+        if self.first_output is None:
+            self.first_output = output
 
         def report(gradient: Tensor) -> None:
             if self.on_gradient is not None:
@@ -184,7 +187,8 @@ class RowRecursion:
 
     def step(self, index: int, gradient: Tensor) -> None:
         """Take in ∂f/∂O [B, H, N, d] of call ``index``; calls must come last first, as a backward pass makes them."""
-        call = self.calls[index]
+        # Taken off the tape, so that the backward pass frees each layer as soon as it would without us.
+        call = self.calls.pop()
         if index == self.pool:
             latents = call.query.shape[2]
             uniform = torch.full((gradient.shape[0], latents), 1.0 / latents, device=gradient.device)

@@ -135,7 +135,7 @@ def interpret(
         recursion = RowRecursion(tape.calls, found, correction, aggregation)
         tape.on_gradient = recursion.step
         origin = recursion.start
-        if torch.autograd.grad(scalar.sum(), tape.outputs[0], allow_unused=True)[0] is None:
+        if torch.autograd.grad(scalar.sum(), tape.first_output, allow_unused=True)[0] is None:
             raise InterpretError("head: what it returns does not depend on the image's features")
         row, logits = recursion.row - origin, logits.detach().float()
     scores = row[:, found.prefix_tokens :].reshape(-1, *grid)

@@ -10,7 +10,7 @@ from gradattn_core.records import Box, FloatArray, MapStatistics, Region
 
 # Patches weaker than this share of the strongest are left out of the regions: without a floor the faint background of
 # either sign would join everything into two regions.
-_FLOOR = 0.1
+_FLOOR = 0.2
 _KEPT = 5
 _NEIGHBOURS = np.ones((3, 3), dtype=int)
 

@@ -151,7 +151,7 @@ def tables(
                 "class_size": [5, 5],
                 "share": [0.4, 0.8],
                 "mean_suspicion": 0.7,
-                "expected": 3.5,
+                "expected": [1.5, 3.5],
             }
         ),
         "failures": pd.DataFrame({"path": ["kite/broken.jpg"], "stage": "decode", "reason": "truncated"}),

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from gradattn_core.export import read_candidates
 
 from gradattn_core.audit import AuditConfig, make_plan, output_lock, run_audit, survey_dataset, sweep_shard
 from gradattn_core.audit.folds import content_folds
 from gradattn_core.errors import ClassAlignmentError, DatasetError, GradattnError, ModelError, StoreError
+from gradattn_core.export import read_candidates
 from gradattn_core.model import FineTuning
 from gradattn_core.store import Store
 from tests.tiny import Tiny, make_tiny

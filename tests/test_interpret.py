@@ -50,7 +50,7 @@ def test_the_row_sum_of_attention_times_gradient_is_output_times_its_gradient() 
         tape.on_gradient = lambda index, gradient: seen.update(
             {index: (tape.calls[index].output * gradient).sum(-1).detach()}
         )
-        torch.autograd.grad(recorded[:, 3].sum(), tape.outputs[0])
+        torch.autograd.grad(recorded[:, 3].sum(), tape.first_output)
     for index, (attention, gradient) in enumerate(zip(maps, explicit, strict=True)):
         torch.testing.assert_close(seen[index], (attention * gradient).sum(-1).detach(), rtol=1e-9, atol=1e-12)
 
@@ -62,7 +62,7 @@ def test_the_last_layer_is_differentiated_only_in_the_readout_row() -> None:
         network: Any = model
         logits = network(pictures().requires_grad_(True))
         tape.on_gradient = lambda index, gradient: seen.update({index: gradient})
-        torch.autograd.grad(logits[:, 0].sum(), tape.outputs[0])
+        torch.autograd.grad(logits[:, 0].sum(), tape.first_output)
     assert list(seen) == [2, 1, 0], "a backward pass meets the layers last first"
     assert float(seen[2][:, :, 1:].abs().max()) == 0
     assert float(seen[1][:, :, 1:].abs().max()) > 0

@@ -112,6 +112,8 @@ def test_near_duplicates_that_share_a_wrong_label_do_not_vouch_for_each_other() 
     features, given, wrong = noisy_clusters(0.1, rows=400, width=60)
     features = np.repeat(features, 3, axis=0) + 0.02 * rng.normal(size=(1200, 60)).astype(np.float32)
     given, wrong = np.repeat(given, 3), np.repeat(wrong, 3)
+    folds = make_folds(features, given)
+    assert all(len(set(folds[start : start + 3])) == 1 for start in range(0, 1200, 3))
     split = np.arange(1200) % 5
     kept_together = average_precision_score(wrong, rank_labels(given, features)["suspicion"])
     torn_apart = average_precision_score(wrong, rank_labels(given, features, folds=split)["suspicion"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradattn_core.ranking import components
-from gradattn_core.ranking.groups import group_folds, near_duplicate_groups
+from gradattn_core.ranking.groups import dependent_groups, doubt_correlation, group_folds, near_duplicate_groups
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
 from gradattn_core.records import FloatArray
 
@@ -124,3 +124,22 @@ def test_a_class_of_nothing_but_duplicates_is_still_spread_over_folds() -> None:
     folds = group_folds(codes, groups, seed=0)
     assert np.bincount(groups).max() <= 2
     assert (np.bincount(folds[:10], minlength=5) > 0).all()
+
+
+def test_doubt_correlation_is_one_for_equal_and_small_for_independent_members() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), 2)
+    assert doubt_correlation(np.repeat(rng.random(300), 2).astype(np.float32), groups) > 0.99
+    assert abs(doubt_correlation(rng.random(600).astype(np.float32), groups)) < 0.15
+    assert doubt_correlation(rng.random(5).astype(np.float32), np.arange(5)) == 0
+
+
+def test_similar_images_that_err_apart_stay_witnesses_for_one_another() -> None:
+    rng = np.random.default_rng(6)
+    true = np.repeat(np.arange(2), 100)
+    features = (rng.normal(size=(2, 8)) * 6)[true] + rng.normal(size=(200, 8))
+    codes = np.where(rng.random(200) < 0.2, 1 - true, true)
+    points = (features - features.mean(axis=0)).astype(np.float32)
+    neighbours = find_neighbours(points, 20)
+    assert np.bincount(near_duplicate_groups(neighbours, codes)).max() > 1
+    assert np.bincount(dependent_groups(points, neighbours, codes, seed=0)).max() == 1

@@ -22,7 +22,7 @@ def random_map(seed: int, shape: tuple[int, int] = (9, 13)) -> FloatArray:
 
 def flood_fill(mass: NDArray[np.float64]) -> list[set[tuple[int, int]]]:
     """Sets of patches above a tenth of the maximum that touch by a side or a corner."""
-    left = {(r, c) for r, c in np.ndindex(*mass.shape) if mass[r, c] >= 0.1 * mass.max()}
+    left = {(r, c) for r, c in np.ndindex(*mass.shape) if mass[r, c] >= 0.2 * mass.max()}
     found = []
     while left:
         region, edge = set(), [left.pop()]

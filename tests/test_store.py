@@ -140,7 +140,7 @@ def test_audits_come_newest_first_with_times_in_utc(store: Store) -> None:
     assert (audits["images"][1], audits["estimated_errors"][1]) == (10, 4.5)
 
 
-def test_classes_are_sorted_pairs_are_by_size_and_failures_are_told(store: Store) -> None:
+def test_classes_are_sorted_pairs_are_by_expected_errors_and_failures_are_told(store: Store) -> None:
     assert store.classes("first") == ["albatross", "bald eagle", "kite"]
     assert list(store.class_pairs("first")["suspects"]) == [4, 2]
     assert store.failures("first").to_dict("records") == [

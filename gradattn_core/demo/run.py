@@ -87,11 +87,11 @@ def draw(out: Path, audit_id: str) -> Path:
     """One picture of the first suspects with their evidence."""
     store = Store(out)
     figures = []
-    for row in store.candidates(audit_id, top=_SHOWN).itertuples():
-        evidence = store.evidence(audit_id, row.path)
+    for row in store.candidates(audit_id, top=_SHOWN).to_dict("records"):
+        evidence = store.evidence(audit_id, row["path"])
         if evidence is not None:
-            picture = read_image(store.image_file(audit_id, row.path)).image
-            title = f"filed under {row.given_label}, looks like {row.suggested_label}: suspicion {row.suspicion:.1%}"
+            picture = read_image(store.image_file(audit_id, row["path"])).image
+            title = f"filed under {row['given_label']}, looks like {row['suggested_label']}: {row['suspicion']:.2%}"
             figures.append(evidence_figure(picture, evidence, lines=[title]))
     target = out / "suspects.png"
     contact_sheet(figures, columns=3).save(target)

@@ -9,12 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gradattn_core.ranking.discriminant import held_out_discriminant
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours
 from gradattn_core.ranking.probe import make_basis
 from gradattn_core.ranking.validate import IntArray, check_codes, check_features
+from gradattn_core.records import FloatArray
 
 NEAR_DUPLICATE = 0.8
 """Cosine of centred, standardised features from which two images count as near-duplicates."""
+ERRING_TOGETHER = 0.5
+"""Share of the variance of doubt that near-duplicates must have in common to count as one witness."""
 FOLDS = 5
 LISTED = 40
 """Neighbours that are looked up per image."""
@@ -72,8 +76,39 @@ def group_folds(codes: IntArray, groups: IntArray, seed: int, folds: int = FOLDS
     return np.asarray(fold_of[groups])
 
 
+def doubt_correlation(doubt: FloatArray, groups: IntArray) -> float:
+    """Intraclass correlation of ``doubt`` [N] within groups of two or more, in [−1, 1]; 0 without such groups.
+
+    Mean product of the centred doubts over the pairs of a group, each image counting once, by their variance.
+    """
+    centred = doubt - doubt.mean()
+    sums, squares = np.bincount(groups, centred), np.bincount(groups, centred**2)
+    sizes = np.bincount(groups)
+    several = sizes > 1
+    variance = float(squares[several].sum())
+    products = (sums**2 - squares)[several] / (sizes[several] - 1)
+    return float(products.sum()) / variance if variance > 1e-12 else 0.0
+
+
+def dependent_groups(
+    points: FloatArray, neighbours: Neighbours, codes: IntArray, seed: int, folds: int = FOLDS
+) -> IntArray:
+    """Near-duplicate groups where near-duplicates err together, else every image on its own [N].
+
+    Whether they do is asked of the data: judged with groups kept together, near-duplicates of one mistake are doubted
+    alike. Images that are merely similar are not, and are too valuable as witnesses for one another to be kept apart.
+    """
+    groups = near_duplicate_groups(neighbours, codes, folds)
+    alone = np.arange(len(codes), dtype=np.int64)
+    if groups.max() + 1 == len(codes):
+        return alone
+    log_p = held_out_discriminant(points, codes, int(codes.max()) + 1, group_folds(codes, groups, seed, folds))
+    doubt = 1 - np.exp(log_p[alone, codes])
+    return groups if doubt_correlation(doubt, groups) >= ERRING_TOGETHER else alone
+
+
 def make_folds(features: ArrayLike, given: ArrayLike, seed: int = 0, folds: int = FOLDS) -> IntArray:
-    """Folds for ``crossval_probe`` [N]: stratified, near-duplicates together; what ``rank_labels`` makes itself.
+    """Folds for ``crossval_probe`` [N]: stratified, near-duplicates that err together in one, as in ``rank_labels``.
 
     Args:
         features: [N, D] finite numbers; given: [N] class numbers 0 … K−1; seed: shuffles; folds: how many.
@@ -82,6 +117,6 @@ def make_folds(features: ArrayLike, given: ArrayLike, seed: int = 0, folds: int 
         RankingError: NaN or a wrong shape.
     """
     codes = check_codes(given)
-    basis = make_basis(check_features(features, len(codes)))
-    groups = near_duplicate_groups(find_neighbours(basis.points, LISTED), codes, folds)
+    points = make_basis(check_features(features, len(codes))).points
+    groups = dependent_groups(points, find_neighbours(points, LISTED), codes, seed, folds)
     return group_folds(codes, groups, seed, folds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from gradattn_core.errors import RankingError
 from gradattn_core.ranking import components
 from gradattn_core.ranking.discriminant import held_out_discriminant, tempered
 from gradattn_core.ranking.fusion import Fusion, fuse
-from gradattn_core.ranking.groups import LISTED, group_folds, near_duplicate_groups
+from gradattn_core.ranking.groups import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
 from gradattn_core.ranking.probe import Basis, held_out, log_softmax, make_basis
 from gradattn_core.ranking.validate import IntArray, check_folds, check_given, check_matrix
@@ -65,10 +66,14 @@ def rank_labels(
         return _frame(fuse(np.stack(votes), codes), np.zeros(len(codes), dtype=bool), codes, names, {})
     basis = make_basis(check_matrix(features, "features", len(codes)))
     neighbours = find_neighbours(basis.points, LISTED)
-    groups = near_duplicate_groups(neighbours, codes)
+    groups = dependent_groups(basis.points, neighbours, codes, seed)
     index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
-    fusion = _denoised(basis, codes, len(names), index, votes)
-    shares = neighbour_probabilities(neighbours, fusion.posterior, groups, VOTING)
+
+    def vote(labels: FloatArray) -> FloatArray:
+        return neighbour_probabilities(neighbours, labels, groups, VOTING)
+
+    fusion = _denoised(basis, codes, len(names), index, votes, vote)
+    shares = vote(fusion.posterior)
     extra = {
         "neighbour_vote": components.neighbour_vote(shares, codes),
         "neighbour_margin": components.neighbour_margin(shares, codes),
@@ -90,8 +95,15 @@ def _published(logits: ArrayLike | None, probabilities: ArrayLike | None, rows: 
     return components.log_probabilities(None, table)
 
 
-def _denoised(basis: Basis, codes: IntArray, classes: int, folds: IntArray, votes: list[FloatArray]) -> Fusion:
-    """Discriminant and probe, fitted again and again with every image weighing what its label is trusted.
+def _denoised(
+    basis: Basis,
+    codes: IntArray,
+    classes: int,
+    folds: IntArray,
+    votes: list[FloatArray],
+    vote: Callable[[FloatArray], FloatArray],
+) -> Fusion:
+    """Discriminant, probe and neighbours, again and again with every image weighing what its label is trusted.
 
     The discriminant alone (and the caller's predictions) give the first trust: it forgives wrong labels best.
     """
@@ -101,7 +113,8 @@ def _denoised(basis: Basis, codes: IntArray, classes: int, folds: IntArray, vote
         weighted = targets * fusion.trust[:, None]
         discriminant = held_out_discriminant(basis.points, codes, classes, folds, fusion.trust)
         probe = log_softmax(held_out(basis, weighted, weighted, folds).logits)
-        fusion = fuse(np.stack([*votes, discriminant, probe]), codes)
+        shares = np.log(np.maximum(vote(fusion.posterior), 1e-9))
+        fusion = fuse(np.stack([*votes, discriminant, probe, shares]), codes)
     return fusion
 
 
