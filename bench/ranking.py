@@ -4,6 +4,7 @@
 
 FOLDER holds what bench/features.py wrote. TRUTH (default: the cache) holds ``<name>.truth.csv`` with ``path``,
 ``given_label`` and either ``true_label`` or ``is_error``. Every set that has ``true_label`` also gives planted sets.
+Without --cache it runs on the sets bundled with scikit-learn.
 All peers read the predictions of one plain K-fold probe; neighbours read the same features. Prints a Markdown table.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gradattn_core.ranking import components, crossval_probe, rank_labels
@@ -30,6 +32,7 @@ from gradattn_core.records import FloatArray
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 PLANTED = {"symmetric 20 %": 0.2, "symmetric 50 %": 0.5, "asymmetric 30 %": 0.3, "instance-dependent 25 %": 0.25}
+BUNDLED = {"symmetric 10 %": 0.1, "asymmetric 20 %": 0.2, "instance-dependent 15 %": 0.15}
 PLANTED_IMAGES = 4000
 
 
@@ -92,6 +95,16 @@ def sets(cache: Path, truth: Path, only: list[str]) -> Iterator[Labelled]:
         if true is not None and len(true) >= PLANTED_IMAGES:
             for kind, rate in PLANTED.items():
                 yield plant(base, true, kind, rate)
+
+
+def bundled() -> Iterator[Labelled]:
+    """Planted noise on the small sets that come with scikit-learn; raw columns as features, nothing to download."""
+    for name, loader in (("digits", load_digits), ("breast cancer", load_breast_cancer), ("wine", load_wine)):
+        features, target = loader(return_X_y=True)
+        true = target.astype(np.int64)
+        base = Labelled(name, features.astype(np.float32), true, np.zeros(len(true), dtype=bool))
+        for kind, rate in BUNDLED.items():
+            yield plant(base, true, kind, rate, seed=11)
 
 
 def selfclean(features: FloatArray, given: IntArray) -> FloatArray:
@@ -188,14 +201,15 @@ def report(data: Labelled, draws: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare the ranking with published scores")
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, help="without it, the sets bundled with scikit-learn")
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--bootstrap", type=int, default=200)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     lines: list[str] = []
-    for data in sets(arguments.cache, arguments.truth or arguments.cache, arguments.only):
+    cache = arguments.cache
+    for data in sets(cache, arguments.truth or cache, arguments.only) if cache else bundled():
         lines += report(data, arguments.bootstrap)
         print("\n".join(lines[-30:]), flush=True)
         if arguments.output:

@@ -22,7 +22,8 @@ TOLERANCE = 1e-5
 TEMPER = 0.7
 """Power of T in the reported posterior. Real annotators err where a picture is ambiguous, which a class-conditional T
 cannot say: taken at full strength it trusts labels too much there. A tempered likelihood is the usual remedy for such a
-misspecified model ("safe Bayes", Grünwald & van Ommen 2017); 1 would suit noise that ignores the picture."""
+misspecified model ("safe Bayes", Grünwald & van Ommen 2017); 1 would suit noise that ignores the picture. The value
+was chosen by calibration on labelled development sets (docs/ranking.md)."""
 PRIOR_IMAGES = 0.1
 """Strength of the prior on T, in average class sizes: uniform confusion at the overall rate."""
 

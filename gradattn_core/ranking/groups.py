@@ -18,7 +18,8 @@ from gradattn_core.records import FloatArray
 NEAR_DUPLICATE = 0.8
 """Cosine of centred, standardised features from which two images count as near-duplicates."""
 ERRING_TOGETHER = 0.5
-"""Share of the variance of doubt that near-duplicates must have in common to count as one witness."""
+"""Share of the variance of doubt that near-duplicates must have in common to count as one witness. This and the cosine
+were chosen on labelled development sets (docs/ranking.md)."""
 FOLDS = 5
 LISTED = 40
 """Neighbours that are looked up per image."""
