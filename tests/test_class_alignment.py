@@ -130,3 +130,16 @@ def test_a_class_that_is_not_there_is_refused_with_what_would_work(
 ) -> None:
     with pytest.raises(ClassAlignmentError, match=message):
         find_class(text, 1000, imagenet)
+
+
+def test_one_matching_name_rules_out_the_order_of_the_sorted_names() -> None:
+    names = ClassNames(("w0", "w1"), (("kite",), ("bald eagle",)))
+    with pytest.raises(ClassAlignmentError, match="bald eagel"):
+        align_classes(["bald eagel", "kite"], 2, names)
+    assert align_classes(["a", "b"], 2, names).method == "index order"
+
+
+def test_a_class_map_that_names_a_class_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text("label,output\na,0\nb,1\na,1\n")
+    with pytest.raises(ClassAlignmentError, match="more than one row"):
+        align_classes(["a", "b"], 2, ClassNames(), tmp_path / "map.csv")

@@ -27,9 +27,9 @@ def test_an_installed_wheel_runs_the_demo_from_any_folder(tmp_path: Path) -> Non
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     places = "import flows.audit, gradattn_core, ui.launch; print(flows.__file__, gradattn_core.__file__, ui.__file__)"
-    found = subprocess.run([python, "-c", places], cwd=elsewhere, capture_output=True, text=True, check=True)
+    found = subprocess.run([str(python), "-c", places], cwd=elsewhere, capture_output=True, text=True, check=True)
     assert all(Path(place).is_relative_to(packages) for place in found.stdout.split())
-    command = [environment / "bin" / "gradattn", "demo", "--json"]
+    command: list[str | Path] = [environment / "bin" / "gradattn", "demo", "--json"]
     result = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["average_precision"] > 0.85

@@ -55,28 +55,24 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
     pairs = _pairs(plan)
     size = _shard_size(plan)
     if not target.exists():
-        found = _Found()
+        found = _Found([], [], [])
         for fold, rows in _by_model(plan, pairs.iloc[index * size : (index + 1) * size]):
-            for batch in _interpret_rows(plan, fold, rows):
-                found = found + batch
+            for _ in _interpret_rows(plan, fold, rows, found):
                 progress("interpret", index * size + len(found.maps) + len(found.failures), len(pairs))
-        write_parquet(regions_file(plan, index), pa.Table.from_pylist(list(found.regions), schema=_REGIONS))
-        write_parquet(failures_file(target), failures_table(list(found.failures)))
-        write_parquet(target, pa.Table.from_pylist(list(found.maps), schema=_INTERPRETATIONS))
+        write_parquet(regions_file(plan, index), pa.Table.from_pylist(found.regions, schema=_REGIONS))
+        write_parquet(failures_file(target), failures_table(found.failures))
+        write_parquet(target, pa.Table.from_pylist(found.maps, schema=_INTERPRETATIONS))
     progress("interpret", min((index + 1) * size, len(pairs)), len(pairs))
     return target
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Rows for the three files of a shard."""
+    """The rows of a shard's three files, filled as its images are interpreted."""
 
-    maps: tuple[dict[str, object], ...] = ()
-    regions: tuple[dict[str, object], ...] = ()
-    failures: tuple[Failure, ...] = ()
-
-    def __add__(self, other: _Found) -> _Found:
-        return _Found(self.maps + other.maps, self.regions + other.regions, self.failures + other.failures)
+    maps: list[dict[str, object]]
+    regions: list[dict[str, object]]
+    failures: list[Failure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +130,8 @@ def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.D
         yield int(fold), part[part["fold"] == fold]
 
 
-def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame) -> Iterator[_Found]:
+def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame, found: _Found) -> Iterator[None]:
+    """Fill ``found``, one batch at each step."""
     model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
     preprocessing = Preprocessing.of(model)
     heads = LinearHeads.load(heads_file(plan)) if plan.head == "probe" else None
@@ -148,16 +145,21 @@ def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame) -> Iterato
             path = image.record.path
             label, number = other[path], folds[path] if heads is not None else None
             suspects.append(_Suspect(image, outputs[image.record.label], outputs[label], label, number))
-        yield _Found(failures=tuple(failed))
-        yield from _interpret_batch(plan, model, preprocessing, heads, suspects)
+        found.failures.extend(failed)
+        if suspects:
+            _interpret_batch(plan, model, preprocessing, heads, suspects, found)
+        yield
 
 
 def _interpret_batch(
-    plan: Plan, model: nn.Module, preprocessing: Preprocessing, heads: LinearHeads | None, suspects: list[_Suspect]
-) -> Iterator[_Found]:
+    plan: Plan,
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    heads: LinearHeads | None,
+    suspects: list[_Suspect],
+    found: _Found,
+) -> None:
     """One forward and one backward pass; a batch with an image that cannot be interpreted is taken one by one."""
-    if not suspects:
-        return
     device = next(model.parameters()).device
     head = None
     if heads is not None:
@@ -177,21 +179,23 @@ def _interpret_batch(
         )
     except InterpretError as error:
         if len(suspects) == 1:
-            yield _Found(failures=(Failure(suspects[0].image.record.path, "interpret", str(error)),))
+            found.failures.append(Failure(suspects[0].image.record.path, "interpret", str(error)))
             return
         for suspect in suspects:
-            yield from _interpret_batch(plan, model, preprocessing, heads, [suspect])
+            _interpret_batch(plan, model, preprocessing, heads, [suspect], found)
         return
     scores, logits = result.scores.cpu(), result.logits.cpu()
     for row, suspect in enumerate(suspects):
-        yield _rows(plan, preprocessing, suspect, scores[row], logits[row])
+        _add_rows(plan, preprocessing, suspect, scores[row], logits[row], found)
 
 
-def _rows(plan: Plan, preprocessing: Preprocessing, suspect: _Suspect, scores: Tensor, logits: Tensor) -> _Found:
+def _add_rows(
+    plan: Plan, preprocessing: Preprocessing, suspect: _Suspect, scores: Tensor, logits: Tensor, found: _Found
+) -> None:
     image = suspect.image
     crop = preprocessing.crop(image.width, image.height)
     statistics = map_statistics(scores.numpy(), crop, image.width, image.height)
-    row: dict[str, object] = {
+    row = {
         "path": image.record.path,
         "for_label": image.record.label,
         "against_label": suspect.other_label,
@@ -213,7 +217,8 @@ def _rows(plan: Plan, preprocessing: Preprocessing, suspect: _Suspect, scores: T
         "concentration": statistics.concentration,
         "overlap": statistics.overlap,
     }
-    regions: tuple[dict[str, object], ...] = tuple(
+    found.maps.append(row)
+    found.regions.extend(
         {
             "path": image.record.path,
             "sign": region.sign,
@@ -228,7 +233,6 @@ def _rows(plan: Plan, preprocessing: Preprocessing, suspect: _Suspect, scores: T
         }
         for region in statistics.regions
     )
-    return _Found((row,), regions)
 
 
 _INTERPRETATIONS = pa.schema(

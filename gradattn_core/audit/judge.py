@@ -81,7 +81,6 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
         features=None if plan.config.from_scratch else _matrix(swept(plan, ["features"])["features"]),
         logits=None if plan.head == "probe" else logits,
         classes=classes,
-        folds=folds,
         seed=plan.config.seed,
     )
     predictions = _predictions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from gradattn_core.cli.arguments import build_parser
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     options = build_parser().parse_args(arguments)
+    warnings.showwarning = _note
     try:
         return int(options.run(options))
     except GradattnError as error:
@@ -37,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(
             f"cannot write: {error.strerror}{where}; what was finished is kept, the same command continues"
         )
+
+
+def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Our own warnings are written for users; those of libraries are for programmers."""
+    if category is UserWarning:
+        print(f"gradattn: note: {message}", file=sys.stderr)
 
 
 def _complain(sentence: str) -> int:

@@ -57,8 +57,8 @@ def align_classes(
 ) -> Alignment:
     """Match every dataset class with one output of the model.
 
-    Tried in order: the ``class_map`` file if given; ImageNet wnids; class names and synonyms; and, where the model has
-    exactly as many outputs as the dataset has classes, the order of the sorted names.
+    Tried in order: the ``class_map`` file if given; ImageNet wnids; class names and synonyms; and, where no name says
+    otherwise and the model has exactly as many outputs as the dataset has classes, the order of the sorted names.
 
     Raises:
         ClassAlignmentError: lists the unmatched classes and the nearest candidates.
@@ -73,7 +73,8 @@ def align_classes(
     found = [indices[0] for indices in matches.values() if len(indices) == 1]
     if len(found) == len(classes) and len(set(found)) == len(found):
         return Alignment(tuple(found), "name")
-    if outputs == len(classes):
+    # One name that does match proves that the rest are misspelt, not that the order is the meaning.
+    if outputs == len(classes) and not any(matches.values()):
         return Alignment(tuple(range(outputs)), "index order")
     unmatched = [name for name, indices in matches.items() if len(indices) != 1]
     raise ClassAlignmentError(_explain(unmatched or classes, len(classes), outputs, matches, by_name))
@@ -165,8 +166,12 @@ def _read_class_map(path: Path) -> dict[str, str]:
         if path.suffix.lower() == ".json":
             return {str(key): str(value) for key, value in json.loads(path.read_text("utf-8")).items()}
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return dict(zip(frame["label"], frame["output"], strict=True))
+        entries = dict(zip(frame["label"], frame["output"], strict=True))
     except (ValueError, KeyError, AttributeError) as error:
         raise ClassAlignmentError(
             f'class map {path}: expected JSON {{"label": output, …}} or a CSV with the columns label and output'
         ) from error
+    if len(entries) != len(frame):
+        twice = frame["label"][frame["label"].duplicated()].iloc[0]
+        raise ClassAlignmentError(f"class map {path}: class {twice!r} has more than one row")
+    return entries
