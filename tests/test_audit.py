@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from gradattn_core.audit import AuditConfig, make_plan, output_lock, run_audit, survey_dataset, sweep_shard
 from gradattn_core.audit.folds import content_folds
@@ -123,6 +124,42 @@ def test_broken_images_are_failures_and_the_audit_goes_on(tiny: Tiny, tmp_path: 
     failures = store.failures(audit_id)
     assert set(failures["path"]) == {"red/empty.png", "red/text.jpg", "blue/cut.png"}
     assert set(failures["stage"]) == {"decode"} and failures["reason"].str.len().min() > 5
+
+
+def test_a_line_of_pixels_is_a_failure_and_fills_no_memory(tiny: Tiny, tmp_path: Path) -> None:
+    dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
+    Image.new("RGB", (1, 60_000)).save(dataset / "red" / "line.png")
+    summary = run_audit(tiny.config(tmp_path / "out", dataset=str(dataset)))
+    store, audit_id = latest(tmp_path / "out")
+    assert summary.failures == 1 and "too unequal" in store.failures(audit_id)["reason"][0]
+
+
+def test_the_class_pairs_count_every_suspect(tiny: Tiny, audited: Path) -> None:
+    store, audit_id = latest(audited)
+    assert store.class_pairs(audit_id)["suspects"].sum() == store.summary(audit_id)["suspects"] >= len(tiny.wrong)
+
+
+def test_a_class_that_its_fold_never_saw_is_not_held_against_it(tiny: Tiny, tmp_path: Path) -> None:
+    dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
+    (dataset / "rare").mkdir()
+    shutil.copy(dataset / "red" / "red-10.png", dataset / "rare" / "only.png")
+    run_audit(tiny.config(tmp_path / "out", dataset=str(dataset), threshold=1.0))
+    store, audit_id = latest(tmp_path / "out")
+    assert "rare/only.png" not in set(store.candidates(audit_id)["path"])
+
+
+def test_an_interrupted_audit_goes_on_with_the_device_and_batch_size_of_the_new_command(
+    tiny: Tiny, audited: Path, tmp_path: Path
+) -> None:
+    config = tiny.config(tmp_path, batch_size=3, workers=2)
+    plan = make_plan(config, survey_dataset(config))
+    sweep_shard(plan, 0)
+    kept = (plan.folder / "sweep-00000.parquet").read_bytes()
+    again = make_plan(tiny.config(tmp_path), survey_dataset(tiny.config(tmp_path)))
+    assert again.audit_id == plan.audit_id and again.config.batch_size == 8
+    assert (again.folder / "sweep-00000.parquet").read_bytes() == kept
+    run_audit(tiny.config(tmp_path))
+    assert (tmp_path / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
 
 
 def test_a_picture_that_breaks_between_sweep_and_interpretation_is_a_failure(tiny: Tiny, tmp_path: Path) -> None:
@@ -246,6 +283,11 @@ def test_unusable_input_is_one_sentence_and_leaves_nothing(
         ({"folds": 1}, "folds 1"),
         ({"threshold": 1.5}, "threshold 1.5"),
         ({"correction": "none"}, "correction 'none'"),
+        ({"correction": "absolute"}, "correction 'absolute'"),
+        ({"objective": "logit"}, "objective 'logit'"),
+        ({"seed": -1}, "seed -1"),
+        ({"finetuning": FineTuning(learning_rate=-1.0)}, "learning rate -1.0"),
+        ({"finetuning": FineTuning(epochs=0)}, "epochs 0"),
         ({"from_scratch": True}, "from_scratch"),
     ],
 )
@@ -262,22 +304,56 @@ def test_a_dataset_of_which_one_class_can_be_read_is_refused(tiny: Tiny, tmp_pat
         run_audit(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset")))
 
 
-def test_killed_at_any_moment_the_same_command_ends_with_the_same_list(
+@pytest.mark.parametrize(
+    "milestone",
+    [
+        "work/*/plan.json",
+        "work/*/sweep-00001.parquet",
+        "work/*/predictions.parquet",
+        "work/*/interpretations-00000.parquet",
+        "features/*/sweep-00000.parquet",
+    ],
+)
+def test_killed_at_any_step_the_same_command_ends_with_the_same_list(
+    tiny: Tiny, audited: Path, tmp_path: Path, milestone: str
+) -> None:
+    process = start_audit(tiny, tmp_path)
+    while not list(tmp_path.glob(milestone)) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the audit was over before it could be killed"
+    assert start_audit(tiny, tmp_path).wait() == 0
+    check_undisturbed(tmp_path, audited)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_the_same_command_ends_with_the_same_list(
     tiny: Tiny, audited: Path, tmp_path: Path
 ) -> None:
-    expected = (audited / "candidates.csv").read_bytes()
-    kills = 0
-    for wait in (0.3, 1.0, 1.8, 2.4, 3.0, 3.6, 60.0):
-        process = subprocess.Popen([sys.executable, "-c", _RUN, str(tiny.dataset), str(tiny.checkpoint), str(tmp_path)])
+    start = time.monotonic()
+    assert start_audit(tiny, tmp_path / "undisturbed").wait() == 0
+    whole = time.monotonic() - start
+    random = np.random.default_rng(7)
+    for _ in range(20):
+        process = start_audit(tiny, tmp_path / "killed")
         try:
-            process.wait(wait)
+            process.wait(random.uniform(0.3, 1.0) * whole)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            kills += 1
-    assert kills >= 1 and process.returncode == 0
-    assert (tmp_path / "candidates.csv").read_bytes() == expected
-    assert len(Store(tmp_path).audits()) == 1
+    assert start_audit(tiny, tmp_path / "killed").wait() == 0
+    check_undisturbed(tmp_path / "killed", audited)
+
+
+def start_audit(tiny: Tiny, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", _RUN, str(tiny.dataset), str(tiny.checkpoint), str(out)])
+
+
+def check_undisturbed(out: Path, audited: Path) -> None:
+    assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
+    assert len(Store(out).audits()) == 1
+    assert not list((out / "work").iterdir())
+    assert len(list(out.glob("features/*/sweep-*.parquet"))) == 4
 
 
 _RUN = """

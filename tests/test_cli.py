@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from gradattn_core.export import read_candidates
+from gradattn_core.store import Store
 from tests.tiny import TINY_VIT, Tiny, make_tiny
 
 
@@ -47,6 +49,7 @@ def test_help_answers_at_once_and_shows_examples(tmp_path: Path) -> None:
     gradattn("--help", cwd=tmp_path)
     start = time.monotonic()
     result = gradattn("--help", cwd=tmp_path)
+    # Far less than importing torch takes, and with room for a busy machine.
     assert time.monotonic() - start < 1.0
     assert result.returncode == 0 and "gradattn audit photos/" in result.stdout
     for command in ("audit", "export", "explain", "ui", "demo"):
@@ -76,6 +79,42 @@ def test_export_chooses_rows(audited: Path, tiny: Tiny) -> None:
     assert piped.stdout.startswith("rank,path,given_label") and len(piped.stdout.splitlines()) >= 1 + len(tiny.wrong)
     undecided = gradattn("export", "--decided", "yes", cwd=audited)
     assert len(undecided.stdout.splitlines()) == 1
+
+
+def test_export_ends_quietly_when_its_reader_has_seen_enough(audited: Path) -> None:
+    command = f"{sys.executable} -m gradattn_core export --min-suspicion 0 | head -1"
+    result = subprocess.run(command, shell=True, cwd=audited, capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("rank,path") and result.stderr == ""
+
+
+def test_decisions_are_exported_whether_or_not_their_image_is_a_suspect(audited: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(audited / "gradattn-out", tmp_path / "gradattn-out")
+    store = Store(out)
+    trusted = store.candidates(store.latest_audit_id(), everything=True).iloc[-1]["path"]
+    store.decide(store.latest_audit_id(), trusted, "relabel", new_label="violet", reviewer="Ada")
+    exported = gradattn("export", "--decided", "relabel", "--json", cwd=tmp_path)
+    assert [(row["path"], row["new_label"]) for row in json.loads(exported.stdout)] == [(trusted, "violet")]
+    gradattn("export", "--decided", "relabel", "--csv", "corrections.csv", cwd=tmp_path)
+    assert list(read_candidates(tmp_path / "corrections.csv")["decision"]) == ["relabel:violet"]
+
+
+def test_labels_cannot_command_the_terminal(tiny: Tiny, tmp_path: Path) -> None:
+    for name, label in {"red": "\x1b[2Jred", "green": "[bold]green", "blue": "blue"}.items():
+        shutil.copytree(tiny.dataset / name, tmp_path / "data" / label)
+    result = gradattn("audit", "data", *model_options(tiny), "--head", "probe", cwd=tmp_path)
+    assert result.returncode == 0 and "\x1b" not in result.stdout
+    assert "[bold]green" in result.stdout and "[2Jred" in result.stdout
+
+
+def test_an_input_size_of_ones_own_is_used_for_the_pictures_too(tiny: Tiny, tmp_path: Path) -> None:
+    arguments = json.dumps({**TINY_VIT, "pretrained_cfg_overlay": {"input_size": [3, 224, 224]}})
+    picture = sorted(tiny.dataset.rglob("*.png"))[0]
+    options: list[str | Path] = ["--checkpoint", tiny.checkpoint, "--model-arguments", arguments]
+    result = gradattn(
+        "explain", picture, "--model", "vit_tiny_patch16_224", *options, "--for", "0", "-o", "map.npz", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert np.load(tmp_path / "map.npz")["scores"].shape == (8, 8)
 
 
 def test_explain_writes_a_picture_or_numbers(tiny: Tiny, tmp_path: Path) -> None:

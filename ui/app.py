@@ -4,6 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from gradattn_core.errors import StoreError
+
 _HERE = Path(__file__).parent
 
 st.set_page_config(page_title="gradattn", page_icon=str(_HERE / "icon.svg"), layout="wide")
@@ -16,4 +18,8 @@ page = st.navigation(
         st.Page(_HERE / "views" / "export.py", title="Export", icon=":material/download:"),
     ]
 )
-page.run()
+try:
+    page.run()
+except StoreError as error:
+    st.error("The results cannot be read or written just now. Reload the page to try again.")
+    st.text(str(error))

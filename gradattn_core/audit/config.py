@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from gradattn_core.attention import CORRECTIONS
 from gradattn_core.errors import GradattnError
 from gradattn_core.interpret import OBJECTIVES
 from gradattn_core.model import FineTuning, ModelSpec
@@ -17,8 +16,11 @@ HEADS = ("auto", "as-is", "probe", "finetune")
 INTERPRET = ("suspects", "all")
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 
-# What changes where or how fast an audit runs, but none of its numbers.
-_NOT_IN_FINGERPRINT = ("out", "device", "workers", "restart")
+# What changes where or how fast an audit runs, but no number beyond the last digits of a float.
+_NOT_IN_FINGERPRINT = ("out", "device", "workers", "batch_size", "restart")
+# An audit's maps are read as red for one class and blue for another, so only signed ones between two classes will do.
+AUDIT_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "logit")
+AUDIT_CORRECTIONS = ("complete", "centred")
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,12 @@ class AuditConfig:
         head: ``as-is`` (the model's classifier), ``probe`` (K-fold linear classifier on frozen features), ``finetune``
             (K-fold fine-tuning), or ``auto``: as-is where the classes align by name, else probe.
         class_map: file that says which output speaks for which class (``as-is``).
-        folds: K of the cross-validation; an image's fold follows from its content, so copies share it.
+        folds: K of the cross-validation of ``probe`` and ``finetune``; an image's fold follows from its content, so
+            copies share it. The ranking cross-validates on its own.
         interpret: which images get a map, ``suspects`` or ``all``.
         threshold: suspicion from which an image is a suspect even if the model agrees with its label.
-        objective, correction: of the map, see :func:`~gradattn_core.interpret.interpret`.
+        objective, correction: of the map, see :func:`~gradattn_core.interpret.interpret`; signed ones between two
+            classes only.
         batch_size: images per forward pass.
         shard_size: images per shard, the unit that is kept when an audit is interrupted.
         path_column, label_column, split_column, split: of a manifest.
@@ -75,18 +79,21 @@ class AuditConfig:
         choices = (
             ("head", self.head, HEADS),
             ("interpret", self.interpret, INTERPRET),
-            ("objective", self.objective, OBJECTIVES),
-            ("correction", self.correction, CORRECTIONS),
+            ("objective", self.objective, AUDIT_OBJECTIVES),
+            ("correction", self.correction, AUDIT_CORRECTIONS),
         )
         for name, value, allowed in choices:
             if value not in allowed:
                 raise GradattnError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")
         at_least = (("folds", self.folds, 2), ("batch_size", self.batch_size, 1), ("shard_size", self.shard_size, 1))
-        for name, number, least in (*at_least, ("workers", self.workers, 0)):
+        tuning = (("epochs", self.finetuning.epochs, 1), ("fine-tuning batch size", self.finetuning.batch_size, 1))
+        for name, number, least in (*at_least, *tuning, ("workers", self.workers, 0), ("seed", self.seed, 0)):
             if number < least:
                 raise GradattnError(f"{name} {number} is too small; at least {least} works")
         if not 0.0 <= self.threshold <= 1.0:
             raise GradattnError(f"threshold {self.threshold} is not a probability; 0 to 1 works")
+        if not 0.0 < self.finetuning.learning_rate < 1.0:
+            raise GradattnError(f"learning rate {self.finetuning.learning_rate} makes no sense; 1e-5 to 1e-2 works")
         if self.from_scratch and self.head != "finetune":
             raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.audit.files import write_parquet
-from gradattn_core.audit.folds import fold_model, swept
-from gradattn_core.audit.judge import LinearHeads, heads_file, predictions_file, scores_file
+from gradattn_core.audit.folds import fold_model
+from gradattn_core.audit.judge import LinearHeads, heads_file, suspects_file
 from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches, stack
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
@@ -42,7 +42,7 @@ def regions_file(plan: Plan, index: int) -> Path:
 
 def evidence_shards(plan: Plan) -> int:
     """How many shards :func:`interpret_shard` has; known once the images are judged."""
-    return -(-len(_pairs(plan)) // _shard_size(plan))
+    return -(-_count(plan) // _shard_size(plan))
 
 
 def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
@@ -52,17 +52,17 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
     the given label (red) and the class that the ranking suggests (blue).
     """
     target = evidence_file(plan, index)
-    pairs = _pairs(plan)
-    size = _shard_size(plan)
+    count, size = _count(plan), _shard_size(plan)
     if not target.exists():
         found = _Found([], [], [])
-        for fold, rows in _by_model(plan, pairs.iloc[index * size : (index + 1) * size]):
+        suspects = pq.read_table(suspects_file(plan)).slice(index * size, size).to_pandas()
+        for fold, rows in _by_model(plan, suspects):
             for _ in _interpret_rows(plan, fold, rows, found):
-                progress("interpret", index * size + len(found.maps) + len(found.failures), len(pairs))
+                progress("interpret", index * size + len(found.maps) + len(found.failures), count)
         write_parquet(regions_file(plan, index), pa.Table.from_pylist(found.regions, schema=_REGIONS))
         write_parquet(failures_file(target), failures_table(found.failures))
         write_parquet(target, pa.Table.from_pylist(found.maps, schema=_INTERPRETATIONS))
-    progress("interpret", min((index + 1) * size, len(pairs)), len(pairs))
+    progress("interpret", min((index + 1) * size, count), count)
     return target
 
 
@@ -101,24 +101,8 @@ def _shard_size(plan: Plan) -> int:
     return max(1, plan.config.shard_size // _SHARD_DIVISOR)
 
 
-def _pairs(plan: Plan) -> pd.DataFrame:
-    """path, label, size, suggested_label and fold of every image to interpret, in listing order."""
-    scores = pq.read_table(scores_file(plan), columns=["path", "is_suspect", "suggested_label"]).to_pandas()
-    scores["fold"] = pq.read_table(predictions_file(plan), columns=["fold"])["fold"].to_pandas()
-    frame = scores.merge(plan.listing, on="path", validate="1:1")
-    chosen: pd.DataFrame = frame if plan.config.interpret == "all" else frame[frame["is_suspect"]]
-    return chosen
-
-
-def _outputs(plan: Plan) -> dict[str, int]:
-    """The explained head's output of each class."""
-    if plan.alignment is not None:
-        return dict(zip(plan.classes, plan.alignment.indices, strict=True))
-    if plan.head == "finetune":
-        return {name: output for output, name in enumerate(plan.classes)}
-    # A probe has no output for a class none of whose images could be read.
-    present = sorted(set(swept(plan, ["given_label"])["given_label"].to_pylist()))
-    return {name: output for output, name in enumerate(present)}
+def _count(plan: Plan) -> int:
+    return int(pq.read_metadata(suspects_file(plan)).num_rows)
 
 
 def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.DataFrame]]:
@@ -135,16 +119,14 @@ def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame, found: _Fo
     model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
     preprocessing = Preprocessing.of(model)
     heads = LinearHeads.load(heads_file(plan)) if plan.head == "probe" else None
-    outputs = _outputs(plan)
-    other = dict(zip(rows["path"], rows["suggested_label"], strict=True))
-    folds = dict(zip(rows["path"], rows["fold"], strict=True))
-    records = [ImageRecord(*row) for row in rows[["path", "label", "size"]].itertuples(index=False, name=None)]
+    facts = {row["path"]: row for row in rows.to_dict("records")}
+    records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]
     for loaded, failed in load_batches(plan.root, records, preprocessing, plan.config):
         suspects = []
         for image in loaded:
-            path = image.record.path
-            label, number = other[path], folds[path] if heads is not None else None
-            suspects.append(_Suspect(image, outputs[image.record.label], outputs[label], label, number))
+            row = facts[image.record.path]
+            number = int(row["fold"]) if heads is not None else None
+            suspects.append(_Suspect(image, row["given_output"], row["other_output"], row["other"], number))
         found.failures.extend(failed)
         if suspects:
             _interpret_batch(plan, model, preprocessing, heads, suspects, found)

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gradattn_core.audit.config import AuditConfig
-from gradattn_core.audit.files import write_parquet, write_whole
+from gradattn_core.audit.files import write_bytes, write_parquet
 from gradattn_core.audit.loading import load_batches, stack
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
@@ -59,7 +59,8 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     if target.exists():
         return target
     records = [ImageRecord(path, label, 0) for path, label in zip(table["path"], table["given_label"], strict=True)]
-    codes = torch.tensor([plan.classes.index(record.label) for record in records])
+    code = {name: position for position, name in enumerate(plan.classes)}
+    codes = torch.tensor([code[record.label] for record in records])
     held_out = content_folds(table["content_hash"], plan.config.folds) == fold
     train, test = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(train):
@@ -80,7 +81,7 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     )
     logits = _predict(plan, model, [records[row] for row in test], preprocessing)
     state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    write_whole(_weights_file(plan, fold), lambda path: save_file(state, path))
+    write_bytes(_weights_file(plan, fold), save(state))
     columns = {"path": [records[row].path for row in test], "logits": list(logits)}
     write_parquet(target, pa.table(columns, schema=pa.schema([("path", pa.string()), ("logits", _LOGITS)])))
     return target
@@ -109,7 +110,10 @@ def _pixels(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing
     pixels = []
     for loaded, failed in load_batches(plan.root, records, preprocessing, plan.config):
         if failed:
-            raise DatasetError(f"{failed[0].path} could be read at first and no longer: {failed[0].reason}")
+            raise DatasetError(
+                f"{failed[0].path} could be read at first and no longer ({failed[0].reason}); "
+                "restore it, or begin anew with --restart"
+            )
         pixels.append(stack(loaded, torch.device("cpu")))
     return torch.cat(pixels)
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from scipy.special import log_softmax
 
-from gradattn_core.audit.files import write_parquet, write_whole
+from gradattn_core.audit.files import write_bytes, write_parquet
 from gradattn_core.audit.folds import content_folds, fold_file, swept
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
@@ -33,7 +33,7 @@ class LinearHeads:
     bias: FloatArray
 
     def save(self, path: Path) -> None:
-        write_whole(path, lambda temporary: save_file({"weights": self.weights, "bias": self.bias}, temporary))
+        write_bytes(path, save({"weights": self.weights, "bias": self.bias}))
 
     @classmethod
     def load(cls, path: Path) -> LinearHeads:
@@ -49,6 +49,11 @@ def scores_file(plan: Plan) -> Path:
     return plan.folder / "scores.parquet"
 
 
+def suspects_file(plan: Plan) -> Path:
+    """What is to be interpreted: path, label, size, other, fold, and the head's outputs of label and other class."""
+    return plan.folder / "suspects.parquet"
+
+
 def heads_file(plan: Plan) -> Path:
     return plan.folder / "heads.safetensors"
 
@@ -57,7 +62,7 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
     """Predict and rank every swept image, unless that is done.
 
     Returns:
-        the scores' parquet file; the predictions lie beside it, and for a probe the heads too.
+        the scores' parquet file; the predictions and suspects lie beside it, and for a probe the heads too.
 
     Raises:
         DatasetError: fewer than two classes are left once unreadable images are gone.
@@ -87,12 +92,55 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
         paths, given, classes, logits, fold, swept(plan, ["outside_label", "outside_probability"])
     )
     write_parquet(predictions_file(plan), predictions)
-    in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | (
-        np.array(predictions["predicted_label"].to_pylist(), dtype=object) != np.array(given, dtype=object)
-    )
+    in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
+    write_parquet(suspects_file(plan), _suspects(plan, given, classes, ranked, in_doubt, predictions["fold"]))
+    # The scores are renamed into place last: where they are, everything else is too.
     write_parquet(target, _scores(paths, ranked, in_doubt))
     progress("rank", plan.images, plan.images)
     return target
+
+
+def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
+    """Where the explained head names another class, unless the head of that fold had no image of the given one."""
+    labels = np.array(given, dtype=object)
+    differs: NDArray[np.bool_] = np.array(predictions["predicted_label"].to_pylist(), dtype=object) != labels
+    frame = pd.DataFrame({"label": labels, "fold": predictions["fold"].to_pandas()})
+    if frame["fold"].isna().all():
+        return differs
+    in_class = frame.groupby("label")["label"].transform("size")
+    in_fold = frame.groupby(["label", "fold"])["label"].transform("size")
+    known: NDArray[np.bool_] = (in_class > in_fold).to_numpy()
+    return np.logical_and(differs, known)
+
+
+def _suspects(
+    plan: Plan,
+    given: list[str],
+    classes: list[str],
+    ranked: pd.DataFrame,
+    in_doubt: NDArray[np.bool_],
+    fold: pa.ChunkedArray,
+) -> pa.Table:
+    # A probe has no output for a class none of whose images could be read; the other heads keep theirs.
+    output = {name: position for position, name in enumerate(classes if plan.head == "probe" else plan.classes)}
+    if plan.alignment is not None:
+        output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
+    other = ranked["suggested"].tolist()
+    table = pa.table(
+        {
+            "path": swept(plan, ["path"])["path"],
+            "label": given,
+            "size": swept(plan, ["size"])["size"],
+            "other": pa.array(other, pa.string()),
+            "fold": fold,
+            "given_output": pa.array([output[name] for name in given], pa.int32()),
+            "other_output": pa.array([output[name] for name in other], pa.int32()),
+        }
+    )
+    if plan.config.interpret == "suspects":
+        table = table.filter(pa.array(in_doubt))
+    # Fine-tuned folds have a model each: images of one fold side by side load it once.
+    return table.sort_by([("fold", "ascending"), ("path", "ascending")]) if plan.head == "finetune" else table
 
 
 def agreement(plan: Plan) -> float:
@@ -106,7 +154,8 @@ def _explained_logits(
     plan: Plan, given: list[str], classes: list[str], folds: NDArray[np.int64]
 ) -> tuple[FloatArray, NDArray[np.int64] | None]:
     """[N, K] logits of the head that the maps explain, and the position of each image's head among the folds'."""
-    kept = [plan.classes.index(name) for name in classes]
+    position = {name: place for place, name in enumerate(plan.classes)}
+    kept = [position[name] for name in classes]
     if plan.head == "as-is":
         return _matrix(swept(plan, ["logits"])["logits"])[:, kept], None
     if plan.head == "finetune":
@@ -115,10 +164,15 @@ def _explained_logits(
         place = {path: row for row, path in enumerate(table["path"].to_pylist())}
         order = [place[path] for path in swept(plan, ["path"])["path"].to_pylist()]
         return _matrix(table["logits"])[order][:, kept], folds
-    codes = np.array([classes.index(label) for label in given])
+    codes = _codes(given, classes)
     probe = crossval_probe(_matrix(swept(plan, ["readout"])["readout"]), codes, folds)
     LinearHeads(probe.weights, probe.bias).save(heads_file(plan))
     return probe.logits, np.asarray(probe.fold_index)
+
+
+def _codes(given: list[str], classes: list[str]) -> NDArray[np.int64]:
+    code = {name: position for position, name in enumerate(classes)}
+    return np.array([code[label] for label in given], dtype=np.int64)
 
 
 def _matrix(column: pa.ChunkedArray) -> FloatArray:
@@ -137,7 +191,7 @@ def _predictions(
     outside: pa.Table,
 ) -> pa.Table:
     rows = np.arange(len(paths))
-    codes = np.array([classes.index(label) for label in given])
+    codes = _codes(given, classes)
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     probabilities = np.exp(log_probabilities)
     others = logits.copy()

@@ -46,7 +46,7 @@ def load_batches(
     root: Path, images: list[ImageRecord], preprocessing: Preprocessing, config: AuditConfig
 ) -> Iterator[tuple[list[LoadedImage], list[Failure]]]:
     """Decode in threads, a few batches ahead of the model; a picture that cannot be read comes as a failure."""
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         waiting: deque[list[Future[LoadedImage | Failure]]] = deque()
         try:
@@ -69,9 +69,9 @@ def stack(images: Iterable[LoadedImage], device: torch.device) -> Tensor:
 def _load(root: Path, record: ImageRecord, preprocessing: Preprocessing) -> LoadedImage | Failure:
     try:
         decoded = read_image(root / record.path)
+        pixels = preprocessing(decoded.image)
     except UnreadableImageError as error:
         return Failure(record.path, "decode", str(error))
-    pixels = preprocessing.transform(decoded.image)
     return LoadedImage(record, pixels, decoded.content_hash, decoded.width, decoded.height)
 
 

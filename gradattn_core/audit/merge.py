@@ -95,7 +95,7 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
     store = Store(out)
     target = write_candidates(store.candidates(audit_id), out / CANDIDATES)
     facts = store.summary(audit_id)
-    worst = store.class_pairs(audit_id).drop(columns="audit_id", errors="ignore").head(10).to_dict("records")
+    worst = store.class_pairs(audit_id).head(10).to_dict("records")
     return AuditSummary(
         audit_id=audit_id,
         images=int(facts["images"]),
@@ -111,9 +111,9 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
 
 
 def _class_pairs(plan: Plan) -> pd.DataFrame:
-    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "suggested_label"])
+    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "suggested_label", "is_suspect"])
     given = swept(plan, ["given_label"])["given_label"].to_pylist()
-    return class_pairs(given, scores.rename(columns={"suggested_label": "suggested"}), plan.config.threshold)
+    return class_pairs(given, scores.rename(columns={"suggested_label": "suggested"}), suspects=scores["is_suspect"])
 
 
 def _warnings(plan: Plan) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ def _warnings(plan: Plan) -> tuple[str, ...]:
             f"The model agrees with {share:.1%} of the labels: it may have been trained on these images and know "
             "their wrong labels by heart; --head probe judges each image by a model that never saw its label."
         )
-    if share < max(_DOUBTFUL_AGREEMENT, 2 / len(plan.classes) if len(plan.classes) > 10 else 0):
+    if share < max(_DOUBTFUL_AGREEMENT, 1.2 / len(plan.classes)):
         found.append(
             f"The model agrees with only {share:.1%} of the labels: its suspicion means little here; "
             "check the class alignment or take a stronger model."

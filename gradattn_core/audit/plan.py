@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -134,7 +134,10 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
     found = _unfinished(work, fingerprint)
     if found is not None:
         if not config.restart:
-            return load_plan(found)
+            # What may differ (device, batch size, where the checkpoint lies) is what this command says.
+            plan = replace(load_plan(found), config=config)
+            _write_plan(plan)
+            return plan
         shutil.rmtree(found)
     head, alignment, notes = _choose_head(config, listing)
     # A database that cannot be written must be noticed before hours of work, not after.
@@ -211,8 +214,12 @@ def _write(plan: Plan, listing: Listing) -> None:
         }
     )
     write_parquet(plan.folder / "listing.parquet", table)
-    values = {**asdict(plan), "folder": None, "root": str(plan.root)}
     # The plan is written last: a folder without it was never begun.
+    _write_plan(plan)
+
+
+def _write_plan(plan: Plan) -> None:
+    values = {**asdict(plan), "folder": None, "root": str(plan.root)}
     write_text(plan.folder / "plan.json", json.dumps(values, ensure_ascii=True))
 
 

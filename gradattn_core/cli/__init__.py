@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import signal
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -20,18 +20,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when it did its work, 2 when the input is at fault (one sentence on stderr), 130 after Ctrl-C.
     """
-    # A closed pipe (`gradattn export | head`) ends the command quietly, as it does other tools.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     options = build_parser().parse_args(arguments)
     warnings.showwarning = _note
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()
+        return status
     except GradattnError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
-        print("gradattn: interrupted; the same command continues where it stopped", file=sys.stderr)
+        print("gradattn: interrupted; the same command (without --restart) continues where it stopped", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`gradattn export | head`); nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
@@ -39,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(
             f"cannot write: {error.strerror}{where}; what was finished is kept, the same command continues"
         )
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        return _complain("the device is out of memory; the same command with a smaller --batch-size continues")
 
 
 def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -12,6 +12,9 @@ import gradattn_core
 
 OUT = "gradattn-out"
 _RAW = argparse.RawDescriptionHelpFormatter
+# The names that gradattn_core.interpret knows, written out so that --help does not import torch.
+_TWO_CLASSES = ("difference", "ratio", "quotient", "normalised")
+_SIGNED = ("complete", "centred")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,7 +93,7 @@ def _audit(commands: Any) -> None:
         metavar="P",
         help="suspicion from which an image is a suspect although the model agrees with its label (default 0.25)",
     )
-    _interpretation(parser)
+    _interpretation(parser, _TWO_CLASSES, _SIGNED)
     manifest = parser.add_argument_group("manifest")
     manifest.add_argument("--path-column", default="path", metavar="NAME")
     manifest.add_argument("--label-column", default="label", metavar="NAME")
@@ -125,7 +128,9 @@ def _export(commands: Any) -> None:
     )
     _out(parser)
     parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
-    parser.add_argument("--csv", metavar="FILE", help="where to write (default: standard output)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", metavar="FILE", help="where to write (default: standard output)")
+    form.add_argument("--json", action="store_true", help="JSON records on standard output")
     parser.add_argument("--top", type=int, metavar="N", help="only the N most suspect")
     parser.add_argument(
         "--min-suspicion",
@@ -141,7 +146,6 @@ def _export(commands: Any) -> None:
         choices=("any", "yes", "no", "keep", "relabel", "remove", "unsure"),
         help="only with this state of review",
     )
-    parser.add_argument("--json", action="store_true", help="JSON records instead of CSV")
 
 
 def _explain(commands: Any) -> None:
@@ -158,7 +162,7 @@ def _explain(commands: Any) -> None:
         "--for", dest="target", required=True, metavar="CLASS", help="index, ImageNet wnid or class name"
     )
     parser.add_argument("--against", metavar="CLASS", help="the other class (default: the strongest other)")
-    _interpretation(parser)
+    _interpretation(parser, ("logit", *_TWO_CLASSES), (*_SIGNED, "positive", "absolute"))
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="a .png picture or .npz numbers (default IMAGE-explained.png)"
     )
@@ -204,18 +208,18 @@ def _model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 … (default auto)")
 
 
-def _interpretation(parser: argparse.ArgumentParser) -> None:
+def _interpretation(parser: argparse.ArgumentParser, objectives: tuple[str, ...], corrections: tuple[str, ...]) -> None:
     group = parser.add_argument_group("interpretation")
     group.add_argument(
         "--objective",
         default="difference",
-        choices=("logit", "difference", "ratio", "quotient", "normalised"),
+        choices=objectives,
         help="what is differentiated (default difference, the log-odds)",
     )
     group.add_argument(
         "--correction",
         default="complete",
-        choices=("complete", "positive", "absolute", "centred"),
+        choices=corrections,
         help="how the gradient weights attention (default complete)",
     )
 

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         label_column=options.label_column,
         split_column=options.split_column,
         split=options.split,
-        finetuning=FineTuning(epochs=options.epochs, learning_rate=options.learning_rate),
+        finetuning=FineTuning(options.epochs, options.learning_rate, batch_size=options.batch_size),
         seed=options.seed,
         device=options.device,
         workers=options.workers,

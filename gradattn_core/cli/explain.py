@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(spec, device=pick_device(options.device))
     preprocessing = Preprocessing.of(model)
     names = class_names(model)
-    target, against, result = _interpret(model, names, preprocessing.transform(decoded.image), options)
+    target, against, result = _interpret(model, names, preprocessing(decoded.image), options)
     crop = preprocessing.crop(decoded.width, decoded.height)
     scores = result.scores[0].cpu().numpy()
     logits = result.logits[0].cpu()
@@ -67,7 +67,8 @@ def _interpret(
 ) -> tuple[int, int, Interpretation]:
     outputs = int(getattr(model, "num_classes", 0))
     if outputs < 2:
-        raise ModelError(f"model {options.model}: has no classifier to explain; give a checkpoint with one")
+        name = options.model or DEFAULT_MODEL
+        raise ModelError(f"model {name}: has no classifier to explain; give a checkpoint with one")
     images = pixels[None].to(next(model.parameters()).device)
     target = find_class(options.target, outputs, names)
     if options.against is None:

@@ -23,13 +23,11 @@ def run(options: argparse.Namespace) -> int:
         min_suspicion=options.min_suspicion,
         decided=options.decided,
         top=options.top,
+        # Who asks for decisions wants all of them, also on images that no longer are suspects.
+        everything=options.decided not in ("any", "no"),
     )
     if options.json:
-        text = frame[list(COLUMNS)].to_json(orient="records", force_ascii=False) + "\n"
-        if options.csv is None:
-            sys.stdout.write(text)
-        else:
-            Path(options.csv).write_text(text, "utf-8")
+        sys.stdout.write(frame[[*COLUMNS, "new_label"]].to_json(orient="records", force_ascii=False) + "\n")
     elif options.csv is None:
         sys.stdout.write(candidates_csv(frame))
     else:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.markup import escape
+from rich.control import strip_control_codes
+from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,11 @@ from gradattn_core.audit.progress import silent
 from gradattn_core.records import AuditSummary
 
 _PAIRS = 5
+
+
+def escape(text: str) -> str:
+    """A label or path as plain text: neither markup nor, with the escape character gone, a terminal's commands."""
+    return escape_markup(strip_control_codes(text).replace("\x1b", ""))
 
 
 class _Speed(ProgressColumn):

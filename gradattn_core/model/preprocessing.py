@@ -11,7 +11,11 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
+from gradattn_core.errors import UnreadableImageError
 from gradattn_core.records import Box
+
+# No picture that a person would call one has sides so unequal; without a limit a line of pixels fills the memory.
+_MAX_RESIZED = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Preprocessing:
     def of(cls, model: nn.Module) -> Preprocessing:
         """Read it from the model's configuration."""
         config: dict[str, Any] = dict(resolve_model_data_config(model))
+        built_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
+        if built_for is not None:
+            # The configuration names the size of the published weights, which an argument may have changed.
+            config["input_size"] = (config["input_size"][0], *built_for)
         channels, height, width = config["input_size"]
         return cls(
             (channels, height, width),
@@ -39,6 +47,19 @@ class Preprocessing:
             str(config["crop_mode"]),
             create_transform(**config, is_training=False),
         )
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Preprocess one picture.
+
+        Raises:
+            UnreadableImageError: the picture is so narrow that resizing its short side would fill the memory.
+        """
+        width, height = self._resized(*image.size)
+        if width * height > _MAX_RESIZED:
+            raise UnreadableImageError(
+                f"its sides of {image.width} and {image.height} pixels are too unequal for the model's input"
+            )
+        return self.transform(image)
 
     def crop(self, width: int, height: int) -> Box:
         """The part of a ``width`` x ``height`` picture that fills the model's input, in original pixels.

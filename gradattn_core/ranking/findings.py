@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from gradattn_core.errors import RankingError
 
@@ -74,13 +75,16 @@ def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def class_pairs(given: Any, ranked: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
+def class_pairs(
+    given: Any, ranked: pd.DataFrame, threshold: float = 0.5, suspects: ArrayLike | None = None
+) -> pd.DataFrame:
     """Ordered pairs (given → suggested) of the suspects, most harmful first.
 
     Args:
         given: [N] labels, in the row order of ``ranked``.
         ranked: what ``rank_labels`` returned.
-        threshold: images of at least this suspicion are suspects.
+        threshold: images of at least this suspicion are suspects,
+        suspects: or those where this [N] is true.
 
     Returns:
         ``given_label``, ``suggested_label``, ``suspects`` (how many), ``class_size`` (images given that label),
@@ -92,7 +96,8 @@ def class_pairs(given: Any, ranked: pd.DataFrame, threshold: float = 0.5) -> pd.
     """
     frame = _labelled(given, ranked)
     sizes = frame["given_label"].value_counts()
-    groups = frame[frame["suspicion"] >= threshold].groupby(["given_label", "suggested_label"], sort=True)["suspicion"]
+    doubted = frame["suspicion"] >= threshold if suspects is None else np.asarray(suspects, dtype=bool)
+    groups = frame[doubted].groupby(["given_label", "suggested_label"], sort=True)["suspicion"]
     pairs = groups.agg(suspects="size", mean_suspicion="mean", expected="sum").reset_index()
     pairs["class_size"] = pairs["given_label"].map(sizes).astype(np.int64)
     pairs["share"] = pairs["suspects"] / pairs["class_size"]

@@ -102,7 +102,7 @@ SELECT
     coalesce(i.height, 0)::BIGINT AS height,
     s.is_suspect,
     coalesce(s.runner_up_label, '') AS runner_up_label,
-    coalesce(p.outside_label, '') AS outside_label,
+    coalesce(p.predicted_label, '') AS predicted_label, coalesce(p.outside_label, '') AS outside_label,
     p.outside_probability::DOUBLE AS outside_probability
 FROM page
 JOIN scores s ON s.audit_id = page.audit_id AND s.rank = page.rank

@@ -131,8 +131,8 @@ class Store:
 
         Returns:
             The columns of candidates.csv, then ``new_label, content_hash, width, height, is_suspect, runner_up_label,
-            outside_label, outside_probability``. ``margin`` is the logit of the given label minus that of the other
-            class, in the explained head.
+            predicted_label, outside_label, outside_probability``. ``margin`` is the logit of the given label minus
+            that of the other class, in the explained head; ``predicted_label`` is the class that this head names.
         """
         chosen = CandidateFilter(given, suggested, min_suspicion, decided, path_contains, everything)
         with self._reading(audit_id) as connection:

@@ -18,6 +18,8 @@ def show() -> None:
         st.subheader("Rows")
         chosen = components.filters(audit, default="All")
         top = st.number_input("At most", min_value=1, value=None, placeholder="All rows", step=1, key="top")
+    # Who asks for decisions wants all of them, also on images that no longer are suspects.
+    chosen["everything"] = chosen["decided"] not in ("any", "no")
     count = store.count_candidates(audit, **chosen)
     rows = count if top is None else min(count, int(top))
     if not rows:

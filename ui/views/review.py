@@ -126,10 +126,10 @@ def _names(queue: Queue, row: Row, evidence: Evidence | None) -> None:
 
 
 def _remarks(row: Row, evidence: Evidence | None) -> None:
-    if evidence and present(row["suggested_label"]) and evidence.against_label != row["suggested_label"]:
+    if present(row["predicted_label"]) and row["predicted_label"] != row["suggested_label"]:
         plain(
-            f"The colours compare with {evidence.against_label}: the explained head names that class, "
-            f"the ranking suggests {row['suggested_label']}.",
+            f"The head that the colours explain names {row['predicted_label']}; "
+            f"the ranking, which knows more, suggests {row['suggested_label']}.",
             "quiet-head",
         )
     if present(row["outside_label"]):
