@@ -117,6 +117,21 @@ def test_an_input_size_of_ones_own_is_used_for_the_pictures_too(tiny: Tiny, tmp_
     assert np.load(tmp_path / "map.npz")["scores"].shape == (8, 8)
 
 
+def test_a_manifest_names_its_columns_and_its_split(tiny: Tiny, tmp_path: Path) -> None:
+    rows = ["file,class,part"]
+    for path in sorted(tiny.dataset.rglob("*.png")):
+        part = "test" if path.name.endswith("23.png") else "train"
+        rows.append(f"{path.relative_to(tiny.dataset).as_posix()},{path.parent.name},{part}")
+    manifest = tiny.dataset / "labels.csv"
+    manifest.write_text("\n".join(rows))
+    columns = ["--path-column", "file", "--label-column", "class", "--split-column", "part", "--split", "train"]
+    result = gradattn("audit", manifest, *model_options(tiny), *columns, "--json", cwd=tmp_path)
+    manifest.unlink()
+    assert json.loads(result.stdout)["images"] == 69, result.stderr
+    candidates = read_candidates(tmp_path / "gradattn-out" / "candidates.csv")
+    assert set(candidates.head(len(tiny.wrong))["path"]) == tiny.wrong
+
+
 def test_explain_writes_a_picture_or_numbers(tiny: Tiny, tmp_path: Path) -> None:
     picture = sorted(tiny.dataset.rglob("*.png"))[0]
     command = ("explain", picture, *model_options(tiny), "--for", "0", "--against", "2")

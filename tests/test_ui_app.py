@@ -108,7 +108,7 @@ def test_the_first_suspect_is_shown_with_its_pictures_labels_and_evidence(store:
     app = opened("review")
     shown = texts(app)
     assert shown[shown.index("kite") + 1] == "owl"
-    assert "25% of the evidence is for kite" in shown and "75% of the evidence is for owl" in shown
+    assert "25% of the map speaks for kite" in shown and "75% of the map speaks for owl" in shown
     assert len(app.image) == 2
     assert progress(app) == "0 of 12 decided"
     assert app.code[0].value == path_of(0)

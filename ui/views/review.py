@@ -103,7 +103,7 @@ def _scale(evidence: Evidence) -> None:
             ("end-against", evidence.against_label, negative),
         ):
             share = f"{mass / (positive + negative):.0%}" if positive + negative else "none"
-            plain(f"{share} of the evidence is for {label}", key)
+            plain(f"{share} of the map speaks for {label}", key)
 
 
 def _names(queue: Queue, row: Row, evidence: Evidence | None) -> None:
