@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.files import write_bytes, write_parquet
 from gradattn_core.audit.folds import content_folds, fold_file, swept
@@ -80,14 +81,16 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
         )
     classes = sorted(set(given))
     folds = content_folds(table["content_hash"].to_pylist(), plan.config.folds)
-    logits, fold = _explained_logits(plan, given, classes, folds)
-    ranked = rank_labels(
-        given,
-        features=None if plan.config.from_scratch else _matrix(swept(plan, ["features"])["features"]),
-        logits=None if plan.head == "probe" else logits,
-        classes=classes,
-        seed=plan.config.seed,
-    )
+    # The fits are many small products, on which several threads wait for one another more than they work.
+    with threadpool_limits(limits=1):
+        logits, fold = _explained_logits(plan, given, classes, folds)
+        ranked = rank_labels(
+            given,
+            features=None if plan.config.from_scratch else _matrix(swept(plan, ["features"])["features"]),
+            logits=None if plan.head == "probe" else logits,
+            classes=classes,
+            seed=plan.config.seed,
+        )
     predictions = _predictions(
         paths, given, classes, logits, fold, swept(plan, ["outside_label", "outside_probability"])
     )
