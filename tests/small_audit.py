@@ -87,7 +87,12 @@ def _add_image(tables: dict[str, list[dict[str, Any]]], root: Path, audit_id: st
     )
     tables["predictions"].append(
         key
-        | {"fold": index % 5, "predicted_label": suggested, "given_logit": 1.0 - doubt, "predicted_logit": doubt}
+        | {
+            "fold": index % 5,
+            "predicted_label": "owl" if index == 2 else suggested,
+            "given_logit": 1.0 - doubt,
+            "predicted_logit": doubt,
+        }
         | {"given_probability": 0.3 * (1 - doubt), "predicted_probability": 0.6 * doubt, "margin": 1.0 - 2 * doubt}
         | {"entropy": 0.8, "top_labels": [suggested, given], "top_probabilities": [0.6 * doubt, 0.3 * (1 - doubt)]}
         | {"outside_label": "tape player" if index == 1 else None, "outside_probability": 0.4 if index == 1 else None}
@@ -99,8 +104,7 @@ def _add_image(tables: dict[str, list[dict[str, Any]]], root: Path, audit_id: st
         | {"runner_up_label": CLASSES[(index + 2) % len(CLASSES)], "components": {"margin": 2 * doubt - 1}}
     )
     if suspect and index != 3:
-        against = "owl" if index == 2 else suggested
-        _add_evidence(tables, key, image, given, against)
+        _add_evidence(tables, key, image, given, suggested)
 
 
 def _add_evidence(

@@ -24,11 +24,9 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.artifacts import SUMMARY_KEY, progress_key, summary_markdown
 from flows.audit import audit_flow, run_as_flow
-from gradattn_core.attention import CORRECTIONS
 from gradattn_core.audit import AuditConfig, make_plan, output_lock, run_audit, survey_dataset
-from gradattn_core.audit.config import HEADS, INTERPRET
+from gradattn_core.audit.config import AUDIT_CORRECTIONS, AUDIT_OBJECTIVES, HEADS, INTERPRET
 from gradattn_core.errors import DatasetError, GradattnError, StoreError
-from gradattn_core.interpret import OBJECTIVES
 from gradattn_core.model import FineTuning
 from gradattn_core.records import AuditSummary
 from tests.tiny import Tiny, make_tiny
@@ -211,7 +209,7 @@ def test_ctrl_c_on_the_temporary_server_leaves_what_the_next_run_continues(tiny:
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "Traceback" not in complaint and "the same command continues" in complaint
+    assert "Traceback" not in complaint and "continues where it stopped" in complaint
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/work/*/sweep-*.parquet")}
     assert 4 <= len(kept) < 42
     summary = run_audit(config)
@@ -232,7 +230,7 @@ def test_the_flow_offers_every_parameter_of_an_audit_described_and_with_its_choi
         if item.default is not MISSING:
             assert defaults[name] == item.default, name
     assert defaults["finetuning"] == FineTuning() and schema["required"] == ["dataset"]
-    choices = {"head": HEADS, "interpret": INTERPRET, "objective": OBJECTIVES, "correction": CORRECTIONS}
+    choices = {"head": HEADS, "interpret": INTERPRET, "objective": AUDIT_OBJECTIVES, "correction": AUDIT_CORRECTIONS}
     assert {name: set(offered[name]["enum"]) for name in choices} == {name: set(each) for name, each in choices.items()}
 
 

@@ -178,7 +178,7 @@ def test_every_suspect_can_be_decided_even_without_picture_or_evidence(store: St
         if index == 1:
             assert "Looks most like tape player, which is not a class here." in shown
         if index == 2:
-            assert any(text.startswith("The colours compare with owl:") for text in shown)
+            assert any(text.startswith("The head that the colours explain names owl;") for text in shown)
         if index == 3:
             assert "No evidence was computed for this image." in [caption.value for caption in app.caption]
         press(app, "Label is right")

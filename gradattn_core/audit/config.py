@@ -105,6 +105,8 @@ class AuditConfig:
     def identity(self) -> dict[str, Any]:
         """Every parameter that can change a number of the result; paths are absolute, files stand for their content."""
         values = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_FINGERPRINT}
+        if self.head != "finetune":
+            del values["finetuning"]
         values["dataset"] = str(Path(self.dataset).expanduser().resolve())
         values["checkpoint"] = self.spec.digest()
         if self.class_map is not None and Path(self.class_map).is_file():
