@@ -91,7 +91,7 @@ def draw(out: Path, audit_id: str) -> Path:
         evidence = store.evidence(audit_id, row["path"])
         if evidence is not None:
             picture = read_image(store.image_file(audit_id, row["path"])).image
-            title = f"filed under {row['given_label']}, looks like {row['suggested_label']}: {row['suspicion']:.2%}"
+            title = f"{row['rank']}. filed under {row['given_label']}, looks like {row['suggested_label']}"
             figures.append(evidence_figure(picture, evidence, lines=[title]))
     target = out / "suspects.png"
     contact_sheet(figures, columns=3).save(target)
