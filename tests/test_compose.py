@@ -23,7 +23,7 @@ import yaml
 
 from gradattn_core.audit import run_audit
 from gradattn_core.cli.arguments import build_parser
-from tests.tiny import TINY_VIT, make_tiny
+from tests.tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
@@ -88,19 +88,8 @@ def test_the_containers_commands_as_processes_carry_an_audit_to_its_csv(processe
     processes.start("worker")
     processes.start("page")
     processes.wait_until_healthy("worker")
-    asked = {
-        "dataset": str(tiny.dataset),
-        "model": "vit_tiny_patch16_224",
-        "checkpoint": str(tiny.checkpoint),
-        "model_arguments": TINY_VIT,
-        "head": "probe",
-        "batch_size": 8,
-        "shard_size": 20,
-        "workers": 1,
-        "device": "cpu",
-    }
     deployment = processes.ask("deployments/name/audit/audit")
-    run = processes.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": asked})
+    run = processes.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": tiny.parameters()})
     deadline = time.monotonic() + 200
     while (state := processes.ask(f"flow_runs/{run['id']}")["state"])["type"] != "COMPLETED":
         assert state["type"] in ("SCHEDULED", "PENDING", "RUNNING"), state["message"]

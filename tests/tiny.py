@@ -34,10 +34,10 @@ class Tiny:
     checkpoint: Path
     wrong: frozenset[str]
 
-    def config(self, out: Path, **changes: Any) -> AuditConfig:
-        values: dict[str, Any] = {
+    def parameters(self) -> dict[str, Any]:
+        """Of its audit, all but the output folder."""
+        return {
             "dataset": str(self.dataset),
-            "out": str(out),
             "model": "vit_tiny_patch16_224",
             "checkpoint": str(self.checkpoint),
             "model_arguments": TINY_VIT,
@@ -47,7 +47,9 @@ class Tiny:
             "workers": 1,
             "device": "cpu",
         }
-        return AuditConfig(**{**values, **changes})
+
+    def config(self, out: Path, **changes: Any) -> AuditConfig:
+        return AuditConfig(**{**self.parameters(), "out": str(out), **changes})
 
 
 def make_tiny(folder: Path, per_class: int = 24, wrong_per_class: int = 2) -> Tiny:

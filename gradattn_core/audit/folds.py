@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +54,10 @@ def fold_file(plan: Plan, fold: int) -> Path:
 def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     """Fine-tune on the other folds, judge the images of this one, unless the result is there."""
     target = fold_file(plan, fold)
-    stage = f"fine-tune fold {fold + 1}/{plan.config.folds}"
-    table = swept(plan, ["path", "content_hash", "given_label"]).to_pandas()
     if target.exists():
         return target
+    stage = f"fine-tune fold {fold + 1}/{plan.config.folds}"
+    table = swept(plan, ["path", "content_hash", "given_label"]).to_pandas()
     records = [ImageRecord(path, label, 0) for path, label in zip(table["path"], table["given_label"], strict=True)]
     code = {name: position for position, name in enumerate(plan.classes)}
     codes = torch.tensor([code[record.label] for record in records])
@@ -69,7 +69,7 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     preprocessing = Preprocessing.of(model)
 
     def load(rows: Sequence[int]) -> Tensor:
-        return _pixels(plan, [records[train[row]] for row in rows], preprocessing)
+        return torch.cat(list(_batches(plan, [records[train[row]] for row in rows], preprocessing)))
 
     finetune(
         model,
@@ -106,26 +106,23 @@ def _new_model(plan: Plan) -> nn.Module:
     return model.to(device)
 
 
-def _pixels(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing) -> Tensor:
-    pixels = []
+def _batches(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing) -> Iterator[Tensor]:
+    """The pictures of ``records`` in order, a batch at a time; one that can no longer be read ends the training."""
     for loaded, failed in load_batches(plan.root, records, preprocessing, plan.config):
         if failed:
             raise DatasetError(
                 f"{failed[0].path} could be read at first and no longer ({failed[0].reason}); "
                 "restore it, or begin anew with --restart"
             )
-        pixels.append(stack(loaded, torch.device("cpu")))
-    return torch.cat(pixels)
+        yield stack(loaded, torch.device("cpu"))
 
 
 def _predict(
     plan: Plan, model: nn.Module, records: list[ImageRecord], preprocessing: Preprocessing
 ) -> NDArray[np.float32]:
     device = next(model.parameters()).device
-    size = plan.config.batch_size
     parts = [np.zeros((0, len(plan.classes)), np.float32)]
     with torch.inference_mode():
-        for start in range(0, len(records), size):
-            pixels = _pixels(plan, records[start : start + size], preprocessing)
+        for pixels in _batches(plan, records, preprocessing):
             parts.append(model(pixels.to(device)).float().cpu().numpy())
     return np.concatenate(parts)

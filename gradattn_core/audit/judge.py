@@ -72,7 +72,7 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
     if target.exists():
         return target
     progress("rank", 0, plan.images)
-    table = swept(plan, ["path", "content_hash", "given_label"])
+    table = swept(plan, ["path", "content_hash", "given_label", "size", "outside_label", "outside_probability"])
     paths, given = table["path"].to_pylist(), table["given_label"].to_pylist()
     if len(set(given)) < 2:
         raise DatasetError(
@@ -83,7 +83,7 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
     folds = content_folds(table["content_hash"].to_pylist(), plan.config.folds)
     # The fits are many small products, on which several threads wait for one another more than they work.
     with threadpool_limits(limits=1):
-        logits, fold = _explained_logits(plan, given, classes, folds)
+        logits, fold = _explained_logits(plan, paths, given, classes, folds)
         ranked = rank_labels(
             given,
             features=None if plan.config.from_scratch else _matrix(swept(plan, ["features"])["features"]),
@@ -91,12 +91,10 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
             classes=classes,
             seed=plan.config.seed,
         )
-    predictions = _predictions(
-        paths, given, classes, logits, fold, swept(plan, ["outside_label", "outside_probability"])
-    )
+    predictions = _predictions(table, given, classes, logits, fold)
     write_parquet(predictions_file(plan), predictions)
     in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
-    write_parquet(suspects_file(plan), _suspects(plan, given, classes, ranked, in_doubt, predictions["fold"]))
+    write_parquet(suspects_file(plan), _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"]))
     # The scores are renamed into place last: where they are, everything else is too.
     write_parquet(target, _scores(paths, ranked, in_doubt))
     progress("rank", plan.images, plan.images)
@@ -118,7 +116,7 @@ def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
 
 def _suspects(
     plan: Plan,
-    given: list[str],
+    table: pa.Table,
     classes: list[str],
     ranked: pd.DataFrame,
     in_doubt: NDArray[np.bool_],
@@ -129,32 +127,32 @@ def _suspects(
     if plan.alignment is not None:
         output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
     other = ranked["suggested"].tolist()
-    table = pa.table(
+    suspects = pa.table(
         {
-            "path": swept(plan, ["path"])["path"],
-            "label": given,
-            "size": swept(plan, ["size"])["size"],
+            "path": table["path"],
+            "label": table["given_label"],
+            "size": table["size"],
             "other": pa.array(other, pa.string()),
             "fold": fold,
-            "given_output": pa.array([output[name] for name in given], pa.int32()),
+            "given_output": pa.array([output[name] for name in table["given_label"].to_pylist()], pa.int32()),
             "other_output": pa.array([output[name] for name in other], pa.int32()),
         }
     )
     if plan.config.interpret == "suspects":
-        table = table.filter(pa.array(in_doubt))
+        suspects = suspects.filter(pa.array(in_doubt))
     # Fine-tuned folds have a model each: images of one fold side by side load it once.
-    return table.sort_by([("fold", "ascending"), ("path", "ascending")]) if plan.head == "finetune" else table
+    return suspects.sort_by([("fold", "ascending"), ("path", "ascending")]) if plan.head == "finetune" else suspects
 
 
 def agreement(plan: Plan) -> float:
     """Share of images whose given label is the explained head's prediction, in [0, 1]."""
-    table = pq.read_table(predictions_file(plan), columns=["path", "predicted_label"])
+    table = pq.read_table(predictions_file(plan), columns=["predicted_label"])
     given = swept(plan, ["given_label"])["given_label"].to_pylist()
     return float(np.mean([a == b for a, b in zip(table["predicted_label"].to_pylist(), given, strict=True)]))
 
 
 def _explained_logits(
-    plan: Plan, given: list[str], classes: list[str], folds: NDArray[np.int64]
+    plan: Plan, paths: list[str], given: list[str], classes: list[str], folds: NDArray[np.int64]
 ) -> tuple[FloatArray, NDArray[np.int64] | None]:
     """[N, K] logits of the head that the maps explain, and the position of each image's head among the folds'."""
     position = {name: place for place, name in enumerate(plan.classes)}
@@ -165,7 +163,7 @@ def _explained_logits(
         tables = [pq.read_table(fold_file(plan, fold)) for fold in range(plan.config.folds)]
         table = pa.concat_tables(tables)
         place = {path: row for row, path in enumerate(table["path"].to_pylist())}
-        order = [place[path] for path in swept(plan, ["path"])["path"].to_pylist()]
+        order = [place[path] for path in paths]
         return _matrix(table["logits"])[order][:, kept], folds
     codes = _codes(given, classes)
     probe = crossval_probe(_matrix(swept(plan, ["readout"])["readout"]), codes, folds)
@@ -186,14 +184,9 @@ def _matrix(column: pa.ChunkedArray) -> FloatArray:
 
 
 def _predictions(
-    paths: list[str],
-    given: list[str],
-    classes: list[str],
-    logits: FloatArray,
-    fold: NDArray[np.int64] | None,
-    outside: pa.Table,
+    table: pa.Table, given: list[str], classes: list[str], logits: FloatArray, fold: NDArray[np.int64] | None
 ) -> pa.Table:
-    rows = np.arange(len(paths))
+    rows = np.arange(len(given))
     codes = _codes(given, classes)
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     probabilities = np.exp(log_probabilities)
@@ -203,8 +196,8 @@ def _predictions(
     best = top[:, 0]
     return pa.table(
         {
-            "path": paths,
-            "fold": pa.array(fold if fold is not None else [None] * len(paths), pa.int32()),
+            "path": table["path"],
+            "fold": pa.array(fold if fold is not None else [None] * len(given), pa.int32()),
             "predicted_label": [classes[code] for code in best],
             "given_logit": pa.array(logits[rows, codes], pa.float32()),
             "predicted_logit": pa.array(logits[rows, best], pa.float32()),
@@ -214,8 +207,8 @@ def _predictions(
             "entropy": pa.array(-(probabilities * log_probabilities).sum(axis=1), pa.float32()),
             "top_labels": [[classes[code] for code in row] for row in top],
             "top_probabilities": pa.array(list(np.take_along_axis(probabilities, top, axis=1)), pa.list_(pa.float32())),
-            "outside_label": outside["outside_label"],
-            "outside_probability": outside["outside_probability"],
+            "outside_label": table["outside_label"],
+            "outside_probability": table["outside_probability"],
         }
     )
 

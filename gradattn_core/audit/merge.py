@@ -104,7 +104,7 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
         suspects=int(facts["suspects"]),
         estimated_errors=float(facts["estimated_errors"]),
         class_pairs=tuple({str(key): value for key, value in row.items()} for row in worst),
-        database=out / "gradattn.duckdb",
+        database=store.database,
         candidates=target,
         warnings=tuple(facts["warnings"]),
     )

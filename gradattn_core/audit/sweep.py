@@ -59,7 +59,7 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
         progress("sweep", done, plan.images)
     write_parquet(failures_file(target), failures_table(failures))
     # The result is renamed into place last: where it is, its failures are too.
-    write_parquet(target, pa.concat_tables(columns) if columns else _empty())
+    write_parquet(target, pa.concat_tables(columns) if columns else _SCHEMA.empty_table())
     return target
 
 
@@ -119,7 +119,3 @@ def _outside(probabilities: torch.Tensor, alignment: Alignment, names: ClassName
     if best in alignment.indices:
         return None, None
     return names.display(best), float(probabilities[best])
-
-
-def _empty() -> pa.Table:
-    return _SCHEMA.empty_table()

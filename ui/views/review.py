@@ -28,9 +28,9 @@ def show() -> None:
         return
     left, right = st.columns([2, 1], gap="medium")
     with left:
-        evidence = _evidence(queue, row, view)
+        _evidence(queue, row, view)
     with right:
-        _names(queue, row, evidence)
+        _names(row)
         _buttons(queue, row, reviewer)
     _details(row)
     _prefetch(queue, view)
@@ -72,7 +72,7 @@ def _total(folder: str, audit: str, filters: dict[str, Any]) -> int:
     return components.store().count_candidates(audit, **filters)
 
 
-def _evidence(queue: Queue, row: Row, view: pictures.View) -> Evidence | None:
+def _evidence(queue: Queue, row: Row, view: pictures.View) -> None:
     path = str(row["path"])
     folder = str(components.directory())
     evidence = pictures.evidence(folder, queue.audit, path)
@@ -91,7 +91,6 @@ def _evidence(queue: Queue, row: Row, view: pictures.View) -> Evidence | None:
             _scale(evidence)
         else:
             st.caption("No evidence was computed for this image.")
-    return evidence
 
 
 def _scale(evidence: Evidence) -> None:
@@ -106,7 +105,7 @@ def _scale(evidence: Evidence) -> None:
             plain(f"{share} of the map speaks for {label}", key)
 
 
-def _names(queue: Queue, row: Row, evidence: Evidence | None) -> None:
+def _names(row: Row) -> None:
     """Given and suggested label with their probabilities, and what else is worth knowing in a line each."""
     for sign, title, label, probability in (
         (+1, "Given label", row["given_label"], row["given_probability"]),
@@ -122,10 +121,10 @@ def _names(queue: Queue, row: Row, evidence: Evidence | None) -> None:
             plain(str(label), f"name-{'given' if sign > 0 else 'suggested'}")
             meter(share, sign)
     with st.container(gap="small"):
-        _remarks(row, evidence)
+        _remarks(row)
 
 
-def _remarks(row: Row, evidence: Evidence | None) -> None:
+def _remarks(row: Row) -> None:
     if present(row["predicted_label"]) and row["predicted_label"] != row["suggested_label"]:
         plain(
             f"The head that the colours explain names {row['predicted_label']}; "
