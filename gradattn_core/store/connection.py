@@ -31,6 +31,8 @@ _LONGEST_PAUSE_OF_READERS = 0.16
 # DuckDB refuses a second connection of another mode within a process too. Threads queue here instead of polling.
 _turns: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
+_ALIAS = "gradattn"
+
 # Mistakes in our own SQL stay what they are; only what the world can cause becomes a StoreError.
 _OWN_MISTAKES = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
 
@@ -135,7 +137,7 @@ def _open(database: Path, *, write: bool, deadline: float, patience: float) -> d
     pause, longest = _FIRST_PAUSE, _LONGEST_PAUSE_OF_WRITERS if write else _LONGEST_PAUSE_OF_READERS
     while True:
         try:
-            return duckdb.connect(database, read_only=not write)
+            return _attached(database, write=write)
         except duckdb.Error as error:
             holder = _lock_holder(error)
             if holder is None:
@@ -148,10 +150,29 @@ def _open(database: Path, *, write: bool, deadline: float, patience: float) -> d
         pause = min(2 * pause, longest)
 
 
+def _attached(database: Path, *, write: bool) -> duckdb.DuckDBPyConnection:
+    """A connection whose default database is the file.
+
+    Not ``duckdb.connect(file)``: that finds out the file's type first, and DuckDB 2.0 then takes the headers it read
+    for it, before it had the lock, for those of the file. What another process committed in between is overwritten.
+    With the type named, everything is read under the lock.
+    """
+    connection = duckdb.connect()
+    try:
+        place = str(database).replace("'", "''")
+        mode = "READ_WRITE" if write else "READ_ONLY"
+        connection.execute(f"ATTACH '{place}' AS {_ALIAS} (TYPE duckdb, {mode})")
+        connection.execute(f"USE {_ALIAS}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _lock_holder(error: duckdb.Error) -> str | None:
     """Who keeps us out, in words; None where the error is no lock."""
     message = str(error)
-    if isinstance(error, duckdb.ConnectionException) and "different configuration" in message:
+    if "already attached by database" in message:
         return "another connection of this process"
     if "Could not set lock" in message:
         found = re.search(r"lock is held in (.+?) \(PID (\d+)\)", message)
