@@ -1,0 +1,32 @@
+"""What can be typed after ``gradattn``."""
+
+from __future__ import annotations
+
+import argparse
+
+import gradattn_core
+from gradattn_core.cli.arguments import audit, explain, review
+from gradattn_core.cli.arguments.shared import RAW
+
+__all__ = ["build_parser"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="gradattn",
+        description="Find wrong labels in image datasets and show why.",
+        epilog="examples:\n"
+        "  gradattn demo\n"
+        "  gradattn audit photos/                       # photos/<label>/*.jpg\n"
+        "  gradattn audit labels.csv --model vit_base_patch16_224 --head probe\n"
+        "  gradattn ui\n"
+        "  gradattn export --min-suspicion 0.9 --csv worst.csv\n"
+        "  gradattn explain bird.jpg --for kite --against 'bald eagle'",
+        formatter_class=RAW,
+    )
+    parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (audit.audit, review.export, explain.explain, review.ui, audit.demo):
+        add(commands)
+    return parser
