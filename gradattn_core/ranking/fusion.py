@@ -24,8 +24,15 @@ TEMPER = 0.7
 cannot say: taken at full strength it trusts labels too much there. A tempered likelihood is the usual remedy for such a
 misspecified model ("safe Bayes", Grünwald & van Ommen 2017); 1 would suit noise that ignores the picture. The value
 was chosen by calibration on labelled development sets (docs/ranking.md)."""
-PRIOR_IMAGES = 0.1
-"""Strength of the prior on T, in average class sizes: uniform confusion at the overall rate."""
+PRIOR_CLASSES = 1.0
+"""How strongly a class's share of wrong labels is drawn to the overall share, in average class sizes."""
+PRIOR_ERRORS = 5.0
+"""How strongly the way a class's wrong labels spread is drawn to an even spread, in wrong labels. Where few labels seem
+wrong, T would otherwise follow chance, and log T[t, given] would disturb an order that the voters alone get right."""
+AGREEMENT = 0.05
+"""Penalty, in nats per image, on the squared part of the reliabilities that is not proportional to what each voter alone
+knows. Errors that follow from the picture are predictable, so likelihood alone rewards the voter that learns them best
+and silences the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +67,40 @@ def _posterior(clean: FloatArray, noise: FloatArray, codes: IntArray) -> tuple[F
 
 
 def _estimate_noise(posterior: FloatArray, codes: IntArray) -> FloatArray:
+    """T from the expected counts, its error rates and its error profiles each under their own prior."""
     classes = posterior.shape[1]
     counts = np.zeros((classes, classes))
     for given in range(classes):
         counts[:, given] = posterior[codes == given].sum(axis=0, dtype=np.float64)
-    wrong = 1 - np.trace(counts) / counts.sum()
-    uniform = np.full((classes, classes), wrong / (classes - 1))
-    np.fill_diagonal(uniform, 1 - wrong)
-    strength = PRIOR_IMAGES * counts.sum() / classes
-    noise = (counts + strength * uniform) / (counts.sum(axis=1, keepdims=True) + strength)
+    images = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    errors = counts.sum(axis=1)
+    strength = PRIOR_CLASSES * images.sum() / classes
+    rate = (errors + strength * errors.sum() / images.sum()) / (images + strength)
+    profile = (counts + PRIOR_ERRORS / (classes - 1)) / (errors + PRIOR_ERRORS)[:, None]
+    noise = rate[:, None] * profile
+    np.fill_diagonal(noise, 1 - rate)
     return np.asarray(noise, dtype=np.float32)
 
 
+def _knowledge(votes: FloatArray, codes: IntArray) -> NDArray[np.float64]:
+    """The direction [V], of length one, of the nats by which each voter alone beats the class sizes; >= 0."""
+    share = np.bincount(codes, minlength=votes.shape[2]) / len(codes)
+    entropy = -float(np.log(share[codes]).mean())
+    gain = entropy + votes[:, np.arange(len(codes)), codes].mean(axis=1, dtype=np.float64)
+    gain = np.maximum(gain, 1e-6)
+    return np.asarray(gain / np.linalg.norm(gain))
+
+
 def _fit_weights(
-    votes: FloatArray, codes: IntArray, noise: FloatArray, start: NDArray[np.float64]
+    votes: FloatArray, codes: IntArray, noise: FloatArray, knowledge: NDArray[np.float64], start: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         clean = _clean(votes, weights)
         posterior, loss = _posterior(clean, noise, codes)
         gradient = np.einsum("nk,vnk->v", clean - posterior, votes, dtype=np.float64) / len(codes)
-        return loss, gradient
+        apart = weights - (weights @ knowledge) * knowledge
+        return loss + AGREEMENT * float(apart @ apart), gradient + 2 * AGREEMENT * apart
 
     bounds = [(0, None)] * len(votes)
     found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
@@ -89,6 +110,7 @@ def _fit_weights(
 def fuse(votes: FloatArray, codes: IntArray) -> Fusion:
     """Fuse ``votes`` [V, N, K] (held-out log-probabilities) judged against the given ``codes`` [N]."""
     weights = np.full(len(votes), 1 / len(votes))
+    knowledge = _knowledge(votes, codes)
     clean = _clean(votes, weights)
     noise = _estimate_noise(clean, codes)
     previous = np.inf
@@ -98,7 +120,7 @@ def fuse(votes: FloatArray, codes: IntArray) -> Fusion:
             break
         previous = loss
         noise = _estimate_noise(posterior, codes)
-        weights = _fit_weights(votes, codes, noise, weights)
+        weights = _fit_weights(votes, codes, noise, knowledge, weights)
         clean = _clean(votes, weights)
     trust, loss = _posterior(clean, noise, codes)
     posterior = _posterior(clean, noise**TEMPER, codes)[0]
