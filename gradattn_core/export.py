@@ -1,4 +1,6 @@
-"""The list of suspects as a CSV file that a spreadsheet opens without harm and that is read back exactly.
+"""What an audit found and what reviewers said as files: CSV for people, Parquet and JSON for programs.
+
+CSV opens in a spreadsheet without harm and is read back exactly.
 
 RFC 4180: comma, double quotes where needed, CRLF, one header line; UTF-8 without a byte order mark.
 
@@ -12,15 +14,19 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
+import math
 import os
 import re
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gradattn_core.errors import StoreError
 
@@ -43,10 +49,76 @@ COLUMNS: dict[str, str] = {
 }
 """The columns of candidates.csv in their order, each with its type in a frame."""
 
+DECISION_COLUMNS: dict[str, str] = {
+    "decided_at": "str",
+    "reviewer": "str",
+    "decision": "str",
+    "path": "str",
+    "given_label": "str",
+    "new_label": "str",
+    "note": "str",
+    "stands": "bool",
+    "conflict": "bool",
+    "audit_id": "str",
+    "content_hash": "str",
+    "decision_id": "str",
+}
+REMOVAL_COLUMNS: dict[str, str] = {
+    "path": "str",
+    "given_label": "str",
+    "reviewer": "str",
+    "note": "str",
+    "decided_at": "str",
+}
+MANIFEST_COLUMNS: dict[str, str] = {"path": "str", "label": "str"}
+TABLES: dict[str, dict[str, str]] = {
+    "candidates": COLUMNS,
+    "decisions": DECISION_COLUMNS,
+    "corrected": MANIFEST_COLUMNS,
+    "removals": REMOVAL_COLUMNS,
+}
+"""What can be exported: frames of the store's methods of these names, and the columns of their CSV files."""
+
+MEDIA_TYPES: dict[str, str] = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "json": "application/json",
+    "jsonl": "application/jsonl",
+}
+"""The formats, which are also the files' endings, each with its media type."""
+
 # What a spreadsheet skips before it looks for a formula: white space, control characters, invisible ones.
 _SKIPPED = r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 # =, +, - and @ in their ordinary, full-width, small and mathematical forms.
 _FORMULA = re.compile(rf"[\t\r\n]|{_SKIPPED}[=+\-@＝＋－＠﹦﹢﹣﹫−]")
+
+
+def encoded(table: str, frame: pd.DataFrame, form: str) -> bytes:
+    """A whole file with the rows of ``frame``, which comes from the store's method called ``table``.
+
+    CSV has the columns of ``TABLES`` and is safe in a spreadsheet, but for ``corrected``: that is a manifest for
+    programs, so its labels stay as they are, to the letter. The other formats have every column of the frame and exact
+    numbers: Parquet, JSON (an array of objects) and JSONL (an object per line), where NaN and infinities become null.
+
+    Raises:
+        StoreError: for an unknown table or format, where the frame lacks a column or holds half a character.
+    """
+    if table not in TABLES:
+        raise StoreError(f"there is no table {table!r} to export; choose {', '.join(TABLES)}")
+    if form not in MEDIA_TYPES:
+        raise StoreError(f"there is no format {form!r}; choose {', '.join(MEDIA_TYPES)}")
+    _require(frame, TABLES[table], f"the {table}")
+    try:
+        if form == "parquet":
+            file = io.BytesIO()
+            pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), file)
+            return file.getvalue()
+        if form == "csv":
+            frame = frame.assign(decision=_decisions(frame)) if table == "candidates" else frame
+            return _csv(frame, TABLES[table], safe=table != "corrected").encode()
+        return _json(frame, lines=form == "jsonl").encode()
+    except UnicodeEncodeError as error:
+        raise StoreError(f"cannot export {error.object[error.start]!r}: it is not a Unicode character") from error
 
 
 def candidates_csv(frame: pd.DataFrame) -> str:
@@ -58,16 +130,7 @@ def candidates_csv(frame: pd.DataFrame) -> str:
     Raises:
         StoreError: where the frame lacks a column.
     """
-    missing = [name for name in COLUMNS if name not in frame.columns]
-    if missing:
-        raise StoreError(f"the candidates lack the column {', '.join(missing)}; needed are {', '.join(COLUMNS)}")
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    frame = frame.assign(decision=_decisions(frame))
-    cells = [[_cell(value, kind) for value in frame[name].tolist()] for name, kind in COLUMNS.items()]
-    writer.writerows(zip(*cells, strict=True))
-    return text.getvalue()
+    return encoded("candidates", frame, "csv").decode()
 
 
 def write_candidates(frame: pd.DataFrame, target: Path) -> Path:
@@ -79,19 +142,25 @@ def write_candidates(frame: pd.DataFrame, target: Path) -> Path:
     Raises:
         StoreError: where the frame lacks a column, or the file cannot be written; an earlier file is untouched then.
     """
-    text = candidates_csv(frame)
+    return write(encoded("candidates", frame, "csv"), target)
+
+
+def write(content: bytes, target: Path) -> Path:
+    """Write a file so that ``target`` is at every moment the old file or the whole new one; return ``target``.
+
+    Raises:
+        StoreError: where the file cannot be written; an earlier file is untouched then.
+    """
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         with open(draft, "xb") as file:
-            file.write(text.encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror}; choose another file or make room") from error
-    except UnicodeEncodeError as error:
-        raise StoreError(f"cannot write {target}: {error.object[error.start]!r} is not a Unicode character") from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -136,7 +205,36 @@ def _decisions(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _cell(value: Any, kind: str) -> str:
+def _require(frame: pd.DataFrame, columns: Iterable[str], what: str) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise StoreError(f"{what} lack the column {', '.join(missing)}; needed are {', '.join(columns)}")
+
+
+def _csv(frame: pd.DataFrame, columns: Mapping[str, str], *, safe: bool) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(columns)
+    cells = [[_cell(value, kind, safe) for value in frame[name].tolist()] for name, kind in columns.items()]
+    writer.writerows(zip(*cells, strict=True))
+    return text.getvalue()
+
+
+def _json(frame: pd.DataFrame, *, lines: bool) -> str:
+    # Not pandas' to_json, which cuts numbers at 15 decimals: those near zero lose their digits.
+    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
+    names = [str(name) for name in frame.columns]
+    rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+    objects = [json.dumps(row, ensure_ascii=False) for row in rows]
+    return "".join(f"{entry}\n" for entry in objects) if lines else "[" + ",\n".join(objects) + "]\n"
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON knows it, which has neither NaN nor infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cell(value: Any, kind: str, safe: bool) -> str:
     if value is None or value is pd.NA or value != value:
         return ""
     if kind == "int64":
@@ -144,8 +242,10 @@ def _cell(value: Any, kind: str) -> str:
     if kind == "float64":
         # Adding zero makes the negative zero a plain one.
         return format(float(value) + 0.0, ".6g")
+    if kind == "bool":
+        return "true" if value else "false"
     text = str(value)
-    return f"'{text}" if text.startswith("'") or _FORMULA.match(text) else text
+    return f"'{text}" if safe and (text.startswith("'") or _FORMULA.match(text)) else text
 
 
 def _value(row: list[str], position: int, kind: str, where: str) -> Any:

@@ -122,6 +122,22 @@ class MapStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """What the model says once the patches that speak most for the other class are hidden.
+
+    Attributes:
+        for_logit, against_logit: of the given label and of the other class then; any real.
+        label: the class it names then, of the dataset's classes.
+        probability: of that class then, in (0, 1].
+    """
+
+    for_logit: float
+    against_logit: float
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The detail interpretation of one image as it is stored and drawn.
 
@@ -129,6 +145,7 @@ class Evidence:
         scores: [grid height, grid width] float32, raw; positive speaks for ``for_label``, negative for
             ``against_label``.
         crop: the part of the original image the model saw, in original pixels.
+        hidden: the answer with the evidence for the other class hidden; None where it was not asked.
     """
 
     for_label: str
@@ -140,11 +157,18 @@ class Evidence:
     objective: str
     correction: str
     statistics: MapStatistics
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSummary:
-    """What the terminal, the flow's artifact and the page show when an audit is done."""
+    """What the terminal, the flow's artifact and the page show when an audit is done.
+
+    Attributes:
+        estimated_errors: how many given labels are expected to be wrong, with its 95 % interval ``estimated_low`` to
+            ``estimated_high``, which audits of older versions lack.
+        first, found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
+    """
 
     audit_id: str
     images: int
@@ -157,3 +181,7 @@ class AuditSummary:
     candidates: Path
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    estimated_low: float | None = None
+    estimated_high: float | None = None
+    first: int = 0
+    found: float = 0.0

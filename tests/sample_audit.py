@@ -50,6 +50,8 @@ HOSTILE = [
     "x" * 200_000,
 ]
 
+KINDS = ["mislabel", "two objects", "confusable", "out of place", "duplicate", "nothing to see"]
+
 Tables = dict[str, pd.DataFrame]
 
 
@@ -74,6 +76,8 @@ def audit_row(audit_id: str = "first", root: str = "/data/birds", **changes: Any
         "skipped": 2,
         "suspects": 6,
         "estimated_errors": 4.5,
+        "estimated_low": 2.5,
+        "estimated_high": 7.0,
         "warnings": ["one class is small"],
         "features": "features/first",
     }
@@ -127,6 +131,14 @@ def tables(
                 "suggested_probability": 0.875,
                 "given_probability": 0.125,
                 "runner_up_label": "osprey",
+                "runner_up_probability": 0.0625,
+                "kind": pd.Series([KINDS[row % 6] if row < suspects else None for row in range(count)], dtype=object),
+                "kind_numbers": pd.Series(
+                    [{"hidden_margin": 0.25, "row": float(row)} if row < suspects else None for row in range(count)],
+                    dtype=object,
+                ),
+                # Two clusters by turns, the first image's is 0.
+                "cluster": pd.array([row % 2 if row < suspects else None for row in range(count)], dtype="Int32"),
                 "components": pd.Series([{"margin": 0.5, "neighbours": float(row)} for row in range(count)]),
             }
         ),
@@ -152,8 +164,11 @@ def tables(
                 "share": [0.4, 0.8],
                 "mean_suspicion": 0.7,
                 "expected": [1.5, 3.5],
+                "lift": [0.75, 2.5],
             }
         ),
+        "neighbours": _neighbours(paths[:suspects], paths, label),
+        "exemplars": _exemplars(paths, label),
         "failures": pd.DataFrame({"path": ["kite/broken.jpg"], "stage": "decode", "reason": "truncated"}),
     }  # fmt: skip
 
@@ -181,8 +196,36 @@ def _interpretations(paths: list[str]) -> pd.DataFrame:
             "balance": 0.2,
             "concentration": 0.5,
             "overlap": 0.75,
+            # With the evidence for the other class hidden, even rows name the given label and odd ones were not asked.
+            "hidden_for_logit": [None if row % 2 else 3.5 for row in range(len(paths))],
+            "hidden_against_logit": [None if row % 2 else 0.5 for row in range(len(paths))],
+            "hidden_label": pd.Series([None if row % 2 else "kite" for row in range(len(paths))], dtype=object),
+            "hidden_probability": [None if row % 2 else 0.625 for row in range(len(paths))],
         }
     )
+
+
+def _neighbours(suspects: list[str], paths: list[str], label: list[str]) -> pd.DataFrame:
+    """Each suspect's neighbours are the images that follow it, up to six."""
+    rows = [
+        {
+            "path": path, "position": position, "neighbour_path": paths[other], "neighbour_label": label[other],
+            "similarity": 1 - position / 8,
+        }
+        for row, path in enumerate(suspects)
+        for position, other in enumerate(((row + step) % len(paths) for step in range(1, min(7, len(paths)))), start=1)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["path", "position", "neighbour_path", "neighbour_label", "similarity"])
+
+
+def _exemplars(paths: list[str], label: list[str]) -> pd.DataFrame:
+    """Of each label the two least suspect images."""
+    rows = [
+        {"label": name, "position": position, "path": paths[row], "suspicion": 0.01 * position}
+        for name in dict.fromkeys(label)
+        for position, row in enumerate([row for row in reversed(range(len(paths))) if label[row] == name][:2], start=1)
+    ]
+    return pd.DataFrame(rows, columns=["label", "position", "path", "suspicion"])
 
 
 def as_parquet(frames: Tables, folder: Path, shards: int = 2) -> dict[str, list[Path]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,13 @@ IMAGES = 40
 SUSPECTS = 12
 MISSING = "missing/gone.png"
 _GRID = 7
+_KINDS = ["mislabel", "two objects", "confusable", "out of place", "duplicate", "nothing to see"]
+# What any of the kinds speaks of, so that each of them can be put in words.
+_NUMBERS = {
+    "given_probability": 0.1, "suggested_probability": 0.6, "runner_up_probability": 0.2, "identical": 0.0,
+    "similarity": 0.97, "usual_similarity": 0.5, "detail": 0.01, "unlikeness": 3.2, "more_unlike": 0.015,
+    "hidden_margin": 1.1, "hidden_is_given": 1.0, "hidden_probability": 0.62, "lift": 2.5, "reverse_lift": 1.5,
+}  # fmt: skip
 
 
 def build(folder: Path, *, audit_id: str = AUDIT_ID, images: int = IMAGES, suspects: int = SUSPECTS) -> Store:
@@ -31,12 +40,19 @@ def build(folder: Path, *, audit_id: str = AUDIT_ID, images: int = IMAGES, suspe
     root, out = folder / "pictures", folder / "out"
     tables: dict[str, list[dict[str, Any]]] = {
         name: []
-        for name in ("images", "predictions", "scores", "interpretations", "regions", "class_pairs", "failures")
+        for name in (
+            *("images", "predictions", "scores", "interpretations", "regions"),
+            *("class_pairs", "neighbours", "exemplars", "failures"),
+        )
     }
     for index in range(images):
         _add_image(tables, root, audit_id, index, index < suspects)
     for given, suggested in {(_given(index), _suggested(index)) for index in range(suspects)}:
         tables["class_pairs"].append(_class_pair(audit_id, given, suggested, images, suspects))
+    for index in range(suspects):
+        _add_neighbours(tables, index, images)
+    for label in CLASSES:
+        _add_exemplars(tables, label, images)
     tables["failures"].append(
         {"audit_id": audit_id, "path": "<i>broken</i>.png", "stage": "decode", "reason": "it ends too early"}
     )
@@ -74,15 +90,17 @@ def _picture(index: int) -> Image.Image:
 
 def _add_image(tables: dict[str, list[dict[str, Any]]], root: Path, audit_id: str, index: int, suspect: bool) -> None:
     path, image = path_of(index), _picture(index)
+    file = io.BytesIO()
+    image.save(file, "PNG")
     if path != MISSING:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        image.save(root / path)
+        (root / path).write_bytes(file.getvalue())
     key = {"audit_id": audit_id, "path": path}
     given, suggested = _given(index), _suggested(index)
     doubt = 1.0 - index / 50
     tables["images"].append(
         key
-        | {"content_hash": f"{index:032x}", "given_label": given, "size": 1000}
+        | {"content_hash": blake2b(file.getvalue(), digest_size=16).hexdigest(), "given_label": given, "size": 1000}
         | {"width": image.width, "height": image.height}
     )
     tables["predictions"].append(
@@ -102,6 +120,8 @@ def _add_image(tables: dict[str, list[dict[str, Any]]], root: Path, audit_id: st
         | {"rank": index + 1, "suspicion": doubt, "is_suspect": suspect, "suggested_label": suggested}
         | {"suggested_probability": 0.6 * doubt, "given_probability": 0.3 * (1 - doubt)}
         | {"runner_up_label": CLASSES[(index + 2) % len(CLASSES)], "components": {"margin": 2 * doubt - 1}}
+        | {"runner_up_probability": 0.1 * doubt, "kind": _KINDS[index % 6] if suspect else None}
+        | {"kind_numbers": _NUMBERS if suspect else None, "cluster": index % 3 if suspect else None}
     )
     if suspect and index != 3:
         _add_evidence(tables, key, image, given, suggested)
@@ -122,6 +142,7 @@ def _add_evidence(
         | {"grid_height": _GRID, "grid_width": _GRID, "map": scores.ravel().tolist()}
         | {"crop_left": left, "crop_top": top, "crop_right": left + side, "crop_bottom": top + side}
         | {"positive_mass": 3.0, "negative_mass": 9.0, "balance": -0.5, "concentration": 0.5, "overlap": 0.1}
+        | {"hidden_for_logit": 1.2, "hidden_against_logit": 0.1, "hidden_label": given, "hidden_probability": 0.62}
     )
     patch = side / _GRID
     for sign, first, last, share in ((1, 4, 5, 0.25), (-1, 2, 4, 0.75)):
@@ -131,6 +152,25 @@ def _add_evidence(
             | {"peak": 1.0 if sign > 0 else -1.5}
             | {"box_left": left + first * patch, "box_right": left + last * patch}
             | {"box_top": top + 2 * patch, "box_bottom": top + 5 * patch}
+        )
+
+
+def _add_neighbours(tables: dict[str, list[dict[str, Any]]], index: int, images: int) -> None:
+    """The six images that follow in rank."""
+    for position in range(1, 7):
+        other = (index + position) % images
+        tables["neighbours"].append(
+            {"path": path_of(index), "position": position, "similarity": 1 - position / 10}
+            | {"neighbour_path": path_of(other), "neighbour_label": _given(other)}
+        )
+
+
+def _add_exemplars(tables: dict[str, list[dict[str, Any]]], label: str, images: int) -> None:
+    """The least suspect images given the label, up to three."""
+    sure = [index for index in reversed(range(images)) if _given(index) == label and path_of(index) != MISSING]
+    for position, index in enumerate(sure[:3], start=1):
+        tables["exemplars"].append(
+            {"label": label, "position": position, "path": path_of(index), "suspicion": 1.0 - index / 50}
         )
 
 
@@ -146,6 +186,7 @@ def _class_pair(audit_id: str, given: str, suggested: str, images: int, suspects
         "share": count / size,
         "mean_suspicion": 0.9,
         "expected": 0.5,
+        "lift": 2.5,
     }
 
 
@@ -170,6 +211,8 @@ def _audit_row(audit_id: str, root: Path, images: int, suspects: int) -> dict[st
         "skipped": 2,
         "suspects": suspects,
         "estimated_errors": 10.4,
+        "estimated_low": 7.5,
+        "estimated_high": 13.3,
         "warnings": ["One class has fewer than 5 images: <b>x</b>"],
         "features": None,
     }

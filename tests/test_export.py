@@ -1,11 +1,13 @@
-"""candidates.csv: safe in a spreadsheet, exact when read back, whole at every moment."""
+"""Exported files: safe in a spreadsheet, exact when read back, whole at every moment."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import multiprocessing
 import random
+import re
 import resource
 import signal
 from pathlib import Path
@@ -14,9 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradattn_core.cli import main
+from gradattn_core.dataset import list_dataset
 from gradattn_core.errors import StoreError
-from gradattn_core.export import COLUMNS, candidates_csv, read_candidates, write_candidates
-from tests.sample_audit import HOSTILE, PATHS, sample_store
+from gradattn_core.export import COLUMNS, TABLES, candidates_csv, encoded, read_candidates, write, write_candidates
+from gradattn_core.store import Store
+from tests.sample_audit import HOSTILE, PATHS, audit_row, sample_store, tables
 
 TEXT = [name for name, kind in COLUMNS.items() if kind == "str"]
 NUMBERS = [name for name, kind in COLUMNS.items() if kind == "float64"]
@@ -186,3 +191,164 @@ def test_a_relabel_to_another_class_than_the_suggested_one_names_it(tmp_path: Pa
     store.decide("first", second["path"], "relabel", new_label=suggested, reviewer="Ada")
     back = read_candidates(write_candidates(store.candidates("first"), tmp_path / "candidates.csv"))
     assert list(back["decision"][:2]) == ["relabel:heron", "relabel"]
+
+
+def read_back(content: bytes, form: str) -> pd.DataFrame:
+    """What a program finds in a Parquet, JSON or JSONL file."""
+    if form == "parquet":
+        return pd.read_parquet(io.BytesIO(content))
+    lines = content.decode().split("\n")[:-1]
+    return pd.DataFrame([json.loads(line) for line in lines] if form == "jsonl" else json.loads(content))
+
+
+@pytest.mark.parametrize("form", ["parquet", "json", "jsonl"])
+def test_programs_get_every_column_and_every_number_exactly(form: str) -> None:
+    frame = frame_of(HOSTILE).assign(rank=range(len(HOSTILE)), conflict=True, more="text")
+    frame.loc[0, "margin"] = float("nan")
+    frame = frame.replace([np.inf], 1e300)
+    back = read_back(encoded("candidates", frame, form), form)
+    pd.testing.assert_frame_equal(back, frame, check_exact=True, check_dtype=False)
+
+
+def test_an_infinite_number_is_null_in_json() -> None:
+    frame = frame_of(["kite"]).assign(margin=float("-inf"))
+    assert json.loads(encoded("candidates", frame, "json"))[0]["margin"] is None
+
+
+def reviewed(tmp_path: Path) -> Store:
+    """Images on disk, one label that a spreadsheet would run, and decisions of every kind."""
+    root = tmp_path / "photos"
+    labels = ["kite", "=1+1", " 007"]
+    paths = [f"{'sub, folder' if row % 2 else '-x'}/{row:02d}.jpg" for row in range(9)]
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+    store = Store(tmp_path)
+    store.merge(audit_row(root=str(root)), tables(paths, suspects=5, given=[labels[row % 3] for row in range(9)]))
+    store.decide("first", paths[0], "relabel", new_label="'heron\n", reviewer="=ann", note="+1")
+    store.decide("first", paths[1], "remove", reviewer="=ann", note="'twice'")
+    store.decide("first", paths[2], "keep", reviewer="bob")
+    store.decide("first", paths[3], "unsure", reviewer="bob")
+    store.decide("first", paths[8], "remove", reviewer="bob", note="not a suspect")
+    store.decide("first", paths[4], "relabel", new_label="kite", reviewer="bob")
+    store.undo("first", paths[4], reviewer="bob")
+    return store
+
+
+def corrected_labels(store: Store) -> dict[str, str]:
+    rows = store.candidates("first", everything=True).to_dict("records")
+    labels = {row["path"]: row["new_label"] or row["given_label"] for row in rows if row["decision"] != "remove"}
+    assert len(labels) == 7 and "'heron\n" in labels.values()
+    return labels
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("place", ["photos", "elsewhere", ".", "photos/-x"])
+def test_the_corrected_manifest_is_a_dataset_wherever_it_is_written(tmp_path: Path, form: str, place: str) -> None:
+    store = reviewed(tmp_path)
+    (tmp_path / place).mkdir(exist_ok=True)
+    target = tmp_path / place / f"corrected.{form}"
+    write(encoded("corrected", store.corrected("first", folder=target.parent), form), target)
+    listing = list_dataset(target)
+    assert not listing.failures
+    found = {(listing.root / image.path).resolve(): image.label for image in listing.images}
+    expected = {tmp_path / "photos" / path: label for path, label in corrected_labels(store).items()}
+    assert found == expected
+
+
+def test_corrected_paths_are_absolute_but_below_the_folder_they_are_meant_for(tmp_path: Path) -> None:
+    store = reviewed(tmp_path)
+    listed = sorted(corrected_labels(store))
+    assert list(store.corrected("first", folder=tmp_path / "photos")["path"]) == listed
+    assert list(store.corrected("first", folder=tmp_path / "photos", top=3)["path"]) == listed[:3]
+    assert list(store.corrected("first")["path"]) == [str(tmp_path / "photos" / path) for path in listed]
+    moved = Store(tmp_path, data_root="/moved/here")
+    assert list(moved.corrected("first")["path"]) == [f"/moved/here/{path}" for path in listed]
+
+
+def test_removals_name_who_and_why_whether_the_image_is_a_suspect_or_not(tmp_path: Path) -> None:
+    store = reviewed(tmp_path)
+    frame = store.removals("first")
+    assert frame.drop(columns="decided_at").to_dict("records") == [
+        {"path": "-x/08.jpg", "given_label": " 007", "reviewer": "bob", "note": "not a suspect"},
+        {"path": "sub, folder/01.jpg", "given_label": "=1+1", "reviewer": "=ann", "note": "'twice'"},
+    ]
+    rows = list(csv.reader(io.StringIO(encoded("removals", frame, "csv").decode(), newline="")))
+    assert rows[0] == list(frame.columns)
+    assert [[cell.removeprefix("'") for cell in row] for row in rows[1:]] == frame.to_numpy().tolist()
+    assert rows[2][1:4] == ["'=1+1", "'=ann", "''twice'"]
+
+
+def test_decisions_go_out_with_their_flags_as_words(tmp_path: Path) -> None:
+    frame = reviewed(tmp_path).decisions()
+    rows = list(csv.DictReader(io.StringIO(encoded("decisions", frame, "csv").decode(), newline="")))
+    assert len(rows) == len(frame) == 7
+    assert [row["stands"] == "true" for row in rows] == list(frame["stands"])
+    assert {row["conflict"] for row in rows} == {"false"}
+    assert [row["decided_at"] for row in rows] == list(frame["decided_at"])
+    pd.testing.assert_frame_equal(read_back(encoded("decisions", frame, "parquet"), "parquet"), frame)
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+def test_a_table_without_rows_is_a_whole_file_in_every_format(tmp_path: Path, table: str) -> None:
+    store = Store(tmp_path)
+    frames = {name: frame.iloc[:0] for name, frame in tables(PATHS, suspects=6).items()}
+    store.merge(audit_row(), frames)
+    frame = getattr(store, table)() if table == "decisions" else getattr(store, table)("first")
+    assert frame.empty
+    assert encoded(table, frame, "csv").decode() == ",".join(TABLES[table]) + "\r\n"
+    assert json.loads(encoded(table, frame, "json")) == [] and encoded(table, frame, "jsonl") == b""
+    assert list(read_back(encoded(table, frame, "parquet"), "parquet").columns) == list(frame.columns)
+
+
+@pytest.mark.parametrize(
+    ("table", "form", "message"),
+    [("pictures", "csv", "'pictures'.*candidates"), ("candidates", "xlsx", "'xlsx'.*csv, parquet, json, jsonl")],
+)
+def test_an_unknown_table_or_format_is_refused_with_what_would_work(table: str, form: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message):
+        encoded(table, frame_of(["kite"]), form)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Standard output of ``gradattn export``, which must succeed."""
+    assert main(["export", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_command_writes_what_the_functions_give(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = reviewed(tmp_path)
+    out = ["--out", str(tmp_path)]
+    assert run(capsys, *out) == run(capsys, "candidates", *out) == candidates_csv(store.candidates("first"))
+    assert run(capsys, "removals", *out) == encoded("removals", store.removals("first"), "csv").decode()
+    assert run(capsys, "corrected", "--format", "jsonl", *out).count("\n") == 7
+    standing = run(capsys, "decisions", "--standing", "--reviewer", "bob", "--json", *out)
+    assert {row["path"] for row in json.loads(standing)} == set(store.decisions(standing=True, reviewer="bob")["path"])
+    target = tmp_path / "photos" / "corrected.parquet"
+    run(capsys, "corrected", "-o", str(target), *out)
+    assert pd.read_parquet(target).equals(store.corrected("first", folder=tmp_path / "photos"))
+    run(capsys, "--order", "path", "--kind", "confusable", "-o", str(tmp_path / "few.json"), *out)
+    assert [row["path"] for row in json.loads((tmp_path / "few.json").read_text())] == list(
+        store.candidates("first", kind="confusable")["path"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["corrected", "--given", "kite"], "--given chooses among candidates, not among corrected"),
+        (["removals", "--top", "3"], "--top chooses among candidates and decisions, not among removals"),
+        (["--standing"], "--standing chooses among decisions, not among candidates"),
+        (["decisions", "--decided", "yes"], "--decided yes chooses among candidates"),
+        (["--decided", "undo"], "gradattn export decisions --decided undo"),
+        (["--csv", "a.csv", "--format", "parquet"], "give -o FILE"),
+        (["--json", "--format", "csv"], "contradict"),
+        (["-o", "a.xlsx"], r"a\.xlsx does not end in \.csv, \.parquet, \.json, \.jsonl"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    sample_store(tmp_path)
+    assert main(["export", *arguments, "--out", str(tmp_path)]) != 0
+    assert re.search(message, capsys.readouterr().err)

@@ -27,7 +27,8 @@ def test_candidates_are_the_suspects_in_order_of_rank_with_plain_columns(store: 
     assert list(frame["rank"]) == [1, 2, 3, 4, 5, 6]
     assert list(frame["path"]) == PATHS[:6]
     assert list(frame.columns[: len(COLUMNS)]) == list(COLUMNS)
-    for name, kind in {**COLUMNS, "width": "int64", "is_suspect": "bool", "outside_probability": "float64"}.items():
+    more = {"width": "int64", "is_suspect": "bool", "outside_probability": "float64", "cluster": "int64"}
+    for name, kind in {**COLUMNS, **more, "conflict": "bool", "hidden_probability": "float64"}.items():
         assert kind == "str" or frame[name].dtype == kind, name
     assert (frame[["decision", "reviewer", "note", "new_label"]] == "").all(axis=None)
     assert list(frame["outside_label"]) == ["tape player", "", "tape player", "", "tape player", ""]
@@ -75,6 +76,52 @@ def test_every_combination_of_filters_selects_what_a_naive_selection_does(store:
         assert store.count_candidates("first", **filters) == len(wanted), filters
 
 
+def test_newer_filters_select_what_a_naive_selection_does(store: Store) -> None:
+    store.decide_many("first", [PATHS[1], PATHS[3], PATHS[8]], "keep", reviewer="ann")
+    store.decide("first", PATHS[3], "remove", reviewer="bob")
+    everything = store.candidates("first", everything=True)
+    named: list[list[str] | None] = [None, PATHS[1:9:2], []]
+    choices = list(product([None, "confusable"], [None, 0.5], [None, "ann", "bob"], named, ["any", "no"]))
+    for kind, most, reviewer, paths, decided in choices[::5]:
+        wanted = everything[
+            (everything["kind"].eq(kind) if kind else True)
+            & (everything["suspicion"].le(most) if most else True)
+            & (everything["reviewer"].eq(reviewer) if reviewer else True)
+            & (everything["path"].isin(paths) if paths is not None else everything["is_suspect"])
+            & (everything["decision"].eq("") if decided == "no" else True)
+        ].reset_index(drop=True)
+        filters: dict[str, Any] = {
+            "kind": kind, "max_suspicion": most, "reviewer": reviewer, "paths": paths, "decided": decided,
+        }  # fmt: skip
+        pd.testing.assert_frame_equal(
+            store.candidates("first", **filters), wanted, check_dtype=not wanted.empty, obj=str(filters)
+        )
+        assert store.count_candidates("first", **filters) == len(wanted)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("given", [None, "kite"])
+def test_every_order_is_that_of_a_naive_sort_on_all_pages(store: Store, everything: bool, given: str | None) -> None:
+    for path in (PATHS[8], PATHS[2], PATHS[0]):
+        store.decide("first", path, "keep", reviewer="ann")
+    rows = store.candidates("first", everything=everything, given=given).to_dict("records")
+    times = {row["path"]: -position for position, row in enumerate(store.decisions().to_dict("records"))}
+    keys: dict[str, Any] = {
+        "rank": lambda row: row["rank"],
+        "pair": lambda row: (row["given_label"], row["suggested_label"], row["rank"]),
+        "similar": lambda row: (row["cluster"] < 0, row["cluster"], row["rank"]),
+        "path": lambda row: row["path"],
+        "decided": lambda row: (-times.get(row["path"], -1000), row["rank"]),
+    }
+    assert {row["cluster"] for row in rows} >= ({0, -1} if everything else {0})
+    for order, key in keys.items():
+        wanted = [row["path"] for row in sorted(rows, key=key)]
+        chosen: dict[str, Any] = {"everything": everything, "given": given, "order": order}
+        pages = [store.candidates("first", **chosen, top=4, offset=offset) for offset in (0, 4, 8)]
+        assert list(store.candidates("first", **chosen)["path"]) == wanted, order
+        assert [path for page in pages for path in page["path"]] == wanted, order
+
+
 def test_pages_tile_the_list(store: Store) -> None:
     pages = [store.candidates("first", top=4, offset=offset) for offset in (0, 4, 8)]
     assert [len(page) for page in pages] == [4, 2, 0]
@@ -89,7 +136,7 @@ def test_a_part_of_the_path_is_taken_literally(tmp_path: Path, part: str) -> Non
     assert list(store.candidates("first", path_contains=part)["path"]) == [f"kite/a{part}b.jpg"]
 
 
-@pytest.mark.parametrize("arguments", [{"decided": "maybe"}, {"top": -1}, {"offset": -1}])
+@pytest.mark.parametrize("arguments", [{"decided": "maybe"}, {"order": "size"}, {"top": -1}, {"offset": -1}])
 def test_an_unusable_filter_is_refused_with_what_would_work(store: Store, arguments: dict[str, Any]) -> None:
     with pytest.raises(StoreError, match=str(next(iter(arguments.values())))):
         store.candidates("first", **arguments)
@@ -109,6 +156,15 @@ def test_evidence_is_the_stored_map_with_its_regions_positive_first(store: Store
     assert (statistics.concentration, statistics.overlap) == (0.5, 0.75)
     assert [(region.sign, region.rank) for region in statistics.regions] == [(1, 1), (1, 2), (-1, 1), (-1, 2)]
     assert statistics.regions[2] == Region(-1, 1, 0.5, 0.25, -0.75, Box(10.4, 20.6, 100, 120))
+
+
+def test_the_maps_of_many_images_come_at_once_without_regions_and_without_the_uninterpreted(store: Store) -> None:
+    found = store.evidences("first", [PATHS[1], PATHS[0], PATHS[9], "none.jpg"])
+    assert sorted(found) == sorted(PATHS[:2])
+    for path, shown in found.items():
+        single = store.evidence("first", path)
+        assert single is not None and shown.scores.tolist() == single.scores.tolist()
+        assert (shown.crop, shown.for_label, shown.statistics.regions) == (single.crop, single.for_label, ())
 
 
 def test_an_image_that_was_not_interpreted_has_no_evidence(store: Store) -> None:

@@ -5,9 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import duckdb
 import numpy as np
 
-from gradattn_core.records import Box, Evidence, MapStatistics, Region
+from gradattn_core.records import Box, Evidence, Hidden, MapStatistics, Region
+from gradattn_core.store.rows import PATHS, rows
+
+
+def evidence(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -> Evidence | None:
+    """See ``Store.evidence``."""
+    where = "WHERE audit_id = ? AND path = ?"
+    found = rows(connection.execute(f"SELECT * FROM interpretations {where}", [audit_id, path]))
+    if not found:
+        return None
+    regions = connection.execute(f"SELECT * FROM regions {where} ORDER BY sign DESC, rank", [audit_id, path])
+    return evidence_of(found[0], rows(regions))
+
+
+def evidences(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str]) -> dict[str, Evidence]:
+    """See ``Store.evidences``."""
+    found = connection.execute(
+        f"SELECT * FROM interpretations WHERE audit_id = ? AND path IN {PATHS}", [audit_id, list(paths)]
+    )
+    return {row["path"]: evidence_of(row, ()) for row in rows(found)}
 
 
 def evidence_of(row: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]) -> Evidence:
@@ -30,7 +50,13 @@ def evidence_of(row: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]) ->
             overlap=row["overlap"],
             regions=tuple(_region(region) for region in regions),
         ),
+        hidden=_hidden(row),
     )
+
+
+def _hidden(row: Mapping[str, Any]) -> Hidden | None:
+    values = [row[f"hidden_{name}"] for name in ("for_logit", "against_logit", "label", "probability")]
+    return None if any(value is None for value in values) else Hidden(*values)
 
 
 def _region(row: Mapping[str, Any]) -> Region:

@@ -59,7 +59,8 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str
     """The columns a table takes from outside, each with its type."""
     rows = connection.execute(
         """SELECT column_name, data_type FROM duckdb_columns()
-           WHERE table_name = ? AND column_name <> 'image_rank' AND (column_name <> 'audit_id' OR table_name = 'audits')
+           WHERE database_name = current_database() AND table_name = ? AND column_name <> 'image_rank'
+               AND (column_name <> 'audit_id' OR table_name = 'audits')
            ORDER BY column_index""",
         [table],
     ).fetchall()
@@ -146,9 +147,11 @@ def _check_unique(connection: duckdb.DuckDBPyConnection, table: str, audit_id: s
 
 def _check_complete(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
     """Whatever is said about an image, the image itself must be listed: it alone has the label and the content hash."""
-    for table in ("scores", "predictions", "interpretations", "regions"):
+    said = [(table, "path") for table in ("scores", "predictions", "interpretations", "regions", "exemplars")]
+    for table, column in (*said, ("neighbours", "path"), ("neighbours", "neighbour_path")):
         row = connection.execute(
-            f"""SELECT t.path FROM {table} t ANTI JOIN images i ON i.audit_id = t.audit_id AND i.path = t.path
+            f"""SELECT t.{column} FROM {table} t
+                ANTI JOIN images i ON i.audit_id = t.audit_id AND i.path = t.{column}
                 WHERE t.audit_id = ? LIMIT 1""",
             [audit_id],
         ).fetchone()

@@ -70,7 +70,28 @@ _VERSION_1 = (
         QUALIFY sequence = max(sequence) OVER (PARTITION BY content_hash, given_label)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+# What an interpretation and a ranking of version 1 never had stays NULL in the audits of that time.
+_VERSION_2 = (
+    "ALTER TABLE audits ADD COLUMN estimated_low DOUBLE",
+    "ALTER TABLE audits ADD COLUMN estimated_high DOUBLE",
+    "ALTER TABLE scores ADD COLUMN runner_up_probability DOUBLE",
+    "ALTER TABLE scores ADD COLUMN kind TEXT",
+    "ALTER TABLE scores ADD COLUMN kind_numbers MAP(TEXT, DOUBLE)",
+    "ALTER TABLE scores ADD COLUMN cluster INTEGER",
+    "ALTER TABLE interpretations ADD COLUMN hidden_for_logit FLOAT",
+    "ALTER TABLE interpretations ADD COLUMN hidden_against_logit FLOAT",
+    "ALTER TABLE interpretations ADD COLUMN hidden_label TEXT",
+    "ALTER TABLE interpretations ADD COLUMN hidden_probability FLOAT",
+    "ALTER TABLE class_pairs ADD COLUMN lift DOUBLE",
+    """CREATE TABLE neighbours (
+        audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, position INTEGER NOT NULL,
+        neighbour_path TEXT NOT NULL, neighbour_label TEXT NOT NULL, similarity DOUBLE NOT NULL)""",
+    """CREATE TABLE exemplars (
+        audit_id TEXT NOT NULL, label TEXT NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL,
+        suspicion DOUBLE NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 
 UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "scores": (("path",), ("rank",)),
@@ -79,11 +100,13 @@ UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "interpretations": (("path",),),
     "regions": (("path", "sign", "rank"),),
     "class_pairs": (("given_label", "suggested_label"),),
+    "neighbours": (("path", "position"),),
+    "exemplars": (("label", "position"),),
     "failures": (),
 }
 """The tables a merge fills, in its order, each with the sets of columns that name a row at most once per audit."""
 
-RANKED = ("images", "predictions", "interpretations", "regions")
+RANKED = ("images", "predictions", "interpretations", "regions", "neighbours")
 """The tables with an ``image_rank``."""
 
 

@@ -1,0 +1,223 @@
+"""How long the page takes on an audit of a million images: ``python -m bench.page [--images N] [--suspects N]``.
+
+Builds the synthetic audit of ``bench/store.py`` with a picture behind each suspect, serves the page over it, drives
+Debian's chromium and prints two tables: the time from the address to the first useful picture of each page (and to its
+last one), and the time from a key or click to its result on the screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page
+
+from bench.store import CLASSES, populate
+from gradattn_core.store import Store
+from tests.browser import opened_browser, served, settle
+
+_POOL = 200
+_WAIT = 60_000
+_SHOWN = 12
+# Asked by the browser before each frame; Playwright's own expectations look only every now and then.
+_SUSPECT = """before => {
+    const path = document.querySelector('[data-testid=stCode]')?.innerText;
+    const pictures = [...document.querySelectorAll('.st-key-pictures img')];
+    return path && path !== before && pictures.length > 0
+        && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
+}"""
+_PICTURES = """([place, count, before]) => {
+    const roots = [document, ...[...document.querySelectorAll('*')].map(each => each.shadowRoot).filter(Boolean)];
+    const pictures = roots.flatMap(root => [...root.querySelectorAll(place)]).slice(0, count);
+    return pictures.length === count && pictures[0].alt !== before
+        && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
+}"""
+_CARDS, _PAIR_MAP = ".gallery .card img", ".st-key-pair-map img"
+
+
+def draw(folder: Path, store: Store) -> None:
+    """A picture for every suspect and every typical image: links into a small pool of random ones."""
+    random = np.random.default_rng(3)
+    pool = folder / "pool"
+    pool.mkdir()
+    for number in range(_POOL):
+        coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC).save(pool / f"{number}.jpg")
+    paths = store.candidates("bench")["path"].tolist()
+    for label in CLASSES:
+        paths += store.exemplars("bench", label)["path"].tolist()
+    for number, path in enumerate(dict.fromkeys(paths)):
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(pool / f"{number % _POOL}.jpg")
+
+
+def suspect_shown(page: Page, before: str = "") -> None:
+    """Wait until another suspect than ``before`` is on the screen with its pictures."""
+    page.wait_for_function(_SUSPECT, arg=before, timeout=_WAIT)
+
+
+def pictures_shown(page: Page, place: str, count: int, before: str = "") -> None:
+    """Wait until the first pictures at ``place`` are on the screen, the first of them not called ``before``."""
+    page.wait_for_function(_PICTURES, arg=[place, count, before], timeout=_WAIT)
+
+
+def shown(place: Locator) -> None:
+    """Wait until the first of these is on the screen."""
+    place.first.wait_for(state="visible", timeout=_WAIT)
+
+
+PAGES: dict[str, Callable[[Page], object]] = {
+    "overview": lambda page: shown(page.get_by_test_id("stMetric")),
+    "review": suspect_shown,
+    "grid": lambda page: pictures_shown(page, _CARDS, _SHOWN),
+    "pair": lambda page: pictures_shown(page, _PAIR_MAP, 1),
+    "decisions": lambda page: shown(page.get_by_test_id("stDataFrame")),
+    "export": lambda page: shown(page.get_by_test_id("stDataFrame")),
+    "audits": lambda page: shown(page.get_by_role("heading", name="Audits", exact=True)),
+}
+"""What is useful on each page: its numbers, its pictures, its table."""
+
+
+def visits(browser: Browser, address: str, repeats: int) -> Iterator[tuple[str, list[float]]]:
+    """Per page the seconds to what is useful and to the end, by (name, seconds) rows; the first visit apart."""
+    for name, useful in PAGES.items():
+        first: list[float] = []
+        seconds: list[float] = []
+        whole: list[float] = []
+        for repeat in range(repeats + 1):
+            page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+            start = time.perf_counter()
+            page.goto(f"{address}/{'' if name == 'overview' else name}")
+            useful(page)
+            (seconds if repeat else first).append(time.perf_counter() - start)
+            settle(page)
+            if repeat:
+                whole.append(time.perf_counter() - start)
+            page.context.close()
+        yield f"{name}, first visit of all", first
+        yield name, seconds
+        yield f"{name}, complete", whole
+
+
+def timed(page: Page, act: Callable[[], object], done: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds from ``act`` to ``done``, each time from a page at rest."""
+    seconds = []
+    for _ in range(repeats):
+        settle(page)
+        start = time.perf_counter()
+        act()
+        done()
+        seconds.append(time.perf_counter() - start)
+    settle(page)
+    return seconds
+
+
+def reviewing(page: Page, address: str, repeats: int) -> Iterator[tuple[str, list[float]]]:
+    """Keys on the review page, each to the next suspect's pictures."""
+    page.goto(f"{address}/review")
+    suspect_shown(page)
+    before = ""
+
+    def pressing(key: str) -> Callable[[], None]:
+        def press() -> None:
+            nonlocal before
+            before = page.get_by_test_id("stCode").first.inner_text()
+            page.keyboard.press(key)
+
+        return press
+
+    keys = {"keep": "k", "relabel as suggested": "a", "skip": "s", "back": "b", "undo": "z"}
+    for name, key in keys.items():
+        seconds = timed(page, pressing(key), lambda: suspect_shown(page, before), repeats)
+        yield f"review: {name}, next suspect shown", seconds
+
+
+def browsing(page: Page, address: str, repeats: int) -> Iterator[tuple[str, list[float]]]:
+    """The grid: turn pages, change a filter, decide about all that is shown, take it back."""
+    page.goto(f"{address}/grid")
+    pictures_shown(page, _CARDS, _SHOWN)
+    settle(page)
+    before = ""
+    kinds = itertools.cycle(["confusable", "duplicate", "mislabel", "two objects"])
+
+    def click(name: str) -> Callable[[], None]:
+        button = page.get_by_role("button", name=name)
+
+        def clicking() -> None:
+            nonlocal before
+            before = str(page.locator(_CARDS).first.get_attribute("alt"))
+            button.click()
+
+        return clicking
+
+    def other_kind() -> None:
+        nonlocal before
+        before = str(page.locator(_CARDS).first.get_attribute("alt"))
+        page.get_by_role("combobox", name="Kind").fill(next(kinds))
+        page.keyboard.press("Enter")
+
+    def changed() -> None:
+        pictures_shown(page, _CARDS, _SHOWN, before)
+
+    def selected() -> None:
+        page.wait_for_function("!document.querySelector('.st-key-bulk-keep button').disabled", timeout=_WAIT)
+
+    yield "grid: next page of 48", timed(page, click("Next page"), changed, repeats)
+    yield "grid: another kind of doubt", timed(page, other_kind, changed, repeats)
+    selecting: list[float] = []
+    deciding: list[float] = []
+    for _ in range(repeats):
+        selecting += timed(page, click("Select all"), selected, 1)
+        deciding += timed(page, click("Label is right"), changed, 1)
+    yield "grid: select 48", selecting
+    yield "grid: decide 48", deciding
+    yield "grid: undo 48", timed(page, click("Undo"), changed, repeats)
+
+
+def measure(folder: Path, images: int, suspects: int, repeats: int) -> None:
+    """Build what is not there, and print the tables."""
+    if not Store(folder).database.exists():
+        store, _ = populate(folder, images, suspects, min(5_000, suspects // 4))
+        draw(folder, store)
+    environment = {"GRADATTN_REVIEWER": "Ada", "STREAMLIT_LOGGER_HIDE_WELCOME_MESSAGE": "true"}
+    with served(folder, environment=environment) as address, opened_browser() as browser:
+        print(f"| {images:,} images, {suspects:,} suspects | p50 | p95 |\n|---|---:|---:|")
+        show(visits(browser, address, repeats))
+        page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+        show(reviewing(page, address, repeats))
+        show(browsing(page, address, repeats))
+
+
+def show(rows: Iterable[tuple[str, list[float]]]) -> None:
+    """Print rows of a table in milliseconds."""
+    for name, seconds in rows:
+        half, most = np.quantile(seconds, [0.5, 0.95])
+        print(f"| {name} | {1000 * half:,.0f} ms | {1000 * most:,.0f} ms |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--suspects", type=int, default=50_000)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--keep", type=Path, help="make the audit here, or use the one that is here")
+    options = parser.parse_args()
+    folder = (options.keep or Path(tempfile.mkdtemp(prefix="gradattn-bench-"))).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        measure(folder, options.images, options.suspects, options.repeats)
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""How far the review of an audit is, and what is left to find."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from gradattn_core.store.decisions import DECISIONS
+from gradattn_core.store.rows import rows, value
+
+# The decided images are few, so they are looked up among all images first.
+_DECIDED = """
+    decided AS MATERIALIZED (
+        SELECT i.image_rank, d.decision FROM images i JOIN current_decisions d
+            ON d.content_hash = i.content_hash AND d.given_label = i.given_label
+        WHERE i.audit_id = $audit_id),
+    found AS MATERIALIZED (
+        SELECT d.decision, s.suspicion, coalesce(s.is_suspect, false) AS is_suspect
+        FROM decided d LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = d.image_rank)"""
+
+
+def review(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dict[str, Any]:
+    """See ``Store.summary``, which adds these keys to the audit's row."""
+    counted = connection.execute(
+        f"WITH {_DECIDED} SELECT decision, count(*), count(*) FILTER (is_suspect) FROM found GROUP BY decision",
+        {"audit_id": audit_id},
+    ).fetchall()
+    suspects = value(connection.execute("SELECT count(*) FROM scores WHERE audit_id = ? AND is_suspect", [audit_id]))
+    decided = sum(of_suspects for _, _, of_suspects in counted)
+    return {
+        "decided": decided,
+        "undecided": suspects - decided,
+        "decisions": {name: 0 for name in DECISIONS} | {name: images for name, images, _ in counted},
+    }
+
+
+def review_progress(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dict[str, Any]:
+    """See ``Store.review_progress``."""
+    progress = rows(
+        connection.execute(
+            f"""WITH {_DECIDED},
+                said AS (SELECT count(*) AS reviewed,
+                        count(*) FILTER (decision IN ('relabel', 'remove')) AS wrong,
+                        count(*) FILTER (decision = 'keep') AS "right", count(*) FILTER (decision = 'unsure') AS unsure,
+                        count(*) FILTER (is_suspect) AS suspects_decided, coalesce(sum(suspicion), 0) AS suspicion
+                    FROM found),
+                audit AS (SELECT coalesce(sum(suspicion), 0) AS suspicion, count(*) FILTER (is_suspect) AS suspects
+                    FROM scores WHERE audit_id = $audit_id)
+                SELECT reviewed, wrong, "right", unsure, wrong / (wrong + "right") AS precision,
+                    greatest(audit.suspicion - said.suspicion, 0) AS estimated_left, suspects, suspects_decided
+                FROM said, audit""",
+            {"audit_id": audit_id},
+        )
+    )[0]
+    if progress["precision"] is None:
+        progress["precision"] = float("nan")
+    return progress
+
+
+def expected_found(connection: duckdb.DuckDBPyConnection, audit_id: str, first: int) -> float:
+    """See ``Store.expected_found``."""
+    share = value(
+        connection.execute(
+            "SELECT coalesce(sum(suspicion) FILTER (rank <= ?), 0) / sum(suspicion) FROM scores WHERE audit_id = ?",
+            [first, audit_id],
+        )
+    )
+    return float("nan") if share is None else float(share)
