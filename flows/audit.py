@@ -1,4 +1,4 @@
-"""The audit as a Prefect flow: plan ─► sweep shards ─► (fine-tune folds) ─► judge ─► interpret shards ─► merge.
+"""The audit as a Prefect flow: plan ─► sweep ─► (fine-tune folds) ─► judge ─► interpret ─► findings ─► merge.
 
 Each step is a task whose result is a file in the audit's work folder, so Prefect keeps no results of its own, and a run
 that is stopped at any point continues where it stopped.
@@ -41,6 +41,7 @@ from gradattn_core.audit import (
     output_lock,
     survey_dataset,
     sweep_shard,
+    tell_doubts,
 )
 from gradattn_core.audit.config import DEFAULT_MODEL
 from gradattn_core.audit.progress import silent
@@ -171,6 +172,7 @@ def _audit(config: AuditConfig) -> AuditSummary:
         _judge(folder)
         for index in counted("interpret", "shards", evidence_shards(plan)):
             _interpret(folder, index)
+        _findings(folder)
     return _merge(folder)
 
 
@@ -217,6 +219,11 @@ def _judge(folder: str) -> None:
 @_step("interpret", "interpret shard {index}")
 def _interpret(folder: str, index: int) -> None:
     interpret_shard(_opened(folder), index, _progress.get())
+
+
+@_step("findings")
+def _findings(folder: str) -> None:
+    tell_doubts(_opened(folder), _progress.get())
 
 
 @_step("merge")

@@ -1,6 +1,7 @@
-"""The audit: plan ─► sweep shards ─► judge ─► interpret the suspects ─► merge. Knows nothing of Prefect."""
+"""The audit: plan ─► sweep shards ─► judge ─► interpret the suspects ─► findings ─► merge. No Prefect."""
 
 from gradattn_core.audit.config import AuditConfig
+from gradattn_core.audit.doubts import tell_doubts
 from gradattn_core.audit.evidence import evidence_shards, interpret_shard
 from gradattn_core.audit.folds import finetune_fold
 from gradattn_core.audit.judge import judge
@@ -29,4 +30,5 @@ __all__ = [
     "run_audit",
     "survey_dataset",
     "sweep_shard",
+    "tell_doubts",
 ]

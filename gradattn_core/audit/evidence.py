@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from gradattn_core.audit.files import write_parquet
-from gradattn_core.audit.folds import fold_model
+from gradattn_core.audit.folds import fold_model, swept
 from gradattn_core.audit.judge import LinearHeads, heads_file, suspects_file
 from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches, stack
 from gradattn_core.audit.plan import Plan
@@ -22,6 +24,7 @@ from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, failures_table
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret import interpret
+from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.model import Preprocessing
 from gradattn_core.records import Failure, ImageRecord
 from gradattn_core.regions import map_statistics
@@ -46,7 +49,7 @@ def evidence_shards(plan: Plan) -> int:
 
 
 def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
-    """Compute map, masses and regions of one shard of suspects, unless they are there.
+    """Compute map, masses and regions of one shard of suspects, and hide and ask again, unless they are there.
 
     The map explains the head whose logits are stored (as-is classifier, the fold's probe or the fold's model), between
     the given label (red) and the class that the ranking suggests (blue).
@@ -87,6 +90,26 @@ class _Suspect:
 
 
 @dataclass(frozen=True, slots=True)
+class _Explained:
+    """What is asked about each suspect: the model, its head, and the head's output of each class."""
+
+    plan: Plan
+    model: nn.Module
+    preprocessing: Preprocessing
+    heads: LinearHeads | None
+    outputs: dict[str, int]
+    deviation: Tensor
+
+    def head(self, suspects: list[_Suspect], device: torch.device) -> _FoldHeads | None:
+        """The probes of these images' folds, or None for the model's own classifier."""
+        if self.heads is None:
+            return None
+        folds = np.array([suspect.fold for suspect in suspects], dtype=np.int64)
+        weights, bias = (torch.from_numpy(values[folds]) for values in (self.heads.weights, self.heads.bias))
+        return _FoldHeads(weights.to(device), bias.to(device))
+
+
+@dataclass(frozen=True, slots=True)
 class _FoldHeads:
     """Maps features [B, D] to logits [B, K], each image by its own fold's probe."""
 
@@ -114,14 +137,25 @@ def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.D
         yield int(fold), part[part["fold"] == fold]
 
 
+def _outputs(plan: Plan) -> dict[str, int]:
+    """Every class of which an image could be read, and its output of the explained head."""
+    present = sorted(pc.unique(swept(plan, ["given_label"])["given_label"]).to_pylist())
+    # A probe has no output for the other classes of the dataset.
+    output = {name: position for position, name in enumerate(present if plan.head == "probe" else plan.classes)}
+    if plan.alignment is not None:
+        output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
+    return {name: output[name] for name in present}
+
+
 def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame, found: _Found) -> Iterator[None]:
     """Fill ``found``, one batch at each step."""
     model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
-    preprocessing = Preprocessing.of(model)
     heads = LinearHeads.load(heads_file(plan)) if plan.head == "probe" else None
+    deviation = torch.tensor(resolve_model_data_config(model)["std"])
+    explained = _Explained(plan, model, Preprocessing.of(model), heads, _outputs(plan), deviation)
     facts = {row["path"]: row for row in rows.to_dict("records")}
     records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]
-    for loaded, failed in load_batches(plan.root, records, preprocessing, plan.config):
+    for loaded, failed in load_batches(plan.root, records, explained.preprocessing, plan.config):
         suspects = []
         for image in loaded:
             row = facts[image.record.path]
@@ -129,34 +163,22 @@ def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame, found: _Fo
             suspects.append(_Suspect(image, row["given_output"], row["other_output"], row["other"], number))
         found.failures.extend(failed)
         if suspects:
-            _interpret_batch(plan, model, preprocessing, heads, suspects, found)
+            _interpret_batch(explained, suspects, found)
         yield
 
 
-def _interpret_batch(
-    plan: Plan,
-    model: nn.Module,
-    preprocessing: Preprocessing,
-    heads: LinearHeads | None,
-    suspects: list[_Suspect],
-    found: _Found,
-) -> None:
-    """One forward and one backward pass; a batch with an image that cannot be interpreted is taken one by one."""
-    device = next(model.parameters()).device
-    head = None
-    if heads is not None:
-        folds = np.array([suspect.fold for suspect in suspects], dtype=np.int64)
-        head = _FoldHeads(
-            torch.from_numpy(heads.weights[folds]).to(device), torch.from_numpy(heads.bias[folds]).to(device)
-        )
+def _interpret_batch(explained: _Explained, suspects: list[_Suspect], found: _Found) -> None:
+    """Two forward passes, one backward; a batch with an image that cannot be interpreted is taken one by one."""
+    device = next(explained.model.parameters()).device
+    images, head = stack([suspect.image for suspect in suspects], device), explained.head(suspects, device)
     try:
         result = interpret(
-            model,
-            stack([suspect.image for suspect in suspects], device),
+            explained.model,
+            images,
             torch.tensor([suspect.given_output for suspect in suspects], device=device),
             torch.tensor([suspect.other_output for suspect in suspects], device=device),
-            objective=plan.config.objective,
-            correction=plan.config.correction,
+            objective=explained.plan.config.objective,
+            correction=explained.plan.config.correction,
             head=head,
         )
     except InterpretError as error:
@@ -164,16 +186,18 @@ def _interpret_batch(
             found.failures.append(Failure(suspects[0].image.record.path, "interpret", str(error)))
             return
         for suspect in suspects:
-            _interpret_batch(plan, model, preprocessing, heads, [suspect], found)
+            _interpret_batch(explained, [suspect], found)
         return
+    again = ask_again(explained.model, images, result.scores, head).cpu()
     scores, logits = result.scores.cpu(), result.logits.cpu()
     for row, suspect in enumerate(suspects):
-        _add_rows(plan, preprocessing, suspect, scores[row], logits[row], found)
+        _add_rows(explained, suspect, scores[row], logits[row], again[row], found)
 
 
 def _add_rows(
-    plan: Plan, preprocessing: Preprocessing, suspect: _Suspect, scores: Tensor, logits: Tensor, found: _Found
+    explained: _Explained, suspect: _Suspect, scores: Tensor, logits: Tensor, again: Tensor, found: _Found
 ) -> None:
+    plan, preprocessing = explained.plan, explained.preprocessing
     image = suspect.image
     crop = preprocessing.crop(image.width, image.height)
     statistics = map_statistics(scores.numpy(), crop, image.width, image.height)
@@ -198,6 +222,8 @@ def _add_rows(
         "balance": statistics.balance,
         "concentration": statistics.concentration,
         "overlap": statistics.overlap,
+        **_hidden(explained.outputs, suspect, again),
+        "detail": _detail(image.pixels, explained.deviation, scores.shape),
     }
     found.maps.append(row)
     found.regions.extend(
@@ -217,6 +243,33 @@ def _add_rows(
     )
 
 
+def _hidden(outputs: dict[str, int], suspect: _Suspect, logits: Tensor) -> dict[str, object]:
+    """What the head says with the evidence for the other class hidden, among the classes of the dataset."""
+    if not bool(torch.isfinite(logits).all()):
+        return dict.fromkeys(_HIDDEN)
+    names = list(outputs)
+    probabilities = logits[list(outputs.values())].double().softmax(dim=0)
+    best = int(probabilities.argmax())
+    given, other = float(logits[suspect.given_output]), float(logits[suspect.other_output])
+    return dict(zip(_HIDDEN, (given, other, names[best], float(probabilities[best])), strict=True))
+
+
+def _detail(pixels: Tensor, deviation: Tensor, grid: torch.Size) -> float:
+    """How much there is to see: standard deviation of the pixels within a patch, of black to white, in [0, 0.5].
+
+    It is that of the busiest twentieth of the patches (their 95 % quantile), so that strokes on paper count as seen.
+
+    Args:
+        pixels: [C, H, W], preprocessed; deviation: [C] by which the preprocessing divided.
+        grid: rows and columns of patches.
+    """
+    patch = [side // cells for side, cells in zip(pixels.shape[1:], grid, strict=True)]
+    patches = (pixels * deviation[:, None, None]).unfold(1, patch[0], patch[0]).unfold(2, patch[1], patch[1])
+    spread = patches.flatten(3).std(dim=3, correction=0).mean(dim=0).flatten()
+    return float(spread.double().quantile(0.95))
+
+
+_HIDDEN = ("hidden_for_logit", "hidden_against_logit", "hidden_label", "hidden_probability")
 _INTERPRETATIONS = pa.schema(
     [(name, pa.string()) for name in ("path", "for_label", "against_label")]
     + [(name, pa.float32()) for name in ("for_logit", "against_logit")]
@@ -225,6 +278,10 @@ _INTERPRETATIONS = pa.schema(
     + [(name, pa.float32()) for name in ("crop_left", "crop_top", "crop_right", "crop_bottom")]
     + [("map", pa.list_(pa.float32()))]
     + [(name, pa.float64()) for name in ("positive_mass", "negative_mass", "balance", "concentration", "overlap")]
+    + [("hidden_for_logit", pa.float32()), ("hidden_against_logit", pa.float32())]
+    + [("hidden_label", pa.string()), ("hidden_probability", pa.float32())]
+    # Not stored: only the kind of doubt is told from it.
+    + [("detail", pa.float64())]
 )
 _REGIONS = pa.schema(
     [("path", pa.string()), ("sign", pa.int8()), ("rank", pa.int32())]

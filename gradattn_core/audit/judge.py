@@ -86,7 +86,7 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
         logits, fold = _explained_logits(plan, paths, given, classes, folds)
         ranked = rank_labels(
             given,
-            features=None if plan.config.from_scratch else _matrix(swept(plan, ["features"])["features"]),
+            features=None if plan.config.from_scratch else matrix(swept(plan, ["features"])["features"]),
             logits=None if plan.head == "probe" else logits,
             classes=classes,
             seed=plan.config.seed,
@@ -158,15 +158,15 @@ def _explained_logits(
     position = {name: place for place, name in enumerate(plan.classes)}
     kept = [position[name] for name in classes]
     if plan.head == "as-is":
-        return _matrix(swept(plan, ["logits"])["logits"])[:, kept], None
+        return matrix(swept(plan, ["logits"])["logits"])[:, kept], None
     if plan.head == "finetune":
         tables = [pq.read_table(fold_file(plan, fold)) for fold in range(plan.config.folds)]
         table = pa.concat_tables(tables)
         place = {path: row for row, path in enumerate(table["path"].to_pylist())}
         order = [place[path] for path in paths]
-        return _matrix(table["logits"])[order][:, kept], folds
+        return matrix(table["logits"])[order][:, kept], folds
     codes = _codes(given, classes)
-    probe = crossval_probe(_matrix(swept(plan, ["readout"])["readout"]), codes, folds)
+    probe = crossval_probe(matrix(swept(plan, ["readout"])["readout"]), codes, folds)
     LinearHeads(probe.weights, probe.bias).save(heads_file(plan))
     return probe.logits, np.asarray(probe.fold_index)
 
@@ -176,7 +176,7 @@ def _codes(given: list[str], classes: list[str]) -> NDArray[np.int64]:
     return np.array([code[label] for label in given], dtype=np.int64)
 
 
-def _matrix(column: pa.ChunkedArray) -> FloatArray:
+def matrix(column: pa.ChunkedArray) -> FloatArray:
     """A list column as [N, D] float32."""
     flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]) if column.num_chunks else pa.array([])
     values: FloatArray = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
@@ -213,7 +213,10 @@ def _predictions(
     )
 
 
-_SCORE_COLUMNS = ("rank", "suspicion", "suggested", "suggested_probability", "given_probability", "runner_up")
+_SCORE_COLUMNS = (
+    *("rank", "suspicion", "suggested", "suggested_probability", "given_probability"),
+    *("runner_up", "runner_up_probability"),
+)
 
 
 def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.bool_]) -> pa.Table:
@@ -229,6 +232,7 @@ def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.boo
             "suggested_probability": pa.array(ranked["suggested_probability"], pa.float64()),
             "given_probability": pa.array(ranked["given_probability"], pa.float64()),
             "runner_up_label": pa.array(ranked["runner_up"].tolist(), pa.string()),
+            "runner_up_probability": pa.array(ranked["runner_up_probability"], pa.float64(), from_pandas=True),
             "components": pa.array(components, pa.map_(pa.string(), pa.float64())),
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_file
 from gradattn_core.audit.evidence import evidence_file, evidence_shards, regions_file
 from gradattn_core.audit.folds import swept
 from gradattn_core.audit.judge import agreement, heads_file, predictions_file, scores_file
@@ -17,7 +19,7 @@ from gradattn_core.audit.plan import FEATURES, Plan, stored_audits
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, sweep_file
 from gradattn_core.export import write_candidates
-from gradattn_core.ranking import class_pairs
+from gradattn_core.ranking import class_pairs, first_to_review, noise_estimate
 from gradattn_core.records import AuditSummary
 from gradattn_core.store import Store
 
@@ -52,7 +54,8 @@ def _store(plan: Plan) -> None:
         + [pd.read_parquet(failures_file(path)) for path in (*sweeps, *evidence)],
         ignore_index=True,
     )
-    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "is_suspect"])
+    scores, given = _scores(plan)
+    estimate = noise_estimate(given, scores)
     warnings = _warnings(plan)
     audit: dict[str, Any] = {
         "audit_id": plan.audit_id,
@@ -72,7 +75,9 @@ def _store(plan: Plan) -> None:
         "failures": len(failures),
         "skipped": plan.skipped,
         "suspects": int(scores["is_suspect"].sum()),
-        "estimated_errors": float(scores["suspicion"].sum()),
+        "estimated_errors": estimate.total,
+        "estimated_low": estimate.low,
+        "estimated_high": estimate.high,
         "warnings": list(warnings),
         "features": f"{FEATURES}/{plan.audit_id}",
     }
@@ -81,10 +86,12 @@ def _store(plan: Plan) -> None:
         {
             "images": sweeps,
             "predictions": [predictions_file(plan)],
-            "scores": [scores_file(plan)],
+            "scores": [doubts_file(plan)],
             "interpretations": evidence,
             "regions": [regions_file(plan, index) for index in shards],
-            "class_pairs": _class_pairs(plan),
+            "class_pairs": class_pairs(given, scores, suspects=scores["is_suspect"]),
+            "neighbours": [neighbours_file(plan)],
+            "exemplars": [exemplars_file(plan)],
             "failures": failures,
         },
     )
@@ -96,6 +103,9 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
     target = write_candidates(store.candidates(audit_id), out / CANDIDATES)
     facts = store.summary(audit_id)
     worst = store.class_pairs(audit_id).head(10).to_dict("records")
+    first = first_to_review(int(facts["suspects"]), int(facts["images"]))
+    low, high = (None if pd.isna(facts[name]) else float(facts[name]) for name in ("estimated_low", "estimated_high"))
+    found = store.expected_found(audit_id, first)
     return AuditSummary(
         audit_id=audit_id,
         images=int(facts["images"]),
@@ -107,13 +117,17 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
         database=store.database,
         candidates=target,
         warnings=tuple(facts["warnings"]),
+        estimated_low=low,
+        estimated_high=high,
+        first=first,
+        found=0.0 if math.isnan(found) else found,
     )
 
 
-def _class_pairs(plan: Plan) -> pd.DataFrame:
+def _scores(plan: Plan) -> tuple[pd.DataFrame, list[str]]:
+    """What the ranking said, as ``noise_estimate`` and ``class_pairs`` want it, and the given labels."""
     scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "suggested_label", "is_suspect"])
-    given = swept(plan, ["given_label"])["given_label"].to_pylist()
-    return class_pairs(given, scores.rename(columns={"suggested_label": "suggested"}), suspects=scores["is_suspect"])
+    return scores.rename(columns={"suggested_label": "suggested"}), swept(plan, ["given_label"])[0].to_pylist()
 
 
 def _warnings(plan: Plan) -> tuple[str, ...]:

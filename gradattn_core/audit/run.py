@@ -10,6 +10,7 @@ from dataclasses import replace
 from filelock import FileLock, Timeout
 
 from gradattn_core.audit.config import AuditConfig
+from gradattn_core.audit.doubts import tell_doubts
 from gradattn_core.audit.evidence import evidence_shards, interpret_shard
 from gradattn_core.audit.folds import finetune_fold
 from gradattn_core.audit.judge import judge
@@ -63,6 +64,8 @@ def _compute(plan: Plan, progress: Progress, seconds: dict[str, float]) -> None:
     with _timed(seconds, "interpret"):
         for index in range(evidence_shards(plan)):
             interpret_shard(plan, index, progress)
+    with _timed(seconds, "findings"):
+        tell_doubts(plan, progress)
 
 
 @contextmanager

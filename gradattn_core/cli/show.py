@@ -88,8 +88,18 @@ def show_summary(summary: AuditSummary, *, as_json: bool, quiet: bool, out: str)
     console = Console()
     console.print(
         f"[bold]{summary.images:,}[/] images, [bold]{summary.suspects:,}[/] suspects, "
-        f"about [bold]{summary.estimated_errors:,.0f}[/] wrong labels expected, "
         f"{summary.failures:,} failures, {summary.skipped:,} files skipped"
+    )
+    console.print(
+        estimate(
+            summary.estimated_errors,
+            summary.estimated_low,
+            summary.estimated_high,
+            images=summary.images,
+            first=summary.first,
+            found=summary.found,
+        ),
+        soft_wrap=True,
     )
     if summary.class_pairs:
         console.print(_pair_table(summary))
@@ -101,6 +111,20 @@ def show_summary(summary: AuditSummary, *, as_json: bool, quiet: bool, out: str)
     console.print(f"candidates  {escape(str(summary.candidates))}", soft_wrap=True, highlight=False)
     console.print(f"database    {escape(str(summary.database))}", soft_wrap=True, highlight=False)
     console.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)
+
+
+def estimate(errors: float, low: float | None, high: float | None, *, images: int, first: int, found: float) -> str:
+    """How many labels are wrong, as a sentence: ``about 12 (8 to 16) of 100 labels are wrong; …``.
+
+    Args:
+        errors, low, high: the estimate and its interval; None where an older audit has none.
+        first, found: reviewing the ``first`` most suspect images finds this share of all wrong labels, 0 to 1.
+    """
+    interval = "" if low is None or high is None else f" ({low:,.0f} to {high:,.0f})"
+    sentence = f"about {errors:,.0f}{interval} of {images:,} labels are wrong"
+    return (
+        f"{sentence}; reviewing the first {first:,} finds {found:.0%} of them" if first and errors >= 0.5 else sentence
+    )
 
 
 def _pair_table(summary: AuditSummary) -> Table:

@@ -75,6 +75,12 @@ def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def first_to_review(suspects: int, images: int) -> int:
+    """How many of the most suspect images to speak of: all suspects, in round numbers (two digits, upwards)."""
+    unit = int(10 ** max(len(str(suspects)) - 2, 0))
+    return min(-(-suspects // unit) * unit, images)
+
+
 def class_pairs(
     given: Any, ranked: pd.DataFrame, threshold: float = 0.5, suspects: ArrayLike | None = None
 ) -> pd.DataFrame:
@@ -88,8 +94,13 @@ def class_pairs(
 
     Returns:
         ``given_label``, ``suggested_label``, ``suspects`` (how many), ``class_size`` (images given that label),
-        ``share`` (suspects / class_size), ``mean_suspicion`` and ``expected`` (Σ suspicion of the suspects: the wrong
-        labels expected among them), ordered by ``expected``, then ``share``, then the labels.
+        ``share`` (suspects / class_size), ``mean_suspicion``, ``expected`` (Σ suspicion of the suspects: the wrong
+        labels expected among them) and ``lift``, ordered by ``expected``, then ``share``, then the labels.
+
+        ``lift`` is the number of suspects over the number that independence of given and suggested label would give,
+        n_g · m_s / (S − m_g): n_g suspects are given g, m_s are suggested s, S there are in all; no image is suggested
+        its own label, so what is suggested as g is left out. 1 means that the suspects of g look like s as often as
+        other suspects do, 3 three times as often; with two classes it is always 1.
 
     Raises:
         RankingError: ``given`` and ``ranked`` do not have the same length.
@@ -101,6 +112,25 @@ def class_pairs(
     pairs = groups.agg(suspects="size", mean_suspicion="mean", expected="sum").reset_index()
     pairs["class_size"] = pairs["given_label"].map(sizes).astype(np.int64)
     pairs["share"] = pairs["suspects"] / pairs["class_size"]
+    pairs["lift"] = _lift(pairs)
     pairs = pairs.sort_values(["expected", "share"], ascending=False, kind="stable", ignore_index=True)
-    columns = ["given_label", "suggested_label", "suspects", "class_size", "share", "mean_suspicion", "expected"]
+    columns = [
+        "given_label",
+        "suggested_label",
+        "suspects",
+        "class_size",
+        "share",
+        "mean_suspicion",
+        "expected",
+        "lift",
+    ]
     return pairs[columns]
+
+
+def _lift(pairs: pd.DataFrame) -> pd.Series:
+    """Observed over expected number of suspects of every pair; the formula stands in :func:`class_pairs`."""
+    suggested = pairs.groupby("suggested_label")["suspects"].sum()
+    of_given = pairs.groupby("given_label")["suspects"].transform("sum")
+    of_suggested = pairs["suggested_label"].map(suggested)
+    as_given = pairs["given_label"].map(suggested).fillna(0)
+    return pairs["suspects"] * (pairs["suspects"].sum() - as_given) / (of_given * of_suggested)

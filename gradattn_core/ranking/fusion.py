@@ -30,8 +30,8 @@ PRIOR_ERRORS = 5.0
 """How strongly the way a class's wrong labels spread is drawn to an even spread, in wrong labels. Where few labels seem
 wrong, T would otherwise follow chance, and log T[t, given] would disturb an order that the voters alone get right."""
 AGREEMENT = 0.05
-"""Penalty, in nats per image, on the squared part of the reliabilities that is not proportional to what each voter alone
-knows. Errors that follow from the picture are predictable, so likelihood alone rewards the voter that learns them best
+"""Penalty, in nats per image, on the squared part of the reliabilities that is not in proportion to what each voter
+alone knows. Errors that follow from the picture are predictable, so likelihood rewards the voter that learns them best
 and silences the others."""
 
 

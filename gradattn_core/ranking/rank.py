@@ -48,9 +48,9 @@ def rank_labels(
     Returns:
         One row per image in input order: ``suspicion`` in [0, 1] (probability that the given label is wrong), ``rank``
         (1 = most suspect, ties by input order), ``suggested`` (likeliest other label), ``suggested_probability``,
-        ``given_probability``, ``runner_up`` (second likeliest other label, or None with two classes) and the
-        components, each higher = more suspect, of the fused prediction before the given label is looked at
-        (see ``components``);
+        ``given_probability``, ``runner_up`` (second likeliest other label, or None with two classes),
+        ``runner_up_probability`` (NaN with two classes) and the components, each higher = more suspect, of the fused
+        prediction before the given label is looked at (see ``components``);
         neighbour and prototype columns only with ``features``. An image that is alone in its class, or whose class lies
         in one fold, can be neither confirmed nor refuted: its suspicion is the mean over the others.
 
@@ -141,7 +141,9 @@ def _frame(
     others[rows, codes] = -1
     best = others.argsort(axis=1, kind="stable")[:, ::-1]
     labels = np.array(names, dtype=object)
-    runner_up = labels[best[:, 1]] if len(names) > 2 else np.full(len(codes), None, dtype=object)
+    several = len(names) > 2
+    runner_up = labels[best[:, 1]] if several else np.full(len(codes), None, dtype=object)
+    runner_up_probability = fusion.clean[rows, best[:, 1]] if several else np.full(len(codes), np.nan)
     return pd.DataFrame(
         {
             "suspicion": suspicion,
@@ -150,6 +152,7 @@ def _frame(
             "suggested_probability": fusion.clean[rows, best[:, 0]].astype(np.float64),
             "given_probability": fusion.clean[rows, codes].astype(np.float64),
             "runner_up": runner_up,
+            "runner_up_probability": runner_up_probability.astype(np.float64),
             "self_confidence": components.self_confidence(log_p, codes),
             "log_margin": components.log_margin(log_p, codes),
             "adjusted_margin": components.adjusted_margin(log_p, codes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import gradattn_core
-from gradattn_core.cli.arguments import audit, explain, review
+from gradattn_core.cli.arguments import audit, explain, findings, review
 from gradattn_core.cli.arguments.shared import RAW
 
 __all__ = ["build_parser"]
@@ -27,6 +27,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (audit.audit, review.export, explain.explain, review.ui, audit.demo):
+    for add in (audit.audit, findings.summary, findings.pairs, review.export, explain.explain, review.ui, audit.demo):
         add(commands)
     return parser

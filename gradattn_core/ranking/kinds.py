@@ -1,0 +1,170 @@
+"""What kind of doubt a suspect is: a few rules on stored numbers, the first that applies decides.
+
+The order goes from what is nearly certain to what is left over: an empty picture (all of which look alike) and a copy
+under another label are facts; a picture unlike every class makes the two classes' evidence meaningless; only then is asked whether both classes
+are in the picture, and last whether they can be told apart at all. Nothing here was fitted; how well the rules part
+pictures of known kind, ``bench/kinds.py`` prints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+KINDS: dict[str, str] = {
+    "mislabel": "The picture shows another class than its label says.",
+    "two objects": "Both classes seem to be in the picture, and the label names only one.",
+    "confusable": "The two classes are hard to tell apart here; either label may be right.",
+    "out of place": "The picture is unlike the pictures of every class.",
+    "duplicate": "The same picture, or nearly the same, is in the dataset under another label.",
+    "nothing to see": "There is next to nothing in the picture.",
+}
+"""Every kind of doubt, with one sentence for people."""
+
+SAME = 0.9
+"""Cosine of standardised features from which two pictures can be one: copies of photographs that were recompressed
+(JPEG quality 30), scaled to 60 %, mirrored or trimmed by 5 % a side mostly stay above, other photographs below."""
+CLOSER = 0.4
+"""A copy must also be nearer (1 − cosine) than this multiple of the sixth nearest image's distance, or pictures of a
+narrow world such as digits would all be copies of one another."""
+DETAIL = 0.03
+"""Contrast within the busiest patches, of black to white, below which there is nothing to see: flat colours, gradients,
+photographs blurred past recognition. A background with texture in it is not told from other pictures that are out of
+place."""
+UNLIKE = 0.02
+"""A picture is out of place where at most this share of the unsuspicious images is as far from every class."""
+BOTH = math.log(2)
+"""Logits by which the given label must lead, once the evidence for the other class is hidden, to be in the picture too:
+it is then twice as likely."""
+CLOSE = 3.0
+"""Odds of suggested to given label up to which the two are hardly told apart."""
+
+
+def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
+    """The kind of doubt of each suspect, and the numbers it was told from.
+
+    Args:
+        facts: one row per suspect; columns that are missing or NaN count as not known.
+            ``given_probability``, ``suggested_probability``: of the ranking, before it looked at the label.
+            ``identical``: whether the same content is in the dataset under another label.
+            ``similarity``, ``usual_similarity``: cosine to the nearest of its neighbours under another label, and to
+            the sixth neighbour.
+            ``detail``: contrast within the busiest patches, in [0, 0.5].
+            ``unlikeness``, ``more_unlike``: distance to the nearest class in spreads of that class, and the share of
+            unsuspicious images that are farther from theirs.
+            ``hidden_margin``, ``hidden_is_given``, ``hidden_probability``: with the evidence for the other class
+            hidden, the logit of the given label minus that of the other, whether the given label is then the best of
+            all classes, and the probability of the best.
+            ``lift``, ``reverse_lift``: of the pair (given, suggested) and of (suggested, given).
+
+    Returns:
+        ``kind``, one of ``KINDS``, and ``kind_numbers``, a dict of the known numbers among the above; truth is 1.
+
+    The rules, in this order: *nothing to see* detail < ``DETAIL``. *duplicate* identical, or similarity ≥ ``SAME`` and
+    (1 − similarity) ≤ ``CLOSER`` · (1 − usual similarity). *out of place* more unlike ≤ ``UNLIKE``. *two objects*
+    hidden is given and hidden margin ≥ ``BOTH``. *confusable* the given label is at least as probable as the
+    suggested one, or their odds are at most ``CLOSE`` and both lifts at least 1: the classes are taken for one another
+    more than for others, both ways. *mislabel* all else.
+    """
+    known = {name: _column(facts, name) for name in NUMBERS}
+    odds = known["suggested_probability"] / np.maximum(known["given_probability"], 1e-12)
+    nearer = 1 - known["similarity"] <= CLOSER * (1 - known["usual_similarity"])
+    # Comparisons with NaN are false: what is not known decides nothing.
+    both_ways = (known["lift"] >= 1 - 1e-9) & (known["reverse_lift"] >= 1 - 1e-9)
+    rules = {
+        "nothing to see": known["detail"] < DETAIL,
+        "duplicate": (known["identical"] == 1) | ((known["similarity"] >= SAME) & nearer),
+        "out of place": known["more_unlike"] <= UNLIKE,
+        "two objects": (known["hidden_is_given"] == 1) & (known["hidden_margin"] >= BOTH),
+        "confusable": (odds <= 1) | ((odds <= CLOSE) & both_ways),
+    }
+    kind = np.select(list(rules.values()), list(rules), default="mislabel")
+    table = np.stack(list(known.values()), axis=1)
+    numbers = [
+        {name: float(value) for name, value in zip(known, row, strict=True) if not math.isnan(value)} for row in table
+    ]
+    return pd.DataFrame({"kind": kind.astype(object), "kind_numbers": pd.Series(numbers, dtype=object)})
+
+
+NUMBERS = (
+    *("given_probability", "suggested_probability", "runner_up_probability"),
+    *("identical", "similarity", "usual_similarity", "detail", "unlikeness", "more_unlike"),
+    *("hidden_margin", "hidden_is_given", "hidden_probability", "lift", "reverse_lift"),
+)
+"""What ``kind_numbers`` may hold; see :func:`kinds_of`."""
+
+
+def describe(kind: str, numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    """One plain sentence on a suspect's kind of doubt with its numbers in it; labels stand in it as they are.
+
+    Where a number is missing, the kind's own sentence; empty for no kind.
+    """
+    write = _SENTENCES.get(kind)
+    try:
+        return write(numbers, given, suggested) if write is not None else KINDS.get(kind, "")
+    except KeyError:
+        return KINDS.get(kind, "")
+
+
+def _column(facts: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    if name not in facts:
+        return np.full(len(facts), np.nan)
+    return np.asarray(facts[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _mislabel(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    sure = _percent(numbers["suggested_probability"])
+    return f"It looks like {suggested} ({sure}) and not like {given} ({_percent(numbers['given_probability'])})."
+
+
+def _two_objects(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    sure = _percent(numbers["hidden_probability"])
+    hidden = f"With the part that speaks for {suggested} hidden, the model says {given} ({sure})"
+    return f"{hidden}: both may be in the picture."
+
+
+def _confusable(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    first, second = _percent(numbers["given_probability"]), _percent(numbers["suggested_probability"])
+    if numbers["given_probability"] >= numbers["suggested_probability"]:
+        return f"{given} ({first}) is still likelier than {suggested} ({second}), but the judges do not agree."
+    return f"{given} ({first}) and {suggested} ({second}) are hard to tell apart here."
+
+
+def _out_of_place(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    share = _percent(numbers["more_unlike"])
+    return f"It is unlike every class, {suggested} included: only {share} of the unsuspicious pictures lie as far out."
+
+
+def _duplicate(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    if numbers.get("identical") == 1:
+        return f"The very same file is in the dataset under another label than {given}."
+    return (
+        f"Nearly the same picture (similarity {numbers['similarity']:.2f}) is in the dataset under another label than "
+        f"{given}."
+    )
+
+
+def _nothing(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    detail = _percent(numbers["detail"])
+    return f"Next to nothing is in it: its busiest parts have a contrast of {detail} of black to white."
+
+
+_SENTENCES = {
+    "mislabel": _mislabel,
+    "two objects": _two_objects,
+    "confusable": _confusable,
+    "out of place": _out_of_place,
+    "duplicate": _duplicate,
+    "nothing to see": _nothing,
+}
+
+
+def _percent(share: float) -> str:
+    """Never 0 % or 100 %, which no estimate is."""
+    if share < 0.01:
+        return "under 1 %"
+    return "over 99 %" if share > 0.99 else f"{100 * share:.0f} %"
