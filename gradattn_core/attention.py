@@ -1,19 +1,14 @@
 """The tape: follows one readout row back through every self-attention layer while a single backward pass runs.
 
-The attention maps A and their gradients G are never stored for more than one block of queries of one layer. Every
-correction needs only q, k, v, the attention output O and its gradient ∂f/∂O, because G_ij = <∂f/∂O_i, V_j>:
-
-* complete: r·E_h(G⊙A)_j = E_h <V_j, Σ_i A_ij r_i ∂f/∂O_i>, a product with Aᵀ and no second N x N factor;
-* centred:  subtract Σ_i A_ij r_i <∂f/∂O_i, O_i>, because Σ_k A_ik G_ik = <O_i, ∂f/∂O_i>;
-* positive and absolute are not linear in G and form one block of it at a time.
+What one layer passes on is computed in one of two ways, chosen by measurement: on a CPU the layer's own backward pass
+is made here with the row in it (:mod:`gradattn_core.attention_backward`); elsewhere the fused backward pass of torch
+runs and the row is computed beside it (:mod:`gradattn_core.attention_rows`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,64 +17,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from gradattn_core.attention_backward import Gradients, attention_backward
+from gradattn_core.attention_rows import CORRECTIONS, AttentionCall, corrected_row
 from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.readout import SUPPORTED, Readout
 
-CORRECTIONS = ("complete", "positive", "absolute", "centred")
+__all__ = ["AGGREGATIONS", "CORRECTIONS", "AttentionTape", "RowRecursion", "check_calls", "prepared"]
 AGGREGATIONS = ("product", "sum")
-# How many attention weights are held at once. On a CPU a block that stays in the cache is up to twice as fast as a
-# large one; an accelerator needs blocks that fill it.
-_BLOCK_ON_CPU, _BLOCK_ELSEWHERE = 1 << 19, 1 << 24
-_FEWEST_QUERIES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionCall:
-    """One call of scaled dot-product attention as the forward pass made it; q, k, v are [B, H, N, d], detached.
-
-    ``mask`` is expanded to [B, H, Nq, Nk] (a view). ``logsumexp`` [B, H, Nq] holds the logarithm of each query's
-    softmax denominator where the fused kernel kept it.
-    """
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    mask: Tensor | None
-    scale: float
-    output: Tensor
-    logsumexp: Tensor | None
-
-    def blocks(self, rows: slice) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Post-softmax attention of the query ``rows``, a few megabytes at a time.
-
-        Yields:
-            which images, which queries (counted from ``rows.start``), and their weights [images, H, queries, Nk],
-            float32.
-        """
-        query = self.query[:, :, rows].float() * self.scale
-        key = self.key.float().transpose(-2, -1)
-        batch, heads, count, _ = query.shape
-        held = (_BLOCK_ON_CPU if query.is_cpu else _BLOCK_ELSEWHERE) // (heads * key.shape[-1])
-        images = max(1, held // count)
-        queries = max(_FEWEST_QUERIES, held // images)
-        for first in range(0, batch, images):
-            part = slice(first, min(first + images, batch))
-            for start in range(0, count, queries):
-                block = slice(start, min(start + queries, count))
-                where = (part, slice(None), slice(rows.start + block.start, rows.start + block.stop))
-                yield part, block, self._weights(query[part, :, block], key[part], where)
-
-    def _weights(self, query: Tensor, key: Tensor, where: tuple[slice, slice, slice]) -> Tensor:
-        """Softmax of the scaled ``query`` [images, H, queries, d] against ``key`` [images, H, d, Nk]."""
-        if self.logsumexp is None:
-            logits = query @ key
-        else:
-            minus = -self.logsumexp[where].float().flatten(0, 1).unsqueeze(-1)
-            logits = torch.baddbmm(minus, query.flatten(0, 1), key.flatten(0, 1)).unflatten(0, query.shape[:2])
-        if self.mask is not None:
-            mask = self.mask[where]
-            logits = logits.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else logits.add_(mask)
-        return logits.softmax(dim=-1) if self.logsumexp is None else logits.exp_()
 
 
 class AttentionTape(TorchFunctionMode):
@@ -94,6 +38,7 @@ class AttentionTape(TorchFunctionMode):
         calls: the attention calls in forward order.
         first_output: the output of the first call, with its graph: a backward pass need not go further.
         on_gradient: called as ``on_gradient(index, ∂f/∂O)`` when that gradient of call ``index`` is known; last first.
+            It returns ∂f/∂q, ∂f/∂k and ∂f/∂v where the call is ``carried``; it must be set before a backward pass.
     """
 
     def __init__(self, model: str) -> None:
@@ -101,7 +46,7 @@ class AttentionTape(TorchFunctionMode):
         self.model = model
         self.calls: list[AttentionCall] = []
         self.first_output: Tensor | None = None
-        self.on_gradient: Callable[[int, Tensor], None] | None = None
+        self.on_gradient: Callable[[int, Tensor], Gradients | None] | None = None
         self._hooks: list[RemovableHandle] = []
 
     def __exit__(self, *exception: Any) -> None:
@@ -118,9 +63,7 @@ class AttentionTape(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            self._record(result, *args, **kwargs)
-        return result
+        return self._record(result, *args, **kwargs) if func is F.scaled_dot_product_attention else result
 
     def _record(
         self,
@@ -133,7 +76,7 @@ class AttentionTape(TorchFunctionMode):
         is_causal: bool = False,
         scale: float | None = None,
         enable_gqa: bool = False,
-    ) -> None:
+    ) -> Tensor:
         if is_causal or enable_gqa or query.ndim != 4:
             kind = (
                 "causal" if is_causal else "grouped over queries" if enable_gqa else "windowed, folded into the batch"
@@ -144,6 +87,7 @@ class AttentionTape(TorchFunctionMode):
         index = len(self.calls)
         # Autograd keeps the CPU kernel's log-sum-exp; other kernels keep it in layouts of their own.
         denominator = getattr(output.grad_fn, "_saved_logsumexp", None) if output.is_cpu else None
+        plain = attn_mask is None or not attn_mask.requires_grad
         self.calls.append(
             AttentionCall(
                 query.detach(),
@@ -153,16 +97,33 @@ class AttentionTape(TorchFunctionMode):
                 query.shape[-1] ** -0.5 if scale is None else scale,
                 output.detach(),
                 None if denominator is None else denominator.detach(),
+                carried=denominator is not None and plain,
             )
         )
         if self.first_output is None:
             self.first_output = output
+        elif self.calls[index].carried:
+            carried: Tensor = _CarriedAttention.apply(query, key, value, self, index)
+            return carried
+        self._hooks.append(output.register_hook(lambda gradient: self._report(index, gradient)))
+        return output
 
-        def report(gradient: Tensor) -> None:
-            if self.on_gradient is not None:
-                self.on_gradient(index, gradient)
+    def _report(self, index: int, gradient: Tensor) -> None:
+        if self.on_gradient is not None:
+            self.on_gradient(index, gradient)
 
-        self._hooks.append(output.register_hook(report))
+
+class _CarriedAttention(torch.autograd.Function):
+    """A recorded call whose backward pass is that of the tape's ``on_gradient``."""
+
+    @staticmethod
+    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor, tape: AttentionTape, index: int) -> Tensor:
+        context.tape, context.index = tape, index
+        return tape.calls[index].output.detach()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return (*context.tape.on_gradient(context.index, gradients[0]), None, None)
 
 
 class RowRecursion:
@@ -185,75 +146,37 @@ class RowRecursion:
         self.offset = tokens - calls[-1].key.shape[2]
         self.row = self.start
 
-    def step(self, index: int, gradient: Tensor) -> None:
-        """Take in ∂f/∂O [B, H, N, d] of call ``index``; calls must come last first, as a backward pass makes them."""
+    def step(self, index: int, gradient: Tensor) -> Gradients | None:
+        """Take in ∂f/∂O [B, H, N, d] of call ``index``; calls must come last first, as a backward pass makes them.
+
+        Returns:
+            ∂f/∂q, ∂f/∂k and ∂f/∂v of a carried call, which needs them unless it is the first.
+        """
         # Taken off the tape, so that the backward pass frees each layer as soon as it would without us.
         call = self.calls.pop()
         if index == self.pool:
             latents = call.query.shape[2]
             uniform = torch.full((gradient.shape[0], latents), 1.0 / latents, device=gradient.device)
-            pooled = corrected_row(call, gradient, uniform, slice(0, latents), self.correction)
+            pooled, gradients = self._product(call, gradient, uniform, slice(0, latents), inputs=True)
             self.start = self.row = F.pad(pooled, (self.offset, 0))
-            return
-        if self.aggregation == "sum":
-            self.row = self.row + corrected_row(call, gradient, self.start, self.rows, self.correction)
-            return
-        self.row = self.row + corrected_row(call, gradient, self.row, self.rows, self.correction)
-        self.rows = slice(0, self.row.shape[1])
+            return gradients
+        share = self.start if self.aggregation == "sum" else self.row
+        found, gradients = self._product(call, gradient, share, self.rows, inputs=index > 0)
+        self.row = self.row + found
+        if self.aggregation == "product":
+            self.rows = slice(0, self.row.shape[1])
+        return gradients
 
-
-def corrected_row(call: AttentionCall, gradient: Tensor, row: Tensor, rows: slice, correction: str) -> Tensor:
-    """r·E_h(W ⊙ A) of one layer.
-
-    Args:
-        call: the layer's attention call.
-        gradient: ∂f/∂O, [B, H, Nq, d].
-        row: r, [B, Nq], zero outside ``rows``.
-        rows: the queries to visit.
-        correction: ``complete`` W=G, ``centred`` W=G−Σ_k A_ik G_ik, ``positive`` W=relu(G), ``absolute`` W=|G|.
-
-    Returns:
-        [B, Nk] float32.
-    """
-    # Autocast outside must not reach in: the row is accumulated in float32.
-    with torch.autocast(gradient.device.type, enabled=False):
-        share = row[:, None, rows]
-        flow = gradient[:, :, rows].float()
-        if correction in ("complete", "centred"):
-            products = _linear_row(call, flow, share, rows, centred=correction == "centred")
-        else:
-            products = _elementwise_row(
-                call, flow, share, rows, torch.relu_ if correction == "positive" else torch.abs_
-            )
-        return products.mean(dim=1)
-
-
-def _linear_row(call: AttentionCall, flow: Tensor, share: Tensor, rows: slice, *, centred: bool) -> Tensor:
-    """r·(W ⊙ A) [B, H, Nk] where W is linear in ∂f/∂O: no second matrix beside A is formed."""
-    value = call.value.float()
-    depth = value.shape[-1]
-    cotangent = flow * share.unsqueeze(-1)
-    if centred:
-        # One more column carries −r_i <O_i, ∂f/∂O_i>, which meets a value of 1.
-        centre = (cotangent * call.output[:, :, rows].float()).sum(-1, keepdim=True)
-        cotangent = torch.cat((cotangent, -centre), dim=-1)
-    gathered = value.new_zeros(*value.shape[:3], cotangent.shape[-1])
-    for images, queries, weights in call.blocks(rows):
-        gathered[images] += weights.transpose(-2, -1) @ cotangent[images, :, queries]
-    result = (gathered[..., :depth] * value).sum(-1)
-    return result + gathered[..., depth] if centred else result
-
-
-def _elementwise_row(
-    call: AttentionCall, flow: Tensor, share: Tensor, rows: slice, correct: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """r·(correct(G) ⊙ A) [B, H, Nk], with G formed for one block of queries at a time."""
-    value = call.value.float().transpose(-2, -1)
-    result = value.new_zeros(*value.shape[:2], value.shape[-1])
-    for images, queries, weights in call.blocks(rows):
-        weights.mul_(correct(flow[images, :, queries] @ value[images]))
-        result[images] += (share[images, :, None, queries] @ weights).squeeze(-2)
-    return result
+    def _product(
+        self, call: AttentionCall, gradient: Tensor, share: Tensor, rows: slice, *, inputs: bool
+    ) -> tuple[Tensor, Gradients | None]:
+        if not call.carried:
+            return corrected_row(call, gradient, share, rows, self.correction), None
+        # Behind a class token the last layer's gradient is zero in all other queries, which need no visit then.
+        beyond = bool(gradient[:, :, rows.stop :].any())
+        queries = gradient.shape[2] if beyond else rows.stop
+        gradients, found = attention_backward(call, gradient, share, self.correction, queries, inputs=inputs)
+        return found, gradients
 
 
 @contextmanager
@@ -264,28 +187,29 @@ def prepared(model: nn.Module) -> Iterator[None]:
     parameters frozen: the row needs no parameter gradient, so none is computed and fewer activations are kept.
     """
     modules = list(model.modules())
-    training = [(module, module.training) for module in modules]
+    training = [module for module in modules if module.training]
     flags = [
-        (module, name, getattr(module, name))
+        (module, name, flag)
         for module in modules
-        for name in ("fused_attn", "grad_checkpointing")
-        if hasattr(module, name)
+        for name, wanted in (("fused_attn", True), ("grad_checkpointing", False))
+        if (flag := vars(module).get(name, wanted)) != wanted
     ]
-    parameters = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        model.eval()
-        for module, name, _ in flags:
-            setattr(module, name, name == "fused_attn")
-        for parameter, _ in parameters:
+        for module in training:
+            module.training = False
+        for module, name, flag in flags:
+            setattr(module, name, not flag)
+        for parameter in learning:
             parameter.requires_grad_(False)
         yield
     finally:
-        for parameter, needed in parameters:
-            parameter.requires_grad_(needed)
+        for parameter in learning:
+            parameter.requires_grad_(True)
         for module, name, flag in flags:
             setattr(module, name, flag)
-        for module, mode in training:
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 def check_calls(calls: list[AttentionCall], batch: int, tokens: int, blocks: int, pooled: bool, name: str) -> None:

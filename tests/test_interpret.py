@@ -12,7 +12,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradattn_core.attention import CORRECTIONS, AttentionCall, AttentionTape, corrected_row, prepared
+from gradattn_core.attention import AttentionTape, prepared
+from gradattn_core.attention_backward import Gradients, attention_backward
+from gradattn_core.attention_rows import CORRECTIONS, AttentionCall, corrected_row
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret import OBJECTIVES, Interpretation, interpret
 from tests.explicit_maps import attention_maps, pictures, relative, vit
@@ -39,33 +41,41 @@ def test_centred_follows_the_gradient_before_the_softmax() -> None:
     assert relative(found, expected) < 1e-5
 
 
+def output_gradients(model: nn.Module, images: Tensor, output: int) -> dict[int, tuple[AttentionCall, Tensor]]:
+    """Each attention call of a backward pass and the gradient of its output, in the order in which they came."""
+    seen: dict[int, tuple[AttentionCall, Tensor]] = {}
+    with prepared(model), AttentionTape("vit") as tape:
+        network: Any = model
+        logits = network(images.clone().requires_grad_(True))
+        tape.on_gradient = lambda index, gradient: gradients_of(seen, index, tape.calls[index], gradient)
+        torch.autograd.grad(logits[:, output].sum(), tape.first_output)
+    return seen
+
+
+def gradients_of(
+    seen: dict[int, tuple[AttentionCall, Tensor]], index: int, call: AttentionCall, gradient: Tensor
+) -> Gradients | None:
+    seen[index] = call, gradient
+    batch, _, queries, _ = gradient.shape
+    return attention_backward(call, gradient, torch.zeros(batch, queries), "complete", queries)[0]
+
+
 def test_the_row_sum_of_attention_times_gradient_is_output_times_its_gradient() -> None:
     model, images = vit(), pictures()
     logits, maps = attention_maps(model, images)
     explicit = torch.autograd.grad(logits[:, 3].sum(), maps)
-    seen: dict[int, Tensor] = {}
-    with prepared(model), AttentionTape("vit") as tape:
-        network: Any = model
-        recorded = network(images.clone().requires_grad_(True))
-        tape.on_gradient = lambda index, gradient: seen.update(
-            {index: (tape.calls[index].output * gradient).sum(-1).detach()}
-        )
-        torch.autograd.grad(recorded[:, 3].sum(), tape.first_output)
+    seen = output_gradients(model, images, 3)
     for index, (attention, gradient) in enumerate(zip(maps, explicit, strict=True)):
-        torch.testing.assert_close(seen[index], (attention * gradient).sum(-1).detach(), rtol=1e-9, atol=1e-12)
+        call, from_output = seen[index]
+        found = (call.output * from_output).sum(-1)
+        torch.testing.assert_close(found, (attention * gradient).sum(-1).detach(), rtol=1e-9, atol=1e-12)
 
 
 def test_the_last_layer_is_differentiated_only_in_the_readout_row() -> None:
-    seen: dict[int, Tensor] = {}
-    model = vit()
-    with prepared(model), AttentionTape("vit") as tape:
-        network: Any = model
-        logits = network(pictures().requires_grad_(True))
-        tape.on_gradient = lambda index, gradient: seen.update({index: gradient})
-        torch.autograd.grad(logits[:, 0].sum(), tape.first_output)
+    seen = output_gradients(vit(), pictures(), 0)
     assert list(seen) == [2, 1, 0], "a backward pass meets the layers last first"
-    assert float(seen[2][:, :, 1:].abs().max()) == 0
-    assert float(seen[1][:, :, 1:].abs().max()) > 0
+    assert float(seen[2][1][:, :, 1:].abs().max()) == 0
+    assert float(seen[1][1][:, :, 1:].abs().max()) > 0
 
 
 def test_positive_is_between_zero_and_absolute() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from typing import Any
 
@@ -149,14 +150,16 @@ def test_map_is_the_same_when_attention_is_visited_in_several_blocks(batch: int,
         assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
-@pytest.mark.parametrize("key", ["vit", "beit", "siglip"])
+@pytest.mark.parametrize("key", ["vit", "vit-mean", "deit-distilled", "beit", "eva02", "dinov3", "siglip", "relpos"])
 def test_map_does_not_depend_on_the_attention_kernel(key: str) -> None:
-    # The unfused kernel keeps no log-sum-exp, so the softmax is taken again.
+    # The unfused kernel keeps no log-sum-exp: the row is then computed beside torch's own backward pass, as on a GPU.
     model, images = family(key)
-    expected = interpret(model, images, 0, 1).scores
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        found = interpret(model, images, 0, 1).scores
-    assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+    for correction, aggregation in itertools.product(CORRECTIONS, AGGREGATIONS):
+        options: dict[str, Any] = {"correction": correction, "aggregation": aggregation}
+        expected = interpret(model, images, 0, 1, **options).scores
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            found = interpret(model, images, 0, 1, **options).scores
+        assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize(

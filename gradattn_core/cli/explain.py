@@ -1,4 +1,4 @@
-"""``gradattn explain``."""
+"""``gradattn explain``: one pair of classes, several classes in pairs, or a picture joined with guides."""
 
 from __future__ import annotations
 
@@ -6,97 +6,261 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from PIL import Image
 
-from gradattn_core.audit.config import DEFAULT_MODEL
+from gradattn_core.attention import CORRECTIONS
+from gradattn_core.cli.opened import Opened, open_picture
 from gradattn_core.dataset import read_image
-from gradattn_core.errors import GradattnError, ModelError
-from gradattn_core.interpret import Interpretation, interpret
-from gradattn_core.model import ClassNames, ModelSpec, Preprocessing, class_names, find_class, load_model, pick_device
-from gradattn_core.records import Evidence
+from gradattn_core.errors import GradattnError
+from gradattn_core.interpret import Interpretation, Provenance, detail, guide, interpret
+from gradattn_core.model import Preprocessing
+from gradattn_core.records import Box, Evidence
 from gradattn_core.regions import map_statistics
-from gradattn_core.render import evidence_figure
+from gradattn_core.render import Style, corrections_figure, detail_figure, evidence_figure, guide_figure
+
+_MOST_CLASSES = 12
 
 
-def run(options: argparse.Namespace) -> int:
-    """Interpret one picture and write it."""
-    target_file = Path(options.output or f"{Path(options.image).stem}-explained.png")
-    if target_file.suffix.lower() not in (".png", ".npz"):
-        raise GradattnError(f"output {target_file}: end the name in .png for a picture or in .npz for the numbers")
-    if not target_file.absolute().parent.is_dir():
-        raise GradattnError(f"output {target_file}: its folder is not there")
-    decoded = read_image(Path(options.image))
-    spec = ModelSpec(options.model or DEFAULT_MODEL, options.checkpoint, options.model_arguments)
-    model = load_model(spec, device=pick_device(options.device))
-    preprocessing = Preprocessing.of(model)
-    names = class_names(model)
-    target, against, result = _interpret(model, names, preprocessing(decoded.image), options)
-    crop = preprocessing.crop(decoded.width, decoded.height)
-    scores = result.scores[0].cpu().numpy()
-    logits = result.logits[0].cpu()
-    evidence = Evidence(
-        for_label=names.display(target),
-        against_label=names.display(against),
-        for_logit=float(logits[target]),
-        against_logit=float(logits[against]),
-        scores=scores,
-        crop=crop,
-        objective=options.objective,
-        correction=options.correction,
-        statistics=map_statistics(scores, crop, decoded.width, decoded.height),
-    )
-    if target_file.suffix.lower() == ".npz":
-        np.savez_compressed(
-            target_file,
-            scores=scores,
-            logits=logits.numpy(),
-            crop=np.array([crop.left, crop.top, crop.right, crop.bottom]),
-            provenance=json.dumps(asdict(result.provenance)),
+def run_pair(options: argparse.Namespace) -> int:
+    """One class against another: the picture beside its map, or beside its map by each correction."""
+    if options.objective == "logit" and options.against is not None:
+        raise GradattnError("--objective logit looks at one class; leave --against out, or choose difference")
+    opened = open_picture(options, "explained")
+    target = _target(opened, options)
+    if options.against is None:
+        against = next(output for output in opened.order if output != target)
+    else:
+        against = opened.find(options.against)
+    corrections = CORRECTIONS if options.correction == "all" else (options.correction,)
+    results = {
+        correction: interpret(
+            opened.model, opened.pixels[None], target, against, objective=options.objective, correction=correction
+        )
+        for correction in corrections
+    }
+    evidence = {correction: _evidence(opened, result, target, against) for correction, result in results.items()}
+    first = next(iter(results.values()))
+    if _wants_numbers(opened):
+        scores = np.stack([shown.scores for shown in evidence.values()])
+        _save(
+            opened,
+            [result.provenance for result in results.values()] if options.correction == "all" else first.provenance,
+            scores=scores if options.correction == "all" else scores[0],
+            logits=first.logits[0].cpu().numpy(),
         )
     else:
-        evidence_figure(decoded.image, evidence).save(target_file)
-    _tell(options, evidence, logits.softmax(0), (target, against), target_file)
+        _pair_picture(opened, evidence, options).save(opened.file)
+    _tell_pair(opened, first, next(iter(evidence.values())), (target, against), options)
     return 0
 
 
-def _interpret(
-    model: nn.Module, names: ClassNames, pixels: torch.Tensor, options: argparse.Namespace
-) -> tuple[int, int, Interpretation]:
-    outputs = int(getattr(model, "num_classes", 0))
-    if outputs < 2:
-        name = options.model or DEFAULT_MODEL
-        raise ModelError(f"model {name}: has no classifier to explain; give a checkpoint with one")
-    images = pixels[None].to(next(model.parameters()).device)
-    target = find_class(options.target, outputs, names)
-    if options.against is None:
-        with torch.inference_mode():
-            order = model(images)[0].argsort(descending=True).tolist()
-        against = next(output for output in order if output != target)
+def run_detail(options: argparse.Namespace) -> int:
+    """Several classes, each against each of the others."""
+    if options.objective == "logit":
+        raise GradattnError("--objective logit looks at one class, and --detail at pairs; choose difference")
+    typed = options.detail
+    if len(typed) == 1 and not typed[0].isdecimal():
+        raise GradattnError(f"--detail {typed[0]}: give how many classes to compare, or two or more classes")
+    if max(len(typed), int(typed[0]) if len(typed) == 1 else 0) > _MOST_CLASSES:
+        raise GradattnError(f"--detail: more than {_MOST_CLASSES} classes do not fit into one figure")
+    opened = open_picture(options, "detail")
+    result = detail(
+        opened.model,
+        opened.pixels[None],
+        int(typed[0]) if len(typed) == 1 else [opened.find(text) for text in typed],
+        objective=options.objective,
+        correction=options.correction,
+    )
+    classes = result.classes[0].tolist()
+    names = [opened.names.display(index) for index in classes]
+    probabilities = result.probabilities[0].tolist()
+    scores = result.scores[0].cpu().numpy()
+    if _wants_numbers(opened):
+        _save(
+            opened,
+            result.provenance,
+            scores=scores,
+            classes=np.array(classes),
+            logits=result.logits[0].cpu().numpy(),
+        )
     else:
-        against = find_class(options.against, outputs, names)
-    result = interpret(model, images, target, against, objective=options.objective, correction=options.correction)
-    return target, against, result
+        lines = ("Red: the class of the row; blue: of the column",)
+        detail_figure(opened.image, opened.crop, names, probabilities, scores, lines=lines, style=_style(options)).save(
+            opened.file
+        )
+    told = [
+        {"class": name, "index": index, "probability": round(probability, 6)}
+        for name, index, probability in zip(names, classes, probabilities, strict=True)
+    ]
+    text = [f"{row['class']}: {row['probability']:.1%}" for row in told]
+    _tell(options, {"classes": told, "output": str(opened.file)}, text, opened.file)
+    return 0
 
 
-def _tell(
-    options: argparse.Namespace, evidence: Evidence, probabilities: torch.Tensor, pair: tuple[int, int], file: Path
+def run_guide(options: argparse.Namespace) -> int:
+    """The picture joined with pictures of other classes; its map cut out of theirs."""
+    opened = open_picture(options, "guided")
+    target = _target(opened, options)
+    guides = [read_image(Path(file)).image for file in options.guide]
+    against = _guide_classes(opened, guides, target, options)
+    how: dict[str, Any] = {"objective": options.objective, "correction": options.correction}
+    result = guide(
+        opened.model,
+        opened.image,
+        guides,
+        target,
+        against,
+        side=options.side,
+        ratio=options.ratio,
+        fit=options.fit,
+        **how,
+    )
+    # The same question without a guide, averaged over the guides' classes in the same way.
+    copies = opened.pixels.expand(len(guides), -1, -1, -1)
+    alone = interpret(opened.model, copies, target, torch.tensor(against), **how)
+    probabilities = result.logits.softmax(1)
+    names = [opened.names.display(index) for index in against]
+    if _wants_numbers(opened):
+        _save(
+            opened,
+            result.provenance,
+            covers=result.box,
+            scores=result.scores.cpu().numpy(),
+            each=result.each.cpu().numpy(),
+            joined_scores=result.joined_scores.cpu().numpy(),
+            joined=np.stack([np.asarray(picture) for picture in result.joined]),
+            classes=np.array([target, *against]),
+            logits=result.logits.cpu().numpy(),
+        )
+    else:
+        guide_figure(
+            opened.image,
+            (alone.normalised.mean(0).cpu().numpy(), opened.crop),
+            (result.scores.cpu().numpy(), result.box),
+            list(zip(result.joined, result.joined_scores.cpu().numpy(), names, strict=True)),
+            opened.names.display(target),
+            lines=(f"With a guide on the {options.side}, {options.correction} correction of the {options.objective}",),
+            style=_style(options),
+        ).save(opened.file)
+    told = [
+        {
+            "guide": str(file),
+            "against": name,
+            "for_probability": round(float(row[target]), 6),
+            "against_probability": round(float(row[other]), 6),
+        }
+        for file, name, other, row in zip(options.guide, names, against, probabilities, strict=True)
+    ]
+    text = [
+        f"joined with {row['against']}: {opened.names.display(target)} {row['for_probability']:.1%}, "
+        f"{row['against']} {row['against_probability']:.1%}"
+        for row in told
+    ]
+    _tell(options, {"for": opened.names.display(target), "guides": told, "output": str(opened.file)}, text, opened.file)
+    return 0
+
+
+def _target(opened: Opened, options: argparse.Namespace) -> int:
+    return opened.order[0] if options.target is None else opened.find(options.target)
+
+
+def _style(options: argparse.Namespace) -> Style:
+    return Style(opacity=options.opacity, smooth=not options.patches, palette=options.palette)
+
+
+def _guide_classes(opened: Opened, guides: list[Image.Image], target: int, options: argparse.Namespace) -> list[int]:
+    """What each guide shows, as said or as the model sees it; another class than the picture's."""
+    if options.against is not None:
+        against = opened.find(options.against)
+        if against == target:
+            name = opened.names.display(target)
+            raise GradattnError(
+                f"--against {options.against}: a guide of the picture's own class ({name}) guides nothing"
+            )
+        return [against] * len(guides)
+    preprocessing = Preprocessing.of(opened.model)
+    seen = []
+    for file, picture in zip(options.guide, guides, strict=True):
+        with torch.inference_mode():
+            seen.append(int(opened.model(preprocessing(picture)[None].to(opened.pixels)).argmax()))
+        if seen[-1] == target:
+            raise GradattnError(
+                f"guide {file}: the model sees {opened.names.display(target)} in it, as in the picture; give a picture "
+                "of another class, or say with --against what it shows"
+            )
+    return seen
+
+
+def _evidence(opened: Opened, result: Interpretation, target: int, against: int) -> Evidence:
+    scores, logits = result.scores[0].cpu().numpy(), result.logits[0].cpu()
+    name = opened.names.display(target)
+    single = result.provenance.objective == "logit"
+    return Evidence(
+        for_label=name,
+        against_label=f"against {name}" if single else opened.names.display(against),
+        for_logit=float(logits[target]),
+        against_logit=float(logits[against]),
+        scores=scores,
+        crop=opened.crop,
+        objective=result.provenance.objective,
+        correction=result.provenance.correction,
+        statistics=map_statistics(scores, opened.crop, opened.image.width, opened.image.height),
+    )
+
+
+def _pair_picture(opened: Opened, evidence: dict[str, Evidence], options: argparse.Namespace) -> Image.Image:
+    first, style = next(iter(evidence.values())), _style(options)
+    if len(evidence) > 1 or options.correction == "absolute":
+        maps = {correction: shown.scores for correction, shown in evidence.items()}
+        return corrections_figure(opened.image, opened.crop, maps, (first.for_label, first.against_label), style=style)
+    return evidence_figure(opened.image, first, opacity=style.opacity, smooth=style.smooth, palette=style.palette)
+
+
+def _wants_numbers(opened: Opened) -> bool:
+    return opened.file.suffix.lower() == ".npz"
+
+
+def _save(
+    opened: Opened, provenance: Provenance | list[Provenance], *, covers: Box | None = None, **arrays: Any
 ) -> None:
+    """``crop`` is what ``scores`` cover: left, top, right, bottom in pixels of the original."""
+    box = covers or opened.crop
+    many = isinstance(provenance, list)
+    made = [asdict(one) for one in (provenance if isinstance(provenance, list) else [provenance])]
+    if many:
+        arrays["corrections"] = np.array([one["correction"] for one in made])
+    np.savez_compressed(
+        opened.file,
+        crop=np.array([box.left, box.top, box.right, box.bottom]),
+        provenance=json.dumps(made if many else made[0]),
+        **arrays,
+    )
+
+
+def _tell_pair(
+    opened: Opened, result: Interpretation, evidence: Evidence, pair: tuple[int, int], options: argparse.Namespace
+) -> None:
+    probabilities = result.logits[0].softmax(0)
+    red, blue = (float(probabilities[index]) for index in pair)
+    other = opened.names.display(pair[1])
     facts = {
         "for": evidence.for_label,
-        "for_probability": round(float(probabilities[pair[0]]), 6),
-        "against": evidence.against_label,
-        "against_probability": round(float(probabilities[pair[1]]), 6),
+        "for_probability": round(red, 6),
+        "against": None if options.objective == "logit" else other,
+        "against_probability": None if options.objective == "logit" else round(blue, 6),
         "balance": round(evidence.statistics.balance, 6),
-        "output": str(file),
+        "output": str(opened.file),
     }
+    text = [f"red   {evidence.for_label}: {red:.1%}", f"blue  {other}: {blue:.1%}"]
+    _tell(options, facts, text[:1] if options.objective == "logit" else text, opened.file)
+
+
+def _tell(options: argparse.Namespace, facts: dict[str, Any], text: list[str], file: Path) -> None:
     if options.json:
         print(json.dumps(facts))
     elif not options.quiet:
-        print(
-            f"red   {evidence.for_label}: {probabilities[pair[0]]:.1%}\n"
-            f"blue  {evidence.against_label}: {probabilities[pair[1]]:.1%}\n"
-            f"wrote {file}"
-        )
+        print("\n".join([*text, f"wrote {file}"]))

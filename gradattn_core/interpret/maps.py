@@ -211,8 +211,9 @@ def _check_model(model: nn.Module) -> None:
     if not hasattr(model, "forward_features") or not hasattr(model, "forward_head"):
         raise ModelError(f"model {model_name(model)} is not a timm classifier; of timm's models, {SUPPORTED}")
     for name, module in model.named_modules():
-        if hasattr(module, "_orig_mod") or (name and module._compiled_call_impl is not None):
-            raise InterpretError(f"model: its part {name!r} is compiled; interpret it before torch.compile")
+        if name.endswith("_orig_mod") or (name and module._compiled_call_impl is not None):
+            part = name.removesuffix("._orig_mod")
+            raise InterpretError(f"model: its part {part!r} is compiled; interpret it before torch.compile")
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise InterpretError("model: it was made inside torch.inference_mode and cannot be differentiated")
 

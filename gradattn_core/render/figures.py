@@ -8,9 +8,17 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gradattn_core.errors import InterpretError
-from gradattn_core.records import Evidence
-from gradattn_core.render.lettering import fitted
-from gradattn_core.render.overlays import Colour, Palette, colours, display_size, outline_regions, overlay
+from gradattn_core.records import Evidence, FloatArray
+from gradattn_core.render.lettering import Font, fitted
+from gradattn_core.render.overlays import (
+    Colour,
+    Palette,
+    colours,
+    display_size,
+    outline_regions,
+    overlay,
+    unsigned_colour,
+)
 
 _PAPER = (255, 255, 255)
 _INK = (32, 33, 36)
@@ -30,26 +38,42 @@ def colour_bar(
     """A strip from the colour of ``for_label`` (left) through white to that of ``against_label``, named underneath.
 
     Args:
-        width: width of the result in pixels; names that do not fit their half are shortened.
+        width: width of the result in pixels; names that do not fit side by side are shortened.
         opacity: the same as the overlay's, so that bar and overlay show the same shades.
 
     Returns:
         An RGB picture of ``width`` pixels and a fixed height.
     """
-    positive, negative = colours(palette)
+    return _bar((for_label, against_label), colours(palette), np.linspace(1, -1, width, dtype=np.float32), opacity)
+
+
+def strength_bar(label: str, *, width: int, palette: Palette = "red-blue", opacity: float = 1.0) -> Image.Image:
+    """A strip from the colour of unsigned maps (left, named ``label``) to white; otherwise as ``colour_bar``."""
+    colour = unsigned_colour(palette)
+    return _bar((label, ""), (colour, colour), np.linspace(1, 0, width, dtype=np.float32), opacity)
+
+
+def _bar(labels: tuple[str, str], ends: tuple[Colour, Colour], values: FloatArray, opacity: float) -> Image.Image:
+    """A strip of the colours of ``values`` in [-1, 1], one a pixel; ``labels`` below its two ends."""
+    (positive, negative), width = ends, len(values)
     bar = Image.new("RGB", (width, 12 + 4 + round(_NAME_SIZE * 1.5)), _PAPER)
-    strength = np.linspace(1, -1, width, dtype=np.float32)[:, None]
+    strength = values[:, None]
     alpha = opacity * np.abs(strength)
     tint = np.where(strength > 0, np.array(positive, np.float32), np.array(negative, np.float32))
     strip = 255 * (1 - alpha) + tint * alpha
     bar.paste(Image.fromarray(np.repeat(np.rint(strip).astype(np.uint8)[None], 12, axis=0)))
     draw = ImageDraw.Draw(bar)
-    half = (width - _MARGIN) / 2
-    left, left_font = fitted(for_label, _NAME_SIZE, half)
-    right, right_font = fitted(against_label, _NAME_SIZE, half)
+    (left, left_font), (right, right_font) = _both_fitted(labels, width - _MARGIN)
     draw.text((0, 16), left, font=left_font, fill=_dark(positive))
     draw.text((width, 16), right, font=right_font, fill=_dark(negative), anchor="ra")
     return bar
+
+
+def _both_fitted(labels: tuple[str, str], width: float) -> tuple[tuple[str, Font], tuple[str, Font]]:
+    """Two names side by side: each may take its half, and what the other leaves of its own."""
+    left, right = (fitted(label, _NAME_SIZE, width / 2) for label in labels)
+    left = fitted(labels[0], _NAME_SIZE, width - right[1].getlength(right[0]))
+    return left, fitted(labels[1], _NAME_SIZE, width - left[1].getlength(left[0]))
 
 
 def evidence_figure(

@@ -23,6 +23,9 @@ PALETTES: dict[Palette, tuple[Colour, Colour]] = {
     "orange-purple": ((224, 98, 0), (84, 39, 136)),
 }
 
+# For maps without a sign: a colour that belongs to neither class, of about the same darkness.
+_UNSIGNED: dict[Palette, Colour] = {"red-blue": (0, 112, 54), "orange-purple": (0, 104, 100)}
+
 # How far the grey picture is pulled towards white, so that dark pictures still let the colours through.
 _WHITENING = 0.4
 
@@ -35,6 +38,7 @@ def overlay(
     opacity: float = 0.6,
     smooth: bool = True,
     palette: Palette = "red-blue",
+    unsigned: bool = False,
     limit: float | None = None,
     size: tuple[int, int] | None = None,
 ) -> Image.Image:
@@ -47,6 +51,7 @@ def overlay(
         opacity: opacity of the tint where ``|score|`` reaches ``limit``, in [0, 1]; proportional to ``|score|`` below.
         smooth: interpolate between patch centres (bicubic) instead of drawing each patch as a rectangle.
         palette: the pair of colours, see ``PALETTES``.
+        unsigned: the map says how much a patch matters and not for whom (``absolute``): a third colour.
         limit: the score drawn at full opacity for either sign; the map's own ``max|score|`` when None.
         size: (width, height) of the result; the picture's own size when None.
 
@@ -54,10 +59,15 @@ def overlay(
         An RGB picture. A pixel carries the colour of the patch that its centre lies in.
 
     Raises:
-        InterpretError: a map that is not a finite 2-D array, an empty crop, or a number out of range.
+        InterpretError: a map that is not a finite 2-D array, negative scores in an unsigned one, an empty crop, or a
+            number out of range.
     """
     grid = _checked_scores(scores)
     positive, negative = colours(palette)
+    if unsigned:
+        if grid.min() < 0:
+            raise InterpretError("scores hold negative numbers, so the map cannot be drawn as unsigned")
+        positive = unsigned_colour(palette)
     if not 0.0 <= opacity <= 1.0:
         raise InterpretError(f"opacity {opacity} is outside [0, 1]")
     if not (crop.width > 0 and crop.height > 0):
@@ -125,6 +135,16 @@ def colours(palette: Palette) -> tuple[Colour, Colour]:
     if palette not in PALETTES:
         raise InterpretError(f"palette {palette!r} is unknown; choose one of {', '.join(get_args(Palette))}")
     return PALETTES[palette]
+
+
+def unsigned_colour(palette: Palette) -> Colour:
+    """The colour of maps without a sign.
+
+    Raises:
+        InterpretError: the palette is unknown.
+    """
+    colours(palette)
+    return _UNSIGNED[palette]
 
 
 def whitened_grey(image: Image.Image, size: tuple[int, int] | None = None) -> NDArray[np.float32]:

@@ -1,0 +1,28 @@
+"""What ``gradattn pairs`` and ``gradattn summary`` share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from gradattn_core.errors import StoreError
+from gradattn_core.store import Store
+
+
+def open_audit(options: argparse.Namespace) -> tuple[Store, str]:
+    """The store of ``--out`` and the audit that was asked for, or the latest.
+
+    Raises:
+        StoreError: there is no such folder or audit.
+    """
+    if not Path(options.out).is_dir():
+        raise StoreError(f"output folder {options.out}: there is none; run gradattn audit first, or give --out")
+    store = Store(options.out, read_only=True)
+    return store, options.audit or store.latest_audit_id()
+
+
+def number(value: Any) -> float | None:
+    """A number as JSON can hold it: what is absent is None, not NaN."""
+    return None if value is None or math.isnan(value) else float(value)

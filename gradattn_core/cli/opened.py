@@ -1,0 +1,91 @@
+"""One picture opened for a command that explains it, and a progress display for what may take long."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gradattn_core.audit.config import DEFAULT_MODEL
+from gradattn_core.cli.show import progress_display
+from gradattn_core.dataset import read_image
+from gradattn_core.errors import GradattnError, ModelError
+from gradattn_core.model import ClassNames, ModelSpec, Preprocessing, class_names, find_class, load_model, pick_device
+from gradattn_core.records import Box
+
+PATIENCE = 2.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture and the model that is asked about it; ``order`` holds all classes, the model's answer first."""
+
+    image: Image.Image
+    pixels: Tensor
+    crop: Box
+    model: nn.Module
+    names: ClassNames
+    order: list[int]
+    file: Path
+
+    def find(self, text: str) -> int:
+        return find_class(text, len(self.order), self.names)
+
+
+def open_picture(options: argparse.Namespace, what: str) -> Opened:
+    """Read the picture and load the model.
+
+    Args:
+        options: of ``gradattn explain``.
+        what: ends the output's name where none is given: IMAGE-what.png.
+
+    Raises:
+        GradattnError: the output, the picture or the model cannot be used.
+    """
+    file = Path(options.output or f"{Path(options.image).stem}-{what}.png")
+    if file.suffix.lower() not in (".png", ".npz"):
+        raise GradattnError(f"output {file}: end the name in .png for a picture or in .npz for the numbers")
+    if not file.absolute().parent.is_dir():
+        raise GradattnError(f"output {file}: its folder is not there")
+    decoded = read_image(Path(options.image))
+    spec = ModelSpec(options.model or DEFAULT_MODEL, options.checkpoint, options.model_arguments)
+    model = load_model(spec, device=pick_device(options.device))
+    outputs = int(getattr(model, "num_classes", 0))
+    if outputs < 2:
+        raise ModelError(f"model {spec.name}: has no classifier to explain; give a checkpoint with one")
+    preprocessing = Preprocessing.of(model)
+    pixels = preprocessing(decoded.image).to(next(model.parameters()).device)
+    with torch.inference_mode():
+        order = model(pixels[None])[0].argsort(descending=True).tolist()
+    return Opened(
+        decoded.image,
+        pixels,
+        preprocessing.crop(decoded.width, decoded.height),
+        model,
+        class_names(model),
+        order,
+        file,
+    )
+
+
+@contextmanager
+def late_progress(stage: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress display that appears only when the work has lasted two seconds and is not done."""
+    begun = time.monotonic()
+    shown: list[Callable[[str, int, int], None]] = []
+    with ExitStack() as stack:
+
+        def told(done: int, total: int) -> None:
+            if not quiet and not shown and done < total and time.monotonic() - begun > PATIENCE:
+                shown.append(stack.enter_context(progress_display(quiet=False)))
+            for report in shown:
+                report(stage, done, total)
+
+        yield told

@@ -1,0 +1,176 @@
+"""External guidance: a picture of another class beside the picture, so that signs have something to stand against.
+
+In a picture of one object, evidence against its class is scarce. Joined with a guide that shows another class, the
+model must tell two objects apart; the map of the joined picture is cut back to the picture's own patches (Cui 2026,
+Fig. 8). The paper does not say how pictures are joined, hence side, share and fitting are options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gradattn_core.errors import InterpretError
+from gradattn_core.interpret.detail import class_logits
+from gradattn_core.interpret.joining import FITS, Canvas, Split
+from gradattn_core.interpret.maps import Objective, Provenance, interpret
+from gradattn_core.records import Box
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A picture's signed map under guidance.
+
+    Attributes:
+        scores: [rows, columns] float32 in [-1, 1], the mean over guides of each guide's map divided by its own max|S|
+            on the picture's patches; positive speaks for ``target``.
+        each: [guides, rows, columns] float32, raw, of the picture's patches only.
+        joined_scores: [guides, grid height, grid width] float32, raw, of the whole joined pictures.
+        joined: the joined pictures as the model saw them, RGB.
+        box: what ``scores`` and ``each`` cover, in pixels of the original picture; with ``fit="pad"`` it reaches
+            beyond the picture by less than a patch.
+        target: the class of the picture.
+        against: the class of each guide.
+        logits: [guides, K] float32, of the joined pictures.
+        provenance: of the maps.
+    """
+
+    scores: Tensor
+    each: Tensor
+    joined_scores: Tensor
+    joined: tuple[Image.Image, ...]
+    box: Box
+    target: int
+    against: tuple[int, ...]
+    logits: Tensor
+    provenance: Provenance
+
+
+def guide(
+    model: nn.Module,
+    image: Image.Image,
+    guides: Sequence[Image.Image],
+    target: int | None = None,
+    against: int | Sequence[int] | None = None,
+    *,
+    side: str = "right",
+    ratio: float = 0.5,
+    fit: str = "stretch",
+    objective: Objective = "difference",
+    correction: str = "complete",
+    aggregation: str = "product",
+    readout: str = "auto",
+    head: Callable[[Tensor], Tensor] | None = None,
+) -> Guided:
+    """Join the picture with each guide, interpret the joined pictures, and cut the maps back to the picture.
+
+    The joined picture is made at the size of the model's input and nothing is cropped from it afterwards. It is split
+    on a border between patches, so that every patch shows either the picture or the guide.
+
+    Args:
+        model: a timm Vision Transformer with global self-attention. It is left as it was found.
+        image: the upright picture to explain.
+        guides: one or more upright pictures of another class. Several are averaged: each map is first divided by its
+            max|S|, so that every guide counts alike; ``each`` holds the raw maps for any other mean.
+        target: the picture's class; what the model sees in the picture alone where ``None``.
+        against: the guides' class, one or one per guide; what the model sees in each guide alone where ``None``.
+        side: where the guide is: ``left``, ``right``, ``top`` or ``bottom`` of the picture.
+        ratio: the picture's share of the model's input, rounded to whole patches.
+        fit: how both are brought to their part's shape: ``crop`` fills the part and cuts what sticks out, ``pad``
+            shows all and fills up with the model's mean colour, ``stretch`` shows all and distorts.
+        objective, correction, aggregation, readout, head: as for ``interpret``.
+
+    Raises:
+        InterpretError: an argument is unusable, a guide shows the picture's class, or a map is zero everywhere; the
+            message names it.
+        ModelError: the model has no global self-attention.
+    """
+    pictures = _checked(image, guides, fit)
+    model = getattr(model, "_orig_mod", model)
+    canvas = Canvas.of(model)
+    split = Split.of(canvas, side, ratio)
+    a, b = _classes(model, canvas, pictures, target, against, head)
+    joined = tuple(split.join(pictures[0], other, fit) for other in pictures[1:])
+    options: dict[str, Any] = {"correction": correction, "aggregation": aggregation, "readout": readout, "head": head}
+    results = [
+        interpret(
+            model,
+            _batch(model, canvas.exact, joined[first : first + _AT_ONCE]),
+            a,
+            torch.tensor(b[first : first + _AT_ONCE]),
+            objective=objective,
+            **options,
+        )
+        for first in range(0, len(joined), _AT_ONCE)
+    ]
+    scores = torch.cat([result.scores for result in results])
+    rows, columns, box = split.covered(image.size, fit)
+    each = scores[:, rows, columns].contiguous()
+    limits = each.abs().amax(dim=(1, 2))
+    if not bool((limits > 0).all()):
+        number = int((limits == 0).nonzero()[0]) + 1
+        raise InterpretError(f"guides: with guide {number} the map of the picture is zero everywhere and has no scale")
+    return Guided(
+        scores=(each / limits[:, None, None]).mean(0),
+        each=each,
+        joined_scores=scores,
+        joined=joined,
+        box=box,
+        target=a,
+        against=b,
+        logits=torch.cat([result.logits for result in results]),
+        provenance=results[0].provenance,
+    )
+
+
+def _checked(image: Image.Image, guides: Sequence[Image.Image], fit: str) -> list[Image.Image]:
+    if fit not in FITS:
+        raise InterpretError(f"fit={fit!r} is unknown; choose one of {', '.join(FITS)}")
+    if isinstance(guides, Image.Image) or not guides:
+        raise InterpretError("guides: give a list of one or more pictures of another class")
+    for name, picture in (("image", image), *((f"guides[{number}]", other) for number, other in enumerate(guides))):
+        if not isinstance(picture, Image.Image) or 0 in picture.size:
+            raise InterpretError(f"{name}: expected a PIL picture, got {type(picture).__name__}")
+    return [image, *guides]
+
+
+def _batch(model: nn.Module, preprocess: Callable[[Image.Image], Tensor], pictures: Sequence[Image.Image]) -> Tensor:
+    own = next(model.parameters())
+    return torch.stack([preprocess(picture.convert("RGB")) for picture in pictures]).to(own.device, own.dtype)
+
+
+def _classes(
+    model: nn.Module,
+    canvas: Canvas,
+    pictures: list[Image.Image],
+    target: int | None,
+    against: int | Sequence[int] | None,
+    head: Callable[[Tensor], Tensor] | None,
+) -> tuple[int, tuple[int, ...]]:
+    """The picture's class and each guide's, as given or as the model sees them alone."""
+
+    def seen(shown: Sequence[Image.Image]) -> list[int]:
+        logits = [class_logits(model, _batch(model, canvas.alone, [picture]), head) for picture in shown]
+        return [int(answer.argmax()) for answer in logits]
+
+    a = seen(pictures[:1])[0] if target is None else target
+    guides = pictures[1:]
+    if against is None:
+        b, how = seen(guides), "shows to the model"
+    else:
+        b, how = [against] * len(guides) if isinstance(against, int) else list(against), "is said to show"
+    if len(b) != len(guides):
+        raise InterpretError(f"against: {len(b)} classes for {len(guides)} guides; give one, or one per guide")
+    if a in b:
+        raise InterpretError(
+            f"guides: guide {b.index(a) + 1} {how} class {a}, the class of the picture itself; give a guide of another "
+            "class" + (", or say with against what it shows" if against is None else "")
+        )
+    return a, tuple(b)

@@ -1,0 +1,192 @@
+"""Makes the figures of docs/interpretation.md from the demo's digits and model.
+
+All but the curves is what `gradattn explain` writes. Pictures of two digits are joined from the demo's digits: of some
+hundred pairs the one is taken in which the model, which has learnt single digits only, is surest of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from gradattn_core.cli import main as gradattn
+from gradattn_core.demo import GLYPH_VIT, GLYPH_VIT_WEIGHTS, create_glyph_vit, write_digits
+from gradattn_core.evaluate import ORDERS, bootstrap, perturbation_curve, random_maps
+from gradattn_core.evaluate import Curve as Measured
+from gradattn_core.interpret import interpret
+from gradattn_core.model import Preprocessing
+from gradattn_core.render import contact_sheet
+from gradattn_core.render.curves import Curve, line_plot
+
+Labels = NDArray[np.int64]
+
+_PAIRS = 600
+_MASKED, _PLOT = 400, (500, 300)
+_SCALE = 0.75
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/interpretation"))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these figures, for instance detail guide")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, arguments in _figures(Path(folder)).items():
+            if options.only is None or name in options.only:
+                _draw(arguments, options.out / f"{name}.png", Path(folder))
+        if options.only is None or "perturbation" in options.only:
+            _write(_perturbation(Path(folder)), options.out / "perturbation.png")
+    return 0
+
+
+def _figures(folder: Path) -> dict[str, list[str]]:
+    """Name → arguments of ``gradattn explain``, after the pictures they need have been written."""
+    truth = write_digits(folder / "digits", noise=0.0)
+    model = create_glyph_vit()
+    preprocessing = Preprocessing.of(model)
+    digits = [Image.open(folder / "digits" / path).convert("RGB") for path in truth["path"]]
+    labels = truth["true_label"].to_numpy().astype(np.int64)
+    first, second = _two_digits(model, preprocessing, digits, labels)
+    _side_by_side(digits[first], digits[second]).save(folder / "two.png")
+    print(f"two digits: {truth['path'][first]} and {truth['path'][second]}")
+    one, other = str(labels[first]), str(labels[second])
+    picture = str(folder / "digits" / truth["path"][first])
+    guides = [str(folder / "digits" / truth["path"][n]) for n in _guides(model, preprocessing, digits, labels, first)]
+    pair = ["--for", one, "--against", other]
+    return {
+        "multi-class": [str(folder / "two.png"), "--detail", one, other],
+        "detail": [str(folder / "digits" / truth["path"][_doubtful(model, preprocessing, digits)]), "--detail", "3"],
+        "guide": [picture, "--for", one, "--guide", *guides, "--fit", "crop"],
+        "mechanism": [str(folder / "two.png"), *pair, "--correction", "all"],
+        "transfer": [str(folder / "two.png"), *pair, "--transfer"],
+        "rewrite": [picture, *pair, "--rewrite", "--budget", "16"],
+    }
+
+
+def _answers(model: nn.Module, preprocessing: Preprocessing, pictures: Sequence[Image.Image]) -> Tensor:
+    """[pictures, classes] probabilities."""
+    with torch.inference_mode():
+        return torch.as_tensor(model(torch.stack([preprocessing(picture) for picture in pictures])).softmax(1))
+
+
+def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    """The middle halves of two digits, which are narrow, as one picture."""
+    joined, quarter = Image.new("RGB", left.size), left.width // 4
+    for digit, place in ((left, 0), (right, 2 * quarter)):
+        joined.paste(digit.crop((quarter, 0, 3 * quarter, digit.height)), (place, 0))
+    return joined
+
+
+def _sureness(
+    model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image], labels: Labels, pairs: list[list[int]]
+) -> list[float]:
+    """How probable the less probable of the two true classes is when each pair is joined."""
+    answers = _answers(model, preprocessing, [_side_by_side(digits[a], digits[b]) for a, b in pairs])
+    return [min(float(answer[labels[n]]) for n in pair) for answer, pair in zip(answers, pairs, strict=True)]
+
+
+def _two_digits(
+    model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image], labels: Labels
+) -> tuple[int, int]:
+    rng = np.random.default_rng(0)
+    pairs = [pair for pair in rng.integers(0, len(digits), (_PAIRS, 2)).tolist() if labels[pair[0]] != labels[pair[1]]]
+    sureness = _sureness(model, preprocessing, digits, labels, pairs)
+    first, second = pairs[int(np.argmax(sureness))]
+    return first, second
+
+
+def _guides(
+    model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image], labels: Labels, picture: int
+) -> list[int]:
+    """Two digits of two other classes beside which the model still sees the picture's class, and theirs."""
+    pairs = [[picture, n] for n in range(len(digits)) if labels[n] != labels[picture]]
+    order = np.argsort(_sureness(model, preprocessing, digits, labels, pairs))[::-1]
+    best: dict[int, int] = {}
+    for n in order:
+        best.setdefault(int(labels[pairs[n][1]]), pairs[n][1])
+    return list(best.values())[:2]
+
+
+def _doubtful(model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image]) -> int:
+    """The digit whose third likeliest class is the likeliest of all digits'."""
+    third = _answers(model, preprocessing, digits).topk(3, dim=1).values[:, 2]
+    return int(third.argmax())
+
+
+def _draw(arguments: list[str], target: Path, folder: Path) -> None:
+    drawn = folder / "figure.png"
+    settings = {name: value for name, value in GLYPH_VIT.items() if name != "model_name"}
+    model = ["--model", GLYPH_VIT["model_name"], "--checkpoint", str(GLYPH_VIT_WEIGHTS)]
+    status = gradattn(
+        [
+            "explain",
+            *arguments,
+            *model,
+            "--model-arguments",
+            json.dumps(settings),
+            "--device",
+            "cpu",
+            "--quiet",
+            "-o",
+            str(drawn),
+        ]
+    )
+    if status != 0:
+        raise SystemExit(f"{target.stem}: gradattn explain ended with {status}")
+    figure = Image.open(drawn).convert("RGB")
+    _write(figure, target)
+
+
+def _perturbation(folder: Path) -> Image.Image:
+    """How often the model still names a digit while its patches are left out, by four maps."""
+    truth = write_digits(folder / "digits", noise=0.0).sample(_MASKED, random_state=0)
+    model = create_glyph_vit()
+    preprocessing = Preprocessing.of(model)
+    pictures = [Image.open(folder / "digits" / path).convert("RGB") for path in truth["path"]]
+    images = torch.stack([preprocessing(picture) for picture in pictures])
+    labels = torch.tensor(truth["true_label"].astype(int).tolist())
+    maps = {
+        "complete": interpret(model, images, labels).scores,
+        "centred": interpret(model, images, labels, correction="centred").scores,
+        "positive, of the logit": interpret(model, images, labels, objective="logit", correction="positive").scores,
+    }
+    maps["random"] = random_maps(maps["complete"])
+    plots = []
+    for order in ORDERS:
+        curves = [
+            _curve(name, perturbation_curve(model, images, scores, labels, order=order, replace="drop"))
+            for name, scores in maps.items()
+        ]
+        title = f"{order} relevant patches first"
+        plot = line_plot(curves, x_label="share left out", y_label="accuracy", title=title, size=_PLOT, y_range=(0, 1))
+        plots.append(plot)
+    return contact_sheet(plots)
+
+
+def _curve(name: str, measured: Measured) -> Curve:
+    intervals = [bootstrap(column, resamples=1000) for column in measured.accuracy.T]
+    mean, low, high = (
+        np.array([getattr(interval, part) for interval in intervals], np.float32) for part in ("mean", "low", "high")
+    )
+    return Curve(name, measured.shares.astype(np.float32), mean, low, high, dashed=name == "random")
+
+
+def _write(figure: Image.Image, target: Path) -> None:
+    size = (round(figure.width * _SCALE), round(figure.height * _SCALE))
+    figure.resize(size, Image.Resampling.LANCZOS).save(target, optimize=True)
+    print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
