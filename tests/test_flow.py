@@ -11,19 +11,24 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from markdown_it import MarkdownIt
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Scheduled
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.artifacts import SUMMARY_KEY, progress_key, summary_markdown
 from flows.audit import audit_flow, run_as_flow
+from flows.known import schedules
 from gradattn_core.audit import AuditConfig, make_plan, output_lock, run_audit, survey_dataset
 from gradattn_core.audit.config import AUDIT_CORRECTIONS, AUDIT_OBJECTIVES, HEADS, INTERPRET
 from gradattn_core.errors import DatasetError, GradattnError, StoreError
@@ -101,7 +106,7 @@ def test_a_flow_gives_the_result_of_the_audit_without_prefect_and_shows_it(
     assert run.name == f"audit of {tiny.dataset}"
     assert run.parameters["dataset"] == str(tiny.dataset) and run.parameters["finetuning"]["epochs"] == 5
     shards = {f"sweep shard {index}" for index in range(3)}
-    names = {"plan", "judge", "interpret shard 0", "merge"} | shards
+    names = {"plan", "judge", "interpret shard 0", "findings", "merge"} | shards
     assert names <= set(tasks_of(client, run, names))
     shown = artifacts_of(client, run)
     assert shown[progress_key("sweep")] == shown[progress_key("interpret")] == 100.0
@@ -166,6 +171,35 @@ def test_a_second_audit_into_the_same_folder_is_refused(tiny: Tiny, client: Sync
         run_as_flow(tiny.config(tmp_path))
     run = latest_run(client)
     assert run.state is not None and run.state.is_failed()
+
+
+def test_deployments_are_known_with_their_schedules_and_next_run(client: SyncPrefectClient) -> None:
+    assert schedules().empty
+    RunnerDeployment.from_flow(audit_flow, "birds", parameters={"dataset": HOSTILE[0]}, paused=True).apply()
+    places = {"dataset": "/data", "out": "/results"}
+    identity = RunnerDeployment.from_flow(audit_flow, "photos", parameters=places, cron="0 3 * * 1").apply()
+    assert isinstance(identity, UUID)
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=5)
+    client.create_flow_run_from_deployment(identity, state=Scheduled(scheduled_time=due))
+    known = schedules()
+    assert known.to_dict("records") == [
+        {"deployment": "audit/birds", "dataset": HOSTILE[0], "out": "", "schedule": "", "active": False}
+        | {"state": "not_ready", "next_run": ""},
+        {"deployment": "audit/photos", "dataset": "/data", "out": "/results", "schedule": "0 3 * * 1", "active": True}
+        | {"state": "not_ready", "next_run": due.isoformat()},
+    ]
+    command = [sys.executable, "-m", "flows.known"]
+    server = {**os.environ, "PREFECT_API_URL": str(client.api_url).rstrip("/")}
+    printed = subprocess.run(command, env=server, capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == known.to_dict("records")
+
+
+def test_without_a_server_nothing_is_known_and_none_is_started() -> None:
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(GradattnError, match="no Prefect server"),
+    ):
+        schedules()
 
 
 def test_the_command_line_says_a_user_error_in_one_sentence(client: SyncPrefectClient, tmp_path: Path) -> None:

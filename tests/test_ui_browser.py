@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.export import candidates_csv
 from gradattn_core.store import Store
 from tests import small_audit
+from tests.browser import chromium, opened_browser, served, settle
 from tests.small_audit import AUDIT_ID, path_of
 from ui.launch import launch
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
+    if chromium() is None:
         pytest.skip("no chromium on this machine")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
+    with opened_browser() as found:
+        yield found
 
 
 @pytest.fixture
@@ -45,23 +34,10 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def address(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def address(store: Store) -> Iterator[str]:
     """The address of a page that ``launch`` serves over the small audit, for the reviewer Ada."""
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    port = free_port()
-    code = (
-        f"from pathlib import Path; from ui.launch import launch; launch(Path({str(store.directory)!r}), port={port})"
-    )
-    server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    try:
-        url = f"http://localhost:{port}"
-        wait_until_served(url)
+    with served(store.directory, environment={"GRADATTN_REVIEWER": "Ada"}) as url:
         yield url
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=30)
-    with socket.socket() as probe:
-        assert probe.connect_ex(("localhost", port)) != 0, "launch left its server behind"
 
 
 @pytest.fixture
@@ -69,26 +45,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     yield context.new_page()
     context.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_served(url: str) -> None:
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"nothing answers at {url}")
-
-
-def settle(page: Page) -> None:
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=30_000)
 
 
 def shows(page: Page, index: int, decided: int) -> None:
@@ -144,18 +100,18 @@ def test_a_key_pressed_three_times_at_once_decides_one_suspect_once(page: Page, 
     assert log(store) == [(path_of(0), "keep", "", "")]
 
 
-def test_a_class_pair_opens_its_suspects_and_the_address_can_be_shared(
+def test_a_field_of_the_map_opens_its_class_pair_and_filters_can_be_shared(
     page: Page, browser: Browser, address: str
 ) -> None:
     page.goto(address)
-    table = page.locator("[data-testid=stDataFrame] canvas").first
-    expect(table).to_be_visible(timeout=30_000)
+    field = page.get_by_test_id("stVegaLiteChart").locator("path[aria-label*='Filed under: kite; Looks like: owl']")
+    expect(field).to_be_visible(timeout=30_000)
     settle(page)
-    # The table is a canvas: the tick boxes of its 35 px rows are found by position. Row 3 is (kite, owl).
-    table.click(position={"x": 16, "y": 35 * 4 + 17}, force=True)
+    field.click()
+    page.wait_for_url("**/pair?given=kite&suggested=owl", timeout=30_000)
+    page.goto(f"{address}/review?given=kite&suggested=owl")
     expect(page.get_by_text("0 of 2 decided")).to_be_visible(timeout=30_000)
     settle(page)
-    assert re.search(r"/review\?.*given=kite&suggested=owl", page.url)
     other = browser.new_context().new_page()
     other.goto(page.url)
     expect(other.get_by_text("0 of 2 decided")).to_be_visible(timeout=30_000)
@@ -165,6 +121,18 @@ def test_a_class_pair_opens_its_suspects_and_the_address_can_be_shared(
     expect(page.get_by_text("Nothing has been decided yet")).to_be_visible(timeout=30_000)
     page.get_by_role("link", name="Review").click()
     expect(page.get_by_text("0 of 2 decided")).to_be_visible(timeout=30_000)
+
+
+def test_what_the_map_says_about_a_hostile_label_is_text(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1600})
+    page.goto(address)
+    field = page.get_by_test_id("stVegaLiteChart").locator("path[aria-label*='Filed under: <b>x</b>']")
+    expect(field).to_be_visible(timeout=30_000)
+    settle(page)
+    field.hover()
+    hint = page.locator("#vg-tooltip-element")
+    expect(hint).to_contain_text("<b>x</b>", timeout=30_000)
+    assert page.locator("b").count() == 0
 
 
 def test_hostile_labels_are_shown_as_they_are_written(page: Page, address: str) -> None:
@@ -207,7 +175,7 @@ def test_the_downloaded_file_is_that_of_the_command_line(page: Page, address: st
 def test_the_page_asks_nothing_of_any_other_machine(page: Page, address: str) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    for name in ("", "review", "decisions", "export"):
+    for name in ("", "review", "grid", "pair", "decisions", "export", "audits"):
         page.goto(f"{address}/{name}")
         settle(page)
         page.wait_for_timeout(500)

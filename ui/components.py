@@ -13,8 +13,11 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.errors import StoreError
+from gradattn_core.ranking.kinds import KINDS as KINDS
 from gradattn_core.render import PALETTES, Palette
 from gradattn_core.store import Store
+from ui.class_names import named
+from ui.identity import reviewer as reviewer
 
 Row = Mapping[str, Any]
 
@@ -34,6 +37,8 @@ DECISIONS = {
     "unsure": "unsure",
     "undo": "undone",
 }
+_FILTER_KEYS = ("given", "suggested", "kind", "by", "least", "most", "contains")
+_LEAST = "Leave empty for the suspects of the audit. A number takes every image at or above it."
 _MARKDOWN = str.maketrans({sign: "\\" + sign for sign in string.punctuation})
 
 
@@ -43,7 +48,13 @@ def directory() -> Path:
 
 
 def store() -> Store:
-    return Store(directory(), read_only=read_only())
+    return Store(directory(), read_only=read_only(), data_root=data_root())
+
+
+def data_root() -> str | None:
+    """Where this session looks for moved images, if somebody has named a folder on the page."""
+    root: str | None = st.session_state.get("data-root")
+    return root
 
 
 def read_only() -> bool:
@@ -87,46 +98,84 @@ def audit_id() -> str:
     return str(chosen)
 
 
-def reviewer() -> str:
-    """The name decisions are stored with; empty until somebody has given one."""
-    name = st.sidebar.text_input(
-        "Reviewer",
-        value=os.environ.get("GRADATTN_REVIEWER", ""),
-        key="reviewer",
-        placeholder="Your name",
-        max_chars=100,
-        persist_state="session",
-        help="Stored with every decision.",
-    )
-    return name.strip()
+def filters(audit: str, *, default: str, extended: bool = False) -> dict[str, Any]:
+    """The filter widgets in the sidebar, kept in the URL; returns keyword arguments of the store's queries.
 
-
-def filters(audit: str, *, default: str) -> dict[str, Any]:
-    """The filter widgets, kept in the URL; returns them as keyword arguments of the store's queries."""
-    _restore_filters()
+    Args:
+        default: the decision filter where the URL names none, a key of ``DECIDED``.
+        extended: also kind of doubt, greatest suspicion, reviewer and part of the path; these are only in what is
+            returned where somebody has chosen them.
+    """
     names = classes(str(directory()), audit)
-    given_label = st.selectbox("Given label", names, index=None, placeholder="Any", key="given", bind="query-params")
-    suggested = st.selectbox(
-        "Suggested label", names, index=None, placeholder="Any", key="suggested", bind="query-params"
+    _restore_filters(names)
+    with st.sidebar:
+        chosen = _label_filters(names)
+        if extended:
+            chosen["kind"] = st.selectbox(
+                "Kind of doubt", list(KINDS), index=None, placeholder="Any", key="kind", bind="query-params"
+            )
+        decided = st.selectbox(
+            "Decision",
+            list(DECIDED),
+            index=list(DECIDED).index(default),
+            key=f"decided-{default.lower()}",
+            bind="query-params",
+        )
+        if extended:
+            chosen["reviewer"] = st.selectbox(
+                "Decided by", _reviewers(), index=None, placeholder="Anyone", key="by", bind="query-params"
+            )
+        least, chosen["max_suspicion"] = _suspicion_filters(extended)
+        if extended:
+            chosen["path_contains"] = st.text_input("Path contains", key="contains", bind="query-params", max_chars=500)
+    now = {key: st.session_state[key] for key in _FILTER_KEYS if key in st.session_state}
+    st.session_state["filters"] = st.session_state.get("filters", {}) | now
+    always = {"given": chosen.pop("given"), "suggested": chosen.pop("suggested")}
+    return (
+        always
+        | {"decided": DECIDED[decided], "min_suspicion": least}
+        | {name: value for name, value in chosen.items() if value not in (None, "")}
     )
-    decided = st.selectbox(
-        "Decision",
-        list(DECIDED),
-        index=list(DECIDED).index(default),
-        key=f"decided-{default.lower()}",
-        bind="query-params",
+
+
+def _label_filters(names: list[str]) -> dict[str, Any]:
+    given, suggested = (
+        st.selectbox(title, names, index=None, format_func=named, placeholder="Any", key=key, bind="query-params")
+        for title, key in (("Given label", "given"), ("Suggested label", "suggested"))
     )
-    least = st.number_input(
-        "Least suspicion",
-        value=None,
-        placeholder="As found by the audit",
-        key="least",
-        bind="query-params",
-        format="%.3f",
-        help="Leave empty for the suspects of the audit. A number takes every image at or above it.",
+    return {"given": given, "suggested": suggested}
+
+
+def _suspicion_filters(extended: bool) -> tuple[float | None, float | None]:
+    """The least and, where ``extended``, the greatest suspicion."""
+    if not extended:
+        return _suspicion("Least suspicion", "least", "As found by the audit", _LEAST), None
+    lower, upper = st.columns(2, gap="small")
+    with lower:
+        least = _suspicion("Suspicion from", "least", "Suspects", _LEAST)
+    with upper:
+        most = _suspicion("to", "most", "Any", None)
+    return least, most
+
+
+def _suspicion(label: str, key: str, placeholder: str, explanation: str | None) -> float | None:
+    value: float | None = st.number_input(
+        label, value=None, placeholder=placeholder, key=key, bind="query-params", format="%.3f", help=explanation
     )
-    st.session_state["filters"] = {key: st.session_state[key] for key in ("given", "suggested", "least")}
-    return {"given": given_label, "suggested": suggested, "decided": DECIDED[decided], "min_suspicion": least}
+    return value
+
+
+def _reviewers() -> list[str]:
+    """Everybody who has decided something, and whoever the address asks for: they may just have begun."""
+    asked = st.query_params.get("by")
+    known = reviewers(str(directory()))
+    return known if asked is None or asked in known else [*known, asked]
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def reviewers(folder: str) -> list[str]:
+    """Everybody who has decided something, at most ten seconds old."""
+    return Store(folder, read_only=read_only()).reviewers()
 
 
 def forget_filters() -> None:
@@ -134,11 +183,20 @@ def forget_filters() -> None:
     st.session_state.pop("filters", None)
 
 
-def _restore_filters() -> None:
-    """Filters as they were left on another page; Streamlit forgets a widget that its page no longer shows."""
+def _restore_filters(names: list[str]) -> None:
+    """Filters as they were left on another page; Streamlit forgets a widget that its page no longer shows.
+
+    Labels that this audit lacks are left out. An ImageNet id in the address is taken for its class, although the
+    widgets write it into the address with its readable name.
+    """
     for key, value in st.session_state.get("filters", {}).items():
-        if key not in st.session_state and key not in st.query_params and value is not None:
+        here = key not in ("given", "suggested") or value in names
+        if key not in st.session_state and key not in st.query_params and value is not None and here:
             st.session_state[key] = value
+    for key in ("given", "suggested"):
+        asked = st.query_params.get(key)
+        if asked in names and named(asked) != asked:
+            st.session_state[key] = asked
 
 
 def plain(text: str, key: str) -> None:

@@ -17,7 +17,14 @@ _APP = Path(__file__).with_name("app.py")
 _OWN_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
-def launch(directory: Path, *, port: int = 8501, address: str = "localhost", read_only: bool = False) -> int:
+def launch(
+    directory: Path,
+    *,
+    port: int = 8501,
+    address: str = "localhost",
+    read_only: bool = False,
+    data_root: Path | None = None,
+) -> int:
     """Serve the review page over ``directory`` until it is stopped.
 
     Args:
@@ -25,6 +32,7 @@ def launch(directory: Path, *, port: int = 8501, address: str = "localhost", rea
         port: TCP port of the page.
         address: the interface to listen on; only this machine by default.
         read_only: show everything, store no decision.
+        data_root: where the images are now, if not below the root that their audit stored.
 
     Returns:
         The exit status of the server, 0 after Ctrl-C.
@@ -33,7 +41,10 @@ def launch(directory: Path, *, port: int = 8501, address: str = "localhost", rea
         GradattnError: the port cannot be used.
     """
     _check_port(address, port)
-    process = subprocess.Popen(_command(port, address), env=_environment(directory, address, read_only))
+    environment = _environment(directory, address, read_only)
+    if data_root is not None:
+        environment["GRADATTN_DATA_ROOT"] = str(data_root.absolute())
+    process = subprocess.Popen(_command(port, address), env=environment)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.terminate()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 from PIL import Image
 
 from gradattn_core.dataset import read_image
+from gradattn_core.errors import UnreadableImageError
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render import Palette, display_size, outline_regions, overlay
+from gradattn_core.store import Store
 from ui import components
 
 # Twice the width a picture has on a usual screen, for displays with two pixels where CSS counts one.
@@ -27,6 +31,30 @@ class View:
     regions: bool
 
 
+@dataclass(frozen=True)
+class Subject:
+    """One image of an audit, and where to look for its file.
+
+    Attributes:
+        content_hash: what the audit saw.
+        root: a folder that somebody named on the page, instead of the one the audit or the operator knows. Below such
+            a folder only files with that very content are shown: a page gives away nothing but the audit's images.
+    """
+
+    directory: str
+    audit: str
+    path: str
+    content_hash: str
+    root: str | None = None
+
+
+def subject(audit: str, row: Mapping[str, Any]) -> Subject:
+    """The image of a row of ``Store.candidates``, looked for where this session looks."""
+    return Subject(
+        str(components.directory()), audit, str(row["path"]), str(row["content_hash"]), components.data_root()
+    )
+
+
 @st.cache_data(ttl=600, max_entries=256, show_spinner=False)
 def evidence(directory: str, audit: str, path: str) -> Evidence | None:
     """The stored detail interpretation, None where the image has none. Raises StoreError."""
@@ -34,40 +62,54 @@ def evidence(directory: str, audit: str, path: str) -> Evidence | None:
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def original(directory: str, audit: str, path: str) -> bytes:
+def original(shown: Subject) -> bytes:
     """The picture at display size, as WebP.
 
     Raises:
         StoreError: the path is not one of the audit's.
-        UnreadableImageError: the file is missing or cannot be decoded.
+        UnreadableImageError: the file is missing, cannot be decoded, or is another below a folder named on the page.
     """
-    return _webp(_shown(directory, audit, path)[0])
+    return _webp(_displayed(shown)[0])
 
 
-@st.cache_data(max_entries=256, show_spinner=False, hash_funcs={Evidence: lambda shown: shown.scores.tobytes()})
-def evidence_overlay(directory: str, audit: str, path: str, shown: Evidence, view: View) -> bytes:
+@st.cache_data(max_entries=256, show_spinner=False, hash_funcs={Evidence: lambda drawn: drawn.scores.tobytes()})
+def evidence_overlay(shown: Subject, drawn: Evidence, view: View) -> bytes:
     """The overlay at the same size as ``original``, as WebP. Raises the same errors, and InterpretError."""
-    picture, (width, height) = _shown(directory, audit, path)
+    picture, (width, height) = _displayed(shown)
     across, down = picture.width / width, picture.height / height
-    crop = shown.crop
-    drawn = overlay(
+    crop = drawn.crop
+    painted = overlay(
         picture,
-        shown.scores,
+        drawn.scores,
         Box(crop.left * across, crop.top * down, crop.right * across, crop.bottom * down),
         opacity=view.opacity,
         smooth=view.smooth,
         palette=view.palette,
     )
-    if view.regions:
-        drawn = outline_regions(drawn, shown.statistics.regions, (width, height), palette=view.palette)
-    return _webp(drawn)
+    return _webp(_outlined(painted, drawn, (width, height), view))
+
+
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs={Evidence: lambda drawn: drawn.scores.tobytes()})
+def outlined(shown: Subject, drawn: Evidence, view: View) -> bytes:
+    """The original with its regions outlined, as WebP. Raises the same errors."""
+    picture, size = _displayed(shown)
+    return _webp(_outlined(picture, drawn, size, view))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _shown(directory: str, audit: str, path: str) -> tuple[Image.Image, tuple[int, int]]:
+def _displayed(shown: Subject) -> tuple[Image.Image, tuple[int, int]]:
     """The picture at display size, small ones enlarged, and the (width, height) of the original."""
-    image = read_image(components.store().image_file(audit, path)).image
-    return image.resize(display_size(*image.size, _SIDE), Image.Resampling.LANCZOS), image.size
+    store = Store(shown.directory, read_only=components.read_only(), data_root=shown.root)
+    read = read_image(store.image_file(shown.audit, shown.path))
+    if shown.root is not None and read.content_hash != shown.content_hash:
+        raise UnreadableImageError("below the folder you named there is another picture at this place")
+    return read.image.resize(display_size(*read.image.size, _SIDE), Image.Resampling.LANCZOS), read.image.size
+
+
+def _outlined(picture: Image.Image, drawn: Evidence, size: tuple[int, int], view: View) -> Image.Image:
+    if not view.regions:
+        return picture
+    return outline_regions(picture, drawn.statistics.regions, size, palette=view.palette)
 
 
 def _webp(image: Image.Image) -> bytes:

@@ -28,6 +28,7 @@ class Queue:
         trail: where the reviewer came from, newest last.
         decided: what was decided here, newest last.
         showing: the path that the buttons on the screen belong to.
+        linked: the suspect that the address named, until the reviewer goes on from it.
     """
 
     audit: str
@@ -37,6 +38,7 @@ class Queue:
     trail: list[Place] = field(default_factory=list)
     decided: list[Place] = field(default_factory=list)
     showing: str | None = None
+    linked: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def show(self, store: Store) -> Row | None:
@@ -77,6 +79,15 @@ class Queue:
             self.decided = self.decided[:-1]
             self.at, self.pinned, self.showing = at, undone, None
 
+    def follow(self, link: str | None) -> bool:
+        """Show the suspect that the address names, out of turn; False once the reviewer has gone on from it."""
+        with self._lock:
+            if link is not None and link != self.linked:
+                self.linked = self.pinned = link
+            elif self.pinned != self.linked:
+                self.linked = None
+            return self.linked is not None
+
     def back(self) -> None:
         """To the suspect that was shown before, decided or not."""
         with self._lock:
@@ -96,10 +107,7 @@ class Queue:
             self.at += 1
 
     def _pinned_row(self, store: Store) -> Row | None:
-        if self.pinned is None:
-            return None
-        found = _rows(store.candidates(self.audit, path_contains=self.pinned, everything=True))
-        return next((row for row in found if row["path"] == self.pinned), None)
+        return None if self.pinned is None else store.candidate(self.audit, self.pinned)
 
 
 def _rows(frame: pd.DataFrame) -> list[Row]:

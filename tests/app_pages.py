@@ -1,0 +1,54 @@
+"""Streamlit pages driven without a browser: open one, press, choose, read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import TextInput
+
+APP = Path(__file__).resolve().parents[1] / "ui" / "app.py"
+
+
+def opened(page: str = "overview", /, **query: str) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    if page != "overview":
+        app.switch_page(f"views/{page}.py")
+    app.run()
+    assert not app.exception
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    [button] = [button for button in app.button if button.label == label]
+    assert not button.disabled
+    button.click().run()
+    assert not app.exception
+    return app
+
+
+def choose(app: AppTest, label: str, option: str) -> None:
+    [box] = [box for box in app.selectbox if box.label == label]
+    box.select(option).run()
+    assert not app.exception
+
+
+def note(app: AppTest) -> TextInput:
+    [box] = [box for box in app.text_input if box.label == "Note"]
+    return box
+
+
+def texts(app: AppTest) -> list[str]:
+    return [element.value for element in app.text]
+
+
+def progress(app: AppTest) -> str:
+    return str(app.get("progress")[0].proto.text)
+
+
+def pictures(app: AppTest) -> list[str]:
+    """The alternative texts of the large pictures, without the small ones to compare with."""
+    alts = [picture.alt for image in app.image for picture in image.proto.imgs]
+    return [alt for alt in alts if alt.startswith("The suspect")]

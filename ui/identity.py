@@ -1,0 +1,82 @@
+"""Who is reviewing: whoever logged in, where a login is configured, else the name they gave once."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
+
+import streamlit as st
+
+_COOKIE = "gradattn_reviewer"
+_LONGEST = 100
+
+
+def admit() -> None:
+    """Stop the page before it shows anything, where a login is configured and nobody has logged in."""
+    if st.user.get("is_logged_in", True):
+        return
+    st.header("gradattn")
+    if importlib.util.find_spec("authlib") is None:
+        st.error("A login is configured, but the package that does it is missing. Install it and start again:")
+        st.code("pip install 'streamlit[auth]'", language=None)
+        st.stop()
+    st.write("Log in to see the audits. Your decisions are stored under the name you log in with.")
+    for provider in _providers():
+        st.button(
+            "Log in" if provider is None else f"Log in with {provider.capitalize()}",
+            on_click=st.login,
+            args=() if provider is None else (provider,),
+            type="primary",
+        )
+    st.stop()
+
+
+def reviewer() -> str:
+    """The name decisions are stored with; empty until somebody has given one."""
+    if "is_logged_in" in st.user:
+        name = str(next(filter(None, map(st.user.get, ("email", "name", "sub"))), ""))
+        with st.sidebar, st.container(key="quiet-reviewer"):
+            st.text(f"Logged in as {name}")
+            st.button("Log out", on_click=st.logout, type="tertiary")
+        return name
+    known = unquote(st.context.cookies.to_dict().get(_COOKIE, "")) or os.environ.get("GRADATTN_REVIEWER", "")
+    name = st.sidebar.text_input(
+        "Reviewer",
+        value=known[:_LONGEST],
+        key="reviewer",
+        placeholder="Your name",
+        max_chars=_LONGEST,
+        persist_state="session",
+        help="Stored with every decision.",
+    ).strip()
+    if name and name != known:
+        _remember(name)
+    return name
+
+
+def ask() -> None:
+    """A field for the name in the middle of the page: on a phone the sidebar is out of sight."""
+    st.text_input("Who is reviewing?", key="name-asked", placeholder="Your name", max_chars=_LONGEST, on_change=_answer)
+
+
+def _answer() -> None:
+    st.session_state["reviewer"] = st.session_state["name-asked"]
+
+
+def _remember(name: str) -> None:
+    """Keep the name in this browser for a year. Percent-encoded it is letters, digits and ``%_.-~``, never script."""
+    value = quote(name, safe="", errors="replace")
+    cookie = f"{_COOKIE}={value}; max-age=31536000; path=/; SameSite=Strict"
+    with st.sidebar, st.container(key="script-name"):
+        st.html(f'<script>document.cookie = "{cookie}"</script>', unsafe_allow_javascript=True)
+
+
+def _providers() -> list[str | None]:
+    """The login providers of ``[auth]`` in secrets.toml; None is the one without a name."""
+    section = st.secrets["auth"]
+    named: list[str | None] = [
+        name for name in section if isinstance(section[name], Mapping) and name != "client_kwargs"
+    ]
+    return [None, *named] if "client_id" in section else named

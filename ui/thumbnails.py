@@ -1,0 +1,297 @@
+"""Small pictures of an audit's images: each is made once, kept on disk below the output folder, and bounded.
+
+A thumbnail's name is a digest of the image's content and of all that decides what is drawn, so that nothing ever has to
+be made invalid, and a picture that was shown once is shown again where its file has moved since.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+
+from gradattn_core.dataset import read_image
+from gradattn_core.errors import GradattnError, StoreError
+from gradattn_core.records import Box, Evidence
+from gradattn_core.render import Palette, display_size, overlay
+from gradattn_core.store import Store
+from ui import components
+
+SIDE = 256
+"""Pixels of a thumbnail's longer side."""
+LIMIT = 512 * 2**20
+"""Bytes that the thumbnails of one output folder may take; the oldest go first."""
+
+# Changes whenever the same input would be drawn differently.
+_DRAWING = 1
+_OPACITY = 0.8
+# A file that cannot be read is not tried again for so many seconds.
+_PATIENCE_WITH_BROKEN = 30.0
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """What there is to show for an image.
+
+    Attributes:
+        file: the JPEG; None where there is none, or none yet.
+        problem: one sentence why there never will be one; empty while it is being made.
+    """
+
+    file: Path | None = None
+    problem: str = ""
+
+    @property
+    def pending(self) -> bool:
+        return self.file is None and not self.problem
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A thumbnail that a page shows, told without the session, so that it can be made on any thread.
+
+    Attributes:
+        target: where it is kept.
+        palette: the colours of the evidence; None where no evidence is drawn.
+        root: a folder named on the page: below it only what the audit saw is shown.
+    """
+
+    store: Store
+    audit: str
+    path: str
+    content_hash: str
+    target: Path
+    palette: Palette | None
+    root: str | None
+
+    @property
+    def key(self) -> tuple[Path, str | None]:
+        """What two sessions that want the same share."""
+        return self.target, self.root
+
+
+def thumbnail(audit: str, path: str, evidence: bool = False) -> Path | None:
+    """The JPEG of an image of the audit, made now if it has to be; None where its file is missing or broken."""
+    return thumbnails(audit, [path], evidence)[path].file
+
+
+def thumbnails(audit: str, paths: Sequence[str], evidence: bool = False) -> dict[str, Thumbnail]:
+    """:func:`thumbnail` for many images at once, in the order of ``paths``.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    known = components.store().candidates(audit, paths=list(paths))
+    hashes = dict(zip(known["path"].astype(str), known["content_hash"].astype(str), strict=True))
+    return made(wanted(audit, {path: hashes.get(path, "") for path in paths}, evidence))
+
+
+def wanted(audit: str, hashes: Mapping[str, str], evidence: bool = False) -> list[Wanted]:
+    """The thumbnails of the images of ``hashes``, a content hash by path. Asks nothing of the store."""
+    store, root = components.store(), components.data_root()
+    palette = components.palette() if evidence else None
+    folder = cache_folder(str(components.directory()))
+    return [
+        Wanted(store, audit, path, found, _target(folder, audit, path, found, palette), palette, root)
+        for path, found in hashes.items()
+    ]
+
+
+def made(pictures: Iterable[Wanted], *, patience: float | None = None) -> dict[str, Thumbnail]:
+    """The thumbnails by path, all of one audit; those that are not there are made, by a few threads.
+
+    Args:
+        patience: seconds to wait for them; what is not ready then comes back as pending and is made all the same.
+            None waits for all.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    pictures = list(pictures)
+    outcomes = _maker().start([picture for picture in pictures if not picture.target.exists()])
+    running = [outcome for outcome in outcomes.values() if isinstance(outcome, Future)]
+    if running:
+        wait(running, timeout=patience)
+    return {picture.path: _thumbnail(picture, outcomes.get(picture, "")) for picture in pictures}
+
+
+def _thumbnail(picture: Wanted, outcome: Future[str] | str) -> Thumbnail:
+    if isinstance(outcome, Future):
+        if not outcome.done():
+            return Thumbnail()
+        outcome = outcome.result()
+    return Thumbnail(problem=outcome) if outcome else Thumbnail(picture.target)
+
+
+@functools.cache
+def cache_folder(directory: str) -> Path:
+    """Where the thumbnails of an output folder are kept; a folder of this process where nothing may be written."""
+    folder = Path(directory) / "cache" / "thumbnails"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid.uuid4().hex}"
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return Path(_own_folder().name)
+    return folder
+
+
+def prune(folder: Path, limit: int) -> int:
+    """Delete the oldest files until the rest fits into nine tenths of ``limit``, if it exceeds it; returns the rest.
+
+    Unfinished files of a process that was killed go the same way.
+    """
+    files: list[tuple[float, int, str]] = []
+    for name in (os.path.join(root, file) for root, _, names in os.walk(folder) for file in names):
+        with suppress(OSError):
+            status = os.stat(name)
+            files.append((status.st_mtime, status.st_size, name))
+    total = sum(size for _, size, _ in files)
+    if total <= limit:
+        return total
+    for _, size, name in sorted(files):
+        if total <= 0.9 * limit:
+            break
+        with suppress(OSError):
+            os.unlink(name)
+            total -= size
+    return total
+
+
+@functools.cache
+def _own_folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="gradattn-thumbnails-")
+
+
+@functools.cache
+def _maker() -> _Maker:
+    return _Maker()
+
+
+class _Maker:
+    """Makes thumbnails on a few threads, each once however many sessions ask for it, and keeps the cache bounded."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="thumbnail")
+        self._lock = threading.Lock()
+        self._running: dict[tuple[Path, str | None], Future[str]] = {}
+        self._broken: dict[tuple[Path, str | None], tuple[float, str]] = {}
+        self._sizes: dict[Path, int] = {}
+
+    def start(self, pictures: Sequence[Wanted]) -> dict[Wanted, Future[str] | str]:
+        """For each picture the work that ends with "" or a problem, or the problem at once; the store is asked once."""
+        with self._lock:
+            outcomes = {picture: known for picture in pictures if (known := self._known(picture))}
+        fresh = [picture for picture in pictures if picture not in outcomes]
+        if not fresh:
+            return outcomes
+        store, audit, paths = fresh[0].store, fresh[0].audit, [picture.path for picture in fresh]
+        places = _places(store, audit, paths)
+        maps = store.evidences(audit, paths) if fresh[0].palette else {}
+        with self._lock:
+            for picture in fresh:
+                place = places[picture.path]
+                outcomes[picture] = self._known(picture) or (
+                    place if isinstance(place, str) else self._submit(picture, place, maps.get(picture.path))
+                )
+        return outcomes
+
+    def _known(self, picture: Wanted) -> Future[str] | str:
+        since, problem = self._broken.get(picture.key, (0.0, ""))
+        fresh = time.monotonic() - since < _PATIENCE_WITH_BROKEN
+        return self._running.get(picture.key) or (problem if fresh else "")
+
+    def _submit(self, picture: Wanted, place: Path, shown: Evidence | None) -> Future[str]:
+        work = self._running[picture.key] = self._pool.submit(self._make, picture, place, shown)
+        return work
+
+    def _make(self, picture: Wanted, place: Path, shown: Evidence | None) -> str:
+        try:
+            problem = self._written(picture, place, shown)
+        finally:
+            with self._lock:
+                self._running.pop(picture.key, None)
+        with self._lock:
+            self._broken.pop(picture.key, None)
+            if problem:
+                # Thousands of missing files are remembered, millions are not.
+                if len(self._broken) >= 10_000:
+                    self._broken.clear()
+                self._broken[picture.key] = (time.monotonic(), problem)
+        return problem
+
+    def _written(self, picture: Wanted, place: Path, shown: Evidence | None) -> str:
+        try:
+            content = _drawn(picture, place, shown)
+            _write(content, picture.target)
+        except GradattnError as error:
+            return str(error)
+        except OSError as error:
+            return f"The small picture cannot be kept: {error.strerror or error}."
+        folder = picture.target.parents[1]
+        with self._lock:
+            if folder in self._sizes and self._sizes[folder] + len(content) <= LIMIT:
+                self._sizes[folder] += len(content)
+            else:
+                self._sizes[folder] = prune(folder, LIMIT)
+        return ""
+
+
+def _places(store: Store, audit: str, paths: list[str]) -> dict[str, Path | str]:
+    """The file of each image, or one sentence why it has none. One question, unless one of the paths is unusable."""
+    try:
+        return dict(zip(paths, store.image_files(audit, paths), strict=True))
+    except StoreError as error:
+        if len(paths) < 2:
+            return dict.fromkeys(paths, str(error))
+    return {path: place for single in paths for path, place in _places(store, audit, [single]).items()}
+
+
+def _target(folder: Path, audit: str, path: str, content_hash: str, palette: Palette | None) -> Path:
+    """Evidence belongs to an image of an audit, a picture without it only to its content."""
+    parts = [str(_DRAWING), str(SIDE), content_hash, *((audit, path, palette) if palette else ())]
+    # A content hash is never absent, but should one be, two images must not share a thumbnail.
+    parts += [] if content_hash else [audit, path]
+    digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+    return folder / digest[:2] / f"{digest[2:]}.jpg"
+
+
+def _drawn(picture: Wanted, place: Path, shown: Evidence | None) -> bytes:
+    """The JPEG. Raises GradattnError."""
+    read = read_image(place)
+    if picture.root is not None and read.content_hash != picture.content_hash:
+        raise StoreError("below the folder you named there is another picture at this place")
+    image = read.image.resize(display_size(*read.image.size, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if shown is not None and picture.palette:
+        across, down = image.width / read.width, image.height / read.height
+        crop = shown.crop
+        box = Box(crop.left * across, crop.top * down, crop.right * across, crop.bottom * down)
+        image = overlay(image, shown.scores, box, opacity=_OPACITY, palette=picture.palette)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
+
+
+def _write(content: bytes, target: Path) -> None:
+    """Readers see all of the file or none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{uuid.uuid4().hex}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(target)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
