@@ -1,16 +1,24 @@
-"""How much a signed map costs above the backward pass that it rides in.
+"""How much a signed map costs above the backward pass that it rides in, and what other libraries' maps cost.
 
-Prints one markdown table: time per image as a multiple of the floor (a bare forward and backward pass to the pixels
-with frozen parameters) and the peak memory above the loaded model. Times of one size are taken in one process, all
-ways in turn, medians; each peak comes from a fresh process. With one thread on a CPU the processor's own time is
-counted, which other work on the machine hardly disturbs.
+Prints one markdown table of ratios to the floor, which is a bare forward and backward pass to the pixels with frozen
+parameters: time as the median over repeats (in brackets the quickest against the quickest), then peak memory above the
+loaded model. All ways of one size are timed in one process, in turn, so that a busy moment meets all of them; each peak
+comes from a fresh process. With one thread on a CPU the processor's own time is counted, which other work on the
+machine hardly disturbs.
 
-    python bench/interpret.py [--model vit_small_patch16_224] [--batch 1] [--large] [--device cuda --dtype bfloat16]
+The peers explain the same z_0 − z_1 of the same frozen model, both at blocks[-1].norm1, as their manuals say for Vision
+Transformers: captum's LayerGradientXActivation (one pass; its integrated gradients are 50 such passes by default) and
+pytorch-grad-cam's GradCAM. ``grad-cam*`` is the same with parameters that want gradients, as a model is by default.
+They come with ``pip install 'gradattn[bench]'``; without them their columns are left out and the reason is printed.
+
+    python bench/interpret.py [--model vit_small_patch16_224] [--batch 1] [--threads 1] [--large]
+                              [--device cuda --dtype bfloat16]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -29,7 +37,8 @@ from torch import Tensor, nn
 from gradattn_core.attention import CORRECTIONS
 from gradattn_core.interpret import interpret
 
-WAYS = ("forward", "floor", *CORRECTIONS, "explicit")
+PEERS = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "grad-cam*": "pytorch_grad_cam"}
+WAYS = ("forward", "floor", *CORRECTIONS, "explicit", *PEERS)
 SIDES = {197: 224, 785: 448, 1765: 672, 4097: 1024}
 
 
@@ -64,14 +73,65 @@ def floor(model: nn.Module, images: Tensor) -> Tensor:
     return torch.autograd.grad((logits[:, 0] - logits[:, 1]).float().sum(), pixels)[0]
 
 
+def captum_map(model: Any, images: Tensor) -> Any:
+    from captum.attr import LayerGradientXActivation
+
+    def difference(pixels: Tensor) -> Tensor:
+        logits: Tensor = model(pixels)
+        return logits[:, 0] - logits[:, 1]
+
+    tokens: Tensor = LayerGradientXActivation(difference, model.blocks[-1].norm1).attribute(images.clone())
+    return tokens.sum(dim=-1)
+
+
+def grad_cam_map(model: Any, images: Tensor) -> Any:
+    from pytorch_grad_cam import GradCAM
+
+    rows, columns = model.patch_embed.grid_size
+
+    def patches(tokens: Tensor) -> Tensor:
+        image: Tensor = tokens[:, model.num_prefix_tokens :].unflatten(1, (rows, columns))
+        return image.permute(0, 3, 1, 2)
+
+    with GradCAM(model=model, target_layers=[model.blocks[-1].norm1], reshape_transform=patches) as cam:
+        return cam(
+            input_tensor=images.clone().requires_grad_(True),
+            targets=[lambda logits: logits[0] - logits[1]] * len(images),
+        )
+
+
+def grad_cam_by_default(model: nn.Module, images: Tensor) -> Any:
+    try:
+        return grad_cam_map(model.requires_grad_(True), images)
+    finally:
+        model.requires_grad_(False).zero_grad()
+
+
 def way(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
     if name == "forward":
         return lambda: torch.no_grad()(model)(images)
-    if name == "floor":
-        return lambda: floor(model, images)
-    if name == "explicit":
-        return lambda: explicit(model, images)
-    return lambda: interpret(model, images, 0, 1, correction=name).scores
+    if name in CORRECTIONS:
+        return lambda: interpret(model, images, 0, 1, correction=name).scores
+    other = {
+        "floor": floor,
+        "explicit": explicit,
+        "captum": captum_map,
+        "grad-cam": grad_cam_map,
+        "grad-cam*": grad_cam_by_default,
+    }[name]
+    return lambda: other(model, images)
+
+
+def usable_ways() -> list[str]:
+    """All ways but the peers that cannot be imported; says why on stderr."""
+    usable = list(WAYS)
+    for name, module in PEERS.items():
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            print(f"{name} is left out: {error} (pip install 'gradattn[bench]')", file=sys.stderr)
+            usable.remove(name)
+    return usable
 
 
 def loaded(options: argparse.Namespace, tokens: int) -> tuple[nn.Module, Tensor]:
@@ -88,12 +148,12 @@ def synchronise(device: str) -> None:
         torch.accelerator.synchronize()
 
 
-def measure_times(options: argparse.Namespace, tokens: int) -> dict[str, float]:
-    """Median seconds of each way, taken in turn so that a busy moment of the machine meets all of them."""
+def measure_times(options: argparse.Namespace, tokens: int) -> dict[str, list[float]]:
+    """Seconds of each repeat of each way, taken in turn so that a busy moment of the machine meets all of them."""
     model, images = loaded(options, tokens)
-    calls = {name: way(name, model, images) for name in WAYS}
+    calls = {name: way(name, model, images) for name in usable_ways()}
     clock = time.process_time if (options.threads, options.device) == (1, "cpu") else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(options.repeats + 1):
         for name, call in calls.items():
             synchronise(options.device)
@@ -102,7 +162,7 @@ def measure_times(options: argparse.Namespace, tokens: int) -> dict[str, float]:
             synchronise(options.device)
             if repeat:
                 seconds[name].append(clock() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
 def measure_peak(options: argparse.Namespace, tokens: int, name: str) -> float:
@@ -142,19 +202,24 @@ def in_a_fresh_process(arguments: list[str]) -> Any:
 
 
 def table(options: argparse.Namespace, arguments: list[str]) -> None:
+    ways = usable_ways()
     print(f"{options.model}, batch {options.batch}, {options.dtype} on {options.device}, {options.threads} thread(s), "
-          f"torch {torch.__version__}\n")  # fmt: skip
-    print("| tokens | floor, ms an image | " + " | ".join(WAYS) + " |")
-    print("|---|---|" + "---|" * len(WAYS))
+          f"torch {torch.__version__}; {options.repeats} repeats\n")  # fmt: skip
+    print("| tokens | floor, ms an image | floor, MB | " + " | ".join(ways) + " |")
+    print("|---|---|---|" + "---|" * len(ways))
     for tokens in SIDES:
         if tokens == 4097 and not options.large:
             continue
         cell = [*arguments, "--tokens", str(tokens)]
         seconds = in_a_fresh_process([*cell, "--cell", "times"])
-        peaks = {name: in_a_fresh_process([*cell, "--cell", name]) for name in WAYS}
-        columns = [f"{seconds[n] / seconds['floor']:.2f} x, {peaks[n]:.0f} MB" for n in WAYS]
-        milliseconds = seconds["floor"] / options.batch * 1e3
-        print(f"| {tokens:,} | {milliseconds:.0f} | " + " | ".join(columns) + " |", flush=True)
+        peaks = {name: in_a_fresh_process([*cell, "--cell", name]) for name in ways}
+        columns = [
+            f"{statistics.median(a / b for a, b in zip(seconds[n], seconds['floor'], strict=True)):.2f} "
+            f"({min(seconds[n]) / min(seconds['floor']):.2f}), {peaks[n] / peaks['floor']:.2f}"
+            for n in ways
+        ]
+        milliseconds = statistics.median(seconds["floor"]) / options.batch * 1e3
+        print(f"| {tokens:,} | {milliseconds:.0f} | {peaks['floor']:.0f} | " + " | ".join(columns) + " |", flush=True)
 
 
 def main() -> None:

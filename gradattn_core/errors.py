@@ -25,6 +25,10 @@ class InterpretError(GradattnError, ValueError):
     """An argument of the interpretation is unusable; the message names the argument."""
 
 
+class EvaluateError(GradattnError, ValueError):
+    """An argument of the evaluation is unusable; the message names the argument."""
+
+
 class RankingError(GradattnError, ValueError):
     """The ranking's input is unusable; the message names the argument."""
 

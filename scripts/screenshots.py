@@ -3,72 +3,122 @@
 from __future__ import annotations
 
 import argparse
-import os
+import io
 import shutil
-import signal
 import subprocess
 import sys
-import time
-import urllib.request
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser
 
-PORT = 8599
-PAGES = {"overview": "", "review": "review"}
+from gradattn_core.store import DATABASE_NAME, Store
+from tests.browser import opened_browser, served, settle
+
+PAGES = {
+    "overview": "",
+    "review": "review",
+    "grid": "grid",
+    "pair": "pair",
+    "decisions": "decisions",
+    "export": "export",
+    "audits": "audits",
+}
+ON_A_PHONE = ("review", "grid")
+SCREEN, PHONE = (1280, 800), (390, 844)
+# The first ones stay undecided, so that Review and Grid begin with the clearest cases.
+DECIDED = slice(4, 46)
+LARGEST = 150_000
+_FLAT = 12
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="output folder of gradattn demo")
-    parser.add_argument("--images", type=Path, default=Path("docs/images"))
-    options = parser.parse_args()
+    parser.add_argument("--images", type=Path, default=Path("docs/images"), help="where the pictures go")
+    parser.add_argument("--pages", nargs="*", choices=PAGES, default=list(PAGES), help="only these")
+    options = parser.parse_args(arguments)
     subprocess.run([sys.executable, "-m", "gradattn_core", "demo", "--out", str(options.demo), "--quiet"], check=True)
     options.images.mkdir(parents=True, exist_ok=True)
     picture = Image.open(options.demo / "suspects.png").convert("RGB")
-    picture.thumbnail((1400, 1400))
-    picture.save(options.images / "demo.png", optimize=True)
-    command = [sys.executable, "-m", "gradattn_core", "ui", "--out", str(options.demo), "--port", str(PORT)]
-    server = subprocess.Popen(command, env={**os.environ, "GRADATTN_REVIEWER": "Ada"})
-    try:
-        _wait()
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
-            for scheme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
-                for name, place in PAGES.items():
-                    _shoot(page, place, options.images / f"{name}-{scheme}.png")
-            browser.close()
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
+    picture.thumbnail((960, 960))
+    _save(picture, options.images / "demo.png")
+    with tempfile.TemporaryDirectory() as folder:
+        # A copy: the decisions are for show, and whoever made some of their own in the demo keeps them.
+        copy = Path(folder) / "gradattn-out"
+        copy.mkdir()
+        shutil.copy(options.demo / DATABASE_NAME, copy / DATABASE_NAME)
+        decide(Store(copy))
+        with served(copy, environment={"GRADATTN_REVIEWER": "Ada"}) as address, opened_browser() as browser:
+            shoot(browser, address, options.pages, options.images)
     return 0
 
 
-def _shoot(page: Page, place: str, target: Path) -> None:
-    page.goto(f"http://localhost:{PORT}/{place}")
-    page.wait_for_selector("h1, h2, h3", timeout=60_000)
+def decide(store: Store) -> None:
+    """What two reviewers might say about some suspects: mostly the same as the suggestion, and not always the same."""
+    audit = store.latest_audit_id()
+    for position, row in enumerate(store.candidates(audit, decided="no").iloc[DECIDED].to_dict("records")):
+        reviewer = "Grace" if position % 5 == 4 else "Ada"
+        path, suggested = str(row["path"]), str(row["suggested_label"])
+        if position % 11 == 6:
+            store.decide(audit, path, "keep", reviewer=reviewer, note="odd, but right")
+        elif position % 17 == 9:
+            store.decide(audit, path, "unsure", reviewer=reviewer)
+        elif position % 19 == 12:
+            store.decide(audit, path, "remove", reviewer=reviewer, note="cannot be read")
+        else:
+            store.decide(audit, path, "relabel", new_label=suggested, reviewer=reviewer)
+        if position in (7, 23):
+            store.decide(audit, path, "keep", reviewer="Grace" if reviewer == "Ada" else "Ada")
+
+
+def shoot(browser: Browser, address: str, pages: Sequence[str], folder: Path) -> None:
+    """Every page in light and dark, and some as a phone has them."""
+    for scheme in ("light", "dark"):
+        for name in pages:
+            _shoot(browser, f"{address}/{PAGES[name]}", scheme, SCREEN, folder / f"{name}-{scheme}.png")
+            if name in ON_A_PHONE:
+                _shoot(browser, f"{address}/{PAGES[name]}", scheme, PHONE, folder / f"{name}-phone-{scheme}.png")
+
+
+def _shoot(browser: Browser, url: str, scheme: str, size: tuple[int, int], target: Path) -> None:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("h1, h2, h3, img", timeout=60_000)
+    settle(page)
     page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(3000)
-    page.screenshot(path=target)
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    # Charts and pictures are drawn, and fade in, after everything has arrived.
+    page.wait_for_timeout(1500)
+    _save(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), target)
+    context.close()
 
 
-def _wait() -> None:
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(f"http://localhost:{PORT}/_stcore/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("the page did not start")
+def _save(picture: Image.Image, target: Path) -> None:
+    """As a PNG of 256 colours; if that is too large, of fewer."""
+    for colours in (256, 128, 64):
+        file = io.BytesIO()
+        picture.quantize(palette=_palette(picture, colours)).save(file, "PNG", optimize=True)
+        if file.tell() <= LARGEST:
+            break
+    target.write_bytes(file.getvalue())
+    print(f"{target}  {file.tell() / 1000:,.0f} kB, {colours} colours")
 
 
-def _chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        raise SystemExit("chromium is needed for the screenshots")
-    return found
+def _palette(picture: Image.Image, colours: int) -> Image.Image:
+    """A palette for shades of evidence, in which the page's own flat colours are exact."""
+    counted = picture.getcolors(picture.width * picture.height) or []
+    flat = [colour for _, colour in sorted(counted, reverse=True)[:_FLAT]]
+    shades = picture.quantize(colours - len(flat), method=Image.Quantize.MAXCOVERAGE, kmeans=2)
+    palette = Image.new("P", (1, 1))
+    chosen = (shades.getpalette() or [])[: 3 * (colours - len(flat))]
+    palette.putpalette(chosen + [part for colour in flat if isinstance(colour, tuple) for part in colour])
+    return palette
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -311,6 +313,8 @@ def test_a_dataset_of_which_one_class_can_be_read_is_refused(tiny: Tiny, tmp_pat
         "work/*/sweep-00001.parquet",
         "work/*/predictions.parquet",
         "work/*/interpretations-00000.parquet",
+        "work/*/exemplars.parquet",
+        "work/*/doubts.parquet",
         "features/*/sweep-00000.parquet",
     ],
 )
@@ -345,12 +349,25 @@ def test_killed_at_twenty_random_moments_the_same_command_ends_with_the_same_lis
     check_undisturbed(tmp_path / "killed", audited)
 
 
+def findings(out: Path) -> list[pa.Table]:
+    """What is found besides the list, to the last digit."""
+    queries = (
+        "SELECT path, kind, kind_numbers, cluster FROM scores ORDER BY rank",
+        "SELECT * EXCLUDE (audit_id) FROM interpretations ORDER BY image_rank",
+        "SELECT * EXCLUDE (audit_id) FROM neighbours ORDER BY image_rank, position",
+        "SELECT * EXCLUDE (audit_id) FROM exemplars ORDER BY label, position",
+    )
+    with duckdb.connect(out / "gradattn.duckdb", read_only=True) as connection:
+        return [connection.execute(query).to_arrow_table() for query in queries]
+
+
 def start_audit(tiny: Tiny, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", _RUN, str(tiny.dataset), str(tiny.checkpoint), str(out)])
 
 
 def check_undisturbed(out: Path, audited: Path) -> None:
     assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
+    assert all(first.equals(second) for first, second in zip(findings(out), findings(audited), strict=True))
     assert len(Store(out).audits()) == 1
     assert not list((out / "work").iterdir())
     assert len(list(out.glob("features/*/sweep-*.parquet"))) == 4

@@ -44,15 +44,16 @@ def by_hand(image: Tensor, scores: Tensor, share: float) -> Tensor:
     result = image.clone()
     for patch in hidden:
         row, column = divmod(patch, columns)
-        place = (slice(None), slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
-        result[place] = smooth[place]
+        down, across = slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
+        result[:, down, across] = smooth[:, down, across]
     return result
 
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return timm.create_model("vit_tiny_patch16_224", **TINY_VIT).eval()
+    built: nn.Module = timm.create_model("vit_tiny_patch16_224", **TINY_VIT)
+    return built.eval()
 
 
 @pytest.fixture(scope="module")

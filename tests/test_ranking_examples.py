@@ -110,14 +110,16 @@ def test_unlikeness_is_the_distance_to_the_nearest_class_in_its_own_spread() -> 
             own = np.array([unit[other] @ centre for other in sure if codes[other] == code])
             spread = 1.4826 * np.median(np.abs(own - np.median(own)))
             values.append((np.median(own) - unit[row] @ centre) / spread)
-        return min(values)
+        return float(min(values))
 
     value, farther = unlikeness(unit, codes, trust, rows, sure)
-    np.testing.assert_allclose(value, [slow(row) for row in rows], rtol=1e-3, atol=1e-3)
-    usual = np.array([slow(row) for row in sure])
-    np.testing.assert_allclose(farther, [(usual >= slow(row)).mean() for row in rows], atol=1.5 / len(sure))
-    strange = np.vstack([unit, -unit.mean(0, keepdims=True) / np.linalg.norm(unit.mean(0))]).astype(np.float32)
-    far = unlikeness(strange, np.append(codes, 0), np.append(trust, 0), np.array([150]), sure)
+    assert value.tolist() == pytest.approx([slow(int(row)) for row in rows], rel=1e-3, abs=1e-3)
+    usual = np.array([slow(int(row)) for row in sure])
+    shares = [float((usual >= slow(int(row))).mean()) for row in rows]
+    assert farther.tolist() == pytest.approx(shares, abs=1.5 / len(sure))
+    # At a right angle to every class.
+    strange = np.vstack([unit, np.linalg.svd([unit[codes == code].mean(0) for code in range(3)])[2][-1:]])
+    far = unlikeness(strange.astype(np.float32), np.append(codes, 0), np.append(trust, 0), np.array([150]), sure)
     assert far[1][0] == 0
 
 

@@ -121,10 +121,9 @@ def test_progress_follows_the_files_of_a_real_audit_from_plan_to_merge(tiny: Tin
 def test_the_pace_of_the_last_shards_tells_how_long_a_stage_takes(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny.config(tmp_path, shard_size=1)
     plan = make_plan(config, survey_dataset(config))
-    for index in range(4):
-        sweep = sweep_shard(plan, index)
-        # The first one is from before the audit was interrupted.
-        os.utime(sweep, (1000 + 10 * index, 1000 + 10 * index))
+    # A day passes between the first and the others, while the audit is interrupted.
+    for index, moment in enumerate((0, 86_400, 86_410, 86_420)):
+        os.utime(sweep_shard(plan, index), (moment, moment))
     assert unfinished(tmp_path)[0].seconds_left == pytest.approx(38 * 10)
 
 
@@ -230,28 +229,31 @@ def test_what_cannot_be_started_is_said_in_one_sentence(
         arguments(tmp_path, dataset, options)
 
 
-def test_an_audit_started_on_the_page_can_be_stopped_goes_on_and_appears(tiny: Tiny, out: Path) -> None:
-    press(fill(opened("audits"), tiny, shard_size=2, restart=True), "Start")
+def test_an_audit_started_on_the_page_can_be_stopped_goes_on_and_appears(out: Path, tmp_path: Path) -> None:
+    # Large enough that it is not over before it is stopped.
+    tiny = make_tiny(tmp_path / "tiny", per_class=50)
+    app = press(fill(opened("audits"), tiny, shard_size=1, restart=True), "Start")
+    assert not [box for box in app.text_input if box.label == "Dataset"]
     with pytest.raises(GradattnError, match="another audit is at work"):
         starting.start(out, ["audit", str(tiny.dataset)])
     wait_for(lambda: len(list(out.glob("work/*/sweep-*.parquet"))) > 2)
-    press(opened("audits"), "Stop")
+    press(app, "Stop")
     run = ended(out)
     assert (run.state, run.sentence.split(";")[0]) == ("stopped", "interrupted"), run.tail
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("work/*/sweep-*.parquet")}
-    assert 3 <= len(kept) < 21
+    assert 3 <= len(kept) < 150
     app = opened("audits")
     assert any(text.startswith("The audit was stopped in stage sweep") for text in texts(app))
     press(app, "Continue")
     run = ended(out)
     assert (run.state, run.sentence) == ("finished", ""), run.tail
     features = {path.name: path.stat().st_mtime_ns for path in out.glob("features/*/sweep-*.parquet")}
-    assert len(features) == 21 and all(features[name] == moment for name, moment in kept.items())
+    assert len(features) == 150 and all(features[name] == moment for name, moment in kept.items())
     components.audits.clear()
     finished, parameters, *_ = [frame.value for frame in opened("audits").dataframe]
-    assert finished[["dataset", "images", "head"]].to_numpy().tolist() == [["dataset", 42, "probe"]]
+    assert finished[["dataset", "images", "head"]].to_numpy().tolist() == [["dataset", 150, "probe"]]
     written = dict(parameters.to_numpy().tolist())
-    assert written["model_arguments.depth"] == "3" and written["shard_size"] == "2"
+    assert written["model_arguments.depth"] == "3" and written["shard_size"] == "1"
 
 
 def test_a_failed_start_says_its_sentence_and_can_be_dismissed(tiny: Tiny, out: Path) -> None:

@@ -153,6 +153,7 @@ def differ_at_the_same_time(ada: Page, grace: Page, address: str, hour: Hour) ->
     grace.get_by_role("textbox", name="Reviewer").fill("Grace")
     grace.keyboard.press("Enter")
     grace.keyboard.press("Escape")
+    grace.wait_for_function("document.cookie.includes('Grace')")
     settle(grace)
     for path, following in pairwise(owls[:6]):
         ada.keyboard.press("k")
@@ -164,14 +165,17 @@ def differ_at_the_same_time(ada: Page, grace: Page, address: str, hour: Hour) ->
     return owls[:5]
 
 
-def exported(page: Page, address: str) -> Path:
+def exported(page: Page, address: str, target: Path) -> Path:
     page.goto(f"{address}/export")
     with page.expect_download() as download:
         page.get_by_role("button", name=f"Download {SUSPECTS} rows as CSV").click()
-    return Path(download.value.path())
+    download.value.save_as(target)
+    return target
 
 
-def test_what_two_reviewers_say_in_an_hour_is_all_there_in_the_end(browser: Browser, hour: Hour) -> None:
+def test_what_two_reviewers_say_in_an_hour_is_all_there_in_the_end(
+    browser: Browser, hour: Hour, tmp_path: Path
+) -> None:
     with served(hour.store.directory, environment={"GRADATTN_REVIEWER": "Ada"}) as address:
         context, ada = opened(browser)
         to_the_pair(ada, address)
@@ -182,9 +186,9 @@ def test_what_two_reviewers_say_in_an_hour_is_all_there_in_the_end(browser: Brow
         alone = len(hour.said)
         other_context, grace = opened(browser)
         disputed = differ_at_the_same_time(ada, grace, address, hour)
-        csv = exported(ada, address)
+        csv = exported(ada, address, tmp_path / "candidates.csv")
         ada.goto(f"{address}/decisions")
-        expect(ada.get_by_text("Grace").first).to_be_visible()
+        expect(ada.get_by_text(f"of {len(hour.said)} entries")).to_be_visible()
         context.close()
         other_context.close()
 

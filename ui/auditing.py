@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +18,7 @@ from filelock import FileLock, Timeout
 
 # Interpreting has shards of a quarter of the images that sweeping has.
 _SHARD_DIVISOR = 4
-# The newest results tell how fast the running stage is; a resumed one has older ones too.
+# The newest results tell how fast the running stage is.
 _TIMED = 10
 
 
@@ -136,5 +138,6 @@ def _seconds_left(folder: Path, stages: tuple[Stage, ...], shard_size: int) -> f
     moments = sorted(path.stat().st_mtime for path in _results(folder, name))[-_TIMED:]
     if len(moments) < 3:
         return None
-    pace = (moments[-1] - moments[0]) / (len(moments) - 1)
+    # Where the audit was interrupted there is a gap between two of them, which says nothing about its pace.
+    pace = median(later - earlier for earlier, later in pairwise(moments))
     return pace * (stage.total - stage.done) / size

@@ -86,6 +86,7 @@ def audit_id() -> str:
         st.header("No audit here yet")
         st.write("Run one, then reload this page:")
         st.code(f"gradattn audit DATASET --out {shlex.quote(str(directory()))}", language=None, wrap_lines=True)
+        st.page_link("views/audits.py", label="Or start one on the Audits page", icon=":material/schedule:")
         st.stop()
     names = {
         str(row["audit_id"]): f"{Path(row['dataset']).name} · {row['finished_at'][:16].replace('T', ' ')}"

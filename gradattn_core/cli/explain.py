@@ -16,7 +16,7 @@ from gradattn_core.attention import CORRECTIONS
 from gradattn_core.cli.opened import Opened, open_picture
 from gradattn_core.dataset import read_image
 from gradattn_core.errors import GradattnError
-from gradattn_core.interpret import Interpretation, Provenance, detail, guide, interpret
+from gradattn_core.interpret import Guided, Interpretation, Provenance, detail, guide, interpret
 from gradattn_core.model import Preprocessing
 from gradattn_core.records import Box, Evidence
 from gradattn_core.regions import map_statistics
@@ -119,11 +119,6 @@ def run_guide(options: argparse.Namespace) -> int:
         fit=options.fit,
         **how,
     )
-    # The same question without a guide, averaged over the guides' classes in the same way.
-    copies = opened.pixels.expand(len(guides), -1, -1, -1)
-    alone = interpret(opened.model, copies, target, torch.tensor(against), **how)
-    probabilities = result.logits.softmax(1)
-    names = [opened.names.display(index) for index in against]
     if _wants_numbers(opened):
         _save(
             opened,
@@ -137,31 +132,45 @@ def run_guide(options: argparse.Namespace) -> int:
             logits=result.logits.cpu().numpy(),
         )
     else:
-        guide_figure(
-            opened.image,
-            (alone.normalised.mean(0).cpu().numpy(), opened.crop),
-            (result.scores.cpu().numpy(), result.box),
-            list(zip(result.joined, result.joined_scores.cpu().numpy(), names, strict=True)),
-            opened.names.display(target),
-            lines=(f"With a guide on the {options.side}, {options.correction} correction of the {options.objective}",),
-            style=_style(options),
-        ).save(opened.file)
+        # The same question without a guide, averaged over the guides' classes in the same way.
+        copies = opened.pixels.expand(len(guides), -1, -1, -1)
+        alone = interpret(opened.model, copies, target, torch.tensor(against), **how)
+        _guide_picture(opened, alone, result, options).save(opened.file)
+    _tell_guide(opened, result, options)
+    return 0
+
+
+def _guide_picture(opened: Opened, alone: Interpretation, result: Guided, options: argparse.Namespace) -> Image.Image:
+    names = [opened.names.display(index) for index in result.against]
+    return guide_figure(
+        opened.image,
+        (alone.normalised.mean(0).cpu().numpy(), opened.crop),
+        (result.scores.cpu().numpy(), result.box),
+        list(zip(result.joined, result.joined_scores.cpu().numpy(), names, strict=True)),
+        opened.names.display(result.target),
+        lines=(f"With a guide on the {options.side}, {options.correction} correction of the {options.objective}",),
+        style=_style(options),
+    )
+
+
+def _tell_guide(opened: Opened, result: Guided, options: argparse.Namespace) -> None:
+    """How probable both classes are in each joined picture."""
+    own = opened.names.display(result.target)
     told = [
         {
             "guide": str(file),
-            "against": name,
-            "for_probability": round(float(row[target]), 6),
+            "against": opened.names.display(other),
+            "for_probability": round(float(row[result.target]), 6),
             "against_probability": round(float(row[other]), 6),
         }
-        for file, name, other, row in zip(options.guide, names, against, probabilities, strict=True)
+        for file, other, row in zip(options.guide, result.against, result.logits.softmax(1), strict=True)
     ]
     text = [
-        f"joined with {row['against']}: {opened.names.display(target)} {row['for_probability']:.1%}, "
+        f"joined with {row['against']}: {own} {row['for_probability']:.1%}, "
         f"{row['against']} {row['against_probability']:.1%}"
         for row in told
     ]
-    _tell(options, {"for": opened.names.display(target), "guides": told, "output": str(opened.file)}, text, opened.file)
-    return 0
+    _tell(options, {"for": own, "guides": told, "output": str(opened.file)}, text, opened.file)
 
 
 def _target(opened: Opened, options: argparse.Namespace) -> int:

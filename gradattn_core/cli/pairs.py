@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gradattn_core.cli.findings import number, open_audit
-from gradattn_core.cli.show import escape
+from gradattn_core.cli.wording import escape
 from gradattn_core.errors import StoreError
 from gradattn_core.records import FloatArray
 from gradattn_core.store import Store

@@ -9,22 +9,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.control import strip_control_codes
-from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from gradattn_core.audit.progress import Progress as Report
 from gradattn_core.audit.progress import silent
+from gradattn_core.cli.wording import escape, estimate
 from gradattn_core.records import AuditSummary
 
 _PAIRS = 5
-
-
-def escape(text: str) -> str:
-    """A label or path as plain text: neither markup nor, with the escape character gone, a terminal's commands."""
-    return escape_markup(strip_control_codes(text).replace("\x1b", ""))
 
 
 class _Speed(ProgressColumn):
@@ -111,20 +105,6 @@ def show_summary(summary: AuditSummary, *, as_json: bool, quiet: bool, out: str)
     console.print(f"candidates  {escape(str(summary.candidates))}", soft_wrap=True, highlight=False)
     console.print(f"database    {escape(str(summary.database))}", soft_wrap=True, highlight=False)
     console.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)
-
-
-def estimate(errors: float, low: float | None, high: float | None, *, images: int, first: int, found: float) -> str:
-    """How many labels are wrong, as a sentence: ``about 12 (8 to 16) of 100 labels are wrong; …``.
-
-    Args:
-        errors, low, high: the estimate and its interval; None where an older audit has none.
-        first, found: reviewing the ``first`` most suspect images finds this share of all wrong labels, 0 to 1.
-    """
-    interval = "" if low is None or high is None else f" ({low:,.0f} to {high:,.0f})"
-    sentence = f"about {errors:,.0f}{interval} of {images:,} labels are wrong"
-    return (
-        f"{sentence}; reviewing the first {first:,} finds {found:.0%} of them" if first and errors >= 0.5 else sentence
-    )
 
 
 def _pair_table(summary: AuditSummary) -> Table:

@@ -162,10 +162,13 @@ def _classes(
 
     a = seen(pictures[:1])[0] if target is None else target
     guides = pictures[1:]
+    how = "shows to the model" if against is None else "is said to show"
     if against is None:
-        b, how = seen(guides), "shows to the model"
+        b = seen(guides)
+    elif isinstance(against, Sequence):
+        b = list(against)
     else:
-        b, how = [against] * len(guides) if isinstance(against, int) else list(against), "is said to show"
+        b = [against] * len(guides)
     if len(b) != len(guides):
         raise InterpretError(f"against: {len(b)} classes for {len(guides)} guides; give one, or one per guide")
     if a in b:

@@ -131,6 +131,6 @@ def _lift(pairs: pd.DataFrame) -> pd.Series:
     """Observed over expected number of suspects of every pair; the formula stands in :func:`class_pairs`."""
     suggested = pairs.groupby("suggested_label")["suspects"].sum()
     of_given = pairs.groupby("given_label")["suspects"].transform("sum")
-    of_suggested = pairs["suggested_label"].map(suggested)
-    as_given = pairs["given_label"].map(suggested).fillna(0)
+    of_suggested = pairs.groupby("suggested_label")["suspects"].transform("sum")
+    as_given = pairs["given_label"].map(suggested).astype(float).fillna(0)
     return pairs["suspects"] * (pairs["suspects"].sum() - as_given) / (of_given * of_suggested)

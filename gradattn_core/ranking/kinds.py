@@ -1,9 +1,9 @@
 """What kind of doubt a suspect is: a few rules on stored numbers, the first that applies decides.
 
 The order goes from what is nearly certain to what is left over: an empty picture (all of which look alike) and a copy
-under another label are facts; a picture unlike every class makes the two classes' evidence meaningless; only then is asked whether both classes
-are in the picture, and last whether they can be told apart at all. Nothing here was fitted; how well the rules part
-pictures of known kind, ``bench/kinds.py`` prints.
+under another label are facts; a picture unlike every class makes the two classes' evidence meaningless; only then is
+asked whether both classes are in the picture, and last whether they can be told apart at all. Nothing here was fitted;
+how well the rules part pictures of known kind, ``bench/kinds.py`` prints.
 """
 
 from __future__ import annotations

@@ -33,16 +33,12 @@ def show() -> None:
     st.header("Audits")
     out = components.directory()
     refusal = starting.refusal(st.get_option("server.address"), st.context.headers.get("Host"), os.environ)
-    _at_work(out, refusal)
-    past_audits.show()
-    _start(out, refusal)
-    _schedule()
-
-
-def _at_work(out: Path, refusal: str | None) -> None:
-    """The audit at work, read anew every two seconds; while there is none, every ten whether there is one."""
     busy = _busy(out)
+    # Read anew every two seconds; while no audit is at work, every ten whether there is one.
     st.fragment(_work, run_every=2 if busy else 10)(out, refusal, busy)
+    past_audits.show()
+    _start(out, refusal, busy)
+    _schedule()
 
 
 def _busy(out: Path) -> bool:
@@ -133,8 +129,11 @@ def _log(run: starting.Run) -> None:
         plain(str(run.log), "quiet-log")
 
 
-def _start(out: Path, refusal: str | None) -> None:
+def _start(out: Path, refusal: str | None, busy: bool) -> None:
     st.subheader("Start an audit")
+    if busy:
+        st.caption("An audit is at work in this output folder. The next one can start when it has ended.")
+        return
     if refusal:
         plain(refusal, "quiet-refusal")
         st.code("gradattn audit DATASET", language=None)
