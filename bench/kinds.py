@@ -32,8 +32,8 @@ from torchvision.transforms.functional import gaussian_blur
 from gradattn_core.audit import AuditConfig, run_audit
 from gradattn_core.dataset import list_dataset, read_image
 from gradattn_core.interpret.hiding import hidden_patches, hide
+from gradattn_core.kinds import KINDS
 from gradattn_core.model import Preprocessing, align_classes, class_names, load_model
-from gradattn_core.ranking.kinds import KINDS
 from gradattn_core.store import Store
 
 SIDE = 320

@@ -16,7 +16,7 @@ import pytest
 from gradattn_core.cli import main
 from gradattn_core.cli.pairs import place
 from gradattn_core.cli.wording import estimate
-from gradattn_core.ranking.kinds import KINDS
+from gradattn_core.kinds import KINDS
 from gradattn_core.store import Store
 from tests.sample_audit import PATHS, audit_row, sample_store, tables
 

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from gradattn_core.audit import AuditConfig, run_audit
 from gradattn_core.dataset import read_image
 from gradattn_core.interpret.hiding import ask_again
+from gradattn_core.kinds import KINDS
 from gradattn_core.model import FineTuning, Preprocessing, load_model
-from gradattn_core.ranking.kinds import KINDS
 from gradattn_core.store import Store
 from tests.tiny import Tiny, make_tiny
 

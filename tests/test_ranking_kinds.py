@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from gradattn_core.ranking.kinds import KINDS, NUMBERS, describe, kinds_of
+from gradattn_core.kinds import KINDS, describe
+from gradattn_core.ranking.kinds import NUMBERS, kinds_of
 
 # A clear mislabel that no other rule claims.
 PLAIN = {
@@ -76,13 +77,13 @@ def test_no_suspects_have_no_kinds() -> None:
 @pytest.mark.parametrize(
     ("kind", "numbers", "sentence"),
     [
-        ("mislabel", PLAIN, "It looks like bald eagle (90 %) and not like kite (2 %)."),
+        ("mislabel", PLAIN, "It looks like bald eagle (90%) and not like kite (2%)."),
         (
             "two objects",
             ASKED,
-            "With the part that speaks for bald eagle hidden, the model says kite (62 %): both may be in the picture.",
+            "With the part that speaks for bald eagle hidden, the model says kite (62%): both may be in the picture.",
         ),
-        ("confusable", CLOSE, "kite (30 %) and bald eagle (60 %) are hard to tell apart here."),
+        ("confusable", CLOSE, "kite (30%) and bald eagle (60%) are hard to tell apart here."),
         ("duplicate", {"identical": 1.0}, "The very same file is in the dataset under another label than kite."),
     ],
 )
@@ -104,4 +105,4 @@ def test_no_kind_and_an_unknown_kind_say_nothing() -> None:
 
 def test_no_probability_is_said_to_be_certain() -> None:
     numbers = {"given_probability": 1e-9, "suggested_probability": 1.0}
-    assert describe("mislabel", numbers, "a", "b") == "It looks like b (over 99 %) and not like a (under 1 %)."
+    assert describe("mislabel", numbers, "a", "b") == "It looks like b (over 99%) and not like a (under 1%)."

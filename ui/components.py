@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.errors import StoreError
-from gradattn_core.ranking.kinds import KINDS as KINDS
+from gradattn_core.kinds import KINDS as KINDS
 from gradattn_core.render import PALETTES, Palette
 from gradattn_core.store import Store
 from ui.class_names import named

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
-from gradattn_core.ranking.kinds import describe
+from gradattn_core.kinds import describe
 from gradattn_core.records import Evidence
 from ui import components, moved, pictures, sentences
 from ui.class_names import named, short, told_apart

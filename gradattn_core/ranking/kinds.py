@@ -9,21 +9,10 @@ how well the rules part pictures of known kind, ``bench/kinds.py`` prints.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-KINDS: dict[str, str] = {
-    "mislabel": "The picture shows another class than its label says.",
-    "two objects": "Both classes seem to be in the picture, and the label names only one.",
-    "confusable": "The two classes are hard to tell apart here; either label may be right.",
-    "out of place": "The picture is unlike the pictures of every class.",
-    "duplicate": "The same picture, or nearly the same, is in the dataset under another label.",
-    "nothing to see": "There is next to nothing in the picture.",
-}
-"""Every kind of doubt, with one sentence for people."""
 
 SAME = 0.9
 """Cosine of standardised features from which two pictures can be one: copies of photographs that were recompressed
@@ -62,7 +51,8 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
             ``lift``, ``reverse_lift``: of the pair (given, suggested) and of (suggested, given).
 
     Returns:
-        ``kind``, one of ``KINDS``, and ``kind_numbers``, a dict of the known numbers among the above; truth is 1.
+        ``kind``, one of ``gradattn_core.kinds.KINDS``, and ``kind_numbers``, a dict of the known numbers among the
+        above; truth is 1.
 
     The rules, in this order: *nothing to see* detail < ``DETAIL``. *duplicate* identical, or similarity ≥ ``SAME`` and
     (1 − similarity) ≤ ``CLOSER`` · (1 − usual similarity). *out of place* more unlike ≤ ``UNLIKE``. *two objects*
@@ -98,73 +88,7 @@ NUMBERS = (
 """What ``kind_numbers`` may hold; see :func:`kinds_of`."""
 
 
-def describe(kind: str, numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    """One plain sentence on a suspect's kind of doubt with its numbers in it; labels stand in it as they are.
-
-    Where a number is missing, the kind's own sentence; empty for no kind.
-    """
-    write = _SENTENCES.get(kind)
-    try:
-        return write(numbers, given, suggested) if write is not None else KINDS.get(kind, "")
-    except KeyError:
-        return KINDS.get(kind, "")
-
-
 def _column(facts: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if name not in facts:
         return np.full(len(facts), np.nan)
     return np.asarray(facts[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def _mislabel(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    sure = _percent(numbers["suggested_probability"])
-    return f"It looks like {suggested} ({sure}) and not like {given} ({_percent(numbers['given_probability'])})."
-
-
-def _two_objects(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    sure = _percent(numbers["hidden_probability"])
-    hidden = f"With the part that speaks for {suggested} hidden, the model says {given} ({sure})"
-    return f"{hidden}: both may be in the picture."
-
-
-def _confusable(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    first, second = _percent(numbers["given_probability"]), _percent(numbers["suggested_probability"])
-    if numbers["given_probability"] >= numbers["suggested_probability"]:
-        return f"{given} ({first}) is still likelier than {suggested} ({second}), but the judges do not agree."
-    return f"{given} ({first}) and {suggested} ({second}) are hard to tell apart here."
-
-
-def _out_of_place(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    share = _percent(numbers["more_unlike"])
-    return f"It is unlike every class, {suggested} included: only {share} of the unsuspicious pictures lie as far out."
-
-
-def _duplicate(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    if numbers.get("identical") == 1:
-        return f"The very same file is in the dataset under another label than {given}."
-    return (
-        f"Nearly the same picture (similarity {numbers['similarity']:.2f}) is in the dataset under another label than "
-        f"{given}."
-    )
-
-
-def _nothing(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    detail = _percent(numbers["detail"])
-    return f"Next to nothing is in it: its busiest parts have a contrast of {detail} of black to white."
-
-
-_SENTENCES = {
-    "mislabel": _mislabel,
-    "two objects": _two_objects,
-    "confusable": _confusable,
-    "out of place": _out_of_place,
-    "duplicate": _duplicate,
-    "nothing to see": _nothing,
-}
-
-
-def _percent(share: float) -> str:
-    """Never 0 % or 100 %, which no estimate is."""
-    if share < 0.01:
-        return "under 1 %"
-    return "over 99 %" if share > 0.99 else f"{100 * share:.0f} %"
