@@ -189,7 +189,7 @@ def prepared(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     training = [module for module in modules if module.training]
     flags = [
-        (module, name, flag)
+        (module, name, flag, wanted)
         for module in modules
         for name, wanted in (("fused_attn", True), ("grad_checkpointing", False))
         if (flag := vars(module).get(name, wanted)) != wanted
@@ -198,15 +198,15 @@ def prepared(model: nn.Module) -> Iterator[None]:
     try:
         for module in training:
             module.training = False
-        for module, name, flag in flags:
-            setattr(module, name, not flag)
+        for module, name, _, wanted in flags:
+            setattr(module, name, wanted)
         for parameter in learning:
             parameter.requires_grad_(False)
         yield
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
-        for module, name, flag in flags:
+        for module, name, flag, _ in flags:
             setattr(module, name, flag)
         for module in training:
             module.training = True
