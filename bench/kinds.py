@@ -199,33 +199,46 @@ def main() -> None:
     parser.add_argument("--planted", type=int, default=150)
     parser.add_argument("--images", type=int, default=60, help="per class, left as they are")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="gradattn-kinds-"))
-    labels = {image.path: image.label for image in list_dataset(str(options.root)).images}
-    if options.truth:
-        labels |= {row["path"]: row["true_label"] for row in csv.DictReader(options.truth.open())}
+    by_class = labelled(options.root, options.truth)
+    foreign = sorted(options.foreign.rglob("*.*")) if options.foreign else []
+    random.Random(1).shuffle(foreign)
+    with tempfile.TemporaryDirectory(prefix="gradattn-kinds-") as folder:
+        planted = plant(
+            Path(folder) / "pictures", by_class, foreign[: options.planted // 3], options.planted, options.images
+        )
+        config = AuditConfig(
+            dataset=f"{folder}/pictures", out=f"{folder}/out", model=options.model,
+            checkpoint=options.checkpoint, head=options.head,
+        )  # fmt: skip
+        run_audit(config)
+        measure(Store(f"{folder}/out", read_only=True), config, planted)
+
+
+def labelled(root: Path, truth: Path | None) -> dict[str, list[Path]]:
+    """The pictures of every class."""
+    labels = {image.path: image.label for image in list_dataset(str(root)).images}
+    if truth is not None:
+        labels |= {row["path"]: row["true_label"] for row in csv.DictReader(truth.open())}
     by_class: dict[str, list[Path]] = {}
     for path, label in labels.items():
-        by_class.setdefault(label, []).append(options.root / path)
-    foreign = sorted(path for path in options.foreign.rglob("*.*")) if options.foreign else []
-    random.Random(1).shuffle(foreign)
-    planted = plant(folder / "pictures", by_class, foreign[: options.planted // 3], options.planted, options.images)
-    config = AuditConfig(
-        dataset=str(folder / "pictures"), out=str(folder / "out"), model=options.model,
-        checkpoint=options.checkpoint, head=options.head,
-    )  # fmt: skip
-    summary = run_audit(config)
-    store = Store(folder / "out", read_only=True)
-    told = facts(store, summary.audit_id, planted)
-    report(told, planted, summary.images, store.summary(summary.audit_id)["head"])
+        by_class.setdefault(label, []).append(root / path)
+    return by_class
+
+
+def measure(store: Store, config: AuditConfig, planted: dict[str, str]) -> None:
+    """Print the two tables."""
+    summary = store.summary(store.latest_audit_id())
+    audit_id, head = summary["audit_id"], summary["head"]
+    told = facts(store, audit_id, planted)
+    report(told, planted, summary["images"], head)
     two = told[told["planted"].isin(["mislabel", "two objects"]) & told["hidden and asked again"].notna()]
     cues = two[["hidden and asked again", "margin", "1 - overlap", "balance"]]
-    if store.summary(summary.audit_id)["head"] == "as-is":
-        cues = cues.join(ways_to_hide(store, summary.audit_id, config, two))
-    print(f"\n| two objects ({(two['planted'] == 'two objects').sum()}) against moved ({len(two)} in all) | AUROC |")
-    print("|---|---:|")
+    if head == "as-is":
+        cues = cues.join(ways_to_hide(store, audit_id, config, two))
+    both = two["planted"] == "two objects"
+    print(f"\n| {both.sum()} of two objects against {(~both).sum()} moved | AUROC |\n|---|---:|")
     for name in cues:
-        print(f"| {name} | {roc_auc_score(two['planted'] == 'two objects', cues[name]):.3f} |")
-    print(f"\n{folder} can be deleted")
+        print(f"| {name} | {roc_auc_score(both, cues[name]):.3f} |")
 
 
 def report(told: pd.DataFrame, planted: dict[str, str], images: int, head: str) -> None:

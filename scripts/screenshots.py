@@ -31,7 +31,7 @@ SCREEN, PHONE = (1280, 800), (390, 844)
 # The first ones stay undecided, so that Review and Grid begin with the clearest cases.
 DECIDED = slice(4, 46)
 LARGEST = 150_000
-_FLAT = 12
+_FLAT, _NEAR = 12, 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,12 +113,18 @@ def _save(picture: Image.Image, target: Path) -> None:
 def _palette(picture: Image.Image, colours: int) -> Image.Image:
     """A palette for shades of evidence, in which the page's own flat colours are exact."""
     counted = picture.getcolors(picture.width * picture.height) or []
-    flat = [colour for _, colour in sorted(counted, reverse=True)[:_FLAT]]
-    shades = picture.quantize(colours - len(flat), method=Image.Quantize.MAXCOVERAGE, kmeans=2)
+    flat = [colour for _, colour in sorted(counted, reverse=True)[:_FLAT] if isinstance(colour, tuple)]
+    shades = picture.quantize(colours - len(flat), method=Image.Quantize.MAXCOVERAGE, kmeans=2).getpalette() or []
+    triples = zip(shades[::3], shades[1::3], shades[2::3], strict=True)
+    # A shade next to a flat colour would be taken in its place.
+    kept = [shade for shade in triples if all(_apart(shade, colour) > _NEAR for colour in flat)]
     palette = Image.new("P", (1, 1))
-    chosen = (shades.getpalette() or [])[: 3 * (colours - len(flat))]
-    palette.putpalette(chosen + [part for colour in flat if isinstance(colour, tuple) for part in colour])
+    palette.putpalette([part for colour in (*flat, *kept[: colours - len(flat)]) for part in colour])
     return palette
+
+
+def _apart(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return max(abs(first - second) for first, second in zip(one, other, strict=True))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,9 @@ def test_the_suggestion_is_another_class_and_the_runner_up_a_third() -> None:
     assert (ranked["runner_up"] != names[given]).all()
     assert (ranked["runner_up"] != ranked["suggested"]).all()
     assert (ranked["suggested_probability"] + ranked["given_probability"] <= 1 + 1e-5).all()
+    assert (ranked["runner_up_probability"] <= ranked["suggested_probability"]).all()
+    third = ranked[["given_probability", "suggested_probability", "runner_up_probability"]].sum(axis=1)
+    assert third[wrong].between(0.9, 1 + 1e-5).all()
     true = names[rank_labels(given, features)["suggested"].to_numpy(dtype=int)]
     assert (ranked["suggested"].to_numpy() == true).mean() > 0.99
     assert ranked.loc[wrong, "suspicion"].mean() > 0.7
@@ -147,7 +150,7 @@ def test_strong_imbalance_keeps_the_small_class_alive() -> None:
 def test_constant_and_duplicate_features_give_finite_scores(features: FloatArray) -> None:
     ranked = rank_labels(["a", "b"] * 20, features)
     assert np.isfinite(ranked.select_dtypes("number").to_numpy()).all()
-    assert ranked["runner_up"].isna().all()
+    assert ranked["runner_up"].isna().all() and (ranked["runner_up_probability"] == 0).all()
 
 
 def test_two_images_of_two_classes_are_ranked_without_a_verdict() -> None:

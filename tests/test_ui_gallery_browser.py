@@ -49,6 +49,9 @@ def selected(page: Page, count: int, of: int = 12) -> None:
     ticked = page.get_by_role("checkbox", checked=True).and_(page.locator("button.box"))
     expect(ticked).to_have_count(count)
     settle(page)
+    if count:
+        # Keys do what the buttons do, and those wait until the page knows the selection.
+        expect(page.get_by_role("button", name="Remove")).to_be_enabled()
 
 
 def standing(store: Store) -> dict[str, str]:

@@ -133,7 +133,7 @@ def keep_forty_in_the_grid(page: Page, address: str, hour: Hour) -> None:
     boxes.nth(0).click()
     boxes.nth(39).click(modifiers=["Shift"])
     expect(page.get_by_text("40 of 48 selected")).to_be_visible()
-    settle(page)
+    expect(page.get_by_role("button", name="Label is right")).to_be_enabled()
     page.keyboard.press("k")
     expect(page.get_by_text("40 images: label is right")).to_be_visible()
     expect(page.get_by_text("0 of 48 selected")).to_be_visible()

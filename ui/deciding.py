@@ -119,10 +119,10 @@ def _decide(
     if not chosen or (decision == "relabel" and label is None):
         return
     wanted = [row for row in rows if row["path"] in chosen]
-    bulk.decide(components.store(), audit, wanted, decision, new_label=label, reviewer=reviewer)
+    bulk.decide(components.store(), audit, wanted, decision, new_label=label, reviewer=identity.signing(reviewer))
     st.session_state["bulk-done"] = True
 
 
 def _undo(reviewer: str) -> None:
-    bulk.undo(components.store(), reviewer=reviewer)
+    bulk.undo(components.store(), reviewer=identity.signing(reviewer))
     st.session_state["bulk-done"] = True

@@ -56,6 +56,11 @@ def reviewer() -> str:
     return name
 
 
+def signing(reviewer: str) -> str:
+    """The name a decision is stored with: what stands in the field when the key is pressed, not when it was drawn."""
+    return str(st.session_state.get("reviewer", "")).strip() or reviewer
+
+
 def ask() -> None:
     """A field for the name in the middle of the page: on a phone the sidebar is out of sight."""
     st.text_input("Who is reviewing?", key="name-asked", placeholder="Your name", max_chars=_LONGEST, on_change=_answer)

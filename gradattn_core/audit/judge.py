@@ -232,7 +232,9 @@ def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.boo
             "suggested_probability": pa.array(ranked["suggested_probability"], pa.float64()),
             "given_probability": pa.array(ranked["given_probability"], pa.float64()),
             "runner_up_label": pa.array(ranked["runner_up"].tolist(), pa.string()),
-            "runner_up_probability": pa.array(ranked["runner_up_probability"], pa.float64(), from_pandas=True),
+            "runner_up_probability": pa.array(
+                ranked["runner_up_probability"], pa.float64(), mask=ranked["runner_up"].isna().to_numpy()
+            ),
             "components": pa.array(components, pa.map_(pa.string(), pa.float64())),
         }
     )

@@ -42,6 +42,7 @@ class Fusion:
     Attributes:
         weights: [V] reliability a_v of each voter, >= 0.
         noise: [K, K] T[true, given], rows sum to 1.
+        log_clean: [N, K] log q but for a constant per image: it still orders classes whose q is too small for a float.
         clean: [N, K] q: p(true class | x) before the given label is looked at.
         trust: [N] p(given label is right | x, given label) under T as fitted: the weight of the image in the next fit.
         posterior: [N, K] p(true class | x, given label) ∝ q · T[·, given] ** TEMPER.
@@ -50,14 +51,19 @@ class Fusion:
 
     weights: FloatArray
     noise: FloatArray
+    log_clean: FloatArray
     clean: FloatArray
     trust: FloatArray
     posterior: FloatArray
     log_loss: float
 
 
+def _log_clean(votes: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
+    return np.asarray(np.tensordot(weights.astype(np.float32), votes, axes=1))
+
+
 def _clean(votes: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
-    return softmax(np.tensordot(weights.astype(np.float32), votes, axes=1))
+    return softmax(_log_clean(votes, weights))
 
 
 def _posterior(clean: FloatArray, noise: FloatArray, codes: IntArray) -> tuple[FloatArray, float]:
@@ -124,4 +130,12 @@ def fuse(votes: FloatArray, codes: IntArray) -> Fusion:
         clean = _clean(votes, weights)
     trust, loss = _posterior(clean, noise, codes)
     posterior = _posterior(clean, noise**TEMPER, codes)[0]
-    return Fusion(weights.astype(np.float32), noise, clean, trust[np.arange(len(codes)), codes], posterior, loss)
+    return Fusion(
+        weights=weights.astype(np.float32),
+        noise=noise,
+        log_clean=_log_clean(votes, weights),
+        clean=clean,
+        trust=trust[np.arange(len(codes)), codes],
+        posterior=posterior,
+        log_loss=loss,
+    )

@@ -49,7 +49,7 @@ def rank_labels(
         One row per image in input order: ``suspicion`` in [0, 1] (probability that the given label is wrong), ``rank``
         (1 = most suspect, ties by input order), ``suggested`` (likeliest other label), ``suggested_probability``,
         ``given_probability``, ``runner_up`` (second likeliest other label, or None with two classes),
-        ``runner_up_probability`` (NaN with two classes) and the components, each higher = more suspect, of the fused
+        ``runner_up_probability`` (0 with two classes) and the components, each higher = more suspect, of the fused
         prediction before the given label is looked at (see ``components``);
         neighbour and prototype columns only with ``features``. An image that is alone in its class, or whose class lies
         in one fold, can be neither confirmed nor refuted: its suspicion is the mean over the others.
@@ -137,13 +137,13 @@ def _frame(
     order = np.argsort(-suspicion, kind="stable")
     rank = np.empty(len(codes), dtype=np.int64)
     rank[order] = rows + 1
-    others = fusion.clean.copy()
-    others[rows, codes] = -1
-    best = others.argsort(axis=1, kind="stable")[:, ::-1]
+    others = fusion.log_clean.copy()
+    others[rows, codes] = -np.inf
+    best = (-others).argsort(axis=1, kind="stable")
     labels = np.array(names, dtype=object)
     several = len(names) > 2
     runner_up = labels[best[:, 1]] if several else np.full(len(codes), None, dtype=object)
-    runner_up_probability = fusion.clean[rows, best[:, 1]] if several else np.full(len(codes), np.nan)
+    runner_up_probability = fusion.clean[rows, best[:, 1]] if several else np.zeros(len(codes))
     return pd.DataFrame(
         {
             "suspicion": suspicion,

@@ -232,7 +232,8 @@ def _history(audits: pd.DataFrame | None) -> None:
         "model": st.column_config.TextColumn("Model"),
         "head": st.column_config.TextColumn("Head"),
     }
-    st.dataframe(pd.DataFrame(rows).reindex(columns=list(columns)), hide_index=True, column_config=columns)
+    frame = pd.DataFrame(rows).reindex(columns=list(columns))
+    st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–")
     if len(audits) > len(newest):
         st.caption(f"The newest {len(newest)} of {len(audits):,}; the Audits page has all.")
 

@@ -215,7 +215,9 @@ def _other_class(queue: Queue, row: Row, mark: str, reviewer: str, shut: bool) -
 def _decide(queue: Queue, path: str, mark: str, decision: str, new_label: str | None, reviewer: str) -> None:
     note = st.session_state.get(f"note-{mark}", "")
     try:
-        queue.decide(components.store(), path, decision, new_label=new_label, reviewer=reviewer, note=note)
+        queue.decide(
+            components.store(), path, decision, new_label=new_label, reviewer=identity.signing(reviewer), note=note
+        )
     except GradattnError as error:
         st.session_state["problem"] = str(error)
 
@@ -228,7 +230,7 @@ def _relabel_to_chosen(queue: Queue, path: str, mark: str, reviewer: str) -> Non
 
 def _undo(queue: Queue, path: str, reviewer: str) -> None:
     try:
-        queue.undo(components.store(), path, reviewer=reviewer)
+        queue.undo(components.store(), path, reviewer=identity.signing(reviewer))
     except GradattnError as error:
         st.session_state["problem"] = str(error)
 
