@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
+
+from tests.browser import chromium, opened_browser
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,3 +32,12 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the real datasets are not here: set GRADATTN_SHARED to their folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless chromium for the tests of one file."""
+    if chromium() is None:
+        pytest.skip("no chromium on this machine")
+    with opened_browser() as found:
+        yield found

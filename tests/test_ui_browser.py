@@ -13,19 +13,11 @@ from gradattn_core.errors import GradattnError
 from gradattn_core.export import candidates_csv
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import chromium, opened_browser, served, settle
+from tests.browser import served, settle
 from tests.small_audit import AUDIT_ID, path_of
 from ui.launch import launch
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if chromium() is None:
-        pytest.skip("no chromium on this machine")
-    with opened_browser() as found:
-        yield found
 
 
 @pytest.fixture

@@ -9,19 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gradattn_core.store import Store
-from tests.browser import chromium, opened_browser, served, settle
+from tests.browser import served, settle
 from tests.ready_audit import ready
 from tests.small_audit import AUDIT_ID, path_of
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if chromium() is None:
-        pytest.skip("no chromium on this machine")
-    with opened_browser() as found:
-        yield found
 
 
 @pytest.fixture

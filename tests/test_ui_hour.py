@@ -6,7 +6,6 @@ down here beside it, and in the end compared with the log, with what stands, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from gradattn_core.export import candidates_csv, read_candidates
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import chromium, opened_browser, served, settle
+from tests.browser import served, settle
 from tests.small_audit import AUDIT_ID, CLASSES, path_of
 
 pytestmark = pytest.mark.browser
@@ -45,14 +44,6 @@ class Hour:
 
     def undecided(self, **filters: str) -> list[str]:
         return list(self.store.candidates(AUDIT_ID, decided="no", given=filters.get("given"))["path"])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if chromium() is None:
-        pytest.skip("no chromium on this machine")
-    with opened_browser() as found:
-        yield found
 
 
 @pytest.fixture

@@ -11,20 +11,12 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import chromium, opened_browser, served, settle
+from tests.browser import served, settle
 from tests.small_audit import path_of
 
 pytestmark = pytest.mark.browser
 
 _WAIT = 30_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if chromium() is None:
-        pytest.skip("no chromium on this machine")
-    with opened_browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
