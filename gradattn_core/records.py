@@ -43,13 +43,13 @@ class Listing:
     """A dataset, listed and ordered by path.
 
     Attributes:
-        root: absolute folder against which relative paths resolve.
+        root: what relative paths resolve against, the absolute path of a folder.
         images: every usable row, ordered by path, each path once.
         failures: rows that were refused (missing files, contradicting duplicates).
         skipped: how many hidden files and non-images were passed over.
     """
 
-    root: Path
+    root: str
     images: tuple[ImageRecord, ...]
     failures: tuple[Failure, ...] = ()
     skipped: int = 0

@@ -49,7 +49,7 @@ def test_a_folder_lists_every_image_below_its_class_ordered_by_path(tmp_path: Pa
         ("dog/b.PNG", "dog"),
     ]
     assert listing.images[6] == ImageRecord("dog/a.jpg", "dog", 5, 1_234_567_890_123_456_789)
-    assert listing.root == tmp_path.resolve()
+    assert listing.root == str(tmp_path.resolve())
     assert (listing.classes, listing.failures, listing.skipped) == (["cat", "dog"], (), 0)
 
 

@@ -48,7 +48,7 @@ def test_every_form_of_manifest_lists_the_same(tmp_path: Path, form: str) -> Non
     ]
     manifest = write(root / f"m{form.upper()}" if form == ".csv" else root / f"m{form}", ("path", "label"), table)
     listing = list_dataset(manifest)
-    assert listing.root == root.resolve()
+    assert listing.root == str(root.resolve())
     assert rows(listing) == [
         (outside.as_posix(), "null"),
         ("img/1.jpg", "cat"),

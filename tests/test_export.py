@@ -251,7 +251,7 @@ def test_the_corrected_manifest_is_a_dataset_wherever_it_is_written(tmp_path: Pa
     write(encoded("corrected", store.corrected("first", folder=target.parent), form), target)
     listing = list_dataset(target)
     assert not listing.failures
-    found = {(listing.root / image.path).resolve(): image.label for image in listing.images}
+    found = {Path(listing.root, image.path).resolve(): image.label for image in listing.images}
     expected = {tmp_path / "photos" / path: label for path, label in corrected_labels(store).items()}
     assert found == expected
 

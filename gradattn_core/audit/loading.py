@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from gradattn_core.audit.config import AuditConfig
-from gradattn_core.dataset import read_image
+from gradattn_core.dataset import decode_image, read_bytes
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.model import ModelSpec, Preprocessing, load_model, pick_device
 from gradattn_core.records import Failure, ImageRecord
@@ -43,7 +42,7 @@ def audit_model(config: AuditConfig, num_classes: int | None = None) -> nn.Modul
 
 
 def load_batches(
-    root: Path, images: list[ImageRecord], preprocessing: Preprocessing, config: AuditConfig
+    root: str, images: list[ImageRecord], preprocessing: Preprocessing, config: AuditConfig
 ) -> Iterator[tuple[list[LoadedImage], list[Failure]]]:
     """Decode in threads, a few batches ahead of the model; a picture that cannot be read comes as a failure."""
     workers = config.workers or os.cpu_count() or 1
@@ -66,9 +65,9 @@ def stack(images: Iterable[LoadedImage], device: torch.device) -> Tensor:
     return torch.stack([image.pixels for image in images]).to(device)
 
 
-def _load(root: Path, record: ImageRecord, preprocessing: Preprocessing) -> LoadedImage | Failure:
+def _load(root: str, record: ImageRecord, preprocessing: Preprocessing) -> LoadedImage | Failure:
     try:
-        decoded = read_image(root / record.path)
+        decoded = decode_image(read_bytes(root, record.path), os.path.basename(record.path))
         pixels = preprocessing(decoded.image)
     except UnreadableImageError as error:
         return Failure(record.path, "decode", str(error))

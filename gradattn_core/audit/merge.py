@@ -60,7 +60,7 @@ def _store(plan: Plan) -> None:
     audit: dict[str, Any] = {
         "audit_id": plan.audit_id,
         "dataset": plan.config.dataset,
-        "root": str(plan.root),
+        "root": plan.root,
         "model": plan.config.model,
         "checkpoint": plan.config.checkpoint,
         "head": plan.head,

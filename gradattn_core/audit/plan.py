@@ -49,7 +49,7 @@ class Plan:
     audit_id: str
     fingerprint: str
     folder: Path
-    root: Path
+    root: str
     classes: tuple[str, ...]
     head: str
     alignment: Alignment | None
@@ -175,7 +175,6 @@ def load_plan(folder: Path | str) -> Plan:
             **values,
             "config": AuditConfig.from_json(json.dumps(values["config"])),
             "folder": folder,
-            "root": Path(values["root"]),
             "classes": tuple(values["classes"]),
             "alignment": alignment and Alignment(tuple(alignment["indices"]), alignment["method"]),
             "list_failures": tuple(values["list_failures"]),
@@ -219,7 +218,7 @@ def _write(plan: Plan, listing: Listing) -> None:
 
 
 def _write_plan(plan: Plan) -> None:
-    values = {**asdict(plan), "folder": None, "root": str(plan.root)}
+    values = {**asdict(plan), "folder": None}
     write_text(plan.folder / "plan.json", json.dumps(values, ensure_ascii=True))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from gradattn_core.dataset.reading import read_file
 from gradattn_core.dataset.wording import shown
 from gradattn_core.errors import UnreadableImageError
 
@@ -43,7 +43,6 @@ _FORMATS = tuple(
     )
 )
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8")
-_MAX_FILE_BYTES = 2**30
 
 _ORIENTATION_TAG = 0x0112
 _TO_UPRIGHT = {
@@ -68,7 +67,7 @@ class DecodedImage:
 
     Attributes:
         image: 8-bit RGB, upright, transparency over white, without metadata (so nobody turns it upright twice).
-        content_hash: BLAKE2b-128 of the file's bytes, 32 hexadecimal digits.
+        content_hash: see :func:`content_hash`.
         width, height: size of the upright image in pixels.
     """
 
@@ -95,32 +94,19 @@ def read_image(path: Path, *, max_pixels: int = 100_000_000) -> DecodedImage:
         UnreadableImageError: the file cannot be read or decoded; the message names the file without its folder.
     """
     path = Path(path)
-    data = _read_bytes(path)
+    return decode_image(read_file(path), path.name, max_pixels=max_pixels)
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = 100_000_000) -> DecodedImage:
+    """:func:`read_image` for the bytes of a file that messages call ``name``."""
     with _ignoring_pillow_warnings():
-        image = _decode(shown(path.name), data, max_pixels)
-    return DecodedImage(image, blake2b(data, digest_size=16).hexdigest(), image.width, image.height)
+        image = _decode(shown(name), data, max_pixels)
+    return DecodedImage(image, content_hash(data), image.width, image.height)
 
 
-def _read_bytes(path: Path) -> bytes:
-    name = shown(path.name)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadableImageError(f"{name} is a folder, not an image.")
-        if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
-            raise UnreadableImageError(f"{name} is not a regular file.")
-        if status.st_size > _MAX_FILE_BYTES:
-            raise UnreadableImageError(f"{name} has {status.st_size:,} bytes, more than {_MAX_FILE_BYTES:,}.")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableImageError(f"{name} does not exist.") from None
-    except PermissionError:
-        raise UnreadableImageError(f"{name} may not be read: no permission.") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableImageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    if not data:
-        raise UnreadableImageError(f"{name} is empty (0 bytes).")
-    return data
+def content_hash(data: bytes) -> str:
+    """BLAKE2b-128 of a file's bytes, 32 hexadecimal digits: by it an image is known again wherever it lies."""
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 def _decode(name: str, data: bytes, max_pixels: int) -> Image.Image:

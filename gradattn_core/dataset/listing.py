@@ -60,7 +60,7 @@ def list_dataset(
 
 
 def _refuse_unusable(source: Path, listing: Listing) -> None:
-    if not is_text(str(listing.root)):
+    if not is_text(listing.root):
         raise DatasetError(f"The folder {shown(listing.root)} has a name that is not valid UTF-8: rename it.")
     classes = listing.classes
     if not classes:
@@ -116,7 +116,7 @@ def _list_folder(root: Path) -> Listing:
         _refuse_flat(root, in_root)
     walk.images.sort(key=lambda image: image.path)
     walk.failures.sort(key=lambda failure: failure.path)
-    return Listing(root, tuple(walk.images), tuple(walk.failures), walk.skipped)
+    return Listing(str(root), tuple(walk.images), tuple(walk.failures), walk.skipped)
 
 
 @dataclass

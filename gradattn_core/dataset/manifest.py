@@ -54,7 +54,7 @@ def list_manifest(file: Path, path_column: str, label_column: str, split_column:
             f"{shown(file)} has no split {shown(split)}; column {shown(split_column)} has "
             f"{shown_all(sorted(splits))}.{did_you_mean(split, splits)}"
         )
-    return Listing(root, tuple(sorted(images.values(), key=lambda image: image.path)), tuple(failures))
+    return Listing(str(root), tuple(sorted(images.values(), key=lambda image: image.path)), tuple(failures))
 
 
 def _add(
