@@ -104,8 +104,9 @@ def audit_flow(
     threshold: float = 0.25,
     objective: Literal["difference", "ratio", "quotient", "normalised"] = "difference",
     correction: Literal["complete", "centred"] = "complete",
-    batch_size: int = 32,
-    shard_size: int = 1024,
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto",
+    batch_size: int = 0,
+    shard_size: int = 0,
     path_column: str = "path",
     label_column: str = "label",
     split_column: str = "split",
@@ -135,8 +136,10 @@ def audit_flow(
         threshold: Suspicion from which an image is a suspect although the model agrees with its label, 0 to 1.
         objective: What is differentiated for the map.
         correction: How the gradient weights attention in the map.
-        batch_size: Images per forward pass.
-        shard_size: Images per task; what a finished task computed is kept when the audit is interrupted.
+        precision: Of the sweep's matrix products; auto is float16 on a GPU and float32 on a CPU.
+        batch_size: Images per forward pass; 0 is what suits the device.
+        shard_size: Images per task; what a finished task computed is kept when the audit is interrupted. 0 is 1,024
+            on a CPU and 16,384 on a GPU.
         path_column: Manifest column with the image's path.
         label_column: Manifest column with the label.
         split_column: Manifest column with the split.
@@ -144,7 +147,7 @@ def audit_flow(
         finetuning: How the folds are trained (finetune).
         seed: Of everything random.
         device: auto, cpu, cuda, cuda:1 …
-        workers: Decoding threads; 0 is one per core.
+        workers: That decode; 0 is one per core.
         restart: Begin anew instead of continuing an interrupted audit or keeping a finished one.
 
     Returns:

@@ -97,14 +97,14 @@ def _read(path: Path) -> Work | None:
             images=int(plan["images"]),
             started_at=str(plan["started_at"]),
             stages=stages,
-            seconds_left=_seconds_left(folder, stages, int(config["shard_size"])),
+            seconds_left=_seconds_left(folder, stages, int(plan["shard_size"])),
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
 
 
 def _stages(folder: Path, plan: dict[str, Any]) -> list[Stage]:
-    size, images = int(plan["config"]["shard_size"]), int(plan["images"])
+    size, images = int(plan["shard_size"]), int(plan["images"])
     judged = (folder / "scores.parquet").exists()
     # Whoever has judged has swept: the shards themselves may be on their way to the features already.
     swept = images if judged else min(images, size * len(_results(folder, "sweep")))

@@ -6,9 +6,10 @@ from gradattn_core.audit.evidence import evidence_shards, interpret_shard
 from gradattn_core.audit.folds import finetune_fold
 from gradattn_core.audit.judge import judge
 from gradattn_core.audit.merge import finish, is_stored, merge
-from gradattn_core.audit.plan import Plan, finished_audit, load_plan, make_plan, output_folder, survey_dataset
+from gradattn_core.audit.plan import Plan, finished_audit, load_plan, make_plan, output_folder
 from gradattn_core.audit.progress import Progress
 from gradattn_core.audit.run import output_lock, run_audit
+from gradattn_core.audit.survey import survey_dataset
 from gradattn_core.audit.sweep import sweep_shard
 
 __all__ = [

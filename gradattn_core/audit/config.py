@@ -10,14 +10,14 @@ from typing import Any
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.interpret import OBJECTIVES
-from gradattn_core.model import FineTuning, ModelSpec
+from gradattn_core.model import PRECISIONS, FineTuning, ModelSpec
 
 HEADS = ("auto", "as-is", "probe", "finetune")
 INTERPRET = ("suspects", "all")
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 
 # What changes where or how fast an audit runs, but no number beyond the last digits of a float.
-_NOT_IN_FINGERPRINT = ("out", "device", "workers", "batch_size", "restart")
+_NOT_IN_FINGERPRINT = ("out", "device", "workers", "batch_size", "shard_size", "restart")
 # An audit's maps are read as red for one class and blue for another, so only signed ones between two classes will do.
 AUDIT_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "logit")
 AUDIT_CORRECTIONS = ("complete", "centred")
@@ -40,13 +40,15 @@ class AuditConfig:
         threshold: suspicion from which an image is a suspect even if the model agrees with its label.
         objective, correction: of the map, see :func:`~gradattn_core.interpret.interpret`; signed ones between two
             classes only.
-        batch_size: images per forward pass.
-        shard_size: images per shard, the unit that is kept when an audit is interrupted.
+        precision: of the sweep's matrix products, see :func:`~gradattn_core.model.forward`; maps are always float32.
+        batch_size: images per forward pass; 0 is 32 on a CPU, and on a GPU 256 or what fits.
+        shard_size: images per shard, the unit that is kept when an audit is interrupted; 0 is 1,024 on a CPU and 16,384
+            on a GPU, seconds of work in either case.
         path_column, label_column, split_column, split: of a manifest.
         finetuning: how the folds are trained (``finetune``).
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
-        workers: decoding threads; 0 is one per core.
+        workers: that decode, threads for a CPU and processes for a GPU; 0 is one per core.
         restart: begin anew instead of continuing an interrupted audit or keeping a finished one.
     """
 
@@ -63,8 +65,9 @@ class AuditConfig:
     threshold: float = 0.25
     objective: str = "difference"
     correction: str = "complete"
-    batch_size: int = 32
-    shard_size: int = 1024
+    precision: str = "auto"
+    batch_size: int = 0
+    shard_size: int = 0
     path_column: str = "path"
     label_column: str = "label"
     split_column: str = "split"
@@ -79,13 +82,14 @@ class AuditConfig:
         choices = (
             ("head", self.head, HEADS),
             ("interpret", self.interpret, INTERPRET),
+            ("precision", self.precision, PRECISIONS),
             ("objective", self.objective, AUDIT_OBJECTIVES),
             ("correction", self.correction, AUDIT_CORRECTIONS),
         )
         for name, value, allowed in choices:
             if value not in allowed:
                 raise GradattnError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")
-        at_least = (("folds", self.folds, 2), ("batch_size", self.batch_size, 1), ("shard_size", self.shard_size, 1))
+        at_least = (("folds", self.folds, 2), ("batch_size", self.batch_size, 0), ("shard_size", self.shard_size, 0))
         tuning = (("epochs", self.finetuning.epochs, 1), ("fine-tuning batch size", self.finetuning.batch_size, 1))
         for name, number, least in (*at_least, *tuning, ("workers", self.workers, 0), ("seed", self.seed, 0)):
             if number < least:
@@ -112,6 +116,14 @@ class AuditConfig:
         if self.class_map is not None and Path(self.class_map).is_file():
             values["class_map"] = hashlib.blake2b(Path(self.class_map).read_bytes(), digest_size=16).hexdigest()
         return values
+
+    def differences(self, earlier: dict[str, Any]) -> list[str]:
+        """What this audit does otherwise than one whose parameters were ``earlier``, in words, a parameter each."""
+        now = json.loads(json.dumps(asdict(self)))
+        names = [name for name in now if name not in _NOT_IN_FINGERPRINT and name in earlier]
+        if self.head != "finetune":
+            names.remove("finetuning")
+        return [f"{name} {now[name]!r} (was {earlier[name]!r})" for name in names if now[name] != earlier[name]]
 
     @classmethod
     def from_json(cls, text: str) -> AuditConfig:

@@ -15,10 +15,12 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
+from gradattn_core.audit.device_memory import in_parts
 from gradattn_core.audit.files import write_parquet
 from gradattn_core.audit.folds import fold_model, swept
 from gradattn_core.audit.judge import LinearHeads, heads_file, suspects_file
-from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches, stack
+from gradattn_core.audit.known_maps import regions_beside, take_maps, with_outputs
+from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, failures_table
@@ -40,7 +42,7 @@ def evidence_file(plan: Plan, index: int) -> Path:
 
 def regions_file(plan: Plan, index: int) -> Path:
     """The regions that belong to a shard's interpretations."""
-    return plan.folder / f"regions-{index:05d}.parquet"
+    return regions_beside(evidence_file(plan, index))
 
 
 def evidence_shards(plan: Plan) -> int:
@@ -57,14 +59,17 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
     target = evidence_file(plan, index)
     count, size = _count(plan), _shard_size(plan)
     if not target.exists():
-        found = _Found([], [], [])
         suspects = pq.read_table(suspects_file(plan)).slice(index * size, size).to_pandas()
-        for fold, rows in _by_model(plan, suspects):
-            for _ in _interpret_rows(plan, fold, rows, found):
+        suspects = suspects.assign(objective=plan.config.objective, correction=plan.config.correction)
+        outputs = _outputs(plan)
+        found = _Found(*take_maps(plan.sources if plan.head == "as-is" else [], suspects, outputs), [])
+        new = suspects[~suspects["path"].isin([row["path"] for row in found.maps])]
+        for fold, rows in _by_model(plan, new):
+            for _ in _interpret_rows(plan, fold, rows, outputs, found):
                 progress("interpret", index * size + len(found.maps) + len(found.failures), count)
         write_parquet(regions_file(plan, index), pa.Table.from_pylist(found.regions, schema=_REGIONS))
         write_parquet(failures_file(target), failures_table(found.failures))
-        write_parquet(target, pa.Table.from_pylist(found.maps, schema=_INTERPRETATIONS))
+        write_parquet(target, with_outputs(pa.Table.from_pylist(found.maps, schema=_INTERPRETATIONS), outputs))
     progress("interpret", min((index + 1) * size, count), count)
     return target
 
@@ -83,6 +88,7 @@ class _Suspect:
     """One image to interpret: the output that speaks for its label, the one for the other class, and its fold."""
 
     image: LoadedImage
+    pixels: Tensor
     given_output: int
     other_output: int
     other_label: str
@@ -121,7 +127,7 @@ class _FoldHeads:
 
 
 def _shard_size(plan: Plan) -> int:
-    return max(1, plan.config.shard_size // _SHARD_DIVISOR)
+    return max(1, plan.shard_size // _SHARD_DIVISOR)
 
 
 def _count(plan: Plan) -> int:
@@ -131,7 +137,8 @@ def _count(plan: Plan) -> int:
 def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.DataFrame]]:
     """Fine-tuned folds have a model each; otherwise all images share one."""
     if plan.head != "finetune":
-        yield None, part
+        if len(part):
+            yield None, part
         return
     for fold in sorted(part["fold"].unique()):
         yield int(fold), part[part["fold"] == fold]
@@ -147,30 +154,37 @@ def _outputs(plan: Plan) -> dict[str, int]:
     return {name: output[name] for name in present}
 
 
-def _interpret_rows(plan: Plan, fold: int | None, rows: pd.DataFrame, found: _Found) -> Iterator[None]:
+def _interpret_rows(
+    plan: Plan, fold: int | None, rows: pd.DataFrame, outputs: dict[str, int], found: _Found
+) -> Iterator[None]:
     """Fill ``found``, one batch at each step."""
     model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
     heads = LinearHeads.load(heads_file(plan)) if plan.head == "probe" else None
     deviation = torch.tensor(resolve_model_data_config(model)["std"])
-    explained = _Explained(plan, model, Preprocessing.of(model), heads, _outputs(plan), deviation)
+    explained = _Explained(plan, model, Preprocessing.of(model), heads, outputs, deviation)
     facts = {row["path"]: row for row in rows.to_dict("records")}
     records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]
-    for loaded, failed in load_batches(plan.root, records, explained.preprocessing, plan.config):
+    device = next(model.parameters()).device
+    for batch in load_batches(plan.root, records, explained.preprocessing, plan.config, device):
         suspects = []
-        for image in loaded:
+        for image, pixels in zip(batch.images, batch.pixels, strict=True):
             row = facts[image.record.path]
             number = int(row["fold"]) if heads is not None else None
-            suspects.append(_Suspect(image, row["given_output"], row["other_output"], row["other"], number))
-        found.failures.extend(failed)
-        if suspects:
-            _interpret_batch(explained, suspects, found)
+            suspects.append(_Suspect(image, pixels, row["given_output"], row["other_output"], row["other"], number))
+        found.failures.extend(batch.failed)
+
+        def run(part: slice, suspects: list[_Suspect] = suspects) -> None:
+            _interpret_batch(explained, suspects[part], found)
+
+        in_parts(run, len(suspects), device)
         yield
 
 
 def _interpret_batch(explained: _Explained, suspects: list[_Suspect], found: _Found) -> None:
     """Two forward passes, one backward; a batch with an image that cannot be interpreted is taken one by one."""
     device = next(explained.model.parameters()).device
-    images, head = stack([suspect.image for suspect in suspects], device), explained.head(suspects, device)
+    images = torch.stack([suspect.pixels for suspect in suspects]).to(device)
+    head = explained.head(suspects, device)
     try:
         result = interpret(
             explained.model,
@@ -203,6 +217,9 @@ def _add_rows(
     statistics = map_statistics(scores.numpy(), crop, image.width, image.height)
     row = {
         "path": image.record.path,
+        "content_hash": image.content_hash,
+        "given_output": suspect.given_output,
+        "other_output": suspect.other_output,
         "for_label": image.record.label,
         "against_label": suspect.other_label,
         "for_logit": float(logits[suspect.given_output]),
@@ -223,7 +240,7 @@ def _add_rows(
         "concentration": statistics.concentration,
         "overlap": statistics.overlap,
         **_hidden(explained.outputs, suspect, again),
-        "detail": _detail(image.pixels, explained.deviation, scores.shape),
+        "detail": _detail(suspect.pixels, explained.deviation, scores.shape),
     }
     found.maps.append(row)
     found.regions.extend(
@@ -280,8 +297,9 @@ _INTERPRETATIONS = pa.schema(
     + [(name, pa.float64()) for name in ("positive_mass", "negative_mass", "balance", "concentration", "overlap")]
     + [("hidden_for_logit", pa.float32()), ("hidden_against_logit", pa.float32())]
     + [("hidden_label", pa.string()), ("hidden_probability", pa.float32())]
-    # Not stored: only the kind of doubt is told from it.
+    # Not stored: the kind of doubt is told from the first, and a later audit knows the map again by the others.
     + [("detail", pa.float64())]
+    + [("content_hash", pa.string()), ("given_output", pa.int32()), ("other_output", pa.int32())]
 )
 _REGIONS = pa.schema(
     [("path", pa.string()), ("sign", pa.int8()), ("rank", pa.int32())]

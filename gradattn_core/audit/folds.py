@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradattn_core.audit.config import AuditConfig
 from gradattn_core.audit.files import write_bytes, write_parquet
-from gradattn_core.audit.loading import load_batches, stack
+from gradattn_core.audit.loading import load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import sweep_file
@@ -69,7 +69,8 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     preprocessing = Preprocessing.of(model)
 
     def load(rows: Sequence[int]) -> Tensor:
-        return torch.cat(list(_batches(plan, [records[train[row]] for row in rows], preprocessing)))
+        wanted = [records[train[row]] for row in rows]
+        return torch.cat(list(_batches(plan, wanted, preprocessing, next(model.parameters()).device)))
 
     finetune(
         model,
@@ -106,15 +107,17 @@ def _new_model(plan: Plan) -> nn.Module:
     return model.to(device)
 
 
-def _batches(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing) -> Iterator[Tensor]:
+def _batches(
+    plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing, device: torch.device
+) -> Iterator[Tensor]:
     """The pictures of ``records`` in order, a batch at a time; one that can no longer be read ends the training."""
-    for loaded, failed in load_batches(plan.root, records, preprocessing, plan.config):
-        if failed:
+    for batch in load_batches(plan.root, records, preprocessing, plan.config, device):
+        if batch.failed:
             raise DatasetError(
-                f"{failed[0].path} could be read at first and no longer ({failed[0].reason}); "
+                f"{batch.failed[0].path} could be read at first and no longer ({batch.failed[0].reason}); "
                 "restore it, or begin anew with --restart"
             )
-        yield stack(loaded, torch.device("cpu"))
+        yield batch.pixels
 
 
 def _predict(
@@ -123,6 +126,6 @@ def _predict(
     device = next(model.parameters()).device
     parts = [np.zeros((0, len(plan.classes)), np.float32)]
     with torch.inference_mode():
-        for pixels in _batches(plan, records, preprocessing):
+        for pixels in _batches(plan, records, preprocessing, device):
             parts.append(model(pixels.to(device)).float().cpu().numpy())
     return np.concatenate(parts)

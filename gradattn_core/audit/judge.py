@@ -51,7 +51,7 @@ def scores_file(plan: Plan) -> Path:
 
 
 def suspects_file(plan: Plan) -> Path:
-    """What is to be interpreted: path, label, size, other, fold, and the head's outputs of label and other class."""
+    """What is to be interpreted: path, label, content_hash, size, other, fold, and the head's output of either."""
     return plan.folder / "suspects.parquet"
 
 
@@ -131,6 +131,7 @@ def _suspects(
         {
             "path": table["path"],
             "label": table["given_label"],
+            "content_hash": table["content_hash"],
             "size": table["size"],
             "other": pa.array(other, pa.string()),
             "fold": fold,

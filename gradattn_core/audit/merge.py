@@ -15,9 +15,10 @@ from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_f
 from gradattn_core.audit.evidence import evidence_file, evidence_shards, regions_file
 from gradattn_core.audit.folds import swept
 from gradattn_core.audit.judge import agreement, heads_file, predictions_file, scores_file
-from gradattn_core.audit.plan import FEATURES, Plan, stored_audits
+from gradattn_core.audit.known import MARK
+from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits, sweeps_of
 from gradattn_core.audit.progress import Progress, silent
-from gradattn_core.audit.sweep import failures_file, sweep_file
+from gradattn_core.audit.sweep import failures_file, sweep_file, taken_over
 from gradattn_core.export import write_candidates
 from gradattn_core.ranking import class_pairs, first_to_review, noise_estimate
 from gradattn_core.records import AuditSummary
@@ -35,6 +36,7 @@ def merge(plan: Plan, progress: Progress = silent) -> AuditSummary:
         _store(plan)
     _keep_features(plan)
     summary = finish(plan.out, plan.audit_id)
+    _clear_superseded(plan)
     shutil.rmtree(plan.folder)
     progress("store", 1, 1)
     return summary
@@ -133,6 +135,9 @@ def _scores(plan: Plan) -> tuple[pd.DataFrame, list[str]]:
 def _warnings(plan: Plan) -> tuple[str, ...]:
     share = agreement(plan)
     found = list(plan.notes)
+    taken = taken_over(plan)
+    if taken:
+        found.append(f"{taken:,} images were taken over from earlier audits, {plan.images - taken:,} were swept anew.")
     if plan.head == "as-is" and share >= _SUSPICIOUS_AGREEMENT:
         found.append(
             f"The model agrees with {share:.1%} of the labels: it may have been trained on these images and know "
@@ -147,9 +152,23 @@ def _warnings(plan: Plan) -> tuple[str, ...]:
 
 
 def _keep_features(plan: Plan) -> None:
-    """Move the features (and the probe's weights) out of the work folder, to lie beside the database."""
+    """Move what a later audit can take over (and the probe's weights) out of the work folder, beside the database."""
     target = plan.out / FEATURES / plan.audit_id
     target.mkdir(parents=True, exist_ok=True)
-    for path in (*plan.folder.glob("sweep-*.parquet"), heads_file(plan)):
-        if path.exists():
+    maps = ("interpretations-*.parquet", "regions-*.parquet") if plan.head == "as-is" else ()
+    for pattern in ("sweep-*.parquet", *maps, heads_file(plan).name):
+        for path in plan.folder.glob(pattern):
             path.replace(target / path.name)
+    # The mark comes last: a folder without it is never taken for a whole one.
+    if (plan.folder / MARK).exists():
+        (plan.folder / MARK).replace(target / MARK)
+
+
+def _clear_superseded(plan: Plan) -> None:
+    """Remove the sweeps of the same dataset that this audit has taken over, but no audit that can be continued."""
+    for sweep in sweeps_of(plan.out, plan.sweep_key):
+        if sweep.root != plan.root or sweep.folder.name == plan.audit_id:
+            continue
+        begun = sweep.folder / PLAN
+        if not begun.exists() or not load_plan(sweep.folder).listing.equals(plan.listing):
+            shutil.rmtree(sweep.folder)

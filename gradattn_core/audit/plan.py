@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
+import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,16 +21,19 @@ import timm
 import torch
 
 import gradattn_core
+from gradattn_core.audit.changes import tell_changes
 from gradattn_core.audit.config import AuditConfig
 from gradattn_core.audit.files import write_parquet, write_text
+from gradattn_core.audit.known import Sweep, sweeps_like
 from gradattn_core.audit.loading import audit_model
-from gradattn_core.dataset import list_dataset
+from gradattn_core.audit.survey import FORMAT, Survey
 from gradattn_core.errors import ClassAlignmentError, StoreError
-from gradattn_core.model import Alignment, align_classes, class_names
+from gradattn_core.model import Alignment, align_classes, class_names, pick_device
 from gradattn_core.records import ImageRecord, Listing
 from gradattn_core.store import Store
 
-WORK, FEATURES = "work", "features"
+WORK, FEATURES, PLAN = "work", "features", "plan.json"
+_SHARD_ON_CPU, _SHARD_ON_GPU = 1024, 16384
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class Plan:
         classes: sorted given labels.
         head: ``as-is``, ``probe`` or ``finetune``.
         alignment: the model's output of each class (``as-is``).
+        shards, shard_size: how many there are, and of how many images.
+        sweep_key: digest of what the numbers of the sweep depend on but the images.
+        takes_from: folders below the output folder with sweeps of the same key, newest first.
         notes: what the user should know about how the audit was set up.
     """
 
@@ -54,53 +61,41 @@ class Plan:
     head: str
     alignment: Alignment | None
     shards: int
+    shard_size: int
     images: int
     skipped: int
     list_failures: tuple[dict[str, str], ...]
     started_at: str
     versions: dict[str, str]
+    sweep_key: str
+    takes_from: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def out(self) -> Path:
         return self.folder.parent.parent
 
+    @property
+    def sweep(self) -> Sweep:
+        """The sweep that this audit makes."""
+        return Sweep(self.folder, self.sweep_key, self.root)
+
+    @cached_property
+    def sources(self) -> list[Sweep]:
+        """The sweeps from which images are taken over."""
+        return sweeps_like(self.sweep_key, [self.out / name for name in self.takes_from])
+
     @cached_property
     def listing(self) -> pd.DataFrame:
-        """path, label, size of every image, ordered by path."""
+        """path, label, size, modified of every image, ordered by path."""
         frame: pd.DataFrame = pq.read_table(self.folder / "listing.parquet").to_pandas()
         return frame
 
     def shard(self, index: int) -> list[ImageRecord]:
         """The images of one shard."""
-        size = self.config.shard_size
+        size = self.shard_size
         rows = self.listing.iloc[index * size : (index + 1) * size]
         return [ImageRecord(*row) for row in rows.itertuples(index=False, name=None)]
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What there is to audit. ``fingerprint`` names dataset, model and parameters: equal ones give equal results."""
-
-    listing: Listing
-    fingerprint: str
-
-
-def survey_dataset(config: AuditConfig) -> Survey:
-    """List the dataset.
-
-    Raises:
-        DatasetError: it cannot be audited.
-        ModelError: the checkpoint is not there.
-    """
-    listing = list_dataset(
-        config.dataset,
-        path_column=config.path_column,
-        label_column=config.label_column,
-        split_column=config.split_column,
-        split=config.split,
-    )
-    return Survey(listing, _fingerprint(config, listing))
 
 
 def finished_audit(config: AuditConfig, survey: Survey) -> str | None:
@@ -142,8 +137,12 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
     head, alignment, notes = _choose_head(config, listing)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(work.parent).prepare()
+    if not config.restart:
+        tell_changes(config, listing, work.parent)
     now = datetime.now(UTC)
     audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
+    key = _sweep_key(config, listing.classes, alignment)
+    size = config.shard_size or (_SHARD_ON_CPU if pick_device(config.device).type == "cpu" else _SHARD_ON_GPU)
     plan = Plan(
         config=config,
         audit_id=audit_id,
@@ -153,12 +152,15 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         classes=tuple(listing.classes),
         head=head,
         alignment=alignment,
-        shards=-(-len(listing.images) // config.shard_size),
+        shards=-(-len(listing.images) // size),
+        shard_size=size,
         images=len(listing.images),
         skipped=listing.skipped,
         list_failures=tuple(asdict(failure) for failure in listing.failures),
         started_at=now.isoformat(),
         versions=_versions(),
+        sweep_key=key,
+        takes_from=() if config.restart else tuple(_below(work.parent, sweep) for sweep in sweeps_of(work.parent, key)),
         notes=notes,
     )
     _write(plan, listing)
@@ -168,7 +170,7 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
 def load_plan(folder: Path | str) -> Plan:
     """Read a plan back from its folder."""
     folder = Path(folder)
-    values: dict[str, Any] = json.loads((folder / "plan.json").read_text("utf-8"))
+    values: dict[str, Any] = json.loads((folder / PLAN).read_text("utf-8"))
     alignment = values.pop("alignment")
     return Plan(
         **{
@@ -178,6 +180,7 @@ def load_plan(folder: Path | str) -> Plan:
             "classes": tuple(values["classes"]),
             "alignment": alignment and Alignment(tuple(alignment["indices"]), alignment["method"]),
             "list_failures": tuple(values["list_failures"]),
+            "takes_from": tuple(values["takes_from"]),
             "notes": tuple(values["notes"]),
         }
     )
@@ -202,6 +205,12 @@ def output_folder(out: str) -> Path:
     return folder
 
 
+def sweeps_of(out: Path, key: str) -> list[Sweep]:
+    """The sweeps with this key in an output folder, of finished and unfinished audits, newest first."""
+    folders = [folder for place in (FEATURES, WORK) for folder in (out / place).glob("*")]
+    return sweeps_like(key, sorted(folders, key=lambda folder: folder.name, reverse=True))
+
+
 def _write(plan: Plan, listing: Listing) -> None:
     plan.folder.mkdir(parents=True)
     images = listing.images
@@ -210,29 +219,44 @@ def _write(plan: Plan, listing: Listing) -> None:
             "path": pa.array([image.path for image in images], pa.string()),
             "label": pa.array([image.label for image in images], pa.string()),
             "size": pa.array([image.size for image in images], pa.int64()),
+            "modified": pa.array([image.modified for image in images], pa.int64()),
         }
     )
     write_parquet(plan.folder / "listing.parquet", table)
+    plan.sweep.mark()
     # The plan is written last: a folder without it was never begun.
     _write_plan(plan)
 
 
 def _write_plan(plan: Plan) -> None:
     values = {**asdict(plan), "folder": None}
-    write_text(plan.folder / "plan.json", json.dumps(values, ensure_ascii=True))
+    write_text(plan.folder / PLAN, json.dumps(values, ensure_ascii=True))
 
 
-def _fingerprint(config: AuditConfig, listing: Listing) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([gradattn_core.__version__, config.identity()], sort_keys=True).encode())
-    for image in listing.images:
-        digest.update(json.dumps([image.path, image.label, image.size, image.modified]).encode())
-    return digest.hexdigest()
+def _below(out: Path, sweep: Sweep) -> str:
+    return sweep.folder.relative_to(out).as_posix()
+
+
+def _sweep_key(config: AuditConfig, classes: list[str], alignment: Alignment | None) -> str:
+    if config.from_scratch:
+        # Random features are nobody else's.
+        return uuid.uuid4().hex
+    outputs = None if alignment is None else list(zip(classes, alignment.indices, strict=True))
+    facts = [
+        FORMAT,
+        timm.__version__,
+        config.model,
+        config.spec.digest(),
+        config.model_arguments,
+        config.precision,
+        outputs,
+    ]
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _unfinished(work: Path, fingerprint: str) -> Path | None:
     for folder in sorted(work.glob(f"*-{fingerprint[:8]}")):
-        if (folder / "plan.json").is_file():
+        if (folder / PLAN).is_file():
             return folder
         shutil.rmtree(folder)
     return None

@@ -15,8 +15,9 @@ from gradattn_core.audit.evidence import evidence_shards, interpret_shard
 from gradattn_core.audit.folds import finetune_fold
 from gradattn_core.audit.judge import judge
 from gradattn_core.audit.merge import finish, is_stored, merge
-from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder, survey_dataset
+from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder
 from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.survey import survey_dataset
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.errors import StoreError
 from gradattn_core.records import AuditSummary

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 
+from gradattn_core.audit.device_memory import in_parts
 from gradattn_core.audit.files import write_parquet
-from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches, stack
+from gradattn_core.audit.known import known_images
+from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.model import Alignment, Forward, Preprocessing, class_names, forward
 from gradattn_core.model.classes import ClassNames
-from gradattn_core.records import Failure
+from gradattn_core.records import Failure, ImageRecord
+
+_TAKEN = b"taken_over"
 
 
 def sweep_file(plan: Plan, index: int) -> Path:
@@ -28,7 +35,7 @@ def failures_file(path: Path) -> Path:
 
 
 def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
-    """Run the frozen model over one shard, unless its result is there.
+    """Run the frozen model over one shard, unless its result is there; images that earlier audits saw are taken over.
 
     Args:
         plan: the audit.
@@ -36,31 +43,34 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
         progress: told about images of the whole audit.
 
     Returns:
-        the parquet file: path, content_hash, given_label, size, width, height, readout, features, and for the as-is
-        head logits of the dataset's classes and the model's best class outside them.
+        the parquet file, in listing order: path, content_hash, given_label, size, modified, width, height, readout,
+        features, and for the as-is head logits of the dataset's classes and the model's best class outside them.
     """
     target = sweep_file(plan, index)
     images = plan.shard(index)
-    done = index * plan.config.shard_size
-    if target.exists():
-        progress("sweep", done + len(images), plan.images)
-        return target
-    model = audit_model(plan.config, len(plan.classes) if plan.config.from_scratch else None)
-    preprocessing = Preprocessing.of(model)
-    device = next(model.parameters()).device
-    names = class_names(model)
-    columns: list[pa.Table] = []
-    failures: list[Failure] = []
-    for loaded, failed in load_batches(plan.root, images, preprocessing, plan.config):
-        failures += failed
-        if loaded:
-            columns.append(_table(loaded, forward(model, stack(loaded, device)), plan.alignment, names))
-        done += len(loaded) + len(failed)
-        progress("sweep", done, plan.images)
-    write_parquet(failures_file(target), failures_table(failures))
-    # The result is renamed into place last: where it is, its failures are too.
-    write_parquet(target, pa.concat_tables(columns) if columns else _SCHEMA.empty_table())
+    first = index * plan.shard_size
+    if not target.exists():
+        known = known_images(plan.sources).take(plan.root, images, _SCHEMA.names)
+        taken = set() if known is None else set(known["path"].to_pylist())
+        new = [image for image in images if image.path not in taken]
+        failures: list[Failure] = []
+        tables = [_SCHEMA.empty_table() if known is None else known]
+        if new:
+            tables += _sweep(
+                plan, new, failures, lambda done: progress("sweep", first + len(taken) + done, plan.images)
+            )
+        write_parquet(failures_file(target), failures_table(failures))
+        # The result is renamed into place last: where it is, its failures are too.
+        write_parquet(
+            target, _in_order(pa.concat_tables(tables), images).replace_schema_metadata({_TAKEN: str(len(taken))})
+        )
+    progress("sweep", first + len(images), plan.images)
     return target
+
+
+def taken_over(plan: Plan) -> int:
+    """How many images of a swept audit were not swept anew."""
+    return sum(int(pq.read_schema(sweep_file(plan, index)).metadata[_TAKEN]) for index in range(plan.shards))
 
 
 def failures_table(failures: list[Failure]) -> pa.Table:
@@ -77,6 +87,7 @@ _SCHEMA = pa.schema(
         ("content_hash", pa.string()),
         ("given_label", pa.string()),
         ("size", pa.int64()),
+        ("modified", pa.int64()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("readout", pa.list_(pa.float32())),
@@ -88,34 +99,71 @@ _SCHEMA = pa.schema(
 )
 
 
+def _sweep(
+    plan: Plan, images: list[ImageRecord], failures: list[Failure], progress: Callable[[int], None]
+) -> list[pa.Table]:
+    model = audit_model(plan.config, len(plan.classes) if plan.config.from_scratch else None)
+    device = next(model.parameters()).device
+    names = class_names(model)
+    tables: list[pa.Table] = []
+    done = 0
+    for batch in load_batches(plan.root, images, Preprocessing.of(model), plan.config, device):
+        failures += batch.failed
+
+        def run(part: slice, batch: Batch = batch) -> None:
+            result = forward(model, batch.pixels[part].to(device, non_blocking=True), plan.config.precision)
+            tables.append(_table(batch.images[part], result, plan.alignment, names))
+
+        in_parts(run, len(batch.images), device)
+        done += len(batch)
+        progress(done)
+    return tables
+
+
+def _in_order(table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:
+    place = {image.path: position for position, image in enumerate(images)}
+    return table.take(pa.array(np.argsort([place[path] for path in table["path"].to_pylist()]), pa.int64()))
+
+
 def _table(images: list[LoadedImage], result: Forward, alignment: Alignment | None, names: ClassNames) -> pa.Table:
-    outside: list[tuple[str | None, float | None]] = [(None, None)] * len(images)
-    logits: list[np.ndarray] | None = None
-    if alignment is not None:
-        logits = list(result.logits[:, list(alignment.indices)].numpy())
-        outside = [_outside(row, alignment, names) for row in result.logits.softmax(dim=1)]
+    count = len(images)
+    outside: tuple[list[str | None], list[float | None]]
+    if alignment is None:
+        logits, outside = pa.nulls(count, _SCHEMA.field("logits").type), ([None] * count, [None] * count)
+    else:
+        logits = _lists(result.logits[:, list(alignment.indices)].numpy())
+        outside = _outside(result.logits, alignment, names)
     return pa.table(
         {
             "path": [image.record.path for image in images],
             "content_hash": [image.content_hash for image in images],
             "given_label": [image.record.label for image in images],
             "size": [image.record.size for image in images],
+            "modified": [image.record.modified for image in images],
             "width": [image.width for image in images],
             "height": [image.height for image in images],
-            "readout": list(result.readout.numpy()),
+            "readout": _lists(result.readout.numpy()),
             # Half precision: these only feed the ranking, and they are the largest column by far.
-            "features": list(result.features.numpy().astype(np.float16)),
-            "logits": logits if logits is not None else [None] * len(images),
-            "outside_label": [label for label, _ in outside],
-            "outside_probability": [probability for _, probability in outside],
+            "features": _lists(result.features.numpy().astype(np.float16)),
+            "logits": logits,
+            "outside_label": outside[0],
+            "outside_probability": outside[1],
         },
         schema=_SCHEMA,
     )
 
 
-def _outside(probabilities: torch.Tensor, alignment: Alignment, names: ClassNames) -> tuple[str | None, float | None]:
-    """The model's best class if it is none of the dataset's: a hint, never a suggestion."""
-    best = int(probabilities.argmax())
-    if best in alignment.indices:
-        return None, None
-    return names.display(best), float(probabilities[best])
+def _lists(values: NDArray[np.floating]) -> pa.ListArray:
+    """[B, D] as a column of lists."""
+    count, width = values.shape
+    return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * width, values.ravel())
+
+
+def _outside(
+    logits: torch.Tensor, alignment: Alignment, names: ClassNames
+) -> tuple[list[str | None], list[float | None]]:
+    """The model's best class where it is none of the dataset's: a hint, never a suggestion."""
+    best = logits.softmax(dim=1).max(dim=1)
+    outside = [code not in alignment.indices for code in best.indices.tolist()]
+    labels = [names.display(code) if out else None for code, out in zip(best.indices.tolist(), outside, strict=True)]
+    return labels, [value if out else None for value, out in zip(best.values.tolist(), outside, strict=True)]

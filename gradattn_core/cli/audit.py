@@ -27,13 +27,16 @@ def run(options: argparse.Namespace) -> int:
         threshold=options.threshold,
         objective=options.objective,
         correction=options.correction,
+        precision=options.precision,
         batch_size=options.batch_size,
         shard_size=options.shard_size,
         path_column=options.path_column,
         label_column=options.label_column,
         split_column=options.split_column,
         split=options.split,
-        finetuning=FineTuning(options.epochs, options.learning_rate, batch_size=options.batch_size),
+        finetuning=FineTuning(
+            options.epochs, options.learning_rate, batch_size=options.batch_size or FineTuning().batch_size
+        ),
         seed=options.seed,
         device=options.device,
         workers=options.workers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -54,6 +54,7 @@ _TO_UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING = (5, 6, 7, 8)
 _BITS_PER_SAMPLE_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 258, 262, 0
 
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
@@ -66,9 +67,10 @@ class DecodedImage:
     """One decoded image file.
 
     Attributes:
-        image: 8-bit RGB, upright, transparency over white, without metadata (so nobody turns it upright twice).
+        image: 8-bit RGB, upright, transparency over white, without metadata (so nobody turns it upright twice); smaller
+            than the file's where that was asked for.
         content_hash: see :func:`content_hash`.
-        width, height: size of the upright image in pixels.
+        width, height: size of the file's upright image in pixels.
     """
 
     image: Image.Image
@@ -97,11 +99,22 @@ def read_image(path: Path, *, max_pixels: int = 100_000_000) -> DecodedImage:
     return decode_image(read_file(path), path.name, max_pixels=max_pixels)
 
 
-def decode_image(data: bytes, name: str, *, max_pixels: int = 100_000_000) -> DecodedImage:
-    """:func:`read_image` for the bytes of a file that messages call ``name``."""
+def decode_image(
+    data: bytes,
+    name: str,
+    *,
+    max_pixels: int = 100_000_000,
+    suffices: Callable[[int, int], tuple[int, int]] | None = None,
+) -> DecodedImage:
+    """:func:`read_image` for the bytes of a file that messages call ``name``.
+
+    Args:
+        suffices: maps width and height of the upright image to the least ones that will do. A JPEG is then decoded at a
+            half, a quarter or an eighth of its size where that is no smaller, which takes a fraction of the time.
+    """
     with _ignoring_pillow_warnings():
-        image = _decode(shown(name), data, max_pixels)
-    return DecodedImage(image, content_hash(data), image.width, image.height)
+        image, width, height = _decode(shown(name), data, max_pixels, suffices)
+    return DecodedImage(image, content_hash(data), width, height)
 
 
 def content_hash(data: bytes) -> str:
@@ -109,16 +122,21 @@ def content_hash(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def _decode(name: str, data: bytes, max_pixels: int) -> Image.Image:
+def _decode(
+    name: str, data: bytes, max_pixels: int, suffices: Callable[[int, int], tuple[int, int]] | None
+) -> tuple[Image.Image, int, int]:
+    """The image, and the width and height that it has in the file, upright."""
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as source:
             if source.width * source.height > max_pixels:
                 raise UnreadableImageError(
                     f"{name} announces {source.width:,} x {source.height:,} pixels, more than {max_pixels:,}."
                 )
+            size = None
+            if suffices is not None and source.format == "JPEG":
+                size = _draft(source, suffices)
             source.load()
-            image = _as_rgb(source)
-            image = _upright(image, _orientation(source))
+            image = _upright(_as_rgb(source), _orientation(source))
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
@@ -135,7 +153,18 @@ def _decode(name: str, data: bytes, max_pixels: int) -> Image.Image:
         detail = " ".join(str(error).split())[:160] or type(error).__name__
         raise UnreadableImageError(f"{name} is truncated or damaged ({detail}).") from None
     image.info.clear()
-    return image
+    return (image, *(size or image.size))
+
+
+def _draft(source: Image.Image, suffices: Callable[[int, int], tuple[int, int]]) -> tuple[int, int]:
+    """Let the file be decoded no larger than needed; its upright width and height."""
+    width, height = source.size
+    if _orientation(source) in _LYING:
+        least_height, least_width = suffices(height, width)
+        source.draft(None, (least_width, least_height))
+        return height, width
+    source.draft(None, suffices(width, height))
+    return width, height
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

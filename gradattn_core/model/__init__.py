@@ -2,11 +2,12 @@
 
 from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
 from gradattn_core.model.classes import Alignment, ClassNames, align_classes, class_names, find_class
-from gradattn_core.model.features import Forward, forward
+from gradattn_core.model.features import PRECISIONS, Forward, forward
 from gradattn_core.model.finetune import FineTuning, finetune
 from gradattn_core.model.preprocessing import Preprocessing
 
 __all__ = [
+    "PRECISIONS",
     "Alignment",
     "ClassNames",
     "FineTuning",

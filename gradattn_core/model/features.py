@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 # After blocks 6, 8 and 10 of 12 (and the last): label noise shows better in several depths than in the last alone.
 _DEPTHS = (1 / 2, 2 / 3, 5 / 6)
+
+
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,20 @@ class Forward:
     features: Tensor
 
 
-def forward(model: nn.Module, images: Tensor) -> Forward:
+def forward(model: nn.Module, images: Tensor, precision: str = "float32") -> Forward:
     """Run a timm Vision Transformer in evaluation mode.
 
     Args:
         model: with ``blocks``, ``forward_features`` and ``forward_head``.
         images: [B, channels, H, W], preprocessed, on the model's device and of its precision.
+        precision: ``float32``, or ``float16`` or ``bfloat16`` for the matrix products (sums, softmax and norms stay in
+            float32); ``auto`` is float16 on a GPU, where it is several times faster, and float32 elsewhere.
     """
-    with torch.inference_mode(), _block_outputs(model) as tokens:
+    kind = images.device.type
+    if precision == "auto":
+        precision = "float16" if kind == "cuda" else "float32"
+    half = torch.autocast(kind, getattr(torch, precision)) if precision != "float32" else nullcontext()
+    with torch.inference_mode(), half, _block_outputs(model) as tokens:
         last = model.forward_features(images)  # type: ignore[operator]
         readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]
         classes = int(getattr(model, "num_classes", 0))
@@ -44,9 +53,9 @@ def forward(model: nn.Module, images: Tensor) -> Forward:
         parts = []
         for depth in [*tokens, last]:
             if prefix:
-                parts.append(depth[:, 0])
-            parts.append(depth[:, prefix:].mean(dim=1))
-        return Forward(logits.float().cpu(), readout.float().cpu(), torch.cat(parts, dim=1).float().cpu())
+                parts.append(depth[:, 0].float())
+            parts.append(depth[:, prefix:].float().mean(dim=1))
+        return Forward(logits.float().cpu(), readout.float().cpu(), torch.cat(parts, dim=1).cpu())
 
 
 @contextmanager

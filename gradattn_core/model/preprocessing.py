@@ -24,13 +24,15 @@ class Preprocessing:
 
     Attributes:
         input_size: (channels, height, width) of the model's input.
+        settings: everything that the transform was made from, in words; equal ones mean equal transforms.
         transform: PIL RGB picture → [channels, height, width] float32.
     """
 
     input_size: tuple[int, int, int]
     crop_pct: float
     crop_mode: str
-    transform: Callable[[Image.Image], Tensor] = field(repr=False)
+    settings: str = field(repr=False)
+    transform: Callable[[Image.Image], Tensor] = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, model: nn.Module) -> Preprocessing:
@@ -45,6 +47,7 @@ class Preprocessing:
             (channels, height, width),
             float(config["crop_pct"]),
             str(config["crop_mode"]),
+            repr(sorted(config.items())),
             create_transform(**config, is_training=False),
         )
 
@@ -60,6 +63,14 @@ class Preprocessing:
                 f"its sides of {image.width} and {image.height} pixels are too unequal for the model's input"
             )
         return self.transform(image)
+
+    def suffices(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height from which a ``width`` x ``height`` picture is resized as well as from the whole of it.
+
+        Twice the resized ones: nearer to them the decoder's own scaling would show.
+        """
+        resized_width, resized_height = self._resized(width, height)
+        return max(1, 2 * resized_width), max(1, 2 * resized_height)
 
     def crop(self, width: int, height: int) -> Box:
         """The part of a ``width`` x ``height`` picture that fills the model's input, in original pixels.

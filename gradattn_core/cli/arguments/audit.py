@@ -60,11 +60,27 @@ def audit(commands: Any) -> None:
     tuning.add_argument("--learning-rate", type=float, default=1e-4, metavar="RATE")
     tuning.add_argument("--from-scratch", action="store_true", help="begin from random weights")
     running = parser.add_argument_group("running")
-    running.add_argument("--batch-size", type=int, default=32, metavar="N")
     running.add_argument(
-        "--shard-size", type=int, default=1024, metavar="N", help="images kept together when interrupted"
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        help="of the sweep (default: float16 on a GPU, float32 on a CPU); maps are always float32",
     )
-    running.add_argument("--workers", type=int, default=0, metavar="N", help="decoding threads (default: one per core)")
+    running.add_argument(
+        "--batch-size",
+        type=int,
+        default=0,
+        metavar="N",
+        help="images per forward pass (default: what suits the device)",
+    )
+    running.add_argument(
+        "--shard-size",
+        type=int,
+        default=0,
+        metavar="N",
+        help="images kept together when interrupted (default: 1024 on a CPU, 16384 on a GPU)",
+    )
+    running.add_argument("--workers", type=int, default=0, metavar="N", help="that decode (default: one per core)")
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--restart", action="store_true", help="begin anew instead of continuing or keeping a result")
     running.add_argument(

@@ -1,0 +1,166 @@
+"""What earlier audits of the same output folder have computed already, so that only new and changed images cost time.
+
+An image is known again by its place (root, path, size and time of modification) without being opened, else by its
+content, wherever it has been moved to. Its given label plays no part: features do not depend on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gradattn_core.audit.files import write_text
+from gradattn_core.dataset import content_hash, read_bytes
+from gradattn_core.errors import UnreadableImageError
+from gradattn_core.records import ImageRecord
+
+MARK = "sweep.json"
+_COLUMNS = ["path", "size", "modified", "content_hash"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A folder of swept shards.
+
+    Attributes:
+        key: digest of everything their numbers depend on but the images; equal ones can stand for one another.
+        root: of the dataset.
+    """
+
+    folder: Path
+    key: str
+    root: str
+
+    def mark(self) -> None:
+        """Write key and root into the folder; they stay with the shards wherever they are moved."""
+        write_text(self.folder / MARK, json.dumps({"key": self.key, "root": self.root}))
+
+
+def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
+    """Those of the folders that hold a sweep with this key."""
+    found = []
+    for folder in folders:
+        try:
+            values = json.loads((folder / MARK).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if values["key"] == key:
+            found.append(Sweep(folder, key, values["root"]))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The images of some sweeps.
+
+    Attributes:
+        files: the shards and the roots of their datasets.
+        rows: path, size, modified and content_hash of each image, and file and row where it lies.
+    """
+
+    files: tuple[tuple[Path, str], ...]
+    rows: pd.DataFrame
+
+    def take(self, root: str, images: Sequence[ImageRecord], columns: Sequence[str]) -> pa.Table | None:
+        """The named columns of those images that are known, with path, given label, size and time as listed now.
+
+        Args:
+            root: of the dataset; images that are not known by their place are read from it and hashed.
+        """
+        if self.rows.empty:
+            return None
+        found = self._by_place(root, images)
+        missing = np.flatnonzero(found < 0)
+        found[missing] = self._by_content(root, [images[position] for position in missing.tolist()])
+        known = np.flatnonzero(found >= 0)
+        if not len(known):
+            return None
+        table = self._read(found[known], columns)
+        listed = [images[position] for position in known.tolist()]
+        for name, values in {
+            "path": [image.path for image in listed],
+            "given_label": [image.label for image in listed],
+            "size": [image.size for image in listed],
+            "modified": [image.modified for image in listed],
+        }.items():
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+        return table
+
+    def _by_place(self, root: str, images: Sequence[ImageRecord]) -> NDArray[np.int64]:
+        own = self._places(root)
+        at = own.index.get_indexer(pd.Index([image.path for image in images], dtype=object))
+        if not len(own):
+            return at
+        found = own.to_numpy()[at]
+        rows = self.rows.iloc[found]
+        same = (
+            (at >= 0)
+            & (rows["size"].to_numpy() == [image.size for image in images])
+            & (rows["modified"].to_numpy() == [image.modified for image in images])
+        )
+        return np.where(same, found, -1)
+
+    def _by_content(self, root: str, images: Sequence[ImageRecord]) -> NDArray[np.int64]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            hashes = list(pool.map(lambda image: _hash(root, image), images))
+        at = self._contents.index.get_indexer(pd.Index(hashes, dtype=object))
+        return np.where(at >= 0, self._contents.to_numpy()[at], -1)
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one root per process, and this object lives as long
+    def _places(self, root: str) -> pd.Series[int]:
+        """path → the first row of that path in the dataset with this root."""
+        numbers = [number for number, (_, of_file) in enumerate(self.files) if of_file == root]
+        paths = self.rows.loc[self.rows["file"].isin(numbers), "path"].drop_duplicates()
+        return pd.Series(paths.index.to_numpy(), index=pd.Index(paths, dtype=object))
+
+    @cached_property
+    def _contents(self) -> pd.Series[int]:
+        """content_hash → the first row that has it."""
+        hashes = self.rows["content_hash"].drop_duplicates()
+        return pd.Series(hashes.index.to_numpy(), index=pd.Index(hashes, dtype=object))
+
+    def _read(self, found: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        places = self.rows.iloc[found]
+        parts, order = [], []
+        for file in sorted(places["file"].unique()):
+            here = np.flatnonzero(places["file"].to_numpy() == file)
+            table = pq.read_table(self.files[file][0], columns=list(columns))
+            parts.append(table.take(pa.array(places["row"].to_numpy()[here])))
+            order.append(here)
+        whole: pa.Table = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
+        return whole
+
+
+def known_images(sweeps: Sequence[Sweep]) -> Known:
+    """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
+    return _known(tuple(sweeps))
+
+
+@lru_cache(maxsize=1)
+def _known(sweeps: tuple[Sweep, ...]) -> Known:
+    files = [(path, sweep.root) for sweep in sweeps for path in sorted(sweep.folder.glob("sweep-*.parquet"))]
+    frames = [
+        pq.read_table(path, columns=_COLUMNS).to_pandas().assign(file=number).rename_axis("row").reset_index()
+        for number, (path, _) in enumerate(files)
+    ]
+    return Known(tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS))
+
+
+def _hash(root: str, image: ImageRecord) -> str | None:
+    """Of the file's content; None where it cannot be read, which whoever decodes it will say."""
+    try:
+        return content_hash(read_bytes(root, image.path))
+    except UnreadableImageError:
+        return None
