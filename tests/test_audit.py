@@ -331,22 +331,30 @@ def test_killed_at_any_step_the_same_command_ends_with_the_same_list(
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments_the_same_command_ends_with_the_same_list(
-    tiny: Tiny, audited: Path, tmp_path: Path
-) -> None:
-    start = time.monotonic()
-    assert start_audit(tiny, tmp_path / "undisturbed").wait() == 0
-    whole = time.monotonic() - start
+def test_killed_at_twenty_random_moments_the_same_command_ends_with_the_same_list(tiny: Tiny, tmp_path: Path) -> None:
+    files: set[str] = set()
+    process = start_audit(tiny, tmp_path / "undisturbed", shard_size=4)
+    while process.poll() is None:
+        files |= names(tmp_path / "undisturbed")
+    assert process.returncode == 0 and len(files) > 60
     random = np.random.default_rng(7)
-    for _ in range(20):
-        process = start_audit(tiny, tmp_path / "killed")
-        try:
-            process.wait(random.uniform(0.3, 1.0) * whole)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    assert start_audit(tiny, tmp_path / "killed").wait() == 0
-    check_undisturbed(tmp_path / "killed", audited)
+    moments = np.sort(random.choice(len(files), 20, replace=False))
+    killed, made = 0, set[str]()
+    for moment in moments:
+        process = start_audit(tiny, tmp_path / "killed", shard_size=4)
+        while len(made) <= moment and process.poll() is None:
+            made |= names(tmp_path / "killed")
+        time.sleep(random.uniform(0, 0.03))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed >= 18, "the audit was over before it could be killed"
+    assert start_audit(tiny, tmp_path / "killed", shard_size=4).wait() == 0
+    check_undisturbed(tmp_path / "killed", tmp_path / "undisturbed", shards=18)
+
+
+def names(out: Path) -> set[str]:
+    """What has been made so far; every step leaves files of its own."""
+    return {name for _, _, found in os.walk(out) for name in found if not name.startswith(".")}
 
 
 def findings(out: Path) -> list[pa.Table]:
@@ -361,16 +369,17 @@ def findings(out: Path) -> list[pa.Table]:
         return [connection.execute(query).to_arrow_table() for query in queries]
 
 
-def start_audit(tiny: Tiny, out: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", _RUN, str(tiny.dataset), str(tiny.checkpoint), str(out)])
+def start_audit(tiny: Tiny, out: Path, shard_size: int = 20) -> subprocess.Popen[bytes]:
+    arguments = [str(tiny.dataset), str(tiny.checkpoint), str(out), str(shard_size)]
+    return subprocess.Popen([sys.executable, "-c", _RUN, *arguments])
 
 
-def check_undisturbed(out: Path, audited: Path) -> None:
+def check_undisturbed(out: Path, audited: Path, shards: int = 4) -> None:
     assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
     assert all(first.equals(second) for first, second in zip(findings(out), findings(audited), strict=True))
     assert len(Store(out).audits()) == 1
     assert not list((out / "work").iterdir())
-    assert len(list(out.glob("features/*/sweep-*.parquet"))) == 4
+    assert len(list(out.glob("features/*/sweep-*.parquet"))) == shards
 
 
 _RUN = """
@@ -378,7 +387,8 @@ import sys
 from pathlib import Path
 from gradattn_core.audit import run_audit
 from tests.tiny import Tiny
-run_audit(Tiny(Path(sys.argv[1]), Path(sys.argv[2]), frozenset()).config(Path(sys.argv[3])))
+tiny = Tiny(Path(sys.argv[1]), Path(sys.argv[2]), frozenset())
+run_audit(tiny.config(Path(sys.argv[3]), shard_size=int(sys.argv[4])))
 """
 
 

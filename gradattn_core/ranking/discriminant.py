@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from gradattn_core.ranking.probe import log_softmax
+from gradattn_core.ranking.probe import log_softmax, side_by_side
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
 
@@ -47,7 +47,8 @@ def held_out_discriminant(
     weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
     scores = np.empty((len(SHRINKAGES), len(codes), classes), dtype=np.float32)
     targets = np.eye(classes, dtype=np.float32)[codes] * weight[:, None]
-    for fold in range(int(fold_index.max()) + 1):
+
+    def fit(fold: int) -> None:
         held = fold_index == fold
         train, wanted = points[~held], targets[~held]
         count = wanted.sum(axis=0)
@@ -62,5 +63,7 @@ def held_out_discriminant(
         for number, shrinkage in enumerate(SHRINKAGES):
             precision = 1 / (values + max(shrinkage * float(values.sum()) / max(len(values), 1), 1e-12))
             scores[number, held] = (judged * precision) @ centres.T - 0.5 * (centres**2 @ precision) + prior
+
+    side_by_side(fit, int(fold_index.max()) + 1)
     candidates = [tempered(score, codes, weight) for score in scores]
     return min(candidates, key=lambda candidate: candidate[1])[0]

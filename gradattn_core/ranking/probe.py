@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from gradattn_core.ranking.validate import IntArray, check_class_count, check_codes, check_features, check_folds
 from gradattn_core.records import FloatArray
@@ -119,6 +123,15 @@ def fit_softmax(
     return np.asarray(found.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
 
 
+def side_by_side(work: Callable[[int], None], folds: int) -> None:
+    """Do the work of each fold, as many at a time as there are cores, each of them on one.
+
+    A fold is many small products, on which the threads of one product would wait for one another more than they work.
+    """
+    with threadpool_limits(limits=1), ThreadPoolExecutor(min(folds, os.cpu_count() or 1)) as pool:
+        list(pool.map(work, range(folds)))
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """Held-out predictions on one basis: ``logits`` [N, K], ``coefficients`` [F, K, d+1], the penalty and its loss."""
@@ -155,7 +168,8 @@ def held_out(
     current = np.zeros((folds, classes, basis.points.shape[1] + 1), dtype=np.float32)
     for penalty in penalties:
         logits = np.empty(targets.shape, dtype=np.float32)
-        for fold in range(folds):
+
+        def fit(fold: int, penalty: float = penalty, logits: FloatArray = logits) -> None:
             held = fold_index == fold
             points, wanted = basis.points[~held], targets[~held]
             absent = wanted.sum(axis=0) <= 0
@@ -164,6 +178,8 @@ def held_out(
             if absent.any():
                 _absent_to_prior(current[fold], points, absent)
             logits[held] = basis.points[held] @ current[fold, :, :-1].T + current[fold, :, -1]
+
+        side_by_side(fit, folds)
         loss = -float(np.einsum("nk,nk->", judged, log_softmax(logits), dtype=np.float64)) / len(judged)
         if best is not None and loss >= best.log_loss:
             break
