@@ -149,10 +149,9 @@ def test_counts_and_lists_agree_with_a_naive_comparison_of_random_audits(store: 
         assert content_was[path][0] != content_now[path][0]
     for path, label, old_path, old_label in lists["relabelled_images"].itertuples(index=False, name=None):
         assert content_was[old_path][0] == content_now[path][0] and label != old_label
-    moved = {
-        key for key in old.keys() & new.keys() if not {row[0] for row in old[key]} & {row[0] for row in new[key]}
-    }
-    assert {content_now[path] for path in lists["moved_images"]["path"]} == moved and found["moved_images"] == len(moved)
+    moved = {key for key in old.keys() & new.keys() if not {row[0] for row in old[key]} & {row[0] for row in new[key]}}
+    assert {content_now[path] for path in lists["moved_images"]["path"]} == moved
+    assert found["moved_images"] == len(moved)
 
     suspect_was, suspect_now = ({key for key in rows if any(row[3] for row in rows[key])} for rows in (old, new))
     assert found["new_suspects"] == len(lists["new_suspects"]) == len(suspect_now - suspect_was)
@@ -189,7 +188,7 @@ def test_a_mistyped_audit_gets_the_nearest_one(store: Store) -> None:
     for typed in ("20261122T140300-0a1b2c3e", "0a1b2c3d"):
         with pytest.raises(StoreError, match=f"no audit '{typed}'.*Did you mean 20261122T140300-0a1b2c3d\\?$"):
             store.difference(typed, typed)
-    with pytest.raises(StoreError, match="finished are 20261122T140300-0a1b2c3d$"):
+    with pytest.raises(StoreError, match=r"finished are 20261122T140300-0a1b2c3d$"):
         store.difference("zzz", "zzz")
 
 
