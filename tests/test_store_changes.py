@@ -162,19 +162,17 @@ def test_counts_and_lists_agree_with_a_naive_comparison_of_random_audits(store: 
 
 def test_the_audit_before_is_the_nearest_one_of_the_same_dataset(store: Store) -> None:
     rows: list[Row] = [("kite/a.jpg", "a", "kite", False), ("owl/b.jpg", "b", "owl", False)]
-    train = {"parameters": {"split": "train"}}
-    for day, (audit_id, changes) in enumerate(
-        {
-            "folder 1": {"dataset": "birds"},
-            "manifest": {"dataset": "birds/labels.csv"},
-            "train": {"dataset": "birds/labels.csv", **train},
-            "folder 2": {"dataset": "/data/birds/"},
-            "elsewhere": {"dataset": "birds", "root": "/old/birds"},
-            "folder 3": {"dataset": "birds"},
-            "manifest 2": {"dataset": "labels.csv"},
-        }.items()
-    ):
-        merge(store, audit_id, rows, finished_at=pd.Timestamp(2026, 11, 1 + day, tz="UTC"), **changes)
+    audits: dict[str, dict[str, Any]] = {
+        "folder 1": {"dataset": "birds"},
+        "manifest": {"dataset": "birds/labels.csv"},
+        "train": {"dataset": "birds/labels.csv", "parameters": {"split": "train"}},
+        "folder 2": {"dataset": "/data/birds/"},
+        "elsewhere": {"dataset": "birds", "root": "/old/birds"},
+        "folder 3": {"dataset": "birds"},
+        "manifest 2": {"dataset": "labels.csv"},
+    }
+    for day, (audit_id, changes) in enumerate(audits.items(), 1):
+        merge(store, audit_id, rows, finished_at=pd.Timestamp(2026, 11, day, tz="UTC"), **changes)
     assert store.previous_audit_id("folder 3") == "folder 2"
     assert store.previous_audit_id("folder 2") == "folder 1"
     assert store.previous_audit_id("manifest 2") == "manifest"

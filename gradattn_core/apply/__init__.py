@@ -42,15 +42,13 @@ def apply_in_place(plan: Plan, out: Path, progress: Progress) -> Applied:
     Raises:
         ApplyError: the dataset is neither on this machine, or a label cannot be applied; nothing is changed then.
     """
-    out = out.absolute()
     with out_lock(out):
         if plan.manifest is not None:
-            return rewrite_manifest(plan, plan.manifest, out, progress)
-        return move_files(plan, out, progress)
+            return rewrite_manifest(plan, plan.manifest, out.absolute(), progress)
+        return move_files(plan, out.absolute(), progress)
 
 
 def undo(out: Path, progress: Progress) -> Undone:
     """Take back the newest :func:`apply_in_place` of an output folder; see ``undoing.undo``."""
-    out = out.absolute()
     with out_lock(out):
         return _undo(out, progress)

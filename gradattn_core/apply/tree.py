@@ -38,7 +38,6 @@ def make_tree(plan: Plan, target: Path, link: str, progress: Progress) -> Applie
     Raises:
         ApplyError: ``target`` is in use, or lies in the dataset; a label names no folder; two labels' folders are one.
     """
-    target = target.absolute()
     _refuse_overlap(plan, target)
     sound, doubtful = sound_changes(plan, progress)
     left = {skipped.path: skipped.reason for skipped in doubtful}

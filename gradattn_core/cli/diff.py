@@ -21,15 +21,12 @@ _TITLES = {
     "new_suspects": "new suspects",
     "gone_suspects": "no longer suspects",
     "new_images": "new images",
-    "gone_images": "images gone",
-    "changed_images": "changed images, at the same path",
-    "relabelled_images": "relabelled images",
-    "moved_images": "moved images, under the same label",
+    "gone_images": "images that are gone",
+    "changed_images": "images changed at the same path",
+    "relabelled_images": "images relabelled",
+    "moved_images": "images moved under the same label",
 }
-_HEADS = {
-    "given_label": "label", "suggested_label": "looks like", "old_path": "was", "old_label": "label before",
-    "label_now": "label now", "new_label": "as decided",
-}  # fmt: skip
+_HEADS = {"given_label": "label", "suggested_label": "looks like", "old_path": "was", "old_label": "label before"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -95,8 +92,8 @@ def _show(sides: dict[str, dict[str, Any]], counts: dict[str, int], lists: dict[
         console.print("nothing else differs")
     for name, title in _TITLES.items():
         if counts[name]:
-            console.print(f"\n[bold]{counts[name]:,}[/] {title}")
-            _show_list(console, lists[name], counts[name])
+            console.print(f"\n{title}: [bold]{counts[name]:,}[/]")
+            _show_list(console, _short(lists[name]) if name == "gone_suspects" else lists[name], counts[name])
 
 
 def _estimate(side: dict[str, Any]) -> str:
@@ -107,9 +104,21 @@ def _estimate(side: dict[str, Any]) -> str:
     return f"{side['estimated_errors']:,.0f}{interval}"
 
 
+def _short(gone: pd.DataFrame) -> pd.DataFrame:
+    """What became of each suspect in one column, and whether that is what reviewers said."""
+    became = []
+    for why, label, decision, wanted in gone[["why", "label_now", "decision", "new_label"]].itertuples(index=False):
+        done = (why == "removed" and decision == "remove") or (why == "relabelled" and label == wanted)
+        said = ", as decided" if done else f", decided: {decision}" if decision else ""
+        became.append((f"{why}: {label}" if why == "relabelled" else why) + said)
+    return gone[["rank", "path", "given_label", "suspicion"]].assign(**{"what became of it": became})
+
+
 def _show_list(console: Console, frame: pd.DataFrame, count: int) -> None:
     if len(frame):
-        table = Table(*(_HEADS.get(str(name), str(name)) for name in frame.columns), box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for name in frame.columns:
+            table.add_column(_HEADS.get(str(name), str(name)), overflow="fold")
         for row in frame.itertuples(index=False):
             table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
         console.print(table)
