@@ -35,3 +35,7 @@ class RankingError(GradattnError, ValueError):
 
 class StoreError(GradattnError):
     """The output folder or its database cannot be used (other schema version, no permission, locked for too long)."""
+
+
+class ApplyError(GradattnError):
+    """The decisions cannot be applied there (folder in use, no local dataset, a label that names no folder)."""

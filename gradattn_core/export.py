@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,6 +70,14 @@ REMOVAL_COLUMNS: dict[str, str] = {
     "reviewer": "str",
     "note": "str",
     "decided_at": "str",
+}
+NEW_SUSPECT_COLUMNS: dict[str, str] = {
+    "rank": "int64",
+    "path": "str",
+    "given_label": "str",
+    "suggested_label": "str",
+    "suspicion": "float64",
+    "why": "str",
 }
 MANIFEST_COLUMNS: dict[str, str] = {"path": "str", "label": "str"}
 TABLES: dict[str, dict[str, str]] = {
@@ -133,6 +142,16 @@ def candidates_csv(frame: pd.DataFrame) -> str:
     return encoded("candidates", frame, "csv").decode()
 
 
+def new_suspects_csv(frame: pd.DataFrame) -> bytes:
+    """The file with the new suspects of ``Store.changes``, as safe in a spreadsheet as candidates.csv.
+
+    Raises:
+        StoreError: where the frame lacks a column.
+    """
+    _require(frame, NEW_SUSPECT_COLUMNS, "the new suspects")
+    return _csv(frame, NEW_SUSPECT_COLUMNS, safe=True).encode()
+
+
 def write_candidates(frame: pd.DataFrame, target: Path) -> Path:
     """Write candidates.csv so that ``target`` is at every moment the old file or the whole new one.
 
@@ -148,6 +167,8 @@ def write_candidates(frame: pd.DataFrame, target: Path) -> Path:
 def write(content: bytes, target: Path) -> Path:
     """Write a file so that ``target`` is at every moment the old file or the whole new one; return ``target``.
 
+    The permissions of an earlier file stay.
+
     Raises:
         StoreError: where the file cannot be written; an earlier file is untouched then.
     """
@@ -157,6 +178,8 @@ def write(content: bytes, target: Path) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(target, draft)
         draft.replace(target)
         _sync_folder(target.parent)
     except OSError as error:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from gradattn_core.cli.opened import Opened, late_progress, open_picture
+from gradattn_core.cli.opened import Opened, open_picture
+from gradattn_core.cli.progress import late_progress
 from gradattn_core.interpret.rewrite import Rewrite, rewrite
 from gradattn_core.interpret.transfer import Transfer, transfer
 from gradattn_core.records import FloatArray

@@ -6,7 +6,8 @@ import argparse
 
 from gradattn_core.audit import AuditConfig, run_audit
 from gradattn_core.audit.config import DEFAULT_MODEL
-from gradattn_core.cli.show import progress_display, show_summary
+from gradattn_core.cli.progress import progress_display
+from gradattn_core.cli.show import show_summary
 from gradattn_core.model import FineTuning
 from gradattn_core.records import AuditSummary
 

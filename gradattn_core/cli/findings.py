@@ -1,4 +1,4 @@
-"""What ``gradattn pairs`` and ``gradattn summary`` share."""
+"""What the commands that read audits share."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ def open_audit(options: argparse.Namespace) -> tuple[Store, str]:
     Raises:
         StoreError: there is no such folder or audit.
     """
+    store = open_store(options, read_only=True)
+    return store, options.audit or store.latest_audit_id()
+
+
+def open_store(options: argparse.Namespace, *, read_only: bool = False, data_root: str | None = None) -> Store:
+    """The store of ``--out``; unless it is read-only, a database of an older schema is brought up to date.
+
+    Raises:
+        StoreError: there is no such folder.
+    """
     if not Path(options.out).is_dir():
         raise StoreError(f"output folder {options.out}: there is none; run gradattn audit first, or give --out")
-    store = Store(options.out, read_only=True)
-    return store, options.audit or store.latest_audit_id()
+    return Store(options.out, read_only=read_only, data_root=data_root)
 
 
 def number(value: Any) -> float | None:

@@ -1,11 +1,8 @@
-"""One picture opened for a command that explains it, and a progress display for what may take long."""
+"""One picture opened for a command that explains it."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gradattn_core.audit.config import DEFAULT_MODEL
-from gradattn_core.cli.show import progress_display
 from gradattn_core.dataset import read_image
 from gradattn_core.errors import GradattnError, ModelError
 from gradattn_core.model import ClassNames, ModelSpec, Preprocessing, class_names, find_class, load_model, pick_device
 from gradattn_core.records import Box
-
-PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -73,19 +67,3 @@ def open_picture(options: argparse.Namespace, what: str) -> Opened:
         order,
         file,
     )
-
-
-@contextmanager
-def late_progress(stage: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress display that appears only when the work has lasted two seconds and is not done."""
-    begun = time.monotonic()
-    shown: list[Callable[[str, int, int], None]] = []
-    with ExitStack() as stack:
-
-        def told(done: int, total: int) -> None:
-            if not quiet and not shown and done < total and time.monotonic() - begun > PATIENCE:
-                shown.append(stack.enter_context(progress_display(quiet=False)))
-            for report in shown:
-                report(stage, done, total)
-
-        yield told

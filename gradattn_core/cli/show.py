@@ -1,75 +1,17 @@
-"""What the terminal shows: progress on stderr, results on stdout."""
+"""What the terminal shows when an audit is done."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from gradattn_core.audit.progress import Progress as Report
-from gradattn_core.audit.progress import silent
 from gradattn_core.cli.wording import escape, estimate
 from gradattn_core.records import AuditSummary
 
 _PAIRS = 5
-
-
-class _Speed(ProgressColumn):
-    """Units per second of the running stage."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None or task.total == 1 else f"{speed:,.1f}/s", style="progress.data.speed")
-
-
-@contextmanager
-def progress_display(*, quiet: bool) -> Iterator[Report]:
-    """One bar per stage on a terminal, one line per tenth of a stage elsewhere, nothing when quiet."""
-    console = Console(stderr=True)
-    if quiet:
-        yield silent
-    elif not console.is_terminal:
-        yield _lines()
-    else:
-        columns = (
-            TextColumn("{task.description:<10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Speed(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console) as bars:
-            yield _bars(bars)
-
-
-def _bars(bars: Progress) -> Report:
-    tasks: dict[str, int] = {}
-
-    def report(stage: str, done: int, total: int) -> None:
-        if stage not in tasks:
-            tasks[stage] = bars.add_task(escape(stage), total=total)
-        bars.update(bars.task_ids[tasks[stage]], completed=done, total=total)
-
-    return report
-
-
-def _lines() -> Report:
-    shown: dict[str, int] = {}
-
-    def report(stage: str, done: int, total: int) -> None:
-        tenth = 10 if total == 0 else 10 * done // total
-        if tenth != shown.get(stage):
-            shown[stage] = tenth
-            print(f"{stage}: {done:,} of {total:,}", file=sys.stderr, flush=True)
-
-    return report
 
 
 def show_summary(summary: AuditSummary, *, as_json: bool, quiet: bool, out: str) -> None:

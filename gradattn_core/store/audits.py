@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 
 from gradattn_core.errors import StoreError
 from gradattn_core.records import Evidence, FloatArray
-from gradattn_core.store import candidates, evidence, findings, images, merge, progress
+from gradattn_core.store import candidates, changes, evidence, findings, images, merge, progress
 from gradattn_core.store.candidates import CandidateFilter, Filters
 from gradattn_core.store.database import Database
 
@@ -186,14 +187,49 @@ class Audits(Database):
         with self._reading(audit_id) as connection:
             return progress.expected_found(connection, audit_id, first)
 
+    def previous_audit_id(self, audit_id: str) -> str:
+        """The audit of the same dataset (root, manifest and split) that finished before this one.
+
+        Raises:
+            StoreError: where there is none.
+        """
+        with self._reading(audit_id) as connection:
+            known = findings.audits(connection)
+        datasets = [_dataset(row) for row in known.to_dict("records")]
+        position = list(known["audit_id"]).index(audit_id)
+        for earlier in range(position + 1, len(known)):
+            if datasets[earlier] == datasets[position]:
+                return str(known["audit_id"].iloc[earlier])
+        raise StoreError(
+            f"{self.directory} has no audit of {known['dataset'].iloc[position]} before {audit_id}; "
+            "audit it again after a change, or name two audits"
+        )
+
     def difference(self, before: str, after: str) -> dict[str, int]:
         """What the audit ``after`` has that ``before`` had not, and the reverse, by image content and given label.
 
-        Keys: ``new_suspects`` (suspects that were none before, the image being new or not), ``gone_suspects``,
-        ``new_images``, ``gone_images``. Copies of one picture under one label count once.
+        Keys: ``new_suspects`` (suspects that were none before, the image being new or not), ``gone_suspects``;
+        ``new_images``, ``gone_images``, and how many of both are ``changed_images`` (the same path, another content) or
+        ``relabelled_images`` (the same content, another given label); ``moved_images``, which lie at other paths and
+        are otherwise the same. Copies of one picture under one label count once.
         """
         with self._reading(before, after) as connection:
-            return findings.difference(connection, before, after)
+            return changes.difference(connection, before, after)
+
+    def changes(self, before: str, after: str, *, top: int | None = None) -> dict[str, pd.DataFrame]:
+        """The images that :meth:`difference` counts, at most ``top`` of each kind, each in one list.
+
+        ``new_suspects``: ``rank, path, given_label, suggested_label, suspicion, why`` of the audit ``after``, the most
+        suspect first; ``why`` is ``new image``, ``relabelled``, ``changed`` or ``judged anew``. ``gone_suspects``: the
+        same of ``before``, where ``why`` is ``removed``, ``relabelled``, ``changed`` or ``judged anew``, and
+        ``label_now`` (of what replaced it, or is no longer suspect), ``decision, new_label`` (what stands about it).
+
+        ``new_images`` and ``gone_images`` (``path, given_label``) are those that are neither in ``changed_images``
+        (``path, given_label, old_label``) nor in ``relabelled_images`` (``path, given_label, old_path, old_label``).
+        ``moved_images``: ``path, given_label, old_path``. Of copies of one picture the first path is named.
+        """
+        with self._reading(before, after) as connection:
+            return changes.changes(connection, before, after, top=top)
 
     def image_file(self, audit_id: str, path: str) -> Path:
         """The absolute place of an image that belongs to the audit; the file itself may have moved since.
@@ -207,3 +243,10 @@ class Audits(Database):
         """:meth:`image_file` for many paths at the price of one, in their order."""
         with self._reading(audit_id) as connection:
             return images.places(connection, audit_id, paths, self.data_root)
+
+
+def _dataset(audit: Mapping[Any, Any]) -> tuple[str, str, str | None]:
+    """What makes two audits ones of the same dataset, however its name was typed."""
+    name = Path(audit["dataset"]).name
+    manifest = "" if Path(audit["root"]).name == name else name
+    return audit["root"], manifest, json.loads(audit["parameters"]).get("split")

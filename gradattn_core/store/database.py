@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,4 +59,8 @@ class Database:
 def _require_audit(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
     known = [row[0] for row in connection.execute("SELECT audit_id FROM audits ORDER BY audit_id").fetchall()]
     if audit_id not in known:
-        raise StoreError(f"there is no audit {audit_id!r}; finished are {', '.join(known[-5:]) or 'none'}")
+        near = difflib.get_close_matches(audit_id, known, n=1) or [
+            name for name in known if audit_id and audit_id in name
+        ]
+        meant = f". Did you mean {near[-1]}?" if near else ""
+        raise StoreError(f"there is no audit {audit_id!r}; finished are {', '.join(known[-5:]) or 'none'}{meant}")

@@ -1,4 +1,4 @@
-"""What an audit found: its classes and class pairs, kinds of doubt, examples, and how it differs from another."""
+"""What an audit found: its classes and class pairs, kinds of doubt, and examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gradattn_core.records import FloatArray
-from gradattn_core.store.rows import TIME, rows, value
+from gradattn_core.store.rows import TIME, value
 
 # The relative error of the estimate itself and the 95 % of a normal distribution, as ``ranking.noise_estimate`` has it.
 _MODEL_ERROR = 0.2
@@ -133,22 +133,3 @@ def exemplars(connection: duckdb.DuckDBPyConnection, audit_id: str, label: str) 
            WHERE audit_id = ? AND label = ? ORDER BY e.position""",
         [audit_id, label],
     ).df()
-
-
-def difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> dict[str, int]:
-    """See ``Store.difference``."""
-    # Contents by number: two of a million share one with a probability of 3e-8.
-    contents = """SELECT hash(i.content_hash, i.given_label) AS content,
-            coalesce(bool_or(s.is_suspect), false) AS is_suspect
-        FROM images i LEFT JOIN scores s ON s.audit_id = {0} AND s.rank = i.image_rank
-        WHERE i.audit_id = {0} GROUP BY content"""
-    result = connection.execute(
-        f"""SELECT
-                count(*) FILTER (a.is_suspect AND NOT coalesce(b.is_suspect, false)) AS new_suspects,
-                count(*) FILTER (b.is_suspect AND NOT coalesce(a.is_suspect, false)) AS gone_suspects,
-                count(*) FILTER (b.content IS NULL) AS new_images,
-                count(*) FILTER (a.content IS NULL) AS gone_images
-            FROM ({contents.format("$before")}) b FULL JOIN ({contents.format("$after")}) a ON a.content = b.content""",
-        {"before": before, "after": after},
-    )
-    return rows(result)[0]

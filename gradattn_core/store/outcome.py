@@ -1,4 +1,4 @@
-"""What comes out of a review: the corrected labels, and the images to take away."""
+"""What comes out of a review: the corrected labels, the images to take away, and which images that changes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def corrected(
     below = None if folder is None else f"{folder.resolve().as_posix().rstrip('/')}/"
     frame["path"] = [path.removeprefix(below) for path in whole] if below else whole
     return frame
+
+
+def corrections(connection: duckdb.DuckDBPyConnection, audit_id: str, *, everything: bool) -> pd.DataFrame:
+    """See ``Store.corrections``."""
+    return connection.execute(
+        f"""SELECT i.path, i.content_hash, i.given_label, coalesce(d.decision, '') AS decision,
+                CASE d.decision WHEN 'relabel' THEN d.new_label WHEN 'remove' THEN '' ELSE i.given_label END AS label
+            FROM images i LEFT JOIN current_decisions d {_SAID}
+            WHERE i.audit_id = $audit_id AND ($everything OR label <> i.given_label) ORDER BY i.path""",
+        {"audit_id": audit_id, "everything": everything},
+    ).df()
 
 
 def removals(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.DataFrame:

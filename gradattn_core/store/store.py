@@ -148,6 +148,16 @@ class Store(Audits):
         with self._reading(audit_id) as connection:
             return outcome.corrected(connection, audit_id, data_root=self.data_root, folder=folder, top=top)
 
+    def corrections(self, audit_id: str, *, everything: bool = False) -> pd.DataFrame:
+        """What the standing decisions change: ``path, content_hash, given_label, decision, label``, ordered by path.
+
+        ``label`` is the one that now holds, ``""`` where the image is to be removed. Only images whose label changes or
+        that are removed, unless ``everything``: then every image of the audit. Copies of a picture under one given
+        label share a decision, and each of them has a row.
+        """
+        with self._reading(audit_id) as connection:
+            return outcome.corrections(connection, audit_id, everything=everything)
+
     def removals(self, audit_id: str) -> pd.DataFrame:
         """The images that are to be removed, ordered by path: ``path, given_label, reviewer, note, decided_at``."""
         with self._reading(audit_id) as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import gradattn_core
-from gradattn_core.cli.arguments import audit, explain, findings, review
+from gradattn_core.cli.arguments import apply, audit, explain, findings, review
 from gradattn_core.cli.arguments.shared import RAW
 
 __all__ = ["build_parser"]
@@ -22,11 +22,14 @@ def build_parser() -> argparse.ArgumentParser:
         "  gradattn audit labels.csv --model vit_base_patch16_224 --head probe\n"
         "  gradattn ui\n"
         "  gradattn export --min-suspicion 0.9 --csv worst.csv\n"
+        "  gradattn apply --to corrected/\n"
         "  gradattn explain bird.jpg --for kite --against 'bald eagle'",
         formatter_class=RAW,
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (audit.audit, findings.summary, findings.pairs, review.export, explain.explain, review.ui, audit.demo):
+    reading = (findings.summary, findings.pairs, findings.diff)
+    reviewing = (review.ui, review.export, apply.apply)
+    for add in (audit.audit, *reading, *reviewing, explain.explain, audit.demo):
         add(commands)
     return parser

@@ -1,0 +1,188 @@
+"""What was done to a dataset in place: one JSON object per line, on disk before anything is done.
+
+A line says what is about to happen, so after a kill the last ones may not have. Whoever reads the journal looks at the
+files to learn which; a line cut off by a power cut stands for something that was never begun.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from gradattn_core.errors import ApplyError
+
+JOURNAL, KEPT, REMOVED = "applied.jsonl", "manifests", "removed"
+# The lock of audits too: an audit would miss the files that are moved meanwhile.
+_LOCK = ".audit.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A file that goes from ``old`` to ``new``, both absolute.
+
+    Attributes:
+        number: counts the moves of one application from 1.
+        path: what the audit calls the file.
+        label: the one it gets; None where it is removed.
+    """
+
+    number: int
+    path: str
+    old: str
+    new: str
+    label: str | None
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A manifest whose content goes from one hash to another, and where the original is kept."""
+
+    file: str
+    kept: str
+    before: str
+    after: str
+
+
+@dataclass(slots=True)
+class Application:
+    """One ``--in-place``, as far as it came, less what was undone."""
+
+    name: str
+    audit_id: str = ""
+    root: str = ""
+    ended: bool = False
+    moves: dict[int, Move] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    rewrite: Rewrite | None = None
+
+    @property
+    def stands(self) -> bool:
+        return bool(self.moves) or self.rewrite is not None
+
+
+class Journal:
+    """The journal of one output folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.file = out / JOURNAL
+
+    def applications(self) -> list[Application]:
+        """Everything that was applied, oldest first.
+
+        Raises:
+            ApplyError: the journal is there and cannot be read.
+        """
+        found: dict[str, Application] = {}
+        for number, line in self._lines():
+            try:
+                name = line.pop("apply")
+                _take(line, found.setdefault(name, Application(name)))
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ApplyError(f"{self.file}, line {number} is none that gradattn apply writes") from error
+        return list(found.values())
+
+    def begin(self, application: Application) -> None:
+        self._append(
+            [
+                {"apply": application.name, "what": "begin"}
+                | {"audit_id": application.audit_id, "root": application.root}
+            ]
+        )
+
+    def intend(
+        self, application: Application, *, folders: Sequence[Path] = (), steps: Sequence[Move | Rewrite]
+    ) -> None:
+        """Write down what is about to be done, folders first; it is on disk when this returns."""
+        lines: list[dict[str, Any]] = [{"what": "folder", "folder": str(folder)} for folder in folders]
+        lines += [{"what": "move" if isinstance(step, Move) else "rewrite", **asdict(step)} for step in steps]
+        self._append([{"apply": application.name, **line} for line in lines])
+
+    def end(self, application: Application) -> None:
+        self._append([{"what": "end", "apply": application.name}])
+
+    def undone(self, application: Application, moves: list[int], *, rewrite: bool) -> None:
+        self._append([{"what": "undone", "apply": application.name, "moves": moves, "rewrite": rewrite}])
+
+    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        new = not self.file.exists()
+        with self.file.open("a+b") as file:
+            # What a power cut left of a line must not swallow the next one.
+            file.write((b"\n" if _is_torn(file) else b"") + text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            sync_folder(self.file.parent)
+
+    def _lines(self) -> Iterator[tuple[int, Any]]:
+        if not self.file.exists():
+            return
+        try:
+            lines = self.file.read_bytes().decode("ascii", "replace").split("\n")
+        except OSError as error:
+            raise ApplyError(f"{self.file} cannot be read: {error.strerror}") from error
+        for number, line in enumerate(lines, 1):
+            with suppress(ValueError):
+                yield number, json.loads(line)
+
+
+def _take(line: dict[str, Any], into: Application) -> None:
+    what = line.pop("what")
+    if what == "begin":
+        into.audit_id, into.root = line["audit_id"], line["root"]
+    elif what == "folder":
+        into.folders.append(line["folder"])
+    elif what == "move":
+        into.moves[line["number"]] = Move(**line)
+    elif what == "rewrite":
+        into.rewrite = Rewrite(**line)
+    elif what in ("end", "undone"):
+        into.ended = True
+        undone = set(line.get("moves", ()))
+        into.moves = {number: move for number, move in into.moves.items() if number not in undone}
+        into.rewrite = None if line.get("rewrite") else into.rewrite
+    else:
+        raise KeyError(what)
+
+
+def _is_torn(file: BinaryIO) -> bool:
+    """Whether the last line of an open file has no end."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def out_lock(out: Path) -> Iterator[None]:
+    """One audit or apply at a time works with an output folder.
+
+    Raises:
+        ApplyError: another one is at work there.
+    """
+    lock = FileLock(out / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ApplyError(f"output folder {out}: an audit or another apply is at work there; wait for it") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,236 @@
+"""A manifest corrected in place: the label of some rows, fewer rows, and nothing else about the file."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gradattn_core.apply.journal import KEPT, Application, Journal, Rewrite
+from gradattn_core.apply.plan import Applied, LeftAlone, Plan, Progress, sound_changes
+from gradattn_core.dataset import content_hash
+from gradattn_core.errors import ApplyError
+from gradattn_core.export import write
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Which rows of a manifest change, and which were met.
+
+    Attributes:
+        columns: those of path and label, then that of the split where there is one.
+        labels: by path and given label: the new label, None for a row that goes.
+        met, known: the keys of rows that changed; those of all rows of the audited split.
+    """
+
+    root: str
+    columns: tuple[str, ...]
+    split: str | None
+    labels: Mapping[tuple[str, str], str | None]
+    met: set[tuple[str, str]] = field(default_factory=set)
+    known: set[tuple[str, str]] = field(default_factory=set)
+
+    def changed(self, cells: Sequence[object]) -> bool:
+        """Whether the row with these cells changes; ``new_label`` says to what."""
+        path, label, *split = (_text(cell) for cell in cells)
+        if path is None or label is None or (self.split is not None and split != [self.split]):
+            return False
+        key = self._key(path, label)
+        self.known.add(key)
+        if key not in self.labels:
+            return False
+        self.met.add(key)
+        return True
+
+    def new_label(self, cells: Sequence[object]) -> str | None:
+        return self.labels[self._key(_text(cells[0]) or "", _text(cells[1]) or "")]
+
+    def _key(self, path: str, label: str) -> tuple[str, str]:
+        """As the listing spells it: relative where it lies below the root, else absolute."""
+        below = os.path.join(self.root, "")
+        whole = os.path.normpath(os.path.join(below, path))
+        return whole.removeprefix(below).replace(os.sep, "/"), label
+
+
+def rewrite_manifest(plan: Plan, file: Path, out: Path, progress: Progress) -> Applied:
+    """Write the standing labels into the manifest that was audited, and take out the rows of removed images.
+
+    Every other row, column and byte stays. The original is kept below ``out/manifests``.
+
+    Raises:
+        ApplyError: the manifest cannot be read, or its column cannot hold a new label.
+    """
+    sound, left = sound_changes(plan, progress)
+    column = {name: str(plan.parameters.get(f"{name}_column") or name) for name in ("path", "label", "split")}
+    split = plan.parameters.get("split")
+    names = (column["path"], column["label"], *([] if split is None else [column["split"]]))
+    labels = {(image.path, image.given_label): image.label for image in sound}
+    rows = _Rows(str(Path(plan.root).resolve()), names, split, labels)
+    file = file.resolve()
+    try:
+        before = file.read_bytes()
+        after = _EDITORS[file.suffix.lower()](before, rows)
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors too
+        raise ApplyError(f"{file} cannot be rewritten: {' '.join(str(error).split())}") from error
+    done = [image for image in sound if (image.path, image.given_label) in rows.met]
+    missed = [image for image in sound if (image.path, image.given_label) not in rows.met]
+    already = {image for image in missed if image.label is None or (image.path, image.label) in rows.known}
+    reason = "the manifest has no row with this path and label any more"
+    left += [LeftAlone(image.path, reason) for image in missed if image not in already]
+    if after != before:
+        _replace(plan, file, before, after, out)
+    removed = sum(image.label is None for image in done)
+    return Applied(len(done) - removed, removed, already=len(already), left_alone=tuple(left))
+
+
+def _replace(plan: Plan, file: Path, before: bytes, after: bytes, out: Path) -> None:
+    application = Application(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", plan.audit_id, plan.root)
+    kept = out / KEPT / f"{application.name}-{file.name}"
+    kept.parent.mkdir(exist_ok=True)
+    write(before, kept)
+    journal = Journal(out)
+    journal.begin(application)
+    step = Rewrite(str(file), str(kept), content_hash(before), content_hash(after))
+    journal.intend(application, steps=[step])
+    write(after, file)
+    journal.end(application)
+
+
+def _text(cell: object) -> str | None:
+    """The text that the listing takes a cell for; None where it is missing, blank, or neither text nor number."""
+    if cell is None or isinstance(cell, (dict, list)) or cell != cell:
+        return None
+    if isinstance(cell, bytes):
+        cell = cell.decode("utf-8", "surrogateescape")
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    text = str(cell)
+    return text if text.strip() else None
+
+
+def _delimited(content: bytes, rows: _Rows) -> bytes:
+    """CSV and TSV, row by row: one that does not change keeps its bytes."""
+    encoding = "utf-8"
+    for order, name in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        encoding = name if content.startswith(order) else encoding
+    text = content.decode(encoding, "surrogateescape")
+    mark, text = ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    records = _records(text, delimiter)
+    raw, fields = next(records, ("", list[str]()))
+    at = [_position(fields, name) for name in rows.columns]
+    kept = [mark, raw]
+    for raw, fields in records:
+        cells = [fields[index] if index < len(fields) else None for index in at]
+        if not rows.changed(cells):
+            kept.append(raw)
+        elif (label := rows.new_label(cells)) is not None:
+            fields[at[1]] = label
+            kept.append(_record(fields, delimiter) + raw[len(raw.rstrip("\r\n")) :])
+    return "".join(kept).encode(encoding, "surrogateescape")
+
+
+def _records(text: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """Each record as it is written and as its fields."""
+    lines: list[str] = []
+
+    def taken() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            lines.append(line)
+            yield line
+
+    for fields in csv.reader(taken(), delimiter=delimiter, strict=True):
+        yield "".join(lines), fields
+        lines.clear()
+
+
+def _record(fields: Sequence[str], delimiter: str) -> str:
+    written = io.StringIO(newline="")
+    csv.writer(written, delimiter=delimiter, lineterminator="\r\n").writerow(fields)
+    return written.getvalue().removesuffix("\r\n")
+
+
+def _position(columns: Sequence[str], name: str) -> int:
+    if name not in columns:
+        raise ValueError(f"it has no column {name!r} any more")
+    return list(columns).index(name)
+
+
+def _json_lines(content: bytes, rows: _Rows) -> bytes:
+    """JSONL, line by line: one that does not change keeps its bytes."""
+    kept = []
+    for line in io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""):
+        row = _json_object(line.removeprefix("\ufeff"))
+        cells = [row.get(name) for name in rows.columns]
+        if not rows.changed(cells):
+            kept.append(line)
+        elif (label := rows.new_label(cells)) is not None:
+            row[rows.columns[1]] = int(label) if isinstance(cells[1], int) and label.isdecimal() else label
+            kept.append(json.dumps(row, ensure_ascii=False) + line[len(line.rstrip("\r\n")) :])
+    return "".join(kept).encode("utf-8", "surrogateescape")
+
+
+def _json_object(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _parquet(content: bytes, rows: _Rows) -> bytes:
+    """Parquet: the other columns, the schema and its metadata stay, and the compression where all columns have one."""
+    import pyarrow as pa  # only a Parquet manifest needs it
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(content))
+    table = file.read()
+    for name in rows.columns:
+        _position(table.schema.names, name)
+    columns = [table[name].to_pylist() for name in rows.columns]
+    given = table.schema.field(rows.columns[1])
+    labels: list[object] = columns[1]
+    keep, new = [], list(labels)
+    for index, cells in enumerate(zip(*columns, strict=True)):
+        label = rows.new_label(cells) if rows.changed(cells) else ""
+        keep.append(label is not None)
+        if label:
+            new[index] = _as_stored(label, labels[index], given.name)
+    if new == labels and all(keep):
+        return content
+    table = table.set_column(table.schema.get_field_index(given.name), given, pa.array(new, given.type))
+    written = io.BytesIO()
+    pq.write_table(table.filter(pa.array(keep)), written, compression=_compression(file))
+    return written.getvalue()
+
+
+def _compression(file: Any) -> str:
+    used = {file.metadata.row_group(0).column(index).compression for index in range(file.metadata.num_columns)}
+    codec = used.pop() if len(used) == 1 else "SNAPPY"
+    return "none" if codec == "UNCOMPRESSED" else str(codec).lower()
+
+
+def _as_stored(label: str, old: object, column: str) -> object:
+    """The label as the column's cells are: numbers stay numbers."""
+    if isinstance(old, (int, float)):
+        try:
+            return type(old)(label)
+        except ValueError:
+            raise ValueError(f"its column {column!r} holds numbers, and {label!r} is none") from None
+    return label.encode() if isinstance(old, bytes) else label
+
+
+_EDITORS: dict[str, Callable[[bytes, _Rows], bytes]] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,126 @@
+"""``gradattn diff``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from gradattn_core.cli.findings import number, open_store
+from gradattn_core.cli.wording import escape
+from gradattn_core.errors import StoreError
+from gradattn_core.export import new_suspects_csv, write
+from gradattn_core.store import Store
+
+_TITLES = {
+    "new_suspects": "new suspects",
+    "gone_suspects": "no longer suspects",
+    "new_images": "new images",
+    "gone_images": "images that are gone",
+    "changed_images": "images changed at the same path",
+    "relabelled_images": "images relabelled",
+    "moved_images": "images moved under the same label",
+}
+_HEADS = {"given_label": "label", "suggested_label": "looks like", "old_path": "was", "old_label": "label before"}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show what differs between two audits."""
+    if options.top < 0:
+        raise StoreError(f"--top {options.top} is negative; give 0 or more")
+    store = open_store(options)
+    before, after = _pair(store, options.audits)
+    counts = store.difference(before, after)
+    # What is in other lists is no news of its own.
+    moved = counts["changed_images"] + counts["relabelled_images"]
+    counts |= {"new_images": counts["new_images"] - moved, "gone_images": counts["gone_images"] - moved}
+    # The CSV file has all new suspects, so then the lists are read whole.
+    lists = store.changes(before, after, top=None if options.csv else options.top)
+    if options.csv:
+        write(new_suspects_csv(lists["new_suspects"]), Path(options.csv))
+    sides = {"before": _side(store, before), "after": _side(store, after)}
+    shown = {name: frame.head(options.top) for name, frame in lists.items()}
+    if options.json:
+        rows = {name: _rows(frame) for name, frame in shown.items()}
+        print(json.dumps({**sides, "counts": counts, **rows}, ensure_ascii=False))
+    elif not options.quiet:
+        _show(sides, counts, shown)
+    return 0
+
+
+def _pair(store: Store, audits: list[str]) -> tuple[str, str]:
+    if len(audits) > 2:
+        raise StoreError(f"{len(audits)} audits were named ({', '.join(audits)}); a difference is between two")
+    if len(audits) == 2:
+        return audits[0], audits[1]
+    after = audits[0] if audits else store.latest_audit_id()
+    return store.previous_audit_id(after), after
+
+
+def _side(store: Store, audit_id: str) -> dict[str, Any]:
+    facts = store.summary(audit_id)
+    estimated = {name: number(facts[name]) for name in ("estimated_errors", "estimated_low", "estimated_high")}
+    return {**{name: facts[name] for name in ("audit_id", "dataset", "finished_at", "images", "suspects")}, **estimated}
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): number(cell) if isinstance(cell, float) else cell for name, cell in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def _show(sides: dict[str, dict[str, Any]], counts: dict[str, int], lists: dict[str, pd.DataFrame]) -> None:
+    before, after = sides["before"], sides["after"]
+    console = Console()
+    console.print(
+        f"[bold]{escape(after['dataset'])}[/]  {escape(before['audit_id'])} → {escape(after['audit_id'])}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    console.print(
+        f"images {before['images']:,} → {after['images']:,}, suspects {before['suspects']:,} → {after['suspects']:,}, "
+        f"wrong labels expected {_estimate(before)} → {_estimate(after)}",
+        soft_wrap=True,
+    )
+    if not any(counts.values()):
+        console.print("nothing else differs")
+    for name, title in _TITLES.items():
+        if counts[name]:
+            console.print(f"\n{title}: [bold]{counts[name]:,}[/]")
+            _show_list(console, _short(lists[name]) if name == "gone_suspects" else lists[name], counts[name])
+
+
+def _estimate(side: dict[str, Any]) -> str:
+    if side["estimated_errors"] is None:
+        return "?"
+    low, high = side["estimated_low"], side["estimated_high"]
+    interval = "" if low is None or high is None else f" ({low:,.0f} to {high:,.0f})"
+    return f"{side['estimated_errors']:,.0f}{interval}"
+
+
+def _short(gone: pd.DataFrame) -> pd.DataFrame:
+    """What became of each suspect in one column, and whether that is what reviewers said."""
+    became = []
+    for why, label, decision, wanted in gone[["why", "label_now", "decision", "new_label"]].itertuples(index=False):
+        done = (why == "removed" and decision == "remove") or (why == "relabelled" and label == wanted)
+        said = ", as decided" if done else f", decided: {decision}" if decision else ""
+        became.append((f"{why}: {label}" if why == "relabelled" else why) + said)
+    return gone[["rank", "path", "given_label", "suspicion"]].assign(**{"what became of it": became})
+
+
+def _show_list(console: Console, frame: pd.DataFrame, count: int) -> None:
+    if len(frame):
+        table = Table(box=None, pad_edge=False)
+        for name in frame.columns:
+            table.add_column(_HEADS.get(str(name), str(name)), overflow="fold")
+        for row in frame.itertuples(index=False):
+            table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
+        console.print(table)
+    if count > len(frame):
+        console.print(f"[dim]{count - len(frame):,} more; --top {count} shows all[/]")
