@@ -47,7 +47,7 @@ from gradattn_core.audit.config import DEFAULT_MODEL
 from gradattn_core.audit.progress import silent
 from gradattn_core.errors import GradattnError
 from gradattn_core.model import FineTuning
-from gradattn_core.records import AuditSummary
+from gradattn_core.records import AuditSummary, News
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,6 +85,7 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
             "database": Path(values["database"]),
             "candidates": Path(values["candidates"]),
             "warnings": tuple(values["warnings"]),
+            "news": values["news"] and News(**values["news"]),
         }
     )
 

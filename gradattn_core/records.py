@@ -161,12 +161,31 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What an audit found that the one of the same dataset before it had not, in counts of ``Store.difference``.
+
+    Attributes:
+        since: the audit before.
+    """
+
+    since: str
+    new_suspects: int
+    gone_suspects: int
+    new_images: int
+    gone_images: int
+    changed_images: int
+    relabelled_images: int
+    moved_images: int
+
+
+@dataclass(frozen=True, slots=True)
 class AuditSummary:
     """What the terminal, the flow's artifact and the page show when an audit is done.
 
     Attributes:
         estimated_errors: how many given labels are expected to be wrong, with its 95 % interval ``estimated_low`` to
             ``estimated_high``, which audits of older versions lack.
+        news: since the audit of the same dataset before it; None where it is the first.
         first, found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
     """
 
@@ -185,3 +204,4 @@ class AuditSummary:
     estimated_high: float | None = None
     first: int = 0
     found: float = 0.0
+    news: News | None = None

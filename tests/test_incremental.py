@@ -112,8 +112,10 @@ def test_only_added_and_changed_images_are_swept_removed_ones_leave_and_decision
         np.stack(before.loc[shared, "readout"].tolist()), np.stack(after.loc[shared, "readout"].tolist()), atol=1e-5
     )
     assert store.candidate(second.audit_id, suspects[0])["decision"] == "relabel"  # type: ignore[index]
-    difference = store.difference(first.audit_id, second.audit_id)
-    assert (difference["new_images"], difference["gone_images"]) == (110, 20)
+    assert first.news is None and second.news is not None
+    assert second.news.since == first.audit_id
+    news = second.news
+    assert (news.new_images, news.gone_images, news.changed_images, news.relabelled_images) == (110, 20, 10, 0)
 
 
 def fresh_rows(big: Tiny, folder: Path) -> pd.DataFrame:

@@ -123,6 +123,7 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
         estimated_high=high,
         first=first,
         found=0.0 if math.isnan(found) else found,
+        news=store.news(audit_id),
     )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gradattn_core.cli.wording import escape, estimate
-from gradattn_core.records import AuditSummary
+from gradattn_core.records import AuditSummary, News
 
 _PAIRS = 5
 
@@ -37,6 +37,8 @@ def show_summary(summary: AuditSummary, *, as_json: bool, quiet: bool, out: str)
         ),
         soft_wrap=True,
     )
+    if summary.news is not None:
+        console.print(news(summary.news), soft_wrap=True, highlight=False)
     if summary.class_pairs:
         console.print(_pair_table(summary))
     for warning in summary.warnings:
@@ -47,6 +49,21 @@ def show_summary(summary: AuditSummary, *, as_json: bool, quiet: bool, out: str)
     console.print(f"candidates  {escape(str(summary.candidates))}", soft_wrap=True, highlight=False)
     console.print(f"database    {escape(str(summary.database))}", soft_wrap=True, highlight=False)
     console.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)
+
+
+def news(since: News) -> str:
+    """One line on what has changed since the audit before."""
+    replaced = since.changed_images + since.relabelled_images
+    counts = (
+        ("new suspects", since.new_suspects),
+        ("no longer suspects", since.gone_suspects),
+        ("images added", since.new_images - replaced),
+        ("removed", since.gone_images - replaced),
+        ("changed", since.changed_images),
+        ("relabelled", since.relabelled_images),
+    )
+    said = ", ".join(f"{count:,} {what}" for what, count in counts if count) or "nothing new"
+    return f"since audit {escape(since.since)}: {said} [dim](gradattn diff lists them)[/]"
 
 
 def _pair_table(summary: AuditSummary) -> Table:

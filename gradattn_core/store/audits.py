@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any, Unpack
 import pandas as pd
 
 from gradattn_core.errors import StoreError
-from gradattn_core.records import Evidence, FloatArray
+from gradattn_core.records import Evidence, FloatArray, News
 from gradattn_core.store import candidates, changes, evidence, findings, images, merge, progress
 from gradattn_core.store.candidates import CandidateFilter, Filters
 from gradattn_core.store.database import Database
+from gradattn_core.store.rows import value
 
 DATA_ROOT = "GRADATTN_DATA_ROOT"
 
@@ -194,16 +194,20 @@ class Audits(Database):
             StoreError: where there is none.
         """
         with self._reading(audit_id) as connection:
-            known = findings.audits(connection)
-        datasets = [_dataset(row) for row in known.to_dict("records")]
-        position = list(known["audit_id"]).index(audit_id)
-        for earlier in range(position + 1, len(known)):
-            if datasets[earlier] == datasets[position]:
-                return str(known["audit_id"].iloc[earlier])
-        raise StoreError(
-            f"{self.directory} has no audit of {known['dataset'].iloc[position]} before {audit_id}; "
-            "audit it again after a change, or name two audits"
-        )
+            found = changes.previous(connection, audit_id)
+            dataset = value(connection.execute("SELECT dataset FROM audits WHERE audit_id = ?", [audit_id]))
+        if found is None:
+            raise StoreError(
+                f"{self.directory} has no audit of {dataset} before {audit_id}; "
+                "audit it again after a change, or name two audits"
+            )
+        return found
+
+    def news(self, audit_id: str) -> News | None:
+        """What the audit found that the one of the same dataset before it had not; None where it is the first."""
+        with self._reading(audit_id) as connection:
+            before = changes.previous(connection, audit_id)
+            return None if before is None else News(before, **changes.difference(connection, before, audit_id))
 
     def difference(self, before: str, after: str) -> dict[str, int]:
         """What the audit ``after`` has that ``before`` had not, and the reverse, by image content and given label.
@@ -243,10 +247,3 @@ class Audits(Database):
         """:meth:`image_file` for many paths at the price of one, in their order."""
         with self._reading(audit_id) as connection:
             return images.places(connection, audit_id, paths, self.data_root)
-
-
-def _dataset(audit: Mapping[Any, Any]) -> tuple[str, str, str | None]:
-    """What makes two audits ones of the same dataset, however its name was typed."""
-    name = Path(audit["dataset"]).name
-    manifest = "" if Path(audit["root"]).name == name else name
-    return audit["root"], manifest, json.loads(audit["parameters"]).get("split")

@@ -7,9 +7,15 @@ same path with another content is *changed*. What both have, but nowhere at the 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import duckdb
 import pandas as pd
 
+from gradattn_core.store.findings import audits
 from gradattn_core.store.rows import check_page, rows
 
 # Contents by number: two of a million share one with a probability of 3e-8.
@@ -90,6 +96,21 @@ _LISTS = {
     "moved_images": """
         SELECT path, given_label, old_path FROM changes WHERE what = 'moved' ORDER BY path LIMIT $top""",
 }
+
+
+def previous(connection: duckdb.DuckDBPyConnection, audit_id: str) -> str | None:
+    """The audit of the same dataset that finished before this one; None where there is none."""
+    known = audits(connection).to_dict("records")
+    position = [audit["audit_id"] for audit in known].index(audit_id)
+    same = _dataset(known[position])
+    return next((audit["audit_id"] for audit in known[position + 1 :] if _dataset(audit) == same), None)
+
+
+def _dataset(audit: Mapping[Any, Any]) -> tuple[str, str, str | None]:
+    """What makes two audits ones of the same dataset, however its name was typed."""
+    name = Path(audit["dataset"]).name
+    manifest = "" if Path(audit["root"]).name == name else name
+    return audit["root"], manifest, json.loads(audit["parameters"]).get("split")
 
 
 def difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> dict[str, int]:
