@@ -181,7 +181,7 @@ def write(content: bytes, target: Path) -> Path:
         with contextlib.suppress(FileNotFoundError):
             shutil.copymode(target, draft)
         draft.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror}; choose another file or make room") from error
     finally:
@@ -294,7 +294,7 @@ def _cells_of_any_size() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename itself survive a power cut, where the system can sync folders."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

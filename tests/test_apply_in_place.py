@@ -233,6 +233,16 @@ def test_what_cannot_be_taken_back_does_not_bar_the_way_to_the_apply_before(stor
     assert all(before[path] == lost[path] for path in lost)
 
 
+def test_a_file_where_a_class_folder_would_be_is_in_the_way_of_its_images_only(store: Store, photos: Path) -> None:
+    (photos / "hawk").write_text("a file")
+    before = snapshot(photos)
+    applied = in_place(store)
+    assert [skipped.path for skipped in applied.left_alone] == ["kite/2020/0.jpg"]
+    assert "cannot be moved to" in applied.left_alone[0].reason and applied.relabelled == RELABELLED - 1
+    take_back(store)
+    assert snapshot(photos) == before
+
+
 def test_a_folder_that_others_have_used_since_stays(store: Store, photos: Path) -> None:
     in_place(store)
     write_files(photos, {"hawk/new.jpg": "new"})

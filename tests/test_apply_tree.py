@@ -158,6 +158,24 @@ def test_a_tree_of_other_decisions_is_refused_until_it_is_deleted(store: Store, 
     assert snapshot(tmp_path / "new") == before
 
 
+def test_what_others_put_into_the_tree_does_not_lead_out_of_it(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    make_tree(plan_of(store), target, "symlink", ignored)
+    (tmp_path / "elsewhere").mkdir()
+    for path in (target / "owl").rglob("*.*"):
+        path.unlink()
+    (target / "owl" / "2020").rmdir()
+    (target / "owl").rmdir()
+    (target / "owl").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ApplyError, match=r"leads out of .* by a link"):
+        make_tree(plan_of(store), target, "symlink", ignored)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    (target / "owl").unlink()
+    (target / "owl").write_text("a file")
+    with pytest.raises(ApplyError, match="is a file where a class belongs"):
+        make_tree(plan_of(store), target, "symlink", ignored)
+
+
 def test_a_label_that_no_folder_can_hold_is_refused_before_anything_is_made(store: Store, tmp_path: Path) -> None:
     decide(store, {"kite/d.jpg": "very long " * 30})
     with pytest.raises(ApplyError, match="too long for the name of a folder"):

@@ -7,10 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-from gradattn_core.apply.journal import Move, sync_folder
+from gradattn_core.apply.journal import Move
 from gradattn_core.dataset import content_hash
 from gradattn_core.dataset.reading import read_file
 from gradattn_core.errors import UnreadableImageError
+from gradattn_core.export import sync_folder
 
 
 def move(old: Path, new: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from gradattn_core.errors import ApplyError
+from gradattn_core.export import sync_folder
 
 JOURNAL, KEPT, REMOVED = "applied.jsonl", "manifests", "removed"
 # The lock of audits too: an audit would miss the files that are moved meanwhile.
@@ -159,15 +160,6 @@ def _is_torn(file: BinaryIO) -> bool:
         return False
     file.seek(-1, os.SEEK_END)
     return file.read(1) != b"\n"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

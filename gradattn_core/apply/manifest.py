@@ -53,7 +53,9 @@ class _Rows:
         return self.labels[self._key(_text(cells[0]) or "", _text(cells[1]) or "")]
 
     def _key(self, path: str, label: str) -> tuple[str, str]:
-        """As the listing spells it: relative where it lies below the root, else absolute."""
+        """As the listing spells it: relative where it lies below the root, else absolute; what is no path, as it is."""
+        if (path, label) in self.labels:
+            return path, label
         below = os.path.join(self.root, "")
         whole = os.path.normpath(os.path.join(below, path))
         return whole.removeprefix(below).replace(os.sep, "/"), label

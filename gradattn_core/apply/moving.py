@@ -94,7 +94,7 @@ class _Mover:
         folders = _missing([Path(step.new).parent for step in steps])
         self._journal.intend(self._application, folders=folders, steps=steps)
         for folder in folders:
-            with suppress(FileExistsError):  # a file: no move into it will succeed
+            with suppress(FileExistsError, NotADirectoryError):  # a file is in the way of the moves into it
                 folder.mkdir()
         for step in steps:
             self._carry_out(step)

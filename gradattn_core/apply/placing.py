@@ -15,7 +15,7 @@ from gradattn_core.apply.names import Place
 from gradattn_core.apply.plan import Image
 from gradattn_core.dataset import content_hash, read_bytes
 from gradattn_core.dataset.reading import read_file
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.errors import ApplyError, UnreadableImageError
 
 LINKS = ("symlink", "hard", "copy")
 # How a system says that it has no such links there.
@@ -64,9 +64,13 @@ class Placing:
             }
 
     def _make_folder(self, folder: Path) -> None:
-        if folder not in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._folders.add(folder)
+        """Make a folder of the tree, unless a link that somebody put there leads out of it."""
+        if folder in self._folders:
+            return
+        if not folder.resolve().is_relative_to(self._target.resolve()):
+            raise ApplyError(f"{folder} leads out of {self._target} by a link; delete that")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folders.add(folder)
 
     def _linked(self, item: Item) -> bool:
         """Link the image's file; False where it is to be copied."""

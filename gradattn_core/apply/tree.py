@@ -135,7 +135,10 @@ def _claim(target: Path, plan: Plan, items: Sequence[Item]) -> None:
 def _make_folders(target: Path, folders: Sequence[str]) -> None:
     made: dict[tuple[int, int], str] = {}
     for folder in folders:
-        (target / folder).mkdir(exist_ok=True)
+        try:
+            (target / folder).mkdir(exist_ok=True)
+        except FileExistsError:
+            raise ApplyError(f"{target / folder} is a file where a class belongs; delete it") from None
         status = os.stat(target / folder)
         other = made.setdefault((status.st_dev, status.st_ino), folder)
         if other != folder:

@@ -73,7 +73,8 @@ def _undo_moves(application: Application, progress: Progress) -> tuple[list[int]
 def _move_back(step: Move) -> str | None:
     """Bring one file back; the reason where that would harm something."""
     old, new = Path(step.old), Path(step.new)
-    draft_of(new).unlink(missing_ok=True)
+    with suppress(OSError):
+        draft_of(new).unlink(missing_ok=True)
     if not is_there(new):
         if has_content(old, step.content_hash):
             return None

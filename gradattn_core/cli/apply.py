@@ -44,10 +44,10 @@ def run(options: argparse.Namespace) -> int:
     audit_id = options.audit or store.latest_audit_id()
     if options.manifest is not None:
         return _manifest(options, store, audit_id)
-    plan = read_plan(store, audit_id, everything=not options.in_place)
     if options.dry_run:
-        return _dry_run(options, plan)
+        return _dry_run(options, store, audit_id)
     with late_progress("apply", quiet=options.quiet or options.json) as progress:
+        plan = read_plan(store, audit_id, everything=not options.in_place)
         if options.in_place:
             applied = apply_in_place(plan, Path(options.out), progress)
         else:
@@ -65,8 +65,9 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
         raise ApplyError(f"--top {options.top} is negative; give 0 or more")
 
 
-def _dry_run(options: argparse.Namespace, plan: Plan) -> int:
+def _dry_run(options: argparse.Namespace, store: Store, audit_id: str) -> int:
     with late_progress("check", quiet=options.quiet or options.json) as progress:
+        plan = read_plan(store, audit_id, everything=True)
         _, left = sound_changes(plan, progress)
     objections = {skipped.path: skipped.reason for skipped in left}
     changes = plan.changes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,13 @@ def run(options: argparse.Namespace) -> int:
         raise StoreError(f"--top {options.top} is negative; give 0 or more")
     store = open_store(options)
     before, after = _pair(store, options.audits)
-    counts = store.difference(before, after)
+    with _waiting(quiet=options.quiet or options.json):
+        counts = store.difference(before, after)
+        # The CSV file has all new suspects, so then the lists are read whole.
+        lists = store.changes(before, after, top=None if options.csv else options.top)
     # What is in other lists is no news of its own.
     moved = counts["changed_images"] + counts["relabelled_images"]
     counts |= {"new_images": counts["new_images"] - moved, "gone_images": counts["gone_images"] - moved}
-    # The CSV file has all new suspects, so then the lists are read whole.
-    lists = store.changes(before, after, top=None if options.csv else options.top)
     if options.csv:
         write(new_suspects_csv(lists["new_suspects"]), Path(options.csv))
     sides = {"before": _side(store, before), "after": _side(store, after)}
@@ -51,6 +53,11 @@ def run(options: argparse.Namespace) -> int:
     elif not options.quiet:
         _show(sides, counts, shown)
     return 0
+
+
+def _waiting(*, quiet: bool) -> AbstractContextManager[object]:
+    """A sign of life on a terminal while the database compares, seconds where there are millions of images."""
+    return nullcontext() if quiet else Console(stderr=True).status("comparing")
 
 
 def _pair(store: Store, audits: list[str]) -> tuple[str, str]:
