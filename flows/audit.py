@@ -42,6 +42,7 @@ from gradattn_core.audit import (
     survey_dataset,
     sweep_shard,
     tell_doubts,
+    write_previews,
 )
 from gradattn_core.audit.config import DEFAULT_MODEL
 from gradattn_core.audit.progress import silent
@@ -153,7 +154,7 @@ def audit_flow(
     config = AuditConfig(**(locals() | {"model_arguments": model_arguments or {}}))
     with output_lock(config.out):
         summary = _audit(config)
-    publish_summary(summary, dataset)
+    publish_summary(summary, config.dataset)
     return {**asdict(summary), "database": str(summary.database), "candidates": str(summary.candidates)}
 
 
@@ -173,6 +174,7 @@ def _audit(config: AuditConfig) -> AuditSummary:
         for index in counted("interpret", "shards", evidence_shards(plan)):
             _interpret(folder, index)
         _findings(folder)
+        _previews(folder)
     return _merge(folder)
 
 
@@ -224,6 +226,11 @@ def _interpret(folder: str, index: int) -> None:
 @_step("findings")
 def _findings(folder: str) -> None:
     tell_doubts(_opened(folder), _progress.get())
+
+
+@_step("previews")
+def _previews(folder: str) -> None:
+    write_previews(_opened(folder), _progress.get())
 
 
 @_step("merge")
