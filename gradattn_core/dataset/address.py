@@ -26,6 +26,7 @@ from gradattn_core.errors import DatasetError, UnreadableImageError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
 _MEMBER = re.compile(r"(zip|tar|webdataset|parquet)://(.*?)::(.+)", re.DOTALL)
+_CHAIN = re.compile(r"[A-Za-z]\w+::.*://")
 _SHARD = re.compile(r"(.*?\.(?:tar|tar\.gz|tgz))/(.+)", re.DOTALL | re.IGNORECASE)
 _CELL = re.compile(r"(.+)#(\d+)", re.DOTALL)
 
@@ -111,16 +112,24 @@ def canonical(source: str) -> str:
     if source.lower().startswith("file://"):
         source = source[len("file://") :]
     if not is_url(source):
+        if _CHAIN.match(source):
+            raise _no_chain(source)
         return source
     scheme, rest = source.split("://", 1)
     place = f"{scheme.lower()}://{rest}"
     inner = member(place)
     if inner is not None:
         outer = canonical(inner.outer)
+        if member(outer) is not None:
+            raise _no_chain(source)
         return member_address(inner.kind, inner.inside, outer if is_url(outer) else os.path.abspath(outer))
     if "::" in place or scheme.lower() in ("zip", "tar", "parquet", "webdataset"):
-        raise DatasetError(f"{source!r} is no chain that can be read; write zip://::ARCHIVE or tar://folder::ARCHIVE.")
+        raise _no_chain(source)
     return place.rstrip("/") if rest.strip("/") else place
+
+
+def _no_chain(source: str) -> DatasetError:
+    return DatasetError(f"{source!r} is no chain that can be read; write zip://::ARCHIVE or tar://folder::ARCHIVE.")
 
 
 def absolute(source: str) -> str:

@@ -81,7 +81,7 @@ def list_dataset(
     said = without_secrets(str(source))
     place = canonical(remember(str(source)))
     try:
-        listing = _list(place, wanted) if is_url(place) else _list_local(Path(source), wanted)
+        listing = _list(place, wanted) if is_url(place) else _list_local(Path(place), wanted)
     except FileNotFoundError:
         raise DatasetError(f"{shown(said)} does not exist.") from None
     except PermissionError as error:
@@ -143,8 +143,9 @@ def _list_local_folder(root: Path, wanted: Wanted) -> Listing:
         shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
         if shards:
             return _list_files([str(root / file) for file in shards], str(root), wanted)
-    _refuse_missing_split(str(root), wanted, {image.label for image in listing.images})
-    _refuse_wrapper(listing)
+    folders = {image.label for image in listing.images}
+    _refuse_missing_split(str(root), wanted, folders)
+    _refuse_wrapper(listing, any((root / each / table).is_file() for each in folders for table in _METADATA))
     return listing
 
 
@@ -156,7 +157,7 @@ def _list_tree(tree: Tree, wanted: Wanted) -> Listing:
             return list_manifest(join(tree.root, metadata), tree.root, wanted)
     _refuse_missing_split(tree.root, wanted, tree.folders)
     listing = tree.listing()
-    _refuse_wrapper(listing)
+    _refuse_wrapper(listing, any(f"{each}/{table}" in tree.files for each in tree.folders for table in _METADATA))
     return listing
 
 
@@ -271,11 +272,15 @@ def _refuse_missing_split(root: str, wanted: Wanted, folders: set[str]) -> None:
         )
 
 
-def _refuse_wrapper(listing: Listing) -> None:
-    """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes."""
+def _refuse_wrapper(listing: Listing, described: bool) -> None:
+    """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes.
+
+    Args:
+        described: a folder has a table of its pictures' labels.
+    """
     folders = Counter(image.label for image in listing.images)
     only_splits = len(folders) == 1 or all(each.casefold() in SPLIT_NAMES for each in folders)
-    if folders and only_splits and all(image.path.count("/") > 1 for image in listing.images):
+    if folders and only_splits and (described or all(image.path.count("/") > 1 for image in listing.images)):
         largest = folders.most_common(1)[0][0]
         split = f"choose one with --split {largest}, or " if largest.casefold() in SPLIT_NAMES else ""
         raise DatasetError(

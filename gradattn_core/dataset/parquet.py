@@ -188,6 +188,7 @@ def _table(file: str) -> _Table:
 
 def _read_group(table: _Table, file: str, column: str, group: int) -> Any:
     import pyarrow
+    import pyarrow.compute
     import pyarrow.parquet
 
     part = table.metadata.row_group(group)

@@ -163,6 +163,8 @@ def _state(entry: Mapping[str, Any]) -> State:
 
 
 def _plain(error: Exception) -> OSError:
+    if type(error.__cause__).__module__.startswith("aiohttp"):
+        error = error.__cause__  # type: ignore[assignment]  # fsspec calls whatever a web server says "not found"
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return FileNotFoundError(errno.ENOENT, "does not exist")
