@@ -122,7 +122,7 @@ def audit_flow(
     Paths are those of the machine that runs the audit.
 
     Args:
-        dataset: Folder root/<label>/**/image, or a CSV, Parquet or JSONL manifest.
+        dataset: Folder root/<label>/**/image, archive, WebDataset tars, or manifest; a path, URL or pattern.
         out: Output folder; nothing is written elsewhere. One audit at a time works there.
         model: Name of a timm Vision Transformer.
         checkpoint: Safetensors file, or torch file of plain tensors; the published weights without it.

@@ -292,3 +292,19 @@ def pictures(folder: Path, count: int) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(KITE + bytes([number]) * 999)
     return folder
+
+
+def test_listing_a_tar_reads_its_headers_and_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forms.write_members(
+        tmp_path / "a.tar", {f"{label}/{number}.png": bytes(2**20) for label in "ab" for number in range(8)}
+    )
+    sizes: list[int] = []
+    real = ranges._read_local
+
+    def counted(address: str, start: int, end: int) -> bytes:
+        sizes.append(end - start)
+        return real(address, start, end)
+
+    monkeypatch.setattr(ranges, "_read_local", counted)
+    assert len(list_dataset(tmp_path / "a.tar").images) == 16
+    assert 0 < sum(sizes) < 2**20

@@ -17,10 +17,11 @@ import pytest
 from gradattn_core.audit import AuditConfig, run_audit
 from gradattn_core.cli import main
 from gradattn_core.dataset import absolute, list_dataset, read_bytes, read_image, without_secrets
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.errors import GradattnError, UnreadableImageError
 from tests import source_forms as forms
 from tests.dataset_files import reasons, refusal, rows
 from tests.tiny import Tiny, make_tiny
+from ui import starting
 
 KITE, OWL = b"\x89PNG a kite", b"\x89PNG an owl"
 
@@ -191,3 +192,23 @@ def test_one_picture_at_a_url_is_explained_like_a_file(tiny: Tiny, memory: str) 
     assert read_image(f"{memory}/a.png").content_hash == read_image(file).content_hash
     with pytest.raises(UnreadableImageError, match=r"'b.png' does not exist"):
         read_image(f"{memory}/b.png")
+
+
+def test_a_page_of_links_on_a_web_server_is_a_class_folder(site: str, tmp_path: Path) -> None:
+    for name, content in (("kite/1 a%.png", KITE), ("owl/2.png", OWL)):
+        (tmp_path / "site" / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / "set" / name).write_bytes(content)
+    source = f"http://ada:s3cret@{site}/set/"
+    listing = list_dataset(source)
+    assert {read_bytes(listing.root, image.path): image.label for image in listing.images} == {KITE: "kite", OWL: "owl"}
+    assert list_dataset(source) == listing
+    (tmp_path / "site" / "set" / "owl" / "2.png").write_bytes(OWL * 2)
+    changed = {image.path: image.size for image in list_dataset(source).images}
+    assert changed["owl/2.png"] == 2 * len(OWL)
+
+
+def test_the_page_starts_audits_of_urls_but_takes_no_passwords_into_its_log(tmp_path: Path) -> None:
+    for source in ("s3://bucket/photos", "zip://a::s3://bucket/photos.zip", "/data/{a,b}.tar"):
+        assert starting.arguments(tmp_path, source, {})[1] == source
+    with pytest.raises(GradattnError, match="leave the password"):
+        starting.arguments(tmp_path, "https://u:p@host/photos.zip", {})

@@ -113,7 +113,9 @@ def arguments(out: Path, dataset: str, options: Mapping[str, Any]) -> list[str]:
             raise GradattnError(f"option {name!r} is unknown; choose from {', '.join(OPTIONS)}")
     typed = [_option(name, value) for name, value in given.items() if value is not None and value != ""]
     if not dataset.strip():
-        raise GradattnError("dataset: name a folder with one folder of images per class, or a manifest")
+        raise GradattnError(
+            "dataset: name a folder with one folder of images per class, an archive, a manifest, or a URL"
+        )
     named = _text("dataset", dataset.strip())
     if without_secrets(named) != named:
         # The command line and its log can be read by others of this machine.

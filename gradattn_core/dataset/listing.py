@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gradattn_core.dataset import remote
@@ -13,6 +13,7 @@ from gradattn_core.dataset.address import (
     canonical,
     common_folder,
     is_url,
+    is_web,
     join,
     member,
     member_address,
@@ -26,8 +27,10 @@ from gradattn_core.dataset.folder import list_folder
 from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, list_manifest
 from gradattn_core.dataset.parquet import image_column, list_tables, open_table
 from gradattn_core.dataset.patterns import expand, is_pattern
+from gradattn_core.dataset.remote import State
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.dataset.shards import SHARD_SUFFIXES, is_webdataset, list_shards
+from gradattn_core.dataset.states import states
 from gradattn_core.dataset.tree import Tree, is_hidden, is_image
 from gradattn_core.dataset.wanted import SPLIT_NAMES, Wanted, of_split
 from gradattn_core.dataset.wording import did_you_mean, is_text, shown, shown_all
@@ -104,6 +107,10 @@ def _list(place: str, wanted: Wanted) -> Listing:
     if _is_file_name(place):
         return _list_file(place, wanted)
     files = dict(remote.find(place))
+    if is_web(place):
+        # A web server's page about a folder says nothing of its files but their names.
+        told = states(join(place, file) for file in files if is_image(file))
+        files |= {file: state for file in files if isinstance(state := told.get(join(place, file)), State)}
     if not files:
         raise DatasetError(f"{shown(place)} is not a dataset: give {_FORMS}.")
     tree = Tree(place, files, {})
@@ -143,9 +150,8 @@ def _list_local_folder(root: Path, wanted: Wanted) -> Listing:
         shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
         if shards:
             return _list_files([str(root / file) for file in shards], str(root), wanted)
-    folders = {image.label for image in listing.images}
-    _refuse_missing_split(str(root), wanted, folders)
-    _refuse_wrapper(listing, any((root / each / table).is_file() for each in folders for table in _METADATA))
+    _refuse_missing_split(str(root), wanted, {image.label for image in listing.images})
+    _refuse_wrapper(listing, lambda file: (root / file).is_file())
     return listing
 
 
@@ -157,7 +163,7 @@ def _list_tree(tree: Tree, wanted: Wanted) -> Listing:
             return list_manifest(join(tree.root, metadata), tree.root, wanted)
     _refuse_missing_split(tree.root, wanted, tree.folders)
     listing = tree.listing()
-    _refuse_wrapper(listing, any(f"{each}/{table}" in tree.files for each in tree.folders for table in _METADATA))
+    _refuse_wrapper(listing, tree.files.__contains__)
     return listing
 
 
@@ -186,7 +192,7 @@ def _list_archive(kind: str, file: str, inside: str, wanted: Wanted) -> Listing:
     folder = inside.strip("/")
     if folder:
         tree = tree.below(folder, member_address(kind, folder, file))
-    while not folder and (wrapper := tree.wrapper()) is not None:
+    while not folder and (wrapper := tree.wrapper()) is not None and wrapper != wanted.split:
         tree = tree.below(wrapper, join(tree.root, wrapper))
     return _list_tree(tree, wanted)
 
@@ -272,15 +278,18 @@ def _refuse_missing_split(root: str, wanted: Wanted, folders: set[str]) -> None:
         )
 
 
-def _refuse_wrapper(listing: Listing, described: bool) -> None:
+def _refuse_wrapper(listing: Listing, has: Callable[[str], bool]) -> None:
     """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes.
 
     Args:
-        described: a folder has a table of its pictures' labels.
+        has: whether there is a file of this path: a split may have a table of its labels instead of class folders.
     """
     folders = Counter(image.label for image in listing.images)
     only_splits = len(folders) == 1 or all(each.casefold() in SPLIT_NAMES for each in folders)
-    if folders and only_splits and (described or all(image.path.count("/") > 1 for image in listing.images)):
+    if not folders or not only_splits:
+        return
+    described = any(has(f"{each}/{table}") for each in folders for table in _METADATA)
+    if described or all(image.path.count("/") > 1 for image in listing.images):
         largest = folders.most_common(1)[0][0]
         split = f"choose one with --split {largest}, or " if largest.casefold() in SPLIT_NAMES else ""
         raise DatasetError(

@@ -19,7 +19,7 @@ from gradattn_core.dataset import remote
 from gradattn_core.dataset.address import is_url, is_web
 from gradattn_core.dataset.remote import State
 
-# Headers of a tar are read in pieces of this size: small enough to skip a large picture, large enough for the net.
+# Headers of a remote tar are read in pieces of this size: few requests, and large pictures are still skipped.
 _PIECE = 2**20
 _GZIP_ENDINGS = (".gz", ".tgz")
 _MOST_UNPACKED, _UNPACKED_PER_BYTE = 2**30, 200
@@ -36,7 +36,7 @@ class Blob:
 
     def stream(self) -> io.BufferedReader:
         """The same as a file to seek in, for one thread."""
-        return io.BufferedReader(_Raw(self), _PIECE)
+        return io.BufferedReader(_Raw(self), _PIECE if is_url(self.address) else io.DEFAULT_BUFFER_SIZE)
 
 
 def blob(address: str, *, fresh: bool = False) -> Blob:
@@ -68,7 +68,7 @@ def _remote(process: int, address: str) -> Blob:
     facts = remote.info(address)
     if facts.get("type") == "directory":
         raise OSError(errno.EISDIR, "a folder, not a file")
-    state = remote.state(address)
+    state = remote.state_of(facts)
     if address.split("?")[0].lower().endswith(_GZIP_ENDINGS) or not _gives_ranges(address, facts.get("size")):
         return _copied(process, address, state)
     return Blob(address, state, state.size, lambda start, end: remote.read(address, start, end))

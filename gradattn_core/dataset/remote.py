@@ -47,7 +47,7 @@ def mark(*values: object) -> int:
 
 def state(url: str) -> State:
     """Of one file."""
-    return _state(info(url))
+    return state_of(info(url))
 
 
 def info(url: str) -> Mapping[str, Any]:
@@ -153,10 +153,11 @@ def _relative(url: str, found: Iterable[Mapping[str, Any]]) -> list[tuple[str, S
     _, path = _opened(url)
     below = f"{path.rstrip('/')}/"
     files = [entry for entry in found if entry.get("type") == "file"]
-    return [(str(entry["name"]).removeprefix(below), _state(entry)) for entry in files if str(entry["name"]) != path]
+    return [(str(entry["name"]).removeprefix(below), state_of(entry)) for entry in files if str(entry["name"]) != path]
 
 
-def _state(entry: Mapping[str, Any]) -> State:
+def state_of(entry: Mapping[str, Any]) -> State:
+    """The state in what :func:`info` gave."""
     known = next((entry[name] for name in _MARKS if entry.get(name)), "")
     size = int(entry.get("size") or 0)
     return State(size, mark(size, known))
