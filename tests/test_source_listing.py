@@ -185,6 +185,16 @@ def test_a_tar_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: 
     assert "unpacks to more than 200 times its size" in refusal(tmp_path / "b.tar.gz")
 
 
+def test_a_tar_that_leads_back_into_itself_is_refused(tmp_path: Path) -> None:
+    forms.write_members(tmp_path / "a.tar", {"a/1.png": KITE, "b/2.png": OWL})
+    raw = bytearray((tmp_path / "a.tar").read_bytes())
+    header = raw[1024:1536]
+    header[124:136] = b"\xff" * 11 + b"\x00"  # minus 256, in the notation for large numbers
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    (tmp_path / "a.tar").write_bytes(raw[:1024] + header + raw[1536:])
+    assert "a member has a negative size" in refusal(tmp_path / "a.tar")
+
+
 def test_parquet_with_pictures_lists_class_names_and_opens_rows(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "set", 30)
     root = forms.write_tables(folder, tmp_path / "hf")

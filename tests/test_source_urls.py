@@ -175,6 +175,9 @@ def test_messages_and_names_have_no_secrets(site: str) -> None:
     assert site in said and not any(secret in said for secret in ("ada", "wrong", "hush"))
     assert AuditConfig(dataset="https://t0ken@host/a.zip?X-Amz-Signature=1").dataset == "https://host/a.zip"
     assert without_secrets("zip://a::https://u:p@h/x.zip?token=1") == "zip://a::https://h/x.zip"
+    assert without_secrets("https://h/a b.zip?x=1&sig=2#part") == "https://h/a b.zip"
+    assert without_secrets("403 for 'https://u:p@h/x?sig=2', again") == "403 for 'https://h/x', again"
+    assert "hush" not in refusal("simplecache::https://ada:hush@host/x.zip")
     for harmless in ("https://h/x.zip?download=1", "s3://b/a@b/c", "hf://datasets/u/n@main/x", "sftp://me@h/x"):
         assert without_secrets(harmless) == harmless
 

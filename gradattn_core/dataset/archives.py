@@ -47,7 +47,6 @@ class Archive:
         states: size and mark of each member that can be read.
         problems: why each of the others cannot be.
         notes: content of the small members that end in ``NOTE_SUFFIXES`` (tar only).
-        skipped: folders and the like.
         damage: why the rest of the archive is unreadable; empty where there is none.
     """
 
@@ -170,7 +169,7 @@ def _scan_tar(source: Blob) -> Archive:
                     archive.damage = f"{shown(name)} ends too early"
                     break
                 times.add(member.mtime)
-                archive.add(name, slot, State(member.size, int(member.mtime * 1e9)), problem)
+                archive.add(name, slot, State(member.size, mark(member.size, member.mtime)), problem)
                 if name in archive.slots and name.lower().endswith(NOTE_SUFFIXES) and member.size <= _MAX_NOTE_BYTES:
                     note = file.extractfile(member)
                     archive.notes[name] = note.read() if note else b""
@@ -188,5 +187,7 @@ def _scan_tar(source: Blob) -> Archive:
 
 def _members(file: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str]]:
     while (member := file.next()) is not None:
+        if member.size < 0:  # the next header would be one that was read before, for ever
+            raise tarfile.ReadError("a member has a negative size")
         if not member.isdir():
             yield member, member.name.removeprefix("./")

@@ -6,6 +6,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gradattn_core.dataset import remote
@@ -101,6 +102,7 @@ def _list(place: str, wanted: Wanted) -> Listing:
     if inner is not None and inner.kind in ("zip", "tar"):
         return _list_archive(inner.kind, inner.outer, inner.inside, wanted)
     if inner is not None:
+        wanted = replace(wanted, path_column=inner.inside or wanted.path_column)
         return _list(inner.outer, wanted) if is_url(inner.outer) else _list_local(Path(inner.outer), wanted)
     if is_pattern(place):
         return _list_files(expand(place), None, wanted)

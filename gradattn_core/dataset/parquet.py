@@ -114,7 +114,10 @@ def list_tables(files: Sequence[str], folder: str, wanted: Wanted) -> Listing:
                 splits.add(split)
                 if wanted.split is not None and split != wanted.split:
                     continue
-                (images if isinstance(record, ImageRecord) else failures).append(record)  # type: ignore[arg-type]
+                if isinstance(record, ImageRecord):
+                    images.append(record)
+                else:
+                    failures.append(record)
     if wanted.split is not None and wanted.split not in splits:
         raise DatasetError(
             f"{shown(folder)} has no split {shown(wanted.split)}; column {shown(wanted.split_column)} has "

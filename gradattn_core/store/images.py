@@ -84,9 +84,10 @@ def places(
             raise StoreError(f"audit {audit_id} has no image {path!r}")
         image = listed[path]
         address = _address(root, path, audit_id)
-        # A folder that somebody named wins over what was kept of the pictures where they were.
-        kept = preview_file(directory, image.content_hash) if data_root is None and is_url(address) else None
-        preview = kept if kept and kept.is_file() else None
+        # A folder that somebody named wins over what was kept of the pictures that may lie in it.
+        far = is_url(address) and (data_root is None or is_url(path))
+        kept = preview_file(directory, image.content_hash)
+        preview = kept if far and kept.is_file() else None
         found.append(Place(address, image.content_hash, preview, image.width, image.height))
     return found
 
