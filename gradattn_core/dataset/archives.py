@@ -46,7 +46,7 @@ class Archive:
     Attributes:
         states: size and mark of each member that can be read.
         problems: why each of the others cannot be.
-        notes: content of the small members that end in ``NOTE_SUFFIXES`` (tar only).
+        notes: content of the small members that end in ``NOTE_SUFFIXES``, of a tar that was opened afresh.
         damage: why the rest of the archive is unreadable; empty where there is none.
     """
 
@@ -85,7 +85,7 @@ def open_archive(kind: str, address: str, *, fresh: bool = False) -> tuple[Archi
         known = _known.get(address)
         if known is not None and known[0] == source.state and not fresh:
             return known[1], source
-        archive = _scan_zip(source) if kind == "zip" else _scan_tar(source)
+        archive = _scan_zip(source) if kind == "zip" else _scan_tar(source, with_notes=fresh)
         _known[address] = source.state, archive
         return archive, source
 
@@ -158,7 +158,7 @@ def _zip_member(source: Blob, slot: Slot) -> bytes:
         return b""
 
 
-def _scan_tar(source: Blob) -> Archive:
+def _scan_tar(source: Blob, *, with_notes: bool) -> Archive:
     archive, times = Archive(), set[float]()
     try:
         with tarfile.open(fileobj=source.stream(), mode="r:") as file:
@@ -170,7 +170,7 @@ def _scan_tar(source: Blob) -> Archive:
                     break
                 times.add(member.mtime)
                 archive.add(name, slot, State(member.size, mark(member.size, member.mtime)), problem)
-                if name in archive.slots and name.lower().endswith(NOTE_SUFFIXES) and member.size <= _MAX_NOTE_BYTES:
+                if with_notes and name in archive.slots and _is_note(name, member.size):
                     note = file.extractfile(member)
                     archive.notes[name] = note.read() if note else b""
                 file.members = []  # type: ignore[attr-defined]  # else tarfile keeps a million headers
@@ -183,6 +183,10 @@ def _scan_tar(source: Blob) -> Archive:
         for name, state in archive.states.items():
             archive.states[name] = State(state.size, mark(state.size, *source.state))
     return archive
+
+
+def _is_note(name: str, size: int) -> bool:
+    return name.lower().endswith(NOTE_SUFFIXES) and size <= _MAX_NOTE_BYTES
 
 
 def _members(file: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str]]:

@@ -52,8 +52,13 @@ def state(url: str) -> State:
 
 def info(url: str) -> Mapping[str, Any]:
     """What the filesystem says of a file or folder: ``type`` and, of a file, ``size`` (None where it does not tell)."""
-    found: Mapping[str, Any] = attempt(url, lambda fs, path: fs.info(path))
-    return found
+
+    def work(fs: Any, path: str) -> Mapping[str, Any]:
+        fs.invalidate_cache(path)
+        found: Mapping[str, Any] = fs.info(path)
+        return found
+
+    return attempt(url, work)
 
 
 def find(url: str) -> list[tuple[str, State]]:
@@ -99,17 +104,23 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
 def attempt(url: str, work: Callable[[Any, str], T]) -> T:
     """Let ``work`` use the filesystem and the path of the URL; what may pass is tried again a little later."""
     fs, path = _opened(url)
-    for pause in (*_PAUSES, None):
+    for pause in _PAUSES:
         try:
-            return work(fs, path)
-        except GradattnError:
-            raise
-        except Exception as error:  # each filesystem has errors of its own, few of them OSErrors
-            plain = _plain(error)
-            if pause is None or plain.errno != errno.EIO:
-                raise plain from None
-            time.sleep(pause)
-    raise AssertionError("unreachable")
+            return _once(fs, path, work)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+        time.sleep(pause)
+    return _once(fs, path, work)
+
+
+def _once(fs: Any, path: str, work: Callable[[Any, str], T]) -> T:
+    try:
+        return work(fs, path)
+    except GradattnError:
+        raise
+    except Exception as error:  # each filesystem has errors of its own, few of them OSErrors
+        raise _plain(error) from None
 
 
 def _opened(url: str) -> tuple[Any, str]:

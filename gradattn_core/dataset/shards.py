@@ -69,6 +69,7 @@ def list_shards(files: Sequence[str], folder: str, label_column: str, *, fresh: 
                     failures.append(Failure(path, "list", _no_label(label_column)))
                 else:
                     images.append(ImageRecord(path, label, *archive.states[sample.image]))
+            archive.notes.clear()  # the index stays in memory, and nobody asks for the labels again
     images.sort(key=lambda image: image.path)
     return Listing(member_address("webdataset", "", folder), tuple(images), tuple(failures), skipped)
 
