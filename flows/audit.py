@@ -42,6 +42,7 @@ from gradattn_core.audit import (
     survey_dataset,
     sweep_shard,
     tell_doubts,
+    write_previews,
 )
 from gradattn_core.audit.config import DEFAULT_MODEL
 from gradattn_core.audit.progress import silent
@@ -123,7 +124,7 @@ def audit_flow(
     Paths are those of the machine that runs the audit.
 
     Args:
-        dataset: Folder root/<label>/**/image, or a CSV, Parquet or JSONL manifest.
+        dataset: Folder root/<label>/**/image, archive, WebDataset tars, or manifest; a path, URL or pattern.
         out: Output folder; nothing is written elsewhere. One audit at a time works there.
         model: Name of a timm Vision Transformer.
         checkpoint: Safetensors file, or torch file of plain tensors; the published weights without it.
@@ -157,7 +158,7 @@ def audit_flow(
     config = AuditConfig(**(locals() | {"model_arguments": model_arguments or {}}))
     with output_lock(config.out):
         summary = _audit(config)
-    publish_summary(summary, dataset)
+    publish_summary(summary, config.dataset)
     return {**asdict(summary), "database": str(summary.database), "candidates": str(summary.candidates)}
 
 
@@ -177,6 +178,7 @@ def _audit(config: AuditConfig) -> AuditSummary:
         for index in counted("interpret", "shards", evidence_shards(plan)):
             _interpret(folder, index)
         _findings(folder)
+        _previews(folder)
     return _merge(folder)
 
 
@@ -228,6 +230,11 @@ def _interpret(folder: str, index: int) -> None:
 @_step("findings")
 def _findings(folder: str) -> None:
     tell_doubts(_opened(folder), _progress.get())
+
+
+@_step("previews")
+def _previews(folder: str) -> None:
+    write_previews(_opened(folder), _progress.get())
 
 
 @_step("merge")

@@ -17,10 +17,12 @@ class ImageRecord:
     """One labelled image as the dataset lists it.
 
     Attributes:
-        path: POSIX path relative to the dataset's root (absolute where a manifest points outside it).
+        path: POSIX path relative to the dataset's root (absolute, or a URL, where a manifest points outside it); of a
+            sample ``shard.tar/key.jpg``, of a row ``table.parquet#000017``.
         label: the given label, any string.
-        size: size of the file in bytes.
-        modified: the file's time of modification in nanoseconds; with the size it tells a changed file cheaply.
+        size: in bytes, of the picture, or of the Parquet file that holds it.
+        modified: the file's time of modification in nanoseconds, or whatever number of 63 bits changes with the
+            picture; with the size it tells a changed one cheaply.
     """
 
     path: str
@@ -43,7 +45,8 @@ class Listing:
     """A dataset, listed and ordered by path.
 
     Attributes:
-        root: what relative paths resolve against, the absolute path of a folder.
+        root: what relative paths resolve against: the absolute path of a folder, or another address, without
+            passwords; see :mod:`gradattn_core.dataset.address`.
         images: every usable row, ordered by path, each path once.
         failures: rows that were refused (missing files, contradicting duplicates).
         skipped: how many hidden files and non-images were passed over.

@@ -183,7 +183,7 @@ def test_a_missing_path_names_a_near_sibling(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_manifest_says_what_would_be_one(tmp_path: Path) -> None:
-    for name in ("photo.jpg", "data.zip", "labels"):
+    for name in ("photo.jpg", "data.rar", "labels"):
         message = refusal(touch(tmp_path, name) / name)
         assert f"{name}' is not a dataset" in message
         assert ".csv, .jsonl, .parquet, .tsv" in message
@@ -211,14 +211,18 @@ def test_folders_of_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     root = touch(tmp_path / "imagenet", "train/cat/1.jpg", "train/dog/1.jpg", "val/cat/1.jpg")
     message = refusal(root)
     assert "'train', 'val'" in message
-    assert message.endswith(f"pass {str(root / 'train')!r}.")
+    assert message.endswith(f"choose one with --split train, or pass {str(root / 'train')!r}.")
     root = touch(tmp_path / "wrapped", "images/cat/1.jpg", "images/dog/1.jpg")
     assert refusal(root).endswith(f"pass {str(root / 'images')!r}.")
     assert len(list_dataset(touch(tmp_path / "vehicles", "train/1.jpg", "test/1.jpg")).images) == 2
 
 
-def test_a_split_of_a_folder_is_refused(tmp_path: Path) -> None:
-    assert "manifest only" in refusal(touch(tmp_path, "cat/1.jpg", "dog/1.jpg"), split="train")
+def test_a_split_of_a_folder_is_the_folder_of_that_name_around_the_classes(tmp_path: Path) -> None:
+    root = touch(tmp_path / "imagenet", "train/cat/1.jpg", "train/dog/1.jpg", "val/cat/2.jpg", "val/dog/2.jpg")
+    listing = list_dataset(root, split="val")
+    assert (listing.root, rows(listing)) == (str(root / "val"), [("cat/2.jpg", "cat"), ("dog/2.jpg", "dog")])
+    message = refusal(root, split="vall")
+    assert "has no split 'vall'" in message and "its folders are 'train', 'val'. Did you mean 'val'?" in message
 
 
 def test_real_class_folders_list_completely(shared_data: Path) -> None:

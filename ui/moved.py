@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
-from gradattn_core.dataset import read_image
+from gradattn_core.dataset.address import is_url
 from gradattn_core.errors import GradattnError
 from gradattn_core.store import Store
 from ui import components
-from ui.pictures import Subject
+from ui.pictures import Subject, read_place
 
 
 def offer(shown: Subject, reason: str) -> None:
@@ -21,7 +21,7 @@ def offer(shown: Subject, reason: str) -> None:
     """
     st.warning("The picture cannot be shown. You can still decide.", icon=":material/broken_image:")
     components.plain(reason, "quiet-broken")
-    if PurePosixPath(shown.path).is_absolute():
+    if PurePosixPath(shown.path).is_absolute() or is_url(shown.path):
         return
     st.text_input(
         "Were the pictures moved? Folder that has them now",
@@ -43,10 +43,9 @@ def _look_below(shown: Subject) -> None:
         return
     root = str(Path(named).absolute())
     try:
-        place = Store(shown.directory, read_only=components.read_only(), data_root=root).image_file(
-            shown.audit, shown.path
-        )
-        same = read_image(place).content_hash == shown.content_hash
+        store = Store(shown.directory, read_only=components.read_only(), data_root=root)
+        [place] = store.image_places(shown.audit, [shown.path])
+        same = read_place(place).content_hash == shown.content_hash
     except (GradattnError, OSError, ValueError):
         same = False
     if same:

@@ -10,11 +10,12 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from gradattn_core.dataset import read_image
+from gradattn_core.dataset import DecodedImage, read_image
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render import Palette, display_size, outline_regions, overlay
 from gradattn_core.store import Store
+from gradattn_core.store.images import Place
 from ui import components
 
 # Twice the width a picture has on a usual screen, for displays with two pixels where CSS counts one.
@@ -46,6 +47,18 @@ class Subject:
     path: str
     content_hash: str
     root: str | None = None
+
+
+def read_place(place: Place) -> DecodedImage:
+    """The picture of a place, or its preview; ``width`` and ``height`` are the original's either way.
+
+    Raises:
+        UnreadableImageError: it cannot be read.
+    """
+    if place.preview is None:
+        return read_image(place.address)
+    kept = read_image(place.preview)
+    return DecodedImage(kept.image, place.content_hash, place.width, place.height)
 
 
 def subject(audit: str, row: Mapping[str, Any]) -> Subject:
@@ -100,10 +113,11 @@ def outlined(shown: Subject, drawn: Evidence, view: View) -> bytes:
 def _displayed(shown: Subject) -> tuple[Image.Image, tuple[int, int]]:
     """The picture at display size, small ones enlarged, and the (width, height) of the original."""
     store = Store(shown.directory, read_only=components.read_only(), data_root=shown.root)
-    read = read_image(store.image_file(shown.audit, shown.path))
+    read = read_place(store.image_places(shown.audit, [shown.path])[0])
     if shown.root is not None and read.content_hash != shown.content_hash:
         raise UnreadableImageError("below the folder you named there is another picture at this place")
-    return read.image.resize(display_size(*read.image.size, _SIDE), Image.Resampling.LANCZOS), read.image.size
+    size = read.width, read.height
+    return read.image.resize(display_size(*size, _SIDE), Image.Resampling.LANCZOS), size
 
 
 def _outlined(picture: Image.Image, drawn: Evidence, size: tuple[int, int], view: View) -> Image.Image:

@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from gradattn_core.dataset import absolute, without_secrets
+from gradattn_core.dataset.address import is_url
+from gradattn_core.dataset.patterns import is_pattern
 from gradattn_core.errors import GradattnError
 from ui.auditing import at_work
 
@@ -98,7 +101,7 @@ def arguments(out: Path, dataset: str, options: Mapping[str, Any]) -> list[str]:
     Every value is joined to the name of its option and the dataset is absolute, so that no text can pose as an option.
 
     Args:
-        dataset: a folder or manifest on this machine, absolute or from the folder the page was started in.
+        dataset: what ``gradattn audit`` takes; a path is absolute or from the folder the page was started in.
         options: values by name, from ``OPTIONS``; None and empty text are left out.
 
     Raises:
@@ -110,10 +113,16 @@ def arguments(out: Path, dataset: str, options: Mapping[str, Any]) -> list[str]:
             raise GradattnError(f"option {name!r} is unknown; choose from {', '.join(OPTIONS)}")
     typed = [_option(name, value) for name, value in given.items() if value is not None and value != ""]
     if not dataset.strip():
-        raise GradattnError("dataset: name a folder with one folder of images per class, or a manifest")
-    place = os.path.abspath(os.path.expanduser(_text("dataset", dataset.strip())))
-    if not os.path.exists(place):
-        raise GradattnError(f"dataset {dataset.strip()!r}: there is no such folder or file on the machine of this page")
+        raise GradattnError(
+            "dataset: name a folder with one folder of images per class, an archive, a manifest, or a URL"
+        )
+    named = _text("dataset", dataset.strip())
+    if without_secrets(named) != named:
+        # The command line and its log can be read by others of this machine.
+        raise GradattnError("dataset: leave the password or signature out of the URL; set it where the page is started")
+    place = absolute(named)
+    if not is_url(place) and not is_pattern(place) and not os.path.exists(place):
+        raise GradattnError(f"dataset {named!r}: there is no such folder or file on the machine of this page")
     return ["audit", place, f"--out={out.absolute()}", *(option for option in typed if option)]
 
 

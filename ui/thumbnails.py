@@ -22,12 +22,13 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from gradattn_core.dataset import read_image
 from gradattn_core.errors import GradattnError, StoreError
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render import Palette, display_size, overlay
 from gradattn_core.store import Store
+from gradattn_core.store.images import Place
 from ui import components
+from ui.pictures import read_place
 
 SIDE = 256
 """Pixels of a thumbnail's longer side."""
@@ -214,11 +215,11 @@ class _Maker:
         fresh = time.monotonic() - since < _PATIENCE_WITH_BROKEN
         return self._running.get(picture.key) or (problem if fresh else "")
 
-    def _submit(self, picture: Wanted, place: Path, shown: Evidence | None) -> Future[str]:
+    def _submit(self, picture: Wanted, place: Place, shown: Evidence | None) -> Future[str]:
         work = self._running[picture.key] = self._pool.submit(self._make, picture, place, shown)
         return work
 
-    def _make(self, picture: Wanted, place: Path, shown: Evidence | None) -> str:
+    def _make(self, picture: Wanted, place: Place, shown: Evidence | None) -> str:
         try:
             problem = self._written(picture, place, shown)
         finally:
@@ -233,7 +234,7 @@ class _Maker:
                 self._broken[picture.key] = (time.monotonic(), problem)
         return problem
 
-    def _written(self, picture: Wanted, place: Path, shown: Evidence | None) -> str:
+    def _written(self, picture: Wanted, place: Place, shown: Evidence | None) -> str:
         try:
             content = _drawn(picture, place, shown)
             _write(content, picture.target)
@@ -250,10 +251,10 @@ class _Maker:
         return ""
 
 
-def _places(store: Store, audit: str, paths: list[str]) -> dict[str, Path | str]:
-    """The file of each image, or one sentence why it has none. One question, unless one of the paths is unusable."""
+def _places(store: Store, audit: str, paths: list[str]) -> dict[str, Place | str]:
+    """Where each image lies, or one sentence why it has no place. One question, unless one of the paths is unusable."""
     try:
-        return dict(zip(paths, store.image_files(audit, paths), strict=True))
+        return dict(zip(paths, store.image_places(audit, paths), strict=True))
     except StoreError as error:
         if len(paths) < 2:
             return dict.fromkeys(paths, str(error))
@@ -269,12 +270,12 @@ def _target(folder: Path, audit: str, path: str, content_hash: str, palette: Pal
     return folder / digest[:2] / f"{digest[2:]}.jpg"
 
 
-def _drawn(picture: Wanted, place: Path, shown: Evidence | None) -> bytes:
+def _drawn(picture: Wanted, place: Place, shown: Evidence | None) -> bytes:
     """The JPEG. Raises GradattnError."""
-    read = read_image(place)
+    read = read_place(place)
     if picture.root is not None and read.content_hash != picture.content_hash:
         raise StoreError("below the folder you named there is another picture at this place")
-    image = read.image.resize(display_size(*read.image.size, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    image = read.image.resize(display_size(read.width, read.height, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
     if shown is not None and picture.palette:
         across, down = image.width / read.width, image.height / read.height
         crop = shown.crop

@@ -7,6 +7,7 @@ from gradattn_core.audit.folds import finetune_fold
 from gradattn_core.audit.judge import judge
 from gradattn_core.audit.merge import finish, is_stored, merge
 from gradattn_core.audit.plan import Plan, finished_audit, load_plan, make_plan, output_folder
+from gradattn_core.audit.previews import write_previews
 from gradattn_core.audit.progress import Progress
 from gradattn_core.audit.run import output_lock, run_audit
 from gradattn_core.audit.survey import survey_dataset
@@ -32,4 +33,5 @@ __all__ = [
     "survey_dataset",
     "sweep_shard",
     "tell_doubts",
+    "write_previews",
 ]

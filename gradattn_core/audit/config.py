@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from gradattn_core.dataset import absolute, remember
 from gradattn_core.errors import GradattnError
 from gradattn_core.interpret import OBJECTIVES
 from gradattn_core.model import PRECISIONS, FineTuning, ModelSpec
@@ -28,7 +29,8 @@ class AuditConfig:
     """The parameters of one audit.
 
     Attributes:
-        dataset: class folder or manifest.
+        dataset: class folder, archive, WebDataset, or manifest; a path, URL or pattern, see
+            :func:`~gradattn_core.dataset.list_dataset`.
         out: output folder; nothing is written elsewhere.
         model, checkpoint, model_arguments, from_scratch: see :class:`~gradattn_core.model.ModelSpec`.
         head: ``as-is`` (the model's classifier), ``probe`` (K-fold linear classifier on frozen features), ``finetune``
@@ -79,6 +81,8 @@ class AuditConfig:
     restart: bool = False
 
     def __post_init__(self) -> None:
+        # What is stored, shown and logged from here on has no password in it; this process still reads with it.
+        object.__setattr__(self, "dataset", remember(self.dataset))
         choices = (
             ("head", self.head, HEADS),
             ("interpret", self.interpret, INTERPRET),
@@ -111,7 +115,7 @@ class AuditConfig:
         values = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_FINGERPRINT}
         if self.head != "finetune":
             del values["finetuning"]
-        values["dataset"] = str(Path(self.dataset).expanduser().resolve())
+        values["dataset"] = absolute(self.dataset)
         values["checkpoint"] = self.spec.digest()
         if self.class_map is not None and Path(self.class_map).is_file():
             values["class_map"] = hashlib.blake2b(Path(self.class_map).read_bytes(), digest_size=16).hexdigest()

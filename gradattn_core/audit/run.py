@@ -16,6 +16,7 @@ from gradattn_core.audit.folds import finetune_fold
 from gradattn_core.audit.judge import judge
 from gradattn_core.audit.merge import finish, is_stored, merge
 from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder
+from gradattn_core.audit.previews import write_previews
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.survey import survey_dataset
 from gradattn_core.audit.sweep import sweep_shard
@@ -67,6 +68,7 @@ def _compute(plan: Plan, progress: Progress, seconds: dict[str, float]) -> None:
             interpret_shard(plan, index, progress)
     with _timed(seconds, "findings"):
         tell_doubts(plan, progress)
+        write_previews(plan, progress)
 
 
 @contextmanager

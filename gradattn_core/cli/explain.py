@@ -105,7 +105,7 @@ def run_guide(options: argparse.Namespace) -> int:
     """The picture joined with pictures of other classes; its map cut out of theirs."""
     opened = open_picture(options, "guided")
     target = _target(opened, options)
-    guides = [read_image(Path(file)).image for file in options.guide]
+    guides = [read_image(file).image for file in options.guide]
     against = _guide_classes(opened, guides, target, options)
     how: dict[str, Any] = {"objective": options.objective, "correction": options.correction}
     result = guide(

@@ -48,7 +48,7 @@ def open_picture(options: argparse.Namespace, what: str) -> Opened:
         raise GradattnError(f"output {file}: end the name in .png for a picture or in .npz for the numbers")
     if not file.absolute().parent.is_dir():
         raise GradattnError(f"output {file}: its folder is not there")
-    decoded = read_image(Path(options.image))
+    decoded = read_image(options.image)
     spec = ModelSpec(options.model or DEFAULT_MODEL, options.checkpoint, options.model_arguments)
     model = load_model(spec, device=pick_device(options.device))
     outputs = int(getattr(model, "num_classes", 0))

@@ -25,7 +25,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from gradattn_core.dataset.reading import read_file
+from gradattn_core.dataset.address import canonical, name
+from gradattn_core.dataset.reading import read_address
+from gradattn_core.dataset.secrets import remember
 from gradattn_core.dataset.wording import shown
 from gradattn_core.errors import UnreadableImageError
 
@@ -79,7 +81,7 @@ class DecodedImage:
     height: int
 
 
-def read_image(path: Path, *, max_pixels: int = 100_000_000) -> DecodedImage:
+def read_image(path: Path | str, *, max_pixels: int = 100_000_000) -> DecodedImage:
     """Read, hash and decode one JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame of an animation).
 
     The content decides the format, not the file's ending. EXIF orientation is applied. 16-bit grey is scaled by
@@ -88,15 +90,15 @@ def read_image(path: Path, *, max_pixels: int = 100_000_000) -> DecodedImage:
     many threads at once.
 
     Args:
-        path: the file.
+        path: the file, or a URL or member of an archive as text.
         max_pixels: refuse an image whose header announces more, before any of it is decoded. Pillow's own limit
             (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million) stands above it.
 
     Raises:
         UnreadableImageError: the file cannot be read or decoded; the message names the file without its folder.
     """
-    path = Path(path)
-    return decode_image(read_file(path), path.name, max_pixels=max_pixels)
+    place = canonical(remember(str(path)))
+    return decode_image(read_address(place), name(place), max_pixels=max_pixels)
 
 
 def decode_image(

@@ -1,21 +1,50 @@
-"""Which images a dataset has, under which labels: the class folder, and the dispatch to manifests."""
+"""Which images a dataset has, under which labels, whatever it lies in: one function that knows all forms by sight."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from gradattn_core.dataset import remote
+from gradattn_core.dataset.address import (
+    canonical,
+    common_folder,
+    is_url,
+    is_web,
+    join,
+    member,
+    member_address,
+    name,
+    parent,
+    relative,
+)
+from gradattn_core.dataset.archives import open_archive
+from gradattn_core.dataset.cells import cause
+from gradattn_core.dataset.folder import list_folder
 from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, list_manifest
-from gradattn_core.dataset.wording import as_text, did_you_mean, is_text, shown, shown_all
+from gradattn_core.dataset.parquet import image_column, list_tables, open_table
+from gradattn_core.dataset.patterns import expand, is_pattern
+from gradattn_core.dataset.remote import State
+from gradattn_core.dataset.secrets import remember, without_secrets
+from gradattn_core.dataset.shards import SHARD_SUFFIXES, is_webdataset, list_shards
+from gradattn_core.dataset.states import states
+from gradattn_core.dataset.tree import Tree, is_hidden, is_image
+from gradattn_core.dataset.wanted import SPLIT_NAMES, Wanted, of_split
+from gradattn_core.dataset.wording import did_you_mean, is_text, shown, shown_all
 from gradattn_core.errors import DatasetError
-from gradattn_core.records import Failure, ImageRecord, Listing
+from gradattn_core.records import Listing
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-_SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
-_FORMS = "a folder root/<label>/… of images, or a manifest (" + ", ".join(sorted(MANIFEST_SUFFIXES)) + ")"
+_TABLE = ".parquet"
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_FORMS = (
+    "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
+    + ", ".join(sorted(MANIFEST_SUFFIXES))
+    + ")"
+)
 
 
 def list_dataset(
@@ -28,38 +57,184 @@ def list_dataset(
 ) -> Listing:
     """List a labelled dataset, ordered by path, so that the same dataset always lists the same.
 
-    A folder is read as ``root/<label>/**/image`` with the endings of ``IMAGE_SUFFIXES`` in any case. Hidden entries,
-    files that are not images and images directly in the root are skipped and counted (a hidden folder counts once).
-    Links are followed; one that leads back into its own class is not entered twice.
+    A folder is read as ``root/<label>/**/image`` with the endings of ``tree.IMAGE_SUFFIXES`` in any case. Hidden
+    entries, files that are not images and images directly in the root are skipped and counted (a hidden folder of this
+    machine counts once). Links are followed; one that leads back into its own class is not entered twice. A zip or tar,
+    gzipped or not, is read the same way from its index, without a folder that everything was packed in.
 
-    A CSV, TSV, Parquet or JSONL manifest names the images and their labels; relative paths start at its folder.
+    A CSV, TSV, Parquet or JSONL manifest names the images and their labels; relative paths start at its folder, and
+    URLs name images anywhere. ``metadata.csv`` or ``.jsonl`` in a folder is its manifest.
+
+    Tars of samples (WebDataset) and Parquet files with pictures in them may be many: a folder of them, or a pattern
+    such as ``train-{000..012}.tar`` or ``data/*.parquet``.
+
+    All of these may lie on this machine or at a URL that fsspec knows. No picture is read.
 
     Args:
-        source: the folder or the manifest.
-        path_column, label_column: the manifest's columns.
-        split_column, split: list only the rows whose ``split_column`` equals ``split`` (manifests only).
+        source: path, URL or pattern. Passwords and signatures in a URL are kept in memory and not in the listing.
+        path_column: the manifest's column of paths, or the Parquet column of pictures.
+        label_column: the manifest's or table's column, or the field of a sample's JSON.
+        split_column, split: list only one split: the rows whose ``split_column`` equals ``split``, the folder of that
+            name, or the files whose names begin with it.
 
     Raises:
         DatasetError: nothing can be audited: the source is missing, unreadable, of no known form, empty, or has
-            one class only; a column or the split is not there.
+            one class only; a column or the split is not there; the package that reads such a URL is not installed.
     """
-    source = Path(source)
-    status = _status(source)
-    if stat.S_ISDIR(status.st_mode):
-        if split is not None:
-            raise DatasetError(
-                f"A split can be chosen in a manifest only; {shown(source)} is a folder: pass the folder of the split."
-            )
-        listing = _list_folder(source.resolve())
-    elif stat.S_ISREG(status.st_mode) and source.suffix.lower() in MANIFEST_SUFFIXES:
-        listing = list_manifest(source, path_column, label_column, split_column, split)
-    else:
-        raise DatasetError(f"{shown(source)} is not a dataset: give {_FORMS}.")
-    _refuse_unusable(source, listing)
+    wanted = Wanted(path_column, label_column, split_column, split)
+    said = without_secrets(str(source))
+    place = canonical(remember(str(source)))
+    try:
+        listing = _list(place, wanted) if is_url(place) else _list_local(Path(place), wanted)
+    except FileNotFoundError:
+        raise DatasetError(f"{shown(said)} does not exist.") from None
+    except PermissionError as error:
+        raise DatasetError(f"{shown(said)} may not be read: {cause(error)}.") from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{shown(said)} cannot be read: {cause(error)}.") from None
+    _refuse_unusable(said, listing)
     return listing
 
 
-def _refuse_unusable(source: Path, listing: Listing) -> None:
+def _list(place: str, wanted: Wanted) -> Listing:
+    """A dataset at a URL, or in a container that was named in the way of URLs."""
+    inner = member(place)
+    if inner is not None and inner.kind in ("zip", "tar"):
+        return _list_archive(inner.kind, inner.outer, inner.inside, wanted)
+    if inner is not None:
+        wanted = replace(wanted, path_column=inner.inside or wanted.path_column)
+        return _list(inner.outer, wanted) if is_url(inner.outer) else _list_local(Path(inner.outer), wanted)
+    if is_pattern(place):
+        return _list_files(expand(place), None, wanted)
+    if _is_file_name(place):
+        return _list_file(place, wanted)
+    files = dict(remote.find(place))
+    if is_web(place):
+        # A web server's page about a folder says nothing of its files but their names.
+        told = states(join(place, file) for file in files if is_image(file))
+        files |= {file: state for file in files if isinstance(state := told.get(join(place, file)), State)}
+    if not files:
+        raise DatasetError(f"{shown(place)} is not a dataset: give {_FORMS}.")
+    tree = Tree(place, files, {})
+    if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in _METADATA):
+        shards = _shards(list(files))
+        if shards:
+            return _list_files([join(place, file) for file in shards], place, wanted)
+    return _list_tree(tree, wanted)
+
+
+def _list_local(source: Path, wanted: Wanted) -> Listing:
+    try:
+        status = source.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if is_pattern(str(source)):
+            return _list_files(expand(os.path.abspath(source)), None, wanted)
+        raise DatasetError(f"{shown(source)} does not exist.{_near_sibling(source)}") from None
+    except PermissionError:
+        raise DatasetError(f"{shown(source)} may not be read: no permission.") from None
+    if stat.S_ISDIR(status.st_mode):
+        return _list_local_folder(source.resolve(), wanted)
+    if stat.S_ISREG(status.st_mode) and _is_file_name(str(source)):
+        # The file may be a link into another folder; what it names lies beside the link.
+        return _list_file(str(source.parent.resolve() / source.name), wanted)
+    raise DatasetError(f"{shown(source)} is not a dataset: give {_FORMS}.")
+
+
+def _list_local_folder(root: Path, wanted: Wanted) -> Listing:
+    if wanted.split is not None and (root / wanted.split).is_dir():
+        root, wanted = root / wanted.split, wanted.without_split()
+    for metadata in _METADATA:
+        if (root / metadata).is_file():
+            return list_manifest(str(root / metadata), str(root), wanted)
+    listing = list_folder(root)
+    if not listing.images:
+        _refuse_flat(root)
+        shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
+        if shards:
+            return _list_files([str(root / file) for file in shards], str(root), wanted)
+    _refuse_missing_split(str(root), wanted, {image.label for image in listing.images})
+    _refuse_wrapper(listing, lambda file: (root / file).is_file())
+    return listing
+
+
+def _list_tree(tree: Tree, wanted: Wanted) -> Listing:
+    if wanted.split is not None and wanted.split in tree.folders:
+        tree, wanted = tree.below(wanted.split, join(tree.root, wanted.split)), wanted.without_split()
+    for metadata in _METADATA:
+        if metadata in tree.files:
+            return list_manifest(join(tree.root, metadata), tree.root, wanted)
+    _refuse_missing_split(tree.root, wanted, tree.folders)
+    listing = tree.listing()
+    _refuse_wrapper(listing, tree.files.__contains__)
+    return listing
+
+
+def _list_file(file: str, wanted: Wanted) -> Listing:
+    lower = name(file).lower()
+    if lower.endswith(".zip"):
+        return _list_archive("zip", file, "", wanted)
+    if lower.endswith(SHARD_SUFFIXES):
+        return _list_archive("tar", file, "", wanted)
+    if lower.endswith(_TABLE):
+        with open_table(file, fresh=True) as table:
+            if image_column(table.schema_arrow, wanted.path_column) is not None:
+                return list_tables([file], parent(file), wanted)
+    return list_manifest(file, parent(file), wanted)
+
+
+def _list_archive(kind: str, file: str, inside: str, wanted: Wanted) -> Listing:
+    archive, _ = open_archive(kind, file, fresh=True)
+    if archive.damage:
+        raise DatasetError(
+            f"{shown(file)} is damaged after {len(archive.slots):,} members ({archive.damage}): copy it again."
+        )
+    if kind == "tar" and not inside and is_webdataset(archive):
+        return list_shards([file], parent(file), wanted.label_column, fresh=False)
+    tree = Tree(member_address(kind, "", file), archive.states, archive.problems)
+    folder = inside.strip("/")
+    if folder:
+        tree = tree.below(folder, member_address(kind, folder, file))
+    while not folder and (wrapper := tree.wrapper()) is not None and wrapper != wanted.split:
+        tree = tree.below(wrapper, join(tree.root, wrapper))
+    return _list_tree(tree, wanted)
+
+
+def _list_files(files: Sequence[str], folder: str | None, wanted: Wanted) -> Listing:
+    """Tars of samples or tables of pictures, all of one kind, in the folder that they have in common."""
+    folder = folder or common_folder(files)
+    if folder is None:
+        raise DatasetError(f"{shown(files[0])} and {shown(files[-1])} do not lie in one place: pass one of them.")
+    names = {relative(file, folder): file for file in files}
+    tables = [file for file in files if name(file).lower().endswith(_TABLE)]
+    tars = [file for file in files if name(file).lower().endswith(SHARD_SUFFIXES)]
+    if len(files) not in (len(tables), len(tars)):
+        if len(files) == 1:
+            return _list(files[0], wanted) if is_url(files[0]) else _list_local(Path(files[0]), wanted)
+        raise DatasetError(
+            f"{len(files):,} files, {shown(files[0])} among them, are not one dataset: only WebDataset tars and "
+            "Parquet files with pictures may be many."
+        )
+    if wanted.split is not None:
+        chosen = of_split(list(names), wanted.split)
+        if chosen:
+            files, wanted = [names[each] for each in chosen], wanted.without_split()
+        elif tars:
+            raise DatasetError(f"No tar in {shown(folder)} belongs to the split {shown(wanted.split)}.")
+    return list_shards(files, folder, wanted.label_column) if tars else list_tables(files, folder, wanted)
+
+
+def _shards(names: Sequence[str]) -> list[str]:
+    """The tables of pictures among the names, or else the tars."""
+    visible = sorted(each for each in names if not is_hidden(each))
+    tables = [each for each in visible if each.lower().endswith(_TABLE)]
+    return tables or [each for each in visible if each.lower().endswith(SHARD_SUFFIXES)]
+
+
+def _is_file_name(place: str) -> bool:
+    return name(place).lower().endswith((".zip", *SHARD_SUFFIXES, *MANIFEST_SUFFIXES))
+
+
+def _refuse_unusable(source: str, listing: Listing) -> None:
     if not is_text(listing.root):
         raise DatasetError(f"The folder {shown(listing.root)} has a name that is not valid UTF-8: rename it.")
     classes = listing.classes
@@ -75,17 +250,6 @@ def _refuse_unusable(source: Path, listing: Listing) -> None:
         )
 
 
-def _status(source: Path) -> os.stat_result:
-    try:
-        return source.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError(f"{shown(source)} does not exist.{_near_sibling(source)}") from None
-    except PermissionError:
-        raise DatasetError(f"{shown(source)} may not be read: no permission.") from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{shown(source)} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-
-
 def _near_sibling(source: Path) -> str:
     """What the first missing part of the path may have meant."""
     missing = source
@@ -98,120 +262,39 @@ def _near_sibling(source: Path) -> str:
     return did_you_mean(missing.name, siblings)
 
 
-def _list_folder(root: Path) -> Listing:
-    labels: list[str] = []
-    in_root: list[str] = []
-    try:
-        with os.scandir(root) as entries:
-            for entry in entries:
-                (labels if _is_folder(entry) and not entry.name.startswith(".") else in_root).append(entry.name)
-    except OSError as error:
-        raise DatasetError(f"{shown(root)} may not be read: {error.strerror}.") from None
-    walk = _Walk(root, skipped=len(in_root))
-    for label in labels:
-        walk.enter_class(label)
-    if walk.images:
-        _refuse_wrapper(root, walk.images)
-    else:
-        _refuse_flat(root, in_root)
-    walk.images.sort(key=lambda image: image.path)
-    walk.failures.sort(key=lambda failure: failure.path)
-    return Listing(str(root), tuple(walk.images), tuple(walk.failures), walk.skipped)
-
-
-@dataclass
-class _Walk:
-    """A walk through the classes of a folder, and what it has met so far."""
-
-    root: Path
-    skipped: int
-    images: list[ImageRecord] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    _folders: list[str] = field(default_factory=list)
-    _links: list[str] = field(default_factory=list)
-
-    def enter_class(self, label: str) -> None:
-        """Collect everything below ``root/label``, each real folder once.
-
-        Linked folders come after all real ones and in order, so that what a link shows again is always listed under
-        its real place, whatever order the file system answers in.
-        """
-        entered = {_identity(os.fspath(self.root))}
-        self._folders.append(label)
-        while self._folders or self._links:
-            if not self._folders:
-                self._links.sort(reverse=True)
-                self._folders.append(self._links.pop())
-            relative = self._folders.pop()
-            folder = os.path.join(self.root, relative)
-            try:
-                identity = _identity(folder)
-                if identity not in entered:
-                    entered.add(identity)
-                    with os.scandir(folder) as entries:
-                        for entry in entries:
-                            self._take(entry, f"{relative}/{entry.name}", label)
-            except OSError as error:
-                self._fail(relative, f"the folder cannot be read: {error.strerror}")
-
-    def _take(self, entry: os.DirEntry[str], path: str, label: str) -> None:
-        if entry.name.startswith("."):
-            self.skipped += 1
-        elif _is_folder(entry):
-            (self._links if entry.is_symlink() else self._folders).append(path)
-        elif not _is_image_name(entry.name):
-            self.skipped += 1
-        elif not is_text(path):
-            self._fail(path, "the name is not valid UTF-8: rename it")
-        else:
-            try:
-                status = entry.stat()
-            except FileNotFoundError:
-                self._fail(path, "a link to a file that does not exist")
-            except OSError as error:
-                self._fail(path, f"cannot be read: {error.strerror}")
-            else:
-                if stat.S_ISREG(status.st_mode):
-                    self.images.append(ImageRecord(path, label, status.st_size, status.st_mtime_ns))
-                else:
-                    self._fail(path, "not a regular file")
-
-    def _fail(self, path: str, reason: str) -> None:
-        self.failures.append(Failure(as_text(path), "list", reason))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself, or into a folder without permission
-        return False
-
-
-def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _identity(folder: str) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
-
-
-def _refuse_flat(root: Path, names: list[str]) -> None:
-    images = sum(_is_image_name(name) and not name.startswith(".") for name in names)
+def _refuse_flat(root: Path) -> None:
+    names = os.listdir(root)
+    images = sum(is_image(each) and not each.startswith(".") and not (root / each).is_dir() for each in names)
     if not images:
         return
-    manifests = sorted(name for name in names if os.path.splitext(name)[1].lower() in MANIFEST_SUFFIXES)
+    manifests = sorted(each for each in names if os.path.splitext(each)[1].lower() in MANIFEST_SUFFIXES)
     instead = f"pass its manifest {shown(root / manifests[0])}" if manifests else "sort them into root/<label>/"
     raise DatasetError(f"{shown(root)} is a flat folder: {images:,} images and no labels; {instead}.")
 
 
-def _refuse_wrapper(root: Path, images: list[ImageRecord]) -> None:
-    """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes."""
-    folders = Counter(image.label for image in images)
-    only_splits = len(folders) == 1 or all(name.casefold() in _SPLIT_NAMES for name in folders)
-    if only_splits and all(image.path.count("/") > 1 for image in images):
-        largest = folders.most_common(1)[0][0]
+def _refuse_missing_split(root: str, wanted: Wanted, folders: set[str]) -> None:
+    if wanted.split is not None:
         raise DatasetError(
-            f"{shown(root)} has no class folders but {shown_all(sorted(folders))} around them: "
-            f"pass {shown(root / largest)}."
+            f"{shown(root)} has no split {shown(wanted.split)}, which would be a folder around the classes; its "
+            f"folders are {shown_all(sorted(folders))}.{did_you_mean(wanted.split, folders)}"
+        )
+
+
+def _refuse_wrapper(listing: Listing, has: Callable[[str], bool]) -> None:
+    """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes.
+
+    Args:
+        has: whether there is a file of this path: a split may have a table of its labels instead of class folders.
+    """
+    folders = Counter(image.label for image in listing.images)
+    only_splits = len(folders) == 1 or all(each.casefold() in SPLIT_NAMES for each in folders)
+    if not folders or not only_splits:
+        return
+    described = any(has(f"{each}/{table}") for each in folders for table in _METADATA)
+    if described or all(image.path.count("/") > 1 for image in listing.images):
+        largest = folders.most_common(1)[0][0]
+        split = f"choose one with --split {largest}, or " if largest.casefold() in SPLIT_NAMES else ""
+        raise DatasetError(
+            f"{shown(listing.root)} has no class folders but {shown_all(sorted(folders))} around them: "
+            f"{split}pass {shown(join(listing.root, largest))}."
         )

@@ -4,167 +4,210 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 import os
-import stat
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import IO
 
+from gradattn_core.dataset import address, parquet
+from gradattn_core.dataset.cells import cause, check_columns, text
+from gradattn_core.dataset.reading import read_address
+from gradattn_core.dataset.remote import State
+from gradattn_core.dataset.secrets import remember
+from gradattn_core.dataset.states import local_state, states
+from gradattn_core.dataset.wanted import PATH_COLUMN, Wanted
 from gradattn_core.dataset.wording import as_text, did_you_mean, is_text, shown, shown_all
-from gradattn_core.errors import DatasetError
+from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.records import Failure, ImageRecord, Listing
 
 # where a row stands in the file, and the values of the wanted columns or why they cannot be read
 _Row = tuple[str, Sequence[object] | str]
+# What Hugging Face calls the column of paths.
+_OTHER_PATH_COLUMN = "file_name"
 
 
-def list_manifest(file: Path, path_column: str, label_column: str, split_column: str, split: str | None) -> Listing:
+def list_manifest(file: str, root: str, wanted: Wanted) -> Listing:
     """List the images that a manifest names; see ``list_dataset``.
 
     Labels are taken exactly as written: "001", "NA" and " x" are labels. Numbers in Parquet and JSONL become their
-    decimal text, whole ones without a fraction. Rows without a path or a label, of missing files, and repeated rows
-    go to the failures; of two rows that contradict each other the first is kept.
+    decimal text, whole ones without a fraction, and those of a ``ClassLabel`` their names. Rows without a path or a
+    label, of missing files, and repeated rows go to the failures; of two rows that contradict each other the first is
+    kept.
+
+    Args:
+        file: address of the manifest.
+        root: address of the folder where relative paths start.
 
     Raises:
         DatasetError: the file cannot be read as what its ending says, or the columns or the split are not there.
     """
-    wanted = [path_column, label_column] if split is None else [path_column, label_column, split_column]
-    root = file.parent.resolve()
-    images: dict[str, ImageRecord] = {}
-    failures: list[Failure] = []
     splits: Counter[str] = Counter()
+    named = _Named(root)
     try:
-        for where, values in _READERS[file.suffix.lower()](file, wanted):
+        for where, values in _READERS[_suffix(file)](file, wanted):
             if isinstance(values, str):
-                failures.append(Failure(where, "list", values))
+                named.failures.append(Failure(where, "list", values))
                 continue
-            if split is not None:
-                of_row = _text(values[2]) or ""
+            if wanted.split is not None:
+                of_row = text(values[2]) or ""
                 splits[of_row] += 1
-                if of_row != split:
+                if of_row != wanted.split:
                     continue
-            _add(where, _text(values[0]), _text(values[1]), root, images, failures)
+            named.add(where, text(values[0]), text(values[1]))
     except PermissionError:
         raise DatasetError(f"{shown(file)} may not be read: no permission.") from None
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DatasetError(f"{shown(file)} cannot be read as a manifest: {_cause(error)}.") from None
-    if split is not None and split not in splits:
+    except (OSError, UnicodeError, UnreadableImageError, csv.Error) as error:
+        raise DatasetError(f"{shown(file)} cannot be read as a manifest: {cause(error)}.") from None
+    if wanted.split is not None and wanted.split not in splits:
         raise DatasetError(
-            f"{shown(file)} has no split {shown(split)}; column {shown(split_column)} has "
-            f"{shown_all(sorted(splits))}.{did_you_mean(split, splits)}"
+            f"{shown(file)} has no split {shown(wanted.split)}; column {shown(wanted.split_column)} has "
+            f"{shown_all(sorted(splits))}.{did_you_mean(wanted.split, splits)}"
         )
-    return Listing(str(root), tuple(sorted(images.values(), key=lambda image: image.path)), tuple(failures))
+    return named.listing()
 
 
-def _add(
-    where: str,
-    path: str | None,
-    label: str | None,
-    root: Path,
-    images: dict[str, ImageRecord],
-    failures: list[Failure],
-) -> None:
-    def fail(reason: str) -> None:
-        failures.append(Failure(as_text(path or where), "list", reason))
+@dataclass
+class _Named:
+    """The images that rows have named so far. Those beyond this machine are looked for together, at the end."""
 
-    if not path:
-        return fail("the row has no path")
-    if not label:
-        return fail("the row has no label")
-    if not is_text(path) or not is_text(label):
-        return fail("the row is not valid UTF-8")
-    path = _relative(path, root)
-    if path in images:
-        kept = images[path].label
-        return fail("duplicate row" if kept == label else f"listed as {shown(kept)} (kept) and as {shown(label)}")
-    try:
-        status = os.stat(os.path.join(root, path))
-    except FileNotFoundError:
-        return fail("the file does not exist")
-    except (OSError, ValueError) as error:
-        return fail(f"cannot be read: {_cause(error)}")
-    if not stat.S_ISREG(status.st_mode):
-        return fail("a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file")
-    images[path] = ImageRecord(path, label, status.st_size, status.st_mtime_ns)
+    root: str
+    images: dict[str, ImageRecord] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, where: str, path: str | None, label: str | None) -> None:
+        def fail(reason: str) -> None:
+            self.failures.append(Failure(as_text(path or where), "list", reason))
+
+        if not path:
+            return fail("the row has no path")
+        if not label:
+            return fail("the row has no label")
+        if not is_text(path) or not is_text(label):
+            return fail("the row is not valid UTF-8")
+        found = _placed(path, self.root)
+        if found is None:
+            return fail("a place of this machine in a manifest from elsewhere, or one that leads out; it is not opened")
+        path = found
+        if path in self.images:
+            kept = self.images[path].label
+            return fail("duplicate row" if kept == label else f"listed as {shown(kept)} (kept) and as {shown(label)}")
+        state: State | str = State(0, 0)
+        if address.is_plain_file(self.root, path):
+            state = local_state(os.path.join(self.root, path))
+        if isinstance(state, str):
+            return fail(state)
+        self.images[path] = ImageRecord(path, label, *state)
+
+    def listing(self) -> Listing:
+        """With the state of every image that is not a file of this machine."""
+        places = {
+            path: address.join(self.root, path) for path in self.images if not address.is_plain_file(self.root, path)
+        }
+        found = states(places.values())
+        for path, place in places.items():
+            state, image = found[place], self.images[path]
+            if isinstance(state, str):
+                self.failures.append(Failure(path, "list", state))
+                del self.images[path]
+            else:
+                self.images[path] = ImageRecord(path, image.label, *state)
+        images = sorted(self.images.values(), key=lambda image: image.path)
+        return Listing(self.root, tuple(images), tuple(self.failures))
 
 
-def _relative(path: str, root: Path) -> str:
-    """One spelling per file: relative to the root where it lies below, else absolute."""
-    below = os.path.join(root, "")
-    whole = os.path.normpath(os.path.join(below, path))
-    return whole.removeprefix(below).replace(os.sep, "/")
-
-
-def _text(value: object) -> str | None:
-    """The exact text of a cell; None where it is missing, blank, or neither text nor number."""
-    if value is None or isinstance(value, (dict, list)) or value != value:
+def _placed(path: str, root: str) -> str | None:
+    """One spelling per image: relative to the root where it lies below, else absolute; None where it may not be."""
+    if path.startswith("file://"):
+        path = path.removeprefix("file://")
+    if address.is_url(path):
+        path = remember(path)
+        foreign = not address.is_local(root) and address.is_local(path)
+        return None if foreign else address.relative(path, root)
+    if not address.is_url(root):
+        below = os.path.join(root, "")
+        return os.path.normpath(os.path.join(below, path)).removeprefix(below).replace(os.sep, "/")
+    if path.startswith("/"):
         return None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "surrogateescape")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # a table writes whole numbers as floats once one of its cells is missing
-    text = str(value)
-    return text if text.strip() else None
+    if address.member(root) is not None:
+        inside = posixpath.normpath(path)
+        return None if address.leads_out(inside) else inside
+    scheme, place = root.split("://", 1)
+    whole = posixpath.normpath(f"{place}/{path}")
+    if whole.split("/")[0] != place.split("/")[0] or address.leads_out(whole):
+        return None
+    return address.relative(f"{scheme}://{whole}", root)
 
 
-def _cause(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+def _suffix(file: str) -> str:
+    return posixpath.splitext(address.name(file))[1].lower()
 
 
-def _check_columns(file: Path, columns: Sequence[str], wanted: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in columns:
-            there = f"its columns are {shown_all(columns)}" if columns else "it is empty"
-            raise DatasetError(f"{shown(file)} has no column {shown(name)}; {there}.{did_you_mean(name, columns)}")
-        if list(columns).count(name) > 1:
-            raise DatasetError(f"{shown(file)} has several columns {shown(name)}: rename all but one.")
+def _opened(file: str) -> IO[bytes]:
+    return io.BytesIO(read_address(file)) if address.is_url(file) else open(file, "rb")
 
 
-def _delimited_rows(file: Path, wanted: Sequence[str]) -> Iterator[_Row]:
-    with file.open("rb") as stream:
+def _columns(file: str, there: Sequence[str], wanted: Wanted) -> list[str]:
+    """The columns to read: path, label and, where one is chosen, split."""
+    path = wanted.path_column
+    if path == PATH_COLUMN and path not in there and _OTHER_PATH_COLUMN in there:
+        path = _OTHER_PATH_COLUMN
+    columns = [path, wanted.label_column] + ([] if wanted.split is None else [wanted.split_column])
+    check_columns(file, there, columns)
+    return columns
+
+
+def _delimited_rows(file: str, wanted: Wanted) -> Iterator[_Row]:
+    with _opened(file) as stream:
         utf16 = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what Excel calls "Unicode text"
-    # bytes in another encoding spoil their own row only
-    with file.open(newline="", encoding="utf-16" if utf16 else "utf-8-sig", errors="surrogateescape") as text:
-        first = text.readline()
-        text.seek(0)
+        stream.seek(0)
+        # bytes in another encoding spoil their own row only
+        encoding = "utf-16" if utf16 else "utf-8-sig"
+        lines = io.TextIOWrapper(stream, newline="", encoding=encoding, errors="surrogateescape")
+        first = lines.readline()
+        lines.seek(0)
         # Excel writes semicolons where the comma is the decimal sign
-        reader = csv.reader(text, delimiter=max(",;\t", key=first.count), strict=True)
+        reader = csv.reader(lines, delimiter=max(",;\t", key=first.count), strict=True)
         header = next(reader, [])
-        _check_columns(file, header, wanted)
-        positions = [header.index(name) for name in wanted]
+        positions = [header.index(name) for name in _columns(file, header, wanted)]
         for fields in reader:
-            where = f"{file.name} line {reader.line_num}"
+            where = f"{address.name(file)} line {reader.line_num}"
             if len(fields) > len(header) and any(fields[len(header) :]):
                 yield where, f"the row has {len(fields)} fields, the header {len(header)}: quote the comma in a field"
             elif fields:
                 yield where, [fields[at] if at < len(fields) else None for at in positions]
 
 
-def _parquet_rows(file: Path, wanted: Sequence[str]) -> Iterator[_Row]:
+def _parquet_rows(file: str, wanted: Wanted) -> Iterator[_Row]:
     import pyarrow  # decoding workers import this package and need no pyarrow
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            _check_columns(file, table.schema_arrow.names, wanted)
+        with parquet.open_table(file, fresh=True) as table:
+            schema = table.schema_arrow
+            columns = _columns(file, schema.names, wanted)
+            names = parquet.label_names(schema, wanted.label_column)
             number = 0
-            for batch in table.iter_batches(columns=wanted):
-                for values in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
+            for batch in table.iter_batches(columns=columns):
+                for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
                     number += 1
-                    yield f"{file.name} row {number}", values
+                    label = parquet.label_text(values[1], names)
+                    yield f"{address.name(file)} row {number}", (values[0], label, *values[2:])
     except pyarrow.ArrowException as error:
-        raise DatasetError(f"{shown(file)} cannot be read as Parquet: {_cause(error)}.") from None
+        raise DatasetError(f"{shown(file)} cannot be read as Parquet: {cause(error)}.") from None
 
 
-def _json_rows(file: Path, wanted: Sequence[str]) -> Iterator[_Row]:
+def _json_rows(file: str, wanted: Wanted) -> Iterator[_Row]:
     keys: dict[str, None] = {}
-    rows: list[_Row] = []
-    with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
+    asked = (wanted.path_column, _OTHER_PATH_COLUMN, wanted.label_column, wanted.split_column)
+    rows: list[tuple[str, dict[str, object] | str]] = []
+    with _opened(file) as stream:
+        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape"), 1):
             if not line.strip():
                 continue
-            where = f"{file.name} line {number}"
+            where = f"{address.name(file)} line {number}"
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
@@ -172,11 +215,12 @@ def _json_rows(file: Path, wanted: Sequence[str]) -> Iterator[_Row]:
                 continue
             if isinstance(row, dict):
                 keys.update(dict.fromkeys(row))
-                rows.append((where, [row.get(name) for name in wanted]))
+                rows.append((where, {name: row[name] for name in asked if name in row}))
             else:
                 rows.append((where, "the line is not a JSON object"))
-    _check_columns(file, list(keys), wanted)
-    yield from rows
+    columns = _columns(file, list(keys), wanted)
+    for where, row in rows:
+        yield where, row if isinstance(row, str) else [row.get(name) for name in columns]
 
 
 _READERS = {".csv": _delimited_rows, ".tsv": _delimited_rows, ".parquet": _parquet_rows, ".jsonl": _json_rows}

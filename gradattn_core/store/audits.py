@@ -239,11 +239,20 @@ class Audits(Database):
         """The absolute place of an image that belongs to the audit; the file itself may have moved since.
 
         Raises:
-            StoreError: where the audit lists no such path, or the listed path leaves the dataset's root.
+            StoreError: where the audit lists no such path, the listed path leaves the dataset's root, or the image is
+                no file of its own on this machine; :meth:`image_places` has it.
         """
         return self.image_files(audit_id, [path])[0]
 
     def image_files(self, audit_id: str, paths: Sequence[str]) -> list[Path]:
         """:meth:`image_file` for many paths at the price of one, in their order."""
+        return [images.local_file(place) for place in self.image_places(audit_id, paths)]
+
+    def image_places(self, audit_id: str, paths: Sequence[str]) -> list[images.Place]:
+        """Where each image can be read, on this machine or elsewhere, in the order of ``paths``.
+
+        Raises:
+            StoreError: where the audit lists no such path, or the listed path leaves the dataset's root.
+        """
         with self._reading(audit_id) as connection:
-            return images.places(connection, audit_id, paths, self.data_root)
+            return images.places(connection, audit_id, paths, self.directory, self.data_root)

@@ -9,17 +9,43 @@ from pathlib import Path, PurePosixPath
 
 import duckdb
 
-from gradattn_core.errors import StoreError
+from gradattn_core.dataset.address import is_url, join, moved
+from gradattn_core.errors import StoreError, UnreadableImageError
 from gradattn_core.store.rows import PATHS, value
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What an image is found by: its rank (None: it was not ranked), its content and its given label."""
+    """What an image is found by: its rank (None: it was not ranked), its content and its given label; and its size."""
 
     rank: int | None
     content_hash: str
     given_label: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a picture can be read.
+
+    Attributes:
+        address: what ``gradattn_core.dataset.read_image`` takes: a path of this machine, or a URL.
+        content_hash: of the picture that the audit saw.
+        preview: a smaller copy on this machine, where one was kept because the picture is not a plain file of it.
+        width, height: of the original in pixels.
+    """
+
+    address: str
+    content_hash: str
+    preview: Path | None
+    width: int
+    height: int
+
+
+def preview_file(directory: Path, content_hash: str) -> Path:
+    """Where the preview of a picture is kept below the output folder."""
+    return directory / "previews" / content_hash[:2] / f"{content_hash}.webp"
 
 
 def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[str]) -> dict[str, Image]:
@@ -38,7 +64,7 @@ def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[s
 
 def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[object]) -> dict[str, Image]:
     listed = connection.execute(
-        f"""SELECT path, image_rank, content_hash, given_label FROM images
+        f"""SELECT path, image_rank, content_hash, given_label, width, height FROM images
             WHERE audit_id = ? AND {where} AND path IN {PATHS}""",
         parameters,
     ).fetchall()
@@ -46,21 +72,45 @@ def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[ob
 
 
 def places(
-    connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str], data_root: Path | None
-) -> list[Path]:
-    """The absolute place of each image, below ``data_root`` where one is given; see ``Store.image_files``."""
-    root = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
+    connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str], directory: Path, data_root: Path | None
+) -> list[Place]:
+    """Where each image lies, below ``data_root`` where one is given; see ``Store.image_places``."""
+    stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
+    root = stored if data_root is None else moved(stored, data_root)
     listed = find(connection, audit_id, paths)
-    return [_place(data_root or Path(root), path, audit_id, path in listed) for path in paths]
+    found = []
+    for path in paths:
+        if path not in listed:
+            raise StoreError(f"audit {audit_id} has no image {path!r}")
+        image = listed[path]
+        address = _address(root, path, audit_id)
+        # A folder that somebody named wins over what was kept of the pictures that may lie in it.
+        far = is_url(address) and (data_root is None or is_url(path))
+        kept = preview_file(directory, image.content_hash)
+        preview = kept if far and kept.is_file() else None
+        found.append(Place(address, image.content_hash, preview, image.width, image.height))
+    return found
 
 
-def _place(root: Path, path: str, audit_id: str, is_listed: bool) -> Path:
-    if not is_listed:
-        raise StoreError(f"audit {audit_id} has no image {path!r}")
+def local_file(place: Place) -> Path:
+    """Raises:
+    StoreError: where the image is no file of its own on this machine.
+    """
+    if is_url(place.address):
+        raise StoreError(f"the image {place.address!r} is no file of its own on this machine")
+    return Path(place.address)
+
+
+def _address(root: str, path: str, audit_id: str) -> str:
+    if is_url(root) or is_url(path):
+        try:
+            return join(root, path)
+        except UnreadableImageError as error:
+            raise StoreError(f"audit {audit_id}: {error}") from None
     if PurePosixPath(path).is_absolute():
-        return Path(path)
+        return path
     # Normalised without looking at the disk: images behind a symbolic link inside the root stay reachable.
     inside = os.path.normpath(path)
     if inside.split(os.sep)[0] == os.pardir:
         raise StoreError(f"the image path {path!r} of audit {audit_id} leaves the dataset's root and is not opened")
-    return root / inside
+    return os.path.join(root, inside)

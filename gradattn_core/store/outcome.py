@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 
+from gradattn_core.dataset.address import join, moved
 from gradattn_core.store.rows import TIME, check_page, value
 
 _SAID = "ON d.content_hash = i.content_hash AND d.given_label = i.given_label"
@@ -30,8 +30,8 @@ def corrected(
             WHERE i.audit_id = ? AND coalesce(d.decision, '') <> 'remove' ORDER BY i.path LIMIT ?""",
         [audit_id, top],
     ).df()
-    root = f"{(data_root or Path(stored)).as_posix().rstrip('/')}/"
-    whole = [path if os.path.isabs(path) else root + path for path in frame["path"]]
+    root = (stored if data_root is None else moved(stored, data_root)).rstrip("/") or "/"
+    whole = [join(root, path) for path in frame["path"]]
     below = None if folder is None else f"{folder.resolve().as_posix().rstrip('/')}/"
     frame["path"] = [path.removeprefix(below) for path in whole] if below else whole
     return frame

@@ -152,8 +152,8 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
                 "Dataset",
                 key="start-dataset",
                 placeholder="/data/photos",
-                help="A folder with one folder of images per class, or a CSV, Parquet or JSONL manifest, on the "
-                "machine where this page runs.",
+                help="A folder with one folder of images per class, an archive, WebDataset tars, or a CSV, Parquet or "
+                "JSONL manifest, on the machine where this page runs or at a URL.",
             )
         }
         left, right = st.columns([3, 1])

@@ -22,10 +22,15 @@ def audit(commands: Any) -> None:
         "Sweep a dataset, rank its labels by suspicion, and interpret the suspects.",
         "  gradattn audit photos/\n"
         "  gradattn audit labels.csv --path-column file --label-column class --split train\n"
+        "  gradattn audit s3://bucket/photos/\n"
+        "  gradattn audit 'shards/train-{000..012}.tar' --label-column species\n"
         "  gradattn audit photos/ --model vit_tiny_patch16_224 --checkpoint weights.safetensors --head as-is",
     )
     parser.add_argument(
-        "dataset", metavar="DATASET", help="folder root/<label>/**/image, or a CSV/Parquet/JSONL manifest"
+        "dataset",
+        metavar="DATASET",
+        help="folder root/<label>/**/image, a zip or tar of one, WebDataset tars, Parquet with pictures, or a "
+        "CSV/Parquet/JSONL manifest; a path, a URL (s3://, gs://, hf://, https://), or a pattern of several files",
     )
     out_folder(parser)
     model(parser)
@@ -50,11 +55,13 @@ def audit(commands: Any) -> None:
         help="suspicion from which an image is a suspect although the model agrees with its label (default 0.25)",
     )
     interpretation(parser, TWO_CLASSES, SIGNED)
-    manifest = parser.add_argument_group("manifest")
-    manifest.add_argument("--path-column", default="path", metavar="NAME")
-    manifest.add_argument("--label-column", default="label", metavar="NAME")
+    manifest = parser.add_argument_group("manifest, table or samples")
+    manifest.add_argument(
+        "--path-column", default="path", metavar="NAME", help="of the paths, or of a Parquet file's pictures"
+    )
+    manifest.add_argument("--label-column", default="label", metavar="NAME", help="or field of a sample's JSON")
     manifest.add_argument("--split-column", default="split", metavar="NAME")
-    manifest.add_argument("--split", metavar="VALUE", help="only rows of this split")
+    manifest.add_argument("--split", metavar="VALUE", help="only this split: rows, folder, or files named after it")
     tuning = parser.add_argument_group("fine-tuning (--head finetune)")
     tuning.add_argument("--epochs", type=int, default=5)
     tuning.add_argument("--learning-rate", type=float, default=1e-4, metavar="RATE")

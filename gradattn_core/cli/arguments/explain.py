@@ -48,7 +48,7 @@ def explain(commands: Any) -> None:
         "  gradattn explain bird.jpg --for kite --against 'bald eagle' --rewrite --budget 2",
     )
     parser.set_defaults(run=_run)
-    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("image", metavar="IMAGE", help="file, or the URL of one")
     parser.add_argument(
         "--for", dest="target", metavar="CLASS", help="index, ImageNet wnid or class name (default: the model's answer)"
     )

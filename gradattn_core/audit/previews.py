@@ -1,0 +1,82 @@
+"""Small copies of the pictures that the page shows, where these are no plain files of this machine."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_file
+from gradattn_core.audit.files import write_bytes
+from gradattn_core.audit.folds import swept
+from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.dataset import decode_image, is_plain_file, read_bytes
+from gradattn_core.errors import UnreadableImageError
+from gradattn_core.store.images import preview_file
+
+SIDE = 512
+"""Most pixels of a preview's longer side; smaller pictures keep their size."""
+_QUALITY = 80
+
+
+def write_previews(plan: Plan, progress: Progress = silent) -> int:
+    """Keep a preview of every suspect, its neighbours and the exemplars that has none yet, named by its content.
+
+    Comes after the findings. What an interrupted run wrote is kept. A picture that can no longer be read is passed
+    over: the page then looks for it where it was and says what is wrong.
+
+    Returns:
+        how many were written now; 0 for datasets of plain files, which the page opens itself.
+    """
+    waiting = {
+        content_hash: path
+        for path, content_hash in _shown(plan).items()
+        if not is_plain_file(plan.root, path) and not preview_file(plan.out, content_hash).is_file()
+    }
+    written = 0
+    with _pool(plan.config.workers or os.cpu_count() or 1) as pool:
+        for done, was_written in enumerate(pool.map(lambda each: _write(plan, *each), waiting.items()), start=1):
+            written += was_written
+            progress("previews", done, len(waiting))
+    return written
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """On Ctrl-C what has not begun is dropped."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="preview")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _shown(plan: Plan) -> dict[str, str]:
+    """Content hash by path of the images that the page shows large or in strips."""
+    doubts = pq.read_table(doubts_file(plan), columns=["path", "is_suspect"])
+    wanted = set(doubts.filter(doubts["is_suspect"])["path"].to_pylist())
+    wanted.update(pq.read_table(neighbours_file(plan), columns=["neighbour_path"])["neighbour_path"].to_pylist())
+    wanted.update(pq.read_table(exemplars_file(plan), columns=["path"])["path"].to_pylist())
+    images = swept(plan, ["path", "content_hash"])
+    both = zip(images["path"].to_pylist(), images["content_hash"].to_pylist(), strict=True)
+    return {path: content_hash for path, content_hash in both if path in wanted}
+
+
+def _write(plan: Plan, content_hash: str, path: str) -> bool:
+    target = preview_file(plan.out, content_hash)
+    try:
+        image = decode_image(read_bytes(plan.root, path), path).image
+    except UnreadableImageError:
+        return False
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, buffer.getvalue())
+    return True

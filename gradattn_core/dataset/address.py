@@ -1,0 +1,182 @@
+"""Addresses: text that names one image or one folder anywhere, and how a root and a path make one.
+
+An address is a path of this machine, a URL, or a member of a container, written as fsspec chains them:
+
+    /data/photos/kite/1.jpg                         a file
+    s3://bucket/photos/kite/1.jpg                   an object
+    zip://kite/1.jpg::/data/photos.zip              a member of a zip, likewise tar://
+    parquet://image/000017::hf://…/train.parquet    a cell: column and row
+
+The root of a dataset is the address of a folder or of a container with the part before ``::`` cut short:
+``zip://photos::/data/photos.zip``, ``parquet://image::/data``; ``webdataset://::/data/shards`` is a folder of tars.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from gradattn_core.errors import DatasetError, UnreadableImageError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
+_MEMBER = re.compile(r"(zip|tar|webdataset|parquet)://(.*?)::(.+)", re.DOTALL)
+_CHAIN = re.compile(r"[A-Za-z]\w+::.*://")
+_SHARD = re.compile(r"(.*?\.(?:tar|tar\.gz|tgz))/(.+)", re.DOTALL | re.IGNORECASE)
+_CELL = re.compile(r"(.+)#(\d+)", re.DOTALL)
+
+
+class Member(NamedTuple):
+    """A place in a container: ``kind`` is zip, tar, webdataset or parquet, ``outer`` the container's own address."""
+
+    kind: str
+    inside: str
+    outer: str
+
+
+def is_url(address: str) -> bool:
+    """Whether the address is more than a path of this machine."""
+    return _URL.match(address) is not None
+
+
+def is_web(address: str) -> bool:
+    return address.lower().startswith(("http://", "https://"))
+
+
+def member(address: str) -> Member | None:
+    """The parts of an address in a container; None for any other."""
+    found = _MEMBER.fullmatch(address)
+    if found is None:
+        return None
+    kind, inside, outer = found.groups()
+    return Member(kind, inside.replace("%3A", ":").replace("%25", "%"), outer)
+
+
+def member_address(kind: str, inside: str, outer: str) -> str:
+    """The inverse of :func:`member`. Colons are escaped, so that the first ``::`` ends the inner part."""
+    return f"{kind}://{inside.replace('%', '%25').replace(':', '%3A')}::{outer}"
+
+
+def is_local(address: str) -> bool:
+    """Whether nothing beyond this machine is read: a path, or a container that lies at one."""
+    inner = member(address)
+    return is_local(inner.outer) if inner else not is_url(address)
+
+
+def is_plain_file(root: str, path: str) -> bool:
+    """Whether the image is a file of this machine that anybody can open by its path."""
+    return not is_url(path) and not is_url(root)
+
+
+def join(root: str, path: str) -> str:
+    """The address of the image that a dataset with this root lists under ``path``.
+
+    Raises:
+        UnreadableImageError: the path leads out of a root that is not a folder of this machine.
+    """
+    if is_url(path):
+        return path
+    if not is_url(root):
+        return os.path.join(root, path)
+    if leads_out(path):
+        raise UnreadableImageError(f"{path!r} leads out of the dataset and is not opened.")
+    inner = member(root)
+    if inner is None:
+        # in a web address these two would end the path
+        part = quote(path, safe="/%:@!$&'()*+,;=~ ") if is_web(root) else path
+        return f"{root}{'' if root.endswith('/') else '/'}{part}"
+    if inner.kind == "webdataset":
+        shard = _SHARD.fullmatch(path)
+        if shard is None:
+            raise UnreadableImageError(f"{path!r} names no sample of a tar.")
+        return member_address("tar", shard[2], join(inner.outer, shard[1]))
+    if inner.kind == "parquet":
+        cell = _CELL.fullmatch(path)
+        if cell is None:
+            raise UnreadableImageError(f"{path!r} names no row of a Parquet file.")
+        return member_address("parquet", f"{inner.inside}/{cell[2]}", join(inner.outer, cell[1]))
+    return member_address(inner.kind, posixpath.join(inner.inside, path), inner.outer)
+
+
+def canonical(source: str) -> str:
+    """One spelling of a dataset's name: a path or URL as it was typed, without what does not count.
+
+    Raises:
+        DatasetError: it is a chain of URLs of an unknown kind.
+    """
+    if source.lower().startswith("file://"):
+        source = source[len("file://") :]
+    if not is_url(source):
+        if _CHAIN.match(source):
+            raise _no_chain(source)
+        return source
+    scheme, rest = source.split("://", 1)
+    place = f"{scheme.lower()}://{rest}"
+    inner = member(place)
+    if inner is not None:
+        outer = canonical(inner.outer)
+        if member(outer) is not None:
+            raise _no_chain(source)
+        return member_address(inner.kind, inner.inside, outer if is_url(outer) else os.path.abspath(outer))
+    if "::" in place or scheme.lower() in ("zip", "tar", "parquet", "webdataset"):
+        raise _no_chain(source)
+    return place.rstrip("/") if rest.strip("/") else place
+
+
+def _no_chain(source: str) -> DatasetError:
+    return DatasetError(f"{source!r} is no chain that can be read; write zip://::ARCHIVE or tar://folder::ARCHIVE.")
+
+
+def absolute(source: str) -> str:
+    """:func:`canonical`, with a path of this machine made absolute: equal texts name the same dataset."""
+    place = canonical(source)
+    return place if is_url(place) else str(Path(os.path.expanduser(place)).resolve())
+
+
+def moved(root: str, folder: Path) -> str:
+    """The root of the same dataset once its files lie below ``folder`` of this machine."""
+    inner = member(root)
+    if inner is not None and inner.kind in ("webdataset", "parquet"):
+        return member_address(inner.kind, inner.inside, folder.as_posix())
+    return folder.as_posix()
+
+
+def leads_out(path: str) -> bool:
+    """Whether a name from an archive or a listing is no path below it: absolute, with ``..``, or with a drive."""
+    parts = path.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or re.fullmatch("[A-Za-z]:", parts[0]) is not None or "\0" in path
+
+
+def parent(address: str) -> str:
+    """The folder of a file, be it a path or a URL."""
+    above = address.rstrip("/").rpartition("/")[0] or "/"
+    return f"{above}/" if above.endswith(":/") else above
+
+
+def name(address: str) -> str:
+    """What messages call a file or member: the last part of its path, without a web address's query."""
+    inner = member(address)
+    if inner is not None:
+        last = name(inner.inside)
+        return f"{name(inner.outer)}#{last}" if inner.kind == "parquet" else last
+    bare = address.split("?")[0].split("#")[0] if is_web(address) else address
+    return bare.rstrip("/").rpartition("/")[2]
+
+
+def relative(address: str, folder: str) -> str:
+    """The path of an address below a folder's; the address itself where it lies elsewhere."""
+    return address.removeprefix(f"{folder.rstrip('/')}/")
+
+
+def common_folder(addresses: Sequence[str]) -> str | None:
+    """The deepest folder that holds all the files; None where they are not of one storage."""
+    parts = [parent(address).split("/") for address in addresses]
+    shared = list(takewhile(lambda column: len(set(column)) == 1, zip(*parts, strict=False)))
+    if is_url(addresses[0]) and len(shared) < 3:  # scheme, nothing, host
+        return None
+    return "/".join(column[0] for column in shared) or "/"
