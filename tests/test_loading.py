@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from gradattn_core.audit import make_plan, survey_dataset, sweep_shard
 from gradattn_core.audit.device_memory import in_parts
 from gradattn_core.audit.loading import Batch, _in_processes, _in_threads, _Pictures, audit_model
 from gradattn_core.dataset import decode_image, list_dataset
+from gradattn_core.dataset.secrets import remember
 from gradattn_core.model import Preprocessing, forward
 from gradattn_core.records import ImageRecord
 from tests.tiny import Tiny, make_tiny
@@ -37,6 +40,33 @@ def test_processes_bring_the_batches_that_threads_bring_and_stay_for_the_next_sh
         assert [len(batch) for batch in processes] == [len(batch) for batch in batches]
         assert [seen(batch) for batch in processes] == [seen(batch) for batch in threads]
         assert all(torch.equal(one.pixels, two.pixels) for one, two in zip(processes, threads, strict=True))
+
+
+def test_processes_read_with_the_signature_that_this_process_was_given(tiny: Tiny, tmp_path: Path) -> None:
+    picture = (tiny.dataset / "red" / "red-03.png").read_bytes()
+
+    class Guarded(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            allowed = "signature=s3cret" in self.path
+            self.send_response(200 if allowed else 403)
+            self.send_header("Content-Length", str(len(picture) if allowed else 0))
+            self.end_headers()
+            if allowed and self.command == "GET":
+                self.wfile.write(picture)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/red.png"
+        assert remember(f"{url}?signature=s3cret") == url
+        pictures = _Pictures("/nowhere", Preprocessing.of(audit_model(tiny.config(tmp_path))))
+        (batch,) = _in_processes(pictures, [[ImageRecord(url, "red", 1)]], 1)
+        server.shutdown()
+    assert not batch.failed and len(batch.images) == 1
 
 
 def seen(batch: Batch) -> tuple[object, object]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gradattn_core.audit.config import AuditConfig
 from gradattn_core.dataset import decode_image, read_bytes
+from gradattn_core.dataset.secrets import learn, remembered
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.model import ModelSpec, Preprocessing, load_model, pick_device
 from gradattn_core.records import Failure, ImageRecord
@@ -91,6 +93,14 @@ class _Pictures(Dataset[list[LoadedImage]]):
 
     def __init__(self, root: str, preprocessing: Preprocessing) -> None:
         self.root, self.preprocessing = root, preprocessing
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is started to read from a URL does not know the password that was typed into this one.
+        return {**self.__dict__, "secrets": remembered()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        learn(state.pop("secrets"))
+        self.__dict__.update(state)
 
     def load(self, record: ImageRecord) -> tuple[LoadedImage, Tensor] | Failure:
         try:

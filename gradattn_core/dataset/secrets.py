@@ -28,6 +28,17 @@ def remember(address: str) -> str:
     return _stripped(address, keep=True)
 
 
+def remembered() -> tuple[dict[str, str], dict[str, str]]:
+    """What this process remembers, for a process that it starts; it may travel through a pipe, but into no file."""
+    return dict(_users), dict(_queries)
+
+
+def learn(secrets: tuple[dict[str, str], dict[str, str]]) -> None:
+    """Remember what another process :func:`remembered`."""
+    _users.update(secrets[0])
+    _queries.update(secrets[1])
+
+
 def with_secrets(url: str) -> str:
     """The URL as it was given to :func:`remember` in this process."""
     public, place, _, _ = _parts(url)
