@@ -171,6 +171,10 @@ def test_what_others_put_into_the_tree_does_not_lead_out_of_it(store: Store, tmp
         make_tree(plan_of(store), target, "symlink", ignored)
     assert list((tmp_path / "elsewhere").iterdir()) == []
     (target / "owl").unlink()
+    (target / "owl").symlink_to(target / "kite")
+    with pytest.raises(ApplyError, match="the labels 'kite' and 'owl' are one folder on the file system"):
+        make_tree(plan_of(store), target, "symlink", ignored)
+    (target / "owl").unlink()
     (target / "owl").write_text("a file")
     with pytest.raises(ApplyError, match="is a file where a class belongs"):
         make_tree(plan_of(store), target, "symlink", ignored)

@@ -60,8 +60,11 @@ def run(options: argparse.Namespace) -> int:
 def _refuse_idle_options(options: argparse.Namespace) -> None:
     if options.link is not None and options.to is None:
         raise ApplyError(f"--link {options.link} says how --to makes its tree; give --to DIR")
-    if options.undo and options.audit is not None:
-        raise ApplyError(f"--audit {options.audit} does not go with --undo, which takes back the last --in-place")
+    for name in ("audit", "data_root"):
+        given = getattr(options, name)
+        if options.undo and given is not None:
+            typed = f"--{name.replace('_', '-')} {given}"
+            raise ApplyError(f"{typed} does not go with --undo: the last --in-place is taken back where it was made")
     if options.top < 0:
         raise ApplyError(f"--top {options.top} is negative; give 0 or more")
 
@@ -116,7 +119,7 @@ def _show_changes(plan: Plan, changes: Sequence[Image], objections: dict[str, st
 
 
 def _becomes(label: str | None) -> str:
-    return "[italic]removed[/]" if label is None else escape(label)
+    return "[italic](removed)[/]" if label is None else escape(label)
 
 
 def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
