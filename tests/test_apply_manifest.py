@@ -16,7 +16,7 @@ from gradattn_core.dataset import list_dataset
 from gradattn_core.errors import ApplyError
 from gradattn_core.store import Store
 from tests.killed import run_killed
-from tests.reviewed_dataset import audited, corrected, decide, in_place, journal, labelled, take_back, write_files
+from tests.reviewed_dataset import audited, corrected, decide, in_place, labelled, take_back, write_files
 from tests.sample_audit import HOSTILE
 
 NAMES = ("a", "b", "c", "d")
@@ -184,7 +184,7 @@ def test_a_manifest_that_was_changed_since_is_not_overwritten_by_the_undo(photos
     assert take_back(store).files == 1
 
 
-@pytest.mark.parametrize(("call", "count"), [("replace", 1), ("replace", 2), ("fsync", 5), ("fsync", 7), ("fsync", 8)])
+@pytest.mark.parametrize(("call", "count"), [("replace", 1), ("replace", 2), ("fsync", 7)])
 def test_killed_anywhere_the_manifest_is_whole_and_undone(photos: Path, call: str, count: int) -> None:
     manifest = photos / "list.csv"
     manifest.write_text("path,label\na.jpg,kite\nb.jpg,kite\nc.jpg,owl\n")
@@ -198,9 +198,10 @@ def test_killed_anywhere_the_manifest_is_whole_and_undone(photos: Path, call: st
     assert manifest.read_bytes() in (before, after)
     in_place(store)
     assert manifest.read_bytes() == after
-    while any(line["what"] == "rewrite" for line in journal(store)) and manifest.read_bytes() != before:
-        take_back(store)
+    take_back(store)
     assert manifest.read_bytes() == before
+    with pytest.raises(ApplyError, match="nothing was applied"):
+        take_back(store)
 
 
 def test_a_linked_manifest_stays_a_link(photos: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_the_way_of_a_correction_from_dry_run_to_undo(store: Store, photos: Path
     shown = gradattn("--dry-run", cwd=tmp_path)
     assert shown.returncode == 0 and shown.stderr == ""
     assert "2 relabelled, 1 removed, 5 of 8 images as they are" in shown.stdout
-    assert "kite/1.jpg: kite → owl\n" in shown.stdout and "owl/2.jpg: owl → removed\n" in shown.stdout
+    assert "kite/1.jpg: kite → owl\n" in shown.stdout and "owl/2.jpg: owl → (removed)\n" in shown.stdout
     assert "[bold]owl[2J" in shown.stdout and "\x1b" not in shown.stdout
     assert snapshot(photos) == before and {path.name for path in store.directory.iterdir()} == {"gradattn.duckdb"}
 
@@ -141,6 +141,7 @@ def test_help_answers_at_once_and_says_the_exit_codes(tmp_path: Path) -> None:
     [
         (["--in-place", "--link", "copy"], "--link copy says how --to makes its tree"),
         (["--undo", "--audit", "first"], "--audit first does not go with --undo"),
+        (["--undo", "--data-root", "moved"], "--data-root moved does not go with --undo"),
         (["--dry-run", "--audit", "frist"], "no audit 'frist'; finished are first. Did you mean first?"),
         (["--dry-run", "--top", "-1"], "--top -1 is negative"),
         (["--manifest", "clean.json"], "clean.json does not end in .csv, .parquet, .jsonl"),

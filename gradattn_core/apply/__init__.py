@@ -10,22 +10,20 @@ from pathlib import Path
 from gradattn_core.apply.journal import out_lock
 from gradattn_core.apply.manifest import rewrite_manifest
 from gradattn_core.apply.moving import move_files
-from gradattn_core.apply.placing import LINKS
-from gradattn_core.apply.plan import Applied, Image, LeftAlone, Plan, Progress, objection, read_plan, sound_changes
+from gradattn_core.apply.plan import Applied, Image, LeftAlone, Plan, Progress, counted, read_plan, sound_changes
 from gradattn_core.apply.tree import make_tree
 from gradattn_core.apply.undoing import Undone
 from gradattn_core.apply.undoing import undo as _undo
 
 __all__ = [
-    "LINKS",
     "Applied",
     "Image",
     "LeftAlone",
     "Plan",
     "Undone",
     "apply_in_place",
+    "counted",
     "make_tree",
-    "objection",
     "read_plan",
     "sound_changes",
     "undo",

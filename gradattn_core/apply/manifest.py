@@ -93,11 +93,15 @@ def rewrite_manifest(plan: Plan, file: Path, out: Path, progress: Progress) -> A
 
 
 def _replace(plan: Plan, file: Path, before: bytes, after: bytes, out: Path) -> None:
+    journal = Journal(out)
+    for earlier in journal.applications():
+        step = earlier.rewrite
+        if step is not None and not earlier.ended and (step.file, step.before) == (str(file), content_hash(before)):
+            journal.undone(earlier, [], rewrite=True)  # a kill came before it was done
     application = Application(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", plan.audit_id, plan.root)
     kept = out / KEPT / f"{application.name}-{file.name}"
     kept.parent.mkdir(exist_ok=True)
     write(before, kept)
-    journal = Journal(out)
     journal.begin(application)
     step = Rewrite(str(file), str(kept), content_hash(before), content_hash(after))
     journal.intend(application, steps=[step])

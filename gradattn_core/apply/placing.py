@@ -17,7 +17,6 @@ from gradattn_core.dataset import content_hash, read_bytes
 from gradattn_core.dataset.reading import read_file
 from gradattn_core.errors import ApplyError, UnreadableImageError
 
-LINKS = ("symlink", "hard", "copy")
 # How a system says that it has no such links there.
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _OF_THIS_FILE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}

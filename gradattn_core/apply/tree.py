@@ -32,8 +32,8 @@ def make_tree(plan: Plan, target: Path, link: str, progress: Progress) -> Applie
 
     Args:
         plan: with all images.
-        link: one of ``LINKS``. Where links cannot be made the images are copied, and a note says so; so are images
-            that are no files of their own.
+        link: ``symlink``, ``hard`` or ``copy``. Where links cannot be made the images are copied, and a note
+            says so; so are images that are no files of their own.
 
     Raises:
         ApplyError: ``target`` is in use, or lies in the dataset; a label names no folder; two labels' folders are one.
@@ -66,7 +66,7 @@ def make_tree(plan: Plan, target: Path, link: str, progress: Progress) -> Applie
 def _refuse_overlap(plan: Plan, target: Path) -> None:
     """A class-folder dataset takes every folder in it for a class."""
     root = Path(plan.root)
-    if root.is_dir() and plan.manifest is None and (target.resolve() / "_").is_relative_to(root.resolve()):
+    if root.is_dir() and plan.manifest is None and target.resolve().is_relative_to(root.resolve()):
         raise ApplyError(f"{target} lies in the dataset, where it would be a class; give a folder outside {root}")
 
 
@@ -88,7 +88,8 @@ def _items(plan: Plan, left: dict[str, str]) -> list[Item]:
         except UnreadableImageError as error:
             left.setdefault(image.path, str(error))
             continue
-        folders.setdefault(label, folder_name(label) if label not in folders else "")
+        if label not in folders:
+            folders[label] = folder_name(label)
         wanted.append((image, label, source))
         names.append((image.path, folders[label], name))
     every = zip(wanted, places(names), strict=True)
@@ -107,6 +108,7 @@ def _missing_ending(root: str, path: str, source: Path | None) -> str:
                 data = file.read(12)
         except OSError as error:
             raise UnreadableImageError(f"it cannot be read: {error.strerror}") from error
+    # TIFF, with its many beginnings, is what else the audit reads.
     return next((ending for begin, ending in _ENDINGS.items() if data.startswith(begin)), ".tif")
 
 
@@ -119,8 +121,8 @@ def _claim(target: Path, plan: Plan, items: Sequence[Item]) -> None:
     try:
         target.mkdir(parents=True, exist_ok=True)
         there = [entry for entry in os.listdir(target) if not entry.startswith(f".{MARK}.")]
-        known = json.loads((target / MARK).read_text("utf-8")) if MARK in there else None
-    except (OSError, ValueError) as error:
+        known = dict(json.loads((target / MARK).read_text("utf-8"))) if MARK in there else None
+    except (OSError, ValueError, TypeError) as error:
         raise ApplyError(f"{target} cannot be used: {error}; give another folder") from error
     if known is not None and known.get("tree") != mark["tree"]:
         raise ApplyError(

@@ -73,22 +73,23 @@ def _undo_moves(application: Application, progress: Progress) -> tuple[list[int]
 def _move_back(step: Move) -> str | None:
     """Bring one file back; the reason where that would harm something."""
     old, new = Path(step.old), Path(step.new)
-    with suppress(OSError):
-        draft_of(new).unlink(missing_ok=True)
+    for draft in (draft_of(new), draft_of(old)):
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     if not is_there(new):
         if has_content(old, step.content_hash):
             return None
         return f"it is neither at its old place nor at {new} any more"
     if not has_content(new, step.content_hash):
         return f"{new} was changed since"
-    if is_there(old):
-        if not is_half_done(step):
-            return f"another file is at its old place; it stays at {new}"
-        new.unlink()
-        return None
+    if is_there(old) and not is_half_done(step):
+        return f"another file is at its old place; it stays at {new}"
     try:
-        old.parent.mkdir(parents=True, exist_ok=True)
-        move(new, old)
+        if is_there(old):
+            new.unlink()
+        else:
+            old.parent.mkdir(parents=True, exist_ok=True)
+            move(new, old)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         return f"it cannot be moved back from {new}: {error.strerror}"
     return None

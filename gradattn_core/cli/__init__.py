@@ -18,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 when it did its work, 2 when the input is at fault (one sentence on stderr), 130 after Ctrl-C.
+        0 when it did its work, 1 when ``apply`` left some files alone, 2 when the input is at fault (one sentence on
+        stderr), 130 after Ctrl-C.
     """
     options = build_parser().parse_args(arguments)
     warnings.showwarning = _note

@@ -19,6 +19,7 @@ from gradattn_core.apply import (
     LeftAlone,
     Plan,
     apply_in_place,
+    counted,
     make_tree,
     read_plan,
     sound_changes,
@@ -59,8 +60,11 @@ def run(options: argparse.Namespace) -> int:
 def _refuse_idle_options(options: argparse.Namespace) -> None:
     if options.link is not None and options.to is None:
         raise ApplyError(f"--link {options.link} says how --to makes its tree; give --to DIR")
-    if options.undo and options.audit is not None:
-        raise ApplyError(f"--audit {options.audit} does not go with --undo, which takes back the last --in-place")
+    for name in ("audit", "data_root"):
+        given = getattr(options, name)
+        if options.undo and given is not None:
+            typed = f"--{name.replace('_', '-')} {given}"
+            raise ApplyError(f"{typed} does not go with --undo: the last --in-place is taken back where it was made")
     if options.top < 0:
         raise ApplyError(f"--top {options.top} is negative; give 0 or more")
 
@@ -70,31 +74,25 @@ def _dry_run(options: argparse.Namespace, store: Store, audit_id: str) -> int:
         plan = read_plan(store, audit_id, everything=True)
         _, left = sound_changes(plan, progress)
     objections = {skipped.path: skipped.reason for skipped in left}
-    changes = plan.changes
-    removed = sum(image.label is None for image in changes)
     if options.json:
         rows = [
             {"path": image.path, "given_label": image.given_label, "label": image.label}
             | {"objection": objections.get(image.path)}
-            for image in changes
+            for image in plan.changes
         ]
-        counts = {
-            "relabelled": len(changes) - removed,
-            "removed": removed,
-            "as_before": len(plan.images) - len(changes),
-        }
+        counts = dict(zip(("relabelled", "removed", "as_before"), counted(plan.images), strict=True))
         print(json.dumps({"audit_id": plan.audit_id, **counts, "changes": rows}, ensure_ascii=False))
     elif not options.quiet:
-        _show_changes(plan, changes, objections, options.top)
+        _show_changes(plan, plan.changes, objections, options.top)
     return DONE
 
 
 def _show_changes(plan: Plan, changes: Sequence[Image], objections: dict[str, str], top: int) -> None:
     console = Console()
-    removed = sum(image.label is None for image in changes)
+    relabelled, removed, as_before = counted(plan.images)
     console.print(
-        f"[bold]{len(changes) - removed:,}[/] relabelled, [bold]{removed:,}[/] removed, "
-        f"{len(plan.images) - len(changes):,} of {len(plan.images):,} images as they are",
+        f"[bold]{relabelled:,}[/] relabelled, [bold]{removed:,}[/] removed, "
+        f"{as_before:,} of {len(plan.images):,} images as they are",
         soft_wrap=True,
     )
     if not changes:
@@ -121,7 +119,7 @@ def _show_changes(plan: Plan, changes: Sequence[Image], objections: dict[str, st
 
 
 def _becomes(label: str | None) -> str:
-    return "[italic]removed[/]" if label is None else escape(label)
+    return "[italic](removed)[/]" if label is None else escape(label)
 
 
 def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
@@ -133,9 +131,7 @@ def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
     if plan.manifest is not None and target.exists() and target.samefile(plan.manifest):
         raise ApplyError(f"{target} is the audited manifest itself; give another file, or --in-place")
     write(encoded("corrected", store.corrected(audit_id, folder=target.parent), form), target)
-    changes = plan.changes
-    removed = sum(image.label is None for image in changes)
-    applied = Applied(len(changes) - removed, removed, as_before=len(plan.images) - len(changes))
+    applied = Applied(*counted(plan.images))
     facts = {"audit_id": audit_id, **asdict(applied)}
     return _report(options, facts, _sentences(options, plan, applied), ())
 
@@ -153,7 +149,8 @@ def _sentences(options: argparse.Namespace, plan: Plan, applied: Applied) -> lis
     counts = f"{applied.relabelled:,} relabelled, {applied.removed:,} removed"
     if options.in_place:
         already = f"; {applied.already:,} were already" if applied.already else ""
-        return [f"{plan.manifest or plan.root}: {counts}{already}", "next  gradattn apply --undo takes it back"]
+        back = [f"back  gradattn apply --undo --out {options.out}"] if applied.relabelled + applied.removed else []
+        return [f"{plan.manifest or plan.root}: {counts}{already}", *back]
     target = options.to or options.manifest
     return [f"{target}: {counts}, {applied.as_before:,} as they were", *applied.notes, f"next  gradattn audit {target}"]
 
