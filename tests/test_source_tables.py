@@ -37,7 +37,7 @@ def test_the_columns_of_pictures_labels_and_split_can_be_chosen(tmp_path: Path) 
         {
             "photo": pa.array([KITE, OWL, None, KITE], pa.binary()),
             "mask": pa.array([b"m"] * 4, pa.binary()),
-            "kind": ["kite", "owl", "owl", None],
+            "kind": pa.array([b"kite", b"owl", b"owl", None], pa.binary()),
             "set": ["train", "train", "train", "test"],
         }
     )
@@ -56,6 +56,14 @@ def test_the_columns_of_pictures_labels_and_split_can_be_chosen(tmp_path: Path) 
     assert (
         reasons(list_dataset(file, path_column="photo", label_column="kind"))["t.parquet#3"] == "the row has no label"
     )
+
+
+def test_a_label_that_is_no_text_is_a_failure(tmp_path: Path) -> None:
+    labels = pa.array([b"kite", b"owl", b"\xff"], pa.binary())
+    table = pa.table({"image": pa.array([KITE] * 3, pa.binary()), "label": labels})
+    pq.write_table(table, tmp_path / "t.parquet")
+    listing = list_dataset(tmp_path / "t.parquet", path_column="image")
+    assert listing.classes == ["kite", "owl"] and reasons(listing) == {"t.parquet#2": "the row is not valid UTF-8"}
 
 
 def test_a_manifest_in_parquet_may_name_its_classes_by_number(tmp_path: Path) -> None:
