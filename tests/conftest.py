@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import chromium, opened_browser
+from tests.source_forms import object_store
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +33,13 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the real datasets are not here: set GRADATTN_SHARED to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The URL of a bucket on a server of this machine; one for all tests, as filesystems remember their server."""
+    with object_store() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,15 @@ def pictures(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.png"))
 
 
+def write_pictures(folder: Path, count: int) -> Path:
+    """Files of two classes that differ in content and only begin as PNGs do."""
+    for number in range(count):
+        file = folder / ("kite" if number % 2 else "owl") / f"{number:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"\x89PNG" + bytes([number]) * 999)
+    return folder
+
+
 def write_zip(folder: Path, target: Path, wrapper: str = "photos/") -> Path:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
         for picture in pictures(folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import struct
 import tarfile
 import time
@@ -195,72 +194,8 @@ def test_a_tar_that_leads_back_into_itself_is_refused(tmp_path: Path) -> None:
     assert "a member has a negative size" in refusal(tmp_path / "a.tar")
 
 
-def test_parquet_with_pictures_lists_class_names_and_opens_rows(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "set", 30)
-    root = forms.write_tables(folder, tmp_path / "hf")
-    forms.write_tables(folder, tmp_path / "hf", split="test")
-    listing = list_dataset(root, split="train")
-    files = forms.pictures(folder)
-    assert [image.label for image in listing.images] == [file.parent.name for file in files]
-    assert listing.images[1].path == "data/train-00000-of-00002.parquet#01"
-    assert [read_bytes(listing.root, image.path) for image in listing.images] == [file.read_bytes() for file in files]
-    assert len(list_dataset(root).images) == 60
-    with pytest.raises(UnreadableImageError, match="the table has 15 rows"):
-        read_bytes(listing.root, "data/train-00000-of-00002.parquet#99")
-
-
-def test_the_columns_of_pictures_labels_and_split_can_be_chosen(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "photo": pa.array([KITE, OWL, None, KITE], pa.binary()),
-            "mask": pa.array([b"m"] * 4, pa.binary()),
-            "kind": ["kite", "owl", "owl", None],
-            "set": ["train", "train", "train", "test"],
-        }
-    )
-    file = tmp_path / "t.parquet"
-    pq.write_table(table, file)
-    assert "Several columns hold pictures, 'photo', 'mask'" in refusal(file)
-    assert "has no column 'label'" in refusal(file, path_column="photo")
-    listing = list_dataset(file, path_column="photo", label_column="kind", split_column="set", split="train")
-    assert rows(listing) == [("t.parquet#0", "kite"), ("t.parquet#1", "owl"), ("t.parquet#2", "owl")]
-    assert read_bytes(listing.root, "t.parquet#1") == OWL
-    with pytest.raises(UnreadableImageError, match=r"'t.parquet#2' holds no picture"):
-        read_bytes(listing.root, "t.parquet#2")
-    assert "has no split 'dev'" in refusal(
-        file, path_column="photo", label_column="kind", split_column="set", split="dev"
-    )
-    assert (
-        reasons(list_dataset(file, path_column="photo", label_column="kind"))["t.parquet#3"] == "the row has no label"
-    )
-
-
-def test_a_manifest_in_parquet_may_name_its_classes_by_number(tmp_path: Path) -> None:
-    touch(tmp_path, "1.png", "2.png")
-    schema = forms.table([], ["kite", "owl"]).schema
-    table = pa.table({"file_name": ["1.png", "2.png"], "label": pa.array([1, 0])})
-    pq.write_table(table.replace_schema_metadata(schema.metadata), tmp_path / "t.parquet")
-    assert rows(list_dataset(tmp_path / "t.parquet")) == [("1.png", "owl"), ("2.png", "kite")]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_an_imagefolder_has_its_labels_in_metadata_beside_the_pictures(tmp_path: Path, packed: bool) -> None:
-    root = tmp_path / "set"
-    for split in ("train", "test"):
-        touch(root / split, "img/1.png", "2.png", "3.png")
-        lines = [{"file_name": "img/1.png", "label": f"{split} kite"}, {"file_name": "2.png", "label": "owl"}]
-        lines.append({"file_name": "gone.png", "label": "owl"})
-        (root / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    if packed:
-        shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "set")
-    listing = list_dataset(tmp_path / "packed.zip" if packed else root, split="test")
-    assert rows(listing) == [("2.png", "owl"), ("img/1.png", "test kite")]
-    assert set(reasons(listing)) == {"gone.png"}
-    assert "--split" in refusal(tmp_path / "packed.zip" if packed else root)
-
-
 def test_many_threads_read_one_archive_or_table_at_once(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "set", 60)
+    folder = forms.write_pictures(tmp_path / "set", 60)
     there = {content_hash(file.read_bytes()) for file in forms.pictures(folder)}
     forms.write_tables(folder, tmp_path / "hf")
     for source in (
@@ -294,14 +229,6 @@ def test_reading_in_any_order_takes_time_in_proportion(tmp_path: Path) -> None:
         sizes = [len(read_bytes(listing.root, path)) for path in paths]
         # Looking through the tar, or unpacking a row group, for each of them would take more than a minute.
         assert time.monotonic() - start < 10 and len(sizes) == 4000
-
-
-def pictures(folder: Path, count: int) -> Path:
-    for number in range(count):
-        file = folder / ("kite" if number % 2 else "owl") / f"{number:03d}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(KITE + bytes([number]) * 999)
-    return folder
 
 
 def test_listing_a_tar_reads_its_headers_and_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,12 +31,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return make_tiny(tmp_path_factory.mktemp("tiny"), per_class=8, wrong_per_class=1)
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with forms.object_store() as url:
-        yield url
-
-
 @pytest.fixture
 def memory(tmp_path: Path) -> str:
     """The URL of an empty folder in memory."""

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,6 @@ FORMS = ("zip", "tar", "tar.gz", "webdataset", "parquet", "memory", "memory zip"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return make_tiny(tmp_path_factory.mktemp("tiny"), per_class=10, wrong_per_class=1)
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with forms.object_store() as url:
-        yield url
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def name(address: str) -> str:
 
 def relative(address: str, folder: str) -> str:
     """The path of an address below a folder's; the address itself where it lies elsewhere."""
-    return address.removeprefix(f"{folder.rstrip('/')}/")
+    return address.removeprefix(folder if folder.endswith("/") else f"{folder}/")
 
 
 def common_folder(addresses: Sequence[str]) -> str | None:

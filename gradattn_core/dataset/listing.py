@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,26 +24,29 @@ from gradattn_core.dataset.address import (
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.cells import cause
 from gradattn_core.dataset.folder import list_folder
-from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, list_manifest
+from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, describes, list_manifest
 from gradattn_core.dataset.parquet import image_column, list_tables, open_table
 from gradattn_core.dataset.patterns import expand, is_pattern
+from gradattn_core.dataset.refusals import (
+    FORMS,
+    METADATA,
+    near_sibling,
+    refuse_flat,
+    refuse_missing_split,
+    refuse_unusable,
+    refuse_wrapper,
+)
 from gradattn_core.dataset.remote import State
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.dataset.shards import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.dataset.states import states
 from gradattn_core.dataset.tree import Tree, is_hidden, is_image
-from gradattn_core.dataset.wanted import SPLIT_NAMES, Wanted, of_split
-from gradattn_core.dataset.wording import did_you_mean, is_text, shown, shown_all
+from gradattn_core.dataset.wanted import Wanted, of_split
+from gradattn_core.dataset.wording import shown
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Listing
 
 _TABLE = ".parquet"
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_FORMS = (
-    "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
-    + ", ".join(sorted(MANIFEST_SUFFIXES))
-    + ")"
-)
 
 
 def list_dataset(
@@ -92,7 +94,7 @@ def list_dataset(
         raise DatasetError(f"{shown(said)} may not be read: {cause(error)}.") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{shown(said)} cannot be read: {cause(error)}.") from None
-    _refuse_unusable(said, listing)
+    refuse_unusable(said, listing)
     return listing
 
 
@@ -114,9 +116,9 @@ def _list(place: str, wanted: Wanted) -> Listing:
         told = states(join(place, file) for file in files if is_image(file))
         files |= {file: state for file in files if isinstance(state := told.get(join(place, file)), State)}
     if not files:
-        raise DatasetError(f"{shown(place)} is not a dataset: give {_FORMS}.")
+        raise DatasetError(f"{shown(place)} is not a dataset: give {FORMS}.")
     tree = Tree(place, files, {})
-    if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in _METADATA):
+    if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in METADATA):
         shards = _shards(list(files))
         if shards:
             return _list_files([join(place, file) for file in shards], place, wanted)
@@ -129,7 +131,7 @@ def _list_local(source: Path, wanted: Wanted) -> Listing:
     except (FileNotFoundError, NotADirectoryError):
         if is_pattern(str(source)):
             return _list_files(expand(os.path.abspath(source)), None, wanted)
-        raise DatasetError(f"{shown(source)} does not exist.{_near_sibling(source)}") from None
+        raise DatasetError(f"{shown(source)} does not exist.{near_sibling(source)}") from None
     except PermissionError:
         raise DatasetError(f"{shown(source)} may not be read: no permission.") from None
     if stat.S_ISDIR(status.st_mode):
@@ -137,36 +139,42 @@ def _list_local(source: Path, wanted: Wanted) -> Listing:
     if stat.S_ISREG(status.st_mode) and _is_file_name(str(source)):
         # The file may be a link into another folder; what it names lies beside the link.
         return _list_file(str(source.parent.resolve() / source.name), wanted)
-    raise DatasetError(f"{shown(source)} is not a dataset: give {_FORMS}.")
+    raise DatasetError(f"{shown(source)} is not a dataset: give {FORMS}.")
 
 
 def _list_local_folder(root: Path, wanted: Wanted) -> Listing:
     if wanted.split is not None and (root / wanted.split).is_dir():
         root, wanted = root / wanted.split, wanted.without_split()
-    for metadata in _METADATA:
-        if (root / metadata).is_file():
-            return list_manifest(str(root / metadata), str(root), wanted)
+    table = _own_table(str(root), lambda file: (root / file).is_file(), wanted)
+    if table is not None:
+        return list_manifest(table, str(root), wanted)
     listing = list_folder(root)
     if not listing.images:
-        _refuse_flat(root)
+        refuse_flat(root)
         shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
         if shards:
             return _list_files([str(root / file) for file in shards], str(root), wanted)
-    _refuse_missing_split(str(root), wanted, {image.label for image in listing.images})
-    _refuse_wrapper(listing, lambda file: (root / file).is_file())
+    refuse_missing_split(str(root), wanted, {image.label for image in listing.images})
+    refuse_wrapper(listing, lambda file: (root / file).is_file())
     return listing
 
 
 def _list_tree(tree: Tree, wanted: Wanted) -> Listing:
     if wanted.split is not None and wanted.split in tree.folders:
         tree, wanted = tree.below(wanted.split, join(tree.root, wanted.split)), wanted.without_split()
-    for metadata in _METADATA:
-        if metadata in tree.files:
-            return list_manifest(join(tree.root, metadata), tree.root, wanted)
-    _refuse_missing_split(tree.root, wanted, tree.folders)
+    table = _own_table(tree.root, tree.files.__contains__, wanted)
+    if table is not None:
+        return list_manifest(table, tree.root, wanted)
+    refuse_missing_split(tree.root, wanted, tree.folders)
     listing = tree.listing()
-    _refuse_wrapper(listing, tree.files.__contains__)
+    refuse_wrapper(listing, tree.files.__contains__)
     return listing
+
+
+def _own_table(root: str, has: Callable[[str], bool], wanted: Wanted) -> str | None:
+    """The table in a folder that says what its pictures show; others of these names are no concern of ours."""
+    there = (join(root, file) for file in METADATA if has(file))
+    return next((table for table in there if describes(table, wanted)), None)
 
 
 def _list_file(file: str, wanted: Wanted) -> Listing:
@@ -232,69 +240,3 @@ def _shards(names: Sequence[str]) -> list[str]:
 
 def _is_file_name(place: str) -> bool:
     return name(place).lower().endswith((".zip", *SHARD_SUFFIXES, *MANIFEST_SUFFIXES))
-
-
-def _refuse_unusable(source: str, listing: Listing) -> None:
-    if not is_text(listing.root):
-        raise DatasetError(f"The folder {shown(listing.root)} has a name that is not valid UTF-8: rename it.")
-    classes = listing.classes
-    if not classes:
-        problem = ""
-        if listing.failures:
-            first = listing.failures[0]
-            problem = f" The first of {len(listing.failures):,} problems: {shown(first.path)}: {first.reason}."
-        raise DatasetError(f"{shown(source)} has no usable images: give {_FORMS}.{problem}")
-    if len(classes) == 1:
-        raise DatasetError(
-            f"{shown(source)} has one class only, {shown(classes[0])}: wrong labels can be found between two or more."
-        )
-
-
-def _near_sibling(source: Path) -> str:
-    """What the first missing part of the path may have meant."""
-    missing = source
-    while not missing.parent.is_dir() and missing.parent != missing:
-        missing = missing.parent
-    try:
-        siblings = sorted(os.listdir(missing.parent))
-    except OSError:
-        return ""
-    return did_you_mean(missing.name, siblings)
-
-
-def _refuse_flat(root: Path) -> None:
-    names = os.listdir(root)
-    images = sum(is_image(each) and not each.startswith(".") and not (root / each).is_dir() for each in names)
-    if not images:
-        return
-    manifests = sorted(each for each in names if os.path.splitext(each)[1].lower() in MANIFEST_SUFFIXES)
-    instead = f"pass its manifest {shown(root / manifests[0])}" if manifests else "sort them into root/<label>/"
-    raise DatasetError(f"{shown(root)} is a flat folder: {images:,} images and no labels; {instead}.")
-
-
-def _refuse_missing_split(root: str, wanted: Wanted, folders: set[str]) -> None:
-    if wanted.split is not None:
-        raise DatasetError(
-            f"{shown(root)} has no split {shown(wanted.split)}, which would be a folder around the classes; its "
-            f"folders are {shown_all(sorted(folders))}.{did_you_mean(wanted.split, folders)}"
-        )
-
-
-def _refuse_wrapper(listing: Listing, has: Callable[[str], bool]) -> None:
-    """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes.
-
-    Args:
-        has: whether there is a file of this path: a split may have a table of its labels instead of class folders.
-    """
-    folders = Counter(image.label for image in listing.images)
-    only_splits = len(folders) == 1 or all(each.casefold() in SPLIT_NAMES for each in folders)
-    if not folders or not only_splits:
-        return
-    described = any(has(f"{each}/{table}") for each in folders for table in _METADATA)
-    if described or all(image.path.count("/") > 1 for image in listing.images):
-        largest = folders.most_common(1)[0][0]
-        split = f"choose one with --split {largest}, or " if largest.casefold() in SPLIT_NAMES else ""
-        raise DatasetError(
-            f"{shown(listing.root)} has no class folders but {shown_all(sorted(folders))} around them: "
-            f"{split}pass {shown(join(listing.root, largest))}."
-        )

@@ -70,6 +70,15 @@ def list_manifest(file: str, root: str, wanted: Wanted) -> Listing:
     return named.listing()
 
 
+def describes(file: str, wanted: Wanted) -> bool:
+    """Whether a table has the wanted columns; False where it cannot be read."""
+    try:
+        next(_READERS[_suffix(file)](file, wanted), None)
+    except (DatasetError, OSError, UnicodeError, UnreadableImageError, csv.Error):
+        return False
+    return True
+
+
 @dataclass
 class _Named:
     """The images that rows have named so far. Those beyond this machine are looked for together, at the end."""

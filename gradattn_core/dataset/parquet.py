@@ -18,7 +18,7 @@ from gradattn_core.dataset.cells import cause, check_columns, text
 from gradattn_core.dataset.ranges import blob
 from gradattn_core.dataset.remote import State
 from gradattn_core.dataset.wanted import PATH_COLUMN, Wanted
-from gradattn_core.dataset.wording import shown, shown_all
+from gradattn_core.dataset.wording import is_text, shown, shown_all
 from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.records import Failure, ImageRecord, Listing
 
@@ -143,10 +143,14 @@ def _rows(file: str, folder: str, column: str, wanted: Wanted) -> Iterator[tuple
             chosen = batch.column(asked[-1]).to_pylist() if len(asked) > 1 else [None] * len(labels)
             for value, split in zip(labels, chosen, strict=True):
                 path = f"{name}#{number:0{width}d}"
-                label = label_text(value, names)
-                record = ImageRecord(path, label, *state) if label else Failure(path, "list", "the row has no label")
-                yield record, text(split) or ""
+                yield _record(path, label_text(value, names), state), text(split) or ""
                 number += 1
+
+
+def _record(path: str, label: str | None, state: State) -> ImageRecord | Failure:
+    if not label:
+        return Failure(path, "list", "the row has no label")
+    return ImageRecord(path, label, *state) if is_text(label) else Failure(path, "list", "the row is not valid UTF-8")
 
 
 def read_cell(column: str, row: int, file: str) -> bytes:
