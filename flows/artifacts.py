@@ -20,14 +20,16 @@ def progress_key(stage: str) -> str:
     return f"audit-progress-{stage}"
 
 
-def counted(stage: str, unit: str, total: int) -> Iterable[int]:
-    """Yield 0 … total - 1 while a progress artifact tells how many are done."""
-    artifact = create_progress_artifact(0.0, key=progress_key(stage), description=f"{stage}: 0 of {total} {unit}")
+def counted(stage: str, unit: str, total: int, parts: Iterable[int], done: int = 0) -> Iterable[int]:
+    """Pass finished parts on while a progress artifact tells how many of ``total`` are done; ``done`` were before."""
+    artifact = create_progress_artifact(
+        100.0 * done / max(1, total), key=progress_key(stage), description=f"{stage}: {done} of {total} {unit}"
+    )
     if not isinstance(artifact, UUID):
         raise TypeError("progress is told from synchronous flows only")
-    for index in range(total):
-        yield index
-        done = index + 1
+    for part in parts:
+        yield part
+        done += 1
         update_progress_artifact(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
     if not total:
         update_progress_artifact(artifact, 100.0, f"{stage}: nothing to do")
