@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib import import_module
@@ -61,8 +61,12 @@ def compute_part(name: str, folder: str, index: int, share: Share | None) -> Non
 
 
 @contextmanager
-def computing(plan: Plan) -> Iterator[Callable[[Stage], None]]:
+def computing(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[Callable[[Stage], None]]:
     """Yield what computes every missing part of a stage, where the plan's configuration says.
+
+    Args:
+        plan: the audit; the context belongs to a flow run.
+        devices: of this machine, in place of those of the configuration.
 
     Raises:
         GradattnError: a worker was lost too often, or the cluster cannot be used; what was finished is kept.
@@ -70,7 +74,7 @@ def computing(plan: Plan) -> Iterator[Callable[[Stage], None]]:
     with ExitStack() as stack:
         if plan.config.runner == "ray":
             yield stack.enter_context(_on_cluster(plan))
-        elif (workers := stack.enter_context(local_workers(plan))) is not None:
+        elif (workers := stack.enter_context(local_workers(plan, devices))) is not None:
             yield stack.enter_context(_on_devices(plan, workers))
         else:
             yield lambda stage: _here(plan, stage)

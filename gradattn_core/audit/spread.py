@@ -34,9 +34,9 @@ def local_devices(name: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def local_workers(plan: Plan) -> Iterator[Workers | None]:
-    """Processes for this machine's devices, or None where there is one device, which needs no other process."""
-    devices = local_devices(plan.config.device)
+def local_workers(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[Workers | None]:
+    """Processes for these devices, those of :func:`local_devices` by default; None for one, which needs no other."""
+    devices = local_devices(plan.config.device) if devices is None else devices
     if len(devices) < 2:
         yield None
         return
