@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import time
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from gradattn_core.records import AuditSummary
 
 SUMMARY_KEY = "audit-summary"
 _PAIRS = 20
+_SECONDS_BETWEEN = 1.0
 _ENTITIES = {ord(character): f"&#{ord(character)};" for character in string.punctuation}
 
 
@@ -27,10 +29,14 @@ def counted(stage: str, unit: str, total: int, parts: Iterable[int], done: int =
     )
     if not isinstance(artifact, UUID):
         raise TypeError("progress is told from synchronous flows only")
+    told = time.monotonic()
     for part in parts:
         yield part
         done += 1
-        update_progress_artifact(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+        # Ten thousand shards need not be ten thousand requests.
+        if done == total or time.monotonic() - told >= _SECONDS_BETWEEN:
+            update_progress_artifact(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+            told = time.monotonic()
     if not total:
         update_progress_artifact(artifact, 100.0, f"{stage}: nothing to do")
 
