@@ -1,7 +1,7 @@
-"""Audits as Prefect flows: the only package that knows Prefect.
+"""Audits as Prefect flows: the only package that knows Prefect and Ray.
 
-Prefect reads its settings when it is imported, so this package's defaults have to be in the environment before that.
-What the user has set there stands.
+Prefect and Ray read their settings when they are imported, so this package's defaults have to be in the environment
+before that. What the user has set there stands.
 """
 
 import os
@@ -12,6 +12,7 @@ _DEFAULTS = {
     # Nothing leaves the machine unasked.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 
 for _name, _value in _DEFAULTS.items():

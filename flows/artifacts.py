@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import time
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from gradattn_core.records import AuditSummary
 
 SUMMARY_KEY = "audit-summary"
 _PAIRS = 20
+_SECONDS_BETWEEN = 1.0
 _ENTITIES = {ord(character): f"&#{ord(character)};" for character in string.punctuation}
 
 
@@ -20,15 +22,21 @@ def progress_key(stage: str) -> str:
     return f"audit-progress-{stage}"
 
 
-def counted(stage: str, unit: str, total: int) -> Iterable[int]:
-    """Yield 0 … total - 1 while a progress artifact tells how many are done."""
-    artifact = create_progress_artifact(0.0, key=progress_key(stage), description=f"{stage}: 0 of {total} {unit}")
+def counted(stage: str, unit: str, total: int, parts: Iterable[int], done: int = 0) -> Iterable[int]:
+    """Pass finished parts on while a progress artifact tells how many of ``total`` are done; ``done`` were before."""
+    artifact = create_progress_artifact(
+        100.0 * done / max(1, total), key=progress_key(stage), description=f"{stage}: {done} of {total} {unit}"
+    )
     if not isinstance(artifact, UUID):
         raise TypeError("progress is told from synchronous flows only")
-    for index in range(total):
-        yield index
-        done = index + 1
-        update_progress_artifact(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+    told = time.monotonic()
+    for part in parts:
+        yield part
+        done += 1
+        # Ten thousand shards need not be ten thousand requests.
+        if done == total or time.monotonic() - told >= _SECONDS_BETWEEN:
+            update_progress_artifact(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+            told = time.monotonic()
     if not total:
         update_progress_artifact(artifact, 100.0, f"{stage}: nothing to do")
 

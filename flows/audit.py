@@ -8,53 +8,42 @@ that is stopped at any point continues where it stopped.
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import asdict, fields
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
-from prefect import State, Task, flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.logging.configuration import setup_logging
 from prefect.settings import PREFECT_API_URL
 
-from flows.artifacts import counted, publish_summary
+from flows.artifacts import publish_summary
+from flows.cluster import prepared
+from flows.parts import computing
+from flows.steps import listener, opened, step
 from gradattn_core.audit import (
     AuditConfig,
-    Plan,
     Progress,
-    evidence_shards,
-    finetune_fold,
     finish,
     finished_audit,
-    interpret_shard,
     is_stored,
     judge,
-    load_plan,
     make_plan,
     merge,
     output_folder,
     output_lock,
     survey_dataset,
-    sweep_shard,
     tell_doubts,
     write_previews,
 )
 from gradattn_core.audit.config import DEFAULT_MODEL
 from gradattn_core.audit.progress import silent
+from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP
 from gradattn_core.errors import GradattnError
 from gradattn_core.model import FineTuning
 from gradattn_core.records import AuditSummary, News
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-# Where the tasks tell how far they are: the terminal of run_as_flow, nobody in a served run.
-_progress: ContextVar[Progress] = ContextVar("progress", default=silent)
 
 
 def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
@@ -74,11 +63,11 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     setup_logging()
     _require_server()
-    token = _progress.set(progress)
+    token = listener.set(progress)
     try:
         values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
     finally:
-        _progress.reset(token)
+        listener.reset(token)
     return AuditSummary(
         **{
             **values,
@@ -118,6 +107,8 @@ def audit_flow(
     device: str = "auto",
     workers: int = 0,
     restart: bool = False,
+    runner: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
 ) -> dict[str, Any]:
     """Find the wrong labels of an image dataset and show why.
 
@@ -151,11 +142,16 @@ def audit_flow(
         device: auto, cpu, cuda, cuda:1 …
         workers: That decode; 0 is one per core.
         restart: Begin anew instead of continuing an interrupted audit or keeping a finished one.
+        runner: Where the shards run: local is every GPU of this machine, else its CPU; ray a Ray cluster.
+        ray_address: HOST:PORT of the Ray cluster's head, or auto for the one that this machine is part of; without it
+            that of RAY_ADDRESS, else one of this machine alone is started.
 
     Returns:
         the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values.
     """
     config = AuditConfig(**(locals() | {"model_arguments": model_arguments or {}}))
+    if config.runner == "ray":
+        config = prepared(config)
     with output_lock(config.out):
         summary = _audit(config)
     publish_summary(summary, config.dataset)
@@ -166,40 +162,20 @@ def _audit(config: AuditConfig) -> AuditSummary:
     folder, finished = _plan(config)
     if finished is not None:
         return finish(output_folder(config.out), finished)
-    plan = _opened(folder)
-    # Shards run one after the other: they share one model, and it keeps the machine busy.
+    plan = opened(folder)
     if not is_stored(plan):
-        for index in counted("sweep", "shards", plan.shards):
-            _sweep(folder, index)
-        if plan.head == "finetune":
-            for fold in counted("fine-tune", "folds", config.folds):
-                _finetune(folder, fold)
-        _judge(folder)
-        for index in counted("interpret", "shards", evidence_shards(plan)):
-            _interpret(folder, index)
+        with computing(plan) as compute:
+            compute(SWEEP)
+            if plan.head == "finetune":
+                compute(FINETUNE)
+            _judge(folder)
+            compute(INTERPRET)
         _findings(folder)
         _previews(folder)
     return _merge(folder)
 
 
-def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
-    """A disk or a device may recover; what the user must change will not."""
-    return not isinstance(state.data, GradattnError)
-
-
-def _step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
-    return task(
-        name=name,
-        task_run_name=run_name or name,
-        retries=3,
-        retry_delay_seconds=[1, 10, 60],
-        retry_condition_fn=_worth_retrying,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )
-
-
-@_step("plan")
+@step("plan")
 def _plan(config: AuditConfig) -> tuple[str, str | None]:
     """The folder of the plan to work on, or ("", id of the finished audit)."""
     survey = survey_dataset(config)
@@ -207,45 +183,24 @@ def _plan(config: AuditConfig) -> tuple[str, str | None]:
     return ("", finished) if finished is not None else (str(make_plan(config, survey).folder), None)
 
 
-@_step("sweep", "sweep shard {index}")
-def _sweep(folder: str, index: int) -> None:
-    sweep_shard(_opened(folder), index, _progress.get())
-
-
-@_step("fine-tune", "fine-tune fold {fold}")
-def _finetune(folder: str, fold: int) -> None:
-    finetune_fold(_opened(folder), fold, _progress.get())
-
-
-@_step("judge")
+@step("judge")
 def _judge(folder: str) -> None:
-    judge(_opened(folder), _progress.get())
+    judge(opened(folder), listener.get())
 
 
-@_step("interpret", "interpret shard {index}")
-def _interpret(folder: str, index: int) -> None:
-    interpret_shard(_opened(folder), index, _progress.get())
-
-
-@_step("findings")
+@step("findings")
 def _findings(folder: str) -> None:
-    tell_doubts(_opened(folder), _progress.get())
+    tell_doubts(opened(folder), listener.get())
 
 
-@_step("previews")
+@step("previews")
 def _previews(folder: str) -> None:
-    write_previews(_opened(folder), _progress.get())
+    write_previews(opened(folder), listener.get())
 
 
-@_step("merge")
+@step("merge")
 def _merge(folder: str) -> AuditSummary:
-    return merge(_opened(folder), _progress.get())
-
-
-@lru_cache(maxsize=1)
-def _opened(folder: str) -> Plan:
-    """Tasks get the plan's folder, which any process can open; each process opens it once."""
-    return load_plan(folder)
+    return merge(opened(folder), listener.get())
 
 
 def _require_server() -> None:

@@ -15,10 +15,14 @@ from gradattn_core.model import PRECISIONS, FineTuning, ModelSpec
 
 HEADS = ("auto", "as-is", "probe", "finetune")
 INTERPRET = ("suspects", "all")
+RUNNERS = ("local", "ray")
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 
 # What changes where or how fast an audit runs, but no number beyond the last digits of a float.
-_NOT_IN_FINGERPRINT = ("out", "device", "workers", "batch_size", "shard_size", "restart")
+_NOT_IN_FINGERPRINT = (
+    *("out", "device", "workers", "batch_size", "shard_size", "restart"),
+    *("runner", "ray_address"),
+)
 # An audit's maps are read as red for one class and blue for another, so only signed ones between two classes will do.
 AUDIT_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "logit")
 AUDIT_CORRECTIONS = ("complete", "centred")
@@ -52,6 +56,9 @@ class AuditConfig:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
         workers: that decode, threads for a CPU and processes for a GPU; 0 is one per core.
         restart: begin anew instead of continuing an interrupted audit or keeping a finished one.
+        runner: ``local`` (every GPU of this machine, else its CPU) or ``ray`` (a Ray cluster; as a flow only).
+        ray_address: ``HOST:PORT`` of the cluster's head, or ``auto`` for the one that this machine is part of;
+            without it that of ``RAY_ADDRESS``, else one of this machine alone is started for the audit.
     """
 
     dataset: str
@@ -79,6 +86,8 @@ class AuditConfig:
     device: str = "auto"
     workers: int = 0
     restart: bool = False
+    runner: str = "local"
+    ray_address: str | None = None
 
     def __post_init__(self) -> None:
         # What is stored, shown and logged from here on has no password in it; this process still reads with it.
@@ -89,6 +98,7 @@ class AuditConfig:
             ("precision", self.precision, PRECISIONS),
             ("objective", self.objective, AUDIT_OBJECTIVES),
             ("correction", self.correction, AUDIT_CORRECTIONS),
+            ("runner", self.runner, RUNNERS),
         )
         for name, value, allowed in choices:
             if value not in allowed:
@@ -102,6 +112,8 @@ class AuditConfig:
             raise GradattnError(f"threshold {self.threshold} is not a probability; 0 to 1 works")
         if not 0.0 < self.finetuning.learning_rate < 1.0:
             raise GradattnError(f"learning rate {self.finetuning.learning_rate} makes no sense; 1e-5 to 1e-2 works")
+        if self.ray_address is not None and self.runner != "ray":
+            raise GradattnError(f"ray_address {self.ray_address!r} says nothing to runner 'local'; choose runner 'ray'")
         if self.from_scratch and self.head != "finetune":
             raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: a killed process leaves no half file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Processes of two machines may have one number, and may write the same file when a lost one turns out to live.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         write(temporary)
         with temporary.open("rb") as file:

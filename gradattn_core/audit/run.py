@@ -11,21 +11,23 @@ from filelock import FileLock, Timeout
 
 from gradattn_core.audit.config import AuditConfig
 from gradattn_core.audit.doubts import tell_doubts
-from gradattn_core.audit.evidence import evidence_shards, interpret_shard
-from gradattn_core.audit.folds import finetune_fold
 from gradattn_core.audit.judge import judge
 from gradattn_core.audit.merge import finish, is_stored, merge
 from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder
 from gradattn_core.audit.previews import write_previews
 from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.spread import local_workers, run_stage
+from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP
 from gradattn_core.audit.survey import survey_dataset
-from gradattn_core.audit.sweep import sweep_shard
-from gradattn_core.errors import StoreError
+from gradattn_core.errors import GradattnError, StoreError
 from gradattn_core.records import AuditSummary
 
 
 def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     """Audit a dataset from listing to candidates.csv, continuing where an interrupted run of the same audit stopped.
+
+    Every GPU of this machine is used where the device is ``auto`` or ``cuda``, see
+    :class:`~gradattn_core.audit.spread.Workers`.
 
     Args:
         config: what to audit and how.
@@ -37,6 +39,8 @@ def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
     """
+    if config.runner != "local":
+        raise GradattnError(f"runner {config.runner!r} spreads the tasks of a flow; run the audit as one")
     with output_lock(config.out):
         seconds: dict[str, float] = {}
         with _timed(seconds, "plan"):
@@ -54,18 +58,16 @@ def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
 
 def _compute(plan: Plan, progress: Progress, seconds: dict[str, float]) -> None:
     """Every step between plan and merge; a step whose result is there returns at once."""
-    with _timed(seconds, "sweep"):
-        for index in range(plan.shards):
-            sweep_shard(plan, index, progress)
-    if plan.head == "finetune":
-        with _timed(seconds, "fine-tune"):
-            for fold in range(plan.config.folds):
-                finetune_fold(plan, fold, progress)
-    with _timed(seconds, "rank"):
-        judge(plan, progress)
-    with _timed(seconds, "interpret"):
-        for index in range(evidence_shards(plan)):
-            interpret_shard(plan, index, progress)
+    with local_workers(plan) as workers:
+        with _timed(seconds, "sweep"):
+            run_stage(plan, SWEEP, workers, progress)
+        if plan.head == "finetune":
+            with _timed(seconds, "fine-tune"):
+                run_stage(plan, FINETUNE, workers, progress)
+        with _timed(seconds, "rank"):
+            judge(plan, progress)
+        with _timed(seconds, "interpret"):
+            run_stage(plan, INTERPRET, workers, progress)
     with _timed(seconds, "findings"):
         tell_doubts(plan, progress)
         write_previews(plan, progress)

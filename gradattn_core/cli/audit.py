@@ -42,8 +42,10 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         workers=options.workers,
         restart=options.restart,
+        runner=options.runner,
+        ray_address=options.ray_address,
     )
-    summary = audit(config, flow=options.flow, quiet=options.quiet or options.json)
+    summary = audit(config, flow=options.flow or options.runner == "ray", quiet=options.quiet or options.json)
     show_summary(summary, as_json=options.json, quiet=options.quiet, out=options.out)
     return 0
 

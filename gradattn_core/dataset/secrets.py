@@ -10,6 +10,9 @@ from gradattn_core.dataset.address import is_url, is_web, member, member_address
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]+")
 _SECRET = re.compile(r"sig$|signature|token|secret|passw|pwd|credential|auth|api_?key|access_?key|^key$", re.IGNORECASE)
 
+Secrets = tuple[dict[str, str], dict[str, str]]
+"""User parts by scheme and host, and queries by URL."""
+
 _users: dict[str, str] = {}
 _queries: dict[str, str] = {}
 
@@ -28,12 +31,12 @@ def remember(address: str) -> str:
     return _stripped(address, keep=True)
 
 
-def remembered() -> tuple[dict[str, str], dict[str, str]]:
+def remembered() -> Secrets:
     """What this process remembers, for a process that it starts; it may travel through a pipe, but into no file."""
     return dict(_users), dict(_queries)
 
 
-def learn(secrets: tuple[dict[str, str], dict[str, str]]) -> None:
+def learn(secrets: Secrets) -> None:
     """Remember what another process :func:`remembered`."""
     _users.update(secrets[0])
     _queries.update(secrets[1])

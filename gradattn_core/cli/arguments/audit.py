@@ -24,7 +24,8 @@ def audit(commands: Any) -> None:
         "  gradattn audit labels.csv --path-column file --label-column class --split train\n"
         "  gradattn audit s3://bucket/photos/\n"
         "  gradattn audit 'shards/train-{000..012}.tar' --label-column species\n"
-        "  gradattn audit photos/ --model vit_tiny_patch16_224 --checkpoint weights.safetensors --head as-is",
+        "  gradattn audit photos/ --model vit_tiny_patch16_224 --checkpoint weights.safetensors --head as-is\n"
+        "  gradattn audit /shared/photos --out /shared/results --runner ray --ray-address 10.0.0.5:6379",
     )
     parser.add_argument(
         "dataset",
@@ -92,6 +93,15 @@ def audit(commands: Any) -> None:
     running.add_argument("--restart", action="store_true", help="begin anew instead of continuing or keeping a result")
     running.add_argument(
         "--flow", action="store_true", help="run as a Prefect flow: retries, artifacts, Prefect's page"
+    )
+    running.add_argument(
+        "--runner",
+        default="local",
+        choices=("local", "ray"),
+        help="where the shards run: every GPU of this machine, else its CPU (local), or a Ray cluster, as a flow (ray)",
+    )
+    running.add_argument(
+        "--ray-address", metavar="ADDRESS", help="the cluster's head, HOST:PORT or auto (default: one of this machine)"
     )
     output_style(parser)
 

@@ -1,0 +1,226 @@
+"""The Ray cluster that parts of an audit are spread over: connected to or started here, checked, and shared out."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import signal
+import socket
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+
+from gradattn_core.audit import AuditConfig, Plan, load_plan
+from gradattn_core.errors import GradattnError
+
+# Ray asks for at least 75 MiB to pass objects in; the results of an audit are files.
+_OBJECT_STORE_BYTES = 100 * 2**20
+_RETRIES = 3
+_LOOKED_FOR = 1000
+_ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one task may use of a node.
+
+    Attributes:
+        device: ``cuda``, the GPU that Ray gives it, or ``cpu``.
+        cores: CPU cores that are kept for it.
+        threads: torch computes with; as many as the driver would, because training depends on it in the last digits.
+    """
+
+    device: str
+    cores: int
+    threads: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For Ray: what a task occupies, that its process is kept for the next one, and that a lost one is repeated."""
+        return {
+            "num_cpus": self.cores,
+            "num_gpus": int(self.device == "cuda"),
+            "max_calls": 0,
+            "max_retries": _RETRIES,
+        }
+
+    def slots(self) -> int:
+        """How many tasks the cluster can run at a time, as it is now; at least 1."""
+        nodes = [_resources(node) for node in _alive()]
+        return max(1, sum(int(cpus // self.cores if self.device == "cpu" else gpus) for cpus, gpus in nodes))
+
+
+def prepared(config: AuditConfig) -> AuditConfig:
+    """The configuration as the nodes need it, once it is clear that Ray is here and can be asked for this.
+
+    Raises:
+        GradattnError: Ray is not installed, or the device or the address is one that a cluster cannot use.
+    """
+    if any(find_spec(name) is None for name in ("ray", "prefect_ray")):
+        raise GradattnError("runner 'ray' needs packages that are not installed; pip install 'gradattn[ray]' adds them")
+    if config.device not in ("auto", "cpu", "cuda"):
+        raise GradattnError(
+            f"device {config.device!r} is one of this machine; on a Ray cluster auto, cpu and cuda work"
+        )
+    address = _address(config)
+    if address is not None and address != "auto" and not re.fullmatch(r"[^\s/]+:\d+", address):
+        raise GradattnError(
+            f"Ray address {address!r} is not HOST:PORT of the cluster's head, such as 10.0.0.5:6379, nor auto"
+        )
+    # A node's own folder is not the one that a relative path was meant from.
+    checkpoint = config.checkpoint and str(Path(config.checkpoint).expanduser().resolve())
+    return replace(config, checkpoint=checkpoint)
+
+
+@contextmanager
+def joined(config: AuditConfig, server: str | None) -> Iterator[Share]:
+    """Be part of a cluster: that of the configuration, else one of this machine alone, which ends with the context.
+
+    Args:
+        config: a prepared one.
+        server: address of Prefect's server; ``None`` is one that only this machine reaches.
+
+    Raises:
+        GradattnError: no cluster answers, it cannot do what is asked, or its nodes cannot report to the server.
+    """
+    address = _address(config)
+    ray = _connected(address) if address is not None else _started()
+    try:
+        nodes = _alive()
+        require_reachable(server, sorted({str(node["NodeManagerHostname"]) for node in nodes} - {socket.gethostname()}))
+        yield share_of([_resources(node) for node in nodes], config.device, torch.get_num_threads())
+    finally:
+        ray.shutdown()
+
+
+def share_of(nodes: Sequence[tuple[float, float]], device: str, threads: int) -> Share:
+    """Share out nodes of (CPUs, GPUs): a GPU and its part of the cores for each task, else ``threads`` cores.
+
+    Raises:
+        GradattnError: ``cuda`` is asked for and there is no GPU.
+    """
+    with_gpu = [(cpus, gpus) for cpus, gpus in nodes if gpus >= 1]
+    if device == "cuda" and not with_gpu:
+        raise GradattnError("device 'cuda': no node of the Ray cluster has a GPU; auto or cpu work")
+    if with_gpu and device != "cpu":
+        return Share("cuda", max(1, min(int(cpus // gpus) for cpus, gpus in with_gpu)), threads)
+    # The smallest node takes part too; a head without CPUs is there to lead only.
+    smallest = min((int(cpus) for cpus, _ in nodes if cpus >= 1), default=1)
+    return Share("cpu", min(threads, smallest), threads)
+
+
+def require_reachable(server: str | None, others: Collection[str]) -> None:
+    """Fail where tasks on other machines could not report to Prefect's server.
+
+    Args:
+        server: its address; ``None`` is one that only this machine reaches.
+        others: names of the cluster's other machines.
+    """
+    host = urlsplit(server or "").hostname or "localhost"
+    here = host == "localhost"
+    with suppress(ValueError):
+        here = ipaddress.ip_address(host).is_loopback
+    if others and here:
+        what = f"Prefect's server at {server}" if server else "a temporary Prefect server"
+        raise GradattnError(
+            f"the Ray cluster has other machines ({', '.join(islice(others, 3))}), which cannot reach {what}; set "
+            "PREFECT_API_URL to a server that every node reaches"
+        )
+
+
+@lru_cache(maxsize=1)
+def opened_on_node(folder: str, share: Share) -> Plan:
+    """The plan, in a worker process of the cluster, which opens it once.
+
+    Raises:
+        GradattnError: this node cannot see the audit's files.
+    """
+    torch.set_num_threads(share.threads)
+    _require_visible(os.path.exists(os.path.join(folder, "plan.json")), folder)
+    plan = load_plan(folder)
+    checkpoint = plan.config.checkpoint
+    _require_visible(checkpoint is None or os.path.exists(checkpoint), str(checkpoint))
+    # Pictures that are not there would otherwise be taken for broken ones.
+    if "://" not in plan.root:
+        some = islice(plan.listing["path"], _LOOKED_FOR)
+        _require_visible(any(os.path.exists(os.path.join(plan.root, path)) for path in some), plan.root)
+    config = replace(plan.config, device=share.device, workers=plan.config.workers or share.cores)
+    return replace(plan, config=config)
+
+
+def _require_visible(is_visible: bool, path: str) -> None:
+    if not is_visible:
+        raise GradattnError(
+            f"node {socket.gethostname()} cannot see {path}: output folder, images and checkpoint must lie on storage "
+            "that every node has under the same path"
+        )
+
+
+def _address(config: AuditConfig) -> str | None:
+    return config.ray_address or os.environ.get("RAY_ADDRESS") or None
+
+
+def _connected(address: str) -> ModuleType:
+    if address != "auto":
+        # Ray itself takes a minute to notice that nobody is there.
+        host, port = address.rsplit(":", 1)
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise GradattnError(f"Ray cluster at {address}: nobody answers there ({error})") from error
+    try:
+        return _init(address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise GradattnError(f"Ray cluster at {address}: this machine cannot take part ({reason})") from error
+
+
+def _started() -> ModuleType:
+    """A cluster of this machine alone, that listens to this machine alone."""
+    # Ray reads these when it is imported; the first makes it stay on the loopback address.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    ray = _init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+    exposed = [str(node["NodeManagerAddress"]) for node in _alive()]
+    if exposed != ["127.0.0.1"]:
+        ray.shutdown()
+        raise GradattnError(
+            f"Ray would listen on {', '.join(exposed)}, not on this machine alone: something imported it before; set "
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
+        )
+    return ray
+
+
+def _init(address: str, **arguments: Any) -> ModuleType:
+    """Import Ray and connect, without its taking over the program's logging and handling of SIGTERM."""
+    ray = _ray()
+    before = signal.getsignal(signal.SIGTERM)
+    ray.init(address, configure_logging=False, log_to_driver=False, **arguments)
+    with suppress(ValueError):  # not in the main thread, where Ray sets none either
+        signal.signal(signal.SIGTERM, before)
+    return ray
+
+
+def _ray() -> ModuleType:
+    """An optional package, imported by name so that types can be checked where it is not installed."""
+    return import_module("ray")
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in _ray().nodes() if node["Alive"]]
+
+
+def _resources(node: dict[str, Any]) -> tuple[float, float]:
+    """(CPUs, GPUs) of a node."""
+    return float(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0))

@@ -1,0 +1,190 @@
+"""The parts of the sweep, the fine-tuning and the interpretation as tasks: here, one per GPU, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from importlib import import_module
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from prefect import Task
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.artifacts import counted
+from flows.cluster import Share, joined, opened_on_node
+from flows.steps import listener, opened, step
+from gradattn_core.audit import Plan
+from gradattn_core.audit.spread import Workers, local_workers
+from gradattn_core.audit.stages import FINETUNE, INTERPRET, STAGES, SWEEP, Stage
+from gradattn_core.errors import GradattnError
+
+_SHOWN_SECONDS = 90.0
+
+# The processes that tasks hand their parts to, where this machine has several GPUs.
+_workers: ContextVar[Workers | None] = ContextVar("workers", default=None)
+
+
+@step(SWEEP.name, "sweep shard {index}")
+def _sweep(folder: str, index: int, share: Share | None = None) -> None:
+    compute_part(SWEEP.name, folder, index, share)
+
+
+@step(FINETUNE.name, "fine-tune fold {index}")
+def _finetune(folder: str, index: int, share: Share | None = None) -> None:
+    compute_part(FINETUNE.name, folder, index, share)
+
+
+@step(INTERPRET.name, "interpret shard {index}")
+def _interpret(folder: str, index: int, share: Share | None = None) -> None:
+    compute_part(INTERPRET.name, folder, index, share)
+
+
+_TASKS = {SWEEP.name: _sweep, FINETUNE.name: _finetune, INTERPRET.name: _interpret}
+
+
+def compute_part(name: str, folder: str, index: int, share: Share | None) -> None:
+    """Compute a part of the stage of this name: as a node's share of the cluster, in a GPU's process, or here."""
+    stage, workers = STAGES[name], _workers.get()
+    if share is not None:
+        stage.run(opened_on_node(folder, share), index, listener.get())
+    elif workers is not None:
+        workers.run(stage, index)
+    else:
+        stage.run(opened(folder), index, listener.get())
+
+
+@contextmanager
+def computing(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[Callable[[Stage], None]]:
+    """Yield what computes every missing part of a stage, where the plan's configuration says.
+
+    Args:
+        plan: the audit; the context belongs to a flow run.
+        devices: of this machine, in place of those of the configuration.
+
+    Raises:
+        GradattnError: a worker was lost too often, or the cluster cannot be used; what was finished is kept.
+    """
+    with ExitStack() as stack:
+        if plan.config.runner == "ray":
+            yield stack.enter_context(_on_cluster(plan))
+        elif (workers := stack.enter_context(local_workers(plan, devices))) is not None:
+            yield stack.enter_context(_on_devices(plan, workers))
+        else:
+            yield lambda stage: _here(plan, stage)
+
+
+def _here(plan: Plan, stage: Stage) -> None:
+    """Parts run one after the other: they share one model, and it keeps the machine busy."""
+    missing, parts = stage.missing(plan), stage.parts(plan)
+    stage.tell(plan, len(missing), listener.get())
+    for index in counted(stage.name, f"{stage.part}s", parts, missing, parts - len(missing)):
+        _TASKS[stage.name](str(plan.folder), index)
+
+
+@contextmanager
+def _on_devices(plan: Plan, workers: Workers) -> Iterator[Callable[[Stage], None]]:
+    width = len(workers.devices)
+    token = _workers.set(workers)
+    try:
+        runner: TaskRunner[Any]
+        with ThreadPoolTaskRunner(max_workers=width) as runner:
+            try:
+                yield lambda stage: _spread(plan, stage, _submitter(plan, stage, runner), lambda: width)
+            except BaseException:
+                # Leaving the runner waits for its threads, which wait for the processes.
+                workers.stop()
+                raise
+    finally:
+        _workers.reset(token)
+
+
+@contextmanager
+def _on_cluster(plan: Plan) -> Iterator[Callable[[Stage], None]]:
+    context = FlowRunContext.get()
+    if context is None:
+        raise RuntimeError("a cluster is shared out in a flow run only")
+    server = PREFECT_API_URL.value()
+    # Without its address each worker would start a temporary server of its own.
+    reached = nullcontext() if server else temporary_settings({PREFECT_API_URL: str(context.client.api_url)})
+    with reached, joined(plan.config, server) as share:
+        # Optional packages are imported by name, so that types can be checked where they are not installed.
+        remote_options = import_module("prefect_ray.context").remote_options
+        runner_type = import_module("prefect_ray.task_runners").RayTaskRunner
+        # With the next task at hand no slot waits for the driver; a cluster that can grow sees that there is more.
+        with runner_type() as runner, remote_options(**share.options):
+            yield lambda stage: _spread(
+                plan, stage, _submitter(plan, stage, runner, share=share), lambda: 2 * share.slots()
+            )
+
+
+def _submitter(
+    plan: Plan, stage: Stage, runner: TaskRunner[Any], **arguments: object
+) -> Callable[[int], PrefectFuture[None]]:
+    task: Task[Any, None] = _TASKS[stage.name]
+    return lambda index: runner.submit(task, {"folder": str(plan.folder), "index": index, **arguments})
+
+
+def _spread(plan: Plan, stage: Stage, submit: Callable[[int], PrefectFuture[None]], width: Callable[[], int]) -> None:
+    """Compute the missing parts elsewhere; those whose file is there cost no task."""
+    missing = stage.missing(plan)
+    parts, left = stage.parts(plan), len(missing)
+    stage.tell(plan, left, listener.get())
+    finished = in_turn(missing, submit, width)
+    for index in counted(stage.name, f"{stage.part}s", parts, finished, parts - left):
+        _require_shown(stage.file(plan, index))
+        left -= 1
+        stage.tell(plan, left, listener.get())
+
+
+def in_turn(
+    indices: Iterable[int], submit: Callable[[int], PrefectFuture[None]], width: Callable[[], int]
+) -> Iterator[int]:
+    """Submit parts, at most ``width()`` at a time, and yield each once it is done, whichever is first.
+
+    Raises:
+        Exception: what the first failed part raised.
+    """
+    finished: SimpleQueue[tuple[int, PrefectFuture[None]]] = SimpleQueue()
+    running = 0
+    for index in indices:
+        while running >= width():
+            yield _done(*finished.get())
+            running -= 1
+        future = submit(index)
+        future.add_done_callback(lambda future, index=index: finished.put((index, future)))  # type: ignore[misc]
+        running += 1
+    for _ in range(running):
+        yield _done(*finished.get())
+
+
+def _done(index: int, future: PrefectFuture[None]) -> int:
+    try:
+        future.result()
+    except Exception as error:
+        if type(error).__module__.split(".")[0] != "ray":
+            raise
+        reason = str(error).strip().splitlines()[-1]
+        raise GradattnError(
+            f"part {index} was lost again and again on the Ray cluster ({reason}); what was finished is kept, the same "
+            "command continues"
+        ) from error
+    return index
+
+
+def _require_shown(path: Path) -> None:
+    """Wait for a file that another machine has written: a network file system may show it late."""
+    deadline = time.monotonic() + _SHOWN_SECONDS
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise GradattnError(
+                f"{path} was written on another machine and cannot be seen here: the output folder must lie on "
+                "storage that every node has under the same path"
+            )
+        time.sleep(1)
