@@ -190,6 +190,15 @@ def write(content: bytes, target: Path) -> Path:
     return target
 
 
+def clear_drafts(target: Path) -> None:
+    """Remove what :func:`write` left beside ``target`` when it was killed; nobody else may be writing it now."""
+    draft = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}")
+    for entry in os.listdir(target.parent):
+        if draft.fullmatch(entry):
+            with contextlib.suppress(OSError):
+                target.with_name(entry).unlink()
+
+
 def read_candidates(path: Path) -> pd.DataFrame:
     """The frame that :func:`write_candidates` wrote: every text exactly, numbers to six digits, absent numbers as NaN.
 

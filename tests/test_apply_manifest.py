@@ -191,7 +191,7 @@ def test_killed_anywhere_the_manifest_is_whole_and_undone(photos: Path, call: st
     before = manifest.read_bytes()
     store = review(manifest)
     in_place(store)
-    after = manifest.read_bytes()
+    after, files = manifest.read_bytes(), sorted(path.name for path in photos.iterdir())
     take_back(store)
     (store.directory / "applied.jsonl").unlink()
     run_killed(call, count, "apply", "--in-place", "--out", store.directory)
@@ -199,7 +199,7 @@ def test_killed_anywhere_the_manifest_is_whole_and_undone(photos: Path, call: st
     in_place(store)
     assert manifest.read_bytes() == after
     take_back(store)
-    assert manifest.read_bytes() == before
+    assert manifest.read_bytes() == before and sorted(path.name for path in photos.iterdir()) == files
     with pytest.raises(ApplyError, match="nothing was applied"):
         take_back(store)
 

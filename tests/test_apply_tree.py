@@ -18,6 +18,7 @@ from gradattn_core.dataset import list_dataset
 from gradattn_core.errors import ApplyError
 from gradattn_core.export import encoded, write
 from gradattn_core.store import Store
+from tests.killed import run_killed
 from tests.reviewed_dataset import (
     audited,
     corrected,
@@ -131,6 +132,20 @@ def test_a_run_that_was_interrupted_or_tampered_with_is_repeated_to_the_same_tre
     first.unlink()
     if before == "copy":
         second.write_bytes(b"half a cop")
+    make_tree(plan_of(store), target, link, ignored)
+    assert snapshot(target) == snapshot(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("call", "count", "link"), [("replace", 1, "copy"), ("replace", 4, "copy"), ("symlink", 3, "symlink")]
+)
+def test_killed_on_the_way_the_same_command_makes_the_same_tree(
+    store: Store, tmp_path: Path, call: str, count: int, link: str
+) -> None:
+    make_tree(plan_of(store), tmp_path / "whole", link, ignored)
+    target = tmp_path / "new"
+    run_killed(call, count, "apply", "--to", target, "--link", link, "--out", store.directory)
+    assert snapshot(target) != snapshot(tmp_path / "whole")
     make_tree(plan_of(store), target, link, ignored)
     assert snapshot(target) == snapshot(tmp_path / "whole")
 

@@ -17,7 +17,7 @@ from gradattn_core.apply.journal import KEPT, Application, Journal, Rewrite
 from gradattn_core.apply.plan import Applied, LeftAlone, Plan, Progress, sound_changes
 from gradattn_core.dataset import content_hash
 from gradattn_core.errors import ApplyError
-from gradattn_core.export import write
+from gradattn_core.export import clear_drafts, write
 
 
 @dataclass(slots=True)
@@ -77,6 +77,7 @@ def rewrite_manifest(plan: Plan, file: Path, out: Path, progress: Progress) -> A
     rows = _Rows(str(Path(plan.root).resolve()), names, split, labels)
     file = file.resolve()
     try:
+        clear_drafts(file)
         before = file.read_bytes()
         after = _EDITORS[file.suffix.lower()](before, rows)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors too

@@ -73,10 +73,10 @@ class Placing:
 
     def _linked(self, item: Item) -> bool:
         """Link the image's file; False where it is to be copied."""
+        if self._link == "copy":
+            return False
         if item.source is None:
             self._note("images that are no files of their own were copied")
-            return False
-        if self._link == "copy":
             return False
         at = self._target / str(item.place)
         try:

@@ -17,7 +17,7 @@ from gradattn_core.dataset import read_bytes
 from gradattn_core.dataset.tree import IMAGE_SUFFIXES
 from gradattn_core.dataset.wording import shown
 from gradattn_core.errors import ApplyError, UnreadableImageError
-from gradattn_core.export import encoded, write
+from gradattn_core.export import clear_drafts, encoded, write
 
 MARK, LABELS = ".gradattn-tree.json", "labels.csv"
 _ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
@@ -120,7 +120,9 @@ def _claim(target: Path, plan: Plan, items: Sequence[Item]) -> None:
     mark = {"made by": "gradattn apply", "audit": plan.audit_id, "tree": digest.hexdigest()}
     try:
         target.mkdir(parents=True, exist_ok=True)
-        there = [entry for entry in os.listdir(target) if not entry.startswith(f".{MARK}.")]
+        for file in (target / MARK, target / LABELS):
+            clear_drafts(file)
+        there = os.listdir(target)
         known = dict(json.loads((target / MARK).read_text("utf-8"))) if MARK in there else None
     except (OSError, ValueError, TypeError) as error:
         raise ApplyError(f"{target} cannot be used: {error}; give another folder") from error

@@ -13,7 +13,7 @@ from gradattn_core.apply.journal import Application, Journal, Move, Rewrite
 from gradattn_core.apply.plan import LeftAlone, Progress
 from gradattn_core.dataset import content_hash
 from gradattn_core.errors import ApplyError, StoreError
-from gradattn_core.export import write
+from gradattn_core.export import clear_drafts, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ def _undo_rewrite(rewrite: Rewrite | None, left: list[LeftAlone]) -> bool:
         return False
     file = Path(rewrite.file)
     try:
+        clear_drafts(file)
         now = content_hash(file.read_bytes())
         if now == rewrite.after:
             write(Path(rewrite.kept).read_bytes(), file)
