@@ -30,7 +30,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 from safetensors.torch import save_file
 
-from flows.audit import run_as_flow
+from flows.audit import interrupts_stay_interrupts, run_as_flow
 from flows.cluster import Share, joined, opened_on_node, prepared, require_reachable, share_of
 from flows.parts import computing, in_turn
 from flows.steps import step
@@ -241,7 +241,7 @@ def test_ctrl_c_on_a_cluster_leaves_what_the_next_run_continues(ray: ModuleType,
         _, complaint = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, complaint
     assert "Traceback" not in complaint and "continues where it stopped" in complaint
     assert not listening(process.pid), "processes were left"
     kept = list(tmp_path.glob("out/work/*/sweep-*.parquet"))
@@ -251,6 +251,18 @@ def test_ctrl_c_on_a_cluster_leaves_what_the_next_run_continues(ray: ModuleType,
     assert summary.images == 42
     continued = tmp_path / "out/features" / summary.audit_id
     assert {name: (continued / name).stat().st_mtime_ns for name in moments} == moments
+
+
+def test_an_interrupt_that_a_library_takes_for_an_error_is_an_interrupt_again() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts_stay_interrupts():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ValueError("as pydantic does") from None
+    with pytest.raises(ValueError, match="of its own"), interrupts_stay_interrupts():
+        raise ValueError("of its own")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_no_more_parts_are_submitted_than_there_is_room_for_and_the_first_done_is_the_first_told() -> None:
