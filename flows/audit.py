@@ -60,6 +60,7 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
     """
+    config = prepared(config)
     # The terminal belongs to progress and result; Prefect's own lines go to its page.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     setup_logging()
@@ -147,9 +148,7 @@ def audit_flow(
     Returns:
         the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values.
     """
-    config = AuditConfig(**(locals() | {"model_arguments": model_arguments or {}}))
-    if config.runner == "ray":
-        config = prepared(config)
+    config = prepared(AuditConfig(**(locals() | {"model_arguments": model_arguments or {}})))
     with output_lock(config.out):
         summary = _audit(config)
     publish_summary(summary, dataset)
