@@ -8,10 +8,12 @@ that is stopped at any point continues where it stopped.
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from prefect import flow
@@ -59,13 +61,15 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
     """
+    config = prepared(config)
     # The terminal belongs to progress and result; Prefect's own lines go to its page.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     setup_logging()
     _require_server()
     token = listener.set(progress)
     try:
-        values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
+        with interrupts_stay_interrupts():
+            values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
     finally:
         listener.reset(token)
     return AuditSummary(
@@ -149,9 +153,7 @@ def audit_flow(
     Returns:
         the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values.
     """
-    config = AuditConfig(**(locals() | {"model_arguments": model_arguments or {}}))
-    if config.runner == "ray":
-        config = prepared(config)
+    config = prepared(AuditConfig(**(locals() | {"model_arguments": model_arguments or {}})))
     with output_lock(config.out):
         summary = _audit(config)
     publish_summary(summary, config.dataset)
@@ -227,3 +229,28 @@ def _interrupts_spare_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def interrupts_stay_interrupts() -> Iterator[None]:
+    """Ctrl-C in the midst of pydantic comes out as an error of pydantic's own; here it becomes Ctrl-C again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    heard = False
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        heard = True
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception as error:
+        if heard:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)

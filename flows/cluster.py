@@ -62,11 +62,13 @@ class Share:
 
 
 def prepared(config: AuditConfig) -> AuditConfig:
-    """The configuration as the nodes need it, once it is clear that Ray is here and can be asked for this.
+    """The configuration as its runner needs it, once it is clear that Ray is here and can be asked for this.
 
     Raises:
         GradattnError: Ray is not installed, or the device or the address is one that a cluster cannot use.
     """
+    if config.runner != "ray":
+        return config
     if any(find_spec(name) is None for name in ("ray", "prefect_ray")):
         raise GradattnError("runner 'ray' needs packages that are not installed; pip install 'gradattn[ray]' adds them")
     if config.device not in ("auto", "cpu", "cuda"):
@@ -181,7 +183,8 @@ def _connected(address: str) -> ModuleType:
             raise GradattnError(f"Ray cluster at {address}: nobody answers there ({error})") from error
     try:
         return _init(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:
+        # Ray raises many kinds here: nobody there, another version of Ray or Python, no token, this machine no node.
         reason = " ".join(str(error).split())
         raise GradattnError(f"Ray cluster at {address}: this machine cannot take part ({reason})") from error
 

@@ -136,7 +136,7 @@ def _spread(plan: Plan, stage: Stage, submit: Callable[[int], PrefectFuture[None
     missing = stage.missing(plan)
     parts, left = stage.parts(plan), len(missing)
     stage.tell(plan, left, listener.get())
-    finished = in_turn(missing, submit, width)
+    finished = in_turn(f"{stage.name} {stage.part}", missing, submit, width)
     for index in counted(stage.name, f"{stage.part}s", parts, finished, parts - left):
         _require_shown(stage.file(plan, index))
         left -= 1
@@ -144,36 +144,36 @@ def _spread(plan: Plan, stage: Stage, submit: Callable[[int], PrefectFuture[None
 
 
 def in_turn(
-    indices: Iterable[int], submit: Callable[[int], PrefectFuture[None]], width: Callable[[], int]
+    what: str, indices: Iterable[int], submit: Callable[[int], PrefectFuture[None]], width: Callable[[], int]
 ) -> Iterator[int]:
     """Submit parts, at most ``width()`` at a time, and yield each once it is done, whichever is first.
 
     Raises:
+        GradattnError: Ray gave up on a part, called ``what`` and its index.
         Exception: what the first failed part raised.
     """
     finished: SimpleQueue[tuple[int, PrefectFuture[None]]] = SimpleQueue()
     running = 0
     for index in indices:
         while running >= width():
-            yield _done(*finished.get())
+            yield _done(what, *finished.get())
             running -= 1
         future = submit(index)
         future.add_done_callback(lambda future, index=index: finished.put((index, future)))  # type: ignore[misc]
         running += 1
     for _ in range(running):
-        yield _done(*finished.get())
+        yield _done(what, *finished.get())
 
 
-def _done(index: int, future: PrefectFuture[None]) -> int:
+def _done(what: str, index: int, future: PrefectFuture[None]) -> int:
     try:
         future.result()
     except Exception as error:
         if type(error).__module__.split(".")[0] != "ray":
             raise
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise GradattnError(
-            f"part {index} was lost again and again on the Ray cluster ({reason}); what was finished is kept, the same "
-            "command continues"
+            f"Ray gave up on {what} {index} ({reason}); what was finished is kept, the same command continues"
         ) from error
     return index
 
