@@ -12,6 +12,8 @@ _DEFAULTS = {
     # Nothing leaves the machine unasked.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # A worker tells of its health to this machine only.
+    "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
 }
 
 for _name, _value in _DEFAULTS.items():

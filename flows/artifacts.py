@@ -1,16 +1,25 @@
-"""What an audit shows on Prefect's page: how far each stage is, and the summary."""
+"""What an audit shows on Prefect's page: how far each stage is, the summary, the top suspects, the review page."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+import pandas as pd
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 
+from flows.news import News
 from gradattn_core.records import AuditSummary
 
-SUMMARY_KEY = "audit-summary"
+SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-review-page"
+TOP_SUSPECTS = 20
 _PAIRS = 20
 _ENTITIES = {ord(character): f"&#{ord(character)};" for character in string.punctuation}
 
@@ -33,13 +42,28 @@ def counted(stage: str, unit: str, total: int) -> Iterable[int]:
         update_progress_artifact(artifact, 100.0, f"{stage}: nothing to do")
 
 
-def publish_summary(summary: AuditSummary, dataset: str) -> None:
-    """Leave the summary as a markdown artifact of the flow run."""
-    create_markdown_artifact(summary_markdown(summary, dataset), key=SUMMARY_KEY, description="What the audit found")
+def publish(
+    summary: AuditSummary, dataset: str, news: News | None, suspects: pd.DataFrame, page_url: str | None
+) -> None:
+    """Leave the findings as artifacts of the flow run.
+
+    Args:
+        news: since the audit before; None where this is the first one.
+        suspects: the first of ``Store.candidates``.
+        page_url: of the review page, as :func:`flows.news.page_address` checked it; None where it is not known.
+    """
+    create_markdown_artifact(
+        summary_markdown(summary, dataset, news), key=SUMMARY_KEY, description="What the audit found"
+    )
+    create_markdown_artifact(
+        suspects_markdown(suspects), key=SUSPECTS_KEY, description="The labels most likely wrong, worst first"
+    )
+    if page_url is not None:
+        create_link_artifact(page_url, "Review the suspects", key=PAGE_KEY, description="The review page")
 
 
-def summary_markdown(summary: AuditSummary, dataset: str) -> str:
-    """Counts, worst class pairs and where the files are; labels and paths come out as the plain text they are."""
+def summary_markdown(summary: AuditSummary, dataset: str, news: News | None = None) -> str:
+    """Counts, what is new, worst class pairs, where the files are; labels and paths come out as plain text."""
     counts = (
         ("images", f"{summary.images:,}"),
         ("suspects", f"{summary.suspects:,}"),
@@ -51,6 +75,7 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
     parts = [
         f"## {plain(dataset)}",
         _table(("", "count"), counts),
+        *([] if news is None else ["### Since the audit before", _news_table(news)]),
         *(f"*Note:* {plain(warning)}" for warning in summary.warnings),
     ]
     if summary.class_pairs:
@@ -62,6 +87,14 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
         "files.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def suspects_markdown(suspects: pd.DataFrame) -> str:
+    """A table of suspects in the order given; paths and labels come out as plain text."""
+    if suspects.empty:
+        return "No suspects.\n"
+    rows = (_suspect(row) for row in suspects.to_dict("records"))
+    return _table(("", "path", "given", "looks like", "suspicion", "kind of doubt"), rows) + "\n"
 
 
 def plain(text: str) -> str:
@@ -81,6 +114,26 @@ def _pair_table(summary: AuditSummary) -> str:
         for pair in summary.class_pairs[:_PAIRS]
     )
     return _table(("given", "looks like", "suspects", "expected wrong", "of its class"), rows)
+
+
+def _suspect(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    kind = row["kind"]
+    return (
+        f"{row['rank']}",
+        plain(str(row["path"])),
+        plain(str(row["given_label"])),
+        plain(str(row["suggested_label"])),
+        f"{row['suspicion']:.0%}",
+        plain(kind) if isinstance(kind, str) else "",
+    )
+
+
+def _news_table(news: News) -> str:
+    rows = (
+        ("suspects", f"{news.new_suspects:,}", f"{news.gone_suspects:,}"),
+        ("images", f"{news.new_images:,}", f"{news.gone_images:,}"),
+    )
+    return _table(("", "new", "gone"), rows)
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -7,22 +7,21 @@ that is stopped at any point continues where it stopped.
 # Annotations are evaluated here: Prefect sends a served flow to its process without the names they would need there.
 
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from prefect import State, Task, flow, task
+from prefect import State, Task, flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.logging.configuration import setup_logging
-from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled
 
-from flows.artifacts import counted, publish_summary
+from flows.artifacts import TOP_SUSPECTS, counted, publish
+from flows.local import preferred, require_server
+from flows.news import page_address, since_before, tell
 from gradattn_core.audit import (
     AuditConfig,
     Plan,
@@ -45,9 +44,10 @@ from gradattn_core.audit import (
 )
 from gradattn_core.audit.config import DEFAULT_MODEL
 from gradattn_core.audit.progress import silent
-from gradattn_core.errors import GradattnError
+from gradattn_core.errors import GradattnError, OutputBusyError
 from gradattn_core.model import FineTuning
 from gradattn_core.records import AuditSummary
+from gradattn_core.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,7 +57,7 @@ _progress: ContextVar[Progress] = ContextVar("progress", default=silent)
 
 
 def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
-    """Audit as a Prefect flow: on the server that Prefect is set to use, else on a temporary one.
+    """Audit as a Prefect flow, on the server that is set or a worker runs here, else on a temporary one.
 
     Args:
         config: what to audit and how.
@@ -72,12 +72,13 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
     # The terminal belongs to progress and result; Prefect's own lines go to its page.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     setup_logging()
-    _require_server()
-    token = _progress.set(progress)
-    try:
-        values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
-    finally:
-        _progress.reset(token)
+    with preferred():
+        require_server()
+        token = _progress.set(progress)
+        try:
+            values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
+        finally:
+            _progress.reset(token)
     return AuditSummary(
         **{
             **values,
@@ -115,10 +116,12 @@ def audit_flow(
     device: str = "auto",
     workers: int = 0,
     restart: bool = False,
-) -> dict[str, Any]:
+    notify_above: int | None = None,
+    page_url: str | None = None,
+) -> Any:
     """Find the wrong labels of an image dataset and show why.
 
-    Paths are those of the machine that runs the audit.
+    Paths are those of the machine that runs the audit, and absolute where a schedule runs it.
 
     Args:
         dataset: Folder root/<label>/**/image, or a CSV, Parquet or JSONL manifest.
@@ -146,15 +149,54 @@ def audit_flow(
         device: auto, cpu, cuda, cuda:1 …
         workers: Decoding threads; 0 is one per core.
         restart: Begin anew instead of continuing an interrupted audit or keeping a finished one.
+        notify_above: Tell when more suspects than this are new; an automation passes the event on.
+        page_url: Address of the review page that the run links to; else what GRADATTN_PAGE_URL says.
 
     Returns:
-        the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values.
+        the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values; of a deployment's run whose
+        output folder is in use, the state Skipped.
     """
-    config = AuditConfig(**(locals() | {"model_arguments": model_arguments or {}}))
-    with output_lock(config.out):
-        summary = _audit(config)
-    publish_summary(summary, dataset)
+    given = locals()
+    parameters = {item.name: given[item.name] for item in fields(AuditConfig)}
+    config = AuditConfig(**(parameters | {"model_arguments": model_arguments or {}}))
+    page = page_address(page_url or os.environ.get("GRADATTN_PAGE_URL"))
+    if runtime.deployment.id:
+        require_absolute(config)
+    try:
+        with output_lock(config.out):
+            summary = _audit(config)
+            _publish(summary, dataset, page, notify_above)
+    except OutputBusyError:
+        if not runtime.deployment.id:
+            raise
+        # The lock ends with the process that holds it. Prefect's own limit on a deployment's runs is a lease: a dead
+        # run keeps it for minutes, and a living one is ended when the server cannot be reached to renew it.
+        sentence = f"output folder {config.out}: another audit is at work there, so this run is left out"
+        get_run_logger().warning(sentence)
+        return Cancelled(name="Skipped", message=sentence)
     return {**asdict(summary), "database": str(summary.database), "candidates": str(summary.candidates)}
+
+
+def require_absolute(config: AuditConfig) -> None:
+    """Refuse paths that would start from wherever a worker happens to run.
+
+    Raises:
+        GradattnError: naming the first relative path.
+    """
+    for name in ("dataset", "out", "checkpoint", "class_map"):
+        path = getattr(config, name)
+        if path is not None and "://" not in path and not os.path.isabs(path):
+            raise GradattnError(
+                f"{name} {path!r} is relative; a schedule needs the absolute path on the worker's machine"
+            )
+
+
+def _publish(summary: AuditSummary, dataset: str, page: str | None, notify_above: int | None) -> None:
+    store = Store(summary.database.parent, read_only=True)
+    news = since_before(store, summary.audit_id)
+    publish(summary, dataset, news, store.candidates(summary.audit_id, top=TOP_SUSPECTS), page)
+    if notify_above is not None:
+        tell(summary, dataset, news, page, above=notify_above)
 
 
 def _audit(config: AuditConfig) -> AuditSummary:
@@ -235,29 +277,3 @@ def _merge(folder: str) -> AuditSummary:
 def _opened(folder: str) -> Plan:
     """Tasks get the plan's folder, which any process can open; each process opens it once."""
     return load_plan(folder)
-
-
-def _require_server() -> None:
-    """Fail with one sentence, before there is a run, where Prefect's server cannot be reached or started."""
-    try:
-        with _interrupts_spare_children(), get_client(sync_client=True) as client:
-            problem = client.api_healthcheck()
-    except (OSError, RuntimeError, ValueError) as error:
-        problem = error
-    if problem is not None:
-        address = PREFECT_API_URL.value()
-        where = f"server at {address} does not answer" if address else "temporary server did not start"
-        raise GradattnError(f"Prefect's {where} ({problem}); check PREFECT_API_URL, or run without --flow") from problem
-
-
-@contextmanager
-def _interrupts_spare_children() -> Iterator[None]:
-    """A process started in here does not hear Ctrl-C: the temporary server must outlive the run that reports to it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -35,3 +35,7 @@ class RankingError(GradattnError, ValueError):
 
 class StoreError(GradattnError):
     """The output folder or its database cannot be used (other schema version, no permission, locked for too long)."""
+
+
+class OutputBusyError(StoreError):
+    """Another audit is at work in the output folder."""

@@ -18,7 +18,7 @@ from gradattn_core.audit.merge import finish, is_stored, merge
 from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder, survey_dataset
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import sweep_shard
-from gradattn_core.errors import StoreError
+from gradattn_core.errors import OutputBusyError
 from gradattn_core.records import AuditSummary
 
 
@@ -73,13 +73,15 @@ def output_lock(out: str) -> Iterator[None]:
     """One audit at a time writes to an output folder.
 
     Raises:
-        StoreError: another one is at work there.
+        OutputBusyError: another one is at work there.
     """
     lock = FileLock(output_folder(out) / ".audit.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise StoreError(f"output folder {out}: another audit is at work there; wait, or give another --out") from error
+        raise OutputBusyError(
+            f"output folder {out}: another audit is at work there; wait, or give another --out"
+        ) from error
     try:
         yield
     finally:

@@ -13,7 +13,18 @@ from gradattn_core.records import AuditSummary
 
 def run(options: argparse.Namespace) -> int:
     """Audit and show the summary."""
-    config = AuditConfig(
+    summary = audit(audit_config(options), flow=options.flow, quiet=options.quiet or options.json)
+    show_summary(summary, as_json=options.json, quiet=options.quiet, out=options.out)
+    return 0
+
+
+def audit_config(options: argparse.Namespace) -> AuditConfig:
+    """What the options of ``cli.arguments.audit.audit_options`` ask for.
+
+    Raises:
+        GradattnError: a value that no audit can use.
+    """
+    return AuditConfig(
         dataset=options.dataset,
         out=options.out,
         model=options.model or DEFAULT_MODEL,
@@ -39,9 +50,6 @@ def run(options: argparse.Namespace) -> int:
         workers=options.workers,
         restart=options.restart,
     )
-    summary = audit(config, flow=options.flow, quiet=options.quiet or options.json)
-    show_summary(summary, as_json=options.json, quiet=options.quiet, out=options.out)
-    return 0
 
 
 def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:

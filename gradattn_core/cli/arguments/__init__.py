@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import gradattn_core
-from gradattn_core.cli.arguments import audit, explain, findings, review
+from gradattn_core.cli.arguments import audit, explain, findings, review, schedule
 from gradattn_core.cli.arguments.shared import RAW
 
 __all__ = ["build_parser"]
@@ -22,11 +22,15 @@ def build_parser() -> argparse.ArgumentParser:
         "  gradattn audit labels.csv --model vit_base_patch16_224 --head probe\n"
         "  gradattn ui\n"
         "  gradattn export --min-suspicion 0.9 --csv worst.csv\n"
+        "  gradattn schedule add photos/ --cron '0 3 * * 1' && gradattn worker\n"
         "  gradattn explain bird.jpg --for kite --against 'bald eagle'",
         formatter_class=RAW,
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (audit.audit, findings.summary, findings.pairs, review.export, explain.explain, review.ui, audit.demo):
+    for add in (
+        *(audit.audit, findings.summary, findings.pairs, review.export, explain.explain, review.ui),
+        *(schedule.schedule, schedule.worker, audit.demo),
+    ):
         add(commands)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from gradattn_core.cli.arguments.shared import (
@@ -24,6 +25,18 @@ def audit(commands: Any) -> None:
         "  gradattn audit labels.csv --path-column file --label-column class --split train\n"
         "  gradattn audit photos/ --model vit_tiny_patch16_224 --checkpoint weights.safetensors --head as-is",
     )
+    audit_options(parser).add_argument(
+        "--flow", action="store_true", help="run as a Prefect flow: retries, artifacts, Prefect's page"
+    )
+    output_style(parser)
+
+
+def audit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Everything that says what to audit and how, of which ``cli.audit.audit_config`` makes an ``AuditConfig``.
+
+    Returns:
+        the group of options on running it.
+    """
     parser.add_argument(
         "dataset", metavar="DATASET", help="folder root/<label>/**/image, or a CSV/Parquet/JSONL manifest"
     )
@@ -67,10 +80,7 @@ def audit(commands: Any) -> None:
     running.add_argument("--workers", type=int, default=0, metavar="N", help="decoding threads (default: one per core)")
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--restart", action="store_true", help="begin anew instead of continuing or keeping a result")
-    running.add_argument(
-        "--flow", action="store_true", help="run as a Prefect flow: retries, artifacts, Prefect's page"
-    )
-    output_style(parser)
+    return running
 
 
 def demo(commands: Any) -> None:
