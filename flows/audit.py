@@ -17,7 +17,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from prefect import State, Task, flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging.configuration import setup_logging
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Failed
 
 from flows.artifacts import TOP_SUSPECTS, counted, publish
 from flows.local import preferred, require_server
@@ -159,10 +159,10 @@ def audit_flow(
     given = locals()
     parameters = {item.name: given[item.name] for item in fields(AuditConfig)}
     config = AuditConfig(**(parameters | {"model_arguments": model_arguments or {}}))
-    page = page_address(page_url or os.environ.get("GRADATTN_PAGE_URL"))
-    if runtime.deployment.id:
-        require_absolute(config)
     try:
+        page = page_address(page_url or os.environ.get("GRADATTN_PAGE_URL"))
+        if runtime.deployment.id:
+            require_absolute(config)
         with output_lock(config.out):
             summary = _audit(config)
             _publish(summary, dataset, page, notify_above)
@@ -174,6 +174,11 @@ def audit_flow(
         sentence = f"output folder {config.out}: another audit is at work there, so this run is left out"
         get_run_logger().warning(sentence)
         return Cancelled(name="Skipped", message=sentence)
+    except GradattnError as error:
+        if not runtime.deployment.id:
+            raise
+        # One sentence for its owner, who reads it on Prefect's page: where in the code it arose is no help.
+        return Failed(message=str(error))
     return {**asdict(summary), "database": str(summary.database), "candidates": str(summary.candidates)}
 
 

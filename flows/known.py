@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -30,6 +31,7 @@ from flows.local import connected, preferred
 from gradattn_core.errors import GradattnError
 
 FLOW = "audit"
+_UNITS = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60))
 _ENDED = [State.COMPLETED, State.FAILED, State.CRASHED, State.CANCELLED]
 _COLUMNS = ("deployment", "dataset", "out", "schedule", "active", "state", "next_run", "last_run")
 
@@ -104,16 +106,22 @@ def _first(
 
 
 def words(schedule: SCHEDULE_TYPES) -> str:
-    """A schedule as a person reads it, such as ``0 3 * * 1 (Europe/Berlin)`` or ``every 6:00:00 (UTC)``."""
+    """A schedule as a person reads it, such as ``0 3 * * 1 (Europe/Berlin)`` or ``every 6h (UTC)``."""
     if isinstance(schedule, CronSchedule):
         text = schedule.cron
     elif isinstance(schedule, IntervalSchedule):
-        text = f"every {schedule.interval}"
+        text = f"every {_span(schedule.interval)}"
     elif isinstance(schedule, RRuleSchedule):
         text = schedule.rrule
     else:
         return ""
     return f"{text} ({schedule.timezone})" if schedule.timezone else text
+
+
+def _span(interval: timedelta) -> str:
+    seconds = int(interval.total_seconds())
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds % size == 0), ("s", 1))
+    return f"{seconds // size}{unit}"
 
 
 def main() -> int:

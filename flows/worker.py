@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from prefect.settings import (
     PREFECT_WORKER_WEBSERVER_PORT,
     temporary_settings,
 )
-from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 
 from flows.left import continue_runs, left_runs
@@ -64,15 +63,20 @@ def work(
         threading.Thread(target=copy_context().run, args=(continue_runs, left, ended), daemon=True).start()
         try:
             asyncio.run(_serve(pool, name, limit, health=health_port is not None))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             pass
         finally:
             ended.set()
 
 
 async def _serve(pool: str, name: str, limit: int, *, health: bool) -> None:
-    setup_signal_handlers_worker(os.getpid(), "the worker", _silent)
     worker = ProcessWorker(work_pool_name=pool, name=name, limit=limit)
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where whoever started this had it ignore Ctrl-C, as shells do in the background.
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await worker.start(with_healthcheck=health, printer=_silent)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -80,7 +81,8 @@ def _table(known: pd.DataFrame) -> Table:
     for row in known.to_dict("records"):
         name = str(row["deployment"]).partition("/")[2]
         state = row["state"] if row["active"] or row["state"] == "running" else "paused"
-        cells = (name, row["dataset"], row["schedule"], row["next_run"], row["last_run"], state)
+        due = f"{datetime.fromisoformat(row['next_run']):%Y-%m-%d %H:%M} UTC" if row["next_run"] else ""
+        cells = (name, row["dataset"], row["schedule"], due, row["last_run"], state)
         table.add_row(*(escape(str(cell)) for cell in cells))
     return table
 

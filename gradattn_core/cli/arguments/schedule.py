@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from gradattn_core.cli.arguments.audit import audit_options
-from gradattn_core.cli.arguments.shared import RAW, command, output_style
+from gradattn_core.cli.arguments.shared import RAW, command
 
 # The name that flows.schedules knows, written out so that --help does not import Prefect.
 POOL = "gradattn"
@@ -25,7 +25,7 @@ def schedule(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     _add(actions)
     listing = _action(actions, "list", "What is scheduled, when it runs next, and how it went.", "")
-    output_style(listing)
+    _output_style(listing)
     for name, summary in (
         ("run", "Run an audit now, beside its schedule."),
         ("pause", "Let no further run fall due until it is resumed."),
@@ -34,7 +34,7 @@ def schedule(commands: Any) -> None:
     ):
         one = _action(actions, name, summary, f"  gradattn schedule {name} photos")
         one.add_argument("name", metavar="NAME", help="as gradattn schedule list shows it")
-        output_style(one)
+        _output_style(one)
 
 
 def worker(commands: Any) -> None:
@@ -83,7 +83,7 @@ def _add(actions: Any) -> None:
     after.add_argument(
         "--page-url", metavar="URL", help="of the review page, for the run to link to (default: $GRADATTN_PAGE_URL)"
     )
-    output_style(parser)
+    _output_style(parser)
 
 
 def _action(actions: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
@@ -98,3 +98,8 @@ def _pool(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--pool", default=POOL, metavar="NAME", help=f"Prefect work pool between schedules and workers (default {POOL})"
     )
+
+
+def _output_style(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no confirmation")
