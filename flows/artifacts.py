@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import pandas as pd
+from httpx import HTTPError
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -30,16 +32,27 @@ def progress_key(stage: str) -> str:
 
 
 def counted(stage: str, unit: str, total: int) -> Iterable[int]:
-    """Yield 0 … total - 1 while a progress artifact tells how many are done."""
-    artifact = create_progress_artifact(0.0, key=progress_key(stage), description=f"{stage}: 0 of {total} {unit}")
-    if not isinstance(artifact, UUID):
-        raise TypeError("progress is told from synchronous flows only")
+    """Yield 0 … total - 1 while a progress artifact tells how many are done.
+
+    A server that does not answer for a while costs the telling, not the audit.
+    """
+    artifact: UUID | None = None
+    with suppress(HTTPError):
+        made = create_progress_artifact(0.0, key=progress_key(stage), description=f"{stage}: 0 of {total} {unit}")
+        if not isinstance(made, UUID):
+            raise TypeError("progress is told from synchronous flows only")
+        artifact = made
     for index in range(total):
         yield index
-        done = index + 1
-        update_progress_artifact(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+        _told(artifact, 100.0 * (index + 1) / total, f"{stage}: {index + 1} of {total} {unit}")
     if not total:
-        update_progress_artifact(artifact, 100.0, f"{stage}: nothing to do")
+        _told(artifact, 100.0, f"{stage}: nothing to do")
+
+
+def _told(artifact: UUID | None, progress: float, description: str) -> None:
+    if artifact is not None:
+        with suppress(HTTPError):
+            update_progress_artifact(artifact, progress, description)
 
 
 def publish(
