@@ -9,7 +9,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
@@ -32,9 +32,6 @@ _WORKER = "prefect.worker.name"
 _MOST_RUNS = 200
 # An audit that takes its machine down with it would do so for ever.
 _TRIES = 3
-_PAUSE = 5.0
-# From taking a run to its process's first word.
-_STARTING = timedelta(seconds=90)
 _IN_FLIGHT = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 _logger = get_logger("gradattn.worker")
 
@@ -62,28 +59,36 @@ def left_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowRun]:
     return [run for run in runs if run.labels.get(_WORKER, name) == name and _went_with(run, seen)]
 
 
-def continue_runs(runs: list[FlowRun], ended: threading.Event) -> None:
+def continue_runs(
+    client: SyncPrefectClient,
+    runs: list[FlowRun],
+    ended: threading.Event,
+    *,
+    pause: float = 5.0,
+    starting: timedelta = timedelta(seconds=90),
+) -> None:
     """Watch these runs until each has ended by itself or is seen to be dead, and have the dead ones run again.
 
     Args:
         ended: set it to stop watching.
+        pause: seconds from one look at them to the next.
+        starting: how long it may take from the taking of a run to its process's first word.
     """
     watched = {run.id: 0 for run in runs}
-    with get_client(sync_client=True) as client:
-        while watched and not ended.is_set():
-            for identity in list(watched):
-                try:
-                    run = client.read_flow_run(identity)
-                    watched[identity] = watched[identity] + 1 if _is_dead(run) else 0
-                    # Between its states a living run holds no lock for a moment.
-                    if watched[identity] > 1 or not _may_live(run):
-                        _settle(client, run)
-                        del watched[identity]
-                except ObjectNotFound:
+    while watched and not ended.is_set():
+        for identity in list(watched):
+            try:
+                run = client.read_flow_run(identity)
+                watched[identity] = watched[identity] + 1 if _is_dead(run, starting) else 0
+                # Between its states a living run holds no lock for a moment.
+                if watched[identity] > 1 or not _may_live(run):
+                    _settle(client, run)
                     del watched[identity]
-                except httpx.HTTPError as error:
-                    _logger.warning("Prefect's server does not answer: %s", error)
-            ended.wait(_PAUSE)
+            except ObjectNotFound:
+                del watched[identity]
+            except httpx.HTTPError as error:
+                _logger.warning("Prefect's server does not answer: %s", error)
+        ended.wait(pause)
 
 
 def _went_with(run: FlowRun, seen: datetime) -> bool:
@@ -95,12 +100,12 @@ def _may_live(run: FlowRun) -> bool:
     return run.state is not None and run.state.type in _IN_FLIGHT
 
 
-def _is_dead(run: FlowRun) -> bool:
+def _is_dead(run: FlowRun, starting: timedelta) -> bool:
     """Whether no process is at work on a run in flight: a living one holds the lock of its output folder."""
     if run.state is None:
         return False
     if run.state.type == StateType.PENDING:
-        return datetime.now(UTC) - run.state.timestamp > _STARTING
+        return datetime.now(UTC) - run.state.timestamp > starting
     # Late, because it brings torch.
     from gradattn_core.audit import output_lock
     from gradattn_core.errors import OutputBusyError

@@ -13,6 +13,8 @@ from contextvars import copy_context
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_HOME,
@@ -60,7 +62,7 @@ def work(
             left = left_runs(client, pool, name)
         started(PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()), own)
         ended = threading.Event()
-        threading.Thread(target=copy_context().run, args=(continue_runs, left, ended), daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(_continue, left, ended), daemon=True).start()
         try:
             asyncio.run(_serve(pool, name, limit, health=health_port is not None))
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -78,6 +80,11 @@ async def _serve(pool: str, name: str, limit: int, *, health: bool) -> None:
         with suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await worker.start(with_healthcheck=health, printer=_silent)
+
+
+def _continue(left: list[FlowRun], ended: threading.Event) -> None:
+    with get_client(sync_client=True) as client:
+        continue_runs(client, left, ended)
 
 
 def _silent(*_: object, **__: object) -> None:
