@@ -30,6 +30,7 @@ from gradattn_core.audit import output_lock, run_audit
 from gradattn_core.cli import main
 from tests.serving import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
 from tests.tiny import Tiny, make_tiny
+from ui import scheduling
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -235,6 +236,16 @@ def test_a_run_into_a_folder_at_work_is_skipped_and_says_so(
     assert (run.state.name, run.state.message) == ("Skipped", sentence)
     assert listed(command)["audit/second"]["last_run"] == "Skipped"
     assert command("remove", "second")[0] == 0
+
+
+def test_the_page_knows_the_schedules_of_the_worker_on_its_machine(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert scheduling.server() == running()
+    known = scheduling.ask().result(60)
+    assert set(known["deployment"]) == set(listed(command))
 
 
 def test_a_second_worker_on_the_same_database_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,13 +18,22 @@ _asking = ThreadPoolExecutor(1, thread_name_prefix="prefect")
 
 
 def server() -> str | None:
-    """The address of the Prefect server that is set for this page."""
-    return os.environ.get("PREFECT_API_URL") or None
+    """The address of the Prefect server that is set for this page, else of the one that gradattn worker runs here."""
+    return os.environ.get("PREFECT_API_URL") or _workers_own()
 
 
 def ask() -> Future[pd.DataFrame]:
     """Ask in the background for the frame of ``flows.known.schedules``, which raises GradattnError."""
     return _asking.submit(_ask)
+
+
+def _workers_own() -> str | None:
+    """Where flows.local writes it down. Asking there would import Prefect."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    try:
+        return (home / "gradattn-server").read_text("utf-8").strip() or None
+    except OSError:
+        return None
 
 
 def _ask() -> pd.DataFrame:
