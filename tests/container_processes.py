@@ -24,6 +24,7 @@ from tests.tiny import Tiny
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 BIN = Path(sys.executable).parent
 FROM_OUTSIDE = re.compile(r"\$\{(\w+):\?[^}]+\}")
 _SPECIAL = ("dataset", "model_arguments")
@@ -133,7 +134,12 @@ class Processes:
         """What the service gets; a worker that asks more often than by default is waited for less."""
         settings = {key: self._moved(value) for key, value in SERVICES[name].get("environment", {}).items()}
         own = {"PREFECT_HOME": str(self._folder / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
-        return {**os.environ, **own, **settings}
+        return {
+            **os.environ,
+            **dict(re.findall(r"(DO_NOT_TRACK|PREFECT_\w+_ENABLED)=(\w+)", DOCKERFILE)),
+            **own,
+            **settings,
+        }
 
     def _start_database(self) -> subprocess.Popen[bytes]:
         """What the image's entry point does, by the distribution's own programs and an account without rights."""

@@ -16,11 +16,10 @@ from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
 from gradattn_core.audit import run_audit
 from gradattn_core.cli.arguments import build_parser
-from tests.container_processes import BIN, COMPOSE, FROM_OUTSIDE, ROOT, SERVICES, Processes, postgres_tool
+from tests.container_processes import BIN, COMPOSE, DOCKERFILE, FROM_OUTSIDE, ROOT, SERVICES, Processes, postgres_tool
 from tests.tiny import make_tiny
 
 VOLUMES = set(COMPOSE["volumes"])
-DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 PINNED = r"[\w./-]+:\d+\.\d+[\w.-]*"
 SECRET = r"(?i)(?:secret|token|api_key|passw\w*)\s*[:=]"
 
@@ -158,12 +157,12 @@ def test_the_containers_commands_as_processes_carry_a_scheduled_audit_to_its_csv
 def test_a_scheduled_audit_survives_the_kill_of_its_worker_and_of_the_server(
     processes: Processes, tmp_path: Path
 ) -> None:
-    tiny = make_tiny(tmp_path / "data", per_class=100)
+    tiny = make_tiny(tmp_path / "data", per_class=60)
     for name in ("database", "server", "worker"):
         processes.start(name)
         processes.wait_until_healthy(name)
-    processes.schedule(tiny, "--every", "1m", "--shard-size", "1")
-    processes.wait_for_shard(20)
+    processes.schedule(tiny, "--every", "1m", "--shard-size", "2")
+    processes.wait_for_shard(10)
     processes.pause()
     run = processes.wait_for_run("RUNNING")
     processes.kill("worker", int(run["infrastructure_pid"]))
@@ -173,7 +172,7 @@ def test_a_scheduled_audit_survives_the_kill_of_its_worker_and_of_the_server(
     processes.wait_until_healthy("server")
     assert processes.ask(f"flow_runs/{run['id']}")["state"]["type"] == "RUNNING"
     processes.start("worker")
-    processes.wait_for_shard(len(kept) + 20)
+    processes.wait_for_shard(len(kept) + 10)
     # And again, under a run at work: it does without a server for as long as it only computes.
     processes.kill("server")
     time.sleep(3)
@@ -182,5 +181,5 @@ def test_a_scheduled_audit_survives_the_kill_of_its_worker_and_of_the_server(
     assert processes.wait_for_run("COMPLETED")["id"] == run["id"]
     (features,) = processes.results.glob("features/*")
     assert all((features / path.name).stat().st_mtime_ns == moment for path, moment in kept.items())
-    run_audit(tiny.config(tmp_path / "plain", shard_size=1))
+    run_audit(tiny.config(tmp_path / "plain", shard_size=2))
     assert (processes.results / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()

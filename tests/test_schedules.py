@@ -308,27 +308,27 @@ def test_help_needs_no_prefect() -> None:
 
 @pytest.mark.slow
 def test_a_worker_killed_with_its_run_and_server_continues_it_after_a_restart(tmp_path: Path) -> None:
-    tiny = make_tiny(tmp_path / "data", per_class=100)
+    tiny = make_tiny(tmp_path / "data", per_class=60)
     home, out = tmp_path / "home", tmp_path / "out"
     home.mkdir()
-    chosen = [*options(tiny, out, shard_size=1), "--every", "52w", "--name", "long", "--quiet"]
+    chosen = [*options(tiny, out, shard_size=2), "--every", "52w", "--name", "long", "--quiet"]
     for arguments in (["add", str(tiny.dataset), *chosen], ["run", "long", "--quiet"]):
         command = [sys.executable, "-m", "gradattn_core", "schedule", *arguments]
         subprocess.run(command, env=environment(home), check=True)
     with work(home) as process, temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}):
         deadline = time.monotonic() + PATIENCE
-        while not list(out.glob("work/*/sweep-00020.parquet")):
+        while not list(out.glob("work/*/sweep-00010.parquet")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         address = running()
         assert address is not None
         with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
-            (run,) = client.read_flow_runs()
+            (run,) = (each for each in client.read_flow_runs() if each.infrastructure_pid)
         os.kill(int(run.infrastructure_pid or 0), signal.SIGKILL)
         process.kill()
         process.wait()
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("work/*/sweep-*.parquet")}
-    assert 21 <= len(kept) < 300
+    assert 11 <= len(kept) < 90
     with work(home), temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}):
         address = running()
         assert address is not None
@@ -337,5 +337,5 @@ def test_a_worker_killed_with_its_run_and_server_continues_it_after_a_restart(tm
             assert again.state is not None and again.state.is_completed() and again.run_count == 2
     (features,) = out.glob("features/*")
     assert all((features / name).stat().st_mtime_ns == moment for name, moment in kept.items())
-    run_audit(tiny.config(tmp_path / "plain", shard_size=1))
+    run_audit(tiny.config(tmp_path / "plain", shard_size=2))
     assert (out / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
