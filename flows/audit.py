@@ -73,12 +73,13 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     setup_logging()
     with preferred():
-        require_server()
+        require_server(", or run without --flow")
         token = _progress.set(progress)
         try:
             values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
         finally:
             _progress.reset(token)
+    assert isinstance(values, dict)
     return AuditSummary(
         **{
             **values,
@@ -118,7 +119,7 @@ def audit_flow(
     restart: bool = False,
     notify_above: int | None = None,
     page_url: str | None = None,
-) -> Any:
+) -> dict[str, Any] | State[Any]:
     """Find the wrong labels of an image dataset and show why.
 
     Paths are those of the machine that runs the audit, and absolute where a schedule runs it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -14,8 +15,10 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
@@ -29,6 +32,7 @@ from flows.known import FLOW
 from gradattn_core.errors import GradattnError
 
 _WORKER = "prefect.worker.name"
+_BY_SCHEDULE = "auto-scheduled"
 _MOST_RUNS = 200
 # An audit that takes its machine down with it would do so for ever.
 _TRIES = 3
@@ -57,6 +61,31 @@ def left_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowRun]:
         limit=_MOST_RUNS,
     )
     return [run for run in runs if run.labels.get(_WORKER, name) == name and _went_with(run, seen)]
+
+
+def skip_missed(client: SyncPrefectClient, pool: str) -> int:
+    """Of the runs of a schedule that fell due while no worker ran, leave only the last; how many were left out."""
+    late = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)}),
+            tags=FlowRunFilterTags(all_=[_BY_SCHEDULE]),
+        ),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=_MOST_RUNS,
+    )
+    made_up: set[UUID | None] = set()
+    left_out = 0
+    for run in late:
+        # One that was begun is not missed.
+        if run.run_count == 0 and run.deployment_id in made_up:
+            message = "no worker ran when this was due; a later run makes up for it"
+            client.set_flow_run_state(run.id, Cancelled(name="Skipped", message=message))
+            left_out += 1
+        made_up.add(run.deployment_id)
+    return left_out
 
 
 def continue_runs(

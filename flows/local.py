@@ -59,22 +59,21 @@ def connected() -> Iterator[SyncPrefectClient]:
         GradattnError: the server does not answer, does not start, or refuses what it is asked.
     """
     with preferred():
-        address = PREFECT_API_URL.value()
-        place = f"server at {address}" if address else "temporary server"
+        require_server()
         try:
             with get_client(sync_client=True) as client:
-                problem = client.api_healthcheck()
-                if problem is not None:
-                    raise GradattnError(f"Prefect's {place} does not answer ({problem}); check PREFECT_API_URL")
                 yield client
         except httpx.HTTPStatusError as error:
-            raise GradattnError(f"Prefect's {place} refuses this ({_detail(error.response)})") from error
-        except (httpx.HTTPError, RuntimeError) as error:
-            raise GradattnError(f"Prefect's {place} does not answer ({error}); check PREFECT_API_URL") from error
+            raise GradattnError(f"{_place()} refuses this ({_detail(error.response)})") from error
+        except httpx.HTTPError as error:
+            raise GradattnError(f"{_place()} does not answer ({error}); check PREFECT_API_URL") from error
 
 
-def require_server() -> None:
-    """Reach the server that is set, or start a temporary one, before there is a run.
+def require_server(otherwise: str = "") -> None:
+    """Reach the server that is set, or start a temporary one, before anything is asked of it.
+
+    Args:
+        otherwise: what else the user may do if that fails, such as ``, or run without --flow``.
 
     Raises:
         GradattnError: it does not answer or start.
@@ -85,9 +84,8 @@ def require_server() -> None:
     except (OSError, RuntimeError, ValueError) as error:
         problem = error
     if problem is not None:
-        address = PREFECT_API_URL.value()
-        where = f"server at {address} does not answer" if address else "temporary server did not start"
-        raise GradattnError(f"Prefect's {where} ({problem}); check PREFECT_API_URL, or run without --flow") from problem
+        failed = "does not answer" if PREFECT_API_URL.value() else "did not start"
+        raise GradattnError(f"{_place()} {failed} ({problem}); check PREFECT_API_URL{otherwise}") from problem
 
 
 @contextmanager
@@ -129,6 +127,11 @@ def _interrupts_spare_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _place() -> str:
+    address = PREFECT_API_URL.value()
+    return f"Prefect's server at {address}" if address else "Prefect's temporary server"
 
 
 def _home(name: str) -> Path:

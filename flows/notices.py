@@ -19,7 +19,13 @@ from gradattn_core.errors import GradattnError
 
 @dataclass(frozen=True)
 class Notice:
-    """What is told after a run: an event where more than ``above`` suspects are new, passed on to ``webhook``."""
+    """What is told after a run.
+
+    Attributes:
+        above: an event is emitted if more suspects than this are new; None for never, if there is no webhook either.
+        webhook: the address that the event is passed on to.
+        page_url: of the review page, for runs and events to link to.
+    """
 
     above: int | None = None
     webhook: str | None = None
@@ -30,10 +36,13 @@ class Notice:
             raise GradattnError(f"--notify-above {self.above} is too small; 0 tells of every new suspect")
         if self.webhook is not None:
             web_address(self.webhook, "--webhook")
-            # Whoever gives an address wants to be told.
-            object.__setattr__(self, "above", self.above or 0)
         if self.page_url is not None:
             web_address(self.page_url, "--page-url")
+
+    @property
+    def threshold(self) -> int | None:
+        """``above``, or 0 without it where there is an address: whoever gives one wants to be told."""
+        return 0 if self.above is None and self.webhook is not None else self.above
 
 
 def pass_on(client: SyncPrefectClient, deployment: DeploymentResponse, url: str) -> None:

@@ -239,6 +239,7 @@ def _deploy(
     *,
     paused: bool,
 ) -> None:
+    # Late, because it brings torch.
     from flows.audit import audit_flow
 
     client.create_deployment(
@@ -247,7 +248,7 @@ def _deploy(
         entrypoint=_ENTRYPOINT,
         pull_steps=[],
         schedules=[DeploymentScheduleCreate(schedule=timing, slug="audit")],
-        parameters=asdict(config) | {"notify_above": notice.above, "page_url": notice.page_url},
+        parameters=asdict(config) | {"notify_above": notice.threshold, "page_url": notice.page_url},
         parameter_openapi_schema=audit_flow.parameters.model_dump(),
         enforce_parameter_schema=True,
         description=f"Finds the wrong labels of {config.dataset}.",

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from pathlib import Path
 
+import httpx
 from filelock import FileLock, Timeout
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
@@ -24,7 +25,7 @@ from prefect.settings import (
 )
 from prefect.workers.process import ProcessWorker
 
-from flows.left import continue_runs, left_runs
+from flows.left import continue_runs, left_runs, skip_missed
 from flows.local import connected, serving
 from flows.schedules import make_pool
 from gradattn_core.errors import GradattnError
@@ -60,15 +61,29 @@ def work(
         with connected() as client:
             make_pool(client, pool)
             left = left_runs(client, pool, name)
+            skip_missed(client, pool)
         started(PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()), own)
         ended = threading.Event()
         threading.Thread(target=copy_context().run, args=(_continue, left, ended), daemon=True).start()
         try:
-            asyncio.run(_serve(pool, name, limit, health=health_port is not None))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            pass
+            _run(pool, name, limit, health=health_port is not None)
         finally:
             ended.set()
+
+
+def _run(pool: str, name: str, limit: int, *, health: bool) -> None:
+    try:
+        asyncio.run(_serve(pool, name, limit, health=health))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        pass
+    except ExceptionGroup as errors:
+        # What Prefect's loops end with after many attempts.
+        if errors.subgroup((RuntimeError, httpx.HTTPError)) is None:
+            raise
+        raise GradattnError(
+            f"Prefect's server at {PREFECT_API_URL.value()} has not answered for long; "
+            "start the worker again once it does, and it continues what it left"
+        ) from errors
 
 
 async def _serve(pool: str, name: str, limit: int, *, health: bool) -> None:

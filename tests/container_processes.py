@@ -64,6 +64,10 @@ class Processes:
         model_arguments = f"--model-arguments={json.dumps(given['model_arguments'])}"
         self._in_worker("add", given["dataset"], f"--out={self.results}", *options, model_arguments, *timing)
 
+    def run_now(self) -> None:
+        """Ask for a run of the schedule."""
+        self._in_worker("run", "dataset")
+
     def pause(self) -> None:
         """Let no further run fall due."""
         self._in_worker("pause", "dataset")
@@ -83,7 +87,7 @@ class Processes:
             self._make_database()
 
     def wait_for_run(self, wanted: str) -> dict[str, Any]:
-        """Until the first run of the schedule is in this state."""
+        """Until the first run that was begun or is to begin is in this state."""
         deadline = time.monotonic() + 240
         while True:
             runs = self.ask("flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC", "limit": 1})

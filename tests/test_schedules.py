@@ -19,10 +19,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-from prefect.states import Cancelling, Pending, Running
+from prefect.states import Cancelling, Pending, Running, Scheduled
 
 from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY
-from flows.left import continue_runs, left_runs
+from flows.left import continue_runs, left_runs, skip_missed
 from flows.local import running
 from flows.news import tell
 from flows.schedules import make_pool
@@ -85,34 +85,6 @@ def client(command: Command) -> Iterator[SyncPrefectClient]:
     assert address is not None
     with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as found:
         yield found
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--cron", "61 3 * * 1"], "--cron '61 3 * * 1' is no cron expression"),
-        (["--cron", "often"], "--cron 'often' is no cron expression"),
-        (["--cron", "0 3 * * 1", "--timezone", "Mars/Base"], "--timezone 'Mars/Base' is not known"),
-        (["--cron", "0 3 * * 1", "--timezone", "../etc/passwd"], "--timezone '../etc/passwd' is not known"),
-        (["--every", "6 parsecs"], "--every '6 parsecs' is no interval"),
-        (["--every", "0h"], "--every '0h' is no interval"),
-        (["--every", "6h", "--webhook", "file:///etc/passwd"], "--webhook 'file:///etc/passwd' is no web address"),
-        (["--every", "6h", "--page-url", "here"], "--page-url 'here' is no web address"),
-        (["--every", "6h", "--notify-above", "-1"], "--notify-above -1 is too small"),
-        (["--every", "6h", "--name", "a/b"], "--name 'a/b' is no name for a schedule"),
-        (["--every", "6h", "--folds", "1"], "folds 1 is too small"),
-        (["--every", "6h", "--checkpoint", "gone.safetensors"], "checkpoint 'gone.safetensors': there is no such file"),
-        (["--every", "6h", "--elsewhere"], "dataset '.' is relative"),
-    ],
-)
-def test_what_cannot_be_scheduled_is_one_sentence(
-    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    # Nothing answers there: all of this is said before a server is asked.
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        assert main(["schedule", "add", ".", *arguments]) == 2
-    assert sentence in one_sentence(capsys.readouterr().err)
 
 
 def test_a_dataset_that_is_not_there_is_said_unless_it_is_another_machines(command: Command, tmp_path: Path) -> None:
@@ -298,12 +270,24 @@ def test_runs_of_a_killed_worker_are_continued_and_those_that_live_are_left_alon
     assert command("remove", "left")[0] == 0
 
 
-def test_help_needs_no_prefect() -> None:
-    check = (
-        "import sys; from gradattn_core.cli.arguments import build_parser; parser = build_parser(); "
-        "parser.parse_args(['schedule', 'list']); parser.parse_args(['worker']); assert 'prefect' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", check], check=True)
+def test_of_the_runs_missed_without_a_worker_only_the_last_is_made_up_for(
+    command: Command, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    (tmp_path / "owls").mkdir()
+    assert command("add", tmp_path / "owls", "--every", "52w", "--pool", "idle")[0] == 0
+    deployment = client.read_deployment_by_name("audit/owls").id
+
+    def due(hours: int, **more: Any) -> UUID:
+        when: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=hours))
+        return client.create_flow_run_from_deployment(deployment, state=when, **more).id
+
+    by_schedule = {"tags": ["auto-scheduled"]}
+    asked_for, coming = due(-4), due(2, **by_schedule)
+    missed, last = [due(-3, **by_schedule), due(-2, **by_schedule)], due(-1, **by_schedule)
+    assert skip_missed(client, "idle") == 2 and skip_missed(client, "idle") == 0
+    assert [state_of(client, each) for each in missed] == ["Skipped", "Skipped"]
+    assert {state_of(client, each) for each in (asked_for, coming, last)} <= {"Scheduled", "Late"}
+    assert command("remove", "owls")[0] == 0
 
 
 @pytest.mark.slow
