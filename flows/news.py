@@ -46,12 +46,11 @@ def tell(summary: AuditSummary, dataset: str, news: News | None, page_url: str |
     count = summary.suspects if news is None else news.new_suspects
     if count <= above or _told(summary.audit_id):
         return False
-    where = f"; review them at {page_url}" if page_url else ""
     emit_event(
         EVENT,
         resource={"prefect.resource.id": _RESOURCE + summary.audit_id, "prefect.resource.name": dataset},
         payload={
-            "text": f"gradattn: {count:,} new suspects in {dataset} ({summary.suspects:,} in all){where}",
+            "text": sentence(count, summary.suspects, dataset, page_url),
             "dataset": dataset,
             "audit_id": summary.audit_id,
             "new_suspects": count,
@@ -62,6 +61,13 @@ def tell(summary: AuditSummary, dataset: str, news: News | None, page_url: str |
         },
     )
     return True
+
+
+def sentence(new: int, suspects: int, dataset: str, page_url: str | None) -> str:
+    """What a chat shows. Chat programs read ``<!channel>`` and the like as commands, which a path must not give."""
+    shown = " ".join(dataset.split()).replace("<", "‹").replace(">", "›")
+    where = f"; review them at {page_url}" if page_url else ""
+    return f"gradattn: {new:,} new suspects in {shown} ({suspects:,} in all){where}"
 
 
 def page_address(text: str | None) -> str | None:

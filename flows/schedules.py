@@ -18,6 +18,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from flows.artifacts import plain
 from flows.known import FLOW, words
 from flows.local import connected
 from flows.notices import Notice, forget, pass_on
@@ -251,7 +252,7 @@ def _deploy(
         parameters=asdict(config) | {"notify_above": notice.threshold, "page_url": notice.page_url},
         parameter_openapi_schema=audit_flow.parameters.model_dump(),
         enforce_parameter_schema=True,
-        description=f"Finds the wrong labels of {config.dataset}.",
+        description=f"Finds the wrong labels of {plain(config.dataset)}.",
         tags=[TAG],
         work_pool_name=pool,
         paused=paused,

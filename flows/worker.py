@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_UI_URL,
+    PREFECT_WORKER_WEBSERVER_HOST,
     PREFECT_WORKER_WEBSERVER_PORT,
     temporary_settings,
 )
@@ -57,7 +58,7 @@ def work(
     if limit < 1:
         raise GradattnError(f"--limit {limit} leaves nothing to do; at least 1 works")
     own = not PREFECT_API_URL.value()
-    with _only(name), _server(own), _health(health_port):
+    with _only(name), _health(health_port), _server(own):
         with connected() as client:
             make_pool(client, pool)
             left = left_runs(client, pool, name)
@@ -76,9 +77,9 @@ def _run(pool: str, name: str, limit: int, *, health: bool) -> None:
         asyncio.run(_serve(pool, name, limit, health=health))
     except (KeyboardInterrupt, asyncio.CancelledError):
         pass
-    except ExceptionGroup as errors:
-        # What Prefect's loops end with after many attempts.
-        if errors.subgroup((RuntimeError, httpx.HTTPError)) is None:
+    except (ExceptionGroup, httpx.HTTPError) as errors:
+        # Prefect's loops end with a group of RuntimeErrors after many attempts.
+        if isinstance(errors, ExceptionGroup) and errors.subgroup((RuntimeError, httpx.HTTPError)) is None:
             raise
         raise GradattnError(
             f"Prefect's server at {PREFECT_API_URL.value()} has not answered for long; "
@@ -117,7 +118,14 @@ def _server(own: bool) -> Iterator[None]:
 
 @contextmanager
 def _health(port: int | None) -> Iterator[None]:
-    with nullcontext() if port is None else temporary_settings({PREFECT_WORKER_WEBSERVER_PORT: port}):
+    if port is None:
+        yield
+        return
+    try:
+        socket.create_server((PREFECT_WORKER_WEBSERVER_HOST.value(), port)).close()
+    except (OSError, OverflowError) as error:
+        raise GradattnError(f"--health-port {port} cannot be used ({error}); choose another port") from error
+    with temporary_settings({PREFECT_WORKER_WEBSERVER_PORT: port}):
         yield
 
 

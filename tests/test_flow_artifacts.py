@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from flows.artifacts import summary_markdown, suspects_markdown
-from flows.news import page_address
+from flows.news import page_address, sentence
 from gradattn_core.errors import GradattnError
 from gradattn_core.records import AuditSummary
 
@@ -57,6 +57,13 @@ def test_a_review_page_is_linked_only_by_a_web_address() -> None:
     for wrong in ("javascript:alert(1)", "here", "http://", "https://a.example/ b", "http://[", "ftp://a.example"):
         with pytest.raises(GradattnError, match=r"is no web address; one like https://example\.org"):
             page_address(wrong)
+
+
+def test_a_path_commands_no_chat() -> None:
+    assert sentence(1234, 2000, "a\n<!channel> b", None) == (
+        "gradattn: 1,234 new suspects in a ‹!channel› b (2,000 in all)"
+    )
+    assert sentence(1, 1, "photos", "http://localhost:8501").endswith("; review them at http://localhost:8501")
 
 
 def shown_text(markdown: str) -> list[str]:

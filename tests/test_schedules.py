@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -225,6 +226,10 @@ def test_a_second_worker_on_the_same_database_is_refused(command: Command, capsy
     assert "give this one another --name" in one_sentence(capsys.readouterr().err)
     assert main(["worker", "--quiet", "--name", "another"]) == 2
     assert "another worker is at work on Prefect's database" in one_sentence(capsys.readouterr().err)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["worker", "--quiet", "--name", "another", "--health-port", port]) == 2
+    assert f"--health-port {port} cannot be used" in one_sentence(capsys.readouterr().err)
 
 
 def test_runs_of_a_killed_worker_are_continued_and_those_that_live_are_left_alone(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -53,5 +53,4 @@ def _ask() -> pd.DataFrame:
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or ["it ended without a word"]
         raise GradattnError(said[-1])
-    frame: pd.DataFrame = pd.read_json(StringIO(answer.stdout), orient="records", dtype=False, convert_dates=False)
-    return frame
+    return pd.DataFrame(json.loads(answer.stdout))
