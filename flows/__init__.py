@@ -13,6 +13,8 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A worker tells of its health to this machine only.
+    "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
 }
 
 for _name, _value in _DEFAULTS.items():

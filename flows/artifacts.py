@@ -1,17 +1,27 @@
-"""What an audit shows on Prefect's page: how far each stage is, and the summary."""
+"""What an audit shows on Prefect's page: how far each stage is, the summary, the top suspects, the review page."""
 
 from __future__ import annotations
 
 import string
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+import pandas as pd
+from httpx import HTTPError
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 
-from gradattn_core.records import AuditSummary
+from gradattn_core.records import AuditSummary, News
 
-SUMMARY_KEY = "audit-summary"
+SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-review-page"
+TOP_SUSPECTS = 20
 _PAIRS = 20
 _SECONDS_BETWEEN = 1.0
 _ENTITIES = {ord(character): f"&#{ord(character)};" for character in string.punctuation}
@@ -23,31 +33,53 @@ def progress_key(stage: str) -> str:
 
 
 def counted(stage: str, unit: str, total: int, parts: Iterable[int], done: int = 0) -> Iterable[int]:
-    """Pass finished parts on while a progress artifact tells how many of ``total`` are done; ``done`` were before."""
-    artifact = create_progress_artifact(
-        100.0 * done / max(1, total), key=progress_key(stage), description=f"{stage}: {done} of {total} {unit}"
-    )
-    if not isinstance(artifact, UUID):
-        raise TypeError("progress is told from synchronous flows only")
+    """Pass finished parts on while a progress artifact tells how many of ``total`` are done; ``done`` were before.
+
+    A server that does not answer for a while costs the telling, not the audit.
+    """
+    artifact: UUID | None = None
+    with suppress(HTTPError):
+        made = create_progress_artifact(
+            100.0 * done / max(1, total), key=progress_key(stage), description=f"{stage}: {done} of {total} {unit}"
+        )
+        if not isinstance(made, UUID):
+            raise TypeError("progress is told from synchronous flows only")
+        artifact = made
     told = time.monotonic()
     for part in parts:
         yield part
         done += 1
         # Ten thousand shards need not be ten thousand requests.
         if done == total or time.monotonic() - told >= _SECONDS_BETWEEN:
-            update_progress_artifact(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+            _told(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
             told = time.monotonic()
     if not total:
-        update_progress_artifact(artifact, 100.0, f"{stage}: nothing to do")
+        _told(artifact, 100.0, f"{stage}: nothing to do")
 
 
-def publish_summary(summary: AuditSummary, dataset: str) -> None:
-    """Leave the summary as a markdown artifact of the flow run."""
+def _told(artifact: UUID | None, progress: float, description: str) -> None:
+    if artifact is not None:
+        with suppress(HTTPError):
+            update_progress_artifact(artifact, progress, description)
+
+
+def publish(summary: AuditSummary, dataset: str, suspects: pd.DataFrame, page_url: str | None) -> None:
+    """Leave the findings as artifacts of the flow run.
+
+    Args:
+        suspects: the first of ``Store.candidates``.
+        page_url: of the review page, as :func:`flows.news.page_address` checked it; None where it is not known.
+    """
     create_markdown_artifact(summary_markdown(summary, dataset), key=SUMMARY_KEY, description="What the audit found")
+    create_markdown_artifact(
+        suspects_markdown(suspects), key=SUSPECTS_KEY, description="The labels most likely wrong, worst first"
+    )
+    if page_url is not None:
+        create_link_artifact(page_url, "Review the suspects", key=PAGE_KEY, description="The review page")
 
 
 def summary_markdown(summary: AuditSummary, dataset: str) -> str:
-    """Counts, worst class pairs and where the files are; labels and paths come out as the plain text they are."""
+    """Counts, what is new, worst class pairs, where the files are; labels and paths come out as plain text."""
     counts = (
         ("images", f"{summary.images:,}"),
         ("suspects", f"{summary.suspects:,}"),
@@ -59,6 +91,7 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
     parts = [
         f"## {plain(dataset)}",
         _table(("", "count"), counts),
+        *([] if summary.news is None else ["### Since the audit before", _news_table(summary.news)]),
         *(f"*Note:* {plain(warning)}" for warning in summary.warnings),
     ]
     if summary.class_pairs:
@@ -70,6 +103,14 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
         "files.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def suspects_markdown(suspects: pd.DataFrame) -> str:
+    """A table of suspects in the order given; paths and labels come out as plain text."""
+    if suspects.empty:
+        return "No suspects.\n"
+    rows = (_suspect(row) for row in suspects.to_dict("records"))
+    return _table(("", "path", "given", "looks like", "suspicion", "kind of doubt"), rows) + "\n"
 
 
 def plain(text: str) -> str:
@@ -89,6 +130,26 @@ def _pair_table(summary: AuditSummary) -> str:
         for pair in summary.class_pairs[:_PAIRS]
     )
     return _table(("given", "looks like", "suspects", "expected wrong", "of its class"), rows)
+
+
+def _suspect(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    kind = row["kind"]
+    return (
+        f"{row['rank']}",
+        plain(str(row["path"])),
+        plain(str(row["given_label"])),
+        plain(str(row["suggested_label"])),
+        f"{row['suspicion']:.0%}",
+        plain(kind) if isinstance(kind, str) else "",
+    )
+
+
+def _news_table(news: News) -> str:
+    rows = (
+        ("suspects", f"{news.new_suspects:,}", f"{news.gone_suspects:,}"),
+        ("images", f"{news.new_images:,}", f"{news.gone_images:,}"),
+    )
+    return _table(("", "new", "gone"), rows)
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -7,22 +7,19 @@ that is stopped at any point continues where it stopped.
 # Annotations are evaluated here: Prefect sends a served flow to its process without the names they would need there.
 
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
-from prefect import flow
-from prefect.client.orchestration import get_client
+from prefect import State, flow, get_run_logger, runtime
 from prefect.logging.configuration import setup_logging
-from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled, Failed
 
-from flows.artifacts import publish_summary
+from flows.artifacts import TOP_SUSPECTS, publish
 from flows.cluster import prepared
+from flows.interrupts import interrupts_stay_interrupts
+from flows.local import preferred, require_server
+from flows.news import page_address, tell
 from flows.parts import computing
 from flows.steps import listener, opened, step
 from gradattn_core.audit import (
@@ -43,13 +40,14 @@ from gradattn_core.audit import (
 from gradattn_core.audit.config import DEFAULT_MODEL
 from gradattn_core.audit.progress import silent
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP
-from gradattn_core.errors import GradattnError
+from gradattn_core.errors import GradattnError, OutputBusyError
 from gradattn_core.model import FineTuning
 from gradattn_core.records import AuditSummary, News
+from gradattn_core.store import Store
 
 
 def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
-    """Audit as a Prefect flow: on the server that Prefect is set to use, else on a temporary one.
+    """Audit as a Prefect flow, on the server that is set or a worker runs here, else on a temporary one.
 
     Args:
         config: what to audit and how.
@@ -65,13 +63,15 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
     # The terminal belongs to progress and result; Prefect's own lines go to its page.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     setup_logging()
-    _require_server()
-    token = listener.set(progress)
-    try:
-        with interrupts_stay_interrupts():
-            values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
-    finally:
-        listener.reset(token)
+    with preferred():
+        require_server(", or run without --flow")
+        token = listener.set(progress)
+        try:
+            with interrupts_stay_interrupts():
+                values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
+        finally:
+            listener.reset(token)
+    assert isinstance(values, dict)
     return AuditSummary(
         **{
             **values,
@@ -113,10 +113,12 @@ def audit_flow(
     restart: bool = False,
     runner: Literal["local", "ray"] = "local",
     ray_address: str | None = None,
-) -> dict[str, Any]:
+    notify_above: int | None = None,
+    page_url: str | None = None,
+) -> dict[str, Any] | State[Any]:
     """Find the wrong labels of an image dataset and show why.
 
-    Paths are those of the machine that runs the audit.
+    Paths are those of the machine that runs the audit, and absolute where a schedule runs it.
 
     Args:
         dataset: Folder root/<label>/**/image, archive, WebDataset tars, or manifest; a path, URL or pattern.
@@ -149,15 +151,58 @@ def audit_flow(
         runner: Where the shards run: local is every GPU of this machine, else its CPU; ray a Ray cluster.
         ray_address: HOST:PORT of the Ray cluster's head, or auto for the one that this machine is part of; without it
             that of RAY_ADDRESS, else one of this machine alone is started.
+        notify_above: Tell when more suspects than this are new; an automation passes the event on.
+        page_url: Address of the review page that the run links to; else what GRADATTN_PAGE_URL says.
 
     Returns:
-        the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values.
+        the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values; of a deployment's run whose
+        output folder is in use, the state Skipped.
     """
-    config = prepared(AuditConfig(**(locals() | {"model_arguments": model_arguments or {}})))
-    with output_lock(config.out):
-        summary = _audit(config)
-    publish_summary(summary, config.dataset)
+    given = locals()
+    parameters = {item.name: given[item.name] for item in fields(AuditConfig)}
+    try:
+        config = prepared(AuditConfig(**(parameters | {"model_arguments": model_arguments or {}})))
+        page = page_address(page_url or os.environ.get("GRADATTN_PAGE_URL"))
+        if runtime.deployment.id:
+            require_absolute(config)
+        with output_lock(config.out):
+            summary = _audit(config)
+            _publish(summary, config.dataset, page, notify_above)
+    except OutputBusyError:
+        if not runtime.deployment.id:
+            raise
+        # The lock ends with the process that holds it. Prefect's own limit on a deployment's runs is a lease: a dead
+        # run keeps it for minutes, and a living one is ended when the server cannot be reached to renew it.
+        sentence = f"output folder {out}: another audit is at work there, so this run is left out"
+        get_run_logger().warning(sentence)
+        return Cancelled(name="Skipped", message=sentence)
+    except GradattnError as error:
+        if not runtime.deployment.id:
+            raise
+        # One sentence for its owner, who reads it on Prefect's page: where in the code it arose is no help.
+        return Failed(message=str(error))
     return {**asdict(summary), "database": str(summary.database), "candidates": str(summary.candidates)}
+
+
+def require_absolute(config: AuditConfig) -> None:
+    """Refuse paths that would start from wherever a worker happens to run.
+
+    Raises:
+        GradattnError: naming the first relative path.
+    """
+    for name in ("dataset", "out", "checkpoint", "class_map"):
+        path = getattr(config, name)
+        if path is not None and "://" not in path and not os.path.isabs(path):
+            raise GradattnError(
+                f"{name} {path!r} is relative; a schedule needs the absolute path on the worker's machine"
+            )
+
+
+def _publish(summary: AuditSummary, dataset: str, page: str | None, notify_above: int | None) -> None:
+    store = Store(summary.database.parent, read_only=True)
+    publish(summary, dataset, store.candidates(summary.audit_id, top=TOP_SUSPECTS), page)
+    if notify_above is not None:
+        tell(summary, dataset, page, above=notify_above)
 
 
 def _audit(config: AuditConfig) -> AuditSummary:
@@ -203,54 +248,3 @@ def _previews(folder: str) -> None:
 @step("merge")
 def _merge(folder: str) -> AuditSummary:
     return merge(opened(folder), listener.get())
-
-
-def _require_server() -> None:
-    """Fail with one sentence, before there is a run, where Prefect's server cannot be reached or started."""
-    try:
-        with _interrupts_spare_children(), get_client(sync_client=True) as client:
-            problem = client.api_healthcheck()
-    except (OSError, RuntimeError, ValueError) as error:
-        problem = error
-    if problem is not None:
-        address = PREFECT_API_URL.value()
-        where = f"server at {address} does not answer" if address else "temporary server did not start"
-        raise GradattnError(f"Prefect's {where} ({problem}); check PREFECT_API_URL, or run without --flow") from problem
-
-
-@contextmanager
-def _interrupts_spare_children() -> Iterator[None]:
-    """A process started in here does not hear Ctrl-C: the temporary server must outlive the run that reports to it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def interrupts_stay_interrupts() -> Iterator[None]:
-    """Ctrl-C in the midst of pydantic comes out as an error of pydantic's own; here it becomes Ctrl-C again."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    heard = False
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        heard = True
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, hear)
-    try:
-        yield
-    except Exception as error:
-        if heard:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
-from httpx import HTTPError
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+)
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.objects import StateType as State
@@ -21,83 +27,101 @@ from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule, Inter
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 
+from flows.local import connected, preferred
 from gradattn_core.errors import GradattnError
 
-_FLOW = "audit"
-_MOST_RUNS = 200
-_COLUMNS = ("deployment", "dataset", "out", "schedule", "active", "state", "next_run")
+FLOW = "audit"
+_UNITS = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60))
+_ENDED = [State.COMPLETED, State.FAILED, State.CRASHED, State.CANCELLED]
+_COLUMNS = ("deployment", "dataset", "out", "schedule", "active", "state", "next_run", "last_run")
 
 
-def schedules() -> pd.DataFrame:
+def schedules(*, start: bool = False) -> pd.DataFrame:
     """One row per deployment of the audit flow and schedule of it; a deployment without a schedule is one row too.
+
+    Args:
+        start: start a temporary server where none is set and no worker runs one here.
 
     Returns:
         ``deployment, dataset, out`` (parameters, ``""`` where a run has to name them), ``schedule`` (``""`` without
         one), ``active`` (neither the schedule nor the deployment is paused), ``state`` (``running``, else what Prefect
         says of the deployment, such as ``ready`` or ``not_ready``), ``next_run`` (of the deployment, ISO 8601; ``""``
-        where none is due).
+        where none is due), ``last_run`` (name of the state in which its last run ended, such as ``Completed`` or
+        ``Skipped``; ``""`` before the first).
 
     Raises:
-        GradattnError: no Prefect server is set, or it does not answer.
+        GradattnError: there is no Prefect server, or it does not answer.
     """
-    address = PREFECT_API_URL.value()
-    if not address:
-        # Asking without an address would start a server of its own.
-        raise GradattnError("no Prefect server is set; set PREFECT_API_URL to the address of one")
-    try:
-        with get_client(sync_client=True) as client:
+    with preferred():
+        if not (start or PREFECT_API_URL.value()):
+            raise GradattnError(
+                "no Prefect server is set and none runs here; start gradattn worker, or set PREFECT_API_URL"
+            )
+        with connected() as client:
             return _read(client)
-    except (HTTPError, OSError, RuntimeError, ValueError) as error:
-        raise GradattnError(
-            f"Prefect's server at {address} does not answer ({error}); check PREFECT_API_URL"
-        ) from error
 
 
 def _read(client: SyncPrefectClient) -> pd.DataFrame:
-    audits = FlowFilter(name=FlowFilterName(any_=[_FLOW]))
-    coming = _runs(client, audits, State.SCHEDULED)
-    running = {run.deployment_id for run in _runs(client, audits, State.RUNNING)}
-    rows: list[dict[str, Any]] = []
-    for deployment in client.read_deployments(flow_filter=audits):
-        due = [run.expected_start_time for run in coming if run.deployment_id == deployment.id]
-        state = "running" if deployment.id in running else str(deployment.status.value if deployment.status else "")
-        rows += _rows(deployment, state.lower(), min(filter(None, due), default=None))
+    audits = FlowFilter(name=FlowFilterName(any_=[FLOW]))
+    rows = [row for deployment in client.read_deployments(flow_filter=audits) for row in _rows(client, deployment)]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values(["deployment", "schedule"], ignore_index=True)
 
 
-def _runs(client: SyncPrefectClient, flow: FlowFilter, state: State) -> list[FlowRun]:
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=StateType(any_=[state])))
-    return client.read_flow_runs(
-        flow_filter=flow, flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=_MOST_RUNS
-    )
-
-
-def _rows(deployment: DeploymentResponse, state: str, due: datetime | None) -> list[dict[str, Any]]:
-    schedules = [(_words(each.schedule), each.active, each.parameters) for each in deployment.schedules]
+def _rows(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[dict[str, Any]]:
+    schedules = [(words(each.schedule), each.active, each.parameters) for each in deployment.schedules]
+    coming = _first(client, deployment, [State.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
+    due = coming.expected_start_time if coming is not None else None
+    last = _first(client, deployment, _ENDED, FlowRunSort.END_TIME_DESC)
     return [
         {
-            "deployment": f"{_FLOW}/{deployment.name}",
+            "deployment": f"{FLOW}/{deployment.name}",
             "dataset": str({**deployment.parameters, **parameters}.get("dataset", "")),
             "out": str({**deployment.parameters, **parameters}.get("out", "")),
-            "schedule": words,
+            "schedule": text,
             "active": active and not deployment.paused,
-            "state": state,
+            "state": _state(client, deployment),
             "next_run": due.isoformat() if due is not None and active else "",
+            "last_run": str(last.state.name) if last is not None and last.state is not None else "",
         }
-        for words, active, parameters in schedules or [("", False, {})]
+        for text, active, parameters in schedules or [("", False, {})]
     ]
 
 
-def _words(schedule: SCHEDULE_TYPES) -> str:
+def _state(client: SyncPrefectClient, deployment: DeploymentResponse) -> str:
+    if _first(client, deployment, [State.RUNNING], FlowRunSort.EXPECTED_START_TIME_ASC) is not None:
+        return "running"
+    return str(deployment.status.value).lower() if deployment.status else ""
+
+
+def _first(
+    client: SyncPrefectClient, deployment: DeploymentResponse, states: list[State], order: FlowRunSort
+) -> FlowRun | None:
+    runs = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateType(any_=states))),
+        sort=order,
+        limit=1,
+    )
+    return runs[0] if runs else None
+
+
+def words(schedule: SCHEDULE_TYPES) -> str:
+    """A schedule as a person reads it, such as ``0 3 * * 1 (Europe/Berlin)`` or ``every 6h (UTC)``."""
     if isinstance(schedule, CronSchedule):
         text = schedule.cron
     elif isinstance(schedule, IntervalSchedule):
-        text = f"every {schedule.interval}"
+        text = f"every {_span(schedule.interval)}"
     elif isinstance(schedule, RRuleSchedule):
         text = schedule.rrule
     else:
         return ""
     return f"{text} ({schedule.timezone})" if schedule.timezone else text
+
+
+def _span(interval: timedelta) -> str:
+    seconds = int(interval.total_seconds())
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds % size == 0), ("s", 1))
+    return f"{seconds // size}{unit}"
 
 
 def main() -> int:

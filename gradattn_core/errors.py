@@ -39,3 +39,7 @@ class StoreError(GradattnError):
 
 class ApplyError(GradattnError):
     """The decisions cannot be applied there (folder in use, no local dataset, a label that names no folder)."""
+
+
+class OutputBusyError(StoreError):
+    """Another audit is at work in the output folder."""

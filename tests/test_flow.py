@@ -5,44 +5,39 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
-from markdown_it import MarkdownIt
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.deployments.runner import RunnerDeployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Scheduled
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.artifacts import SUMMARY_KEY, progress_key, summary_markdown
-from flows.audit import audit_flow, run_as_flow
+from flows.artifacts import (
+    PAGE_KEY,
+    SUMMARY_KEY,
+    SUSPECTS_KEY,
+    TOP_SUSPECTS,
+    progress_key,
+)
+from flows.audit import audit_flow, require_absolute, run_as_flow
 from flows.known import schedules
 from gradattn_core.audit import AuditConfig, make_plan, output_lock, run_audit, survey_dataset
 from gradattn_core.audit.config import AUDIT_CORRECTIONS, AUDIT_OBJECTIVES, HEADS, INTERPRET
 from gradattn_core.errors import DatasetError, GradattnError, StoreError
 from gradattn_core.model import FineTuning
-from gradattn_core.records import AuditSummary
+from gradattn_core.records import AuditSummary, News
+from gradattn_core.store import Store
 from tests.tiny import Tiny, make_tiny
-
-HOSTILE = [
-    "<img src=x onerror=alert(1)>",
-    "a | b",
-    "**bold** [x](javascript:1) ![y](z)",
-    "two\nlines `code`",
-    "🦅 &amp; co\\",
-]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +106,8 @@ def test_a_flow_gives_the_result_of_the_audit_without_prefect_and_shows_it(
     shown = artifacts_of(client, run)
     assert shown[progress_key("sweep")] == shown[progress_key("interpret")] == 100.0
     assert "| images | 42 |" in shown[SUMMARY_KEY] and "candidates&#46;csv" in shown[SUMMARY_KEY]
+    assert "Since the audit before" not in shown[SUMMARY_KEY] and PAGE_KEY not in shown
+    assert shown[SUSPECTS_KEY].count("\n") == 2 + min(TOP_SUSPECTS, summary.suspects)
 
 
 def test_a_fine_tuned_flow_gives_the_result_of_the_audit_without_prefect(
@@ -131,7 +128,30 @@ def test_a_finished_audit_is_not_made_again(tiny: Tiny, plain: Path, client: Syn
     assert again.audit_id == first.audit_id and again.candidates.is_file()
     run = latest_run(client)
     assert set(tasks_of(client, run, {"plan"})) == {"plan"}
-    assert set(artifacts_of(client, run)) == {SUMMARY_KEY}
+    assert set(artifacts_of(client, run)) == {SUMMARY_KEY, SUSPECTS_KEY}
+
+
+def test_what_is_new_since_the_audit_before_is_in_the_summary(
+    tiny: Tiny, plain: Path, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    out, dataset = tmp_path / "out", tmp_path / "dataset"
+    shutil.copytree(plain, out)
+    shutil.copytree(tiny.dataset, dataset)
+    first = replace(tiny.config(out), dataset=str(dataset))
+    run_audit(first)
+    moved = dataset / "blue/blue-05.png"
+    moved.rename(dataset / "red/blue-05.png")
+    (dataset / "green/green-06.png").unlink()
+    summary = run_as_flow(first)
+    store = Store(out, read_only=True)
+    after, before, another = store.audits()["audit_id"]
+    news = store.news(after)
+    assert news is not None and (news.new_images, news.gone_images, news.relabelled_images) == (1, 2, 1)
+    assert summary.news == news == News(before, **store.difference(before, after)) and summary.audit_id == after
+    # The audit of the same pictures in another place is no audit before.
+    assert store.news(before) is None and store.news(another) is None
+    shown = artifacts_of(client, latest_run(client))[SUMMARY_KEY]
+    assert f"| suspects | {news.new_suspects} | {news.gone_suspects} |" in shown and "| images | 1 | 2 |" in shown
 
 
 def test_a_shard_that_cannot_be_written_once_is_retried(
@@ -173,30 +193,9 @@ def test_a_second_audit_into_the_same_folder_is_refused(tiny: Tiny, client: Sync
     assert run.state is not None and run.state.is_failed()
 
 
-def test_deployments_are_known_with_their_schedules_and_next_run(client: SyncPrefectClient) -> None:
-    assert schedules().empty
-    RunnerDeployment.from_flow(audit_flow, "birds", parameters={"dataset": HOSTILE[0]}, paused=True).apply()
-    places = {"dataset": "/data", "out": "/results"}
-    identity = RunnerDeployment.from_flow(audit_flow, "photos", parameters=places, cron="0 3 * * 1").apply()
-    assert isinstance(identity, UUID)
-    due = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=5)
-    client.create_flow_run_from_deployment(identity, state=Scheduled(scheduled_time=due))
-    known = schedules()
-    assert known.to_dict("records") == [
-        {"deployment": "audit/birds", "dataset": HOSTILE[0], "out": "", "schedule": "", "active": False}
-        | {"state": "not_ready", "next_run": ""},
-        {"deployment": "audit/photos", "dataset": "/data", "out": "/results", "schedule": "0 3 * * 1", "active": True}
-        | {"state": "not_ready", "next_run": due.isoformat()},
-    ]
-    command = [sys.executable, "-m", "flows.known"]
-    server = {**os.environ, "PREFECT_API_URL": str(client.api_url).rstrip("/")}
-    printed = subprocess.run(command, env=server, capture_output=True, text=True, check=True).stdout
-    assert json.loads(printed) == known.to_dict("records")
-
-
-def test_without_a_server_nothing_is_known_and_none_is_started() -> None:
+def test_without_a_server_nothing_is_known_and_none_is_started(tmp_path: Path) -> None:
     with (
-        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        temporary_settings({PREFECT_HOME: tmp_path}, restore_defaults={PREFECT_API_URL}),
         pytest.raises(GradattnError, match="no Prefect server"),
     ):
         schedules()
@@ -257,7 +256,8 @@ def test_the_flow_offers_every_parameter_of_an_audit_described_and_with_its_choi
     schema = audit_flow.parameters.model_dump()
     offered = schema["properties"]
     config = {item.name: item for item in fields(AuditConfig)}
-    assert list(offered) == list(config)
+    # What is told after a run, and where, is no part of the audit.
+    assert list(offered) == [*config, "notify_above", "page_url"]
     assert all(len(parameter["description"]) > 10 for parameter in offered.values())
     defaults = {name: item.default for name, item in inspect.signature(audit_flow.fn).parameters.items()}
     for name, item in config.items():
@@ -268,25 +268,10 @@ def test_the_flow_offers_every_parameter_of_an_audit_described_and_with_its_choi
     assert {name: set(offered[name]["enum"]) for name in choices} == {name: set(each) for name, each in choices.items()}
 
 
-def test_labels_and_paths_are_shown_as_text_in_the_summary() -> None:
-    pairs = tuple(
-        {"given_label": label, "suggested_label": label[::-1], "suspects": 3, "expected": 2.5, "share": 0.25}
-        for label in HOSTILE
-    )
-    place = Path("/data/a | <b>b</b>")
-    files = (place / "gradattn.duckdb", place / "candidates.csv")
-    summary = AuditSummary("id", 1234, 1, 2, 3, 4.4, pairs, *files, warnings=("_n_",))
-    page = MarkdownIt("commonmark", {"html": True}).enable("table").parse(summary_markdown(summary, HOSTILE[0]))
-    assert not [token for token in page if token.type == "html_block"]
-    inline = [token for token in page if token.type == "inline"]
-    allowed = {"text", "softbreak", "em_open", "em_close", "code_inline"}
-    assert {child.type for token in inline for child in token.children or []} <= allowed
-    shown = ["".join(child.content for child in token.children or []) for token in inline]
-    for label in HOSTILE:
-        row = shown.index(" ".join(label.split()), shown.index("looks like"))
-        assert shown[row : row + 5] == [*map(one_line, (label, label[::-1])), "3", "2.5", "25.0%"]
-    assert f"candidates: {files[1]}" in shown and shown[0] == HOSTILE[0]
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
+def test_a_schedule_refuses_paths_that_start_from_somewhere(tiny: Tiny, tmp_path: Path) -> None:
+    require_absolute(tiny.config(tmp_path))
+    require_absolute(replace(tiny.config(tmp_path), dataset="s3://bucket/photos"))
+    for name in ("dataset", "out", "checkpoint", "class_map"):
+        change: dict[str, Any] = {name: "somewhere"}
+        with pytest.raises(GradattnError, match=f"{name} 'somewhere' is relative"):
+            require_absolute(replace(tiny.config(tmp_path), **change))

@@ -30,8 +30,9 @@ from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 from safetensors.torch import save_file
 
-from flows.audit import interrupts_stay_interrupts, run_as_flow
+from flows.audit import run_as_flow
 from flows.cluster import Share, joined, opened_on_node, prepared, require_reachable, share_of
+from flows.interrupts import interrupts_stay_interrupts
 from flows.parts import computing, in_turn
 from flows.steps import step
 from gradattn_core.audit import AuditConfig, judge, make_plan, merge, run_audit, survey_dataset, tell_doubts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -346,7 +347,11 @@ def test_parameters_versions_and_warnings_of_a_past_audit_are_shown_as_text(
 
 def test_without_a_prefect_server_the_page_says_how_to_have_one(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    assert any("python -m flows.serve" in code.value for code in opened("audits").code)
+    monkeypatch.setenv("PREFECT_HOME", str(out / "no-prefect-here"))
+    command = f"gradattn schedule add /data/photos --out {out} --cron '0 3 * * 1'"
+    (shown,) = [code.value for code in opened("audits").code if "gradattn worker" in code.value]
+    assert shown.splitlines()[0] == command
+    assert build_parser().parse_args(shlex.split(command)[1:]).cron == "0 3 * * 1"
 
 
 def test_a_prefect_server_that_does_not_answer_is_one_sentence(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

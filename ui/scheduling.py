@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -18,13 +18,22 @@ _asking = ThreadPoolExecutor(1, thread_name_prefix="prefect")
 
 
 def server() -> str | None:
-    """The address of the Prefect server that is set for this page."""
-    return os.environ.get("PREFECT_API_URL") or None
+    """The address of the Prefect server that is set for this page, else of the one that gradattn worker runs here."""
+    return os.environ.get("PREFECT_API_URL") or _workers_own()
 
 
 def ask() -> Future[pd.DataFrame]:
     """Ask in the background for the frame of ``flows.known.schedules``, which raises GradattnError."""
     return _asking.submit(_ask)
+
+
+def _workers_own() -> str | None:
+    """Where flows.local writes it down. Asking there would import Prefect."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    try:
+        return (home / "gradattn-server").read_text("utf-8").strip() or None
+    except OSError:
+        return None
 
 
 def _ask() -> pd.DataFrame:
@@ -44,5 +53,4 @@ def _ask() -> pd.DataFrame:
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or ["it ended without a word"]
         raise GradattnError(said[-1])
-    frame: pd.DataFrame = pd.read_json(StringIO(answer.stdout), orient="records", dtype=False, convert_dates=False)
-    return frame
+    return pd.DataFrame(json.loads(answer.stdout))

@@ -19,7 +19,7 @@ from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.spread import local_workers, run_stage
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP
 from gradattn_core.audit.survey import survey_dataset
-from gradattn_core.errors import GradattnError, StoreError
+from gradattn_core.errors import GradattnError, OutputBusyError
 from gradattn_core.records import AuditSummary
 
 
@@ -78,13 +78,15 @@ def output_lock(out: str) -> Iterator[None]:
     """One audit at a time writes to an output folder.
 
     Raises:
-        StoreError: another one is at work there.
+        OutputBusyError: another one is at work there.
     """
     lock = FileLock(output_folder(out) / ".audit.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise StoreError(f"output folder {out}: another audit is at work there; wait, or give another --out") from error
+        raise OutputBusyError(
+            f"output folder {out}: another audit is at work there; wait, or give another --out"
+        ) from error
     try:
         yield
     finally:

@@ -14,7 +14,19 @@ from gradattn_core.records import AuditSummary
 
 def run(options: argparse.Namespace) -> int:
     """Audit and show the summary."""
-    config = AuditConfig(
+    flow = options.flow or options.runner == "ray"
+    summary = audit(audit_config(options), flow=flow, quiet=options.quiet or options.json)
+    show_summary(summary, as_json=options.json, quiet=options.quiet, out=options.out)
+    return 0
+
+
+def audit_config(options: argparse.Namespace) -> AuditConfig:
+    """What the options of ``cli.arguments.audit.audit_options`` ask for.
+
+    Raises:
+        GradattnError: a value that no audit can use.
+    """
+    return AuditConfig(
         dataset=options.dataset,
         out=options.out,
         model=options.model or DEFAULT_MODEL,
@@ -45,9 +57,6 @@ def run(options: argparse.Namespace) -> int:
         runner=options.runner,
         ray_address=options.ray_address,
     )
-    summary = audit(config, flow=options.flow or options.runner == "ray", quiet=options.quiet or options.json)
-    show_summary(summary, as_json=options.json, quiet=options.quiet, out=options.out)
-    return 0
 
 
 def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -210,23 +211,16 @@ def _schedule() -> None:
     st.subheader("Schedule")
     address = scheduling.server()
     if address is None:
-        st.write("No Prefect server is set for this page, so it knows of no schedule. To run audits on one:")
+        st.write("No worker serves schedules here, and no Prefect server is set for this page. To audit every Monday:")
+        out = shlex.quote(str(components.directory().absolute()))
         st.code(
-            "prefect server start\n"
-            "export PREFECT_API_URL=http://127.0.0.1:4200/api    # for the worker, and for gradattn ui\n"
-            f"python -m flows.serve --parameters '{_served()}'\n"
-            "prefect deployment schedule create audit/audit --cron '0 3 * * 1'",
+            f"gradattn schedule add /data/photos --out {out} --cron '0 3 * * 1'\ngradattn worker",
             language=None,
             wrap_lines=True,
         )
         return
     answer = _asked(address)
     st.fragment(_answered, run_every=None if answer.done() else 1)(address, answer.done())
-
-
-def _served() -> str:
-    out = json.dumps(str(components.directory().absolute()))
-    return f'{{"dataset": "/data/photos", "out": {out}}}'.replace("'", "'\\''")
 
 
 @st.cache_resource(ttl=60, max_entries=4, show_spinner=False)
@@ -247,7 +241,7 @@ def _answered(address: str, was_done: bool) -> None:
         plain(str(error), "quiet-prefect")
         return
     if known.empty:
-        st.write("Prefect has no deployment of the audit yet: `python -m flows.serve` makes one.")
+        st.write("Nothing is scheduled yet: `gradattn schedule add` does that.")
         return
     st.dataframe(
         known,
@@ -260,9 +254,10 @@ def _answered(address: str, was_done: bool) -> None:
             "active": st.column_config.CheckboxColumn("Active"),
             "state": st.column_config.TextColumn("State"),
             "next_run": st.column_config.DatetimeColumn("Next run"),
+            "last_run": st.column_config.TextColumn("Last run"),
         },
     )
-    st.caption(f"As of {datetime.now(UTC):%H:%M} UTC. Schedules are made, paused and removed on Prefect's own page.")
+    st.caption(f"As of {datetime.now(UTC):%H:%M} UTC. `gradattn schedule` and Prefect's own page change schedules.")
 
 
 show()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import gradattn_core
-from gradattn_core.cli.arguments import apply, audit, explain, findings, review
+from gradattn_core.cli.arguments import apply, audit, explain, findings, review, schedule
 from gradattn_core.cli.arguments.shared import RAW
 
 __all__ = ["build_parser"]
@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         "  gradattn ui\n"
         "  gradattn export --min-suspicion 0.9 --csv worst.csv\n"
         "  gradattn apply --to corrected/\n"
+        "  gradattn schedule add photos/ --cron '0 3 * * 1' && gradattn worker\n"
         "  gradattn explain bird.jpg --for kite --against 'bald eagle'",
         formatter_class=RAW,
     )
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     reading = (findings.summary, findings.pairs, findings.diff)
     reviewing = (review.ui, review.export, apply.apply)
-    for add in (audit.audit, *reading, *reviewing, explain.explain, audit.demo):
+    scheduling = (schedule.schedule, schedule.worker)
+    for add in (audit.audit, *reading, *reviewing, *scheduling, explain.explain, audit.demo):
         add(commands)
     return parser

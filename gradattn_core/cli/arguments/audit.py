@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from gradattn_core.cli.arguments.shared import (
@@ -27,6 +28,18 @@ def audit(commands: Any) -> None:
         "  gradattn audit photos/ --model vit_tiny_patch16_224 --checkpoint weights.safetensors --head as-is\n"
         "  gradattn audit /shared/photos --out /shared/results --runner ray --ray-address 10.0.0.5:6379",
     )
+    audit_options(parser).add_argument(
+        "--flow", action="store_true", help="run as a Prefect flow: retries, artifacts, Prefect's page"
+    )
+    output_style(parser)
+
+
+def audit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Everything that says what to audit and how, of which ``cli.audit.audit_config`` makes an ``AuditConfig``.
+
+    Returns:
+        the group of options on running it.
+    """
     parser.add_argument(
         "dataset",
         metavar="DATASET",
@@ -92,9 +105,6 @@ def audit(commands: Any) -> None:
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--restart", action="store_true", help="begin anew instead of continuing or keeping a result")
     running.add_argument(
-        "--flow", action="store_true", help="run as a Prefect flow: retries, artifacts, Prefect's page"
-    )
-    running.add_argument(
         "--runner",
         default="local",
         choices=("local", "ray"),
@@ -103,7 +113,7 @@ def audit(commands: Any) -> None:
     running.add_argument(
         "--ray-address", metavar="ADDRESS", help="the cluster's head, HOST:PORT or auto (default: one of this machine)"
     )
-    output_style(parser)
+    return running
 
 
 def demo(commands: Any) -> None:

@@ -1,0 +1,259 @@
+"""Schedules: each is a Prefect deployment of the audit flow in a work pool that ``gradattn worker`` serves."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+from flows.artifacts import plain
+from flows.known import FLOW, words
+from flows.local import connected
+from flows.notices import Notice, forget, pass_on
+from gradattn_core.errors import GradattnError
+
+if TYPE_CHECKING:
+    from gradattn_core.audit import AuditConfig
+
+POOL = "gradattn"
+TAG = "gradattn"
+_ENTRYPOINT = "flows.audit.audit_flow"
+_PATHS = ("dataset", "out", "checkpoint", "class_map")
+_INPUTS = ("dataset", "checkpoint", "class_map")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SHORTEST = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Added:
+    """A schedule as it is now; ``created`` is false where one of this name was there and has been updated."""
+
+    name: str
+    created: bool
+    dataset: str
+    out: str
+    schedule: str
+    pool: str
+    paused: bool
+
+
+def cron(text: str, timezone: str | None) -> CronSchedule:
+    """A cron expression of five fields.
+
+    Raises:
+        GradattnError: it or the time zone is none.
+    """
+    zone = _zone(timezone)
+    try:
+        return CronSchedule(cron=text, timezone=zone)
+    except ValueError as error:
+        raise GradattnError(
+            f"--cron {text!r} is no cron expression; five fields work, such as '0 3 * * 1' for Mondays at 3:00"
+        ) from error
+
+
+def every(text: str, timezone: str | None) -> IntervalSchedule:
+    """An interval such as ``6h``, counted from a midnight, so that it falls on round hours.
+
+    Raises:
+        GradattnError: it is no interval of at least a minute, or the time zone is none.
+    """
+    zone = _zone(timezone)
+    found = re.fullmatch(r"(\d{1,5})\s*([mhdw])", text.strip())
+    interval = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta()
+    if interval < _SHORTEST:
+        raise GradattnError(f"--every {text!r} is no interval; a number and m, h, d or w works, such as 6h or 1d")
+    return IntervalSchedule(interval=interval, anchor_date=datetime(2020, 1, 1, tzinfo=ZoneInfo(zone)), timezone=zone)
+
+
+def add(
+    config: AuditConfig,
+    timing: CronSchedule | IntervalSchedule,
+    *,
+    name: str | None = None,
+    pool: str = POOL,
+    notice: Notice = Notice(),  # noqa: B008 - frozen
+    elsewhere: bool = False,
+) -> Added:
+    """Make a schedule, or update the one of this name.
+
+    Args:
+        config: what each run audits; its paths become absolute.
+        name: derived from the dataset without one, and then never that of another dataset's schedule.
+        elsewhere: the paths are another machine's: they are taken as they are, not looked for.
+
+    Raises:
+        GradattnError: with one sentence on what cannot be used and what would work.
+    """
+    config = _placed(config, elsewhere=elsewhere)
+    chosen = _checked(name) if name is not None else _name_of(config.dataset)
+    with connected() as client:
+        before = _find(client, chosen)
+        if before is not None and name is None and before.parameters.get("dataset") != config.dataset:
+            raise GradattnError(
+                f"schedule {chosen} is of another dataset, {before.parameters.get('dataset')}; give this one a --name"
+            )
+        _make_pool(client, pool)
+        _deploy(client, config, timing, chosen, pool, notice, paused=before is not None and before.paused)
+        deployment = client.read_deployment_by_name(f"{FLOW}/{chosen}")
+        forget(client, deployment)
+        if notice.webhook is not None:
+            pass_on(client, deployment, notice.webhook)
+    return Added(
+        chosen, before is None, config.dataset, config.out, words(timing), pool, paused=bool(deployment.paused)
+    )
+
+
+def run(name: str) -> tuple[str, bool]:
+    """Ask for a run now.
+
+    Returns:
+        its id, and whether a worker is there to take it.
+    """
+    with connected() as client:
+        deployment = _known(client, name)
+        made = client.create_flow_run_from_deployment(deployment.id)
+        workers = client.read_workers_for_work_pool(deployment.work_pool_name or POOL)
+        return str(made.id), any(str(worker.status.value) == "ONLINE" for worker in workers if worker.status)
+
+
+def pause(name: str, *, paused: bool) -> bool:
+    """Pause a schedule, or resume it; whether that changed anything."""
+    with connected() as client:
+        deployment = _known(client, name)
+        (client.pause_deployment if paused else client.resume_deployment)(deployment.id)
+        return bool(deployment.paused) != paused
+
+
+def remove(name: str) -> None:
+    """Remove a schedule with what tells of its runs; what it found stays."""
+    with connected() as client:
+        deployment = _known(client, name)
+        forget(client, deployment)
+        client.delete_deployment(deployment.id)
+
+
+def _zone(name: str | None) -> str:
+    try:
+        return ZoneInfo(name or "UTC").key
+    except (ValueError, OSError, KeyError) as error:
+        raise GradattnError(
+            f"--timezone {name!r} is not known; names of the tz database work, such as Europe/Berlin"
+        ) from error
+
+
+def _placed(config: AuditConfig, *, elsewhere: bool) -> AuditConfig:
+    """The config with paths that mean the same from every folder."""
+    if elsewhere:
+        from flows.audit import require_absolute
+
+        require_absolute(config)
+        return config
+    given = {name: getattr(config, name) for name in _PATHS}
+    placed: dict[str, Any] = {name: _absolute(path) for name, path in given.items() if path is not None}
+    for name in _INPUTS:
+        path = placed.get(name)
+        if path is not None and "://" not in path and not os.path.exists(path):
+            raise GradattnError(
+                f"{name} {given[name]!r}: there is no such file or folder on this machine; "
+                "give absolute paths and --elsewhere if the worker is on another one"
+            )
+    return replace(config, **placed)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _name_of(dataset: str) -> str:
+    name = re.sub(r"[^\w.-]+", "-", Path(dataset.rstrip("/\\")).stem).strip("-.")
+    return name or "dataset"
+
+
+def _checked(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise GradattnError(f"--name {name!r} is no name for a schedule; letters, digits, '.', '_' and '-' work")
+    return name
+
+
+def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(f"{FLOW}/{name}")
+    except ObjectNotFound:
+        return None
+
+
+def _known(client: SyncPrefectClient, name: str) -> DeploymentResponse:
+    found = _find(client, name) if re.fullmatch(r"[^/%&<>]+", name) else None
+    if found is not None:
+        return found
+    names = sorted(
+        each.name for each in client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
+    )
+    near = get_close_matches(name, names, n=1)
+    if near:
+        hint = f"did you mean {near[0]}?"
+    else:
+        hint = f"there are {', '.join(names)}" if names else "there is none yet, gradattn schedule add makes one"
+    raise GradattnError(f"schedule {name!r} is unknown; {hint}")
+
+
+def _make_pool(client: SyncPrefectClient, name: str) -> None:
+    try:
+        kind = client.read_work_pool(name).type
+    except ObjectNotFound:
+        kind = make_pool(client, name)
+    if kind != "process":
+        raise GradattnError(
+            f"work pool {name} is of type {kind}, which gradattn worker cannot serve; give another --pool"
+        )
+
+
+def make_pool(client: SyncPrefectClient, name: str) -> str:
+    """Make a work pool where there is none of this name; its type."""
+    wanted = WorkPoolCreate(name=name, type="process", description="Audits of gradattn; gradattn worker serves it.")
+    try:
+        return client.create_work_pool(wanted).type
+    except ObjectAlreadyExists:
+        return client.read_work_pool(name).type
+
+
+def _deploy(
+    client: SyncPrefectClient,
+    config: AuditConfig,
+    timing: CronSchedule | IntervalSchedule,
+    name: str,
+    pool: str,
+    notice: Notice,
+    *,
+    paused: bool,
+) -> None:
+    # Late, because it brings torch.
+    from flows.audit import audit_flow
+
+    client.create_deployment(
+        client.create_flow_from_name(FLOW),
+        name,
+        entrypoint=_ENTRYPOINT,
+        pull_steps=[],
+        schedules=[DeploymentScheduleCreate(schedule=timing, slug="audit")],
+        parameters=asdict(config) | {"notify_above": notice.threshold, "page_url": notice.page_url},
+        parameter_openapi_schema=audit_flow.parameters.model_dump(),
+        enforce_parameter_schema=True,
+        description=f"Finds the wrong labels of {plain(config.dataset)}.",
+        tags=[TAG],
+        work_pool_name=pool,
+        paused=paused,
+    )
