@@ -22,12 +22,13 @@ from urllib.parse import urlsplit
 import torch
 
 from gradattn_core.audit import AuditConfig, Plan, load_plan
-from gradattn_core.errors import GradattnError
+from gradattn_core.dataset import read_bytes
+from gradattn_core.errors import GradattnError, UnreadableImageError
 
 # Ray asks for at least 75 MiB to pass objects in; the results of an audit are files.
 _OBJECT_STORE_BYTES = 100 * 2**20
 _RETRIES = 3
-_LOOKED_FOR = 1000
+_LOOKED_FOR = 20
 _ANSWER_SECONDS = 5.0
 
 
@@ -154,11 +155,21 @@ def opened_on_node(folder: str, share: Share) -> Plan:
     checkpoint = plan.config.checkpoint
     _require_visible(checkpoint is None or os.path.exists(checkpoint), str(checkpoint))
     # Pictures that are not there would otherwise be taken for broken ones.
-    if "://" not in plan.root:
-        some = islice(plan.listing["path"], _LOOKED_FOR)
-        _require_visible(any(os.path.exists(os.path.join(plan.root, path)) for path in some), plan.root)
+    some = islice(plan.listing["path"], _LOOKED_FOR)
+    _require_visible(any(_is_there(plan.root, path) for path in some), plan.root)
     config = replace(plan.config, device=share.device, workers=plan.config.workers or share.cores)
     return replace(plan, config=config)
+
+
+def _is_there(root: str, path: str) -> bool:
+    """Whether this node can get at an image; one in a store of objects has to be read to know."""
+    address = os.path.join(root, path)
+    if "://" not in address:
+        return os.path.exists(address)
+    try:
+        return bool(read_bytes(root, path))
+    except UnreadableImageError:
+        return False
 
 
 def _require_visible(is_visible: bool, path: str) -> None:
