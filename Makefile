@@ -10,10 +10,10 @@ demo: $(READY)
 	$(BIN)/gradattn demo --out demo
 
 test: $(READY) lint
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest --slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ from gradattn_core.audit.loading import audit_model, load_batches
 from gradattn_core.dataset import list_dataset
 from gradattn_core.interpret import interpret
 from gradattn_core.interpret.hiding import ask_again
-from gradattn_core.model import Preprocessing, forward
+from gradattn_core.model import Preprocessing, forward, sweep_precision
 from gradattn_core.records import AuditSummary
 
 
@@ -132,7 +132,8 @@ def ceilings(config: AuditConfig, model: nn.Module) -> tuple[float, float, float
         maps = interpret(model, images, given, given + 1, objective=config.objective, correction=config.correction)
         ask_again(model, images, maps.scores)
 
-    passed = seconds(lambda: forward(model, images, config.precision))
+    precision = sweep_precision(config.precision, device)
+    passed = seconds(lambda: forward(model, images, precision))
     return decode, len(images) / passed, len(images) / seconds(explain)
 
 

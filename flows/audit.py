@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from httpx import HTTPError
 from prefect import State, flow, get_run_logger, runtime
 from prefect.logging.configuration import setup_logging
 from prefect.states import Cancelled, Failed
@@ -200,9 +201,13 @@ def require_absolute(config: AuditConfig) -> None:
 
 def _publish(summary: AuditSummary, dataset: str, page: str | None, notify_above: int | None) -> None:
     store = Store(summary.database.parent, read_only=True)
-    publish(summary, dataset, store.candidates(summary.audit_id, top=TOP_SUSPECTS), page)
-    if notify_above is not None:
-        tell(summary, dataset, page, above=notify_above)
+    suspects = store.candidates(summary.audit_id, top=TOP_SUSPECTS)
+    try:
+        publish(summary, dataset, suspects, page)
+        if notify_above is not None:
+            tell(summary, dataset, page, above=notify_above)
+    except HTTPError as error:
+        get_run_logger().warning(f"the audit is finished, but Prefect's server did not take what it found: {error}")
 
 
 def _audit(config: AuditConfig) -> AuditSummary:
@@ -227,7 +232,12 @@ def _plan(config: AuditConfig) -> tuple[str, str | None]:
     """The folder of the plan to work on, or ("", id of the finished audit)."""
     survey = survey_dataset(config)
     finished = finished_audit(config, survey)
-    return ("", finished) if finished is not None else (str(make_plan(config, survey).folder), None)
+    if finished is not None:
+        return "", finished
+    plan = make_plan(config, survey)
+    # It may be one that this process has opened before, with the settings of then.
+    opened.cache_clear()
+    return str(plan.folder), None
 
 
 @step("judge")

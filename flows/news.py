@@ -22,7 +22,7 @@ def tell(summary: AuditSummary, dataset: str, page_url: str | None, *, above: in
         whether it was emitted now.
     """
     count = summary.suspects if summary.news is None else summary.news.new_suspects
-    if count <= above or _told(summary.audit_id):
+    if count <= above or already_told(summary.audit_id):
         return False
     emit_event(
         EVENT,
@@ -76,7 +76,7 @@ def web_address(text: str, what: str) -> str:
     return text
 
 
-def _told(audit_id: str) -> bool:
+def already_told(audit_id: str) -> bool:
     """Whether the event is on the server: a run that repeats or continues a stored audit has no news of its own."""
     wanted = EventFilter(event=EventNameFilter(name=[EVENT]), resource=EventResourceFilter(id=[_RESOURCE + audit_id]))
     with get_client(sync_client=True) as client:

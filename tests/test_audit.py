@@ -309,11 +309,11 @@ def test_a_dataset_of_which_one_class_can_be_read_is_refused(tiny: Tiny, tmp_pat
 @pytest.mark.parametrize(
     "milestone",
     [
-        "work/*/plan.json",
+        pytest.param("work/*/plan.json", marks=pytest.mark.slow),
         "work/*/sweep-00001.parquet",
-        "work/*/predictions.parquet",
+        pytest.param("work/*/predictions.parquet", marks=pytest.mark.slow),
         "work/*/interpretations-00000.parquet",
-        "work/*/exemplars.parquet",
+        pytest.param("work/*/exemplars.parquet", marks=pytest.mark.slow),
         "work/*/doubts.parquet",
         "features/*/sweep-00000.parquet",
     ],

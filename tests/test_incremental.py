@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from gradattn_core.audit import AuditConfig, make_plan, run_audit, survey_dataset, sweep_shard
+from gradattn_core.audit.files import remove_folder
 from gradattn_core.records import AuditSummary
 from gradattn_core.store import Store
 from tests.tiny import Tiny, make_tiny
@@ -182,6 +184,87 @@ def test_an_interrupted_audit_gives_its_shards_to_the_next_when_the_dataset_has_
     assert not stale.folder.exists() and not other.folder.exists()
 
 
+def test_an_interrupted_audit_of_another_split_stays_and_loses_no_features(audited: Audited) -> None:
+    paths = paths_of(audited)
+    rows = [f"{path},{path.split('/')[0]},{'train' if number % 2 else 'val'}" for number, path in enumerate(paths)]
+    manifest = audited.dataset / "all.csv"
+    manifest.write_text("\n".join(["path,label,split", *rows]))
+    train = audited.tiny.config(audited.out, dataset=str(manifest), split="train")
+    val = audited.tiny.config(audited.out, dataset=str(manifest), split="val")
+    run_audit(val)
+    with pytest.warns(UserWarning, match="split"):
+        begun = make_plan(train, survey_dataset(train))
+    (audited.dataset / paths[0]).unlink()  # of val
+    with pytest.warns(UserWarning):
+        run_audit(val)
+    assert begun.folder.is_dir() and make_plan(train, survey_dataset(train)).audit_id == begun.audit_id
+    # The features of the class folder are not those of a split of it.
+    assert len(list((audited.out / "features").iterdir())) == 2
+
+
+def paths_of(audited: Audited) -> list[str]:
+    return sorted(path.relative_to(audited.dataset).as_posix() for path in audited.dataset.rglob("*.png"))
+
+
+def test_a_folder_that_was_half_removed_stops_no_later_audit(audited: Audited) -> None:
+    with pytest.warns(UserWarning, match="folds"):
+        half = make_plan(audited.config(folds=3), survey_dataset(audited.config(folds=3)))
+    sweep_shard(half, 0)
+    copy = shutil.copytree(half.folder, half.folder.with_name("copy"))
+    remove_folder(copy, ("plan.json", "sweep.json"))
+    assert not copy.exists()
+    # Killed after the first files were gone.
+    for name in ("plan.json", "sweep.json", "listing.parquet"):
+        (half.folder / name).unlink()
+    (audited.dataset / "red" / "red-10.png").unlink()
+    assert audited.audit().images == 71
+    assert audited.audit(folds=3).images == 71
+
+
+def test_images_of_unknown_time_are_read_and_known_by_content(audited: Audited) -> None:
+    for path in paths_of(audited):
+        os.utime(audited.dataset / path, (0, 0))
+    before = hashes(audited, audited.audit())
+    new_picture(audited.dataset / "red" / "red-10.png", (40, 60, 200), 1)
+    os.utime(audited.dataset / "red" / "red-10.png", (0, 0))
+    (audited.dataset / "red" / "red-11.png").unlink()
+    second = audited.audit()
+    assert before["red/red-10.png"] != hashes(audited, second)["red/red-10.png"]
+    assert anew(second) == "70 images were taken over from earlier audits, 1 were swept anew."
+
+
+def hashes(audited: Audited, summary: AuditSummary) -> dict[str, str]:
+    swept = audited.swept(summary.audit_id)
+    return dict(zip(swept["path"], swept["content_hash"], strict=True))
+
+
+def test_a_picture_that_was_replaced_since_it_was_swept_gets_no_map_of_its_successor(audited: Audited) -> None:
+    wrong = sorted(audited.tiny.wrong)[0]
+    shutil.rmtree(audited.out)
+    plan = make_plan(audited.config(), survey_dataset(audited.config()))
+    for index in range(plan.shards):
+        sweep_shard(plan, index)
+    status = (audited.dataset / wrong).stat()
+    Image.new("RGB", (48, 36), (40, 60, 200)).save(audited.dataset / wrong)
+    content = (audited.dataset / wrong).read_bytes()
+    assert len(content) <= status.st_size, "what follows the end of a PNG is not read"
+    (audited.dataset / wrong).write_bytes(content.ljust(status.st_size, b"\0"))
+    os.utime(audited.dataset / wrong, ns=(status.st_atime_ns, status.st_mtime_ns))
+    summary = audited.audit()
+    failures = Store(audited.out).failures(summary.audit_id)
+    assert failures.to_dict("records") == [
+        {"path": wrong, "stage": "interpret", "reason": "it has changed since it was swept"}
+    ]
+    assert Store(audited.out).evidence(summary.audit_id, wrong) is None
+
+
+def test_other_weights_under_the_same_name_take_nothing_over(audited: Audited, tmp_path: Path) -> None:
+    state = load_file(audited.tiny.checkpoint)
+    key = next(iter(state))
+    save_file({**state, key: state[key] + 0.01}, tmp_path / "other.safetensors")
+    assert anew(audited.audit(checkpoint=str(tmp_path / "other.safetensors"))) == ""
+
+
 def test_an_interrupted_audit_with_other_parameters_stays_and_can_be_continued(audited: Audited) -> None:
     with pytest.warns(UserWarning, match="folds"):
         other = make_plan(audited.config(folds=3), survey_dataset(audited.config(folds=3)))
@@ -194,7 +277,7 @@ def test_another_dataset_in_the_same_folder_shares_what_has_the_same_content(aud
     twin = Audited(shutil.copytree(audited.dataset, tmp_path / "twin"), audited.out, audited.tiny)
     spoil(twin.dataset / "red" / "red-10.png")  # the same place and time below another root proves nothing
     summary = twin.audit()
-    assert anew(summary) == "71 images were taken over from earlier audits, 1 were swept anew."
+    assert anew(summary) == "71 images were taken over from earlier audits, 0 were swept anew."
     assert Store(twin.out).failures(summary.audit_id)["path"].tolist() == ["red/red-10.png"]
     assert len(list((audited.out / "features").iterdir())) == 2
 

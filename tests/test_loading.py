@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import http.server
 import io
+import multiprocessing
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,12 @@ from torch import Tensor, nn
 
 from gradattn_core.audit import make_plan, survey_dataset, sweep_shard
 from gradattn_core.audit.device_memory import in_parts
-from gradattn_core.audit.loading import Batch, _in_processes, _in_threads, _Pictures, audit_model
+from gradattn_core.audit.loading import Batch, _in_processes, _in_threads, _Pictures, _process_loader, audit_model
 from gradattn_core.dataset import decode_image, list_dataset
 from gradattn_core.dataset.secrets import remember
-from gradattn_core.model import Preprocessing, forward
+from gradattn_core.errors import GradattnError
+from gradattn_core.model import Preprocessing, forward, sweep_precision
+from gradattn_core.model.features import _forward
 from gradattn_core.records import ImageRecord
 from tests.tiny import Tiny, make_tiny
 
@@ -28,6 +33,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     found = make_tiny(tmp_path_factory.mktemp("tiny"), per_class=8)
     (found.dataset / "red" / "broken.png").write_bytes(b"\x89PNG broken")
     return found
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays() -> Iterator[None]:
+    yield
+    _process_loader.cache_clear()
+    gc.collect()
 
 
 def test_processes_bring_the_batches_that_threads_bring_and_stay_for_the_next_shard(tiny: Tiny, tmp_path: Path) -> None:
@@ -140,7 +152,36 @@ def test_half_precision_sees_nearly_the_same(tiny: Tiny, tmp_path: Path) -> None
         one, two = getattr(exact, name), getattr(half, name)
         assert two.dtype == torch.float32 and not torch.equal(one, two)
         assert float((one - two).norm() / one.norm()) < 0.02
-    assert torch.equal(forward(model, images, "auto").features, exact.features), "auto is exact on a CPU"
+    found = [sweep_precision("auto", torch.device(name)) for name in ("cpu", "cuda")]
+    assert found == ["float32", "float16"]
+
+
+def test_what_is_too_large_for_half_precision_is_computed_in_full(tiny: Tiny, tmp_path: Path) -> None:
+    model = audit_model(tiny.config(tmp_path))
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    weight = model.get_parameter("blocks.0.mlp.fc2.weight")
+    before = weight.detach().clone()
+    try:
+        weight.mul_(1e7)
+        exact = forward(model, images)
+        assert not bool(_forward(model, images, "float16").features.isfinite().all())
+        assert torch.equal(forward(model, images, "float16").features, exact.features)
+    finally:
+        weight.copy_(before)
+
+
+def test_a_lost_decoding_process_is_one_sentence_and_the_next_shard_has_new_ones(tiny: Tiny, tmp_path: Path) -> None:
+    pictures = _Pictures(str(tiny.dataset), Preprocessing.of(audit_model(tiny.config(tmp_path))))
+    records = [image for image in list_dataset(tiny.dataset).images for _ in range(8)]
+    batches = [records[start : start + 8] for start in range(0, len(records), 8)]
+    coming = _in_processes(pictures, batches, 1)
+    next(coming)
+    for child in multiprocessing.active_children():
+        child.kill()
+    with pytest.raises(GradattnError, match="a process that decodes pictures was lost"):
+        list(coming)
+    (batch,) = _in_processes(pictures, batches[:1], 1)
+    assert len(batch) == 8
 
 
 @pytest.mark.gpu

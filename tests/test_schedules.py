@@ -25,7 +25,7 @@ from prefect.states import Cancelling, Pending, Running, Scheduled
 from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY
 from flows.left import continue_runs, left_runs, skip_missed
 from flows.local import running
-from flows.news import tell
+from flows.news import already_told, tell
 from flows.schedules import make_pool
 from gradattn_core.audit import output_lock, run_audit
 from gradattn_core.cli import main
@@ -192,6 +192,9 @@ def test_a_run_leaves_its_findings_and_tells_of_new_suspects_once(
         # A run that finds this audit finished has no news of its own.
         with temporary_settings({PREFECT_API_URL: running()}):
             summary = run_audit(tiny.config(out))
+            # The server writes events down every few seconds.
+            while not already_told(summary.audit_id) and time.monotonic() < deadline:
+                time.sleep(0.2)
             assert not tell(summary, str(tiny.dataset), None, above=0)
             assert len(received) == 1
     assert command("remove", "told")[0] == 0

@@ -19,7 +19,7 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
     """Warn in one sentence of what differs from the last audit of the dataset, an unfinished one before a finished."""
     name = PurePath(config.dataset).name
     for audit_id, root, parameters, finished in [*_unfinished(out), *_finished(out)]:
-        if root != listing.root or PurePath(parameters["dataset"]).name != name:
+        if root != listing.root or PurePath(parameters.get("dataset", "")).name != name:
             continue
         differences = config.differences(parameters)
         what = ", ".join(differences) or "the images, the labels or the checkpoint have changed"

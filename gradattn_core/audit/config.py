@@ -46,10 +46,11 @@ class AuditConfig:
         threshold: suspicion from which an image is a suspect even if the model agrees with its label.
         objective, correction: of the map, see :func:`~gradattn_core.interpret.interpret`; signed ones between two
             classes only.
-        precision: of the sweep's matrix products, see :func:`~gradattn_core.model.forward`; maps are always float32.
-        batch_size: images per forward pass; 0 is 32 on a CPU, and on a GPU 256 or what fits.
-        shard_size: images per shard, the unit that is kept when an audit is interrupted; 0 is 1,024 on a CPU and 16,384
-            on a GPU, seconds of work in either case.
+        precision: of the sweep's matrix products, see :func:`~gradattn_core.model.forward`; ``auto`` is float16 on a
+            GPU and float32 elsewhere. Maps are always float32.
+        batch_size: images per forward pass; 0 is 32 on a CPU, and on a GPU 64 or what fits.
+        shard_size: images per shard, the unit that is kept when an audit is interrupted; 0 is 1,024 on a CPU and up to
+            16,384 on a GPU, seconds of work in either case.
         path_column, label_column, split_column, split: of a manifest.
         finetuning: how the folds are trained (``finetune``).
         seed: of everything random.
@@ -133,12 +134,19 @@ class AuditConfig:
             values["class_map"] = hashlib.blake2b(Path(self.class_map).read_bytes(), digest_size=16).hexdigest()
         return values
 
+    def listed(self) -> str:
+        """What is listed as the dataset, in a text that stays the same while its images and labels change."""
+        columns = (self.path_column, self.label_column, self.split_column, self.split)
+        return json.dumps([absolute(self.dataset), *columns])
+
     def differences(self, earlier: dict[str, Any]) -> list[str]:
         """What this audit does otherwise than one whose parameters were ``earlier``, in words, a parameter each."""
         now = json.loads(json.dumps(asdict(self)))
-        names = [name for name in now if name not in _NOT_IN_FINGERPRINT and name in earlier]
-        if self.head != "finetune":
-            names.remove("finetuning")
+        skipped = {*_NOT_IN_FINGERPRINT, *(() if self.head == "finetune" else ("finetuning",))}
+        if self.precision == "auto":
+            # What an earlier audit stored is what that came to on its device.
+            skipped.add("precision")
+        names = [name for name in now if name in earlier and name not in skipped]
         return [f"{name} {now[name]!r} (was {earlier[name]!r})" for name in names if now[name] != earlier[name]]
 
     @classmethod

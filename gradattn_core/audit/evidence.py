@@ -169,12 +169,20 @@ def _interpret_rows(
         suspects = []
         for image, pixels in zip(batch.images, batch.pixels, strict=True):
             row = facts[image.record.path]
+            if image.content_hash != row["content_hash"]:
+                found.failures.append(Failure(image.record.path, "interpret", "it has changed since it was swept"))
+                continue
             number = int(row["fold"]) if heads is not None else None
             suspects.append(_Suspect(image, pixels, row["given_output"], row["other_output"], row["other"], number))
         found.failures.extend(batch.failed)
 
         def run(part: slice, suspects: list[_Suspect] = suspects) -> None:
-            _interpret_batch(explained, suspects[part], found)
+            # Memory may run out within a part, which is then run again: what it found counts once it is through.
+            of_part = _Found([], [], [])
+            _interpret_batch(explained, suspects[part], of_part)
+            found.maps.extend(of_part.maps)
+            found.regions.extend(of_part.regions)
+            found.failures.extend(of_part.failures)
 
         in_parts(run, len(suspects), device)
         yield

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +23,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path, first: Sequence[str]) -> None:
+    """Remove a folder, and in it the files that say what it is before all others: killed in between, it is nothing."""
+    for name in first:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder)
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

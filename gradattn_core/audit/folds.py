@@ -70,7 +70,7 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
 
     def load(rows: Sequence[int]) -> Tensor:
         wanted = [records[train[row]] for row in rows]
-        return torch.cat(list(_batches(plan, wanted, preprocessing, next(model.parameters()).device)))
+        return torch.cat(list(_batches(plan, wanted, preprocessing)))
 
     finetune(
         model,
@@ -88,6 +88,8 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     return target
 
 
+# A training step asks for few pictures at a time, which threads decode side by side.
+_THREADS = torch.device("cpu")
 _LOGITS = pa.list_(pa.float32())
 
 
@@ -107,11 +109,9 @@ def _new_model(plan: Plan) -> nn.Module:
     return model.to(device)
 
 
-def _batches(
-    plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing, device: torch.device
-) -> Iterator[Tensor]:
+def _batches(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing) -> Iterator[Tensor]:
     """The pictures of ``records`` in order, a batch at a time; one that can no longer be read ends the training."""
-    for batch in load_batches(plan.root, records, preprocessing, plan.config, device):
+    for batch in load_batches(plan.root, records, preprocessing, plan.config, _THREADS):
         if batch.failed:
             raise DatasetError(
                 f"{batch.failed[0].path} could be read at first and no longer ({batch.failed[0].reason}); "
@@ -126,6 +126,6 @@ def _predict(
     device = next(model.parameters()).device
     parts = [np.zeros((0, len(plan.classes)), np.float32)]
     with torch.inference_mode():
-        for pixels in _batches(plan, records, preprocessing, device):
+        for pixels in _batches(plan, records, preprocessing):
             parts.append(model(pixels.to(device)).float().cpu().numpy())
     return np.concatenate(parts)

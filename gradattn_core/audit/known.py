@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gradattn_core.audit.files import write_text
 from gradattn_core.dataset import content_hash, read_bytes
+from gradattn_core.dataset.address import join, member
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.records import ImageRecord
 
@@ -36,15 +37,18 @@ class Sweep:
     Attributes:
         key: digest of everything their numbers depend on but the images; equal ones can stand for one another.
         root: of the dataset.
+        dataset: what was listed (manifest, columns, split), the same for an earlier and a later state of a dataset.
     """
 
     folder: Path
     key: str
     root: str
+    dataset: str
 
     def mark(self) -> None:
-        """Write key and root into the folder; they stay with the shards wherever they are moved."""
-        write_text(self.folder / MARK, json.dumps({"key": self.key, "root": self.root}))
+        """Write key, root and dataset into the folder; they stay with the shards wherever they are moved."""
+        facts = {"key": self.key, "root": self.root, "dataset": self.dataset}
+        write_text(self.folder / MARK, json.dumps(facts))
 
 
 def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
@@ -52,11 +56,11 @@ def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
     found = []
     for folder in folders:
         try:
-            values = json.loads((folder / MARK).read_text("utf-8"))
-        except (OSError, ValueError):
+            sweep = Sweep(folder, **json.loads((folder / MARK).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
             continue
-        if values["key"] == key:
-            found.append(Sweep(folder, key, values["root"]))
+        if sweep.key == key:
+            found.append(sweep)
     return found
 
 
@@ -109,12 +113,16 @@ class Known:
             (at >= 0)
             & (rows["size"].to_numpy() == [image.size for image in images])
             & (rows["modified"].to_numpy() == [image.modified for image in images])
+            # Nothing is known of the time of what a server without validators sends.
+            & (rows["modified"].to_numpy() != 0)
         )
         return np.where(same, found, -1)
 
     def _by_content(self, root: str, images: Sequence[ImageRecord]) -> NDArray[np.int64]:
+        # To read an image only for its hash is worth it where one of its size is known.
+        may_be = [image.size in self._sizes or _in_table(root, image) for image in images]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            hashes = list(pool.map(lambda image: _hash(root, image), images))
+            hashes = list(pool.map(lambda image, read: _hash(root, image) if read else None, images, may_be))
         at = self._contents.index.get_indexer(pd.Index(hashes, dtype=object))
         return np.where(at >= 0, self._contents.to_numpy()[at], -1)
 
@@ -124,6 +132,10 @@ class Known:
         numbers = [number for number, (_, of_file) in enumerate(self.files) if of_file == root]
         paths = self.rows.loc[self.rows["file"].isin(numbers), "path"].drop_duplicates()
         return pd.Series(paths.index.to_numpy(), index=pd.Index(paths, dtype=object))
+
+    @cached_property
+    def _sizes(self) -> set[int]:
+        return set(self.rows["size"].tolist())
 
     @cached_property
     def _contents(self) -> pd.Series[int]:
@@ -156,6 +168,15 @@ def _known(sweeps: tuple[Sweep, ...]) -> Known:
         for number, (path, _) in enumerate(files)
     ]
     return Known(tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS))
+
+
+def _in_table(root: str, image: ImageRecord) -> bool:
+    """Whether the image lies in a Parquet file, whose size and time are all that is known of its own."""
+    try:
+        inner = member(join(root, image.path))
+    except UnreadableImageError:
+        return False
+    return inner is not None and inner.kind == "parquet"
 
 
 def _hash(root: str, image: ImageRecord) -> str | None:

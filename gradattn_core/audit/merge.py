@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +12,11 @@ import pandas as pd
 
 from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_file
 from gradattn_core.audit.evidence import evidence_file, evidence_shards, regions_file
+from gradattn_core.audit.files import remove_folder
 from gradattn_core.audit.folds import swept
 from gradattn_core.audit.judge import agreement, heads_file, predictions_file, scores_file
 from gradattn_core.audit.known import MARK
-from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits, sweeps_of
+from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, sweep_file, taken_over
 from gradattn_core.export import write_candidates
@@ -37,7 +37,7 @@ def merge(plan: Plan, progress: Progress = silent) -> AuditSummary:
     _keep_features(plan)
     summary = finish(plan.out, plan.audit_id)
     _clear_superseded(plan)
-    shutil.rmtree(plan.folder)
+    remove_folder(plan.folder, (PLAN, MARK))
     progress("store", 1, 1)
     return summary
 
@@ -58,7 +58,7 @@ def _store(plan: Plan) -> None:
     )
     scores, given = _scores(plan)
     estimate = noise_estimate(given, scores)
-    warnings = _warnings(plan)
+    warnings = _warnings(plan, len(scores))
     audit: dict[str, Any] = {
         "audit_id": plan.audit_id,
         "dataset": plan.config.dataset,
@@ -67,7 +67,7 @@ def _store(plan: Plan) -> None:
         "checkpoint": plan.config.checkpoint,
         "head": plan.head,
         "classes": list(plan.classes),
-        "parameters": asdict(plan.config),
+        "parameters": {**asdict(plan.config), "precision": plan.precision},
         "versions": plan.versions,
         "fingerprint": plan.fingerprint,
         "started_at": datetime.fromisoformat(plan.started_at),
@@ -133,12 +133,12 @@ def _scores(plan: Plan) -> tuple[pd.DataFrame, list[str]]:
     return scores.rename(columns={"suggested_label": "suggested"}), swept(plan, ["given_label"])[0].to_pylist()
 
 
-def _warnings(plan: Plan) -> tuple[str, ...]:
+def _warnings(plan: Plan, images: int) -> tuple[str, ...]:
     share = agreement(plan)
     found = list(plan.notes)
     taken = taken_over(plan)
     if taken:
-        found.append(f"{taken:,} images were taken over from earlier audits, {plan.images - taken:,} were swept anew.")
+        found.append(f"{taken:,} images were taken over from earlier audits, {images - taken:,} were swept anew.")
     if plan.head == "as-is" and share >= _SUSPICIOUS_AGREEMENT:
         found.append(
             f"The model agrees with {share:.1%} of the labels: it may have been trained on these images and know "
@@ -166,10 +166,14 @@ def _keep_features(plan: Plan) -> None:
 
 
 def _clear_superseded(plan: Plan) -> None:
-    """Remove the sweeps of the same dataset that this audit has taken over, but no audit that can be continued."""
-    for sweep in sweeps_of(plan.out, plan.sweep_key):
-        if sweep.root != plan.root or sweep.folder.name == plan.audit_id:
+    """Remove the sweeps of earlier states of this dataset that this audit has taken over.
+
+    An unfinished audit goes too, because what it was begun on is there no more; one of the images and labels of now can
+    be continued and stays.
+    """
+    for sweep in plan.sources:
+        if sweep.dataset != plan.sweep.dataset or sweep.folder.name == plan.audit_id:
             continue
         begun = sweep.folder / PLAN
         if not begun.exists() or not load_plan(sweep.folder).listing.equals(plan.listing):
-            shutil.rmtree(sweep.folder)
+            remove_folder(sweep.folder, (PLAN, MARK))

@@ -23,12 +23,12 @@ import torch
 import gradattn_core
 from gradattn_core.audit.changes import tell_changes
 from gradattn_core.audit.config import AuditConfig
-from gradattn_core.audit.files import write_parquet, write_text
-from gradattn_core.audit.known import Sweep, sweeps_like
+from gradattn_core.audit.files import remove_folder, write_parquet, write_text
+from gradattn_core.audit.known import MARK, Sweep, sweeps_like
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.survey import FORMAT, Survey
 from gradattn_core.errors import ClassAlignmentError, StoreError
-from gradattn_core.model import Alignment, align_classes, class_names, pick_device
+from gradattn_core.model import Alignment, align_classes, class_names, pick_device, sweep_precision, weights_digest
 from gradattn_core.records import ImageRecord, Listing
 from gradattn_core.store import Store
 
@@ -47,6 +47,7 @@ class Plan:
         head: ``as-is``, ``probe`` or ``finetune``.
         alignment: the model's output of each class (``as-is``).
         shards, shard_size: how many there are, and of how many images.
+        precision: of the sweep, ``auto`` resolved for the device it began on.
         sweep_key: digest of what the numbers of the sweep depend on but the images.
         takes_from: folders below the output folder with sweeps of the same key, newest first.
         notes: what the user should know about how the audit was set up.
@@ -67,6 +68,7 @@ class Plan:
     list_failures: tuple[dict[str, str], ...]
     started_at: str
     versions: dict[str, str]
+    precision: str
     sweep_key: str
     takes_from: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -78,7 +80,7 @@ class Plan:
     @property
     def sweep(self) -> Sweep:
         """The sweep that this audit makes."""
-        return Sweep(self.folder, self.sweep_key, self.root)
+        return Sweep(self.folder, self.sweep_key, self.root, self.config.listed())
 
     @cached_property
     def sources(self) -> list[Sweep]:
@@ -131,9 +133,12 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         if not config.restart:
             # What may differ (device, batch size, where the checkpoint lies) is what this command says.
             plan = replace(load_plan(found), config=config)
+            if plan.takes_from:
+                # Those of then may have been taken over by another audit meanwhile.
+                plan = replace(plan, takes_from=_below(work.parent, sweeps_of(work.parent, plan.sweep_key)))
             _write_plan(plan)
             return plan
-        shutil.rmtree(found)
+        remove_folder(found, (PLAN, MARK))
     head, alignment, notes = _choose_head(config, listing)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(work.parent).prepare()
@@ -141,8 +146,10 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         tell_changes(config, listing, work.parent)
     now = datetime.now(UTC)
     audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
-    key = _sweep_key(config, listing.classes, alignment)
-    size = config.shard_size or (_SHARD_ON_CPU if pick_device(config.device).type == "cpu" else _SHARD_ON_GPU)
+    device = pick_device(config.device)
+    precision = sweep_precision(config.precision, device)
+    key = _sweep_key(config, precision, listing.classes, alignment)
+    size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
         config=config,
         audit_id=audit_id,
@@ -159,8 +166,9 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         list_failures=tuple(asdict(failure) for failure in listing.failures),
         started_at=now.isoformat(),
         versions=_versions(),
+        precision=precision,
         sweep_key=key,
-        takes_from=() if config.restart else tuple(_below(work.parent, sweep) for sweep in sweeps_of(work.parent, key)),
+        takes_from=() if config.restart else _below(work.parent, sweeps_of(work.parent, key)),
         notes=notes,
     )
     _write(plan, listing)
@@ -233,11 +241,19 @@ def _write_plan(plan: Plan) -> None:
     write_text(plan.folder / PLAN, json.dumps(values, ensure_ascii=True))
 
 
-def _below(out: Path, sweep: Sweep) -> str:
-    return sweep.folder.relative_to(out).as_posix()
+def _below(out: Path, sweeps: list[Sweep]) -> tuple[str, ...]:
+    return tuple(sweep.folder.relative_to(out).as_posix() for sweep in sweeps)
 
 
-def _sweep_key(config: AuditConfig, classes: list[str], alignment: Alignment | None) -> str:
+def _shard_size(images: int, device: torch.device) -> int:
+    """Seconds of work, and on a GPU enough shards that each of several has some."""
+    if device.type == "cpu":
+        return _SHARD_ON_CPU
+    share = -(-images // (4 * max(1, torch.cuda.device_count())))
+    return min(max(share, _SHARD_ON_CPU), _SHARD_ON_GPU)
+
+
+def _sweep_key(config: AuditConfig, precision: str, classes: list[str], alignment: Alignment | None) -> str:
     if config.from_scratch:
         # Random features are nobody else's.
         return uuid.uuid4().hex
@@ -246,9 +262,10 @@ def _sweep_key(config: AuditConfig, classes: list[str], alignment: Alignment | N
         FORMAT,
         timm.__version__,
         config.model,
-        config.spec.digest(),
         config.model_arguments,
-        config.precision,
+        # The name alone does not say which weights a hub or a folder had today.
+        weights_digest(audit_model(config)),
+        precision,
         outputs,
     ]
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

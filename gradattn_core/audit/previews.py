@@ -71,9 +71,13 @@ def _shown(plan: Plan) -> dict[str, str]:
 def _write(plan: Plan, content_hash: str, path: str) -> bool:
     target = preview_file(plan.out, content_hash)
     try:
-        image = decode_image(read_bytes(plan.root, path), path).image
+        decoded = decode_image(read_bytes(plan.root, path), path)
     except UnreadableImageError:
         return False
+    if decoded.content_hash != content_hash:
+        # Another picture lies there now; under this one's name it would be shown for ever.
+        return False
+    image = decoded.image
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -161,6 +163,10 @@ def _work(connection: Connection, folder: Path, device: str, threads: int, decod
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     learn(secrets)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if device.startswith("cuda"):
+        # Else pinned memory would open a context on the first GPU too.
+        torch.cuda.set_device(torch.device(device))
     plan = load_plan(folder)
     plan = replace(plan, config=replace(plan.config, device=device, workers=decoders))
     with suppress(EOFError, BrokenPipeError):
@@ -169,11 +175,23 @@ def _work(connection: Connection, folder: Path, device: str, threads: int, decod
             connection.send(_outcome(plan, STAGES[stage], index))
 
 
+def _end_with_parent() -> None:
+    """Whoever waits for this process is gone once its parent is, and a part may take an hour."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _outcome(plan: Plan, stage: Stage, index: int) -> Exception | None:
     """Compute a part; an error is returned, with the place where it happened as a note."""
     try:
         stage.run(plan, index, silent)
     except Exception as error:
         error.add_note(traceback.format_exc())
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return RuntimeError(f"{type(error).__name__}: {error}")
         return error
     return None

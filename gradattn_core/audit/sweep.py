@@ -22,6 +22,7 @@ from gradattn_core.model.classes import ClassNames
 from gradattn_core.records import Failure, ImageRecord
 
 _TAKEN = b"taken_over"
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 def sweep_file(plan: Plan, index: int) -> Path:
@@ -111,7 +112,7 @@ def _sweep(
         failures += batch.failed
 
         def run(part: slice, batch: Batch = batch) -> None:
-            result = forward(model, batch.pixels[part].to(device, non_blocking=True), plan.config.precision)
+            result = forward(model, batch.pixels[part].to(device, non_blocking=True), plan.precision)
             tables.append(_table(batch.images[part], result, plan.alignment, names))
 
         in_parts(run, len(batch.images), device)
@@ -144,7 +145,7 @@ def _table(images: list[LoadedImage], result: Forward, alignment: Alignment | No
             "height": [image.height for image in images],
             "readout": _lists(result.readout.numpy()),
             # Half precision: these only feed the ranking, and they are the largest column by far.
-            "features": _lists(result.features.numpy().astype(np.float16)),
+            "features": _lists(result.features.numpy().clip(-_LARGEST, _LARGEST).astype(np.float16)),
             "logits": logits,
             "outside_label": outside[0],
             "outside_probability": outside[1],

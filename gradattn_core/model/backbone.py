@@ -65,6 +65,15 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
     return model
 
 
+def weights_digest(model: nn.Module) -> str:
+    """A fingerprint of the model's weights and buffers, wherever they came from."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """``auto`` is a CUDA device where there is one, else the CPU.
 

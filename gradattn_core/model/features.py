@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +38,23 @@ def forward(model: nn.Module, images: Tensor, precision: str = "float32") -> For
         model: with ``blocks``, ``forward_features`` and ``forward_head``.
         images: [B, channels, H, W], preprocessed, on the model's device and of its precision.
         precision: ``float32``, or ``float16`` or ``bfloat16`` for the matrix products (sums, softmax and norms stay in
-            float32); ``auto`` is float16 on a GPU, where it is several times faster, and float32 elsewhere.
+            float32). Where a number becomes too large for it, all is computed again in float32.
     """
-    kind = images.device.type
-    if precision == "auto":
-        precision = "float16" if kind == "cuda" else "float32"
-    half = torch.autocast(kind, getattr(torch, precision)) if precision != "float32" else nullcontext()
+    result = _forward(model, images, precision)
+    if precision == "float32" or all(bool(values.isfinite().all()) for values in astuple(result)):
+        return result
+    return _forward(model, images, "float32")
+
+
+def sweep_precision(asked: str, device: torch.device) -> str:
+    """The precision of :func:`forward`: ``auto`` is float16 on a GPU and float32 elsewhere."""
+    if asked != "auto":
+        return asked
+    return "float16" if device.type == "cuda" else "float32"
+
+
+def _forward(model: nn.Module, images: Tensor, precision: str) -> Forward:
+    half = torch.autocast(images.device.type, getattr(torch, precision)) if precision != "float32" else nullcontext()
     with torch.inference_mode(), half, _block_outputs(model) as tokens:
         last = model.forward_features(images)  # type: ignore[operator]
         readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]

@@ -64,6 +64,6 @@ def held_out_discriminant(
             precision = 1 / (values + max(shrinkage * float(values.sum()) / max(len(values), 1), 1e-12))
             scores[number, held] = (judged * precision) @ centres.T - 0.5 * (centres**2 @ precision) + prior
 
-    side_by_side(fit, int(fold_index.max()) + 1)
+    side_by_side(fit, int(fold_index.max()) + 1, points.size + scores[0].size)
     candidates = [tempered(score, codes, weight) for score in scores]
     return min(candidates, key=lambda candidate: candidate[1])[0]

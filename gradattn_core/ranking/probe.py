@@ -18,6 +18,9 @@ from gradattn_core.records import FloatArray
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Ridge penalties, per image (the loss is a mean over images), tried from the strongest to the weakest."""
 
+SIDE_BY_SIDE = 100_000_000
+"""Numbers of a matrix, 400 MB, up to which every core may work on a copy of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
@@ -123,11 +126,16 @@ def fit_softmax(
     return np.asarray(found.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
 
 
-def side_by_side(work: Callable[[int], None], folds: int) -> None:
+def side_by_side(work: Callable[[int], None], folds: int, numbers: int) -> None:
     """Do the work of each fold, as many at a time as there are cores, each of them on one.
 
     A fold is many small products, on which the threads of one product would wait for one another more than they work.
+    Folds that copy more than ``SIDE_BY_SIDE`` ``numbers`` are done one after the other: memory counts for more there.
     """
+    if numbers > SIDE_BY_SIDE:
+        for fold in range(folds):
+            work(fold)
+        return
     with threadpool_limits(limits=1), ThreadPoolExecutor(min(folds, os.cpu_count() or 1)) as pool:
         list(pool.map(work, range(folds)))
 
@@ -179,7 +187,7 @@ def held_out(
                 _absent_to_prior(current[fold], points, absent)
             logits[held] = basis.points[held] @ current[fold, :, :-1].T + current[fold, :, -1]
 
-        side_by_side(fit, folds)
+        side_by_side(fit, folds, basis.points.size + targets.size)
         loss = -float(np.einsum("nk,nk->", judged, log_softmax(logits), dtype=np.float64)) / len(judged)
         if best is not None and loss >= best.log_loss:
             break
