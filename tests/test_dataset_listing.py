@@ -158,9 +158,8 @@ def test_a_class_without_permission_is_a_failure_and_a_root_without_it_an_error(
 @pytest.fixture
 def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder that a user without privileges can reach; pytest's own are closed to others."""
-    base = tmp_path_factory.getbasetemp()
     folder = tmp_path_factory.mktemp("open")
-    closed = [parent for parent in (folder, base, base.parent) if not parent.stat().st_mode & 0o001]
+    closed = [parent for parent in (folder, *folder.parents) if not parent.stat().st_mode & 0o001]
     modes = {parent: parent.stat().st_mode & 0o777 for parent in closed}
     for parent in closed:
         parent.chmod(0o755)

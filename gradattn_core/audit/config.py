@@ -143,9 +143,6 @@ class AuditConfig:
         """What this audit does otherwise than one whose parameters were ``earlier``, in words, a parameter each."""
         now = json.loads(json.dumps(asdict(self)))
         skipped = {*_NOT_IN_FINGERPRINT, *(() if self.head == "finetune" else ("finetuning",))}
-        if self.precision == "auto":
-            # What an earlier audit stored is what that came to on its device.
-            skipped.add("precision")
         names = [name for name in now if name in earlier and name not in skipped]
         return [f"{name} {now[name]!r} (was {earlier[name]!r})" for name in names if now[name] != earlier[name]]
 
