@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from gradattn_core.errors import DatasetError, GradattnError, StoreError
 from gradattn_core.model import FineTuning
 from gradattn_core.records import AuditSummary, News
 from gradattn_core.store import Store
+from tests.interrupting import interrupt_once_there
 from tests.tiny import Tiny, make_tiny
 
 
@@ -231,16 +231,8 @@ def test_ctrl_c_on_the_temporary_server_leaves_what_the_next_run_continues(tiny:
         text=True,
         start_new_session=True,
     )
-    try:
-        deadline = time.monotonic() + 150
-        while not list(tmp_path.glob("out/work/*/sweep-00003.parquet")):
-            assert process.poll() is None and time.monotonic() < deadline, process.returncode
-            time.sleep(0.05)
-        # The terminal sends it to every process of the group, to the temporary server too.
-        os.killpg(process.pid, signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    # It reaches the temporary server too.
+    complaint = interrupt_once_there(process, tmp_path, "out/work/*/sweep-00003.parquet")
     assert process.returncode == 130
     assert "Traceback" not in complaint and "continues where it stopped" in complaint
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/work/*/sweep-*.parquet")}

@@ -41,6 +41,7 @@ from gradattn_core.audit.stages import INTERPRET, SWEEP
 from gradattn_core.cli import main
 from gradattn_core.errors import GradattnError
 from gradattn_core.model import FineTuning
+from tests.interrupting import interrupt_once_there
 from tests.tiny import TINY_VIT, Tiny, make_tiny
 
 NODE = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
@@ -235,15 +236,7 @@ def test_ctrl_c_on_a_cluster_leaves_what_the_next_run_continues(ray: ModuleType,
         text=True,
         start_new_session=True,
     )
-    try:
-        deadline = time.monotonic() + 150
-        while not list(tmp_path.glob("out/work/*/sweep-00003.parquet")):
-            assert process.poll() is None and time.monotonic() < deadline, process.returncode
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    complaint = interrupt_once_there(process, tmp_path, "out/work/*/sweep-00003.parquet")
     assert process.returncode == 130, complaint
     assert "Traceback" not in complaint and "continues where it stopped" in complaint
     assert not listening(process.pid), "processes were left"

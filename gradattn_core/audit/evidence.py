@@ -62,7 +62,7 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         suspects = pq.read_table(suspects_file(plan)).slice(index * size, size).to_pandas()
         suspects = suspects.assign(objective=plan.config.objective, correction=plan.config.correction)
         outputs = _outputs(plan)
-        found = _Found(*take_maps(plan.sources if plan.head == "as-is" else [], suspects, outputs), [])
+        found = _Found(*take_maps(plan.sources if plan.head == "as-is" else (), suspects, outputs), [])
         new = suspects[~suspects["path"].isin([row["path"] for row in found.maps])]
         for fold, rows in _by_model(plan, new):
             for _ in _interpret_rows(plan, fold, rows, outputs, found):

@@ -155,13 +155,9 @@ class Known:
         return whole
 
 
-def known_images(sweeps: Sequence[Sweep]) -> Known:
-    """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
-    return _known(tuple(sweeps))
-
-
 @lru_cache(maxsize=1)
-def _known(sweeps: tuple[Sweep, ...]) -> Known:
+def known_images(sweeps: tuple[Sweep, ...]) -> Known:
+    """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
     files = [(path, sweep.root) for sweep in sweeps for path in sorted(sweep.folder.glob("sweep-*.parquet"))]
     frames = [
         pq.read_table(path, columns=_COLUMNS).to_pandas().assign(file=number).rename_axis("row").reset_index()

@@ -7,7 +7,6 @@ label has changed, and its maps are drawn anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def with_outputs(table: pa.Table, outputs: dict[str, int]) -> pa.Table:
 
 
 def take_maps(
-    sources: Sequence[Sweep], suspects: pd.DataFrame, outputs: dict[str, int]
+    sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The stored maps of those suspects that have one, and their regions, under the paths and labels of now.
 
@@ -39,7 +38,7 @@ def take_maps(
         suspects: path, label, other, and the columns of ``MAP_KEY``.
         outputs: the classes of the dataset and the head's output of each.
     """
-    files, index = _index(tuple(sources), _text(outputs))
+    files, index = _index(sources, _text(outputs))
     maps: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []
     for number, found in suspects.merge(index, on=MAP_KEY).groupby("file"):

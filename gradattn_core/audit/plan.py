@@ -83,9 +83,9 @@ class Plan:
         return Sweep(self.folder, self.sweep_key, self.root, self.config.listed())
 
     @cached_property
-    def sources(self) -> list[Sweep]:
+    def sources(self) -> tuple[Sweep, ...]:
         """The sweeps from which images are taken over."""
-        return sweeps_like(self.sweep_key, [self.out / name for name in self.takes_from])
+        return tuple(sweeps_like(self.sweep_key, [self.out / name for name in self.takes_from]))
 
     @cached_property
     def listing(self) -> pd.DataFrame:
