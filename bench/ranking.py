@@ -25,8 +25,9 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gradattn_core.ranking import components, crossval_probe, rank_labels
+from gradattn_core.ranking.basis import make_basis
+from gradattn_core.ranking.linear import log_softmax
 from gradattn_core.ranking.neighbours import find_neighbours
-from gradattn_core.ranking.probe import log_softmax, make_basis
 from gradattn_core.records import FloatArray
 
 IntArray = NDArray[np.int64]

@@ -2,8 +2,8 @@
 
     python bench/ranking_scale.py [--images 1300000] [--classes 1000] [--width 384] [--folder FOLDER] [--output FILE.md]
 
-Features are drawn from classes of three modes each, ten kindred classes sharing most of their place, and bent by a layer
-of rectified units, so that no linear model is right. Eight in a hundred labels are wrong, half of them under a kindred
+Features are drawn from classes of three modes each, ten kindred classes near one another, and bent by a layer of
+rectified units, so that no linear model is right. Eight in a hundred labels are wrong, half of them under a kindred
 class. The features lie in a file that is read as a memory map. Each size is ranked in a process of its own; the peak is
 that process's largest resident set, mapped pages included. Prints a Markdown table.
 """
@@ -34,8 +34,8 @@ BLOCK = 20_000
 def generate(folder: Path, images: int, classes: int, width: int) -> None:
     """Write features.npy [N, D] float32, given.npy and wrong.npy [N] into ``folder``."""
     rng = np.random.default_rng(0)
-    families = 0.6 * rng.normal(size=(-(-classes // KINDRED), LATENT))
-    middles = families[np.arange(classes) // KINDRED] + 0.5 * rng.normal(size=(classes, LATENT))
+    families = 1.0 * rng.normal(size=(-(-classes // KINDRED), LATENT))
+    middles = families[np.arange(classes) // KINDRED] + 0.8 * rng.normal(size=(classes, LATENT))
     modes = (middles[:, None] + 0.4 * rng.normal(size=(classes, MODES, LATENT))).reshape(-1, LATENT)
     layer, bias = rng.normal(size=(LATENT, width)) / np.sqrt(LATENT), 0.5 * rng.normal(size=width)
     true = rng.integers(0, classes, images)

@@ -1,4 +1,4 @@
-"""Work done block by block on every core, so that no table is copied whole and no sum depends on how many cores there are."""
+"""Work done block by block on every core: no table is copied whole, no sum depends on how many cores there are."""
 
 from __future__ import annotations
 

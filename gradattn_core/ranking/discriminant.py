@@ -6,6 +6,7 @@ Means and a covariance forgive wrong training labels better than a likelihood fi
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
@@ -76,10 +77,10 @@ def held_out_discriminant(
 
 def _moments(
     points: FloatArray, codes: IntArray, classes: int, weight: FloatArray, rows: IntArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of the images ``rows``: weight [K] and sum [K, d] of each class, and Σ w·x·xᵀ [d, d], all float64."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of the images ``rows``: weight [K] and sum [K, d] of each class, and Σ w·x·xᵀ [d, d]."""
     axes = points.shape[1]
-    count = np.bincount(codes[rows], weight[rows], minlength=classes)
+    count = np.bincount(codes[rows], weight[rows].astype(np.float64), minlength=classes).astype(np.float64)
     sums, square = np.zeros((classes, axes)), np.zeros((axes, axes))
     for block in row_blocks(len(rows), axes):
         part = rows[block]

@@ -15,7 +15,6 @@ from scipy.optimize import minimize
 from gradattn_core.ranking.blocks import sample_rows
 from gradattn_core.ranking.candidates import Candidates
 from gradattn_core.ranking.linear import softmax
-from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
 
 ROUNDS = 100
@@ -84,11 +83,11 @@ def _posterior(clean: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, f
 def _estimate_noise(posterior: FloatArray, weighed: Candidates) -> FloatArray:
     """T from the expected counts, its error rates and its error profiles each under their own prior."""
     classes = weighed.classes
-    counts = np.zeros(classes * classes)
+    flat = np.zeros(classes * classes)
     given = weighed.index[weighed.rows, weighed.own].astype(np.int64)
     for true, share in zip(weighed.index.T, posterior.T, strict=True):
-        counts += np.bincount(true * classes + given, share, minlength=classes * classes)
-    counts = counts.reshape(classes, classes)
+        flat += np.bincount(true * classes + given, share, minlength=classes * classes)
+    counts = flat.reshape(classes, classes)
     images = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
     errors = counts.sum(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
@@ -34,12 +35,12 @@ def unit_rows(features: FloatArray) -> FloatArray:
 
 
 def find_neighbours(
-    features: FloatArray, count: int, wanted: IntArray | None = None, pairs: int = EXACT
+    features: FloatArray, count: int, wanted: IntArray | None = None, pairs: int | None = None
 ) -> Neighbours:
     """Cosine neighbours of the rows ``wanted`` [W] (default: all) of ``features`` [N, D] among the others.
 
-    At most N − 1 of them; ties go to the earlier row. Beyond ``pairs`` comparisons only images of the nearest cells of
-    a partition of the data are compared: most of the true neighbours are found, the first ones nearly always.
+    At most N − 1 of them; ties go to the earlier row. Beyond ``pairs`` comparisons (default: ``EXACT``) only images of
+    the nearest cells of a partition of the data are compared: most of the true neighbours are found.
     """
     rows = np.arange(len(features)) if wanted is None else wanted
     count = min(count, len(features) - 1)
@@ -47,7 +48,7 @@ def find_neighbours(
     similarity = np.zeros((len(rows), count), dtype=np.float32)
     if not count or not len(rows):
         return Neighbours(index, similarity)
-    approximate = len(rows) * len(features) > pairs
+    approximate = len(rows) * len(features) > (EXACT if pairs is None else pairs)
     search = _cells(features) if approximate else None
     unit = None if approximate else unit_rows(features)
     blocks = row_blocks(len(rows), features.shape[1] if approximate else len(features))
@@ -82,12 +83,12 @@ def _compare(unit: FloatArray, own: IntArray, count: int) -> tuple[IntArray, Flo
     return nearest, np.take_along_axis(block, nearest, axis=1)
 
 
-def _cells(features: FloatArray) -> faiss.Index:
+def _cells(features: FloatArray) -> Any:
     """An inverted file over the unit rows, in half precision; trained on a sample."""
     rows, width = features.shape
     cells = min(int(4 * np.sqrt(rows)), max(rows // _TRAINING_PER_CELL, 1))
     faiss.omp_set_num_threads(os.cpu_count() or 1)
-    index = faiss.index_factory(width, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(width, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.cp.max_points_per_centroid = _TRAINING_PER_CELL
     index.cp.min_points_per_centroid = 1
     index.nprobe = min(_CELLS_SEARCHED, cells)
@@ -98,7 +99,7 @@ def _cells(features: FloatArray) -> faiss.Index:
     return index
 
 
-def _search(search: faiss.Index, features: FloatArray, own: IntArray, count: int) -> tuple[IntArray, FloatArray]:
+def _search(search: Any, features: FloatArray, own: IntArray, count: int) -> tuple[IntArray, FloatArray]:
     """Rows and cosines of ``count`` near others of ``own``, best first; itself, of cosine −1, where fewer are met."""
     values, found = search.search(unit_rows(features[own]), count + 1)
     itself = own[:, None]

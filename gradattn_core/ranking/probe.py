@@ -16,8 +16,8 @@ from gradattn_core.records import FloatArray
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Ridge penalties, per image (the loss is a mean over images), tried from the strongest to the weakest."""
-TRAINING = 2**26
-"""Numbers that a probe is trained on, images by classes or by axes, whichever are more."""
+OUTPUTS, INPUTS = 2**25, 2**27
+"""What a probe is trained on at most, images by classes and images by axes: it bounds its time and its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,12 @@ def held_out_probe(
     """
     weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
     folds, axes = int(fold_index.max()) + 1, basis.points.shape[1]
-    drawn, standing = _drawn(codes, max(TRAINING // max(classes, axes + 1), 1))
+    drawn, standing = _drawn(codes, min(OUTPUTS // classes, INPUTS // max(axes, 1)))
     chosen = sample_rows(len(codes), classes)
     current = np.zeros((folds, classes, axes + 1), dtype=np.float32)
     if start is not None:
         current[:] = start.probe.coefficients
-        penalties = penalties[max(penalties.index(start.penalty) - 1, 0) :]
+        penalties = (start.penalty,)
     best: Fit | None = None
     for penalty in penalties:
 
