@@ -2,10 +2,10 @@
 
     python bench/in_sample.py ROOT --truth FILE --checkpoint FILE [--model NAME] [--images 1200] [--epochs 3 6 12]
 
-ROOT is a class folder, FILE a CSV with ``path``, ``given_label`` and ``true_label``. The model is fine-tuned on the given
-labels of a random part at 96 pixels, once for each number of epochs, and then asked about the same images. Average
-precision of: what its head says alone; the ranking with head and all features; that without the head; that from the
-shallowest features alone. Prints a Markdown table.
+ROOT is a class folder, FILE a CSV with ``path``, ``given_label`` and ``true_label``. The model is fine-tuned on the
+given labels of a random part at 96 pixels, once for each number of epochs, and then asked about the same images.
+Average precision of: what its head says alone; the ranking with head and all features; that without the head; that
+from the shallowest features alone. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import timm
 import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from gradattn_core.dataset import read_image
-from gradattn_core.model import FineTuning, ModelSpec, Preprocessing, finetune, forward, load_model
+from gradattn_core.model import FineTuning, ModelSpec, finetune, forward, load_model
 from gradattn_core.ranking import knows_by_heart, rank_labels
 from gradattn_core.ranking.components import self_confidence
 from gradattn_core.ranking.linear import log_softmax
@@ -43,14 +43,16 @@ def main() -> None:
     names = sorted(truth["given_label"].unique())
     given = truth["given_label"].map(names.index).to_numpy()
     wrong = (truth["given_label"] != truth["true_label"]).to_numpy()
-    spec = ModelSpec(arguments.model, arguments.checkpoint, {"img_size": SIDE})
-    preprocessing = Preprocessing.of(load_model(spec))
-    pixels = torch.stack([preprocessing.transform(read_image(arguments.root / path).image) for path in truth["path"]])
+    spec = ModelSpec(arguments.model, arguments.checkpoint)
+    data = timm.data.resolve_model_data_config(load_model(spec))
+    transform = timm.data.create_transform(**{**data, "input_size": (3, SIDE, SIDE)})
+    pixels = torch.stack([transform(read_image(arguments.root / path).image) for path in truth["path"]])
     print(f"{wrong.sum()} of {len(wrong)} labels are wrong.\n")
     print("| epochs | agrees | names of the wrong | found out | head | all | without head | shallowest |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|")
     for epochs in [0, *arguments.epochs]:
         model = load_model(spec)
+        model.set_input_size(img_size=SIDE)  # type: ignore[operator]
         model.reset_classifier(len(names))  # type: ignore[operator]
 
         def load(rows: Sequence[int]) -> Tensor:
@@ -66,14 +68,12 @@ def main() -> None:
         shallow = features[:, : 2 * parts[0].readout.shape[1]]
         agrees = logits.argmax(axis=1) == given
 
-        def found(*inputs: np.ndarray | None) -> str:
-            return f"{average_precision_score(wrong, rank_labels(given, *inputs)['suspicion']):.3f}"  # noqa: B023
-
+        ranked = [rank_labels(given, *inputs)["suspicion"] for inputs in ((features, logits), (features,), (shallow,))]
+        precisions = " | ".join(f"{average_precision_score(wrong, suspicion):.3f}" for suspicion in ranked)
         head = average_precision_score(wrong, self_confidence(log_softmax(logits), given))
         known = "yes" if knows_by_heart(given, logits.argmax(axis=1), shallow) else "no"
         print(
-            f"| {epochs} | {agrees.mean():.3f} | {agrees[wrong].mean():.3f} | {known} | {head:.3f} "
-            f"| {found(features, logits)} | {found(features)} | {found(shallow)} |",
+            f"| {epochs} | {agrees.mean():.3f} | {agrees[wrong].mean():.3f} | {known} | {head:.3f} | {precisions} |",
             flush=True,
         )
 

@@ -1,6 +1,6 @@
 """What each part of the ranking adds: the default against itself with one part taken away.
 
-    python -m bench.ranking_ablation [--cache FOLDER [--truth FOLDER] [--only NAME …]] [--output FILE.md]
+    python -m bench.ranking_ablation [--cache FOLDER [--truth FOLDER] [--only SET …]] [--output FILE.md]
 
 Reads the same sets as bench/ranking.py. Average precision, one row per part, one column per set; ``all voters`` to
 ``probe only`` tell who votes, the rest what is done with the votes. Prints a Markdown table.
@@ -83,12 +83,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What each part of the ranking adds")
     parser.add_argument("--cache", type=Path, help="without it, the sets bundled with scikit-learn")
     parser.add_argument("--truth", type=Path)
-    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--only", nargs="*", default=[], metavar="SET")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     cache = arguments.cache
     found: dict[str, list[str]] = {}
-    for data in sets(cache, arguments.truth or cache, arguments.only) if cache else bundled():
+    for data in sets(cache, arguments.truth or cache, []) if cache else bundled():
+        if arguments.only and data.name not in arguments.only:
+            continue
         found[data.name] = list(columns(data))
         print(data.name, *found[data.name], flush=True)
     lines = ["| | " + " | ".join(found) + " |", "|---|" + "---:|" * len(found)]
