@@ -25,8 +25,9 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gradattn_core.ranking import components, crossval_probe, rank_labels
+from gradattn_core.ranking.basis import make_basis
+from gradattn_core.ranking.linear import log_softmax
 from gradattn_core.ranking.neighbours import find_neighbours
-from gradattn_core.ranking.probe import log_softmax, make_basis
 from gradattn_core.records import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -38,18 +39,22 @@ PLANTED_IMAGES = 4000
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One set of the bench: features [N, D], given class numbers [N] and which are wrong [N]."""
+    """One set of the bench: features [N, D], given class numbers [N] and which are wrong [N].
+
+    Of ``depths`` > 0 depths the features are the class tokens, then the patch means.
+    """
 
     name: str
     features: FloatArray
     given: IntArray
     wrong: BoolArray
+    depths: int = 0
 
 
 def load(cache: Path, truth: Path) -> tuple[Labelled, IntArray | None]:
     """The set as it is, and its true class numbers where they are known."""
     data = np.load(cache)
-    rows = len(data["paths"])
+    rows, depths = data["class_tokens"].shape[:2]
     features = np.concatenate([data["class_tokens"].reshape(rows, -1), data["patch_means"].reshape(rows, -1)], axis=1)
     with truth.open(newline="", encoding="utf-8") as file:
         facts = {row["path"]: row for row in csv.DictReader(file)}
@@ -57,9 +62,9 @@ def load(cache: Path, truth: Path) -> tuple[Labelled, IntArray | None]:
     first = next(iter(facts.values()))
     if "is_error" in first:
         wrong = np.array([facts[path]["is_error"] in {"1", "True", "true"} for path in data["paths"]])
-        return Labelled(cache.stem, features, given, wrong), None
+        return Labelled(cache.stem, features, given, wrong, depths), None
     true = np.searchsorted(names, [facts[path]["true_label"] for path in data["paths"]])
-    return Labelled(cache.stem, features, given, true != given), true
+    return Labelled(cache.stem, features, given, true != given, depths), true
 
 
 def plant(base: Labelled, true: IntArray, kind: str, rate: float, seed: int = 0) -> Labelled:
@@ -83,7 +88,7 @@ def plant(base: Labelled, true: IntArray, kind: str, rate: float, seed: int = 0)
         step = rng.integers(1, classes, len(part)) if kind.startswith("symmetric") else 1
         other = (truth + step) % classes
         wrong = rng.random(len(part)) < rate
-    return Labelled(f"{base.name}, {kind}", features, np.where(wrong, other, truth), wrong)
+    return Labelled(f"{base.name}, {kind}", features, np.where(wrong, other, truth), wrong, base.depths)
 
 
 def sets(cache: Path, truth: Path, only: list[str]) -> Iterator[Labelled]:

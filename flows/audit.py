@@ -96,6 +96,7 @@ def audit_flow(
     head: Literal["auto", "as-is", "probe", "finetune"] = "auto",
     class_map: str | None = None,
     folds: int = 5,
+    in_sample: Literal["auto", "yes", "no"] = "auto",
     interpret: Literal["suspects", "all"] = "suspects",
     threshold: float = 0.25,
     objective: Literal["difference", "ratio", "quotient", "normalised"] = "difference",
@@ -132,6 +133,7 @@ def audit_flow(
             as-is where the class names match, else the probe.
         class_map: JSON or CSV file that says which output of the model speaks for which class (as-is).
         folds: K of the cross-validation.
+        in_sample: Whether the model was trained on these very labels; then it has no vote. auto finds out.
         interpret: Which images get a map of the evidence.
         threshold: Suspicion from which an image is a suspect although the model agrees with its label, 0 to 1.
         objective: What is differentiated for the map.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,19 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from gradattn_core.errors import RankingError
-from gradattn_core.ranking import class_pairs, crossval_probe, make_folds, noise_estimate, rank_labels
+from gradattn_core.ranking import (
+    blocks,
+    candidates,
+    class_pairs,
+    crossval_probe,
+    make_folds,
+    neighbours,
+    noise_estimate,
+    rank_labels,
+)
+from gradattn_core.ranking.candidates import every_class
 from gradattn_core.ranking.fusion import fuse
-from gradattn_core.ranking.probe import log_softmax
+from gradattn_core.ranking.linear import log_softmax
 from gradattn_core.records import FloatArray
 
 
@@ -162,10 +173,41 @@ def test_a_useless_voter_gets_less_weight_than_a_good_one() -> None:
     features, given, _ = noisy_clusters(0.2)
     good = log_softmax(crossval_probe(features, given, np.arange(600) % 5).logits)
     noise = log_softmax(np.random.default_rng(0).normal(size=good.shape).astype(np.float32))
-    fusion = fuse(np.stack([good, noise]), given)
+    fusion = fuse(np.stack([good, noise]), every_class(given, 4))
     assert fusion.weights[0] > 5 * fusion.weights[1]
     np.testing.assert_allclose(fusion.noise.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(np.diag(fusion.noise), 0.8, atol=0.07)
+
+
+def test_weighing_only_the_likeliest_classes_changes_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, given, wrong = noisy_clusters(0.15, rows=1600, classes=40)
+    few = rank_labels(given, features)
+    monkeypatch.setattr(candidates, "CANDIDATES", 40)
+    every = rank_labels(given, features)
+    assert not np.array_equal(few["suspicion"], every["suspicion"])
+    assert np.corrcoef(few["rank"], every["rank"])[0, 1] > 0.99
+    assert (few["suggested"] == every["suggested"]).mean() > 0.97
+    assert average_precision_score(wrong, few["suspicion"]) > average_precision_score(wrong, every["suspicion"]) - 0.01
+    assert few["suspicion"].sum() == pytest.approx(every["suspicion"].sum(), rel=0.1)
+
+
+def test_a_table_read_from_a_file_in_small_blocks_is_ranked_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, given, _ = noisy_clusters(0.15)
+    whole = rank_labels(given, features)
+    np.save(tmp_path / "features.npy", features)
+    monkeypatch.setattr(blocks, "NUMBERS", 100 * features.shape[1])
+    mapped = rank_labels(given, np.load(tmp_path / "features.npy", mmap_mode="r"))
+    np.testing.assert_allclose(mapped["suspicion"], whole["suspicion"], atol=1e-3)
+
+
+def test_neighbours_found_by_cells_rank_nearly_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, given, wrong = noisy_clusters(0.2, rows=3000)
+    exact = rank_labels(given, features)["suspicion"]
+    monkeypatch.setattr(neighbours, "EXACT", 0)
+    near = rank_labels(given, features)["suspicion"]
+    assert average_precision_score(wrong, near) > average_precision_score(wrong, exact) - 0.01
 
 
 def test_noise_estimate_adds_up_and_its_interval_holds_the_truth() -> None:

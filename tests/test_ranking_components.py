@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gradattn_core.ranking import components
+from gradattn_core.ranking.candidates import CANDIDATES, Candidates, every_class, likeliest
 from gradattn_core.ranking.groups import dependent_groups, doubt_correlation, group_folds, near_duplicate_groups
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
 from gradattn_core.records import FloatArray
@@ -67,18 +68,79 @@ def test_neighbours_are_the_closest_others_best_first_with_ties_to_the_earlier_r
     assert all(n not in found.index[n] for n in range(50))
 
 
+def test_beyond_what_can_be_compared_most_true_neighbours_are_found_and_never_the_image_itself() -> None:
+    rng = np.random.default_rng(5)
+    centres = rng.normal(size=(150, 24))
+    features = (centres[rng.integers(0, 150, 4000)] + 0.4 * rng.normal(size=(4000, 24))).astype(np.float32)
+    wanted = np.sort(rng.choice(4000, 500, replace=False))
+    exact, near = find_neighbours(features, 10, wanted), find_neighbours(features, 10, wanted, pairs=0)
+    common = [len(set(a) & set(b)) / 10 for a, b in zip(exact.index, near.index, strict=True)]
+    assert np.mean(common) > 0.9
+    assert (near.index != wanted[:, None]).all()
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = np.einsum("wd,wcd->wc", unit[wanted], unit[near.index])
+    np.testing.assert_allclose(near.similarity, cosines, atol=2e-3)
+    assert (np.diff(near.similarity, axis=1) <= 0).all()
+
+
+def test_where_too_few_are_met_the_image_itself_fills_the_row_and_so_has_no_vote() -> None:
+    features = np.vstack([np.eye(3), np.eye(3)]).astype(np.float32)
+    found = find_neighbours(features, 5, pairs=0)
+    assert found.index.shape == (6, 5)
+    for n in range(6):
+        others = found.index[n][found.index[n] != n]
+        assert len(set(others)) == len(others)
+        assert (found.similarity[n][found.index[n] == n] == -1).all()
+
+
+def test_the_candidates_are_the_likeliest_classes_and_always_the_given_one() -> None:
+    rng = np.random.default_rng(7)
+    opinion = rng.normal(size=(50, 60)).astype(np.float32)
+    codes = rng.integers(0, 60, 50)
+    found = likeliest(lambda rows: opinion[rows], codes, 60)
+    for n in range(50):
+        best = [k for k in np.argsort(-opinion[n]) if k != codes[n]][: CANDIDATES - 1]
+        assert found.index[n].tolist() == sorted([*best, int(codes[n])])
+        assert found.index[n, found.own[n]] == codes[n]
+    np.testing.assert_array_equal(found.take(opinion[3:5], slice(3, 5))[1], opinion[4][found.index[4]])
+
+
+def test_votes_and_margins_at_candidates_are_those_over_all_classes() -> None:
+    rng = np.random.default_rng(8)
+    features = rng.normal(size=(40, 4)).astype(np.float32)
+    codes = rng.integers(0, 5, 40)
+    whole = every_class(codes, 5)
+    index = np.sort(np.argsort(rng.random((40, 5)), axis=1)[:, :3], axis=1).astype(np.int32)
+    index[:, 0] = np.where((index == codes[:, None]).any(axis=1), index[:, 0], codes)
+    index.sort(axis=1)
+    some = Candidates(index, (index == codes[:, None]).argmax(axis=1), 5)
+    neighbours, groups = find_neighbours(features, 8), np.arange(40)
+    hard = np.eye(5, dtype=np.float32)[codes]
+    full = neighbour_probabilities(neighbours, hard, whole, groups, 6)
+    part = neighbour_probabilities(neighbours, some.take(hard, slice(None)), some, groups, 6)
+    np.testing.assert_allclose(part, np.take_along_axis(full, index, axis=1), atol=1e-6)
+    p = rng.dirichlet(np.ones(3), size=40).astype(np.float32)
+    margin = components.adjusted_margin(np.log(p), some.own, some)
+    own = p[np.arange(40), some.own]
+    mean = [own[codes == k].mean() if (codes == k).any() else 0 for k in range(5)]
+    for n in range(40):
+        adjusted = {int(k): p[n, column] - mean[k] for column, k in enumerate(index[n])}
+        given = adjusted.pop(int(codes[n]))
+        assert margin[n] == pytest.approx(max(adjusted.values()) - given, abs=1e-5)
+
+
 def test_neighbour_votes_leave_out_the_own_group_and_count_soft_labels() -> None:
     rng = np.random.default_rng(1)
     features = rng.normal(size=(30, 4)).astype(np.float32)
     targets = rng.dirichlet(np.ones(3), size=30).astype(np.float32)
     groups = np.repeat(np.arange(15), 2)
     neighbours = find_neighbours(features, 8)
-    shares = neighbour_probabilities(neighbours, targets, groups, 4)
+    codes = targets.argmax(axis=1)
+    shares = neighbour_probabilities(neighbours, targets, every_class(codes, 3), groups, 4)
     for n in range(30):
         voters = [m for m in neighbours.index[n] if groups[m] != groups[n]][:4]
         expected = (sum(targets[m] for m in voters) + targets.mean(axis=0)) / (len(voters) + 1)
         np.testing.assert_allclose(shares[n], expected, atol=1e-5)
-    codes = targets.argmax(axis=1)
     vote, margin = components.neighbour_vote(shares, codes), components.neighbour_margin(shares, codes)
     for n, given in enumerate(codes):
         assert vote[n] == pytest.approx(1 - shares[n, given], abs=1e-6)

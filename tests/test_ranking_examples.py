@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradattn_core.ranking import class_pairs, examples, first_to_review
+from gradattn_core.ranking import blocks, class_pairs, examples, first_to_review
 from gradattn_core.ranking.examples import ALIKE, clusters, directions, exemplars, similar_images, unlikeness
 from gradattn_core.records import FloatArray
 
@@ -32,7 +32,7 @@ def test_directions_are_standardised_rows_of_length_one() -> None:
 
 @pytest.mark.parametrize("block", [1, 10_000, 64 * 2**20])
 def test_the_neighbours_are_those_of_brute_force(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(examples, "BLOCK_BYTES", block)
+    monkeypatch.setattr(blocks, "NUMBERS", block)
     unit, _ = blobs(80, 4)
     unit[7] = unit[3]
     wanted = np.array([3, 50, 0, 79, 7])
@@ -54,7 +54,7 @@ def test_few_images_have_few_neighbours(rows: int, wanted: list[int]) -> None:
 
 @pytest.mark.parametrize("block", [1, 2_000, 64 * 2**20])
 def test_clusters_are_founded_by_the_most_suspect_that_is_left(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(examples, "BLOCK_BYTES", block)
+    monkeypatch.setattr(examples, "NUMBERS", block)
     unit, _ = blobs(120, 6, seed=3)
     suspects = np.random.default_rng(2).permutation(120)[:70]
     founders: list[int] = []

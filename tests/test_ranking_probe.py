@@ -8,9 +8,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
 from gradattn_core.errors import RankingError
-from gradattn_core.ranking import crossval_probe
+from gradattn_core.ranking import crossval_probe, discriminant
+from gradattn_core.ranking import probe as probe_module
+from gradattn_core.ranking.basis import make_basis
+from gradattn_core.ranking.candidates import every_class
 from gradattn_core.ranking.discriminant import held_out_discriminant
-from gradattn_core.ranking.probe import fit_softmax, log_softmax, make_basis, softmax
+from gradattn_core.ranking.linear import log_softmax, softmax
+from gradattn_core.ranking.probe import fit_softmax, held_out_probe
 from gradattn_core.records import FloatArray
 
 
@@ -38,9 +42,10 @@ def test_logits_are_exactly_the_returned_linear_map_of_the_raw_features(rows: in
 def test_the_fit_is_the_ridge_penalised_logistic_regression_of_scikit_learn() -> None:
     features, codes = clusters(150, 6, 3)
     basis = make_basis(features)
-    targets = np.eye(3, dtype=np.float32)[codes]
-    ours = fit_softmax(basis.points, targets, basis.variances, penalty=0.05)
-    theirs = LogisticRegression(C=1 / (0.05 * 150), tol=1e-8, max_iter=2000).fit(basis.points, codes)
+    weight = np.random.default_rng(1).random(150).astype(np.float32)
+    ours = fit_softmax(basis.points, codes, weight, 3, basis.variances, penalty=0.05)
+    theirs = LogisticRegression(C=1 / (0.05 * weight.sum()), tol=1e-8, max_iter=2000)
+    theirs.fit(basis.points, codes, sample_weight=weight)
     logits = basis.points @ ours[:, :-1].T + ours[:, -1]
     np.testing.assert_allclose(softmax(logits), theirs.predict_proba(basis.points), atol=0.005)
 
@@ -50,6 +55,15 @@ def test_the_basis_keeps_all_distances_of_the_standardised_features() -> None:
         basis = make_basis(features)
         standard = (features - features.mean(axis=0)) / features.std(axis=0)
         np.testing.assert_allclose(basis.points @ basis.points.T, standard @ standard.T, atol=2e-3)
+
+
+def test_a_basis_of_too_many_numbers_keeps_the_axes_of_most_variance() -> None:
+    shared = clusters(80, 10, 2)[0] @ np.ones((10, 10), dtype=np.float32)
+    features = (shared + clusters(80, 10, 3, seed=1)[0]).astype(np.float32)
+    whole, part = make_basis(features), make_basis(features, numbers=80 * 4)
+    assert part.points.shape == (80, 4)
+    np.testing.assert_allclose(np.abs(part.points), np.abs(whole.points[:, :4]), atol=1e-4)
+    assert (np.diff(whole.variances) <= 0).all()
 
 
 def test_an_image_is_judged_without_its_own_label() -> None:
@@ -82,7 +96,7 @@ def test_the_discriminant_is_shrunk_lda_up_to_one_temperature() -> None:
     features, codes = clusters(120, 4, 3)
     points = make_basis(features).points
     folds = np.arange(120) // 3 % 5
-    ours = held_out_discriminant(points, codes, 3, folds)
+    ours = held_out_discriminant(points, codes, 3, folds).log_p(every_class(codes, 3))
     agreement = []
     for fold in range(5):
         held = folds == fold
@@ -90,6 +104,28 @@ def test_the_discriminant_is_shrunk_lda_up_to_one_temperature() -> None:
         agreement.append(np.mean(lda.predict(points[held]) == ours[held].argmax(axis=1)))
     assert np.mean(agreement) > 0.97
     np.testing.assert_allclose(np.exp(ours).sum(axis=1), 1, atol=1e-4)
+
+
+def test_the_discriminant_is_its_formula_on_each_training_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, codes = clusters(90, 4, 3)
+    points = make_basis(features).points
+    folds = np.arange(90) // 3 % 3
+    trust = np.random.default_rng(2).random(90).astype(np.float32)
+    monkeypatch.setattr(discriminant, "SHRINKAGES", (0.3,))
+    ours = held_out_discriminant(points, codes, 3, folds, trust).logits(slice(None))
+    expected = np.empty((90, 3))
+    for fold in range(3):
+        held = folds == fold
+        x, y, w = points[~held].astype(float), codes[~held], trust[~held].astype(float)
+        means = np.stack([np.average(x[y == k], axis=0, weights=w[y == k]) for k in range(3)])
+        within = ((x - means[y]).T * w) @ (x - means[y]) / w.sum()
+        precision = np.linalg.inv(within + 0.3 * np.trace(within) / 4 * np.eye(4))
+        for k in range(3):
+            constant = np.log(w[y == k].sum() / w.sum()) - 0.5 * means[k] @ precision @ means[k]
+            expected[held, k] = points[held] @ precision @ means[k] + constant
+    factor = np.sum(ours * expected) / np.sum(expected**2)
+    assert factor > 0
+    np.testing.assert_allclose(ours, factor * expected, rtol=1e-3, atol=1e-3)
 
 
 def test_an_untrusted_image_does_not_move_the_discriminant() -> None:
@@ -100,10 +136,26 @@ def test_an_untrusted_image_does_not_move_the_discriminant() -> None:
     wrong[0] = (codes[0] + 1) % 3
     trust = np.ones(90, dtype=np.float32)
     trust[0] = 0
-    others = np.arange(1, 90)
-    clean = held_out_discriminant(points, codes, 3, folds, trust).argmax(axis=1)
-    dirty = held_out_discriminant(points, wrong, 3, folds, trust).argmax(axis=1)
-    np.testing.assert_array_equal(clean[others], dirty[others])
+    clean = held_out_discriminant(points, codes, 3, folds, trust).logits(slice(None))
+    dirty = held_out_discriminant(points, wrong, 3, folds, trust).logits(slice(None))
+    np.testing.assert_allclose(clean, dirty, atol=1e-4)
+
+
+def test_of_too_many_images_each_class_gives_equally_many_that_stand_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes = np.repeat(np.arange(3), [200, 50, 4])
+    drawn, standing = probe_module._drawn(codes, 90)
+    assert np.bincount(codes[drawn]).tolist() == [30, 30, 4]
+    assert standing[drawn].sum() == pytest.approx(254)
+    features, codes = clusters(400, 6, 4)
+    basis, folds = make_basis(features), np.arange(400) // 4 % 5
+    whole = held_out_probe(basis, codes, 4, folds)
+    monkeypatch.setattr(probe_module, "OUTPUTS", 4 * 240)
+    part = held_out_probe(basis, codes, 4, folds)
+    agreement = part.probe.logits(slice(None)).argmax(1) == whole.probe.logits(slice(None)).argmax(1)
+    assert not np.array_equal(part.probe.coefficients, whole.probe.coefficients)
+    assert agreement.mean() > 0.95
 
 
 def test_log_softmax_stays_finite_for_huge_logits() -> None:

@@ -29,8 +29,8 @@ from gradattn_core.errors import GradattnError
 from ui.auditing import at_work
 
 OPTIONS = (
-    "model", "checkpoint", "head", "class_map", "folds", "interpret", "threshold", "objective", "correction",
-    "model_arguments", "path_column", "label_column", "split_column", "split", "epochs", "learning_rate",
+    "model", "checkpoint", "head", "class_map", "folds", "in_sample", "interpret", "threshold", "objective",
+    "correction", "model_arguments", "path_column", "label_column", "split_column", "split", "epochs", "learning_rate",
     "from_scratch", "precision", "batch_size", "shard_size", "workers", "seed", "device", "restart",
 )  # fmt: skip
 """The options of ``gradattn audit`` that may be given here; where it writes is not among them."""

@@ -16,6 +16,7 @@ from gradattn_core.model import PRECISIONS, FineTuning, ModelSpec
 HEADS = ("auto", "as-is", "probe", "finetune")
 INTERPRET = ("suspects", "all")
 RUNNERS = ("local", "ray")
+IN_SAMPLE = ("auto", "yes", "no")
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 
 # What changes where or how fast an audit runs, but no number beyond the last digits of a float.
@@ -42,6 +43,9 @@ class AuditConfig:
         class_map: file that says which output speaks for which class (``as-is``).
         folds: K of the cross-validation of ``probe`` and ``finetune``; an image's fold follows from its content, so
             copies share it. The ranking cross-validates on its own.
+        in_sample: whether the model was trained on these labels and may know the wrong ones by heart. If so, it has no
+            vote in the ranking, and of its features only the shallowest. ``auto`` finds out, see
+            :func:`~gradattn_core.ranking.knows_by_heart`; fine-tuned folds never saw the labels they judge.
         interpret: which images get a map, ``suspects`` or ``all``.
         threshold: suspicion from which an image is a suspect even if the model agrees with its label.
         objective, correction: of the map, see :func:`~gradattn_core.interpret.interpret`; signed ones between two
@@ -71,6 +75,7 @@ class AuditConfig:
     head: str = "auto"
     class_map: str | None = None
     folds: int = 5
+    in_sample: str = "auto"
     interpret: str = "suspects"
     threshold: float = 0.25
     objective: str = "difference"
@@ -95,6 +100,7 @@ class AuditConfig:
         object.__setattr__(self, "dataset", remember(self.dataset))
         choices = (
             ("head", self.head, HEADS),
+            ("in_sample", self.in_sample, IN_SAMPLE),
             ("interpret", self.interpret, INTERPRET),
             ("precision", self.precision, PRECISIONS),
             ("objective", self.objective, AUDIT_OBJECTIVES),
@@ -151,4 +157,4 @@ class AuditConfig:
         """The inverse of ``json.dumps(asdict(config))``."""
         values = json.loads(text)
         values["finetuning"] = FineTuning(**values["finetuning"])
-        return cls(**{item.name: values[item.name] for item in fields(cls)})
+        return cls(**{item.name: values[item.name] for item in fields(cls) if item.name in values})

@@ -288,9 +288,13 @@ def _detail(pixels: Tensor, deviation: Tensor, grid: torch.Size) -> float:
         pixels: [C, H, W], preprocessed; deviation: [C] by which the preprocessing divided.
         grid: rows and columns of patches.
     """
-    patch = [side // cells for side, cells in zip(pixels.shape[1:], grid, strict=True)]
-    patches = (pixels * deviation[:, None, None]).unfold(1, patch[0], patch[0]).unfold(2, patch[1], patch[1])
-    spread = patches.flatten(3).std(dim=3, correction=0).mean(dim=0).flatten()
+    rows, columns = grid
+    down, across = pixels.shape[1] // rows, pixels.shape[2] // columns
+    patches = pixels[:, : rows * down, : columns * across].reshape(-1, rows, down, columns, across)
+    # Summed one axis after the other: over two apart from one another torch takes four times as long.
+    mean = patches.sum(dim=4, keepdim=True).sum(dim=2, keepdim=True) / (down * across)
+    variance = (patches - mean).square().sum(dim=4).sum(dim=2) / (down * across)
+    spread = (variance.sqrt() * deviation[:, None, None]).mean(dim=0).flatten()
     return float(spread.double().quantile(0.95))
 
 

@@ -20,10 +20,13 @@ from gradattn_core.audit.folds import content_folds, fold_file, swept
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.errors import DatasetError
-from gradattn_core.ranking import crossval_probe, rank_labels
+from gradattn_core.ranking import crossval_probe, knows_by_heart, rank_labels
 from gradattn_core.records import FloatArray
 
 _TOP = 5
+# The class token and the mean patch token of the first depth, or the mean patch tokens of the first two.
+_SHALLOW = 2
+_IN_SAMPLE = b"in_sample"
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,37 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
     # The fits are many small products, on which several threads wait for one another more than they work.
     with threadpool_limits(limits=1):
         logits, fold = _explained_logits(plan, paths, given, classes, folds)
-        ranked = rank_labels(
-            given,
-            features=None if plan.config.from_scratch else matrix(swept(plan, ["features"])["features"]),
-            logits=None if plan.head == "probe" else logits,
-            classes=classes,
-            seed=plan.config.seed,
-        )
+        ranked, in_sample = _ranked(plan, given, classes, logits)
     predictions = _predictions(table, given, classes, logits, fold)
     write_parquet(predictions_file(plan), predictions)
     in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
     write_parquet(suspects_file(plan), _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"]))
     # The scores are renamed into place last: where they are, everything else is too.
-    write_parquet(target, _scores(paths, ranked, in_doubt))
+    scores = _scores(paths, ranked, in_doubt)
+    write_parquet(target, scores.replace_schema_metadata({_IN_SAMPLE: str(in_sample)}))
     progress("rank", plan.images, plan.images)
     return target
+
+
+def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray) -> tuple[pd.DataFrame, bool]:
+    """The ranking, and whether it did without the model's head and deep features because they know the labels."""
+    seed = plan.config.seed
+    if plan.config.from_scratch:
+        return rank_labels(given, logits=logits, classes=classes, seed=seed), False
+    features = matrix(swept(plan, ["features"])["features"])
+    if plan.head != "finetune" and plan.config.in_sample != "no":
+        width = len(swept(plan, ["readout"])["readout"][0])
+        shallow = features[:, : _SHALLOW * width]
+        predicted = [classes[code] for code in logits.argmax(axis=1)]
+        if plan.config.in_sample == "yes" or knows_by_heart(given, predicted, shallow, classes, seed):
+            return rank_labels(given, shallow, classes=classes, seed=seed), True
+    votes = None if plan.head == "probe" else logits
+    return rank_labels(given, features, votes, classes=classes, seed=seed), False
+
+
+def ranked_without_model(plan: Plan) -> bool:
+    """Whether the ranking did without the model's head and deep features."""
+    return (pq.read_schema(scores_file(plan)).metadata or {}).get(_IN_SAMPLE) == b"True"
 
 
 def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:

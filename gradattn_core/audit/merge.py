@@ -14,7 +14,7 @@ from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_f
 from gradattn_core.audit.evidence import evidence_file, evidence_shards, regions_file
 from gradattn_core.audit.files import remove_folder
 from gradattn_core.audit.folds import swept
-from gradattn_core.audit.judge import agreement, heads_file, predictions_file, scores_file
+from gradattn_core.audit.judge import agreement, heads_file, predictions_file, ranked_without_model, scores_file
 from gradattn_core.audit.known import MARK
 from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits
 from gradattn_core.audit.progress import Progress, silent
@@ -139,10 +139,17 @@ def _warnings(plan: Plan, images: int) -> tuple[str, ...]:
     taken = taken_over(plan)
     if taken:
         found.append(f"{taken:,} images were taken over from earlier audits, {images - taken:,} were swept anew.")
-    if plan.head == "as-is" and share >= _SUSPICIOUS_AGREEMENT:
+    if ranked_without_model(plan):
+        seen = "" if plan.config.in_sample == "yes" else ", those that look wrong from its shallow layers included"
         found.append(
-            f"The model agrees with {share:.1%} of the labels: it may have been trained on these images and know "
-            "their wrong labels by heart; --head probe judges each image by a model that never saw its label."
+            f"The model agrees with {share:.1%} of the labels{seen}: it was trained on them and knows wrong ones by "
+            "heart. It had no vote, its shallowest features ranked the images; a model that never saw these labels "
+            "would find more. Say --in-sample no where it did not."
+        )
+    elif plan.head == "as-is" and share >= _SUSPICIOUS_AGREEMENT:
+        found.append(
+            f"The model agrees with {share:.1%} of the labels: if it was trained on these images, say --in-sample yes; "
+            "--head finetune judges each image by a model that never saw its label."
         )
     if share < max(_DOUBTFUL_AGREEMENT, 1.2 / len(plan.classes)):
         found.append(

@@ -36,6 +36,7 @@ def audit_config(options: argparse.Namespace) -> AuditConfig:
         head=options.head,
         class_map=options.class_map,
         folds=options.folds,
+        in_sample=options.in_sample,
         interpret=options.interpret,
         threshold=options.threshold,
         objective=options.objective,

@@ -6,35 +6,25 @@ Means and a covariance forgive wrong training labels better than a likelihood fi
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.probe import log_softmax, side_by_side
+from gradattn_core.ranking.blocks import row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.linear import HeldOut, temperature
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
 
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Multiples of the mean variance that are added to every axis of the within-class covariance."""
-
-
-def tempered(scores: FloatArray, codes: IntArray, trust: FloatArray | None = None) -> tuple[FloatArray, float]:
-    """log-softmax of ``scores`` [N, K] times the one positive factor under which the given labels are likeliest.
-
-    Returns the log-probabilities and the mean −log p(given label), in nats; images weigh ``trust`` [N].
-    """
-    rows = np.arange(len(codes))
-
-    def loss(log_factor: float) -> float:
-        log_p = log_softmax(scores * np.float32(np.exp(log_factor)))[rows, codes]
-        return -float(np.average(log_p.astype(np.float64), weights=trust))
-
-    found = minimize_scalar(loss, bounds=(-7, 3), method="bounded", options={"xatol": 1e-3})
-    return log_softmax(scores * np.float32(np.exp(found.x))), float(found.fun)
+ROUNDING = 1e-5
+"""The least that is added, of the largest variance: sums of float32 can leave a covariance slightly indefinite."""
 
 
 def held_out_discriminant(
     points: FloatArray, codes: IntArray, classes: int, fold_index: IntArray, trust: FloatArray | None = None
-) -> FloatArray:
-    """log p(class | features) [N, K], each row by a discriminant trained without the row's fold.
+) -> HeldOut:
+    """The discriminant of each fold, trained on the others.
 
     z_k = m_kᵀ P x − ½ m_kᵀ P m_k + log prior_k with P = (Σ + s·tr(Σ)/d·I)⁻¹ and the means m, the within-class
     covariance Σ and the priors of the training part. s and one temperature for all are chosen by the held-out
@@ -45,25 +35,56 @@ def held_out_discriminant(
         points: [N, d] centred features, ideally on principal axes.
     """
     weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
-    scores = np.empty((len(SHRINKAGES), len(codes), classes), dtype=np.float32)
-    targets = np.eye(classes, dtype=np.float32)[codes] * weight[:, None]
+    folds, axes = int(fold_index.max()) + 1, points.shape[1]
+    # What a fold's training part adds up to is everything but the fold: each image is summed once.
+    moments = list(
+        side_by_side(lambda fold: _moments(points, codes, classes, weight, np.flatnonzero(fold_index == fold)), folds)
+    )
+    counts = np.stack([count for count, _, _ in moments])
+    sums = np.stack([total for _, total, _ in moments])
+    squares = sum(square for _, _, square in moments)
+    coefficients = np.empty((len(SHRINKAGES), folds, classes, axes + 1), dtype=np.float32)
 
     def fit(fold: int) -> None:
-        held = fold_index == fold
-        train, wanted = points[~held], targets[~held]
-        count = wanted.sum(axis=0)
-        total = max(float(count.sum()), 1e-6)
-        overall = train.mean(axis=0)
-        means = np.where(count[:, None] > 1e-6, wanted.T @ train / np.maximum(count, 1e-6)[:, None], overall)
-        within = (train.T * (weight[~held] / total)) @ train - (means.T * (count / total)) @ means
-        values, axes = np.linalg.eigh(within)
-        values = np.maximum(values, 0)
-        judged, centres = points[held] @ axes, means @ axes
-        prior = np.log(np.maximum(count, 0.5) / total)
+        count, added = counts.sum(axis=0) - counts[fold], sums.sum(axis=0) - sums[fold]
+        images = max(float(count.sum()), 1e-6)
+        known = count > 1e-6
+        means = np.where(known[:, None], added / np.maximum(count, 1e-6)[:, None], added.sum(axis=0) / images)
+        square = (squares - moments[fold][2]) / images
+        within = square - (means.T * (count / images)) @ means
+        prior = np.log(np.maximum(count, 0.5) / images)
+        variances = np.diagonal(within)
+        least = max(ROUNDING * float(np.diagonal(square).max(initial=0)), 1e-12)
         for number, shrinkage in enumerate(SHRINKAGES):
-            precision = 1 / (values + max(shrinkage * float(values.sum()) / max(len(values), 1), 1e-12))
-            scores[number, held] = (judged * precision) @ centres.T - 0.5 * (centres**2 @ precision) + prior
+            added_variance = max(shrinkage * float(np.maximum(variances, 0).mean()) if axes else 0.0, least)
+            factor = cho_factor(within + added_variance * np.eye(axes), lower=True, check_finite=False)
+            weights = cho_solve(factor, means.T, check_finite=False).T
+            coefficients[number, fold, :, :-1] = weights
+            coefficients[number, fold, :, -1] = prior - 0.5 * np.einsum("kd,kd->k", weights, means)
 
-    side_by_side(fit, int(fold_index.max()) + 1, points.size + scores[0].size)
-    candidates = [tempered(score, codes, weight) for score in scores]
-    return min(candidates, key=lambda candidate: candidate[1])[0]
+    for _ in side_by_side(fit, folds):
+        pass
+    chosen = sample_rows(len(codes), classes)
+
+    def tried(number: int) -> tuple[float, float]:
+        logits = HeldOut(points, fold_index, coefficients[number]).logits(chosen)
+        return temperature(logits, codes[chosen], weight[chosen])
+
+    candidates = list(side_by_side(tried, len(SHRINKAGES)))
+    best = min(range(len(SHRINKAGES)), key=lambda number: candidates[number][1])
+    return HeldOut(points, fold_index, coefficients[best] * np.float32(candidates[best][0]))
+
+
+def _moments(
+    points: FloatArray, codes: IntArray, classes: int, weight: FloatArray, rows: IntArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of the images ``rows``: weight [K] and sum [K, d] of each class, and Σ w·x·xᵀ [d, d]."""
+    axes = points.shape[1]
+    count = np.bincount(codes[rows], weight[rows].astype(np.float64), minlength=classes).astype(np.float64)
+    sums, square = np.zeros((classes, axes)), np.zeros((axes, axes))
+    for block in row_blocks(len(rows), axes):
+        part = rows[block]
+        x, w = points[part], weight[part]
+        sums += csr_matrix((w, (codes[part], np.arange(len(part)))), shape=(classes, len(part))) @ x
+        square += (x.T * w) @ x
+    return count, sums, square

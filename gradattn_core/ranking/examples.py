@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradattn_core.ranking.neighbours import BLOCK_BYTES, Neighbours
+from gradattn_core.ranking.basis import standardisation
+from gradattn_core.ranking.blocks import NUMBERS, row_blocks
+from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, unit_rows
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
 
@@ -25,14 +27,10 @@ def directions(features: FloatArray) -> FloatArray:
     Without standardising, what all images have in common would make any two of them alike. It is done block by
     block, for this is the largest array there is.
     """
-    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = features.std(axis=0, dtype=np.float64).astype(np.float32)
-    scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30)] = np.inf
+    mean, scale = standardisation(features)
     unit = np.empty_like(features)
-    step = max(1, BLOCK_BYTES // (4 * features.shape[1]))
-    for start in range(0, len(features), step):
-        block = (features[start : start + step] - mean) / scale
-        unit[start : start + step] = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
+    for block in row_blocks(*features.shape):
+        unit[block] = unit_rows((features[block] - mean) / scale)
     return unit
 
 
@@ -41,20 +39,8 @@ def similar_images(unit: FloatArray, wanted: IntArray, count: int = NEIGHBOURS) 
 
     ``index`` and ``similarity`` are [W, min(count, N − 1)], most alike first, ties to the earlier row.
     """
-    count = min(count, len(unit) - 1)
-    index = np.empty((len(wanted), count), dtype=np.int64)
-    similarity = np.empty((len(wanted), count), dtype=np.float32)
-    step = max(1, BLOCK_BYTES // (4 * len(unit)))
-    for start in range(0, len(wanted) if count else 0, step):
-        rows = wanted[start : start + step]
-        block = unit[rows] @ unit.T
-        block[np.arange(len(rows)), rows] = -np.inf
-        nearest = np.sort(np.argpartition(-block, count - 1, axis=1)[:, :count], axis=1)
-        values = np.take_along_axis(block, nearest, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        index[start : start + step] = np.take_along_axis(nearest, order, axis=1)
-        similarity[start : start + step] = np.take_along_axis(values, order, axis=1)
-    return Neighbours(index, np.minimum(similarity, 1.0))
+    found = find_neighbours(unit, count, wanted)
+    return Neighbours(found.index, np.minimum(found.similarity, 1.0))
 
 
 def clusters(unit: FloatArray, suspects: IntArray) -> IntArray:
@@ -70,7 +56,7 @@ def clusters(unit: FloatArray, suspects: IntArray) -> IntArray:
     found = 0
     while len(left):
         # The founders of a block are told from one matrix product: one product per founder would be all overhead.
-        block = left[: max(1, BLOCK_BYTES // (4 * len(left)))]
+        block = left[: max(1, NUMBERS // len(left))]
         alike = rows[block] @ rows[left].T >= ALIKE
         for position, suspect in enumerate(block):
             if number[suspect] >= 0:
@@ -111,7 +97,7 @@ def unlikeness(
 
     def far(wanted: IntArray) -> FloatArray:
         values = np.empty(len(wanted), dtype=np.float32)
-        step = max(1, BLOCK_BYTES // (4 * max(classes, unit.shape[1])))
+        step = max(1, NUMBERS // max(classes, unit.shape[1]))
         for start in range(0, len(wanted), step):
             cosines = unit[wanted[start : start + step]] @ centres.T
             values[start : start + step] = np.nanmin((middle - cosines) / spread, axis=1)

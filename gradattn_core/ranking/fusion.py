@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from gradattn_core.ranking.probe import softmax
-from gradattn_core.ranking.validate import IntArray
+from gradattn_core.ranking.blocks import sample_rows
+from gradattn_core.ranking.candidates import Candidates
+from gradattn_core.ranking.linear import softmax
 from gradattn_core.records import FloatArray
 
 ROUNDS = 100
@@ -37,15 +38,15 @@ and silences the others."""
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """The fused judgement.
+    """The fused judgement, at the candidates of each image.
 
     Attributes:
         weights: [V] reliability a_v of each voter, >= 0.
         noise: [K, K] T[true, given], rows sum to 1.
-        log_clean: [N, K] log q but for a constant per image: it still orders classes whose q is too small for a float.
-        clean: [N, K] q: p(true class | x) before the given label is looked at.
+        log_clean: [N, C] log q but for a constant per image: it still orders classes whose q is too small for a float.
+        clean: [N, C] q: p(true class | x) before the given label is looked at.
         trust: [N] p(given label is right | x, given label) under T as fitted: the weight of the image in the next fit.
-        posterior: [N, K] p(true class | x, given label) ∝ q · T[·, given] ** TEMPER.
+        posterior: [N, C] p(true class | x, given label) ∝ q · T[·, given] ** TEMPER.
         log_loss: mean −log p(given | x), in nats.
     """
 
@@ -66,18 +67,27 @@ def _clean(votes: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
     return softmax(_log_clean(votes, weights))
 
 
-def _posterior(clean: FloatArray, noise: FloatArray, codes: IntArray) -> tuple[FloatArray, float]:
-    joint = clean * noise.T[codes]
+def _likelihood(noise: FloatArray, weighed: Candidates) -> FloatArray:
+    """T[t, given] of each image's candidates t, [N, C]."""
+    given = weighed.index[weighed.rows, weighed.own]
+    return np.asarray(noise[weighed.index, given[:, None]])
+
+
+def _posterior(clean: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, float]:
+    joint = clean * likelihood
     evidence = joint.sum(axis=1, keepdims=True)
-    return joint / evidence, -float(np.log(evidence).mean(dtype=np.float64))
+    joint /= evidence
+    return joint, -float(np.log(evidence).mean(dtype=np.float64))
 
 
-def _estimate_noise(posterior: FloatArray, codes: IntArray) -> FloatArray:
+def _estimate_noise(posterior: FloatArray, weighed: Candidates) -> FloatArray:
     """T from the expected counts, its error rates and its error profiles each under their own prior."""
-    classes = posterior.shape[1]
-    counts = np.zeros((classes, classes))
-    for given in range(classes):
-        counts[:, given] = posterior[codes == given].sum(axis=0, dtype=np.float64)
+    classes = weighed.classes
+    flat = np.zeros(classes * classes)
+    given = weighed.index[weighed.rows, weighed.own].astype(np.int64)
+    for true, share in zip(weighed.index.T, posterior.T, strict=True):
+        flat += np.bincount(true * classes + given, share, minlength=classes * classes)
+    counts = flat.reshape(classes, classes)
     images = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
     errors = counts.sum(axis=1)
@@ -89,22 +99,29 @@ def _estimate_noise(posterior: FloatArray, codes: IntArray) -> FloatArray:
     return np.asarray(noise, dtype=np.float32)
 
 
-def _knowledge(votes: FloatArray, codes: IntArray) -> NDArray[np.float64]:
+def _knowledge(votes: FloatArray, weighed: Candidates) -> NDArray[np.float64]:
     """The direction [V], of length one, of the nats by which each voter alone beats the class sizes; >= 0."""
-    share = np.bincount(codes, minlength=votes.shape[2]) / len(codes)
-    entropy = -float(np.log(share[codes]).mean())
-    gain = entropy + votes[:, np.arange(len(codes)), codes].mean(axis=1, dtype=np.float64)
+    given = weighed.index[weighed.rows, weighed.own]
+    share = np.bincount(given, minlength=weighed.classes) / len(given)
+    entropy = -float(np.log(share[given]).mean())
+    gain = entropy + votes[:, weighed.rows, weighed.own].mean(axis=1, dtype=np.float64)
     gain = np.maximum(gain, 1e-6)
     return np.asarray(gain / np.linalg.norm(gain))
 
 
 def _fit_weights(
-    votes: FloatArray, codes: IntArray, noise: FloatArray, knowledge: NDArray[np.float64], start: NDArray[np.float64]
+    votes: FloatArray,
+    weighed: Candidates,
+    noise: FloatArray,
+    knowledge: NDArray[np.float64],
+    start: NDArray[np.float64],
 ) -> NDArray[np.float64]:
+    likelihood = _likelihood(noise, weighed)
+
     def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         clean = _clean(votes, weights)
-        posterior, loss = _posterior(clean, noise, codes)
-        gradient = np.einsum("nk,vnk->v", clean - posterior, votes, dtype=np.float64) / len(codes)
+        posterior, loss = _posterior(clean, likelihood)
+        gradient = np.einsum("nk,vnk->v", clean - posterior, votes, dtype=np.float64) / len(clean)
         apart = weights - (weights @ knowledge) * knowledge
         return loss + AGREEMENT * float(apart @ apart), gradient + 2 * AGREEMENT * apart
 
@@ -113,29 +130,32 @@ def _fit_weights(
     return np.asarray(found.x)
 
 
-def fuse(votes: FloatArray, codes: IntArray) -> Fusion:
-    """Fuse ``votes`` [V, N, K] (held-out log-probabilities) judged against the given ``codes`` [N]."""
+def fuse(votes: FloatArray, candidates: Candidates) -> Fusion:
+    """Fuse ``votes`` [V, N, C] (held-out log-probabilities at the candidates), judged against the given labels."""
     weights = np.full(len(votes), 1 / len(votes))
-    knowledge = _knowledge(votes, codes)
+    knowledge = _knowledge(votes, candidates)
+    drawn = sample_rows(len(candidates.own), votes.shape[2])
+    few = candidates.of(drawn)
+    few_votes = votes[:, drawn] if len(drawn) < votes.shape[1] else votes
     clean = _clean(votes, weights)
-    noise = _estimate_noise(clean, codes)
+    noise = _estimate_noise(clean, candidates)
     previous = np.inf
     for _ in range(ROUNDS):
-        posterior, loss = _posterior(clean, noise, codes)
+        posterior, loss = _posterior(clean, _likelihood(noise, candidates))
         if previous - loss < TOLERANCE:
             break
         previous = loss
-        noise = _estimate_noise(posterior, codes)
-        weights = _fit_weights(votes, codes, noise, knowledge, weights)
+        noise = _estimate_noise(posterior, candidates)
+        weights = _fit_weights(few_votes, few, noise, knowledge, weights)
         clean = _clean(votes, weights)
-    trust, loss = _posterior(clean, noise, codes)
-    posterior = _posterior(clean, noise**TEMPER, codes)[0]
+    trust, loss = _posterior(clean, _likelihood(noise, candidates))
+    posterior = _posterior(clean, _likelihood(noise**TEMPER, candidates))[0]
     return Fusion(
         weights=weights.astype(np.float32),
         noise=noise,
         log_clean=_log_clean(votes, weights),
         clean=clean,
-        trust=trust[np.arange(len(codes)), codes],
+        trust=trust[candidates.rows, candidates.own],
         posterior=posterior,
         log_loss=loss,
     )

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gradattn_core.ranking.basis import make_basis
+from gradattn_core.ranking.candidates import Candidates
 from gradattn_core.ranking.discriminant import held_out_discriminant
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours
-from gradattn_core.ranking.probe import make_basis
 from gradattn_core.ranking.validate import IntArray, check_codes, check_features
 from gradattn_core.records import FloatArray
 
@@ -103,8 +104,10 @@ def dependent_groups(
     alone = np.arange(len(codes), dtype=np.int64)
     if groups.max() + 1 == len(codes):
         return alone
-    log_p = held_out_discriminant(points, codes, int(codes.max()) + 1, group_folds(codes, groups, seed, folds))
-    doubt = 1 - np.exp(log_p[alone, codes])
+    classes = int(codes.max()) + 1
+    opinion = held_out_discriminant(points, codes, classes, group_folds(codes, groups, seed, folds))
+    given = Candidates(codes[:, None].astype(np.int32), np.zeros_like(codes), classes)
+    doubt = 1 - np.exp(opinion.log_p(given)[:, 0])
     return groups if doubt_correlation(doubt, groups) >= ERRING_TOGETHER else alone
 
 

@@ -1,55 +1,142 @@
-"""Exact nearest neighbours, block by block, and what their labels say; an image never votes on itself."""
+"""The images most like others, and what their labels say; an image never votes on itself."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Any
 
+import faiss
 import numpy as np
+from scipy.sparse import csr_matrix
 
+from gradattn_core.ranking.blocks import row_blocks, side_by_side
+from gradattn_core.ranking.candidates import Candidates
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
 
-BLOCK_BYTES = 64 * 2**20
+EXACT = 2**31
+"""Pairs of images up to which each is compared with each, about 46,000 images among themselves."""
+_CELLS_SEARCHED = 16
+_TRAINING_PER_CELL = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The ``count`` most similar other images: ``index`` [N, count], ``similarity`` [N, count] (cosine), best first."""
+    """The ``count`` images most like each of W: ``index`` and ``similarity`` (cosine) are [W, count], best first."""
 
     index: IntArray
     similarity: FloatArray
 
 
-def find_neighbours(features: FloatArray, count: int) -> Neighbours:
-    """Cosine neighbours of every row of ``features`` [N, D] among the others; ties go to the earlier row."""
-    rows = len(features)
-    count = min(count, rows - 1)
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    index = np.empty((rows, count), dtype=np.int64)
-    similarity = np.empty((rows, count), dtype=np.float32)
-    step = max(1, BLOCK_BYTES // (4 * rows))
-    for start in range(0, rows, step):
-        block = unit[start : start + step] @ unit.T
-        own = np.arange(len(block))
-        block[own, start + own] = -np.inf
-        nearest = np.argpartition(-block, count - 1, axis=1)[:, :count]
-        nearest.sort(axis=1)
-        values = np.take_along_axis(block, nearest, axis=1)
+def unit_rows(features: FloatArray) -> FloatArray:
+    """The rows of [N, D] as unit vectors; a row of zeros stays one."""
+    return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
+
+
+def find_neighbours(
+    features: FloatArray, count: int, wanted: IntArray | None = None, pairs: int | None = None
+) -> Neighbours:
+    """Cosine neighbours of the rows ``wanted`` [W] (default: all) of ``features`` [N, D] among the others.
+
+    At most N − 1 of them; ties go to the earlier row. Beyond ``pairs`` comparisons (default: ``EXACT``) only images of
+    the nearest cells of a partition of the data are compared: most of the true neighbours are found.
+    """
+    rows = np.arange(len(features)) if wanted is None else wanted
+    count = min(count, len(features) - 1)
+    index = np.zeros((len(rows), count), dtype=np.int64)
+    similarity = np.zeros((len(rows), count), dtype=np.float32)
+    if not count or not len(rows):
+        return Neighbours(index, similarity)
+    approximate = len(rows) * len(features) > (EXACT if pairs is None else pairs)
+    search = _cells(features) if approximate else None
+    unit = None if approximate else unit_rows(features)
+    blocks = row_blocks(len(rows), features.shape[1] if approximate else len(features))
+
+    def look(number: int) -> None:
+        block = blocks[number]
+        own = rows[block]
+        if search is not None:
+            found, values = _search(search, features, own, count)
+        else:
+            assert unit is not None
+            found, values = _compare(unit, own, count)
         order = np.argsort(-values, axis=1, kind="stable")
-        index[start : start + step] = np.take_along_axis(nearest, order, axis=1)
-        similarity[start : start + step] = np.take_along_axis(values, order, axis=1)
+        index[block] = np.take_along_axis(found, order, axis=1)
+        similarity[block] = np.take_along_axis(values, order, axis=1)
+
+    if approximate:
+        # The library spreads a search over the cores by itself.
+        for number in range(len(blocks)):
+            look(number)
+    else:
+        for _ in side_by_side(look, len(blocks)):
+            pass
     return Neighbours(index, similarity)
 
 
-def neighbour_probabilities(neighbours: Neighbours, targets: FloatArray, groups: IntArray, count: int) -> FloatArray:
-    """p(class) [N, K] by the labels ``targets`` [N, K] of the ``count`` nearest neighbours outside the own group.
+def _compare(unit: FloatArray, own: IntArray, count: int) -> tuple[IntArray, FloatArray]:
+    """Rows, ascending, and cosines of the ``count`` nearest others of ``own``."""
+    block = unit[own] @ unit.T
+    block[np.arange(len(own)), own] = -np.inf
+    nearest = np.sort(np.argpartition(-block, count - 1, axis=1)[:, :count], axis=1)
+    return nearest, np.take_along_axis(block, nearest, axis=1)
 
-    One further vote is shared out by the class sizes, so that no class gets probability zero.
+
+def _cells(features: FloatArray) -> Any:
+    """An inverted file over the unit rows, in half precision; trained on a sample."""
+    rows, width = features.shape
+    cells = min(int(4 * np.sqrt(rows)), max(rows // _TRAINING_PER_CELL, 1))
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    index: Any = faiss.index_factory(width, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.cp.max_points_per_centroid = _TRAINING_PER_CELL
+    index.cp.min_points_per_centroid = 1
+    index.nprobe = min(_CELLS_SEARCHED, cells)
+    sample = np.sort(np.random.default_rng(0).permutation(rows)[: cells * _TRAINING_PER_CELL])
+    index.train(unit_rows(features[sample]))
+    for block in row_blocks(rows, width):
+        index.add(unit_rows(features[block]))
+    return index
+
+
+def _search(search: Any, features: FloatArray, own: IntArray, count: int) -> tuple[IntArray, FloatArray]:
+    """Rows and cosines of ``count`` near others of ``own``, best first; itself, of cosine −1, where fewer are met."""
+    values, found = search.search(unit_rows(features[own]), count + 1)
+    itself = own[:, None]
+    missed = (found < 0) | (found == itself)
+    values, found = np.where(missed, -1, values), np.where(missed, itself, found)
+    order = np.argsort(missed, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def neighbour_probabilities(
+    neighbours: Neighbours, targets: FloatArray, candidates: Candidates, groups: IntArray, count: int
+) -> FloatArray:
+    """p(class) [N, C] by the labels ``targets`` [N, C] of the ``count`` nearest neighbours outside the own group.
+
+    Both at the candidates, of the neighbour and of the image. One further vote is shared out by the class sizes, so
+    that no class gets probability zero.
     """
+    rows, classes = len(targets), candidates.classes
     foreign = groups[neighbours.index] != groups[:, None]
     voting = foreign & (np.cumsum(foreign, axis=1) <= count)
-    votes = np.zeros(targets.shape, dtype=np.float32)
-    for column, counts in zip(neighbours.index.T, voting.T, strict=True):
-        votes += targets[column] * counts[:, None]
-    prior = targets.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return np.asarray((votes + prior) / (voting.sum(axis=1, keepdims=True) + 1), dtype=np.float32)
+    columns = np.ascontiguousarray(candidates.index).ravel()
+    starts = np.arange(rows + 1) * candidates.index.shape[1]
+    labels = csr_matrix((np.ascontiguousarray(targets).ravel(), columns, starts), shape=(rows, classes))
+    prior = np.asarray(labels.sum(axis=0), dtype=np.float64).ravel() / rows
+    shares = np.empty_like(targets)
+    blocks = row_blocks(rows, classes)
+
+    def tally(number: int) -> None:
+        block = blocks[number]
+        chosen = voting[block]
+        each = chosen.sum(axis=1)
+        ends = np.append(0, np.cumsum(each))
+        voters = neighbours.index[block][chosen]
+        votes = csr_matrix((np.ones(len(voters), np.float32), voters, ends), shape=(len(chosen), rows)) @ labels
+        table = ((votes.toarray() + prior) / (each + 1)[:, None]).astype(np.float32)
+        shares[block] = candidates.take(table, block)
+
+    for _ in side_by_side(tally, len(blocks)):
+        pass
+    return shares

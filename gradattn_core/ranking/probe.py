@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 
+from gradattn_core.ranking.basis import Basis, make_basis
+from gradattn_core.ranking.blocks import row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.linear import HeldOut, log_softmax
 from gradattn_core.ranking.validate import IntArray, check_class_count, check_codes, check_features, check_folds
 from gradattn_core.records import FloatArray
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Ridge penalties, per image (the loss is a mean over images), tried from the strongest to the weakest."""
-
-SIDE_BY_SIDE = 100_000_000
-"""Numbers of a matrix, 400 MB, up to which every core may work on a copy of its own."""
+OUTPUTS, INPUTS = 2**25, 2**27
+"""What a probe is trained on at most, images by classes and images by axes: it bounds its time and its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,72 +44,44 @@ class ProbeResult:
     log_loss: float
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """Standardised features, rotated to their principal axes, where the loss is nearly round.
-
-    ``axes`` is [D, d], ``points`` [N, d] and ``variances`` [d]; ``points = (features − mean) / scale @ axes``.
-    Axes of no variance are left out, so constant features get weight zero.
-    """
-
-    mean: FloatArray
-    scale: FloatArray
-    axes: FloatArray
-    points: FloatArray
-    variances: FloatArray
-
-
-def make_basis(features: FloatArray) -> Basis:
-    """The rotation of ``features`` [N, D] to principal axes; exact, no axis of variance is dropped."""
-    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = features.std(axis=0, dtype=np.float64).astype(np.float32)
-    scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-30)] = np.inf
-    standard = (features - mean) / scale
-    wide = standard.shape[0] < standard.shape[1]
-    gram = (standard @ standard.T if wide else standard.T @ standard).astype(np.float64)
-    values, vectors = np.linalg.eigh(gram)
-    kept = values > 1e-6 * max(values[-1], 1e-30)
-    values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
-    axes = (standard.T @ (vectors / np.sqrt(values)).astype(np.float32)) if wide else vectors.astype(np.float32)
-    points = np.ascontiguousarray(standard @ axes)
-    return Basis(mean, scale, np.ascontiguousarray(axes), points, (values / len(features)).astype(np.float32))
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """Row-wise softmax of [N, K] logits."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def log_softmax(logits: FloatArray) -> FloatArray:
-    """Row-wise log-softmax of [N, K] logits."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float32)
-
-
 def fit_softmax(
-    points: FloatArray, targets: FloatArray, variances: FloatArray, penalty: float, start: FloatArray | None = None
+    points: FloatArray,
+    codes: IntArray,
+    weight: FloatArray,
+    classes: int,
+    variances: FloatArray,
+    penalty: float,
+    start: FloatArray | None = None,
 ) -> FloatArray:
     """Coefficients [K, d+1] (bias last) of ridge-penalised multinomial logistic regression.
 
-    Minimises Σ_n Σ_k targets_nk·(−log softmax(z_n)_k) / Σ targets + ½·penalty·‖W‖² (bias free) with L-BFGS;
-    every axis is first scaled by its approximate curvature, so few steps suffice. Targets may be soft and
-    rows may weigh unequally.
+    Minimises Σ_n w_n·(−log softmax(z_n)[code_n]) / Σ w + ½·penalty·‖W‖² (bias free) with L-BFGS; every axis is first
+    scaled by its approximate curvature, so few steps suffice.
+
+    Args:
+        points: [N, d]; codes: [N] in [0, classes); weight: [N] >= 0; variances: [d] of the points.
+        start: coefficients to begin with.
     """
-    classes, axes = targets.shape[1], points.shape[1]
-    weight = targets.sum(axis=1, keepdims=True)
-    total = float(weight.sum(dtype=np.float64))
+    axes, rows = points.shape[1], np.arange(len(points))
+    share = weight / np.float32(max(float(weight.sum(dtype=np.float64)), 1e-6))
     curvature = (1 - 1 / max(classes, 2)) / max(classes, 2)
     spread = np.append(1 / np.sqrt(curvature * variances + penalty), 1 / np.sqrt(curvature)).astype(np.float32)
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         coefficients = (flat.reshape(classes, axes + 1) * spread).astype(np.float32)
-        log_p = log_softmax(points @ coefficients[:, :-1].T + coefficients[:, -1])
-        loss = -float(np.einsum("nk,nk->", targets, log_p, dtype=np.float64)) / total
-        residual = (np.exp(log_p) * weight - targets) / np.float32(total)
+        # The one large table: it becomes the log-probabilities, and then the residuals.
+        table = points @ coefficients[:, :-1].T
+        table += coefficients[:, -1]
+        table -= table.max(axis=1, keepdims=True)
+        own = table[rows, codes]
+        np.exp(table, out=table)
+        total = table.sum(axis=1)
+        loss = float(np.dot(share.astype(np.float64), np.log(total) - own))
+        table *= (share / total)[:, None]
+        table[rows, codes] -= share
         gradient = np.empty_like(coefficients)
-        gradient[:, :-1] = residual.T @ points + np.float32(penalty) * coefficients[:, :-1]
-        gradient[:, -1] = residual.sum(axis=0)
+        gradient[:, :-1] = table.T @ points + np.float32(penalty) * coefficients[:, :-1]
+        gradient[:, -1] = table.sum(axis=0)
         loss += 0.5 * penalty * float(np.square(coefficients[:, :-1], dtype=np.float64).sum())
         return loss, (gradient * spread).astype(np.float64).ravel()
 
@@ -126,74 +96,96 @@ def fit_softmax(
     return np.asarray(found.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
 
 
-def side_by_side(work: Callable[[int], None], folds: int, numbers: int) -> None:
-    """Do the work of each fold, as many at a time as there are cores, each of them on one.
-
-    A fold is many small products, on which the threads of one product would wait for one another more than they work.
-    Folds that copy more than ``SIDE_BY_SIDE`` ``numbers`` are done one after the other: memory counts for more there.
-    """
-    if numbers > SIDE_BY_SIDE:
-        for fold in range(folds):
-            work(fold)
-        return
-    with threadpool_limits(limits=1), ThreadPoolExecutor(min(folds, os.cpu_count() or 1)) as pool:
-        list(pool.map(work, range(folds)))
-
-
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Held-out predictions on one basis: ``logits`` [N, K], ``coefficients`` [F, K, d+1], the penalty and its loss."""
+class Fit:
+    """The probe of each fold, the ridge penalty they share, and its held-out loss in nats."""
 
-    logits: FloatArray
-    coefficients: FloatArray
+    probe: HeldOut
     penalty: float
     log_loss: float
 
 
-def _absent_to_prior(coefficients: FloatArray, points: FloatArray, absent: NDArray[np.bool_]) -> None:
-    """Give classes without a training image weight zero and the mean probability 1/(n + K), in place."""
-    present = ~absent
-    logits = points @ coefficients[present, :-1].T + coefficients[present, -1]
-    level = float(np.mean(logits.max(axis=1) - log_softmax(logits).max(axis=1)))
-    coefficients[absent] = 0
-    coefficients[absent, -1] = level - np.log(len(points) + len(absent))
-
-
-def held_out(
+def held_out_probe(
     basis: Basis,
-    targets: FloatArray,
-    judged: FloatArray,
+    codes: IntArray,
+    classes: int,
     fold_index: IntArray,
+    trust: FloatArray | None = None,
     penalties: tuple[float, ...] = PENALTIES,
-) -> HeldOut:
-    """Fit ``targets`` [N, K] on all folds but one, predict that one, keep the penalty that predicts ``judged`` best.
+    start: Fit | None = None,
+) -> Fit:
+    """Train on all folds but one, judge that one, keep the penalty that predicts the given labels best.
 
     Penalties are tried from strong to weak, each starting from the one before, until the held-out loss
-    −Σ judged·log p / N has risen. One number is chosen from all folds together, so hardly anything of a label leaks.
+    −Σ trust·log p(given) / N has risen. One number is chosen from all folds together, so hardly anything of a label
+    leaks. ``start``, a fit to other trust, gives the first coefficients, and the search begins one penalty stronger
+    than its own. Of more images than ``TRAINING`` allows, classes give up the same number at most, drawn at random,
+    and those drawn stand for the rest.
+
+    Args:
+        trust: [N] in [0, 1], what each image weighs; default one.
     """
-    folds, classes = int(fold_index.max()) + 1, targets.shape[1]
-    best: HeldOut | None = None
-    current = np.zeros((folds, classes, basis.points.shape[1] + 1), dtype=np.float32)
+    weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
+    folds, axes = int(fold_index.max()) + 1, basis.points.shape[1]
+    drawn, standing = _drawn(codes, min(OUTPUTS // classes, INPUTS // max(axes, 1)))
+    chosen = sample_rows(len(codes), classes)
+    current = np.zeros((folds, classes, axes + 1), dtype=np.float32)
+    if start is not None:
+        current[:] = start.probe.coefficients
+        penalties = (start.penalty,)
+    best: Fit | None = None
     for penalty in penalties:
-        logits = np.empty(targets.shape, dtype=np.float32)
 
-        def fit(fold: int, penalty: float = penalty, logits: FloatArray = logits) -> None:
-            held = fold_index == fold
-            points, wanted = basis.points[~held], targets[~held]
-            absent = wanted.sum(axis=0) <= 0
-            fitted = fit_softmax(points, wanted[:, ~absent], basis.variances, penalty, current[fold, ~absent])
-            current[fold, ~absent] = fitted
-            if absent.any():
-                _absent_to_prior(current[fold], points, absent)
-            logits[held] = basis.points[held] @ current[fold, :, :-1].T + current[fold, :, -1]
+        def fit(fold: int, penalty: float = penalty) -> None:
+            rows = drawn[fold_index[drawn] != fold]
+            _fit_present(basis, codes[rows], (weight * standing)[rows], rows, penalty, current[fold])
 
-        side_by_side(fit, folds, basis.points.size + targets.size)
-        loss = -float(np.einsum("nk,nk->", judged, log_softmax(logits), dtype=np.float64)) / len(judged)
+        for _ in side_by_side(fit, folds):
+            pass
+        probe = HeldOut(basis.points, fold_index, current.copy())
+        log_p = log_softmax(probe.logits(chosen))[np.arange(len(chosen)), codes[chosen]]
+        loss = -float((log_p * weight[chosen]).mean(dtype=np.float64))
         if best is not None and loss >= best.log_loss:
             break
-        best = HeldOut(logits, current.copy(), penalty, loss)
+        best = Fit(probe, penalty, loss)
     assert best is not None
     return best
+
+
+def _fit_present(
+    basis: Basis, codes: IntArray, weight: FloatArray, rows: IntArray, penalty: float, coefficients: FloatArray
+) -> None:
+    """Fit the classes that the training images ``rows`` have, in place; the others get weight zero and the mean
+    probability 1/(n + K)."""
+    points = basis.points[rows]
+    present = np.bincount(codes, weight, minlength=len(coefficients)) > 0
+    place = np.cumsum(present) - 1
+    known = present[codes]
+    if not known.all():
+        points, codes, weight = points[known], codes[known], weight[known]
+    fitted = fit_softmax(
+        points, place[codes], weight, int(present.sum()), basis.variances, penalty, coefficients[present]
+    )
+    coefficients[present] = fitted
+    if not present.all():
+        logits = points @ fitted[:, :-1].T + fitted[:, -1]
+        level = float(np.mean(logits.max(axis=1) - log_softmax(logits).max(axis=1)))
+        coefficients[~present] = 0
+        coefficients[~present, -1] = level - np.log(len(rows) + len(coefficients))
+
+
+def _drawn(codes: IntArray, limit: int) -> tuple[IntArray, FloatArray]:
+    """At most about ``limit`` rows, ascending, and [N] how many images of its class each of them stands for."""
+    standing = np.ones(len(codes), dtype=np.float32)
+    if len(codes) <= limit:
+        return np.arange(len(codes)), standing
+    counts = np.bincount(codes)
+    most = max(limit // int((counts > 0).sum()), 1)
+    shuffled = np.random.default_rng(0).permutation(len(codes))
+    order = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    standing = (counts / np.minimum(np.maximum(counts, 1), most)).astype(np.float32)[codes]
+    return np.sort(order[place < most]), standing
 
 
 def crossval_probe(
@@ -226,12 +218,12 @@ def crossval_probe(
     matrix = check_features(features, len(codes))
     fold_index, names = check_folds(folds, len(codes))
     basis = make_basis(matrix)
-    targets = np.eye(count, dtype=np.float32)[codes]
-    fit = held_out(basis, targets, targets, fold_index, penalties)
-    weights = fit.coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
-    bias = fit.coefficients[:, :, -1] - weights @ basis.mean
+    fit = held_out_probe(basis, codes, count, fold_index, penalties=penalties)
+    coefficients = fit.probe.coefficients
+    weights = coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
+    bias = (coefficients[:, :, -1] - weights @ basis.mean).astype(np.float32)
+    raw = HeldOut(matrix, fold_index, np.concatenate([weights, bias[:, :, None]], axis=2))
     logits = np.empty((len(codes), count), dtype=np.float32)
-    for fold in range(len(names)):
-        held = fold_index == fold
-        logits[held] = matrix[held] @ weights[fold].T + bias[fold]
-    return ProbeResult(logits, weights, bias.astype(np.float32), fold_index, names, fit.penalty, fit.log_loss)
+    for block in row_blocks(len(codes), max(count, matrix.shape[1])):
+        logits[block] = raw.logits(block)
+    return ProbeResult(logits, weights, bias, fold_index, names, fit.penalty, fit.log_loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
 from gradattn_core.ranking import components
-from gradattn_core.ranking.discriminant import held_out_discriminant, tempered
+from gradattn_core.ranking.basis import Basis, make_basis
+from gradattn_core.ranking.blocks import row_blocks, sample_rows
+from gradattn_core.ranking.candidates import Candidates, likeliest
+from gradattn_core.ranking.discriminant import held_out_discriminant
 from gradattn_core.ranking.fusion import Fusion, fuse
 from gradattn_core.ranking.groups import LISTED, dependent_groups, group_folds
+from gradattn_core.ranking.linear import HeldOut, log_softmax, temperature
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
-from gradattn_core.ranking.probe import Basis, held_out, log_softmax, make_basis
+from gradattn_core.ranking.probe import held_out_probe
 from gradattn_core.ranking.validate import IntArray, check_folds, check_given, check_matrix
 from gradattn_core.records import FloatArray
 
@@ -58,48 +63,79 @@ def rank_labels(
         RankingError: an unusable argument, named in the message.
     """
     codes, names = check_given(given, classes)
-    published = _published(logits, probabilities, len(codes), len(names))
+    published = _published(logits, probabilities, codes, len(names))
     if features is None and published is None:
         raise RankingError("rank_labels needs features, logits or probabilities")
-    votes = [] if published is None else [tempered(published, codes)[0]]
     if features is None:
-        return _frame(fuse(np.stack(votes), codes), np.zeros(len(codes), dtype=bool), codes, names, {})
+        assert published is not None
+        candidates = likeliest(published, codes, len(names))
+        fusion = fuse(_at(published, candidates)[None], candidates)
+        return _frame(fusion, candidates, np.zeros(len(codes), dtype=bool), names, {})
     basis = make_basis(check_matrix(features, "features", len(codes)))
     neighbours = find_neighbours(basis.points, LISTED)
     groups = dependent_groups(basis.points, neighbours, codes, seed)
     index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
+    opinion = held_out_discriminant(basis.points, codes, len(names), index)
+    candidates = likeliest(partial(_mean_opinion, opinion, published), codes, len(names))
+    votes = [] if published is None else [_at(published, candidates)]
 
     def vote(labels: FloatArray) -> FloatArray:
-        return neighbour_probabilities(neighbours, labels, groups, VOTING)
+        return neighbour_probabilities(neighbours, labels, candidates, groups, VOTING)
 
-    fusion = _denoised(basis, codes, len(names), index, votes, vote)
+    fusion = _denoised(basis, codes, index, opinion, candidates, votes, vote)
     shares = vote(fusion.posterior)
     extra = {
-        "neighbour_vote": components.neighbour_vote(shares, codes),
-        "neighbour_margin": components.neighbour_margin(shares, codes),
+        "neighbour_vote": components.neighbour_vote(shares, candidates.own),
+        "neighbour_margin": components.neighbour_margin(shares, candidates.own),
         "prototype_margin": components.prototype_margin(basis.points, codes, len(names)),
     }
-    return _frame(fusion, _unjudgeable(codes, index) & (published is None), codes, names, extra)
+    return _frame(fusion, candidates, _unjudgeable(codes, index) & (published is None), names, extra)
 
 
-def _published(logits: ArrayLike | None, probabilities: ArrayLike | None, rows: int, classes: int) -> FloatArray | None:
+Opinion = Callable[[slice], FloatArray]
+"""log p(class) [B, K] of a block of images."""
+
+
+def _published(
+    logits: ArrayLike | None, probabilities: ArrayLike | None, codes: IntArray, classes: int
+) -> Opinion | None:
+    """The caller's predictions at the temperature under which the given labels are likeliest, a block at a time."""
     if logits is not None and probabilities is not None:
         raise RankingError("logits and probabilities were both given; pass only one of them")
     if logits is not None:
-        return components.log_probabilities(check_matrix(logits, "logits", rows, classes), None)
-    if probabilities is None:
+        table = check_matrix(logits, "logits", len(codes), classes)
+        log_p = partial(components.log_probabilities, probabilities=None)
+    elif probabilities is not None:
+        table = check_matrix(probabilities, "probabilities", len(codes), classes)
+        if any((table[rows] < 0).any() or (table[rows].sum(axis=1) <= 0).any() for rows in row_blocks(*table.shape)):
+            raise RankingError("probabilities holds negative numbers or rows without any mass")
+        log_p = partial(components.log_probabilities, None)
+    else:
         return None
-    table = check_matrix(probabilities, "probabilities", rows, classes)
-    if (table < 0).any() or (table.sum(axis=1) <= 0).any():
-        raise RankingError("probabilities holds negative numbers or rows without any mass")
-    return components.log_probabilities(None, table)
+    drawn = sample_rows(len(codes), classes)
+    factor = np.float32(temperature(log_p(table[drawn]), codes[drawn])[0])
+    return lambda rows: log_softmax(log_p(table[rows]) * factor)
+
+
+def _at(opinion: Opinion, candidates: Candidates) -> FloatArray:
+    """``opinion`` of every image at its candidates [N, C]."""
+    result = np.empty(candidates.index.shape, dtype=np.float32)
+    for block in row_blocks(len(result), candidates.classes):
+        result[block] = candidates.take(opinion(block), block)
+    return result
+
+
+def _mean_opinion(discriminant: HeldOut, published: Opinion | None, rows: slice) -> FloatArray:
+    table = log_softmax(discriminant.logits(rows))
+    return table if published is None else table + published(rows)
 
 
 def _denoised(
     basis: Basis,
     codes: IntArray,
-    classes: int,
     folds: IntArray,
+    opinion: HeldOut,
+    candidates: Candidates,
     votes: list[FloatArray],
     vote: Callable[[FloatArray], FloatArray],
 ) -> Fusion:
@@ -107,14 +143,14 @@ def _denoised(
 
     The discriminant alone (and the caller's predictions) give the first trust: it forgives wrong labels best.
     """
-    targets = np.eye(classes, dtype=np.float32)[codes]
-    fusion = fuse(np.stack([*votes, held_out_discriminant(basis.points, codes, classes, folds)]), codes)
+    fusion = fuse(np.stack([*votes, opinion.log_p(candidates)]), candidates)
+    probe = None
     for _ in range(REFITS):
-        weighted = targets * fusion.trust[:, None]
-        discriminant = held_out_discriminant(basis.points, codes, classes, folds, fusion.trust)
-        probe = log_softmax(held_out(basis, weighted, weighted, folds).logits)
+        trust = fusion.trust
+        opinion = held_out_discriminant(basis.points, codes, candidates.classes, folds, trust)
+        probe = held_out_probe(basis, codes, candidates.classes, folds, trust, start=probe)
         shares = np.log(np.maximum(vote(fusion.posterior), 1e-9))
-        fusion = fuse(np.stack([*votes, discriminant, probe, shares]), codes)
+        fusion = fuse(np.stack([*votes, opinion.log_p(candidates), probe.probe.log_p(candidates), shares]), candidates)
     return fusion
 
 
@@ -126,38 +162,42 @@ def _unjudgeable(codes: IntArray, folds: IntArray) -> NDArray[np.bool_]:
 
 
 def _frame(
-    fusion: Fusion, unjudgeable: NDArray[np.bool_], codes: IntArray, names: list[Any], extra: dict[str, FloatArray]
+    fusion: Fusion,
+    candidates: Candidates,
+    unjudgeable: NDArray[np.bool_],
+    names: list[Any],
+    extra: dict[str, FloatArray],
 ) -> pd.DataFrame:
-    rows = np.arange(len(codes))
-    wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, codes]
+    rows, own, classes = candidates.rows, candidates.own, candidates.classes
+    wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, own]
     suspicion = np.clip(wrong, 0, 1)
     if unjudgeable.any():
         suspicion[unjudgeable] = suspicion[~unjudgeable].mean() if not unjudgeable.all() else 0.5
     log_p = np.log(np.maximum(fusion.clean, 1e-12))
     order = np.argsort(-suspicion, kind="stable")
-    rank = np.empty(len(codes), dtype=np.int64)
+    rank = np.empty(len(rows), dtype=np.int64)
     rank[order] = rows + 1
     others = fusion.log_clean.copy()
-    others[rows, codes] = -np.inf
+    others[rows, own] = -np.inf
     best = (-others).argsort(axis=1, kind="stable")
-    labels = np.array(names, dtype=object)
-    several = len(names) > 2
-    runner_up = labels[best[:, 1]] if several else np.full(len(codes), None, dtype=object)
-    runner_up_probability = fusion.clean[rows, best[:, 1]] if several else np.zeros(len(codes))
+    labels = np.array(names, dtype=object)[candidates.index[rows[:, None], best[:, :2]]]
+    several = classes > 2
+    runner_up = labels[:, 1] if several else np.full(len(rows), None, dtype=object)
+    runner_up_probability = fusion.clean[rows, best[:, 1]] if several else np.zeros(len(rows))
     return pd.DataFrame(
         {
             "suspicion": suspicion,
             "rank": rank,
-            "suggested": labels[best[:, 0]],
+            "suggested": labels[:, 0],
             "suggested_probability": fusion.clean[rows, best[:, 0]].astype(np.float64),
-            "given_probability": fusion.clean[rows, codes].astype(np.float64),
+            "given_probability": fusion.clean[rows, own].astype(np.float64),
             "runner_up": runner_up,
             "runner_up_probability": runner_up_probability.astype(np.float64),
-            "self_confidence": components.self_confidence(log_p, codes),
-            "log_margin": components.log_margin(log_p, codes),
-            "adjusted_margin": components.adjusted_margin(log_p, codes),
-            "cwe": components.cwe(log_p, codes),
-            "mistakenness": components.mistakenness(log_p, codes),
+            "self_confidence": components.self_confidence(log_p, own),
+            "log_margin": components.log_margin(log_p, own),
+            "adjusted_margin": components.adjusted_margin(log_p, own, candidates),
+            "cwe": components.cwe(log_p, own, classes),
+            "mistakenness": components.mistakenness(log_p, own, classes),
             **extra,
         }
     )

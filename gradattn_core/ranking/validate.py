@@ -12,6 +12,8 @@ from gradattn_core.records import FloatArray
 
 IntArray = NDArray[np.int64]
 
+_CHECKED = 16_384
+
 
 def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = None) -> FloatArray:
     """``values`` as a finite float32 matrix of ``rows`` rows (and ``columns`` columns).
@@ -31,7 +33,9 @@ def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = 
         raise RankingError(
             f"{name} has {matrix.shape[1]} columns, but there are {columns} classes: one column per class"
         )
-    bad = ~np.isfinite(matrix).all(axis=1)
+    # Some rows at a time: of a large table even what is finite would be a large table.
+    parts = [~np.isfinite(matrix[start : start + _CHECKED]).all(axis=1) for start in range(0, rows, _CHECKED)]
+    bad = np.concatenate(parts)
     if bad.any():
         raise RankingError(
             f"{name} holds NaN, infinity or numbers beyond float32 in {int(bad.sum())} rows (first: row "

@@ -60,6 +60,12 @@ def audit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--class-map", metavar="FILE", help="JSON or CSV (label, output): the model's output of each class"
     )
     parser.add_argument("--folds", type=int, default=5, metavar="K", help="folds of the cross-validation (default 5)")
+    parser.add_argument(
+        "--in-sample",
+        default="auto",
+        choices=("auto", "yes", "no"),
+        help="whether the model was trained on these very labels: then it has no vote (default: find out)",
+    )
     parser.add_argument("--interpret", default="suspects", choices=("suspects", "all"), help="which images get a map")
     parser.add_argument(
         "--threshold",
