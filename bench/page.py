@@ -28,7 +28,7 @@ _WAIT = 60_000
 _SHOWN = 12
 # Asked by the browser before each frame; Playwright's own expectations look only every now and then.
 _SUSPECT = """before => {
-    const path = document.querySelector('[data-testid=stCode]')?.innerText;
+    const path = document.querySelector('.st-key-path')?.innerText;
     const pictures = [...document.querySelectorAll('.st-key-pictures img')];
     return path && path !== before && pictures.length > 0
         && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
@@ -80,7 +80,7 @@ PAGES: dict[str, Callable[[Page], object]] = {
     "grid": lambda page: pictures_shown(page, _CARDS, _SHOWN),
     "pair": lambda page: pictures_shown(page, _PAIR_MAP, 1),
     "decisions": lambda page: shown(page.get_by_test_id("stDataFrame")),
-    "export": lambda page: shown(page.get_by_test_id("stDataFrame")),
+    "export": lambda page: shown(page.locator(".gradattn-table")),
     "audits": lambda page: shown(page.get_by_role("heading", name="Audits", exact=True)),
 }
 """What is useful on each page: its numbers, its pictures, its table."""
@@ -129,7 +129,7 @@ def reviewing(page: Page, address: str, repeats: int) -> Iterator[tuple[str, lis
     def pressing(key: str) -> Callable[[], None]:
         def press() -> None:
             nonlocal before
-            before = page.get_by_test_id("stCode").first.inner_text()
+            before = page.locator(".st-key-path").inner_text()
             page.keyboard.press(key)
 
         return press

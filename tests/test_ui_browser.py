@@ -41,7 +41,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def shows(page: Page, index: int, decided: int) -> None:
     expect(page.get_by_text(f"{decided} of 12 decided")).to_be_visible(timeout=30_000)
-    expect(page.get_by_test_id("stCode")).to_have_text(path_of(index), timeout=30_000)
+    expect(page.locator(".st-key-path")).to_have_text(path_of(index), timeout=30_000)
     settle(page)
 
 

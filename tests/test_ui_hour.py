@@ -58,7 +58,7 @@ def opened(browser: Browser) -> tuple[BrowserContext, Page]:
 
 
 def shows(page: Page, path: str) -> None:
-    expect(page.get_by_test_id("stCode").first).to_have_text(path, timeout=WAIT)
+    expect(page.locator(".st-key-path")).to_have_text(path, timeout=WAIT)
     settle(page)
 
 

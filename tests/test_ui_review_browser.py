@@ -36,7 +36,7 @@ def address(store: Store) -> Iterator[str]:
 
 
 def shows(page: Page, index: int) -> None:
-    expect(page.get_by_test_id("stCode")).to_have_text(path_of(index), timeout=_WAIT)
+    expect(page.locator(".st-key-path")).to_have_text(path_of(index), timeout=_WAIT)
     settle(page)
 
 
