@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,9 +51,28 @@ def served(directory: Path, *, environment: Mapping[str, str] | None = None) -> 
     Args:
         environment: added to this process's own.
     """
+    code = "from pathlib import Path; from ui.launch import launch; launch(Path({!r}), port={})"
+    with _served(lambda port: ["-c", code.format(str(directory), port)], environment or {}) as url:
+        yield url
+
+
+@contextmanager
+def served_script(script: Path) -> Iterator[str]:
+    """The address of one Streamlit script on this machine, in a process of its own."""
+
+    def command(port: int) -> list[str]:
+        options = {"server.port": port, "server.address": "localhost", "server.headless": "true"}
+        flags = [f"--{name}={value}" for name, value in options.items()]
+        return ["-m", "streamlit", "run", str(script), *flags, "--browser.gatherUsageStats=false"]
+
+    with _served(command, {}) as url:
+        yield url
+
+
+@contextmanager
+def _served(command: Callable[[int], list[str]], environment: Mapping[str, str]) -> Iterator[str]:
     port = free_port()
-    code = f"from pathlib import Path; from ui.launch import launch; launch(Path({str(directory)!r}), port={port})"
-    server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **(environment or {})})
+    server = subprocess.Popen([sys.executable, *command(port)], cwd=ROOT, env={**os.environ, **environment})
     try:
         url = f"http://localhost:{port}"
         wait_until_served(url)
