@@ -1,9 +1,9 @@
 """How long the page takes on an audit of a million images: ``python -m bench.page [--images N] [--suspects N]``.
 
 Builds the synthetic audit of ``bench/store.py`` with a picture behind each suspect, serves the page over it, drives
-Debian's chromium and prints one table, each row with its goal: the time from the address to what is useful on each page (every
-visit with an empty browser), beside that of an empty page of Streamlit's, and the time from a key or click to its result
-on the screen.
+Debian's chromium and prints one table with the goal of each row: the time from the address to what is useful on each
+page (every visit with an empty browser), beside that of an empty page of Streamlit's, and the time from a key or click
+to its result on the screen.
 """
 
 from __future__ import annotations

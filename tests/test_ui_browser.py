@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.export import candidates_csv
@@ -88,8 +89,42 @@ def test_a_key_pressed_three_times_at_once_decides_one_suspect_once(page: Page, 
     shows(page, 0, 0)
     for _ in range(3):
         page.keyboard.press("k")
+    expect(page.get_by_role("status").filter(has_text="Too early")).to_be_visible()
     shows(page, 1, 1)
     assert log(store) == [(path_of(0), "keep", "", "")]
+
+
+def test_nobody_decides_a_suspect_whose_picture_is_still_under_way(page: Page, address: str, store: Store) -> None:
+    page.goto(f"{address}/review")
+    shows(page, 0, 0)
+    held: list[Route] = []
+    page.route("**/media/**", lambda route: held.append(route))
+    page.keyboard.press("k")
+    shows(page, 1, 1)
+    page.keyboard.press("k")
+    expect(page.get_by_role("status").filter(has_text="Too early")).to_be_visible()
+    assert held, "the next picture was there already"
+    for request in held:
+        request.continue_()
+    page.unroute("**/media/**")
+    page.wait_for_function("[...document.querySelectorAll('.st-key-pictures img')].every(each => each.naturalWidth)")
+    page.wait_for_timeout(100)
+    page.keyboard.press("k")
+    shows(page, 2, 2)
+    assert log(store) == [(path_of(0), "keep", "", ""), (path_of(1), "keep", "", "")]
+
+
+def test_the_view_turns_as_often_as_its_key_is_pressed(page: Page, address: str) -> None:
+    page.goto(f"{address}/review")
+    shows(page, 0, 0)
+    chosen = page.locator(".st-key-mode [role=radio][aria-checked=true]")
+    expect(chosen).to_have_text("Side by side")
+    page.keyboard.press("v")
+    page.keyboard.press("v")
+    expect(chosen).to_have_text("Overlay")
+    settle(page)
+    expect(page.locator(".st-key-pictures img")).to_have_count(1)
+    expect(page.locator(".st-key-pictures img")).to_have_attribute("alt", re.compile("in grey"))
 
 
 def test_a_field_of_the_map_opens_its_class_pair_and_filters_can_be_shared(

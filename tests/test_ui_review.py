@@ -160,12 +160,12 @@ def test_a_second_press_for_a_suspect_that_is_gone_decides_nothing(store: Store)
     assert store.decisions()["path"].tolist() == [path_of(0)]
 
 
-def test_the_view_is_chosen_or_turned_by_its_key(store: Store) -> None:
+def test_the_view_is_chosen_and_kept(store: Store) -> None:
     app = opened("review")
     original, overlay = "The suspect, filed as kite", "The suspect in grey, with what speaks for and against kite"
     assert [alt.split(" in two")[0] for alt in pictures(app)] == [original, overlay]
-    for shown in ([original], [overlay], [original, overlay]):
-        press(app, "Next view")
+    for mode, shown in (("Original", [original]), ("Overlay", [overlay]), ("Side by side", [original, overlay])):
+        app.segmented_control(key="mode").set_value(mode).run()
         assert [alt.split(" in two")[0] for alt in pictures(app)] == shown
 
 

@@ -61,6 +61,7 @@ def test_a_suspect_is_named_toggled_searched_relabelled_and_undone_without_a_mou
     shows(page, 0)
     expect(page.get_by_role("textbox", name="Reviewer")).to_have_value('Ada "; alert(1); <b>')
 
+    expect(large(page)).to_have_count(2, timeout=_WAIT)
     for count, first in ((1, "The suspect, filed"), (1, "The suspect in grey"), (2, "The suspect, filed")):
         page.keyboard.press("v")
         expect(large(page)).to_have_count(count, timeout=_WAIT)
