@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,14 +45,21 @@ def opened_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(directory: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def served(
+    directory: Path, *, environment: Mapping[str, str] | None = None, started_in: Path = ROOT, port: int | None = None
+) -> Iterator[str]:
     """The address of a page that ``ui.launch`` serves over ``directory`` on this machine, in a process of its own.
 
     Args:
         environment: added to this process's own.
+        started_in: where Streamlit looks for its secrets.
+        port: a free one where none is named.
     """
+    port = port or free_port()
     code = "from pathlib import Path; from ui.launch import launch; launch(Path({!r}), port={})"
-    with _served(lambda port: ["-c", code.format(str(directory), port)], environment or {}) as url:
+    above = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    command = ["-c", code.format(str(directory), port)]
+    with _served(command, port, above | dict(environment or {}), started_in) as url:
         yield url
 
 
@@ -60,19 +67,17 @@ def served(directory: Path, *, environment: Mapping[str, str] | None = None) -> 
 def served_script(script: Path) -> Iterator[str]:
     """The address of one Streamlit script on this machine, in a process of its own."""
 
-    def command(port: int) -> list[str]:
-        options = {"server.port": port, "server.address": "localhost", "server.headless": "true"}
-        flags = [f"--{name}={value}" for name, value in options.items()]
-        return ["-m", "streamlit", "run", str(script), *flags, "--browser.gatherUsageStats=false"]
-
-    with _served(command, {}) as url:
+    port = free_port()
+    options = {"server.port": port, "server.address": "localhost", "server.headless": "true"}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    command = ["-m", "streamlit", "run", str(script), *flags, "--browser.gatherUsageStats=false"]
+    with _served(command, port, {}, ROOT) as url:
         yield url
 
 
 @contextmanager
-def _served(command: Callable[[int], list[str]], environment: Mapping[str, str]) -> Iterator[str]:
-    port = free_port()
-    server = subprocess.Popen([sys.executable, *command(port)], cwd=ROOT, env={**os.environ, **environment})
+def _served(command: list[str], port: int, environment: Mapping[str, str], started_in: Path) -> Iterator[str]:
+    server = subprocess.Popen([sys.executable, *command], cwd=started_in, env={**os.environ, **environment})
     try:
         url = f"http://localhost:{port}"
         wait_until_served(url)
