@@ -108,3 +108,11 @@ def wait_until_served(url: str) -> None:
 def settle(page: Page) -> None:
     """Wait until the page's script has run to its end."""
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=30_000)
+
+
+def sees(page: Page, path: str) -> None:
+    """Wait until the suspect at ``path`` is on the review page with its pictures, as keys count only from then on."""
+    expect(page.locator(".st-key-path")).to_have_text(path)
+    settle(page)
+    page.wait_for_function("[...document.querySelectorAll('.st-key-pictures img')].every(each => each.complete)")
+    page.evaluate("new Promise(requestAnimationFrame)")

@@ -14,7 +14,7 @@ from gradattn_core.errors import GradattnError
 from gradattn_core.export import candidates_csv
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import served, settle
+from tests.browser import sees, served, settle
 from tests.small_audit import AUDIT_ID, path_of
 from ui.launch import launch
 
@@ -42,8 +42,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def shows(page: Page, index: int, decided: int) -> None:
     expect(page.get_by_text(f"{decided} of 12 decided")).to_be_visible(timeout=30_000)
-    expect(page.locator(".st-key-path")).to_have_text(path_of(index), timeout=30_000)
-    settle(page)
+    sees(page, path_of(index))
 
 
 def log(store: Store) -> list[tuple[str, str, str, str]]:
@@ -100,15 +99,15 @@ def test_nobody_decides_a_suspect_whose_picture_is_still_under_way(page: Page, a
     held: list[Route] = []
     page.route("**/media/**", lambda route: held.append(route))
     page.keyboard.press("k")
-    shows(page, 1, 1)
+    expect(page.locator(".st-key-path")).to_have_text(path_of(1))
+    settle(page)
     page.keyboard.press("k")
     expect(page.get_by_role("status").filter(has_text="Too early")).to_be_visible()
     assert held, "the next picture was there already"
     for request in held:
         request.continue_()
     page.unroute("**/media/**")
-    page.wait_for_function("[...document.querySelectorAll('.st-key-pictures img')].every(each => each.naturalWidth)")
-    page.wait_for_timeout(100)
+    shows(page, 1, 1)
     page.keyboard.press("k")
     shows(page, 2, 2)
     assert log(store) == [(path_of(0), "keep", "", ""), (path_of(1), "keep", "", "")]

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests import small_audit
-from tests.browser import free_port, served, settle
+from tests.browser import free_port, sees, served
 from tests.small_audit import path_of
 
 pytest.importorskip("authlib", reason="the extra gradattn[login] is not installed")
@@ -46,13 +46,11 @@ def test_a_reviewer_logs_in_decides_under_that_name_and_logs_out(browser: Browse
             page.get_by_role("link", name="It is me").click()
             expect(page.get_by_role("heading", name="Overview")).to_be_visible()
             page.goto(f"{address}/review")
-            expect(page.locator(".st-key-path")).to_have_text(path_of(0))
+            sees(page, path_of(0))
             expect(page.get_by_text("Logged in as ada@example.org")).to_be_visible()
-            settle(page)
             expect(page.get_by_role("textbox", name="Reviewer")).to_have_count(0)
             page.keyboard.press("k")
-            expect(page.locator(".st-key-path")).to_have_text(path_of(1))
-            settle(page)
+            sees(page, path_of(1))
             page.get_by_role("button", name="Log out").click()
             expect(page.get_by_role("button", name="Log in")).to_be_visible()
             expect(page.locator(".st-key-path")).to_have_count(0)

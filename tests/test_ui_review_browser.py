@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import served, settle
+from tests.browser import sees, served, settle
 from tests.small_audit import path_of
 
 pytestmark = pytest.mark.browser
@@ -36,8 +36,7 @@ def address(store: Store) -> Iterator[str]:
 
 
 def shows(page: Page, index: int) -> None:
-    expect(page.locator(".st-key-path")).to_have_text(path_of(index), timeout=_WAIT)
-    settle(page)
+    sees(page, path_of(index))
 
 
 def large(page: Page) -> Locator:
