@@ -180,6 +180,20 @@ class News:
     relabelled_images: int
     moved_images: int
 
+    @property
+    def words(self) -> str:
+        """The counts that are not 0 on one line; what was changed or relabelled is neither added nor removed."""
+        replaced = self.changed_images + self.relabelled_images
+        counts = (
+            ("new suspects", self.new_suspects),
+            ("no longer suspects", self.gone_suspects),
+            ("images added", self.new_images - replaced),
+            ("removed", self.gone_images - replaced),
+            ("changed", self.changed_images),
+            ("relabelled", self.relabelled_images),
+        )
+        return ", ".join(f"{count:,} {what}" for what, count in counts if count) or "nothing new"
+
 
 @dataclass(frozen=True, slots=True)
 class AuditSummary:

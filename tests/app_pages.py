@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import TextInput
@@ -42,6 +43,19 @@ def note(app: AppTest) -> TextInput:
 
 def texts(app: AppTest) -> list[str]:
     return [element.value for element in app.text]
+
+
+def suspect(app: AppTest) -> str:
+    """The path of the suspect on the screen; below it stand its rank and other facts."""
+    shown = texts(app)
+    return shown[next(place for place, text in enumerate(shown) if text.startswith("Rank ")) - 1]
+
+
+def table(app: AppTest) -> dict[str, list[str]]:
+    """The cells of the table drawn by ``components.table``, by column."""
+    [drawn] = [part.proto.body for part in app.get("html") if part.proto.body.startswith('<div class="gradattn-table"')]
+    head, *rows = [["".join(cell.itertext()) for cell in row] for row in ElementTree.fromstring(drawn).iter("tr")]
+    return {title: list(cells) for title, cells in zip(head, zip(*rows, strict=True), strict=True)}
 
 
 def progress(app: AppTest) -> str:

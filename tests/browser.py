@@ -45,15 +45,39 @@ def opened_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(directory: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def served(
+    directory: Path, *, environment: Mapping[str, str] | None = None, started_in: Path = ROOT, port: int | None = None
+) -> Iterator[str]:
     """The address of a page that ``ui.launch`` serves over ``directory`` on this machine, in a process of its own.
 
     Args:
         environment: added to this process's own.
+        started_in: where Streamlit looks for its secrets.
+        port: a free one where none is named.
     """
+    port = port or free_port()
+    code = "from pathlib import Path; from ui.launch import launch; launch(Path({!r}), port={})"
+    above = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    command = ["-c", code.format(str(directory), port)]
+    with _served(command, port, above | dict(environment or {}), started_in) as url:
+        yield url
+
+
+@contextmanager
+def served_script(script: Path) -> Iterator[str]:
+    """The address of one Streamlit script on this machine, in a process of its own."""
+
     port = free_port()
-    code = f"from pathlib import Path; from ui.launch import launch; launch(Path({str(directory)!r}), port={port})"
-    server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **(environment or {})})
+    options = {"server.port": port, "server.address": "localhost", "server.headless": "true"}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    command = ["-m", "streamlit", "run", str(script), *flags, "--browser.gatherUsageStats=false"]
+    with _served(command, port, {}, ROOT) as url:
+        yield url
+
+
+@contextmanager
+def _served(command: list[str], port: int, environment: Mapping[str, str], started_in: Path) -> Iterator[str]:
+    server = subprocess.Popen([sys.executable, *command], cwd=started_in, env={**os.environ, **environment})
     try:
         url = f"http://localhost:{port}"
         wait_until_served(url)
@@ -84,3 +108,11 @@ def wait_until_served(url: str) -> None:
 def settle(page: Page) -> None:
     """Wait until the page's script has run to its end."""
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=30_000)
+
+
+def sees(page: Page, path: str) -> None:
+    """Wait until the suspect at ``path`` is on the review page with its pictures, as keys count only from then on."""
+    expect(page.locator(".st-key-path")).to_have_text(path)
+    settle(page)
+    page.wait_for_function("[...document.querySelectorAll('.st-key-pictures img')].every(each => each.complete)")
+    page.evaluate("new Promise(requestAnimationFrame)")

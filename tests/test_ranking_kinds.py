@@ -38,6 +38,10 @@ def told(**changes: object) -> tuple[str, dict[str, float]]:
         ({**FAR, "more_unlike": 0.03}, "mislabel"),
         ({**ASKED, "hidden_margin": 0.7}, "two objects"),
         ({**ASKED, "hidden_margin": 0.69}, "mislabel"),
+        # What is out of the question does not get into the picture by hiding a part of it.
+        ({**ASKED, "hidden_margin": 5.0, "given_probability": 0.0009}, "mislabel"),
+        ({**ASKED, "hidden_margin": 5.0, "given_probability": 0.001}, "two objects"),
+        ({**ASKED, "hidden_margin": 5.0, "given_probability": None}, "two objects"),
         # A third class is best: the given one is not what is left.
         ({"hidden_margin": 5.0}, "mislabel"),
         (CLOSE, "confusable"),

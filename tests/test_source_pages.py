@@ -15,7 +15,7 @@ from gradattn_core.store import Store
 from gradattn_core.store.images import preview_file
 from tests import sample_audit, small_audit
 from tests import source_forms as forms
-from tests.app_pages import choose, opened, pictures
+from tests.app_pages import choose, opened, pictures, suspect
 from tests.tiny import make_tiny
 from ui import thumbnails
 from ui.pictures import Subject, View, evidence_overlay, original
@@ -37,7 +37,7 @@ def test_suspects_of_a_zip_are_reviewed_even_after_it_is_gone(audited: Store, tm
     audit = audited.latest_audit_id()
     first = audited.candidates(audit, top=1).iloc[0]
     app = opened("review")
-    assert app.code[0].value == first["path"] and len(pictures(app)) == 2 and not app.warning
+    assert suspect(app) == first["path"] and len(pictures(app)) == 2 and not app.warning
     app.toggle(key="regions").set_value(True).run()
     assert len(pictures(app)) == 2 and not app.exception
     small = thumbnails.thumbnails(audit, list(audited.candidates(audit)["path"]), evidence=True)

@@ -30,6 +30,7 @@ from gradattn_core.audit import (
 )
 from gradattn_core.cli.arguments import build_parser
 from gradattn_core.errors import GradattnError
+from tests import small_audit
 from tests.app_pages import opened, press, texts
 from tests.ready_audit import ready
 from tests.small_audit import AUDIT_ID
@@ -343,6 +344,19 @@ def test_parameters_versions_and_warnings_of_a_past_audit_are_shown_as_text(
     assert "One class has fewer than 5 images: <b>x</b>" in texts(app)
     written = [element.value for group in (app.markdown, app.caption) for element in group]
     assert not [text for text in written if "<b>" in text]
+
+
+def test_a_past_audit_tells_what_changed_since_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_audit.build(tmp_path, audit_id="20261121-000000-older", images=30, suspects=9)
+    store = small_audit.build(tmp_path)
+    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
+    components.audits.clear()
+    # Both audits finished at the same moment; the greater id counts as the newer one.
+    news = "Since the audit 20261121-000000-older before it: 3 new suspects, 10 images added."
+    app = opened("audits")
+    assert news in texts(app)
+    app.session_state["audit"] = "20261121-000000-older"
+    assert not any(text.startswith("Since") for text in texts(app.run()))
 
 
 def test_without_a_prefect_server_the_page_says_how_to_have_one(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

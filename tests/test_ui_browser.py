@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.export import candidates_csv
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import served, settle
+from tests.browser import sees, served, settle
 from tests.small_audit import AUDIT_ID, path_of
 from ui.launch import launch
 
@@ -41,8 +42,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def shows(page: Page, index: int, decided: int) -> None:
     expect(page.get_by_text(f"{decided} of 12 decided")).to_be_visible(timeout=30_000)
-    expect(page.get_by_test_id("stCode")).to_have_text(path_of(index), timeout=30_000)
-    settle(page)
+    sees(page, path_of(index))
 
 
 def log(store: Store) -> list[tuple[str, str, str, str]]:
@@ -88,8 +88,42 @@ def test_a_key_pressed_three_times_at_once_decides_one_suspect_once(page: Page, 
     shows(page, 0, 0)
     for _ in range(3):
         page.keyboard.press("k")
+    expect(page.get_by_role("status").filter(has_text="Too early")).to_be_visible()
     shows(page, 1, 1)
     assert log(store) == [(path_of(0), "keep", "", "")]
+
+
+def test_nobody_decides_a_suspect_whose_picture_is_still_under_way(page: Page, address: str, store: Store) -> None:
+    page.goto(f"{address}/review")
+    shows(page, 0, 0)
+    held: list[Route] = []
+    page.route("**/media/**", lambda route: held.append(route))
+    page.keyboard.press("k")
+    expect(page.locator(".st-key-path")).to_have_text(path_of(1))
+    settle(page)
+    page.keyboard.press("k")
+    expect(page.get_by_role("status").filter(has_text="Too early")).to_be_visible()
+    assert held, "the next picture was there already"
+    for request in held:
+        request.continue_()
+    page.unroute("**/media/**")
+    shows(page, 1, 1)
+    page.keyboard.press("k")
+    shows(page, 2, 2)
+    assert log(store) == [(path_of(0), "keep", "", ""), (path_of(1), "keep", "", "")]
+
+
+def test_the_view_turns_as_often_as_its_key_is_pressed(page: Page, address: str) -> None:
+    page.goto(f"{address}/review")
+    shows(page, 0, 0)
+    chosen = page.locator(".st-key-mode [role=radio][aria-checked=true]")
+    expect(chosen).to_have_text("Side by side")
+    page.keyboard.press("v")
+    page.keyboard.press("v")
+    expect(chosen).to_have_text("Overlay")
+    settle(page)
+    expect(page.locator(".st-key-pictures img")).to_have_count(1)
+    expect(page.locator(".st-key-pictures img")).to_have_attribute("alt", re.compile("in grey"))
 
 
 def test_a_field_of_the_map_opens_its_class_pair_and_filters_can_be_shared(

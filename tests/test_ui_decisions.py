@@ -85,6 +85,14 @@ def test_selected_entries_that_stand_are_undone_and_the_words_before_them_stand_
     assert store.candidates(AUDIT_ID, decided="yes")["decision"].tolist() == ["keep"]
 
 
+def test_an_undo_is_signed_with_the_name_that_stands_in_the_field_when_it_is_pressed(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
+    app = select(opened("decisions"), store, [0])
+    app.text_input(key="reviewer").set_value("Bob")
+    press(app, "Undo 1")
+    assert store.decisions(top=1)[["decision", "reviewer"]].to_numpy().tolist() == [["undo", "Bob"]]
+
+
 def test_what_somebody_has_decided_anew_meanwhile_is_not_undone(store: Store) -> None:
     store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
     app = select(opened("decisions"), store, [0])

@@ -8,9 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store import Store
-from tests.app_pages import choose, opened
+from tests.app_pages import choose, opened, table
 from tests.ready_audit import ready
-from tests.small_audit import AUDIT_ID, IMAGES, path_of
+from tests.small_audit import AUDIT_ID, HOSTILE_LABELS, IMAGES, path_of
 
 
 @pytest.fixture
@@ -29,12 +29,13 @@ def test_candidates_are_previewed_with_the_columns_and_rows_of_the_file(store: S
     store.decide(AUDIT_ID, path_of(2), "remove", reviewer="Ada")
     app = opened("export")
     assert offer(app) == "Download 12 rows as CSV"
-    assert app.dataframe[0].value["rank"].tolist() == list(range(1, 13))
-    assert app.dataframe[0].value.columns[-1] == "note"
+    assert table(app)["rank"] == [str(rank) for rank in range(1, 13)]
+    assert list(table(app))[-1] == "note"
+    assert set(HOSTILE_LABELS) <= set(table(app)["given_label"]), "labels are text, to the letter"
     app.number_input(key="top").set_value(3).run()
     assert offer(app) == "Download 3 rows as CSV"
     choose(app, "Decision", "Removed")
-    assert app.dataframe[0].value["path"].tolist() == [path_of(2)]
+    assert table(app)["path"] == [path_of(2)]
     choose(app, "Decision", "Unsure")
     assert "No suspect passes these filters" in app.markdown[0].value
 
@@ -42,9 +43,9 @@ def test_candidates_are_previewed_with_the_columns_and_rows_of_the_file(store: S
 def test_table_format_order_and_filters_are_taken_from_the_address(store: Store) -> None:
     app = opened("export", format="Parquet", order="Path", given="kite")
     assert offer(app) == "Download 2 rows as Parquet"
-    assert app.dataframe[0].value["path"].tolist() == [path_of(0), path_of(7)]
+    assert table(app)["path"] == [path_of(0), path_of(7)]
     # Formats for programs have every column.
-    assert app.dataframe[0].value.columns[-1] == "conflict"
+    assert list(table(app))[-1] == "conflict"
 
 
 def test_decisions_are_filtered_like_the_log(store: Store) -> None:
@@ -54,7 +55,7 @@ def test_decisions_are_filtered_like_the_log(store: Store) -> None:
     assert offer(opened("export", what="Decisions", format="JSON")) == "Download 3 rows as JSON"
     assert offer(opened("export", what="Decisions", standing="true")) == "Download 2 rows as CSV"
     app = opened("export", what="Decisions", who="Bob")
-    assert app.dataframe[0].value["path"].tolist() == [path_of(1)]
+    assert table(app)["path"] == [path_of(1)]
 
 
 def test_corrected_labels_apply_what_was_decided(store: Store) -> None:
@@ -64,8 +65,8 @@ def test_corrected_labels_apply_what_was_decided(store: Store) -> None:
     app = opened("export", what="Corrected labels")
     assert offer(app) == f"Download {IMAGES - 1} rows as CSV"
     assert "1 relabelled, 1 left out." in " ".join(caption.value for caption in app.caption)
-    preview = app.dataframe[0].value
-    assert len(preview) == 20
+    preview = table(app)
+    assert len(preview["path"]) == 20
     labels = dict(zip(preview["path"], preview["label"], strict=True))
     assert labels[str(root / path_of(0))] == "owl"
     assert str(root / path_of(1)) not in labels
@@ -76,7 +77,7 @@ def test_removals_are_what_is_marked_for_removal(store: Store) -> None:
     store.decide(AUDIT_ID, path_of(1), "remove", reviewer="Ada", note="=1+1")
     app = opened("export", what="Removals")
     assert offer(app) == "Download 1 row as CSV"
-    assert app.dataframe[0].value[["path", "note"]].to_numpy().tolist() == [[path_of(1), "=1+1"]]
+    assert (table(app)["path"], table(app)["note"]) == ([path_of(1)], ["=1+1"])
 
 
 def test_no_file_is_made_before_it_is_asked_for(store: Store) -> None:

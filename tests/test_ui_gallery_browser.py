@@ -103,7 +103,7 @@ def test_labels_and_paths_are_text_and_a_title_opens_the_image_in_review(page: P
     page.get_by_role("button", name="Select 2: kite → owl").click()
     selected(page, 2)
     title.click()
-    expect(page.get_by_test_id("stCode")).to_have_text(path_of(1), timeout=30_000)
+    expect(page.locator(".st-key-path")).to_have_text(path_of(1), timeout=30_000)
 
 
 def test_page_order_and_size_are_in_the_address_and_a_phone_shows_it_without_scrolling_sideways(

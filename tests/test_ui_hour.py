@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from gradattn_core.export import candidates_csv, read_candidates
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import served, settle
+from tests.browser import sees, served, settle
 from tests.small_audit import AUDIT_ID, CLASSES, path_of
 
 pytestmark = pytest.mark.browser
@@ -57,15 +57,10 @@ def opened(browser: Browser) -> tuple[BrowserContext, Page]:
     return context, context.new_page()
 
 
-def shows(page: Page, path: str) -> None:
-    expect(page.get_by_test_id("stCode").first).to_have_text(path, timeout=WAIT)
-    settle(page)
-
-
 def press(page: Page, key: str, following: str) -> None:
     """One key, and the suspect that is to be there after it."""
     page.keyboard.press(key)
-    shows(page, following)
+    sees(page, following)
 
 
 def to_the_pair(page: Page, address: str) -> None:
@@ -76,7 +71,7 @@ def to_the_pair(page: Page, address: str) -> None:
     settle(page)
     kites.click()
     page.get_by_role("button", name="Review one by one").click()
-    shows(page, KITES[0])
+    sees(page, KITES[0])
     expect(page.get_by_text(f"0 of {EACH} decided")).to_be_visible()
 
 
@@ -100,10 +95,10 @@ def relabel_by_search_and_reload(page: Page, hour: Hour) -> None:
     page.keyboard.press("/")
     page.keyboard.type("eagl")
     page.keyboard.press("Enter")
-    shows(page, KITES[28])
+    sees(page, KITES[28])
     hour.say("Ada", KITES[27], "relabel", EAGLE)
     page.reload()
-    shows(page, KITES[28])
+    sees(page, KITES[28])
     expect(page.get_by_text(f"28 of {EACH} decided")).to_be_visible()
     page.keyboard.press("n")
     page.keyboard.type("=too dark, 'x'")
@@ -111,7 +106,7 @@ def relabel_by_search_and_reload(page: Page, hour: Hour) -> None:
     settle(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Remove").click()
-    shows(page, KITES[29])
+    sees(page, KITES[29])
     hour.say("Ada", KITES[28], "remove", "", "=too dark, 'x'")
 
 
@@ -140,7 +135,7 @@ def differ_at_the_same_time(ada: Page, grace: Page, address: str, hour: Hour) ->
     place = f"{address}/review?{urlencode({'given': 'owl', 'suggested': suggested})}"
     for page in (ada, grace):
         page.goto(place)
-        shows(page, owls[0])
+        sees(page, owls[0])
     grace.get_by_role("textbox", name="Reviewer").fill("Grace")
     grace.keyboard.press("Enter")
     grace.keyboard.press("Escape")
@@ -149,8 +144,8 @@ def differ_at_the_same_time(ada: Page, grace: Page, address: str, hour: Hour) ->
     for path, following in pairwise(owls[:6]):
         ada.keyboard.press("k")
         grace.keyboard.press("x")
-        shows(ada, following)
-        shows(grace, following)
+        sees(ada, following)
+        sees(grace, following)
         hour.say("Ada", path, "keep")
         hour.say("Grace", path, "remove")
     return owls[:5]

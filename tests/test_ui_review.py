@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.app_pages import APP, choose, note, opened, pictures, press, progress, texts
+from tests.app_pages import APP, choose, note, opened, pictures, press, progress, suspect, texts
 from tests.small_audit import AUDIT_ID, HOSTILE_LABELS, SUSPECTS, path_of
 from ui.reviewing import Queue
 
@@ -32,7 +32,7 @@ def test_the_first_suspect_is_shown_with_its_pictures_labels_and_evidence(store:
     assert "25% of the map speaks for kite" in shown and "75% of the map speaks for owl" in shown
     assert len(pictures(app)) == 2
     assert progress(app) == "0 of 12 decided"
-    assert app.code[0].value == path_of(0)
+    assert suspect(app) == path_of(0)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_each_button_stores_its_decision_and_shows_the_next_suspect(
     assert (row["path"], row["decision"], row["new_label"]) == (path_of(0), decision, new_label)
     assert (row["reviewer"], row["note"]) == ("Ada", "=1+1 <b>why</b>")
     assert progress(app) == "1 of 12 decided"
-    assert app.code[0].value == path_of(1)
+    assert suspect(app) == path_of(1)
     assert note(app).value == ""
 
 
@@ -64,34 +64,34 @@ def test_choosing_another_class_relabels_to_it(store: Store) -> None:
     assert "kite" not in other.options
     other.select("=cmd()").run()
     assert store.decisions().iloc[0][["path", "decision", "new_label"]].tolist() == [path_of(0), "relabel", "=cmd()"]
-    assert app.code[0].value == path_of(1)
+    assert suspect(app) == path_of(1)
 
 
 def test_undo_takes_back_the_newest_decision_and_shows_that_suspect_again(store: Store) -> None:
     app = press(press(opened("review"), "Label is right"), "Remove")
     press(app, "Undo")
-    assert (app.code[0].value, progress(app)) == (path_of(1), "1 of 12 decided")
+    assert (suspect(app), progress(app)) == (path_of(1), "1 of 12 decided")
     press(app, "Undo")
-    assert (app.code[0].value, progress(app)) == (path_of(0), "0 of 12 decided")
+    assert (suspect(app), progress(app)) == (path_of(0), "0 of 12 decided")
     assert store.decisions()["decision"].tolist() == ["undo", "undo", "remove", "keep"]
 
 
 def test_back_shows_what_was_decided_and_skip_leads_on_from_there(store: Store) -> None:
     app = press(press(opened("review"), "Skip"), "Label is right")
-    assert app.code[0].value == path_of(2)
+    assert suspect(app) == path_of(2)
     press(app, "Back")
-    assert app.code[0].value == path_of(1)
+    assert suspect(app) == path_of(1)
     assert "Decided: label is right by Ada" in texts(app)
     press(app, "Skip")
-    assert app.code[0].value == path_of(2)
+    assert suspect(app) == path_of(2)
     press(press(app, "Back"), "Back")
-    assert app.code[0].value == path_of(0)
+    assert suspect(app) == path_of(0)
 
 
 def test_every_suspect_can_be_decided_even_without_picture_or_evidence(store: Store) -> None:
     app = opened("review")
     for index in range(SUSPECTS):
-        assert app.code[0].value == path_of(index)
+        assert suspect(app) == path_of(index)
         shown = texts(app)
         if path_of(index) == small_audit.MISSING:
             assert app.warning[0].value == "The picture cannot be shown. You can still decide."
@@ -111,7 +111,7 @@ def test_filters_choose_the_list_and_decided_suspects_can_be_listed(store: Store
     store.decide(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
     app = opened("review")
     choose(app, "Decision", "Unsure")
-    assert app.code[0].value == path_of(3)
+    assert suspect(app) == path_of(3)
     assert "Decided: unsure by Bob" in texts(app)
     choose(app, "Decision", "All")
     app.number_input(key="least").set_value(0.5).run()
@@ -119,8 +119,8 @@ def test_filters_choose_the_list_and_decided_suspects_can_be_listed(store: Store
 
 
 def test_the_place_in_the_list_is_taken_from_the_url(store: Store) -> None:
-    assert opened("review", at="2").code[0].value == path_of(2)
-    assert opened("review", at="-1; drop table").code[0].value == path_of(0)
+    assert suspect(opened("review", at="2")) == path_of(2)
+    assert suspect(opened("review", at="-1; drop table")) == path_of(0)
 
 
 def test_labels_never_reach_html_and_reach_markdown_escaped(store: Store) -> None:
@@ -147,7 +147,7 @@ def test_without_a_name_nothing_can_be_decided(store: Store, monkeypatch: pytest
 def test_read_only_shows_everything_and_decides_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
     app = opened("review")
-    assert app.code[0].value == path_of(0)
+    assert suspect(app) == path_of(0)
     assert all(button.disabled for button in app.button if button.label in ("Label is right", "Remove", "Undo"))
 
 
@@ -160,12 +160,12 @@ def test_a_second_press_for_a_suspect_that_is_gone_decides_nothing(store: Store)
     assert store.decisions()["path"].tolist() == [path_of(0)]
 
 
-def test_the_view_is_chosen_or_turned_by_its_key(store: Store) -> None:
+def test_the_view_is_chosen_and_kept(store: Store) -> None:
     app = opened("review")
     original, overlay = "The suspect, filed as kite", "The suspect in grey, with what speaks for and against kite"
     assert [alt.split(" in two")[0] for alt in pictures(app)] == [original, overlay]
-    for shown in ([original], [overlay], [original, overlay]):
-        press(app, "Next view")
+    for mode, shown in (("Original", [original]), ("Overlay", [overlay]), ("Side by side", [original, overlay])):
+        app.segmented_control(key="mode").set_value(mode).run()
         assert [alt.split(" in two")[0] for alt in pictures(app)] == shown
 
 
@@ -227,7 +227,7 @@ def test_kind_reviewer_suspicion_and_path_filter_the_list_from_the_address(store
     assert progress(opened("review", least="0.7", most="0.8")) == "0 of 6 decided"
     store.decide(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
     app = opened("review", by="Bob", **{"decided-undecided": "All"})
-    assert (app.code[0].value, progress(app)) == (path_of(3), "1 of 1 decided")
+    assert (suspect(app), progress(app)) == (path_of(3), "1 of 1 decided")
 
 
 def test_moved_pictures_are_found_below_a_folder_that_has_the_very_same_files(store: Store, tmp_path: Path) -> None:
@@ -299,10 +299,10 @@ def test_who_has_logged_in_is_the_reviewer(store: Store) -> None:
 
 def test_the_suspect_that_the_address_names_is_shown_until_the_reviewer_goes_on(store: Store) -> None:
     app = opened("review", path=path_of(5))
-    assert app.code[0].value == path_of(5)
+    assert suspect(app) == path_of(5)
     press(app, "Skip")
-    assert app.code[0].value == path_of(0)
+    assert suspect(app) == path_of(0)
     assert "path" not in app.query_params
     press(app, "Back")
-    assert app.code[0].value == path_of(5)
-    assert opened("review", path="never listed").code[0].value == path_of(0)
+    assert suspect(app) == path_of(5)
+    assert suspect(opened("review", path="never listed")) == path_of(0)

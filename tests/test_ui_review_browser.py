@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from gradattn_core.store import Store
 from tests import small_audit
-from tests.browser import served, settle
+from tests.browser import sees, served, settle
 from tests.small_audit import path_of
 
 pytestmark = pytest.mark.browser
@@ -36,8 +36,7 @@ def address(store: Store) -> Iterator[str]:
 
 
 def shows(page: Page, index: int) -> None:
-    expect(page.get_by_test_id("stCode")).to_have_text(path_of(index), timeout=_WAIT)
-    settle(page)
+    sees(page, path_of(index))
 
 
 def large(page: Page) -> Locator:
@@ -61,6 +60,7 @@ def test_a_suspect_is_named_toggled_searched_relabelled_and_undone_without_a_mou
     shows(page, 0)
     expect(page.get_by_role("textbox", name="Reviewer")).to_have_value('Ada "; alert(1); <b>')
 
+    expect(large(page)).to_have_count(2, timeout=_WAIT)
     for count, first in ((1, "The suspect, filed"), (1, "The suspect in grey"), (2, "The suspect, filed")):
         page.keyboard.press("v")
         expect(large(page)).to_have_count(count, timeout=_WAIT)

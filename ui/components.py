@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import math
 import os
 import shlex
 import string
@@ -204,6 +206,30 @@ def plain(text: str, key: str) -> None:
     """Text exactly as it is: neither HTML nor Markdown. The key's first word chooses its look in ``style.css``."""
     with st.container(key=key):
         st.text(text)
+
+
+def table(frame: pd.DataFrame, name: str) -> None:
+    """A few rows to look at, every cell as text; ``name`` is for those who hear the page.
+
+    It is there at once: ``st.dataframe`` has the browser load and compile 1.5 MB first.
+    """
+    kinds = [' class="number"' if pd.api.types.is_any_real_numeric_dtype(kind) else "" for kind in frame.dtypes]
+    rows = "".join(_row("td", kinds, row) for row in frame.itertuples(index=False, name=None))
+    st.html(
+        f'<div class="gradattn-table" role="region" tabindex="0" aria-label="{html.escape(name)}"><table>'
+        f"<thead>{_row('th', kinds, tuple(frame.columns))}</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(tag: str, kinds: list[str], cells: tuple[Any, ...]) -> str:
+    written = (f"<{tag}{kind}>{html.escape(_written(cell))}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+    return f"<tr>{''.join(written)}</tr>"
+
+
+def _written(cell: Any) -> str:
+    if isinstance(cell, float):
+        return "" if math.isnan(cell) else f"{cell:.6g}"
+    return str(cell)
 
 
 def escaped(text: str, longest: int = 60) -> str:

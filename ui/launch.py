@@ -68,6 +68,8 @@ def _command(port: int, address: str) -> list[str]:
         "server.address": address,
         "server.headless": "true",
         "browser.gatherUsageStats": "false",
+        # st.pagination has a default whether one is wanted or not, so each return to a first page would be a warning.
+        "global.disableWidgetStateDuplicationWarning": "true",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "streamlit", "run", str(_APP), *flags]

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from gradattn_core.records import News
 from ui import components
 from ui.components import plain
 from ui.estimates import about, duration, interval
@@ -68,6 +69,9 @@ def _details(row: Mapping[str, Any]) -> None:
     with st.expander(f"Parameters of the audit finished {row['finished_at'][:16].replace('T', ' ')} UTC"):
         for position, warning in enumerate(row["warnings"]):
             plain(str(warning), f"mark-note-{position}")
+        news = _news(str(components.directory()), str(row["audit_id"]))
+        if news:
+            plain(f"Since the audit {news.since} before it: {news.words}.", "quiet-news")
         left, right = st.columns([3, 2], gap="medium")
         with left:
             st.caption("Parameters")
@@ -78,6 +82,12 @@ def _details(row: Mapping[str, Any]) -> None:
             _table({name.replace("_", " "): row[name] for name in names if row[name] != ""})
             st.caption("Versions")
             _table(json.loads(row["versions"]))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _news(folder: str, audit: str) -> News | None:
+    """Finished audits never change."""
+    return components.store().news(audit)
 
 
 def _table(values: Mapping[str, Any]) -> None:

@@ -204,6 +204,7 @@ def _small(directory: str, root: str | None, audit: str, paths: tuple[str, ...])
 
 def facts(row: Row) -> None:
     """The path, to copy, and the rest that is known about the image."""
-    st.code(str(row["path"]), language=None, wrap_lines=True)
+    # Not st.code: the highlighter that it loads weighs as much as all the rest of the page.
+    plain(str(row["path"]), "path")
     numbers = [f"Rank {row['rank']:,}", f"suspicion {row['suspicion']:.3f}", f"margin {row['margin']:.2f}"]
     plain(" · ".join([*numbers, f"{row['width']} × {row['height']} pixels"]), "quiet-facts")

@@ -53,17 +53,7 @@ def show_summary(summary: AuditSummary, *, as_json: bool, quiet: bool, out: str)
 
 def news(since: News) -> str:
     """One line on what has changed since the audit before."""
-    replaced = since.changed_images + since.relabelled_images
-    counts = (
-        ("new suspects", since.new_suspects),
-        ("no longer suspects", since.gone_suspects),
-        ("images added", since.new_images - replaced),
-        ("removed", since.gone_images - replaced),
-        ("changed", since.changed_images),
-        ("relabelled", since.relabelled_images),
-    )
-    said = ", ".join(f"{count:,} {what}" for what, count in counts if count) or "nothing new"
-    return f"since audit {escape(since.since)}: {said} [dim](gradattn diff lists them)[/]"
+    return f"since audit {escape(since.since)}: {since.words} [dim](gradattn diff lists them)[/]"
 
 
 def _pair_table(summary: AuditSummary) -> Table:

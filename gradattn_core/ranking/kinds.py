@@ -29,6 +29,9 @@ UNLIKE = 0.02
 BOTH = math.log(2)
 """Logits by which the given label must lead, once the evidence for the other class is hidden, to be in the picture too:
 it is then twice as likely."""
+POSSIBLE = 0.001
+"""Probability of the given label, before it was looked at, below which it is not in the picture, whatever is seen once
+a part is hidden: of one thing of a narrow world, a digit without one of its strokes, another can be left."""
 CLOSE = 3.0
 """Odds of suggested to given label up to which the two are hardly told apart."""
 
@@ -56,20 +59,21 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
 
     The rules, in this order: *nothing to see* detail < ``DETAIL``. *duplicate* identical, or similarity ≥ ``SAME`` and
     (1 − similarity) ≤ ``CLOSER`` · (1 − usual similarity). *out of place* more unlike ≤ ``UNLIKE``. *two objects*
-    hidden is given and hidden margin ≥ ``BOTH``. *confusable* the given label is at least as probable as the
-    suggested one, or their odds are at most ``CLOSE`` and both lifts at least 1: the classes are taken for one another
-    more than for others, both ways. *mislabel* all else.
+    hidden is given, hidden margin ≥ ``BOTH`` and given probability not below ``POSSIBLE``. *confusable* the given label
+    is at least as probable as the suggested one, or their odds are at most ``CLOSE`` and both lifts at least 1: the
+    classes are taken for one another more than for others, both ways. *mislabel* all else.
     """
     known = {name: _column(facts, name) for name in NUMBERS}
     odds = known["suggested_probability"] / np.maximum(known["given_probability"], 1e-12)
     nearer = 1 - known["similarity"] <= CLOSER * (1 - known["usual_similarity"])
     # Comparisons with NaN are false: what is not known decides nothing.
+    possible = ~(known["given_probability"] < POSSIBLE)
     both_ways = (known["lift"] >= 1 - 1e-9) & (known["reverse_lift"] >= 1 - 1e-9)
     rules = {
         "nothing to see": known["detail"] < DETAIL,
         "duplicate": (known["identical"] == 1) | ((known["similarity"] >= SAME) & nearer),
         "out of place": known["more_unlike"] <= UNLIKE,
-        "two objects": (known["hidden_is_given"] == 1) & (known["hidden_margin"] >= BOTH),
+        "two objects": (known["hidden_is_given"] == 1) & (known["hidden_margin"] >= BOTH) & possible,
         "confusable": (odds <= 1) | ((odds <= CLOSE) & both_ways),
     }
     kind = np.select(list(rules.values()), list(rules), default="mislabel")

@@ -10,7 +10,7 @@ import streamlit as st
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.store.log import LogFilters
-from ui import bulk, components, paging
+from ui import bulk, components, identity, paging
 from ui.class_names import named
 
 _SIZE = 50
@@ -156,7 +156,7 @@ def _undo(entries: list[dict[str, Any]], reviewer: str) -> None:
     undone = 0
     try:
         for audit, said in by_audit.items():
-            undone += bulk.take_back(components.store(), audit, said, reviewer=reviewer)
+            undone += bulk.take_back(components.store(), audit, said, reviewer=identity.signing(reviewer))
     except GradattnError as error:
         known.problem = str(error)
     asked = sum(map(len, by_audit.values()))

@@ -75,7 +75,7 @@ def show() -> None:
     if ending == "csv" and table != "corrected":
         st.caption("A cell that a spreadsheet would run as a formula starts with an apostrophe in the file.")
     preview = chosen.preview()
-    st.dataframe(preview[list(TABLES[table])] if ending == "csv" else preview, hide_index=True)
+    components.table(preview[list(TABLES[table])] if ending == "csv" else preview, "The first rows of the file")
     if chosen.count > len(preview):
         st.caption(f"The first {len(preview)} of {chosen.count:,} rows.")
 

@@ -88,7 +88,6 @@ def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
             regions = st.toggle("Boxes around the regions", key="regions", persist_state="session")
             st.toggle("Orange and purple", key="colour_blind", persist_state="session", help="For colour-blind eyes.")
         reading = st.button("?", key="help", help="All keys")
-        st.button("Next view", key="next-view", shortcut="V", on_click=_next_view)
     with st.container(key="script-keys"):
         st.html(_SCRIPT, unsafe_allow_javascript=True)
     if reading:
@@ -99,11 +98,6 @@ def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
             st.error("Nothing was stored. Try again.")
             plain(problem, "quiet-problem")
     return pictures.View(opacity, smooth, components.palette(), regions), mode, reading
-
-
-def _next_view() -> None:
-    modes = suspect.MODES
-    st.session_state["mode"] = modes[(modes.index(st.session_state.get("mode", modes[-1])) + 1) % len(modes)]
 
 
 @st.dialog("Keys", on_dismiss="rerun")
