@@ -5,8 +5,7 @@
 OUT is the output folder of an audit, FILE a CSV with ``path``, ``given_label`` and ``true_label`` or ``is_error``. A
 reviewer who knows the truth decides the first suspects in order of suspicion; the others are then ranked anew. Prints a
 Markdown table: average precision over the undecided suspects before and after, with a 95 % bootstrap interval of the
-difference over suspects, and how many wrong labels are among the next 100. *offered* is the order that was learnt, also
-where the cross-validation did not let it be used.
+difference over suspects, and how many wrong labels are among the next 100.
 """
 
 from __future__ import annotations

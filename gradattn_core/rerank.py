@@ -13,11 +13,27 @@ from scipy.sparse.csgraph import connected_components
 from gradattn_core import estimates
 from gradattn_core.export import CANDIDATES, write_candidates
 from gradattn_core.ranking.groups import NEAR_DUPLICATE
-from gradattn_core.ranking.relearn import Relearned, relearn
+from gradattn_core.ranking.relearn import Influence, Relearned, relearn
 from gradattn_core.store import Store
 
-NAMES = ("given_label", "suggested_label", "pair", "kind", "cluster")
-_NO_NUMBERS = ("path", "content_hash", "decision", "rank", "suspicion", *NAMES)
+NAMES = ("given_label", "suggested_label", "pair", "cluster")
+NUMBERS = {
+    "suspicion": "suspicion of the audit",
+    "self_confidence": "doubt in the given label",
+    "log_margin": "lead of the other class",
+    "adjusted_margin": "lead of the other class, against what is usual for the class",
+    "cwe": "indecision for so little trust in the label",
+    "mistakenness": "certainty that it is another class",
+    "margin": "margin of the given label",
+    "entropy": "indecision of the head",
+    "map_margin": "margin that the map explains",
+    "positive_mass": "evidence for the given label",
+    "negative_mass": "evidence for the other class",
+    "balance": "balance of the evidence towards the given label",
+    "concentration": "concentration of the evidence",
+    "overlap": "overlap of both classes' evidence",
+}
+"""What is learnt from, in words. Regions, neighbours and the numbers of the kinds did not help (docs/ranking.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +42,13 @@ class Reranked:
 
     Attributes:
         learnt: what the decisions taught; its ``suspicion`` is that of all suspects in the audit's order.
-        left, left_low, left_high: expected number of wrong labels among the undecided suspects, after it.
+        undecided: how many suspects are.
+        left, left_low, left_high: expected number of wrong labels among these, after it, and its interval.
     """
 
     audit_id: str
     learnt: Relearned
+    undecided: int
     left: float
     left_low: float
     left_high: float
@@ -39,7 +57,7 @@ class Reranked:
 def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranked:
     """Learn from the decisions that stand, and order the undecided suspects by it if that is clearly better.
 
-    Depends on nothing but the audit and the decisions: where they teach no better order, the audit's own one is in force
+    Depends on nothing but the audit and the decisions: where they teach no better order, the audit's own is in force
     afterwards, even if fewer decisions had taught one before. ``candidates.csv`` follows if the audit is the newest.
 
     Raises:
@@ -57,7 +75,7 @@ def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranked:
         _follow(store, audit_id)
     left = learnt.suspicion[undecided]
     interval = estimates.wrong_labels(left.sum(), (left * (1 - left)).sum(), len(left))
-    return Reranked(audit_id, learnt, float(left.sum()), *interval)
+    return Reranked(audit_id, learnt, len(left), float(left.sum()), *interval)
 
 
 def reset(store: Store, audit_id: str) -> bool:
@@ -74,14 +92,28 @@ def reset(store: Store, audit_id: str) -> bool:
 def learn(suspects: pd.DataFrame, alike: pd.DataFrame) -> Relearned:
     """What the decisions of ``Store.suspects_to_learn_from`` teach; ``unsure`` teaches nothing, of copies one does."""
     verdict = suspects["decision"].map({"keep": 0.0, "relabel": 1.0, "remove": 1.0}).astype(float)
-    verdict = verdict.mask(suspects.duplicated(["content_hash", "given_label"])).to_numpy()
+    verdict = verdict.mask(suspects.duplicated(["content_hash", "given_label"]))
+    numbers = suspects[[name for name in NUMBERS if name in suspects and name != "suspicion"]]
     names = suspects.assign(
         pair=suspects["given_label"] + " → " + suspects["suggested_label"],
         cluster=suspects["cluster"].map(lambda number: "" if pd.isna(number) else str(int(number))),
     )[list(NAMES)]
-    numbers = suspects.drop(columns=[name for name in _NO_NUMBERS if name in suspects])
     groups = _near_duplicates(suspects["path"], alike)
-    return relearn(suspects["suspicion"].to_numpy(), numbers, names, verdict, groups)
+    return relearn(suspects["suspicion"].to_numpy(), numbers, names, verdict.to_numpy(), groups)
+
+
+def in_words(influence: Influence) -> str:
+    """A feature and its effect as a phrase; labels stand in it as they are."""
+    more = "more" if influence.weight > 0 else "less"
+    if not influence.name:
+        return f"the greater the {NUMBERS[influence.feature]}, the {more} often wrong"
+    what = {
+        "given_label": f"labelled {influence.name}",
+        "suggested_label": f"looking like {influence.name}",
+        "pair": influence.name,
+        "cluster": f"alike suspects, group {influence.name}",
+    }
+    return f"{what[influence.feature]}: {more} often wrong"
 
 
 def _near_duplicates(paths: pd.Series, alike: pd.DataFrame) -> NDArray[np.int64]:

@@ -23,37 +23,22 @@ _RANK = "coalesce(s.audit_rank, s.rank)"
 _SUSPICION = "coalesce(s.audit_suspicion, s.suspicion)"
 
 _SUSPECTS = f"""
-WITH parts AS (
-    SELECT image_rank, sign, max(mass_share) AS mass, arg_max(area_share, mass_share) AS area, max(abs(peak)) AS peak,
-        count(*) AS parts
-    FROM regions WHERE audit_id = $audit_id GROUP BY ALL)
-SELECT s.path, {_RANK} AS rank, {_SUSPICION} AS suspicion, i.given_label, s.suggested_label, i.content_hash,
-    coalesce(s.kind, '') AS kind, s.cluster, coalesce(d.decision, '') AS decision, s.components, s.kind_numbers,
-    s.given_probability, s.suggested_probability, s.runner_up_probability, p.margin, p.entropy, p.outside_probability,
-    e.for_logit::DOUBLE - e.against_logit AS map_margin,
-    e.hidden_for_logit::DOUBLE - e.hidden_against_logit AS hidden_margin, e.hidden_probability,
-    e.positive_mass, e.negative_mass, e.balance, e.concentration, e.overlap,
-    f.mass AS for_part_mass, f.area AS for_part_area, f.peak / (e.positive_mass + e.negative_mass) AS for_peak,
-    f.parts AS for_parts,
-    a.mass AS against_part_mass, a.area AS against_part_area,
-    a.peak / (e.positive_mass + e.negative_mass) AS against_peak, a.parts AS against_parts
+SELECT s.path, {_RANK} AS rank, {_SUSPICION} AS suspicion, i.given_label, s.suggested_label, i.content_hash, s.cluster,
+    coalesce(d.decision, '') AS decision, p.margin, p.entropy, e.for_logit::DOUBLE - e.against_logit AS map_margin,
+    e.positive_mass, e.negative_mass, e.balance, e.concentration, e.overlap, s.components
 FROM scores s
 JOIN images i ON i.audit_id = $audit_id AND i.image_rank = s.rank
 LEFT JOIN current_decisions d ON d.content_hash = i.content_hash AND d.given_label = i.given_label
 LEFT JOIN predictions p ON p.audit_id = $audit_id AND p.image_rank = s.rank
 LEFT JOIN interpretations e ON e.audit_id = $audit_id AND e.image_rank = s.rank
-LEFT JOIN parts f ON f.image_rank = s.rank AND f.sign = 1
-LEFT JOIN parts a ON a.image_rank = s.rank AND a.sign = -1
 WHERE s.audit_id = $audit_id AND s.is_suspect ORDER BY {_RANK}"""
 
 
 def suspects(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.DataFrame:
     """See ``Store.suspects_to_learn_from``."""
     frame = connection.execute(_SUSPECTS, {"audit_id": audit_id}).df()
-    for column in ("components", "kind_numbers"):
-        maps = pd.DataFrame([entry or {} for entry in frame.pop(column)], index=frame.index, dtype=float)
-        frame = frame.join(maps[[name for name in maps if name not in frame]])
-    return frame
+    components = pd.DataFrame([entry or {} for entry in frame.pop("components")], index=frame.index, dtype=float)
+    return frame.join(components[[name for name in components if name not in frame]])
 
 
 def alike(connection: duckdb.DuckDBPyConnection, audit_id: str, similarity: float) -> pd.DataFrame:

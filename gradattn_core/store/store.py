@@ -61,9 +61,10 @@ class Store(Audits):
 
         Returns:
             One row per suspect: ``path, rank, suspicion`` (as the audit found them), ``given_label, suggested_label,
-            content_hash, kind, cluster, decision`` (the one that stands, or ``""``), then numbers, NaN where absent:
-            probabilities, margins, map and region statistics, the components and the kind's numbers. And the pairs
-            ``path, neighbour_path`` of at least this ``similarity``; the neighbour may be no suspect.
+            content_hash, cluster, decision`` (the one that stands, or ``""``), then numbers, NaN where absent:
+            ``margin`` and ``entropy`` of the head, ``map_margin`` of the explained classes, the statistics of the map,
+            and the components. And the pairs ``path, neighbour_path`` of at least this ``similarity``; the neighbour
+            may be no suspect.
         """
         with self._reading(audit_id) as connection:
             return relearning.suspects(connection, audit_id), relearning.alike(connection, audit_id, similarity)
