@@ -50,26 +50,28 @@ def simulate(
 def row(learnt: Relearned, left: NDArray[np.bool_], before: pd.Series, wrong: NDArray[np.float64], draws: int) -> str:
     """One line of the table."""
     truth, old, new = wrong[left], before[left].to_numpy(), learnt.suspicion[left]
-    random = np.random.default_rng(0)
-    picks = random.integers(0, len(truth), (draws, len(truth)))
-    differences = [
+    found = [int(truth[np.argsort(-order, kind="stable")[:NEXT]].sum()) for order in (old, new)]
+    first = average_precision_score(truth, old)
+    after = difference = ""
+    if learnt.used:
+        low, high = np.quantile(_differences(truth, old, new, draws), (0.025, 0.975))
+        after = f"{average_precision_score(truth, new):.3f}"
+        difference = f"{average_precision_score(truth, new) - first:+.3f} ({low:+.3f} to {high:+.3f})"
+    counts = (learnt.decisions, learnt.wrong, len(truth), int(truth.sum()))
+    cells = (*map(str, counts), f"{first:.3f}", after or "not used", difference, f"{found[0]} → {found[1]}")
+    return f"| {' | '.join(cells)} |"
+
+
+def _differences(
+    truth: NDArray[np.float64], old: NDArray[np.float64], new: NDArray[np.float64], draws: int
+) -> list[float]:
+    """Differences of average precision over draws of suspects, those with a wrong label among them."""
+    picks = np.random.default_rng(0).integers(0, len(truth), (draws, len(truth)))
+    return [
         average_precision_score(truth[pick], new[pick]) - average_precision_score(truth[pick], old[pick])
         for pick in picks
+        if truth[pick].any()
     ]
-    low, high = np.quantile(differences, (0.025, 0.975))
-    found = [int(truth[np.argsort(-order, kind="stable")[:NEXT]].sum()) for order in (old, new)]
-    precision = [average_precision_score(truth, order) for order in (old, new)]
-    cells = (
-        f"{learnt.decisions}",
-        f"{learnt.wrong}",
-        f"{len(truth)}",
-        f"{truth.sum():.0f}",
-        f"{precision[0]:.3f}",
-        f"{precision[1]:.3f}" if learnt.used else "not used",
-        f"{precision[1] - precision[0]:+.3f} ({low:+.3f} to {high:+.3f})" if learnt.used else "",
-        f"{found[0]} → {found[1]}",
-    )
-    return f"| {' | '.join(cells)} |"
 
 
 def main() -> int:
@@ -86,6 +88,8 @@ def main() -> int:
         print(f"| {' | '.join(line)} |")
     for decisions in options.decisions:
         learnt, left = simulate(suspects, alike, wrong, decisions)
+        if not wrong[left].any():
+            break
         print(row(learnt, left, suspects["suspicion"], wrong, options.bootstrap), flush=True)
     return 0
 

@@ -148,7 +148,8 @@ def _quantiles(numbers: pd.DataFrame) -> pd.DataFrame:
     ranks = numbers.apply(lambda column: rankdata(column, nan_policy="omit") / max(column.notna().sum(), 1))
     spread = ranks.std(ddof=0)
     known = ranks.loc[:, spread > 0]
-    return ((known - known.mean()) / spread[spread > 0]).fillna(0.0)
+    scaled: pd.DataFrame = (known - known.mean()) / spread[spread > 0]
+    return scaled.fillna(0.0)
 
 
 class _Design:

@@ -14,11 +14,12 @@ from gradattn_core.store.rows import rows, value
 # The decided images are few, so they are looked up among all images first.
 _DECIDED = """
     decided AS MATERIALIZED (
-        SELECT i.image_rank, d.decision FROM images i JOIN current_decisions d
+        SELECT i.image_rank, d.decision, hash(i.content_hash, i.given_label) AS key
+        FROM images i JOIN current_decisions d
             ON d.content_hash = i.content_hash AND d.given_label = i.given_label
         WHERE i.audit_id = $audit_id),
     found AS MATERIALIZED (
-        SELECT d.decision, s.suspicion, coalesce(s.is_suspect, false) AS is_suspect
+        SELECT d.decision, d.key, s.suspicion, coalesce(s.is_suspect, false) AS is_suspect
         FROM decided d LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = d.image_rank)"""
 
 _SUMS = """coalesce(sum(suspicion) FILTER (is_suspect), 0) AS expected,
@@ -48,7 +49,10 @@ def review_progress(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dic
                 said AS (SELECT count(*) AS reviewed,
                         count(*) FILTER (decision IN ('relabel', 'remove')) AS wrong,
                         count(*) FILTER (decision = 'keep') AS "right", count(*) FILTER (decision = 'unsure') AS unsure,
-                        count(*) FILTER (is_suspect) AS suspects_decided, {_SUMS} FROM found),
+                        count(*) FILTER (is_suspect) AS suspects_decided,
+                        count(DISTINCT key) FILTER (is_suspect AND decision IN ('relabel', 'remove')) AS learnt_wrong,
+                        count(DISTINCT key) FILTER (is_suspect AND decision = 'keep') AS learnt_right,
+                        {_SUMS} FROM found),
                 audit AS (SELECT count(*) FILTER (is_suspect) AS suspects, {_SUMS}
                     FROM scores WHERE audit_id = $audit_id)
                 SELECT said.* EXCLUDE (expected, variance), suspects,

@@ -49,7 +49,8 @@ class Store(Audits):
 
         Keys: ``reviewed``; of these ``wrong`` (relabel, remove), ``right`` (keep) and ``unsure``; ``precision``, wrong
         / (wrong + right), and its interval ``precision_low`` to ``precision_high`` (Wilson), NaN where there are none;
-        ``suspects`` and ``suspects_decided``; ``estimated_left``, the sum of the suspicions of the undecided suspects,
+        ``suspects`` and ``suspects_decided``; ``learnt_wrong`` and ``learnt_right``, the verdicts on suspects that
+        can be learnt from, of copies one; ``estimated_left``, the sum of the suspicions of the undecided suspects,
         and its interval ``left_low`` to ``left_high``; ``reranked``, how many decisions the order in force was learnt
         from, 0 for the audit's own. Intervals are of about 95 %, see ``gradattn_core.estimates``.
         """
