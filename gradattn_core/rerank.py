@@ -99,7 +99,8 @@ def learn(suspects: pd.DataFrame, alike: pd.DataFrame) -> Relearned:
         cluster=suspects["cluster"].map(lambda number: "" if pd.isna(number) else str(int(number))),
     )[list(NAMES)]
     groups = _near_duplicates(suspects["path"], alike)
-    return relearn(suspects["suspicion"].to_numpy(), numbers, names, verdict.to_numpy(dtype=np.float64), groups)
+    said: NDArray[np.float64] = verdict.to_numpy(dtype=np.float64)
+    return relearn(suspects["suspicion"].to_numpy(), numbers, names, said, groups)
 
 
 def in_words(influence: Influence) -> str:

@@ -58,6 +58,7 @@ def test_progress_counts_all_decided_images_and_what_is_left_among_the_suspects(
 ) -> None:
     decided = facts[facts["decision"] != ""]
     wrong, right = decided["decision"].isin(["relabel", "remove"]).sum(), (decided["decision"] == "keep").sum()
+    of_suspects = decided[decided["is_suspect"]].drop_duplicates(["content_hash", "given_label"])
     progress = store.review_progress("first")
     left = facts[facts["is_suspect"] & (facts["decision"] == "")]["suspicion"]
     width = math.hypot(1.96 * math.sqrt((left * (1 - left)).sum()), 0.2 * left.sum())
@@ -67,7 +68,8 @@ def test_progress_counts_all_decided_images_and_what_is_left_among_the_suspects(
     assert progress == {
         "reviewed": len(decided), "wrong": wrong, "right": right, "unsure": (decided["decision"] == "unsure").sum(),
         "precision": wrong / (wrong + right), "suspects": SUSPECTS, "suspects_decided": decided["is_suspect"].sum(),
-        "reranked": 0,
+        "learnt_wrong": (of_suspects["decision"].isin(["relabel", "remove"])).sum(),
+        "learnt_right": (of_suspects["decision"] == "keep").sum(), "reranked": 0,
     }  # fmt: skip
 
 
@@ -77,6 +79,7 @@ def test_before_the_review_nothing_is_known_of_the_precision_and_all_is_left(tmp
     # Of the suspicions 1, 8/9 … 0 the suspects have the first six.
     assert progress == {
         "reviewed": 0, "wrong": 0, "right": 0, "unsure": 0, "suspects": 6, "suspects_decided": 0, "reranked": 0,
+        "learnt_wrong": 0, "learnt_right": 0,
         "estimated_left": pytest.approx(39 / 9), "left_low": pytest.approx(2.2014, abs=1e-4), "left_high": 6.0,
     }  # fmt: skip
 

@@ -116,8 +116,9 @@ def relearn(
     before, after = np.argsort(-suspicion[said], kind="stable"), np.argsort(-predicted, kind="stable")
     gain, gain_error = _gain(y, before, after, seed)
     better = _losses(shifted, y) - _losses(predicted, y)
-    used = gain > CLEAR * gain_error and better.mean() > CLEAR * better.std(ddof=1) / np.sqrt(decisions)
-    weights = _fit(seen, old, y, _chosen(seen, old, y, group_folds(y.astype(np.int64), together, seed, FOLDS)))
+    error = better.std(ddof=1) / np.sqrt(decisions)
+    used = bool(gain > CLEAR * gain_error and better.mean() > CLEAR * error)
+    weights = fit(seen, old, y, _chosen(seen, old, y, group_folds(y.astype(np.int64), together, seed, FOLDS)))
     learnt = expit(offset + design.rows(np.arange(len(suspicion)), said) @ weights) if used else suspicion
     first, second = _average_precision(y, before), _average_precision(y, after)
     reason = _reason(used, first, second)
@@ -147,8 +148,9 @@ def _quantiles(numbers: pd.DataFrame) -> pd.DataFrame:
     """Every column as quantiles, of mean 0 and spread 1; 0 where there is no number."""
     ranks = numbers.apply(lambda column: rankdata(column, nan_policy="omit") / max(column.notna().sum(), 1))
     spread = ranks.std(ddof=0)
-    known = ranks.loc[:, spread > 0]
-    scaled: pd.DataFrame = (known - known.mean()) / spread[spread > 0]
+    differs = spread > 1e-9
+    known = ranks.loc[:, differs]
+    scaled: pd.DataFrame = (known - known.mean()) / spread[differs]
     return scaled.fillna(0.0)
 
 
@@ -198,7 +200,7 @@ def _held_out(x: Array, offset: Array, y: Array, groups: IntArray, seed: int) ->
         for fold in range(FOLDS):
             out, kept = folds == fold, folds != fold
             inner = group_folds(codes[kept], np.unique(groups[kept], return_inverse=True)[1], seed + repeat, FOLDS)
-            weights = _fit(x[kept], offset[kept], y[kept], _chosen(x[kept], offset[kept], y[kept], inner))
+            weights = fit(x[kept], offset[kept], y[kept], _chosen(x[kept], offset[kept], y[kept], inner))
             low, high = x[kept].min(axis=0), x[kept].max(axis=0)
             total[out] += offset[out] + np.clip(x[out], low, high) @ weights
     return total / REPEATS
@@ -213,14 +215,14 @@ def _chosen(x: Array, offset: Array, y: Array, folds: IntArray) -> float:
         out, kept = folds == fold, folds != fold
         weights = None
         for row in reversed(range(len(PENALTIES))):
-            weights = _fit(x[kept], offset[kept], y[kept], PENALTIES[row], weights)
+            weights = fit(x[kept], offset[kept], y[kept], PENALTIES[row], weights)
             losses[row, out] = _losses(offset[out] + x[out] @ weights, y[out])
     worse = losses - losses[losses.mean(axis=1).argmin()]
     error = worse.std(axis=1, ddof=1) / np.sqrt(len(y))
     return PENALTIES[int(np.flatnonzero(worse.mean(axis=1) <= error).max())]
 
 
-def _fit(x: Array, offset: Array, y: Array, penalty: float, start: Array | None = None) -> Array:
+def fit(x: Array, offset: Array, y: Array, penalty: float, start: Array | None = None) -> Array:
     """Weights [p] that minimise Σ log-loss + ½ penalty |w|², the first with ``SHIFT_PENALTY``: Newton, step halved."""
     ridge = np.full(x.shape[1], penalty)
     ridge[0] = SHIFT_PENALTY
