@@ -33,7 +33,7 @@ NUMBERS = {
     "concentration": "concentration of the evidence",
     "overlap": "overlap of both classes' evidence",
 }
-"""What is learnt from, in words. Regions, neighbours and the numbers of the kinds did not help (docs/ranking.md)."""
+"""The numbers that are learnt from, in words."""
 
 
 @dataclass(frozen=True, slots=True)

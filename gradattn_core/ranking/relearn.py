@@ -22,8 +22,7 @@ from gradattn_core.ranking.validate import IntArray
 Array = NDArray[np.float64]
 
 FEWEST_EACH = 15
-"""Labels found right, and labels found wrong, that are needed, so 30 verdicts at least. With about 12 of the rarer kind
-orders passed the cross-validation that then were no better on the rest (docs/ranking.md)."""
+"""Labels found right, and labels found wrong, that are needed, so 30 verdicts at least: three of each in every fold."""
 FOLDS = 5
 REPEATS = 4
 PENALTIES = (3.0, 10.0, 30.0, 100.0)
