@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.ranking.relearn import FEWEST_EACH, SHIFT_PENALTY, fit, relearn, too_little
+from gradattn_core.ranking.relearn import FEWEST_EACH, MOST_NAMES, SHIFT_PENALTY, fit, relearn, too_little
 from gradattn_core.ranking.validate import IntArray
 
 Array = NDArray[np.float64]
@@ -152,3 +152,15 @@ def test_the_same_verdicts_teach_the_same() -> None:
     once, again = (relearn(suspicion, numbers, NONE, first(wrong), alone()) for _ in range(2))
     np.testing.assert_array_equal(once.suspicion, again.suspicion)
     assert (once.reason, once.influences) == (again.reason, again.influences)
+
+
+def test_of_many_names_those_with_the_most_verdicts_count() -> None:
+    count = 3 * MOST_NAMES
+    random = np.random.default_rng(4)
+    wrong = (random.random(count) < 0.5).astype(np.float64)
+    pairs = np.array([f"pair {row // 2}" for row in range(count)], dtype=object)
+    pairs[-30:] = "zebra"
+    names = pd.DataFrame({"pair": pairs})
+    learnt = relearn(np.full(count, 0.5), pd.DataFrame(index=range(count)), names, wrong, alone(count))
+    named = [influence.name for influence in learnt.influences if influence.name]
+    assert len(named) == MOST_NAMES and "zebra" in named

@@ -2,8 +2,8 @@
 
 log-odds(wrong) = log-odds(suspicion) + b + w · z: the suspicion is the offset of a ridge-penalised logistic regression,
 so that the penalty shrinks towards the order that was there and few verdicts change little. z are the suspects' numbers
-as quantiles and their names (class, pair, kind) as indicators; ridge-penalised indicators are random effects, a class's
-own error rate drawn to that of all, and need no leave-one-out.
+as quantiles and their names (class, pair, cluster) as indicators; ridge-penalised indicators are random effects, a
+class's own error rate drawn to that of all, and need no leave-one-out.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from gradattn_core.ranking.validate import IntArray
 
 Array = NDArray[np.float64]
 
-FEWEST_EACH = 15
-"""Labels found right, and labels found wrong, that are needed, so 30 verdicts at least: three of each in every fold."""
+FEWEST_EACH = 20
+"""Labels found right, and labels found wrong, that are needed, so 40 verdicts at least. With about 15 of the rarer kind
+orders passed the cross-validation that then were worse on the rest (docs/ranking.md)."""
 FOLDS = 5
 REPEATS = 4
+ENOUGH = 2000
+"""Verdicts, counted once per repeat, from which another repeat of the cross-validation would only take time."""
 PENALTIES = (3.0, 10.0, 30.0, 100.0)
 """Of the squared weights, from which the verdicts choose; the last leaves the order nearly as it was."""
 SHIFT_PENALTY = 0.5
@@ -37,6 +40,8 @@ SUREST = 1e-3
 """Suspicions are taken as at least this and at most 1 minus this."""
 SEVERAL = 2
 """Verdicts that a name needs to have an effect of its own."""
+MOST_NAMES = 200
+"""Names that may have one, those with the most verdicts: a fit takes the square of their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +164,13 @@ class _Design:
     def __init__(self, numbers: pd.DataFrame, names: pd.DataFrame, said: IntArray) -> None:
         self.numbers = numbers
         self.names = names
-        self.levels = []
+        counted = []
         for column in names.columns:
             counts = names[column].iloc[said].value_counts()
             several = counts[(counts >= SEVERAL) & (counts < len(said)) & (counts.index != "")]
-            self.levels += [(str(column), str(level)) for level in several.index]
+            counted += [(int(count), (str(column), str(level))) for level, count in several.items()]
+        counted.sort(key=lambda found: -found[0])
+        self.levels = [level for _, level in counted[:MOST_NAMES]]
 
     def rows(self, chosen: IntArray, within: IntArray | None = None) -> Array:
         """[len(chosen), 1 + F + L]; numbers no further out than those of the rows ``within``."""
@@ -191,10 +198,11 @@ def _not_too_large(groups: IntArray) -> IntArray:
 
 
 def _held_out(x: Array, offset: Array, y: Array, groups: IntArray, seed: int) -> Array:
-    """Log-odds [n] of each row by models that never saw its group, the mean over ``REPEATS`` divisions into folds."""
+    """Log-odds [n] of each row by models that never saw its group, the mean over some divisions into folds."""
     codes = y.astype(np.int64)
     total = np.zeros(len(y))
-    for repeat in range(REPEATS):
+    repeats = min(max(ENOUGH // len(y), 1), REPEATS)
+    for repeat in range(repeats):
         folds = group_folds(codes, groups, seed + repeat, FOLDS)
         for fold in range(FOLDS):
             out, kept = folds == fold, folds != fold
@@ -202,7 +210,7 @@ def _held_out(x: Array, offset: Array, y: Array, groups: IntArray, seed: int) ->
             weights = fit(x[kept], offset[kept], y[kept], _chosen(x[kept], offset[kept], y[kept], inner))
             low, high = x[kept].min(axis=0), x[kept].max(axis=0)
             total[out] += offset[out] + np.clip(x[out], low, high) @ weights
-    return total / REPEATS
+    return total / repeats
 
 
 def _chosen(x: Array, offset: Array, y: Array, folds: IntArray) -> float:
