@@ -88,6 +88,9 @@ TABLES: dict[str, dict[str, str]] = {
 }
 """What can be exported: frames of the store's methods of these names, and the columns of their CSV files."""
 
+CANDIDATES = "candidates.csv"
+"""The list of the newest audit's suspects, in the output folder."""
+
 MEDIA_TYPES: dict[str, str] = {
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",

@@ -53,24 +53,34 @@ def facts(frames: Tables, store: Store) -> pd.DataFrame:
     return frames["images"].merge(frames["scores"], on="path").merge(said, on="path")
 
 
-def test_progress_counts_all_decided_images_and_what_is_left(store: Store, facts: pd.DataFrame) -> None:
+def test_progress_counts_all_decided_images_and_what_is_left_among_the_suspects(
+    store: Store, facts: pd.DataFrame
+) -> None:
     decided = facts[facts["decision"] != ""]
     wrong, right = decided["decision"].isin(["relabel", "remove"]).sum(), (decided["decision"] == "keep").sum()
+    of_suspects = decided[decided["is_suspect"]].drop_duplicates(["content_hash", "given_label"])
     progress = store.review_progress("first")
-    left = facts[facts["decision"] == ""]["suspicion"].sum()
-    assert progress.pop("estimated_left") == pytest.approx(left)
+    left = facts[facts["is_suspect"] & (facts["decision"] == "")]["suspicion"]
+    width = math.hypot(1.96 * math.sqrt((left * (1 - left)).sum()), 0.2 * left.sum())
+    estimated = [progress.pop(name) for name in ("estimated_left", "left_low", "left_high")]
+    assert estimated == pytest.approx([left.sum(), left.sum() - width, min(left.sum() + width, len(left))])
+    assert progress.pop("precision_low") < wrong / (wrong + right) < progress.pop("precision_high")
     assert progress == {
         "reviewed": len(decided), "wrong": wrong, "right": right, "unsure": (decided["decision"] == "unsure").sum(),
         "precision": wrong / (wrong + right), "suspects": SUSPECTS, "suspects_decided": decided["is_suspect"].sum(),
+        "learnt_wrong": (of_suspects["decision"].isin(["relabel", "remove"])).sum(),
+        "learnt_right": (of_suspects["decision"] == "keep").sum(), "reranked": 0,
     }  # fmt: skip
 
 
 def test_before_the_review_nothing_is_known_of_the_precision_and_all_is_left(tmp_path: Path) -> None:
     progress = sample_store(tmp_path).review_progress("first")
-    assert math.isnan(progress.pop("precision"))
+    assert all(math.isnan(progress.pop(name)) for name in ("precision", "precision_low", "precision_high"))
+    # Of the suspicions 1, 8/9 … 0 the suspects have the first six.
     assert progress == {
-        "reviewed": 0, "wrong": 0, "right": 0, "unsure": 0,
-        "estimated_left": pytest.approx(5.0), "suspects": 6, "suspects_decided": 0,
+        "reviewed": 0, "wrong": 0, "right": 0, "unsure": 0, "suspects": 6, "suspects_decided": 0, "reranked": 0,
+        "learnt_wrong": 0, "learnt_right": 0,
+        "estimated_left": pytest.approx(39 / 9), "left_low": pytest.approx(2.2014, abs=1e-4), "left_high": 6.0,
     }  # fmt: skip
 
 

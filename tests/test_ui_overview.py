@@ -49,14 +49,15 @@ def test_the_numbers_are_the_audits_and_the_reviews(store: Store) -> None:
     store.decide(AUDIT_ID, path_of(2), "keep", reviewer="Ada")
     store.decide(AUDIT_ID, path_of(20), "unsure", reviewer="Ada")
     app = opened()
-    # The suspicions fall from 1.0 to 0.22 in steps of 0.02; 1.0, 0.98, 0.96 and 0.6 are decided.
-    left = sum(1 - index / 50 for index in range(40)) - (1.0 + 0.98 + 0.96 + 0.6)
+    # The suspicions fall from 1.0 to 0.22 in steps of 0.02; of the suspects 1.0, 0.98 and 0.96 are
+    # decided, so that the other nine hold 7.74 wrong labels, give or take √(1.96² · 1.02 + (0.2 · 7.74)²) = 2.5.
+    left = sum(1 - index / 50 for index in range(12)) - (1.0 + 0.98 + 0.96)
     assert {metric.label: (metric.value, metric.delta) for metric in app.metric} == {
         "Images": ("40", "1 unreadable"),
         "Wrong labels, estimated": ("about 10", "8–13 (95%)"),
         "Reviewed": ("4", "3 of 12 suspects"),
-        "Precision so far": ("67%", "2 of 3 were wrong"),
-        "Left to find, estimated": (f"about {left:.0f}", "among the undecided"),
+        "Precision so far": ("67%", "2 of 3 (21%–94%)"),
+        "Left to find, estimated": (f"about {left:.0f}", "5–9 among the undecided"),
     }
     assert "One class has fewer than 5 images: <b>x</b>" in texts(app)
 

@@ -19,12 +19,11 @@ from gradattn_core.audit.known import MARK
 from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, sweep_file, taken_over
-from gradattn_core.export import write_candidates
+from gradattn_core.export import CANDIDATES, write_candidates
 from gradattn_core.ranking import class_pairs, first_to_review, noise_estimate
 from gradattn_core.records import AuditSummary
 from gradattn_core.store import Store
 
-CANDIDATES = "candidates.csv"
 _SUSPICIOUS_AGREEMENT = 0.995
 _DOUBTFUL_AGREEMENT = 0.2
 

@@ -10,9 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from gradattn_core.errors import RankingError
-
-MODEL_ERROR = 0.2
-"""Relative error of the estimate itself, seen on real and on planted noise (docs/ranking.md)."""
+from gradattn_core.estimates import wrong_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +31,6 @@ class NoiseEstimate:
     classes: pd.DataFrame
 
 
-def _half_width(total: float, variance: float) -> float:
-    return float(np.hypot(1.96 * np.sqrt(variance), MODEL_ERROR * total))
-
-
 def noise_estimate(given: Any, ranked: pd.DataFrame) -> NoiseEstimate:
     """Expected number of wrong labels in total and per class.
 
@@ -53,13 +47,12 @@ def noise_estimate(given: Any, ranked: pd.DataFrame) -> NoiseEstimate:
     classes = grouped.agg(
         images=("suspicion", "size"), wrong=("suspicion", "sum"), variance=("variance", "sum")
     ).reset_index()
-    width = np.array([_half_width(*pair) for pair in zip(classes["wrong"], classes["variance"], strict=True)])
-    classes["low"] = np.maximum(classes["wrong"] - width, 0)
-    classes["high"] = np.minimum(classes["wrong"] + width, classes["images"])
+    sums = zip(classes["wrong"], classes["variance"], classes["images"], strict=True)
+    classes[["low", "high"]] = [wrong_labels(*row) for row in sums]
     classes = classes.drop(columns="variance").sort_values("wrong", ascending=False, kind="stable", ignore_index=True)
     total = float(frame["suspicion"].sum())
-    overall = _half_width(total, float(frame["variance"].sum()))
-    return NoiseEstimate(len(frame), total, max(total - overall, 0.0), min(total + overall, float(len(frame))), classes)
+    low, high = wrong_labels(total, float(frame["variance"].sum()), len(frame))
+    return NoiseEstimate(len(frame), total, low, high, classes)
 
 
 def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:

@@ -7,12 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from gradattn_core.estimates import MODEL_ERROR, TWO_SIDED
 from gradattn_core.records import FloatArray
 from gradattn_core.store.rows import TIME, value
-
-# The relative error of the estimate itself and the 95 % of a normal distribution, as ``ranking.noise_estimate`` has it.
-_MODEL_ERROR = 0.2
-_TWO_SIDED = 1.96
 
 _SUSPECTS = """
     SELECT s.rank, s.suspicion, i.given_label, s.suggested_label, i.content_hash
@@ -64,7 +61,7 @@ def class_health(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.Dat
                 SELECT i.given_label, count(*) AS images, count(*) FILTER (s.is_suspect) AS suspects,
                     sum(s.suspicion) AS wrong,
                     sum(s.suspicion * (1 - s.suspicion)) AS variance,
-                    sqrt({_TWO_SIDED**2} * variance + ({_MODEL_ERROR} * wrong) ** 2) AS width
+                    sqrt({TWO_SIDED**2} * variance + ({MODEL_ERROR} * wrong) ** 2) AS width
                 FROM images i JOIN scores s ON s.rank = i.image_rank
                 WHERE i.audit_id = $audit_id AND s.audit_id = $audit_id GROUP BY i.given_label)
             SELECT given_label, images, suspects, wrong, greatest(wrong - width, 0) AS low,

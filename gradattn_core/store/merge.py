@@ -59,7 +59,8 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str
     """The columns a table takes from outside, each with its type."""
     rows = connection.execute(
         """SELECT column_name, data_type FROM duckdb_columns()
-           WHERE database_name = current_database() AND table_name = ? AND column_name <> 'image_rank'
+           WHERE database_name = current_database() AND table_name = ?
+               AND column_name NOT IN ('image_rank', 'audit_rank', 'audit_suspicion')
                AND (column_name <> 'audit_id' OR table_name = 'audits')
            ORDER BY column_index""",
         [table],

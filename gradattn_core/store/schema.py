@@ -91,7 +91,14 @@ _VERSION_2 = (
         suspicion DOUBLE NOT NULL)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+# NULL where no re-ranking has moved the suspect or, in `audits`, where none is in force.
+_VERSION_3 = (
+    "ALTER TABLE scores ADD COLUMN audit_rank BIGINT",
+    "ALTER TABLE scores ADD COLUMN audit_suspicion DOUBLE",
+    "ALTER TABLE audits ADD COLUMN reranked_decisions BIGINT",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "scores": (("path",), ("rank",)),

@@ -8,8 +8,9 @@ from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from gradattn_core.store import decisions, findings, log, outcome, progress
+from gradattn_core.store import decisions, findings, log, outcome, progress, relearning
 from gradattn_core.store.audits import Audits
 from gradattn_core.store.log import LogFilter, LogFilters
 
@@ -47,11 +48,48 @@ class Store(Audits):
         """How far the review is, over all images of the audit with a standing decision, suspects or not.
 
         Keys: ``reviewed``; of these ``wrong`` (relabel, remove), ``right`` (keep) and ``unsure``; ``precision``, wrong
-        / (wrong + right), NaN where there are none; ``estimated_left``, the sum of the suspicions of all undecided
-        images; ``suspects`` and ``suspects_decided``.
+        / (wrong + right), and its interval ``precision_low`` to ``precision_high`` (Wilson), NaN where there are none;
+        ``suspects`` and ``suspects_decided``; ``learnt_wrong`` and ``learnt_right``, the verdicts on suspects that
+        can be learnt from, of copies one; ``estimated_left``, the sum of the suspicions of the undecided suspects,
+        and its interval ``left_low`` to ``left_high``; ``reranked``, how many decisions the order in force was learnt
+        from, 0 for the audit's own. Intervals are of about 95 %, see ``gradattn_core.estimates``.
         """
         with self._reading(audit_id) as connection:
             return progress.review_progress(connection, audit_id)
+
+    def suspects_to_learn_from(self, audit_id: str, similarity: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Every suspect with all that is stored about it, and which of them look alike; in the audit's own order.
+
+        Returns:
+            One row per suspect: ``path, rank, suspicion`` (as the audit found them), ``given_label, suggested_label,
+            content_hash, cluster, decision`` (the one that stands, or ``""``), then numbers, NaN where absent:
+            ``margin`` and ``entropy`` of the head, ``map_margin`` of the explained classes, the statistics of the map,
+            and the components. And the pairs ``path, neighbour_path`` of at least this ``similarity``; the neighbour
+            may be no suspect.
+        """
+        with self._reading(audit_id) as connection:
+            return relearning.suspects(connection, audit_id), relearning.alike(connection, audit_id, similarity)
+
+    def rerank(self, audit_id: str, paths: Sequence[str], suspicion: ArrayLike, *, decisions: int) -> None:
+        """Give suspects new suspicions and, among the ranks that they had in the audit, the ranks that follow.
+
+        Starts from the audit's own order, whatever an earlier call made of it. All other images stay where they are.
+        Every reader sees the new order at once; :meth:`reset_order` takes it back.
+
+        Args:
+            paths, suspicion: the suspects that may move, and the probability in [0, 1] that each one's label is wrong.
+            decisions: how many the suspicions were learnt from.
+
+        Raises:
+            StoreError: where one of the paths is no suspect of the audit; nothing is written then.
+        """
+        with self._writing(audit_id) as connection:
+            relearning.rerank(connection, audit_id, paths, suspicion, decisions)
+
+    def reset_order(self, audit_id: str) -> bool:
+        """Take back :meth:`rerank`: the audit's own ranks and suspicions. Returns whether there was one."""
+        with self._writing(audit_id) as connection:
+            return relearning.reset(connection, audit_id)
 
     def decide(
         self,

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import pandas as pd
 import streamlit as st
 
-from ui import components, heat_map
+from ui import components, heat_map, relearning
 from ui.class_names import named
 from ui.components import KINDS, plain
 from ui.estimates import about, interval, review_points, share
@@ -31,7 +31,9 @@ def show() -> None:
     )
     for position, warning in enumerate(summary["warnings"]):
         plain(warning, f"mark-warning-{position}")
-    _numbers(summary, store.review_progress(audit))
+    review = store.review_progress(audit)
+    _numbers(summary, review)
+    relearning.offer(store, audit, review)
     if not summary["suspects"]:
         st.write("No label of this audit is in doubt.")
     else:
@@ -65,9 +67,14 @@ def _numbers(summary: dict[str, Any], review: dict[str, Any]) -> None:
         "Reviewed": (f"{review['reviewed']:,}", f"{review['suspects_decided']:,} of {review['suspects']:,} suspects"),
         "Precision so far": (
             share(review["precision"]),
-            f"{review['wrong']:,} of {judged:,} were wrong" if judged else "nothing decided yet",
+            f"{review['wrong']:,} of {judged:,} ({share(review['precision_low'])}–{share(review['precision_high'])})"
+            if judged
+            else "nothing decided yet",
         ),
-        "Left to find, estimated": (f"about {about(review['estimated_left'])}", "among the undecided"),
+        "Left to find, estimated": (
+            f"about {about(review['estimated_left'])}",
+            f"{interval(review['left_low'], review['left_high'])} among the undecided",
+        ),
     }
     with st.container(horizontal=True, key="numbers"):
         for name, (value, below) in numbers.items():

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     reading = (findings.summary, findings.pairs, findings.diff)
-    reviewing = (review.ui, review.export, apply.apply)
+    reviewing = (review.ui, review.rerank, review.export, apply.apply)
     scheduling = (schedule.schedule, schedule.worker)
     for add in (audit.audit, *reading, *reviewing, *scheduling, explain.explain, audit.demo):
         add(commands)

@@ -1,14 +1,11 @@
-"""``gradattn ui`` and ``gradattn export``."""
+"""``gradattn ui``, ``gradattn rerank`` and ``gradattn export``."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from gradattn_core.cli.arguments.shared import (
-    command,
-    out_folder,
-)
+from gradattn_core.cli.arguments.shared import command, out_folder, output_style
 
 
 def export(commands: Any) -> None:
@@ -77,6 +74,26 @@ def _rows(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--standing", action="store_true", help="only decisions that stand")
     group.add_argument("--conflicts", action="store_true", help="only last words of reviewers who differ")
+
+
+def rerank(commands: Any) -> None:
+    parser = command(
+        commands,
+        "rerank",
+        "Order the suspects that are still undecided by what the decisions so far have shown, if that is better.",
+        "  gradattn rerank\n"
+        "  gradattn rerank --dry-run                    # what would come of it; changes nothing\n"
+        "  gradattn rerank results/ --audit 20261101T0300-0a1b2c3d\n"
+        "  gradattn rerank --reset                      # back to the audit's own order",
+    )
+    # Absent, it must leave --out alone.
+    parser.add_argument("out", metavar="DIR", nargs="?", default=argparse.SUPPRESS, help="output folder, as --out")
+    out_folder(parser)
+    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--reset", action="store_true", help="back to the order and the suspicions of the audit")
+    form.add_argument("--dry-run", action="store_true", help="learn and report, but change nothing")
+    output_style(parser)
 
 
 def ui(commands: Any) -> None:
