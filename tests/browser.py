@@ -114,5 +114,6 @@ def sees(page: Page, path: str) -> None:
     """Wait until the suspect at ``path`` is on the review page with its pictures, as keys count only from then on."""
     expect(page.locator(".st-key-path")).to_have_text(path)
     settle(page)
-    page.wait_for_function("[...document.querySelectorAll('.st-key-pictures img')].every(each => each.complete)")
-    page.evaluate("new Promise(requestAnimationFrame)")
+    page.wait_for_function(
+        "document.body.dataset.seen === document.querySelector('[class*=\"st-key-skip-\"]')?.className", timeout=30_000
+    )
