@@ -99,7 +99,7 @@ def learn(suspects: pd.DataFrame, alike: pd.DataFrame) -> Relearned:
         cluster=suspects["cluster"].map(lambda number: "" if pd.isna(number) else str(int(number))),
     )[list(NAMES)]
     groups = _near_duplicates(suspects["path"], alike)
-    said: NDArray[np.float64] = verdict.to_numpy(dtype=np.float64)
+    said = np.asarray(verdict, dtype=np.float64)
     return relearn(suspects["suspicion"].to_numpy(), numbers, names, said, groups)
 
 
