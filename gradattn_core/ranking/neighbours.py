@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 from scipy.sparse import csr_matrix
 
@@ -85,6 +84,8 @@ def _compare(unit: FloatArray, own: IntArray, count: int) -> tuple[IntArray, Flo
 
 def _cells(features: FloatArray) -> Any:
     """An inverted file over the unit rows, in half precision; trained on a sample."""
+    import faiss  # a fifth of a second, which only a large dataset needs to spend
+
     rows, width = features.shape
     cells = min(int(4 * np.sqrt(rows)), max(rows // _TRAINING_PER_CELL, 1))
     faiss.omp_set_num_threads(os.cpu_count() or 1)
