@@ -19,8 +19,8 @@ AGREEING = 0.95
 DOUBTED, DOUBTED_SHARE = 30, 0.02
 """Images whose label must be in doubt: of a few, or of a hundred clean labels' one or two, a fair model names many."""
 KNOWN = 0.9
-"""Share of the labels in doubt that the model names at least. A model trained on the labels until it agreed with nearly
-all of them named .98; fair ones .13 to .20 of labels with errors, .75 of clean ones (docs/ranking.md)."""
+"""Share of the labels in doubt that the model names at least: one that was trained on the labels until it agreed with
+nearly all of them names the wrong ones too (docs/ranking.md), a fair one can name most of what is clean."""
 
 
 def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any = None, seed: int = 0) -> bool:
