@@ -19,6 +19,7 @@ from gradattn_core.audit.files import write_bytes, write_parquet
 from gradattn_core.audit.folds import content_folds, fold_file, swept
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.sweep import sweep_file
 from gradattn_core.errors import DatasetError
 from gradattn_core.ranking import crossval_probe, knows_by_heart, rank_labels
 from gradattn_core.records import FloatArray
@@ -106,13 +107,18 @@ def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray
         return rank_labels(given, logits=logits, classes=classes, seed=seed), False
     features = matrix(swept(plan, ["features"])["features"])
     if plan.head != "finetune" and plan.config.in_sample != "no":
-        width = len(swept(plan, ["readout"])["readout"][0])
-        shallow = features[:, : _SHALLOW * width]
+        shallow = features[:, : _SHALLOW * _width(plan)]
         predicted = [classes[code] for code in logits.argmax(axis=1)]
         if plan.config.in_sample == "yes" or knows_by_heart(given, predicted, shallow, classes, seed):
             return rank_labels(given, shallow, classes=classes, seed=seed), True
     votes = None if plan.head == "probe" else logits
     return rank_labels(given, features, votes, classes=classes, seed=seed), False
+
+
+def _width(plan: Plan) -> int:
+    """Numbers of a token, told from the first image that was swept."""
+    shards = (pq.read_table(sweep_file(plan, index), columns=["readout"]) for index in range(plan.shards))
+    return next(len(shard["readout"][0]) for shard in shards if len(shard))
 
 
 def ranked_without_model(plan: Plan) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradattn_core.ranking.blocks import row_blocks, side_by_side
+from gradattn_core.ranking.blocks import for_each, row_blocks, side_by_side
 from gradattn_core.records import FloatArray
 
 POINTS = 2**29
@@ -39,19 +39,19 @@ def make_basis(features: FloatArray, numbers: int = POINTS) -> Basis:
     def standard(block: slice) -> FloatArray:
         return np.asarray((features[block] - mean) / scale)
 
+    blocks = row_blocks(rows, width)
     wide = rows < width
     if wide:
         whole = standard(slice(None))
         gram = (whole @ whole.T).astype(np.float64)
     else:
         gram = np.zeros((width, width))
-        blocks = row_blocks(rows, width)
 
-        def product(number: int) -> FloatArray:
-            part = standard(blocks[number])
+        def product(block: slice) -> FloatArray:
+            part = standard(block)
             return np.asarray(part.T @ part)
 
-        for part in side_by_side(product, len(blocks)):
+        for part in side_by_side(product, blocks):
             gram += part
     values, vectors = np.linalg.eigh(gram)
     kept = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-30))[::-1][: max(numbers // rows, 1)]
@@ -59,13 +59,11 @@ def make_basis(features: FloatArray, numbers: int = POINTS) -> Basis:
     axes = whole.T @ (vectors / np.sqrt(values)).astype(np.float32) if wide else vectors.astype(np.float32)
     axes = np.ascontiguousarray(axes)
     points = np.empty((rows, len(kept)), dtype=np.float32)
-    blocks = row_blocks(rows, width)
 
-    def rotate(number: int) -> None:
-        points[blocks[number]] = standard(blocks[number]) @ axes
+    def rotate(block: slice) -> None:
+        points[block] = standard(block) @ axes
 
-    for _ in side_by_side(rotate, len(blocks)):
-        pass
+    for_each(rotate, blocks)
     return Basis(mean, scale, axes, points, (values / rows).astype(np.float32))
 
 

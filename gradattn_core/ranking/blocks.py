@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-
-from gradattn_core.ranking.validate import IntArray
 
 NUMBERS = 2**24
 """Numbers of a block, 64 MB as float32."""
@@ -18,6 +17,7 @@ SAMPLED = 2**23
 """Numbers, rows by classes, of which a single parameter is chosen: more of them would not tell it better."""
 _WORKERS = 16
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -27,17 +27,23 @@ def row_blocks(rows: int, width: int) -> list[slice]:
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-def side_by_side(work: Callable[[int], Result], count: int) -> Iterator[Result]:
-    """``work(0)``, ``work(1)`` … in order, as many at a time as there are cores, each of them on one.
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """``work`` of each of ``items`` in order, as many at a time as there are cores, each of them on one.
 
     Fits are many small products, on which the threads of one product would wait for one another more than they work.
     """
-    workers = min(max(count, 1), os.cpu_count() or 1, _WORKERS)
+    workers = min(max(len(items), 1), os.cpu_count() or 1, _WORKERS)
     with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(work, range(count))
+        yield from pool.map(work, items)
 
 
-def sample_rows(rows: int, width: int) -> IntArray:
+def for_each(work: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """The same for work that leaves its result where it belongs."""
+    for _ in side_by_side(work, items):
+        pass
+
+
+def sample_rows(rows: int, width: int) -> NDArray[np.int64]:
     """All rows where ``rows`` × ``width`` numbers are few, else so many at random, ascending; always the same ones."""
     wanted = max(SAMPLED // max(width, 1), 1)
     if rows <= wanted:

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradattn_core.ranking.blocks import row_blocks, side_by_side
+from gradattn_core.ranking.blocks import for_each, row_blocks
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
 
 CANDIDATES = 24
 """Classes weighed per image, the given one among them; with as many classes or fewer, all of them."""
+
+
+Opinion = Callable[[slice], FloatArray]
+"""log p(class), or what orders the classes alike, of a block of images: [B, K]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,16 @@ class Candidates:
             return table
         return np.take_along_axis(table, self.index[block], axis=1)
 
+    def take_all(self, opinion: Opinion) -> FloatArray:
+        """What ``opinion`` says of every image at its candidates: [N, C]."""
+        result = np.empty(self.index.shape, dtype=np.float32)
+
+        def ask(block: slice) -> None:
+            result[block] = self.take(opinion(block), block)
+
+        for_each(ask, row_blocks(len(result), self.classes))
+        return result
+
 
 def every_class(codes: IntArray, classes: int) -> Candidates:
     """All classes, for every image."""
@@ -51,17 +65,15 @@ def every_class(codes: IntArray, classes: int) -> Candidates:
     return Candidates(every, codes, classes)
 
 
-def likeliest(opinion: Callable[[slice], FloatArray], codes: IntArray, classes: int) -> Candidates:
-    """The given class of each image and those of the highest ``opinion``, which gives [B, K] for a block of rows."""
+def likeliest(opinion: Opinion, codes: IntArray, classes: int) -> Candidates:
+    """The given class of each image and those of the highest ``opinion``."""
     count = CANDIDATES
     if classes <= count:
         return every_class(codes, classes)
     index = np.empty((len(codes), count), dtype=np.int32)
     own = np.empty(len(codes), dtype=np.int64)
-    blocks = row_blocks(len(codes), classes)
 
-    def choose(number: int) -> None:
-        block = blocks[number]
+    def choose(block: slice) -> None:
         table = opinion(block).copy()
         given = codes[block, None]
         np.put_along_axis(table, given, np.inf, axis=1)
@@ -69,6 +81,5 @@ def likeliest(opinion: Callable[[slice], FloatArray], codes: IntArray, classes: 
         index[block] = chosen
         own[block] = (chosen == given).argmax(axis=1)
 
-    for _ in side_by_side(choose, len(blocks)):
-        pass
+    for_each(choose, row_blocks(len(codes), classes))
     return Candidates(index, own, classes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.blocks import row_blocks, side_by_side
+from gradattn_core.ranking.blocks import for_each, row_blocks
 from gradattn_core.ranking.candidates import Candidates, every_class
 from gradattn_core.ranking.linear import softmax
 from gradattn_core.ranking.neighbours import unit_rows
@@ -98,8 +98,7 @@ def prototype_margin(features: FloatArray, codes: IntArray, classes: int) -> Flo
     middles = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     margin = np.empty(len(codes), dtype=np.float32)
 
-    def measure(number: int) -> None:
-        block = blocks[number]
+    def measure(block: slice) -> None:
         unit, given = unit_rows(features[block]), codes[block]
         own = sums[given] - unit
         own_cosine = np.einsum("nd,nd->n", unit, own) / np.maximum(np.linalg.norm(own, axis=1), 1e-12)
@@ -108,8 +107,7 @@ def prototype_margin(features: FloatArray, codes: IntArray, classes: int) -> Flo
         other = given_and_best_other(cosines, given)[1]
         margin[block] = np.where(sizes[given] < 2, 0, other - own_cosine)
 
-    for _ in side_by_side(measure, len(blocks)):
-        pass
+    for_each(measure, blocks)
     return margin
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.blocks import row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.blocks import for_each, row_blocks, sample_rows, side_by_side
 from gradattn_core.ranking.linear import HeldOut, temperature
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
@@ -37,9 +37,8 @@ def held_out_discriminant(
     weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
     folds, axes = int(fold_index.max()) + 1, points.shape[1]
     # What a fold's training part adds up to is everything but the fold: each image is summed once.
-    moments = list(
-        side_by_side(lambda fold: _moments(points, codes, classes, weight, np.flatnonzero(fold_index == fold)), folds)
-    )
+    members = [np.flatnonzero(fold_index == fold) for fold in range(folds)]
+    moments = list(side_by_side(lambda rows: _moments(points, codes, classes, weight, rows), members))
     counts = np.stack([count for count, _, _ in moments])
     sums = np.stack([total for _, total, _ in moments])
     squares = sum(square for _, _, square in moments)
@@ -62,17 +61,15 @@ def held_out_discriminant(
             coefficients[number, fold, :, :-1] = weights
             coefficients[number, fold, :, -1] = prior - 0.5 * np.einsum("kd,kd->k", weights, means)
 
-    for _ in side_by_side(fit, folds):
-        pass
+    for_each(fit, range(folds))
     chosen = sample_rows(len(codes), classes)
 
-    def tried(number: int) -> tuple[float, float]:
-        logits = HeldOut(points, fold_index, coefficients[number]).logits(chosen)
-        return temperature(logits, codes[chosen], weight[chosen])
+    def tried(weights: FloatArray) -> tuple[float, float]:
+        return temperature(HeldOut(points, fold_index, weights).logits(chosen), codes[chosen], weight[chosen])
 
-    candidates = list(side_by_side(tried, len(SHRINKAGES)))
-    best = min(range(len(SHRINKAGES)), key=lambda number: candidates[number][1])
-    return HeldOut(points, fold_index, coefficients[best] * np.float32(candidates[best][0]))
+    found = list(side_by_side(tried, list(coefficients)))
+    best = min(range(len(SHRINKAGES)), key=lambda number: found[number][1])
+    return HeldOut(points, fold_index, coefficients[best] * np.float32(found[best][0]))
 
 
 def _moments(

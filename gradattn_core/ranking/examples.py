@@ -97,10 +97,9 @@ def unlikeness(
 
     def far(wanted: IntArray) -> FloatArray:
         values = np.empty(len(wanted), dtype=np.float32)
-        step = max(1, NUMBERS // max(classes, unit.shape[1]))
-        for start in range(0, len(wanted), step):
-            cosines = unit[wanted[start : start + step]] @ centres.T
-            values[start : start + step] = np.nanmin((middle - cosines) / spread, axis=1)
+        for block in row_blocks(len(wanted), max(classes, unit.shape[1])):
+            cosines = unit[wanted[block]] @ centres.T
+            values[block] = np.nanmin((middle - cosines) / spread, axis=1)
         return values
 
     usual = np.sort(far(sure))

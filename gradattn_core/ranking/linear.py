@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from gradattn_core.ranking.blocks import row_blocks, side_by_side
+from gradattn_core.ranking.blocks import row_blocks
 from gradattn_core.ranking.candidates import Candidates
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
@@ -56,23 +56,16 @@ class HeldOut:
 
     def logits(self, rows: slice | IntArray) -> FloatArray:
         """[B, K] of the images ``rows``."""
-        points, fold_index = self.points[rows], self.fold_index[rows]
-        table = np.empty((len(points), self.coefficients.shape[1]), dtype=np.float32)
-        for fold in np.unique(fold_index):
-            held = fold_index == fold
-            weights = self.coefficients[fold]
-            table[held] = points[held] @ weights[:, :-1].T + weights[:, -1]
+        chosen = np.arange(len(self.points))[rows]
+        table = np.empty((len(chosen), self.coefficients.shape[1]), dtype=np.float32)
+        for block in row_blocks(len(chosen), self.points.shape[1]):
+            points, fold_index = self.points[chosen[block]], self.fold_index[chosen[block]]
+            for fold in np.unique(fold_index):
+                held = fold_index == fold
+                weights = self.coefficients[fold]
+                table[block][held] = points[held] @ weights[:, :-1].T + weights[:, -1]
         return table
 
     def log_p(self, candidates: Candidates) -> FloatArray:
         """log p(class | image) over all classes, [N, C] at the candidates."""
-        result = np.empty(candidates.index.shape, dtype=np.float32)
-        blocks = row_blocks(len(result), max(candidates.classes, self.points.shape[1]))
-
-        def judge(number: int) -> None:
-            block = blocks[number]
-            result[block] = candidates.take(log_softmax(self.logits(block)), block)
-
-        for _ in side_by_side(judge, len(blocks)):
-            pass
-        return result
+        return candidates.take_all(lambda rows: log_softmax(self.logits(rows)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.blocks import row_blocks, side_by_side
+from gradattn_core.ranking.blocks import for_each, row_blocks
 from gradattn_core.ranking.candidates import Candidates
 from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
@@ -52,8 +52,7 @@ def find_neighbours(
     unit = None if approximate else unit_rows(features)
     blocks = row_blocks(len(rows), features.shape[1] if approximate else len(features))
 
-    def look(number: int) -> None:
-        block = blocks[number]
+    def look(block: slice) -> None:
         own = rows[block]
         if search is not None:
             found, values = _search(search, features, own, count)
@@ -66,11 +65,10 @@ def find_neighbours(
 
     if approximate:
         # The library spreads a search over the cores by itself.
-        for number in range(len(blocks)):
-            look(number)
+        for block in blocks:
+            look(block)
     else:
-        for _ in side_by_side(look, len(blocks)):
-            pass
+        for_each(look, blocks)
     return Neighbours(index, similarity)
 
 
@@ -126,10 +124,8 @@ def neighbour_probabilities(
     labels = csr_matrix((np.ascontiguousarray(targets).ravel(), columns, starts), shape=(rows, classes))
     prior = np.asarray(labels.sum(axis=0), dtype=np.float64).ravel() / rows
     shares = np.empty_like(targets)
-    blocks = row_blocks(rows, classes)
 
-    def tally(number: int) -> None:
-        block = blocks[number]
+    def tally(block: slice) -> None:
         chosen = voting[block]
         each = chosen.sum(axis=1)
         ends = np.append(0, np.cumsum(each))
@@ -138,6 +134,5 @@ def neighbour_probabilities(
         table = ((votes.toarray() + prior) / (each + 1)[:, None]).astype(np.float32)
         shares[block] = candidates.take(table, block)
 
-    for _ in side_by_side(tally, len(blocks)):
-        pass
+    for_each(tally, row_blocks(rows, classes))
     return shares

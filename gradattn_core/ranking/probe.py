@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
 from gradattn_core.ranking.basis import Basis, make_basis
-from gradattn_core.ranking.blocks import row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.blocks import for_each, sample_rows
 from gradattn_core.ranking.linear import HeldOut, log_softmax
 from gradattn_core.ranking.validate import IntArray, check_class_count, check_codes, check_features, check_folds
 from gradattn_core.records import FloatArray
@@ -140,8 +140,7 @@ def held_out_probe(
             rows = drawn[fold_index[drawn] != fold]
             _fit_present(basis, codes[rows], (weight * standing)[rows], rows, penalty, current[fold])
 
-        for _ in side_by_side(fit, folds):
-            pass
+        for_each(fit, range(folds))
         probe = HeldOut(basis.points, fold_index, current.copy())
         log_p = log_softmax(probe.logits(chosen))[np.arange(len(chosen)), codes[chosen]]
         loss = -float((log_p * weight[chosen]).mean(dtype=np.float64))
@@ -223,7 +222,4 @@ def crossval_probe(
     weights = coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
     bias = (coefficients[:, :, -1] - weights @ basis.mean).astype(np.float32)
     raw = HeldOut(matrix, fold_index, np.concatenate([weights, bias[:, :, None]], axis=2))
-    logits = np.empty((len(codes), count), dtype=np.float32)
-    for block in row_blocks(len(codes), max(count, matrix.shape[1])):
-        logits[block] = raw.logits(block)
-    return ProbeResult(logits, weights, bias, fold_index, names, fit.penalty, fit.log_loss)
+    return ProbeResult(raw.logits(slice(None)), weights, bias, fold_index, names, fit.penalty, fit.log_loss)

@@ -14,7 +14,7 @@ from gradattn_core.errors import RankingError
 from gradattn_core.ranking import components
 from gradattn_core.ranking.basis import Basis, make_basis
 from gradattn_core.ranking.blocks import row_blocks, sample_rows
-from gradattn_core.ranking.candidates import Candidates, likeliest
+from gradattn_core.ranking.candidates import Candidates, Opinion, likeliest
 from gradattn_core.ranking.discriminant import held_out_discriminant
 from gradattn_core.ranking.fusion import Fusion, fuse
 from gradattn_core.ranking.groups import LISTED, dependent_groups, group_folds
@@ -69,7 +69,7 @@ def rank_labels(
     if features is None:
         assert published is not None
         candidates = likeliest(published, codes, len(names))
-        fusion = fuse(_at(published, candidates)[None], candidates)
+        fusion = fuse(candidates.take_all(published)[None], candidates)
         return _frame(fusion, candidates, np.zeros(len(codes), dtype=bool), names, {})
     basis = make_basis(check_matrix(features, "features", len(codes)))
     neighbours = find_neighbours(basis.points, LISTED)
@@ -77,7 +77,7 @@ def rank_labels(
     index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
     opinion = held_out_discriminant(basis.points, codes, len(names), index)
     candidates = likeliest(partial(_mean_opinion, opinion, published), codes, len(names))
-    votes = [] if published is None else [_at(published, candidates)]
+    votes = [] if published is None else [candidates.take_all(published)]
 
     def vote(labels: FloatArray) -> FloatArray:
         return neighbour_probabilities(neighbours, labels, candidates, groups, VOTING)
@@ -90,10 +90,6 @@ def rank_labels(
         "prototype_margin": components.prototype_margin(basis.points, codes, len(names)),
     }
     return _frame(fusion, candidates, _unjudgeable(codes, index) & (published is None), names, extra)
-
-
-Opinion = Callable[[slice], FloatArray]
-"""log p(class) [B, K] of a block of images."""
 
 
 def _published(
@@ -115,14 +111,6 @@ def _published(
     drawn = sample_rows(len(codes), classes)
     factor = np.float32(temperature(log_p(table[drawn]), codes[drawn])[0])
     return lambda rows: log_softmax(log_p(table[rows]) * factor)
-
-
-def _at(opinion: Opinion, candidates: Candidates) -> FloatArray:
-    """``opinion`` of every image at its candidates [N, C]."""
-    result = np.empty(candidates.index.shape, dtype=np.float32)
-    for block in row_blocks(len(result), candidates.classes):
-        result[block] = candidates.take(opinion(block), block)
-    return result
 
 
 def _mean_opinion(discriminant: HeldOut, published: Opinion | None, rows: slice) -> FloatArray:

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
+from gradattn_core.ranking.blocks import row_blocks
 from gradattn_core.records import FloatArray
 
 IntArray = NDArray[np.int64]
-
-_CHECKED = 16_384
 
 
 def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = None) -> FloatArray:
@@ -34,8 +33,7 @@ def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = 
             f"{name} has {matrix.shape[1]} columns, but there are {columns} classes: one column per class"
         )
     # Some rows at a time: of a large table even what is finite would be a large table.
-    parts = [~np.isfinite(matrix[start : start + _CHECKED]).all(axis=1) for start in range(0, rows, _CHECKED)]
-    bad = np.concatenate(parts)
+    bad = np.concatenate([~np.isfinite(matrix[block]).all(axis=1) for block in row_blocks(*matrix.shape)])
     if bad.any():
         raise RankingError(
             f"{name} holds NaN, infinity or numbers beyond float32 in {int(bad.sum())} rows (first: row "
