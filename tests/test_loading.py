@@ -8,6 +8,8 @@ import io
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,14 @@ def test_a_lost_decoding_process_is_one_sentence_and_the_next_shard_has_new_ones
         list(coming)
     (batch,) = _in_processes(pictures, batches[:1], 1)
     assert len(batch) == 8
+
+
+def test_an_error_inside_a_decoding_process_is_not_taken_for_its_loss(tiny: Tiny, tmp_path: Path) -> None:
+    right = Preprocessing.of(audit_model(tiny.config(tmp_path)))
+    wrong = replace(right, settings="asks a picture for its sixth frame", transform=methodcaller("seek", 5))
+    one = list(list_dataset(tiny.dataset).images[:1])
+    with pytest.raises(EOFError, match="in DataLoader worker process"):
+        list(_in_processes(_Pictures(str(tiny.dataset), wrong), [one], 1))
 
 
 @pytest.mark.gpu

@@ -150,14 +150,20 @@ def _in_processes(
     loader, sampler = _process_loader(pictures.root, pictures.preprocessing, workers, pin)
     sampler.batches = batches
     try:
-        yield from loader
-    except (RuntimeError, ConnectionError) as error:
+        # In the main thread torch would install a handler for the signal of a dead child, and that raises anywhere,
+        # also after the loss was told here. Without it a loss is found where the batch is missed.
+        with ThreadPoolExecutor(1) as elsewhere:
+            coming = elsewhere.submit(iter, loader).result()
+        yield from coming
+    except (RuntimeError, OSError, EOFError) as error:
         # A loader that has lost a process brings nothing any more; the next shard gets another.
         _process_loader.cache_clear()
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+        said = " ".join(str(error).split())
+        # What was raised inside a process comes as "Caught …"; the others are how a dead one shows when it is asked.
+        if said.startswith("Caught ") or (isinstance(error, RuntimeError) and not said.startswith("DataLoader worker")):
             raise
         raise GradattnError(
-            f"a process that decodes pictures was lost ({' '.join(str(error).split())[:200]}; memory, or shared memory "
+            f"a process that decodes pictures was lost ({said[:200] or type(error).__name__}; memory, or shared memory "
             "in /dev/shm, may have run out): --workers 4 needs less of both, and the same command continues"
         ) from error
 
