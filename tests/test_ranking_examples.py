@@ -28,6 +28,8 @@ def test_directions_are_standardised_rows_of_length_one() -> None:
     np.testing.assert_allclose(unit[:, :3], wanted, atol=1e-4)
     assert (unit[:, 3] == 0).all() and unit.dtype == np.float32
     assert (directions(np.ones((3, 2), np.float32)) == 0).all()
+    assert directions(features, out=features) is features
+    np.testing.assert_array_equal(features, unit)
 
 
 @pytest.mark.parametrize("block", [1, 10_000, 64 * 2**20])

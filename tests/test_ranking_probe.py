@@ -37,6 +37,9 @@ def test_logits_are_exactly_the_returned_linear_map_of_the_raw_features(rows: in
         fold = result.fold_index[n]
         expected = features[n].astype(np.float64) @ result.weights[fold].T.astype(np.float64) + result.bias[fold]
         np.testing.assert_allclose(result.logits[n], expected, atol=2e-3)
+    out = np.zeros_like(result.logits)
+    assert crossval_probe(features, codes, folds, out=out).logits is out
+    np.testing.assert_array_equal(out, result.logits)
 
 
 def test_the_fit_is_the_ridge_penalised_logistic_regression_of_scikit_learn() -> None:

@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.evidence import evidence_file, evidence_shards
 from gradattn_core.audit.files import write_parquet
-from gradattn_core.audit.folds import swept
-from gradattn_core.audit.judge import matrix, scores_file
+from gradattn_core.audit.judge import scores_file
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.tables import swept, swept_matrix
 from gradattn_core.ranking.examples import clusters, directions, exemplars, similar_images, unlikeness
 from gradattn_core.ranking.findings import class_pairs
 from gradattn_core.ranking.groups import NEAR_DUPLICATE
@@ -58,7 +58,7 @@ def tell_doubts(plan: Plan, progress: Progress = silent) -> Path:
     suspects = suspects[np.argsort(ranks[suspects], kind="stable")]
     # Without it the order of sums, and with it the last digit, would depend on the number of cores.
     with threadpool_limits(limits=1):
-        unit = None if plan.config.from_scratch else directions(matrix(swept(plan, ["features"])["features"]))
+        unit = None if plan.config.from_scratch else _directions(plan)
         near = None if unit is None else similar_images(unit, suspects)
         facts = _facts(plan, table, suspects, unit, near)
         cluster = None if unit is None else clusters(unit, suspects)
@@ -67,6 +67,12 @@ def tell_doubts(plan: Plan, progress: Progress = silent) -> Path:
     write_parquet(target, _with_kinds(scores, suspects, kinds_of(facts), cluster))
     progress("findings", len(scores), len(scores))
     return target
+
+
+def _directions(plan: Plan) -> FloatArray:
+    """The features of all images as unit vectors, on disk."""
+    features = swept_matrix(plan, "features")
+    return directions(features, out=features)
 
 
 def _facts(

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from gradattn_core.audit.device_memory import in_parts
 from gradattn_core.audit.files import write_parquet
-from gradattn_core.audit.folds import fold_model, swept
+from gradattn_core.audit.folds import fold_model
 from gradattn_core.audit.judge import LinearHeads, heads_file, suspects_file
 from gradattn_core.audit.known_maps import regions_beside, take_maps, with_outputs
 from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, failures_table
+from gradattn_core.audit.tables import swept
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret import interpret
 from gradattn_core.interpret.hiding import ask_again

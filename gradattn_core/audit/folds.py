@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
@@ -18,7 +17,7 @@ from gradattn_core.audit.files import write_bytes, write_parquet
 from gradattn_core.audit.loading import load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
-from gradattn_core.audit.sweep import sweep_file
+from gradattn_core.audit.tables import swept
 from gradattn_core.errors import DatasetError
 from gradattn_core.model import Preprocessing, finetune, load_model, pick_device
 from gradattn_core.records import ImageRecord
@@ -31,12 +30,6 @@ def content_folds(hashes: Sequence[str], folds: int) -> NDArray[np.int64]:
     twin's fold, and images added later move nobody.
     """
     return np.array([int(value[:12], 16) % folds for value in hashes], dtype=np.int64)
-
-
-def swept(plan: Plan, columns: Sequence[str]) -> pa.Table:
-    """The named columns of every swept image, in listing order."""
-    tables = [pq.read_table(sweep_file(plan, index), columns=list(columns)) for index in range(plan.shards)]
-    return pa.concat_tables(tables)
 
 
 def fold_model(plan: Plan, fold: int) -> nn.Module:

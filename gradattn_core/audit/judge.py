@@ -16,12 +16,14 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.files import write_bytes, write_parquet
-from gradattn_core.audit.folds import content_folds, fold_file, swept
+from gradattn_core.audit.folds import content_folds, fold_file
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import sweep_file
+from gradattn_core.audit.tables import matrix, on_disk, swept, swept_matrix
 from gradattn_core.errors import DatasetError
 from gradattn_core.ranking import crossval_probe, knows_by_heart, rank_labels
+from gradattn_core.ranking.blocks import row_blocks
 from gradattn_core.records import FloatArray
 
 _TOP = 5
@@ -105,10 +107,10 @@ def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray
     seed = plan.config.seed
     if plan.config.from_scratch:
         return rank_labels(given, logits=logits, classes=classes, seed=seed), False
-    features = matrix(swept(plan, ["features"])["features"])
+    features = swept_matrix(plan, "features")
     if plan.head != "finetune" and plan.config.in_sample != "no":
         shallow = features[:, : _SHALLOW * _width(plan)]
-        predicted = [classes[code] for code in logits.argmax(axis=1)]
+        predicted = [classes[code] for block in row_blocks(*logits.shape) for code in logits[block].argmax(axis=1)]
         if plan.config.in_sample == "yes" or knows_by_heart(given, predicted, shallow, classes, seed):
             return rank_labels(given, shallow, classes=classes, seed=seed), True
     votes = None if plan.head == "probe" else logits
@@ -184,15 +186,17 @@ def _explained_logits(
     position = {name: place for place, name in enumerate(plan.classes)}
     kept = [position[name] for name in classes]
     if plan.head == "as-is":
-        return matrix(swept(plan, ["logits"])["logits"])[:, kept], None
+        return swept_matrix(plan, "logits", kept), None
     if plan.head == "finetune":
-        tables = [pq.read_table(fold_file(plan, fold)) for fold in range(plan.config.folds)]
-        table = pa.concat_tables(tables)
-        place = {path: row for row, path in enumerate(table["path"].to_pylist())}
-        order = [place[path] for path in paths]
-        return matrix(table["logits"])[order][:, kept], folds
+        logits = on_disk(plan.folder, len(paths), len(classes))
+        place = {path: row for row, path in enumerate(paths)}
+        for fold in range(plan.config.folds):
+            table = pq.read_table(fold_file(plan, fold))
+            logits[[place[path] for path in table["path"].to_pylist()]] = matrix(table["logits"])[:, kept]
+        return logits, folds
     codes = _codes(given, classes)
-    probe = crossval_probe(matrix(swept(plan, ["readout"])["readout"]), codes, folds)
+    logits = on_disk(plan.folder, len(paths), len(classes))
+    probe = crossval_probe(swept_matrix(plan, "readout"), codes, folds, out=logits)
     LinearHeads(probe.weights, probe.bias).save(heads_file(plan))
     return probe.logits, np.asarray(probe.fold_index)
 
@@ -202,18 +206,24 @@ def _codes(given: list[str], classes: list[str]) -> NDArray[np.int64]:
     return np.array([code[label] for label in given], dtype=np.int64)
 
 
-def matrix(column: pa.ChunkedArray) -> FloatArray:
-    """A list column as [N, D] float32."""
-    flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]) if column.num_chunks else pa.array([])
-    values: FloatArray = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
-    return values
-
-
 def _predictions(
     table: pa.Table, given: list[str], classes: list[str], logits: FloatArray, fold: NDArray[np.int64] | None
 ) -> pa.Table:
-    rows = np.arange(len(given))
     codes = _codes(given, classes)
+    parts = [_top_classes(logits[block], codes[block], classes) for block in row_blocks(*logits.shape)]
+    predictions = pa.concat_tables(parts)
+    predictions = predictions.add_column(0, "path", table["path"])
+    predictions = predictions.add_column(
+        1, "fold", pa.array(fold if fold is not None else [None] * len(given), pa.int32())
+    )
+    for name in ("outside_label", "outside_probability"):
+        predictions = predictions.append_column(name, table[name])
+    return predictions
+
+
+def _top_classes(logits: FloatArray, codes: NDArray[np.int64], classes: list[str]) -> pa.Table:
+    """What the head says of some images: the given class, the best ones, and how sure it is."""
+    rows = np.arange(len(codes))
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     probabilities = np.exp(log_probabilities)
     others = logits.copy()
@@ -222,8 +232,6 @@ def _predictions(
     best = top[:, 0]
     return pa.table(
         {
-            "path": table["path"],
-            "fold": pa.array(fold if fold is not None else [None] * len(given), pa.int32()),
             "predicted_label": [classes[code] for code in best],
             "given_logit": pa.array(logits[rows, codes], pa.float32()),
             "predicted_logit": pa.array(logits[rows, best], pa.float32()),
@@ -233,8 +241,6 @@ def _predictions(
             "entropy": pa.array(-(probabilities * log_probabilities).sum(axis=1), pa.float32()),
             "top_labels": [[classes[code] for code in row] for row in top],
             "top_probabilities": pa.array(list(np.take_along_axis(probabilities, top, axis=1)), pa.list_(pa.float32())),
-            "outside_label": table["outside_label"],
-            "outside_probability": table["outside_probability"],
         }
     )
 

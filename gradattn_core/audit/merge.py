@@ -13,12 +13,12 @@ import pandas as pd
 from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_file
 from gradattn_core.audit.evidence import evidence_file, evidence_shards, regions_file
 from gradattn_core.audit.files import remove_folder
-from gradattn_core.audit.folds import swept
 from gradattn_core.audit.judge import agreement, heads_file, predictions_file, ranked_without_model, scores_file
 from gradattn_core.audit.known import MARK
 from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, sweep_file, taken_over
+from gradattn_core.audit.tables import swept
 from gradattn_core.export import CANDIDATES, write_candidates
 from gradattn_core.ranking import class_pairs, first_to_review, noise_estimate
 from gradattn_core.records import AuditSummary

@@ -13,9 +13,9 @@ from PIL import Image
 
 from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_file
 from gradattn_core.audit.files import write_bytes
-from gradattn_core.audit.folds import swept
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
+from gradattn_core.audit.tables import swept
 from gradattn_core.dataset import decode_image, is_plain_file, read_bytes
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.store.images import preview_file

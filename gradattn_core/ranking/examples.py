@@ -21,14 +21,14 @@ ALIKE = 0.4
 _FEW = 8
 
 
-def directions(features: FloatArray) -> FloatArray:
+def directions(features: FloatArray, out: FloatArray | None = None) -> FloatArray:
     """``features`` [N, D], standardised per column, as unit vectors [N, D]: their products are cosines.
 
     Without standardising, what all images have in common would make any two of them alike. It is done block by
-    block, for this is the largest array there is.
+    block, for this is the largest array there is; ``out`` is where to, and may be ``features`` itself.
     """
     mean, scale = standardisation(features)
-    unit = np.empty_like(features)
+    unit = np.empty(features.shape, features.dtype) if out is None else out
     for block in row_blocks(*features.shape):
         unit[block] = unit_rows((features[block] - mean) / scale)
     return unit

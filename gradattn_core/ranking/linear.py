@@ -54,10 +54,11 @@ class HeldOut:
     fold_index: IntArray
     coefficients: FloatArray
 
-    def logits(self, rows: slice | IntArray) -> FloatArray:
-        """[B, K] of the images ``rows``."""
+    def logits(self, rows: slice | IntArray, out: FloatArray | None = None) -> FloatArray:
+        """[B, K] of the images ``rows``, in ``out`` if there is one."""
         chosen = np.arange(len(self.points))[rows]
-        table = np.empty((len(chosen), self.coefficients.shape[1]), dtype=np.float32)
+        shape = (len(chosen), self.coefficients.shape[1])
+        table = np.empty(shape, dtype=np.float32) if out is None else out
         for block in row_blocks(len(chosen), self.points.shape[1]):
             points, fold_index = self.points[chosen[block]], self.fold_index[chosen[block]]
             for fold in np.unique(fold_index):

@@ -194,6 +194,7 @@ def crossval_probe(
     *,
     classes: int | None = None,
     penalties: tuple[float, ...] = PENALTIES,
+    out: FloatArray | None = None,
 ) -> ProbeResult:
     """Judge every image by a linear classifier on frozen features that never saw its label.
 
@@ -208,6 +209,7 @@ def crossval_probe(
         folds: [N] integers; images of one number are judged together (near-duplicates belong into the same fold).
         classes: K, when the highest class number may be missing in ``given``.
         penalties: candidates from strong to weak, per image.
+        out: [N, K] float32 that becomes the logits, such as a memory map.
 
     Raises:
         RankingError: NaN, a wrong shape, a single class or a single fold.
@@ -222,4 +224,4 @@ def crossval_probe(
     weights = coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
     bias = (coefficients[:, :, -1] - weights @ basis.mean).astype(np.float32)
     raw = HeldOut(matrix, fold_index, np.concatenate([weights, bias[:, :, None]], axis=2))
-    return ProbeResult(raw.logits(slice(None)), weights, bias, fold_index, names, fit.penalty, fit.log_loss)
+    return ProbeResult(raw.logits(slice(None), out), weights, bias, fold_index, names, fit.penalty, fit.log_loss)

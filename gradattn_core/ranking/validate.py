@@ -21,7 +21,7 @@ def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = 
         RankingError: it is not numeric, has another shape, or holds NaN or infinity.
     """
     try:
-        matrix = np.ascontiguousarray(values, dtype=np.float32)
+        matrix = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise RankingError(f"{name} must be a numeric matrix with one row per label: {error}") from error
     if matrix.ndim != 2 or matrix.shape[0] != rows or matrix.shape[1] == 0:
