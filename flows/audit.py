@@ -115,6 +115,7 @@ def audit_flow(
     restart: bool = False,
     runner: Literal["local", "ray"] = "local",
     ray_address: str | None = None,
+    ray_storage: str | None = None,
     notify_above: int | None = None,
     page_url: str | None = None,
 ) -> dict[str, Any] | State[Any]:
@@ -154,6 +155,7 @@ def audit_flow(
         runner: Where the shards run: local is every GPU of this machine, else its CPU; ray a Ray cluster.
         ray_address: HOST:PORT of the Ray cluster's head, or auto for the one that this machine is part of; without it
             that of RAY_ADDRESS, else one of this machine alone is started.
+        ray_storage: URL of a folder over which nodes exchange files; without it out lies on storage that all share.
         notify_above: Tell when more suspects than this are new; an automation passes the event on.
         page_url: Address of the review page that the run links to; else what GRADATTN_PAGE_URL says.
 

@@ -23,6 +23,7 @@ import torch
 
 from gradattn_core.audit import AuditConfig, Plan, load_plan
 from gradattn_core.dataset import read_bytes
+from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
 
 # Ray asks for at least 75 MiB to pass objects in; the results of an audit are files.
@@ -83,6 +84,16 @@ def prepared(config: AuditConfig) -> AuditConfig:
         )
     # A node's own folder is not the one that a relative path was meant from.
     checkpoint = config.checkpoint and str(Path(config.checkpoint).expanduser().resolve())
+    storage = config.ray_storage
+    if storage is not None and "://" not in storage:
+        raise GradattnError(
+            f"ray_storage {storage!r} is no URL, such as s3://bucket/folder; a folder is what --out names"
+        )
+    if storage is not None and without_secrets(storage) != storage:
+        raise GradattnError(
+            f"ray_storage {without_secrets(storage)} came with a password, which the other machines would not know; "
+            "give credentials in the environment of every node"
+        )
     return replace(config, checkpoint=checkpoint)
 
 
@@ -143,8 +154,12 @@ def require_reachable(server: str | None, others: Collection[str]) -> None:
 
 
 @lru_cache(maxsize=1)
-def opened_on_node(folder: str, share: Share) -> Plan:
+def opened_on_node(folder: str, share: Share, is_own: bool = False) -> Plan:
     """The plan, in a worker process of the cluster, which opens it once.
+
+    Args:
+        folder: where it lies.
+        is_own: whether the folder is this process's own, to which the checkpoint came too, not one that all share.
 
     Raises:
         GradattnError: this node cannot see the audit's files.
@@ -153,12 +168,14 @@ def opened_on_node(folder: str, share: Share) -> Plan:
     _require_visible(os.path.exists(os.path.join(folder, "plan.json")), folder)
     plan = load_plan(folder)
     checkpoint = plan.config.checkpoint
+    if is_own and checkpoint is not None:
+        checkpoint = str(Path(folder, f"checkpoint{Path(checkpoint).suffix}"))
     _require_visible(checkpoint is None or os.path.exists(checkpoint), str(checkpoint))
     # Pictures that are not there would otherwise be taken for broken ones.
     some = islice(plan.listing["path"], _LOOKED_FOR)
     _require_visible(any(_is_there(plan.root, path) for path in some), plan.root)
-    config = replace(plan.config, device=share.device, workers=plan.config.workers or share.cores)
-    return replace(plan, config=config)
+    workers = plan.config.workers or share.cores
+    return replace(plan, config=replace(plan.config, device=share.device, workers=workers, checkpoint=checkpoint))
 
 
 def _is_there(root: str, path: str) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,10 +22,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.artifacts import counted
 from flows.cluster import Share, joined, opened_on_node
+from flows.exchange import Exchange
 from flows.steps import listener, opened, step
 from gradattn_core.audit import Plan
 from gradattn_core.audit.spread import Workers, local_workers
-from gradattn_core.audit.stages import FINETUNE, INTERPRET, STAGES, SWEEP, Stage
+from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
+from gradattn_core.dataset.address import join
 from gradattn_core.errors import GradattnError
 
 _SHOWN_SECONDS = 90.0
@@ -32,32 +37,49 @@ _workers: ContextVar[Workers | None] = ContextVar("workers", default=None)
 
 
 @step(SWEEP.name, "sweep shard {index}")
-def _sweep(folder: str, index: int, share: Share | None = None) -> None:
-    compute_part(SWEEP.name, folder, index, share)
+def _sweep(folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None) -> None:
+    compute_part(SWEEP, folder, index, share, exchange)
 
 
 @step(FINETUNE.name, "fine-tune fold {index}")
-def _finetune(folder: str, index: int, share: Share | None = None) -> None:
-    compute_part(FINETUNE.name, folder, index, share)
+def _finetune(folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None) -> None:
+    compute_part(FINETUNE, folder, index, share, exchange)
 
 
 @step(INTERPRET.name, "interpret shard {index}")
-def _interpret(folder: str, index: int, share: Share | None = None) -> None:
-    compute_part(INTERPRET.name, folder, index, share)
+def _interpret(folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None) -> None:
+    compute_part(INTERPRET, folder, index, share, exchange)
 
 
 _TASKS = {SWEEP.name: _sweep, FINETUNE.name: _finetune, INTERPRET.name: _interpret}
 
 
-def compute_part(name: str, folder: str, index: int, share: Share | None) -> None:
-    """Compute a part of the stage of this name: as a node's share of the cluster, in a GPU's process, or here."""
-    stage, workers = STAGES[name], _workers.get()
-    if share is not None:
+def compute_part(stage: Stage, folder: str, index: int, share: Share | None, exchange: Exchange | None) -> None:
+    """Compute a part of a stage: as a node's share of the cluster, in a GPU's process, or here."""
+    workers = _workers.get()
+    if share is not None and exchange is not None:
+        own = own_folder(exchange.url)
+        exchange.join_in(own, stage)
+        plan = opened_on_node(str(own), share, is_own=True)
+        stage.run(plan, index, listener.get())
+        files = stage.files(plan, index)
+        exchange.send(files)
+        for file in files:
+            file.unlink()
+    elif share is not None:
         stage.run(opened_on_node(folder, share), index, listener.get())
     elif workers is not None:
         workers.run(stage, index)
     else:
         stage.run(opened(folder), index, listener.get())
+
+
+@lru_cache(maxsize=1)
+def own_folder(url: str) -> Path:
+    """This process's own copy of an audit's work folder, gone when the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="gradattn-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 @contextmanager
@@ -118,10 +140,19 @@ def _on_cluster(plan: Plan) -> Iterator[Callable[[Stage], None]]:
         remote_options = import_module("prefect_ray.context").remote_options
         runner_type = import_module("prefect_ray.task_runners").RayTaskRunner
         # With the next task at hand no slot waits for the driver; a cluster that can grow sees that there is more.
+        storage = plan.config.ray_storage
+        exchange = None if storage is None else Exchange(join(storage, plan.audit_id))
+
+        def compute(stage: Stage) -> None:
+            if exchange is not None:
+                exchange.begin(plan, stage)
+            submit = _submitter(plan, stage, runner, share=share, exchange=exchange)
+            _spread(plan, stage, submit, lambda: 2 * share.slots(), exchange)
+
         with runner_type() as runner, remote_options(**share.options):
-            yield lambda stage: _spread(
-                plan, stage, _submitter(plan, stage, runner, share=share), lambda: 2 * share.slots()
-            )
+            yield compute
+        if exchange is not None:
+            exchange.remove()
 
 
 def _submitter(
@@ -131,13 +162,21 @@ def _submitter(
     return lambda index: runner.submit(task, {"folder": str(plan.folder), "index": index, **arguments})
 
 
-def _spread(plan: Plan, stage: Stage, submit: Callable[[int], PrefectFuture[None]], width: Callable[[], int]) -> None:
+def _spread(
+    plan: Plan,
+    stage: Stage,
+    submit: Callable[[int], PrefectFuture[None]],
+    width: Callable[[], int],
+    exchange: Exchange | None = None,
+) -> None:
     """Compute the missing parts elsewhere; those whose file is there cost no task."""
     missing = stage.missing(plan)
     parts, left = stage.parts(plan), len(missing)
     stage.tell(plan, left, listener.get())
     finished = in_turn(f"{stage.name} {stage.part}", missing, submit, width)
     for index in counted(stage.name, f"{stage.part}s", parts, finished, parts - left):
+        if exchange is not None:
+            exchange.fetch(stage.files(plan, index))
         _require_shown(stage.file(plan, index))
         left -= 1
         stage.tell(plan, left, listener.get())

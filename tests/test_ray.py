@@ -154,6 +154,19 @@ def test_a_node_killed_in_the_middle_costs_its_part_only(
     assert sorted(names) == sorted(f"sweep shard {index}" for index in range(21))
 
 
+@pytest.mark.slow
+def test_nodes_that_share_no_folder_exchange_files_over_a_url(
+    ray: ModuleType, cluster: Any, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
+) -> None:
+    config = tiny.config(tmp_path / "out", shard_size=8)
+    run_audit(replace(config, out=str(tmp_path / "plain")))
+    storage = tmp_path / "storage"
+    over = {"runner": "ray", "ray_address": cluster.address, "ray_storage": storage.as_uri()}
+    assert run_as_flow(replace(config, **over)).images == 42
+    assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
+    assert list(storage.iterdir()) == []
+
+
 def sweeping(raylet: int) -> bool:
     """Whether a worker of this node is at a shard right now: Ray gives its process the name of the task."""
     children = Path(f"/proc/{raylet}/task/{raylet}/children")

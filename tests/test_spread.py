@@ -138,7 +138,7 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> No
 @pytest.mark.parametrize(("parts", "told"), [(4, [0, 25, 50, 75, 100]), (3, [0, 33, 66, 100]), (0, [100])])
 def test_progress_is_told_in_the_unit_of_the_stage(tiny: Tiny, tmp_path: Path, parts: int, told: list[int]) -> None:
     plan = planned(tiny, tmp_path)
-    stage = Stage("x", "shard", SWEEP.run, SWEEP.file, lambda _: parts, lambda _: 100)
+    stage = Stage("x", "shard", SWEEP.run, SWEEP.files, lambda _: parts, lambda _: 100)
     heard: list[int] = []
     for left in range(parts, -1, -1):
         stage.tell(plan, left, lambda _stage, done, _total: heard.append(done))

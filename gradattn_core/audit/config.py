@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from gradattn_core.dataset import absolute, remember
+from gradattn_core.dataset import absolute, remember, without_secrets
 from gradattn_core.errors import GradattnError
 from gradattn_core.interpret import OBJECTIVES
 from gradattn_core.model import PRECISIONS, FineTuning, ModelSpec
@@ -22,7 +22,7 @@ DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 # What changes where or how fast an audit runs, but no number beyond the last digits of a float.
 _NOT_IN_FINGERPRINT = (
     *("out", "device", "workers", "batch_size", "shard_size", "restart"),
-    *("runner", "ray_address"),
+    *("runner", "ray_address", "ray_storage"),
 )
 # An audit's maps are read as red for one class and blue for another, so only signed ones between two classes will do.
 AUDIT_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "logit")
@@ -64,6 +64,7 @@ class AuditConfig:
         runner: ``local`` (every GPU of this machine, else its CPU) or ``ray`` (a Ray cluster; as a flow only).
         ray_address: ``HOST:PORT`` of the cluster's head, or ``auto`` for the one that this machine is part of;
             without it that of ``RAY_ADDRESS``, else one of this machine alone is started for the audit.
+        ray_storage: URL of a folder over which nodes that share none exchange files (anything that fsspec knows).
     """
 
     dataset: str
@@ -94,6 +95,7 @@ class AuditConfig:
     restart: bool = False
     runner: str = "local"
     ray_address: str | None = None
+    ray_storage: str | None = None
 
     def __post_init__(self) -> None:
         # What is stored, shown and logged from here on has no password in it; this process still reads with it.
@@ -119,8 +121,11 @@ class AuditConfig:
             raise GradattnError(f"threshold {self.threshold} is not a probability; 0 to 1 works")
         if not 0.0 < self.finetuning.learning_rate < 1.0:
             raise GradattnError(f"learning rate {self.finetuning.learning_rate} makes no sense; 1e-5 to 1e-2 works")
-        if self.ray_address is not None and self.runner != "ray":
-            raise GradattnError(f"ray_address {self.ray_address!r} says nothing to runner 'local'; choose runner 'ray'")
+        for name in ("ray_address", "ray_storage"):
+            value = getattr(self, name)
+            if value is not None and self.runner != "ray":
+                value = without_secrets(value)
+                raise GradattnError(f"{name} {value!r} says nothing to runner 'local'; choose runner 'ray'")
         if self.from_scratch and self.head != "finetune":
             raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
 

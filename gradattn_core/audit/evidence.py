@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from timm.data import resolve_model_data_config
@@ -18,13 +17,12 @@ from torch import Tensor, nn
 from gradattn_core.audit.device_memory import in_parts
 from gradattn_core.audit.files import write_parquet
 from gradattn_core.audit.folds import fold_model
-from gradattn_core.audit.judge import LinearHeads, heads_file, suspects_file
+from gradattn_core.audit.judge import LinearHeads, explained_outputs, heads_file, suspects_file
 from gradattn_core.audit.known_maps import regions_beside, take_maps, with_outputs
 from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.sweep import failures_file, failures_table
-from gradattn_core.audit.tables import swept
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret import interpret
 from gradattn_core.interpret.hiding import ask_again
@@ -62,7 +60,7 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
     if not target.exists():
         suspects = pq.read_table(suspects_file(plan)).slice(index * size, size).to_pandas()
         suspects = suspects.assign(objective=plan.config.objective, correction=plan.config.correction)
-        outputs = _outputs(plan)
+        outputs = explained_outputs(plan)
         found = _Found(*take_maps(plan.sources if plan.head == "as-is" else (), suspects, outputs), [])
         new = suspects[~suspects["path"].isin([row["path"] for row in found.maps])]
         for fold, rows in _by_model(plan, new):
@@ -143,16 +141,6 @@ def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.D
         return
     for fold in sorted(part["fold"].unique()):
         yield int(fold), part[part["fold"] == fold]
-
-
-def _outputs(plan: Plan) -> dict[str, int]:
-    """Every class of which an image could be read, and its output of the explained head."""
-    present = sorted(pc.unique(swept(plan, ["given_label"])["given_label"]).to_pylist())
-    # A probe has no output for the other classes of the dataset.
-    output = {name: position for position, name in enumerate(present if plan.head == "probe" else plan.classes)}
-    if plan.alignment is not None:
-        output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
-    return {name: output[name] for name in present}
 
 
 def _interpret_rows(

@@ -35,13 +35,18 @@ def content_folds(hashes: Sequence[str], folds: int) -> NDArray[np.int64]:
 def fold_model(plan: Plan, fold: int) -> nn.Module:
     """The fine-tuned model that has not seen the images of ``fold``."""
     model = _new_model(plan)
-    model.load_state_dict(load_file(_weights_file(plan, fold)))
+    model.load_state_dict(load_file(weights_file(plan, fold)))
     return model.eval().requires_grad_(False)
 
 
 def fold_file(plan: Plan, fold: int) -> Path:
     """path and logits of the images of one fold, by the model that has not seen them."""
     return plan.folder / f"fold-{fold}.parquet"
+
+
+def weights_file(plan: Plan, fold: int) -> Path:
+    """The model of one fold."""
+    return plan.folder / f"fold-{fold}.safetensors"
 
 
 def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
@@ -75,7 +80,7 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     )
     logits = _predict(plan, model, [records[row] for row in test], preprocessing)
     state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    write_bytes(_weights_file(plan, fold), save(state))
+    write_bytes(weights_file(plan, fold), save(state))
     columns = {"path": [records[row].path for row in test], "logits": list(logits)}
     write_parquet(target, pa.table(columns, schema=pa.schema([("path", pa.string()), ("logits", _LOGITS)])))
     return target
@@ -84,10 +89,6 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
 # A training step asks for few pictures at a time, which threads decode side by side.
 _THREADS = torch.device("cpu")
 _LOGITS = pa.list_(pa.float32())
-
-
-def _weights_file(plan: Plan, fold: int) -> Path:
-    return plan.folder / f"fold-{fold}.safetensors"
 
 
 def _new_model(plan: Plan) -> nn.Module:

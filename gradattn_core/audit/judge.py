@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from gradattn_core.records import FloatArray
 _TOP = 5
 # The class token and the mean patch token of the first depth, or the mean patch tokens of the first two.
 _SHALLOW = 2
-_IN_SAMPLE = b"in_sample"
+_IN_SAMPLE, _OUTPUTS = b"in_sample", b"outputs"
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def _suspects(
     output = {name: position for position, name in enumerate(classes if plan.head == "probe" else plan.classes)}
     if plan.alignment is not None:
         output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
+    output = {name: output[name] for name in classes}
     other = ranked["suggested"].tolist()
     suspects = pa.table(
         {
@@ -168,8 +170,16 @@ def _suspects(
     )
     if plan.config.interpret == "suspects":
         suspects = suspects.filter(pa.array(in_doubt))
-    # Fine-tuned folds have a model each: images of one fold side by side load it once.
-    return suspects.sort_by([("fold", "ascending"), ("path", "ascending")]) if plan.head == "finetune" else suspects
+    if plan.head == "finetune":
+        # These folds have a model each: images of one fold side by side load it once.
+        suspects = suspects.sort_by([("fold", "ascending"), ("path", "ascending")])
+    return suspects.replace_schema_metadata({_OUTPUTS: json.dumps(output)})
+
+
+def explained_outputs(plan: Plan) -> dict[str, int]:
+    """Every class of which an image could be read, and its output of the explained head."""
+    metadata = pq.read_schema(suspects_file(plan)).metadata
+    return {str(name): int(place) for name, place in json.loads(metadata[_OUTPUTS]).items()}
 
 
 def agreement(plan: Plan) -> float:

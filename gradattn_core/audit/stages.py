@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from gradattn_core.audit.evidence import evidence_file, evidence_shards, interpret_shard
-from gradattn_core.audit.folds import finetune_fold, fold_file
+from gradattn_core.audit.folds import finetune_fold, fold_file, weights_file
 from gradattn_core.audit.judge import suspects_file
+from gradattn_core.audit.known_maps import regions_beside
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress
-from gradattn_core.audit.sweep import sweep_file, sweep_shard
+from gradattn_core.audit.sweep import failures_file, sweep_file, sweep_shard
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,23 @@ class Stage:
         name: as progress tells it, and the key of ``STAGES``.
         part: what one of its parts is called.
         run: computes a part, unless its file is there.
-        file: where a part's result lies once it is whole, with everything that belongs to it.
+        files: what a part writes into the plan's folder; where the last of them is, the others are whole too.
         parts: how many there are, once the stages before are done.
         total: how many units progress counts.
+        needs: patterns of what a part reads in the plan's folder, beside the plan and the listing.
     """
 
     name: str
     part: str
     run: Callable[[Plan, int, Progress], Path]
-    file: Callable[[Plan, int], Path]
+    files: Callable[[Plan, int], tuple[Path, ...]]
     parts: Callable[[Plan], int]
     total: Callable[[Plan], int]
+    needs: tuple[str, ...] = ()
+
+    def file(self, plan: Plan, index: int) -> Path:
+        """The file of a part that is there once all of it is."""
+        return self.files(plan, index)[-1]
 
     def missing(self, plan: Plan) -> list[int]:
         """The parts that are still to be computed, in order."""
@@ -46,16 +53,35 @@ class Stage:
         progress(self.name, total * (parts - left) // parts if parts else total, total)
 
 
-SWEEP = Stage("sweep", "shard", sweep_shard, sweep_file, lambda plan: plan.shards, lambda plan: plan.images)
+def _swept(plan: Plan, index: int) -> tuple[Path, ...]:
+    file = sweep_file(plan, index)
+    return failures_file(file), file
+
+
+def _finetuned(plan: Plan, fold: int) -> tuple[Path, ...]:
+    return weights_file(plan, fold), fold_file(plan, fold)
+
+
+def _interpreted(plan: Plan, index: int) -> tuple[Path, ...]:
+    file = evidence_file(plan, index)
+    return regions_beside(file), failures_file(file), file
+
+
+def _suspects(plan: Plan) -> int:
+    return int(pq.read_metadata(suspects_file(plan)).num_rows)
+
+
+SWEEP = Stage("sweep", "shard", sweep_shard, _swept, lambda plan: plan.shards, lambda plan: plan.images)
 FINETUNE = Stage(
-    "fine-tune", "fold", finetune_fold, fold_file, lambda plan: plan.config.folds, lambda plan: plan.config.folds
+    *("fine-tune", "fold", finetune_fold, _finetuned),
+    parts=lambda plan: plan.config.folds,
+    total=lambda plan: plan.config.folds,
+    needs=("sweep-*.parquet",),
 )
 INTERPRET = Stage(
-    "interpret",
-    "shard",
-    interpret_shard,
-    evidence_file,
-    evidence_shards,
-    lambda plan: int(pq.read_metadata(suspects_file(plan)).num_rows),
+    *("interpret", "shard", interpret_shard, _interpreted),
+    parts=evidence_shards,
+    total=_suspects,
+    needs=("suspects.parquet", "heads.safetensors", "fold-*.safetensors"),
 )
 STAGES = {stage.name: stage for stage in (SWEEP, FINETUNE, INTERPRET)}

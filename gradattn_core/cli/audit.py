@@ -57,6 +57,7 @@ def audit_config(options: argparse.Namespace) -> AuditConfig:
         restart=options.restart,
         runner=options.runner,
         ray_address=options.ray_address,
+        ray_storage=options.ray_storage,
     )
 
 

@@ -119,6 +119,12 @@ def audit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     running.add_argument(
         "--ray-address", metavar="ADDRESS", help="the cluster's head, HOST:PORT or auto (default: one of this machine)"
     )
+    running.add_argument(
+        "--ray-storage",
+        metavar="URL",
+        help="a folder, such as s3://bucket/gradattn, over which nodes exchange files (default: --out lies on storage "
+        "that all of them share)",
+    )
     return running
 
 
