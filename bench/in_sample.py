@@ -14,11 +14,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import timm
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradattn_core.dataset import read_image
 from gradattn_core.model import FineTuning, ModelSpec, finetune, forward, load_model
@@ -44,24 +46,12 @@ def main() -> None:
     given = truth["given_label"].map(names.index).to_numpy()
     wrong = (truth["given_label"] != truth["true_label"]).to_numpy()
     spec = ModelSpec(arguments.model, arguments.checkpoint)
-    data = timm.data.resolve_model_data_config(load_model(spec))
-    transform = timm.data.create_transform(**{**data, "input_size": (3, SIDE, SIDE)})
-    pixels = torch.stack([transform(read_image(arguments.root / path).image) for path in truth["path"]])
+    pixels = load_pixels(spec, [arguments.root / path for path in truth["path"]])
     print(f"{wrong.sum()} of {len(wrong)} labels are wrong.\n")
     print("| epochs | agrees | names of the wrong | found out | head | all | without head | shallowest |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|")
     for epochs in [0, *arguments.epochs]:
-        model = load_model(spec)
-        model.set_input_size(img_size=SIDE)  # type: ignore[operator]
-        model.reset_classifier(len(names))  # type: ignore[operator]
-
-        def load(rows: Sequence[int]) -> Tensor:
-            return pixels[torch.as_tensor(rows)]
-
-        if epochs:
-            settings = FineTuning(epochs=epochs, learning_rate=3e-4, label_smoothing=0.0)
-            finetune(model, load, torch.from_numpy(given), settings, seed=0)
-        model.eval()
+        model = trained(spec, pixels, given, epochs)
         parts = [forward(model, pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         logits = torch.cat([part.logits for part in parts]).numpy()
         features = torch.cat([part.features for part in parts]).numpy()
@@ -76,6 +66,28 @@ def main() -> None:
             f"| {epochs} | {agrees.mean():.3f} | {agrees[wrong].mean():.3f} | {known} | {head:.3f} | {precisions} |",
             flush=True,
         )
+
+
+def load_pixels(spec: ModelSpec, files: Sequence[Path]) -> Tensor:
+    """[N, 3, SIDE, SIDE], preprocessed."""
+    data = timm.data.resolve_model_data_config(load_model(spec))
+    transform = timm.data.create_transform(**{**data, "input_size": (3, SIDE, SIDE)})
+    return torch.stack([transform(read_image(file).image) for file in files])
+
+
+def trained(spec: ModelSpec, pixels: Tensor, given: NDArray[np.int64], epochs: int) -> nn.Module:
+    """The model in evaluation mode, fine-tuned on the given labels."""
+    model = load_model(spec)
+    model.set_input_size(img_size=SIDE)  # type: ignore[operator]
+    model.reset_classifier(int(given.max()) + 1)  # type: ignore[operator]
+
+    def load(rows: Sequence[int]) -> Tensor:
+        return pixels[torch.as_tensor(rows)]
+
+    if epochs:
+        settings = FineTuning(epochs=epochs, learning_rate=3e-4, label_smoothing=0.0)
+        finetune(model, load, torch.from_numpy(given.copy()), settings, seed=0)
+    return model.eval()
 
 
 if __name__ == "__main__":
