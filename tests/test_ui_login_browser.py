@@ -45,6 +45,7 @@ def test_a_reviewer_logs_in_decides_under_that_name_and_logs_out(browser: Browse
             button.click()
             page.get_by_role("link", name="It is me").click()
             expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+            expect(page.get_by_text("Logged in as ada@example.org")).to_be_visible()
             page.goto(f"{address}/review")
             sees(page, path_of(0))
             expect(page.get_by_text("Logged in as ada@example.org")).to_be_visible()

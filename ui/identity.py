@@ -14,8 +14,13 @@ _LONGEST = 100
 
 
 def admit() -> None:
-    """Stop the page before it shows anything, where a login is configured and nobody has logged in."""
-    if st.user.get("is_logged_in", True):
+    """Where a login is configured, say who has logged in; stop the page before it shows anything to anybody else."""
+    if "is_logged_in" not in st.user:
+        return
+    if st.user.is_logged_in:
+        with st.sidebar, st.container(key="quiet-reviewer"):
+            st.text(f"Logged in as {_login_name()}")
+            st.button("Log out", on_click=st.logout, type="tertiary")
         return
     st.header("gradattn")
     if importlib.util.find_spec("authlib") is None:
@@ -36,11 +41,7 @@ def admit() -> None:
 def reviewer() -> str:
     """The name decisions are stored with; empty until somebody has given one."""
     if "is_logged_in" in st.user:
-        name = str(next(filter(None, map(st.user.get, ("email", "name", "sub"))), ""))
-        with st.sidebar, st.container(key="quiet-reviewer"):
-            st.text(f"Logged in as {name}")
-            st.button("Log out", on_click=st.logout, type="tertiary")
-        return name
+        return _login_name()
     known = unquote(st.context.cookies.to_dict().get(_COOKIE, "")) or os.environ.get("GRADATTN_REVIEWER", "")
     name = st.sidebar.text_input(
         "Reviewer",
@@ -54,6 +55,10 @@ def reviewer() -> str:
     if name and name != known:
         _remember(name)
     return name
+
+
+def _login_name() -> str:
+    return str(next(filter(None, map(st.user.get, ("email", "name", "sub"))), ""))
 
 
 def signing(reviewer: str) -> str:
