@@ -12,18 +12,9 @@ from gradattn_core.errors import GradattnError
 from gradattn_core.store.log import LogFilters
 from ui import bulk, components, identity, paging
 from ui.class_names import named
+from ui.estimates import share
 
 _SIZE = 50
-_COLUMNS = {
-    "decided_at": "When (UTC)",
-    "reviewer": "Who",
-    "decision": "Decision",
-    "state": "State",
-    "given": "Given",
-    "new": "New label",
-    "path": "Path",
-    "note": "Note",
-}
 
 
 def show() -> None:
@@ -82,43 +73,34 @@ def _filters(audit: str, reviewers: list[str]) -> LogFilters:
 
 
 def _log(log: pd.DataFrame, reviewer: str) -> None:
-    """A page of the log; what is selected in it can be undone or opened."""
-    shown = log.assign(
-        decision=log["decision"].map(components.DECISIONS),
-        given=log["given_label"].map(named),
-        new=log["new_label"].map(named),
-        state=[_state(*row) for row in log[["stands", "conflict"]].itertuples(index=False, name=None)],
-    )
+    """A page of the log; what is chosen in it can be undone or opened."""
     above = st.container()
-    # A key of its own for every page: a selection is by row, and rows move when somebody decides.
-    key = f"log-{log['decision_id'].iloc[0]}-{log['decision_id'].iloc[-1]}-{bulk.session().generation}"
-    event = st.dataframe(
-        shown[list(_COLUMNS)],
-        hide_index=True,
-        key=key,
-        on_select="rerun",
-        selection_mode="multi-row",
-        height=min(35 * (len(log) + 1) + 3, 528),
-        column_config={
-            name: (
-                st.column_config.DatetimeColumn(title, format="YYYY-MM-DD HH:mm:ss")
-                if name == "decided_at"
-                else st.column_config.TextColumn(title)
-            )
-            for name, title in _COLUMNS.items()
-        },
-    )
-    chosen = [_entry(log, row) for row in event.selection.rows if row < len(log)]
+    chosen = []
+    with st.container(key="log", gap="xsmall"):
+        for row in log.to_dict("records"):
+            entry = {str(name): cell for name, cell in row.items()}
+            if st.checkbox(_words(entry), key=f"log-{entry['decision_id']}-{bulk.session().generation}"):
+                chosen.append(entry)
     with above:
         _buttons(chosen, reviewer)
 
 
-def _state(stands: bool, conflict: bool) -> str:
-    return " · ".join(word for word, holds in (("stands", stands), ("disputed", conflict)) if holds)
-
-
-def _entry(log: pd.DataFrame, row: int) -> dict[str, Any]:
-    return {str(name): cell for name, cell in log.iloc[row].items()}
+def _words(entry: dict[str, Any]) -> str:
+    """An entry as one line: for a table the browser would load and compile 1.5 MB first, and a phone is too narrow."""
+    said = components.DECISIONS[entry["decision"]].capitalize()
+    if entry["new_label"]:
+        said += f" → {named(entry['new_label'])}"
+    facts = [
+        f"**{components.escaped(said, 120)}**",
+        components.escaped(str(entry["path"]), 120),
+        components.escaped(f"given {named(entry['given_label'])}", 80),
+        # One colon alone is part of no emoji's name.
+        f"{components.escaped(entry['reviewer'], 100)}, {entry['decided_at'][:16].replace('T', ' ')} UTC",
+        *(word for word, holds in (("stands", entry["stands"]), ("**disputed**", entry["conflict"])) if holds),
+    ]
+    if entry["note"]:
+        facts.append(components.escaped(f"“{entry['note']}”", 200))
+    return " · ".join(facts)
 
 
 def _buttons(chosen: list[dict[str, Any]], reviewer: str) -> None:
@@ -139,9 +121,9 @@ def _buttons(chosen: list[dict[str, Any]], reviewer: str) -> None:
             query = {"path": str(chosen[0]["path"]), "audit": str(chosen[0]["audit_id"])}
             st.switch_page("views/review.py", query_params=query)
         if not chosen:
-            st.caption("Select entries to take back what stands; what was said before then stands again.")
+            st.caption("Choose entries to take back what stands; what was said before then stands again.")
         elif not standing and not components.read_only():
-            st.caption("Nothing selected stands any more.")
+            st.caption("Nothing chosen stands any more.")
         elif not reviewer and not components.read_only():
             st.caption("Enter your name in the sidebar to undo.")
     bulk.report()
@@ -172,18 +154,17 @@ def _agreement(agreement: pd.DataFrame) -> None:
         st.caption("No two reviewers have decided about the same image yet.")
         return
     st.caption("Of the images both have decided about: how often their last words are the same.")
-    st.dataframe(
-        agreement,
-        hide_index=True,
-        width="content",
-        height=min(35 * (len(agreement) + 1) + 3, 388),
-        column_config={
-            "reviewer_a": st.column_config.TextColumn("Reviewer"),
-            "reviewer_b": st.column_config.TextColumn("and reviewer"),
-            "both": st.column_config.NumberColumn("Images of both", format="localized"),
-            "agree": st.column_config.NumberColumn("Agree", format="localized"),
-            "share": st.column_config.NumberColumn("Share", format="percent"),
-        },
+    components.table(
+        pd.DataFrame(
+            {
+                "Reviewer": agreement["reviewer_a"],
+                "and reviewer": agreement["reviewer_b"],
+                "Images of both": agreement["both"],
+                "Agree": agreement["agree"],
+                "Share": [share(value) for value in agreement["share"]],
+            }
+        ),
+        "Agreement of reviewers",
     )
 
 
