@@ -91,7 +91,7 @@ PAGES: dict[str, Callable[[Page], object]] = {
     "review": suspect_shown,
     "grid": lambda page: pictures_shown(page, _CARDS, _SHOWN),
     "pair": lambda page: pictures_shown(page, _PAIR_MAP, 1),
-    "decisions": lambda page: shown(page.get_by_test_id("stCheckbox")),
+    "decisions": lambda page: shown(page.locator(".st-key-log input")),
     "export": lambda page: shown(page.locator(".gradattn-table")),
     "audits": lambda page: shown(page.get_by_role("heading", name="Audits", exact=True)),
 }
