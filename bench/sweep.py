@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("--head", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--images", type=int, default=2000, metavar="N")
+    parser.add_argument("--memory", action="store_true", help="measure the memory of the sweep only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -55,6 +56,13 @@ def main() -> int:
 
         few, all_of_them = config(options.images // 10), config(options.images)
         memory = [sweep_memory(one, place / "memory") for one in (few, all_of_them)]
+        print(
+            f"Peak memory of the sweep: {memory[0]:.2f} GB at {options.images // 10:,} images, {memory[1]:.2f} GB at "
+            f"{options.images:,}.\n",
+            flush=True,
+        )
+        if options.memory:
+            return 0
         audit_model(all_of_them)  # loaded before the clock starts
         start = time.perf_counter()
         summary = run_audit(all_of_them)
@@ -65,7 +73,7 @@ def main() -> int:
         later = run_audit(all_of_them)
         again = time.perf_counter() - start
         subset(options.dataset, options.images, Path(all_of_them.dataset))
-        show(all_of_them, summary, taken, memory)
+        show(all_of_them, summary, taken)
         print(f"\nA later audit with {added:,} more images: {again:.1f} s, {again / taken:.0%} of the first's")
         print("\n| stage | first, s | later, s |\n|---|---:|---:|")
         for stage, of_first in summary.seconds.items():
@@ -103,7 +111,7 @@ def _sweep(config: AuditConfig, out: str, queue: multiprocessing.SimpleQueue[flo
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 
 
-def show(config: AuditConfig, summary: AuditSummary, taken: float, memory: list[float]) -> None:
+def show(config: AuditConfig, summary: AuditSummary, taken: float) -> None:
     model = audit_model(config)
     decode, pass_forward, explain = ceilings(config, model)
     images, suspects = summary.images, summary.suspects
@@ -121,9 +129,6 @@ def show(config: AuditConfig, summary: AuditSummary, taken: float, memory: list[
     for what, rate in rows:
         print(f"| {what} | {rate:,.1f} | {audit / rate:.0%} |")
     print(f"| the whole audit | {audit:,.1f} | |")
-    print(
-        f"\nPeak memory of the sweep: {memory[0]:.2f} GB at {images // 10:,} images, {memory[1]:.2f} GB at {images:,}."
-    )
 
 
 def ceilings(config: AuditConfig, model: nn.Module) -> tuple[float, float, float]:

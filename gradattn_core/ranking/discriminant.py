@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
 from gradattn_core.ranking.blocks import for_each, row_blocks, sample_rows, side_by_side
@@ -56,8 +56,7 @@ def held_out_discriminant(
         least = max(ROUNDING * float(np.diagonal(square).max(initial=0)), 1e-12)
         for number, shrinkage in enumerate(SHRINKAGES):
             added_variance = max(shrinkage * float(np.maximum(variances, 0).mean()) if axes else 0.0, least)
-            factor = cho_factor(within + added_variance * np.eye(axes), lower=True, check_finite=False)
-            weights = cho_solve(factor, means.T, check_finite=False).T
+            weights = _solved(within + added_variance * np.eye(axes), means.T).T
             coefficients[number, fold, :, :-1] = weights
             coefficients[number, fold, :, -1] = prior - 0.5 * np.einsum("kd,kd->k", weights, means)
 
@@ -70,6 +69,15 @@ def held_out_discriminant(
     found = list(side_by_side(tried, list(coefficients)))
     best = min(range(len(SHRINKAGES)), key=lambda number: found[number][1])
     return HeldOut(points, fold_index, coefficients[best] * np.float32(found[best][0]))
+
+
+def _solved(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``matrix``⁻¹ ``right`` in float32, which takes half the time, or in float64 where that is not precise enough."""
+    try:
+        factor = cho_factor(matrix.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        factor = cho_factor(matrix, lower=True, check_finite=False)
+    return np.asarray(cho_solve(factor, right.astype(factor[0].dtype), check_finite=False))
 
 
 def _moments(

@@ -40,12 +40,14 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
         RankingError: an unusable argument, named in the message.
     """
     codes, names = check_given(given, classes)
+    agreeing = np.asarray(given, dtype=object) == np.asarray(predicted, dtype=object)
+    if agreeing.mean() < AGREEING:
+        return False
     points = make_basis(check_matrix(features, "features", len(codes))).points
     folds = group_folds(codes, np.arange(len(codes)), seed)
     opinion = held_out_discriminant(points, codes, len(names), folds)
     candidates = likeliest(opinion.logits, codes, len(names))
     fusion = fuse(opinion.log_p(candidates)[None], candidates)
     doubted = fusion.posterior[candidates.rows, candidates.own] < 0.5
-    agreeing = np.asarray(given, dtype=object) == np.asarray(predicted, dtype=object)
     enough = doubted.sum() >= max(DOUBTED, DOUBTED_SHARE * len(codes))
-    return bool(enough and agreeing.mean() >= AGREEING and agreeing[doubted].mean() >= KNOWN)
+    return bool(enough and agreeing[doubted].mean() >= KNOWN)
