@@ -2,8 +2,9 @@
 
     python bench/sweep.py ROOT --model vit_tiny_patch16_224 --checkpoint FILE [--images 2000]
 
-Three ceilings are measured in the same run: decoding alone, the model's forward pass alone, and forward pass plus
-interpretation of as many suspects as the audit has. A later audit of the same dataset, to which one image in a hundred
+Three ceilings are measured in the same run, half of each before the audit and half after it, for a machine's speed
+drifts: decoding alone, the model's forward pass alone, and forward pass plus interpretation of as many suspects as the
+audit has. A later audit of the same dataset, to which one image in a hundred
 was added, shows what is taken over. Memory is that of the sweep, in a process of its own, over a tenth of the images
 and over all of them.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import multiprocessing
 import platform
 import resource
@@ -23,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from gradattn_core.audit import AuditConfig, make_plan, run_audit, survey_dataset, sweep_shard
@@ -32,6 +35,8 @@ from gradattn_core.interpret import interpret
 from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.model import Preprocessing, forward, sweep_precision
 from gradattn_core.records import AuditSummary
+
+_SECONDS = 12.0
 
 
 def main() -> int:
@@ -63,17 +68,19 @@ def main() -> int:
         )
         if options.memory:
             return 0
-        audit_model(all_of_them)  # loaded before the clock starts
+        model = audit_model(all_of_them)  # loaded before the clock starts
+        before = ceilings(all_of_them, model)
         start = time.perf_counter()
         summary = run_audit(all_of_them)
         taken = time.perf_counter() - start
+        after = ceilings(all_of_them, model)
         added = options.images // 100
         subset(options.dataset, options.images + added, Path(all_of_them.dataset))
         start = time.perf_counter()
         later = run_audit(all_of_them)
         again = time.perf_counter() - start
         subset(options.dataset, options.images, Path(all_of_them.dataset))
-        show(all_of_them, summary, taken)
+        show(all_of_them, summary, taken, (before + after) / 2)
         print(f"\nA later audit with {added:,} more images: {again:.1f} s, {again / taken:.0%} of the first's")
         print("\n| stage | first, s | later, s |\n|---|---:|---:|")
         for stage, of_first in summary.seconds.items():
@@ -111,12 +118,12 @@ def _sweep(config: AuditConfig, out: str, queue: multiprocessing.SimpleQueue[flo
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 
 
-def show(config: AuditConfig, summary: AuditSummary, taken: float) -> None:
+def show(config: AuditConfig, summary: AuditSummary, taken: float, ceiling: NDArray[np.float64]) -> None:
     model = audit_model(config)
-    decode, pass_forward, explain = ceilings(config, model)
+    decode, pass_forward, explain = ceiling
     images, suspects = summary.images, summary.suspects
-    audit = images / taken
-    both = images / (images / pass_forward + suspects / explain)
+    both = pass_forward + explain * suspects / images
+    audit = taken / images
     device = next(model.parameters()).device
     name = (
         torch.cuda.get_device_name(device)
@@ -126,20 +133,20 @@ def show(config: AuditConfig, summary: AuditSummary, taken: float) -> None:
     print(f"{config.model} on {name}, torch {torch.__version__}, {images:,} images, {suspects:,} suspects\n")
     print("| what | images/s | the audit reaches |\n|---|---:|---:|")
     rows = (("decode only", decode), ("forward only", pass_forward), ("forward + interpretation of the suspects", both))
-    for what, rate in rows:
-        print(f"| {what} | {rate:,.1f} | {audit / rate:.0%} |")
-    print(f"| the whole audit | {audit:,.1f} | |")
+    for what, needed in rows:
+        print(f"| {what} | {1 / needed:,.1f} | {needed / audit:.0%} |")
+    print(f"| the whole audit | {1 / audit:,.1f} | |")
 
 
-def ceilings(config: AuditConfig, model: nn.Module) -> tuple[float, float, float]:
-    """Images per second of decoding, of the forward pass, and of interpreting (with hiding and asking again)."""
+def ceilings(config: AuditConfig, model: nn.Module) -> NDArray[np.float64]:
+    """Seconds per image of decoding, of the forward pass, and of interpreting (with hiding and asking again)."""
     device = next(model.parameters()).device
     listing = list_dataset(config.dataset)
     batches = load_batches(listing.root, listing.images, Preprocessing.of(model), config, device)
     start = time.perf_counter()
     images = next(batches).pixels.to(device)
     count = len(images) + sum(len(batch) for batch in batches)
-    decode = count / (time.perf_counter() - start)
+    decode = (time.perf_counter() - start) / count
     given = torch.zeros(len(images), dtype=torch.long, device=device)
 
     def explain() -> None:
@@ -148,19 +155,21 @@ def ceilings(config: AuditConfig, model: nn.Module) -> tuple[float, float, float
 
     precision = sweep_precision(config.precision, device)
     passed = seconds(lambda: forward(model, images, precision))
-    return decode, len(images) / passed, len(images) / seconds(explain)
+    return np.array([decode, passed / len(images), seconds(explain) / len(images)])
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The median of seven runs."""
-    taken = []
-    for _ in range(7):
-        start = time.perf_counter()
+    """The mean of as many runs as take twelve seconds, the first apart."""
+    work()
+    start = time.perf_counter()
+    for runs in itertools.count(1):
         work()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+        taken = time.perf_counter() - start
+        if taken > _SECONDS:
+            return taken / runs
+    raise AssertionError
 
 
 if __name__ == "__main__":
