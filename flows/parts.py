@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -139,7 +139,6 @@ def _on_cluster(plan: Plan) -> Iterator[Callable[[Stage], None]]:
         # Optional packages are imported by name, so that types can be checked where they are not installed.
         remote_options = import_module("prefect_ray.context").remote_options
         runner_type = import_module("prefect_ray.task_runners").RayTaskRunner
-        # With the next task at hand no slot waits for the driver; a cluster that can grow sees that there is more.
         storage = plan.config.ray_storage
         exchange = None if storage is None else Exchange(join(storage, plan.audit_id))
 
@@ -147,12 +146,16 @@ def _on_cluster(plan: Plan) -> Iterator[Callable[[Stage], None]]:
             if exchange is not None:
                 exchange.begin(plan, stage)
             submit = _submitter(plan, stage, runner, share=share, exchange=exchange)
+            # With the next task at hand no slot waits for the driver; a cluster that can grow sees that there is more.
             _spread(plan, stage, submit, lambda: 2 * share.slots(), exchange)
 
         with runner_type() as runner, remote_options(**share.options):
             yield compute
         if exchange is not None:
-            exchange.remove()
+            try:
+                exchange.remove()
+            except GradattnError as error:
+                get_run_logger().warning(f"what was exchanged is left behind: {error}")
 
 
 def _submitter(
