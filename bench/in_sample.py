@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,24 +34,12 @@ BATCH = 50
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Rank with a model that was trained on the labels")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--truth", type=Path, required=True)
-    parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--model", default="vit_tiny_patch16_224")
-    parser.add_argument("--images", type=int, default=1200)
-    parser.add_argument("--epochs", type=int, nargs="*", default=[3, 6, 12])
-    arguments = parser.parse_args()
-    truth = pd.read_csv(arguments.truth).sample(arguments.images, random_state=0)
-    names = sorted(truth["given_label"].unique())
-    given = truth["given_label"].map(names.index).to_numpy()
-    wrong = (truth["given_label"] != truth["true_label"]).to_numpy()
-    spec = ModelSpec(arguments.model, arguments.checkpoint)
-    pixels = load_pixels(spec, [arguments.root / path for path in truth["path"]])
+    asked = ask("Rank with a model that was trained on the labels", epochs=[3, 6, 12])
+    spec, pixels, given, wrong = asked.spec, asked.pixels, asked.given, asked.wrong
     print(f"{wrong.sum()} of {len(wrong)} labels are wrong.\n")
     print("| epochs | agrees | names of the wrong | found out | head | all | without head | shallowest |")
     print("|---:|---:|---:|---|---:|---:|---:|---:|")
-    for epochs in [0, *arguments.epochs]:
+    for epochs in [0, *asked.epochs]:
         model = trained(spec, pixels, given, epochs)
         parts = [forward(model, pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         logits = torch.cat([part.logits for part in parts]).numpy()
@@ -68,11 +57,43 @@ def main() -> None:
         )
 
 
-def load_pixels(spec: ModelSpec, files: Sequence[Path]) -> Tensor:
-    """[N, 3, SIDE, SIDE], preprocessed."""
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for.
+
+    Attributes:
+        pixels: [N, 3, SIDE, SIDE], preprocessed.
+        given: [N] class numbers.
+        wrong: [N] whether the given label is wrong.
+        epochs: of each training.
+    """
+
+    spec: ModelSpec
+    pixels: Tensor
+    given: NDArray[np.int64]
+    wrong: NDArray[np.bool_]
+    epochs: list[int]
+
+
+def ask(description: str, epochs: list[int]) -> Asked:
+    """Read the command line, and the labels and pictures it names."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--truth", type=Path, required=True)
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--model", default="vit_tiny_patch16_224")
+    parser.add_argument("--images", type=int, default=1200)
+    parser.add_argument("--epochs", type=int, nargs="*", default=epochs)
+    arguments = parser.parse_args()
+    truth = pd.read_csv(arguments.truth).sample(arguments.images, random_state=0)
+    names = sorted(truth["given_label"].unique())
+    given = truth["given_label"].map(names.index).to_numpy()
+    wrong = (truth["given_label"] != truth["true_label"]).to_numpy()
+    spec = ModelSpec(arguments.model, arguments.checkpoint)
     data = timm.data.resolve_model_data_config(load_model(spec))
     transform = timm.data.create_transform(**{**data, "input_size": (3, SIDE, SIDE)})
-    return torch.stack([transform(read_image(file).image) for file in files])
+    pixels = torch.stack([transform(read_image(arguments.root / path).image) for path in truth["path"]])
+    return Asked(spec, pixels, given, wrong, arguments.epochs)
 
 
 def trained(spec: ModelSpec, pixels: Tensor, given: NDArray[np.int64], epochs: int) -> nn.Module:

@@ -12,19 +12,16 @@ drawn at random; and of the ranking from the shallowest features without and wit
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from bench.in_sample import BATCH, load_pixels, trained
+from bench.in_sample import BATCH, ask, trained
 from gradattn_core.interpret import interpret
-from gradattn_core.model import ModelSpec, forward
+from gradattn_core.model import forward
 from gradattn_core.ranking import rank_labels
 
 MOST = 10
@@ -32,24 +29,13 @@ NEAREST = 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Votes of the patches that speak for the given label")
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--truth", type=Path, required=True)
-    parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--model", default="vit_tiny_patch16_224")
-    parser.add_argument("--images", type=int, default=1200)
-    parser.add_argument("--epochs", type=int, nargs="*", default=[3, 12])
-    arguments = parser.parse_args()
-    truth = pd.read_csv(arguments.truth).sample(arguments.images, random_state=0)
-    names = sorted(truth["given_label"].unique())
-    given = truth["given_label"].map(names.index).to_numpy()
-    wrong = (truth["given_label"] != truth["true_label"]).to_numpy()
-    spec = ModelSpec(arguments.model, arguments.checkpoint)
-    pixels = load_pixels(spec, [arguments.root / path for path in truth["path"]])
+    asked = ask("Votes of the patches that speak for the given label", epochs=[3, 12])
+    pixels, given, wrong = asked.pixels, asked.given, asked.wrong
+    classes = int(given.max()) + 1
     print("| epochs | after block | evidence | evidence, two classes | any patches | ranking | with the vote |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
-    for epochs in arguments.epochs:
-        model = trained(spec, pixels, given, epochs)
+    for epochs in asked.epochs:
+        model = trained(asked.spec, pixels, given, epochs)
         parts = [forward(model, pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         shallow = torch.cat([part.features for part in parts]).numpy()[:, : 2 * parts[0].readout.shape[1]]
         ranked = rank_labels(given, shallow)
@@ -58,9 +44,9 @@ def main() -> None:
         drawn = torch.rand(scores.shape, generator=torch.Generator().manual_seed(0))
         before = average_precision_score(wrong, ranked["suspicion"])
         for depth, tokens in _patches(model, pixels).items():
-            shares = _vote(tokens, scores, given, len(names))
+            shares = _vote(tokens, scores, given, classes)
             own, others = shares[np.arange(len(given)), given], shares[np.arange(len(given)), other]
-            by_chance = _vote(tokens, drawn, given, len(names))[np.arange(len(given)), given]
+            by_chance = _vote(tokens, drawn, given, classes)[np.arange(len(given)), given]
             alone = [1 - own, others / np.maximum(own + others, 1e-12), 1 - by_chance]
             found = " | ".join(f"{average_precision_score(wrong, values):.3f}" for values in alone)
             with_vote = rank_labels(given, shallow, probabilities=np.maximum(shares, 1e-3))["suspicion"]

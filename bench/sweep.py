@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import multiprocessing
 import platform
 import resource
@@ -161,15 +160,13 @@ def ceilings(config: AuditConfig, model: nn.Module) -> NDArray[np.float64]:
 def seconds(work: Callable[[], object]) -> float:
     """The mean of as many runs as take twelve seconds, the first apart."""
     work()
-    start = time.perf_counter()
-    for runs in itertools.count(1):
+    start, runs = time.perf_counter(), 0
+    while time.perf_counter() - start < _SECONDS:
         work()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        taken = time.perf_counter() - start
-        if taken > _SECONDS:
-            return taken / runs
-    raise AssertionError
+        runs += 1
+    return (time.perf_counter() - start) / runs
 
 
 if __name__ == "__main__":

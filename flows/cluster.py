@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from flows.exchange import checkpoint_name
 from gradattn_core.audit import AuditConfig, Plan, load_plan
 from gradattn_core.dataset import read_bytes
 from gradattn_core.dataset.secrets import without_secrets
@@ -169,7 +170,7 @@ def opened_on_node(folder: str, share: Share, is_own: bool = False) -> Plan:
     plan = load_plan(folder)
     checkpoint = plan.config.checkpoint
     if is_own and checkpoint is not None:
-        checkpoint = str(Path(folder, f"checkpoint{Path(checkpoint).suffix}"))
+        checkpoint = str(Path(folder, checkpoint_name(checkpoint)))
     _require_visible(checkpoint is None or os.path.exists(checkpoint), str(checkpoint))
     # Pictures that are not there would otherwise be taken for broken ones.
     some = islice(plan.listing["path"], _LOOKED_FOR)

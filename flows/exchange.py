@@ -12,12 +12,18 @@ from uuid import uuid4
 
 from gradattn_core.audit import Plan
 from gradattn_core.audit.files import write_whole
+from gradattn_core.audit.plan import PLAN
 from gradattn_core.audit.stages import Stage
 from gradattn_core.dataset.address import join
 from gradattn_core.dataset.remote import attempt, find
 from gradattn_core.errors import GradattnError
 
-_BASE = ("plan.json", "listing.parquet", "checkpoint.*")
+_BASE = (PLAN, "listing.parquet", "checkpoint*")
+
+
+def checkpoint_name(checkpoint: str) -> str:
+    """Of the checkpoint's file among the others; its suffix tells how it is read."""
+    return f"checkpoint{Path(checkpoint).suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +43,11 @@ class Exchange:
         self.send(
             file
             for file in sorted(plan.folder.iterdir())
-            if _matches(file.name, patterns) and (file.name not in there or file.name == "plan.json")
+            if _matches(file.name, patterns) and (file.name not in there or file.name == PLAN)
         )
         checkpoint = plan.config.checkpoint
-        if checkpoint is not None and not any(_matches(name, ("checkpoint.*",)) for name in there):
-            self._send(Path(checkpoint), f"checkpoint{Path(checkpoint).suffix}")
+        if checkpoint is not None and checkpoint_name(checkpoint) not in there:
+            self._send(Path(checkpoint), checkpoint_name(checkpoint))
         for index in stage.missing(plan):
             files = stage.files(plan, index)
             if {file.name for file in files} <= there:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gradattn_core.audit.device_memory import in_parts
 from gradattn_core.audit.files import write_parquet
 from gradattn_core.audit.folds import fold_model
-from gradattn_core.audit.judge import LinearHeads, explained_outputs, heads_file, suspects_file
+from gradattn_core.audit.judge import LinearHeads, count_suspects, explained_outputs, heads_file, suspects_file
 from gradattn_core.audit.known_maps import regions_beside, take_maps, with_outputs
 from gradattn_core.audit.loading import LoadedImage, audit_model, load_batches
 from gradattn_core.audit.plan import Plan
@@ -46,7 +46,7 @@ def regions_file(plan: Plan, index: int) -> Path:
 
 def evidence_shards(plan: Plan) -> int:
     """How many shards :func:`interpret_shard` has; known once the images are judged."""
-    return -(-_count(plan) // _shard_size(plan))
+    return -(-count_suspects(plan) // _shard_size(plan))
 
 
 def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
@@ -56,7 +56,7 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
     the given label (red) and the class that the ranking suggests (blue).
     """
     target = evidence_file(plan, index)
-    count, size = _count(plan), _shard_size(plan)
+    count, size = count_suspects(plan), _shard_size(plan)
     if not target.exists():
         suspects = pq.read_table(suspects_file(plan)).slice(index * size, size).to_pandas()
         suspects = suspects.assign(objective=plan.config.objective, correction=plan.config.correction)
@@ -127,10 +127,6 @@ class _FoldHeads:
 
 def _shard_size(plan: Plan) -> int:
     return max(1, plan.shard_size // _SHARD_DIVISOR)
-
-
-def _count(plan: Plan) -> int:
-    return int(pq.read_metadata(suspects_file(plan)).num_rows)
 
 
 def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.DataFrame]]:

@@ -176,6 +176,11 @@ def _suspects(
     return suspects.replace_schema_metadata({_OUTPUTS: json.dumps(output)})
 
 
+def count_suspects(plan: Plan) -> int:
+    """How many images are to be interpreted."""
+    return int(pq.read_metadata(suspects_file(plan)).num_rows)
+
+
 def explained_outputs(plan: Plan) -> dict[str, int]:
     """Every class of which an image could be read, and its output of the explained head."""
     metadata = pq.read_schema(suspects_file(plan)).metadata

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from gradattn_core.audit.evidence import evidence_file, evidence_shards, interpret_shard
 from gradattn_core.audit.folds import finetune_fold, fold_file, weights_file
-from gradattn_core.audit.judge import suspects_file
+from gradattn_core.audit.judge import count_suspects
 from gradattn_core.audit.known_maps import regions_beside
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.progress import Progress
@@ -67,10 +65,6 @@ def _interpreted(plan: Plan, index: int) -> tuple[Path, ...]:
     return regions_beside(file), failures_file(file), file
 
 
-def _suspects(plan: Plan) -> int:
-    return int(pq.read_metadata(suspects_file(plan)).num_rows)
-
-
 SWEEP = Stage("sweep", "shard", sweep_shard, _swept, lambda plan: plan.shards, lambda plan: plan.images)
 FINETUNE = Stage(
     *("fine-tune", "fold", finetune_fold, _finetuned),
@@ -81,7 +75,7 @@ FINETUNE = Stage(
 INTERPRET = Stage(
     *("interpret", "shard", interpret_shard, _interpreted),
     parts=evidence_shards,
-    total=_suspects,
+    total=count_suspects,
     needs=("suspects.parquet", "heads.safetensors", "fold-*.safetensors"),
 )
 STAGES = {stage.name: stage for stage in (SWEEP, FINETUNE, INTERPRET)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,9 @@ def swept_matrix(plan: Plan, column: str, kept: Sequence[int] | None = None) -> 
 def on_disk(folder: Path, rows: int, width: int) -> FloatArray:
     """[rows, width] float32 zeros, mapped from a file in ``folder`` that has no name: it goes with its last reader."""
     with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error here; in the mapping it would be the end of the process.
+            os.posix_fallocate(file.fileno(), 0, 4 * rows * width)
         return np.asarray(np.memmap(file, np.float32, "w+", shape=(rows, width)))
 
 

@@ -40,10 +40,11 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
         RankingError: an unusable argument, named in the message.
     """
     codes, names = check_given(given, classes)
+    matrix = check_matrix(features, "features", len(codes))
     agreeing = np.asarray(given, dtype=object) == np.asarray(predicted, dtype=object)
     if agreeing.mean() < AGREEING:
         return False
-    points = make_basis(check_matrix(features, "features", len(codes))).points
+    points = make_basis(matrix).points
     folds = group_folds(codes, np.arange(len(codes)), seed)
     opinion = held_out_discriminant(points, codes, len(names), folds)
     candidates = likeliest(opinion.logits, codes, len(names))
