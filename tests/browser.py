@@ -114,6 +114,11 @@ def sees(page: Page, path: str) -> None:
     """Wait until the suspect at ``path`` is on the review page with its pictures, as keys count only from then on."""
     expect(page.locator(".st-key-path")).to_have_text(path)
     settle(page)
+    # Before the page is drawn there is neither: two things that are absent are not the same thing.
     page.wait_for_function(
-        "document.body.dataset.seen === document.querySelector('[class*=\"st-key-skip-\"]')?.className", timeout=30_000
+        """() => {
+            const skip = document.querySelector('[class*="st-key-skip-"]');
+            return skip && document.body.dataset.seen === skip.className;
+        }""",
+        timeout=30_000,
     )

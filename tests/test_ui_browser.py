@@ -181,6 +181,7 @@ def test_picture_and_overlay_lie_side_by_side_at_one_size_on_every_screen(page: 
         page.set_viewport_size({"width": width, "height": height})
         page.goto(f"{address}/review?at={index}")
         shows(page, index, 0)
+        expect(page.locator(".st-key-pictures img")).to_have_count(2)
         left, right = (image.bounding_box() for image in page.locator(".st-key-pictures img").all())
         assert left and right
         assert (left["width"], left["height"], left["y"]) == (right["width"], right["height"], right["y"])
