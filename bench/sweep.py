@@ -141,11 +141,13 @@ def ceilings(config: AuditConfig, model: nn.Module) -> NDArray[np.float64]:
     """Seconds per image of decoding, of the forward pass, and of interpreting (with hiding and asking again)."""
     device = next(model.parameters()).device
     listing = list_dataset(config.dataset)
-    batches = load_batches(listing.root, listing.images, Preprocessing.of(model), config, device)
+    preprocessing = Preprocessing.of(model)
+    batches = load_batches(listing.root, listing.images, preprocessing, config, device)
     start = time.perf_counter()
-    images = next(batches).pixels.to(device)
-    count = len(images) + sum(len(batch) for batch in batches)
+    pixels = next(batches).pixels
+    count = len(pixels) + sum(len(batch) for batch in batches)
     decode = (time.perf_counter() - start) / count
+    images = preprocessing.normalised(pixels.to(device))
     given = torch.zeros(len(images), dtype=torch.long, device=device)
 
     def explain() -> None:

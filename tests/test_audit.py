@@ -213,7 +213,7 @@ def test_as_is_speaks_for_the_outputs_of_the_class_map(tiny: Tiny, tmp_path: Pat
     from gradattn_core.model import Preprocessing
 
     model = audit_model(tiny.config(tmp_path))
-    pixels = Preprocessing.of(model).transform(read_image(tiny.dataset / "red" / "red-10.png").image)
+    pixels = Preprocessing.of(model)(read_image(tiny.dataset / "red" / "red-10.png").image)
     assert prediction["given_logit"] == pytest.approx(float(model(pixels[None])[0, 2]), abs=1e-4)
 
 

@@ -11,6 +11,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
 
 from gradattn_core.model import Preprocessing
 
@@ -74,7 +75,7 @@ def test_crop_is_where_the_transform_really_looks(
     width: int, height: int, crop_mode: str, crop_pct: float, input_size: tuple[int, int, int]
 ) -> None:
     prepared = preprocessing(input_size=input_size, crop_mode=crop_mode, crop_pct=crop_pct)
-    tensor = prepared.transform(coordinates(width, height)).double().numpy()
+    tensor = prepared(coordinates(width, height)).double().numpy()
     assert tensor.shape == input_size
     box = prepared.crop(width, height)
     # The row and the column through the middle of what is picture, away from its padding.
@@ -97,5 +98,17 @@ def test_a_picture_of_the_inputs_size_is_seen_whole_without_a_crop() -> None:
 
 def test_mean_and_deviation_are_the_models_own() -> None:
     prepared = preprocessing(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0))
-    tensor = prepared.transform(Image.new("RGB", (96, 96), (255, 255, 255)))
+    tensor = prepared(Image.new("RGB", (96, 96), (255, 255, 255)))
     torch.testing.assert_close(tensor[:, 48, 48], torch.tensor([1.0, 3.0, 0.5]))
+
+
+def test_it_is_timms_own_transform_to_the_bit_and_a_batch_is_what_each_picture_is() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=2)
+    prepared = Preprocessing.of(model)
+    own = create_transform(**resolve_model_data_config(model), is_training=False)
+    pictures = [coordinates(width, height) for width, height in SIZES]
+    expected = torch.stack([own(picture) for picture in pictures])
+    pixels = torch.stack([prepared.pixels(picture) for picture in pictures])
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(prepared.normalised(pixels), expected)
+    assert all(torch.equal(prepared(picture), row) for picture, row in zip(pictures, expected, strict=True))

@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from gradattn_core.audit.device_memory import in_parts
@@ -103,7 +102,6 @@ class _Explained:
     preprocessing: Preprocessing
     heads: LinearHeads | None
     outputs: dict[str, int]
-    deviation: Tensor
 
     def head(self, suspects: list[_Suspect], device: torch.device) -> _FoldHeads | None:
         """The probes of these images' folds, or None for the model's own classifier."""
@@ -145,8 +143,7 @@ def _interpret_rows(
     """Fill ``found``, one batch at each step."""
     model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
     heads = LinearHeads.load(heads_file(plan)) if plan.head == "probe" else None
-    deviation = torch.tensor(resolve_model_data_config(model)["std"])
-    explained = _Explained(plan, model, Preprocessing.of(model), heads, outputs, deviation)
+    explained = _Explained(plan, model, Preprocessing.of(model), heads, outputs)
     facts = {row["path"]: row for row in rows.to_dict("records")}
     records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]
     device = next(model.parameters()).device
@@ -176,7 +173,7 @@ def _interpret_rows(
 def _interpret_batch(explained: _Explained, suspects: list[_Suspect], found: _Found) -> None:
     """Two forward passes, one backward; a batch with an image that cannot be interpreted is taken one by one."""
     device = next(explained.model.parameters()).device
-    images = torch.stack([suspect.pixels for suspect in suspects]).to(device)
+    images = explained.preprocessing.normalised(torch.stack([suspect.pixels for suspect in suspects]).to(device))
     head = explained.head(suspects, device)
     try:
         result = interpret(
@@ -233,7 +230,7 @@ def _add_rows(
         "concentration": statistics.concentration,
         "overlap": statistics.overlap,
         **_hidden(explained.outputs, suspect, again),
-        "detail": _detail(suspect.pixels, explained.deviation, scores.shape),
+        "detail": _detail(suspect.pixels, scores.shape),
     }
     found.maps.append(row)
     found.regions.extend(
@@ -264,22 +261,23 @@ def _hidden(outputs: dict[str, int], suspect: _Suspect, logits: Tensor) -> dict[
     return dict(zip(_HIDDEN, (given, other, names[best], float(probabilities[best])), strict=True))
 
 
-def _detail(pixels: Tensor, deviation: Tensor, grid: torch.Size) -> float:
+def _detail(pixels: Tensor, grid: torch.Size) -> float:
     """How much there is to see: standard deviation of the pixels within a patch, of black to white, in [0, 0.5].
 
     It is that of the busiest twentieth of the patches (their 95 % quantile), so that strokes on paper count as seen.
 
     Args:
-        pixels: [C, H, W], preprocessed; deviation: [C] by which the preprocessing divided.
+        pixels: [C, H, W] uint8.
         grid: rows and columns of patches.
     """
     rows, columns = grid
     down, across = pixels.shape[1] // rows, pixels.shape[2] // columns
-    patches = pixels[:, : rows * down, : columns * across].reshape(-1, rows, down, columns, across)
+    seen = pixels[:, : rows * down, : columns * across].float() / 255
+    patches = seen.reshape(-1, rows, down, columns, across)
     # Summed one axis after the other: over two apart from one another torch takes four times as long.
     mean = patches.sum(dim=4, keepdim=True).sum(dim=2, keepdim=True) / (down * across)
     variance = (patches - mean).square().sum(dim=4).sum(dim=2) / (down * across)
-    spread = (variance.sqrt() * deviation[:, None, None]).mean(dim=0).flatten()
+    spread = variance.sqrt().mean(dim=0).flatten()
     return float(spread.double().quantile(0.95))
 
 

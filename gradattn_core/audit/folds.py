@@ -111,7 +111,7 @@ def _batches(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessin
                 f"{batch.failed[0].path} could be read at first and no longer ({batch.failed[0].reason}); "
                 "restore it, or begin anew with --restart"
             )
-        yield batch.pixels
+        yield preprocessing.normalised(batch.pixels)
 
 
 def _predict(

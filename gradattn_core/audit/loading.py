@@ -24,7 +24,7 @@ from gradattn_core.model import ModelSpec, Preprocessing, load_model, pick_devic
 from gradattn_core.records import Failure, ImageRecord
 
 _AHEAD = 3
-# A GPU's batches are halved where its memory does not suffice, and travel through shared memory: 38 MB at 224 pixels.
+# A GPU's batches are halved where its memory does not suffice, and travel through shared memory: 10 MB at 224 pixels.
 _BATCH_ON_CPU, _BATCH_ON_GPU = 32, 64
 # A process weighs half a gigabyte and has two batches under way.
 _MOST_PROCESSES = 16
@@ -45,7 +45,7 @@ class Batch:
     """Some pictures in the order they were asked for.
 
     Attributes:
-        pixels: [len(images), channels, H, W], preprocessed, on the CPU.
+        pixels: [len(images), channels, H, W] uint8 on the CPU, as :meth:`Preprocessing.pixels` makes them.
         failed: the pictures that could not be read.
     """
 
@@ -113,7 +113,7 @@ class _Pictures(Dataset[list[LoadedImage]]):
         try:
             data = read_bytes(self.root, record.path)
             decoded = decode_image(data, os.path.basename(record.path), suffices=self.preprocessing.suffices)
-            pixels = self.preprocessing(decoded.image)
+            pixels = self.preprocessing.pixels(decoded.image)
         except UnreadableImageError as error:
             return Failure(record.path, "decode", str(error))
         return LoadedImage(record, decoded.content_hash, decoded.width, decoded.height), pixels
@@ -123,7 +123,7 @@ class _Pictures(Dataset[list[LoadedImage]]):
 
     def collect(self, results: list[tuple[LoadedImage, Tensor] | Failure]) -> Batch:
         loaded = [result for result in results if not isinstance(result, Failure)]
-        pixels = torch.empty((len(loaded), *self.preprocessing.input_size))
+        pixels = torch.empty((len(loaded), *self.preprocessing.input_size), dtype=torch.uint8)
         for row, (_, picture) in enumerate(loaded):
             pixels[row] = picture
         failed = [result for result in results if isinstance(result, Failure)]

@@ -108,11 +108,13 @@ def _sweep(
     names = class_names(model)
     tables: list[pa.Table] = []
     done = 0
-    for batch in load_batches(plan.root, images, Preprocessing.of(model), plan.config, device):
+    preprocessing = Preprocessing.of(model)
+    for batch in load_batches(plan.root, images, preprocessing, plan.config, device):
         failures += batch.failed
 
         def run(part: slice, batch: Batch = batch) -> None:
-            result = forward(model, batch.pixels[part].to(device, non_blocking=True), plan.precision)
+            pixels = preprocessing.normalised(batch.pixels[part].to(device, non_blocking=True))
+            result = forward(model, pixels, plan.precision)
             tables.append(_table(batch.images[part], result, plan.alignment, names))
 
         in_parts(run, len(batch.images), device)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
@@ -24,13 +25,16 @@ class Preprocessing:
 
     Attributes:
         input_size: (channels, height, width) of the model's input.
+        mean, std: per channel, of black to white in [0, 1].
         settings: everything that the transform was made from, in words; equal ones mean equal transforms.
-        transform: PIL RGB picture → [channels, height, width] float32.
+        transform: resizes and crops, PIL RGB picture → [channels, height, width] uint8.
     """
 
     input_size: tuple[int, int, int]
     crop_pct: float
     crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     settings: str = field(repr=False)
     transform: Callable[[Image.Image], Tensor] = field(repr=False, compare=False)
 
@@ -47,12 +51,19 @@ class Preprocessing:
             (channels, height, width),
             float(config["crop_pct"]),
             str(config["crop_mode"]),
+            tuple(config["mean"]),
+            tuple(config["std"]),
             repr(sorted(config.items())),
-            create_transform(**config, is_training=False),
+            # What timm calls a prefetcher normalises whole batches on the model's device, as :meth:`normalised` does.
+            create_transform(**config, is_training=False, use_prefetcher=True),
         )
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Preprocess one picture.
+        """What the model takes for one picture, [channels, height, width] float32; see :meth:`pixels`."""
+        return self.normalised(self.pixels(image))
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """One picture resized and cropped, [channels, height, width] uint8: a quarter of the bytes to hand on.
 
         Raises:
             UnreadableImageError: the picture is so narrow that resizing its short side would fill the memory.
@@ -62,7 +73,12 @@ class Preprocessing:
             raise UnreadableImageError(
                 f"its sides of {image.width} and {image.height} pixels are too unequal for the model's input"
             )
-        return self.transform(image)
+        return self.transform(image).contiguous()
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """What the model takes for some :meth:`pixels` [..., channels, height, width], float32 on their device."""
+        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (self.mean, self.std))
+        return pixels.float().div_(255).sub_(mean).div_(std)
 
     def suffices(self, width: int, height: int) -> tuple[int, int]:
         """Width and height from which a ``width`` x ``height`` picture is resized as well as from the whole of it.
