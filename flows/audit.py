@@ -234,11 +234,14 @@ def _audit(config: AuditConfig) -> AuditSummary:
 @step("plan")
 def _plan(config: AuditConfig) -> tuple[str, str | None]:
     """The folder of the plan to work on, or ("", id of the finished audit)."""
+    progress = listener.get()
+    progress("plan", 0, 1)
     survey = survey_dataset(config)
     finished = finished_audit(config, survey)
     if finished is not None:
         return "", finished
     plan = make_plan(config, survey)
+    progress("plan", 1, 1)
     # It may be one that this process has opened before, with the settings of then.
     opened.cache_clear()
     return str(plan.folder), None

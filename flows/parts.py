@@ -25,6 +25,7 @@ from flows.cluster import Share, joined, opened_on_node
 from flows.exchange import Exchange
 from flows.steps import listener, opened, step
 from gradattn_core.audit import Plan
+from gradattn_core.audit.loading import release_model
 from gradattn_core.audit.spread import Workers, local_workers
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
 from gradattn_core.dataset.address import join
@@ -136,6 +137,7 @@ def _on_cluster(plan: Plan) -> Iterator[Callable[[Stage], None]]:
     # Without its address each worker would start a temporary server of its own.
     reached = nullcontext() if server else temporary_settings({PREFECT_API_URL: str(context.client.api_url)})
     with reached, joined(plan.config, server) as share:
+        release_model()
         # Optional packages are imported by name, so that types can be checked where they are not installed.
         remote_options = import_module("prefect_ray.context").remote_options
         runner_type = import_module("prefect_ray.task_runners").RayTaskRunner

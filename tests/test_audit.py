@@ -288,6 +288,7 @@ def test_unusable_input_is_one_sentence_and_leaves_nothing(
         ({"correction": "absolute"}, "correction 'absolute'"),
         ({"objective": "logit"}, "objective 'logit'"),
         ({"seed": -1}, "seed -1"),
+        ({"shard_size": 100_001}, "shard_size 100001 is too large"),
         ({"finetuning": FineTuning(learning_rate=-1.0)}, "learning rate -1.0"),
         ({"finetuning": FineTuning(epochs=0)}, "epochs 0"),
         ({"from_scratch": True}, "from_scratch"),

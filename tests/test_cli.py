@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +195,25 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert result.stderr.startswith("gradattn: ") and result.stderr.count("\n") == 1
     assert str(places.get(words, words)) in result.stderr
     assert "Traceback" not in result.stderr and result.stdout == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own is a matter of POSIX")
+def test_on_a_terminal_what_is_refused_leaves_no_bar_above_the_sentence(tmp_path: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "gradattn_core", "audit", "nowhere"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # Linux's way of saying that the terminal has no more to show
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    # "\x1b[2K" clears a line; what stands after the last one is what the user is left with.
+    left = shown.decode().rsplit("\x1b[2K", 1)[-1].removeprefix("\x1b[?25h")
+    assert process.returncode == 2 and b"plan" in shown
+    assert left == "gradattn: 'nowhere' does not exist.\r\n"
 
 
 def test_a_mistyped_option_shows_the_usage(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 
 from gradattn_core.audit import Plan, judge, make_plan, merge, run_audit, survey_dataset, tell_doubts
 from gradattn_core.audit.files import write_bytes, write_whole
+from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.progress import silent
-from gradattn_core.audit.spread import Workers, local_devices, run_stage
+from gradattn_core.audit.spread import Workers, local_devices, local_workers, run_stage
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
 from gradattn_core.errors import DatasetError, GradattnError
 from gradattn_core.model import FineTuning
@@ -106,6 +109,16 @@ def test_an_interrupt_ends_every_process_at_once_and_keeps_what_is_finished(tiny
     assert not workers_now()
     assert 2 <= plan.shards - len(SWEEP.missing(plan)) < plan.shards
     assert not list(plan.folder.glob(".*")), "half a file was left"
+
+
+def test_the_driver_holds_no_model_while_others_compute(tiny: Tiny, tmp_path: Path) -> None:
+    plan = planned(tiny, tmp_path)
+    model = weakref.ref(audit_model(plan.config))
+    with local_workers(plan, ["cpu"]):
+        assert model() is not None
+    with local_workers(plan, ["cpu", "cpu"]):
+        gc.collect()
+        assert model() is None
 
 
 def test_one_device_needs_no_other_process() -> None:

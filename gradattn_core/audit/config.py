@@ -24,6 +24,8 @@ _NOT_IN_FINGERPRINT = (
     *("out", "device", "workers", "batch_size", "shard_size", "restart"),
     *("runner", "ray_address", "ray_storage"),
 )
+# A shard is held in memory until it is written, with up to 20 kB of features an image.
+_LARGEST_SHARD = 100_000
 # An audit's maps are read as red for one class and blue for another, so only signed ones between two classes will do.
 AUDIT_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "logit")
 AUDIT_CORRECTIONS = ("complete", "centred")
@@ -53,8 +55,8 @@ class AuditConfig:
         precision: of the sweep's matrix products, see :func:`~gradattn_core.model.forward`; ``auto`` is float16 on a
             GPU and float32 elsewhere. Maps are always float32.
         batch_size: images per forward pass; 0 is 32 on a CPU, and on a GPU 64 or what fits.
-        shard_size: images per shard, the unit that is kept when an audit is interrupted; 0 is 1,024 on a CPU and up to
-            16,384 on a GPU, seconds of work in either case.
+        shard_size: images per shard, the unit that is kept when an audit is interrupted, at most 100,000; 0 is 1,024 on
+            a CPU and up to 16,384 on a GPU, seconds of work in either case.
         path_column, label_column, split_column, split: of a manifest.
         finetuning: how the folds are trained (``finetune``).
         seed: of everything random.
@@ -117,6 +119,8 @@ class AuditConfig:
         for name, number, least in (*at_least, *tuning, ("workers", self.workers, 0), ("seed", self.seed, 0)):
             if number < least:
                 raise GradattnError(f"{name} {number} is too small; at least {least} works")
+        if self.shard_size > _LARGEST_SHARD:
+            raise GradattnError(f"shard_size {self.shard_size} is too large for memory; at most {_LARGEST_SHARD} works")
         if not 0.0 <= self.threshold <= 1.0:
             raise GradattnError(f"threshold {self.threshold} is not a probability; 0 to 1 works")
         if not 0.0 < self.finetuning.learning_rate < 1.0:

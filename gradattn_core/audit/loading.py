@@ -69,6 +69,12 @@ def audit_model(config: AuditConfig, num_classes: int | None = None) -> nn.Modul
     return _cached_model(spec.name, spec.checkpoint, arguments, spec.from_scratch, num_classes, device)
 
 
+def release_model() -> None:
+    """Let go of the model that this process holds: where others compute, it would only take memory of a GPU."""
+    _cached_model.cache_clear()
+    torch.cuda.empty_cache()
+
+
 def load_batches(
     root: str,
     images: Sequence[ImageRecord],

@@ -44,11 +44,13 @@ def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     with output_lock(config.out):
         seconds: dict[str, float] = {}
         with _timed(seconds, "plan"):
+            progress("plan", 0, 1)
             survey = survey_dataset(config)
             done = finished_audit(config, survey)
             if done is not None:
                 return finish(output_folder(config.out), done)
             plan = make_plan(config, survey)
+            progress("plan", 1, 1)
         if not is_stored(plan):
             _compute(plan, progress, seconds)
         with _timed(seconds, "store"):

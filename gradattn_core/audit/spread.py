@@ -21,6 +21,7 @@ from types import TracebackType
 
 import torch
 
+from gradattn_core.audit.loading import release_model
 from gradattn_core.audit.plan import Plan, load_plan
 from gradattn_core.audit.progress import Progress, silent
 from gradattn_core.audit.stages import STAGES, Stage
@@ -43,6 +44,7 @@ def local_workers(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[
     if len(devices) < 2:
         yield None
         return
+    release_model()
     with Workers(plan, devices) as workers:
         yield workers
 

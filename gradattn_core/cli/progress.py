@@ -45,7 +45,12 @@ def progress_display(*, quiet: bool) -> Iterator[Report]:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console) as bars:
-            yield _bars(bars)
+            try:
+                yield _bars(bars)
+            finally:
+                # Nothing of a stage that came to nothing stands above the sentence that says why.
+                for task in bars.tasks:
+                    bars.update(task.id, visible=task.completed > 0)
 
 
 @contextmanager
@@ -84,7 +89,8 @@ def _lines() -> Report:
 
     def report(stage: str, done: int, total: int) -> None:
         tenth = 10 if total == 0 else 10 * done // total
-        if tenth != shown.get(stage):
+        # A step without units of its own tells only that it is done: what refuses to begin is said in one sentence.
+        if tenth != shown.get(stage) and (done, total) != (0, 1):
             shown[stage] = tenth
             print(f"{stage}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 

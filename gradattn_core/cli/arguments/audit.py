@@ -105,7 +105,7 @@ def audit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         type=int,
         default=0,
         metavar="N",
-        help="images kept together when interrupted (default: 1024 on a CPU, 16384 on a GPU)",
+        help="images kept together when interrupted, at most 100000 (default: 1024 on a CPU, up to 16384 on a GPU)",
     )
     running.add_argument("--workers", type=int, default=0, metavar="N", help="that decode (default: one per core)")
     running.add_argument("--seed", type=int, default=0)
