@@ -3,9 +3,9 @@
     python -m bench.formats [--model vit_tiny_patch16_224 ...] [--batch 32] [--repeats 9]
 
 Every way runs on the same images in turn, so that a busy moment meets all of them. A ratio is the median over the
-repeats of a way's time to the plain one's beside it. ``compiled`` leaves out the hooks by which the sweep takes features
-from several depths (each call would compile anew for them), so it shows the most that compiling could gain. A way
-pays from the number of images at which its slower first call is made good; weights are random, which costs no time.
+repeats of a way's time to the plain one's beside it. ``compiled`` leaves out the hooks by which the sweep takes
+features from several depths (each call would compile anew for them), so it shows the most that compiling could gain. A
+way pays from the number of images at which its slower first call is made good. Weights are random, which costs no time.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ def main() -> None:
     device = pick_device(options.device)
     threads = f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
     print(f"batches of {options.batch}, {sweep_precision('auto', device)} on {threads}, torch {torch.__version__}\n")
-    print(
-        "| model | way | first call, s | ms an image | time to plain | pays from, images |\n|---|---|---:|---:|---:|---:|"
-    )
+    print("| model | way | first call, s | ms an image | time to plain | pays from, images |")
+    print("|---|---|---:|---:|---:|---:|")
     for name in options.model:
         torch.manual_seed(0)
         model = timm.create_model(name, num_classes=10).to(device).eval().requires_grad_(False)
