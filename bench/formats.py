@@ -59,11 +59,11 @@ def show(name: str, model: nn.Module, images: Tensor, repeats: int) -> None:
 
 def ways(model: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
     precision = sweep_precision("auto", images.device)
-    last = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     pixels = images.to(memory_format=torch.channels_last)
     compiled = torch.compile(copy.deepcopy(model))
 
-    def run_compiled() -> Tensor:
+    def run_compiled() -> object:
         half = torch.autocast(images.device.type, getattr(torch, precision), enabled=precision != "float32")
         with torch.inference_mode(), half:
             return compiled(images).float().cpu()
