@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, TaskRun
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
@@ -36,6 +34,7 @@ from gradattn_core.errors import DatasetError, GradattnError, StoreError
 from gradattn_core.model import FineTuning
 from gradattn_core.records import AuditSummary, News
 from gradattn_core.store import Store
+from tests.flow_runs import latest_run, tasks_of
 from tests.interrupting import interrupt_once_there
 from tests.tiny import Tiny, make_tiny
 
@@ -58,22 +57,6 @@ def plain(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plain")
     run_audit(tiny.config(out))
     return out
-
-
-def latest_run(client: SyncPrefectClient) -> FlowRun:
-    return client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)[0]
-
-
-def tasks_of(client: SyncPrefectClient, run: FlowRun, names: set[str]) -> dict[str, TaskRun]:
-    """The task runs by name, once Prefect has recorded those that are asked for: it does so a moment later."""
-    deadline = time.monotonic() + 30
-    while True:
-        runs = {task.name: task for task in client.read_task_runs() if task.flow_run_id == run.id}
-        recorded = {name for name, task in runs.items() if task.state is not None and task.state.is_final()}
-        if names <= recorded:
-            return runs
-        assert time.monotonic() < deadline, f"{names - recorded} were not recorded"
-        time.sleep(0.2)
 
 
 def artifacts_of(client: SyncPrefectClient, run: FlowRun) -> dict[str | None, Any]:
