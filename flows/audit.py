@@ -27,14 +27,12 @@ from gradattn_core.audit import (
     AuditConfig,
     Progress,
     finish,
-    finished_audit,
     is_stored,
     judge,
-    make_plan,
     merge,
     output_folder,
     output_lock,
-    survey_dataset,
+    plan_audit,
     tell_doubts,
     write_previews,
 )
@@ -234,14 +232,9 @@ def _audit(config: AuditConfig) -> AuditSummary:
 @step("plan")
 def _plan(config: AuditConfig) -> tuple[str, str | None]:
     """The folder of the plan to work on, or ("", id of the finished audit)."""
-    progress = listener.get()
-    progress("plan", 0, 1)
-    survey = survey_dataset(config)
-    finished = finished_audit(config, survey)
-    if finished is not None:
-        return "", finished
-    plan = make_plan(config, survey)
-    progress("plan", 1, 1)
+    plan = plan_audit(config, listener.get())
+    if isinstance(plan, str):
+        return "", plan
     # It may be one that this process has opened before, with the settings of then.
     opened.cache_clear()
     return str(plan.folder), None

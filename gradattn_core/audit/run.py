@@ -44,18 +44,30 @@ def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     with output_lock(config.out):
         seconds: dict[str, float] = {}
         with _timed(seconds, "plan"):
-            progress("plan", 0, 1)
-            survey = survey_dataset(config)
-            done = finished_audit(config, survey)
-            if done is not None:
-                return finish(output_folder(config.out), done)
-            plan = make_plan(config, survey)
-            progress("plan", 1, 1)
+            plan = plan_audit(config, progress)
+            if isinstance(plan, str):
+                return finish(output_folder(config.out), plan)
         if not is_stored(plan):
             _compute(plan, progress, seconds)
         with _timed(seconds, "store"):
             summary = merge(plan, progress)
         return replace(summary, seconds=seconds)
+
+
+def plan_audit(config: AuditConfig, progress: Progress = silent) -> Plan | str:
+    """The plan to work on, or the id of the finished audit that this one would repeat.
+
+    Raises:
+        GradattnError: the dataset, the model or the output folder cannot be used.
+    """
+    progress("plan", 0, 1)
+    survey = survey_dataset(config)
+    finished = finished_audit(config, survey)
+    if finished is not None:
+        return finished
+    plan = make_plan(config, survey)
+    progress("plan", 1, 1)
+    return plan
 
 
 def _compute(plan: Plan, progress: Progress, seconds: dict[str, float]) -> None:
