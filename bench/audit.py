@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.audit import AuditConfig, run_audit
-from gradattn_core.store import Store
+from gradattn_core.audit.run import run_audit
+from gradattn_core.config import AuditConfig
+from gradattn_core.store.store import Store
 
 
 def main() -> int:

@@ -20,7 +20,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradattn_core.model import forward, pick_device, sweep_precision
+from gradattn_core.model.backbone import pick_device
+from gradattn_core.model.forward import forward, sweep_precision
 
 
 def main() -> None:

@@ -29,12 +29,16 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from gradattn_core.audit import AuditConfig, run_audit
-from gradattn_core.dataset import list_dataset, read_image
+from gradattn_core.audit.run import run_audit
+from gradattn_core.config import AuditConfig
+from gradattn_core.dataset.decoding import read_image
+from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.interpret.hiding import hidden_patches, hide
 from gradattn_core.kinds import KINDS
-from gradattn_core.model import Preprocessing, align_classes, class_names, load_model
-from gradattn_core.store import Store
+from gradattn_core.model.backbone import load_model
+from gradattn_core.model.classes import align_classes, class_names
+from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.store.store import Store
 
 SIDE = 320
 

@@ -20,9 +20,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from bench.in_sample import BATCH, ask, trained
-from gradattn_core.interpret import interpret
-from gradattn_core.model import forward
-from gradattn_core.ranking import rank_labels
+from gradattn_core.interpret.maps import interpret
+from gradattn_core.model.forward import forward
+from gradattn_core.ranking.suspicion import rank_labels
 
 MOST = 10
 NEAREST = 20

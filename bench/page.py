@@ -22,8 +22,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
 from bench.store import CLASSES, populate
-from gradattn_core.store import Store
-from tests.browser import opened_browser, served, served_script, settle
+from gradattn_core.store.store import Store
+from tests.helpers.browser import opened_browser, served, served_script, settle
 
 _POOL = 200
 _WAIT = 60_000

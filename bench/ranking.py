@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from gradattn_core.ranking import components, crossval_probe, rank_labels
-from gradattn_core.ranking.basis import make_basis
-from gradattn_core.ranking.linear import log_softmax
+from gradattn_core.ranking import formulas
+from gradattn_core.ranking.linear import log_softmax, make_basis
 from gradattn_core.ranking.neighbours import find_neighbours
+from gradattn_core.ranking.probe import crossval_probe
+from gradattn_core.ranking.suspicion import rank_labels
 from gradattn_core.records import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -79,7 +80,7 @@ def plant(base: Labelled, true: IntArray, kind: str, rate: float, seed: int = 0)
     rows, classes = np.arange(len(part)), int(true.max()) + 1
     if kind.startswith("instance"):
         log_p = log_softmax(crossval_probe(features[:, ::2], truth, rows % 5).logits)
-        own, best = components.given_and_best_other(log_p, truth)
+        own, best = formulas.given_and_best_other(log_p, truth)
         doubt = best - own + 1.5 * rng.gumbel(size=len(part))
         log_p[rows, truth] = -np.inf
         other = log_p.argmax(axis=1)
@@ -147,11 +148,11 @@ def peers(data: Labelled) -> dict[str, FloatArray]:
             scores[f"cleanlab {method}{', adjusted' if adjusted else ''}"] = -quality
     for flagged in ("prune_by_noise_rate", "confident_learning", "both"):
         issues = find_label_issues(data.given, p, filter_by=flagged, n_jobs=1)
-        scores[f"cleanlab filter {flagged}"] = issues + 1e-3 * components.self_confidence(log_p, data.given)
+        scores[f"cleanlab filter {flagged}"] = issues + 1e-3 * formulas.self_confidence(log_p, data.given)
     logits = probe.logits
-    given, best = components.given_and_best_other(logits, data.given)
+    given, best = formulas.given_and_best_other(logits, data.given)
     scores["logit margin (AUM, one epoch)"] = best - given
-    scores["FiftyOne mistakenness"] = components.mistakenness(log_p, data.given)
+    scores["FiftyOne mistakenness"] = formulas.mistakenness(log_p, data.given)
     basis = make_basis(data.features)
     neighbours = find_neighbours(basis.points, 20)
     scores["kNN vote (20)"] = (data.given[neighbours.index] != data.given[:, None]).mean(axis=1)

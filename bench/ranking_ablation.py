@@ -18,8 +18,9 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from bench.ranking import Labelled, bundled, sets
-from gradattn_core.ranking import fusion, groups, rank, rank_labels
-from gradattn_core.ranking.candidates import Candidates
+from gradattn_core.ranking import folds, fusion, suspicion
+from gradattn_core.ranking.shortlist import Candidates
+from gradattn_core.ranking.suspicion import rank_labels
 from gradattn_core.records import FloatArray
 
 VOTERS = ("discriminant", "probe", "neighbours")
@@ -47,14 +48,14 @@ def average(votes: FloatArray, candidates: Candidates) -> fusion.Fusion:
 
 PARTS: dict[str, list[tuple[object, str, object]]] = {
     "everything": [],
-    "without the neighbours": [(rank, "fuse", voting("discriminant", "probe"))],
-    "without the probe": [(rank, "fuse", voting("discriminant", "neighbours"))],
-    "without the discriminant": [(rank, "fuse", voting("probe", "neighbours"))],
-    "one refit": [(rank, "REFITS", 1)],
-    "no learned reliabilities and noise": [(rank, "fuse", average)],
+    "without the neighbours": [(suspicion, "fuse", voting("discriminant", "probe"))],
+    "without the probe": [(suspicion, "fuse", voting("discriminant", "neighbours"))],
+    "without the discriminant": [(suspicion, "fuse", voting("probe", "neighbours"))],
+    "one refit": [(suspicion, "REFITS", 1)],
+    "no learned reliabilities and noise": [(suspicion, "fuse", average)],
     "noise matrix at full strength": [(fusion, "TEMPER", 1.0)],
-    "near-duplicates never together": [(groups, "ERRING_TOGETHER", 2.0)],
-    "near-duplicates always together": [(groups, "ERRING_TOGETHER", -2.0)],
+    "near-duplicates never together": [(folds, "ERRING_TOGETHER", 2.0)],
+    "near-duplicates always together": [(folds, "ERRING_TOGETHER", -2.0)],
 }
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from gradattn_core.ranking import rank_labels
+from gradattn_core.ranking.suspicion import rank_labels
 
 KINDRED = 10
 MODES = 3

@@ -20,10 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.ranking.groups import NEAR_DUPLICATE
+from gradattn_core.ranking.folds import NEAR_DUPLICATE
 from gradattn_core.ranking.relearn import Relearned
 from gradattn_core.rerank import learn
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 NEXT = 100
 _COLUMNS = ("decisions", "of them wrong", "undecided", "wrong", "before", "after", "difference", "in the next 100")

@@ -24,11 +24,12 @@ from prefect import flow
 from prefect.logging.configuration import setup_logging
 from safetensors.torch import save_file
 
-from flows.parts import computing
-from flows.steps import listener
-from gradattn_core.audit import AuditConfig, Plan, Progress, load_plan, make_plan, survey_dataset
-from gradattn_core.audit.spread import Workers, run_stage
+from flows.tasks import computing, listener
+from gradattn_core.audit.plan import Plan, load_plan, make_plan, survey_dataset
 from gradattn_core.audit.stages import SWEEP
+from gradattn_core.audit.workers import Workers, run_stage
+from gradattn_core.config import AuditConfig
+from gradattn_core.progress import Progress
 
 _MODEL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2, "num_classes": 2}
 _OVERLAY = {"pretrained_cfg_overlay": {"input_size": [3, 32, 32], "num_classes": 2}}

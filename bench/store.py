@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 CLASSES = [f"class {number:04d}" for number in range(1000)]
 KINDS = ["mislabel", "two objects", "confusable", "out of place", "duplicate", "nothing to see"]

@@ -30,12 +30,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from gradattn_core.audit import AuditConfig, make_plan, run_audit, survey_dataset, sweep_shard
 from gradattn_core.audit.loading import audit_model, load_batches
-from gradattn_core.dataset import list_dataset
-from gradattn_core.interpret import interpret
+from gradattn_core.audit.plan import make_plan, survey_dataset
+from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.sweep import sweep_shard
+from gradattn_core.config import AuditConfig
+from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.interpret.hiding import ask_again
-from gradattn_core.model import Preprocessing, forward, sweep_precision
+from gradattn_core.interpret.maps import interpret
+from gradattn_core.model.forward import forward, sweep_precision
+from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import AuditSummary
 
 _SECONDS = 4.0

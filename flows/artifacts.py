@@ -68,7 +68,7 @@ def publish(summary: AuditSummary, dataset: str, suspects: pd.DataFrame, page_ur
 
     Args:
         suspects: the first of ``Store.candidates``.
-        page_url: of the review page, as :func:`flows.news.page_address` checked it; None where it is not known.
+        page_url: of the review page, as :func:`flows.notify.page_address` checked it; None where it is not known.
     """
     create_markdown_artifact(summary_markdown(summary, dataset), key=SUMMARY_KEY, description="What the audit found")
     create_markdown_artifact(

@@ -18,31 +18,22 @@ from prefect.states import Cancelled, Failed
 
 from flows.artifacts import TOP_SUSPECTS, publish
 from flows.cluster import prepared
-from flows.interrupts import interrupts_stay_interrupts
-from flows.local import preferred, require_server
-from flows.news import page_address, tell
-from flows.parts import computing
-from flows.steps import listener, opened, step
-from gradattn_core.audit import (
-    AuditConfig,
-    Progress,
-    finish,
-    is_stored,
-    judge,
-    merge,
-    output_folder,
-    output_lock,
-    plan_audit,
-    tell_doubts,
-    write_previews,
-)
-from gradattn_core.audit.config import DEFAULT_MODEL
-from gradattn_core.audit.progress import silent
+from flows.notify import page_address, tell
+from flows.server import preferred, require_server
+from flows.tasks import computing, interrupts_stay_interrupts, listener, opened, step
+from gradattn_core.audit.findings import tell_doubts
+from gradattn_core.audit.merge import finish, is_stored, merge
+from gradattn_core.audit.plan import output_folder
+from gradattn_core.audit.previews import write_previews
+from gradattn_core.audit.rank import judge
+from gradattn_core.audit.run import output_lock, plan_audit
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP
+from gradattn_core.config import DEFAULT_MODEL, AuditConfig
 from gradattn_core.errors import GradattnError, OutputBusyError
-from gradattn_core.model import FineTuning
+from gradattn_core.model.training import FineTuning
+from gradattn_core.progress import Progress, silent
 from gradattn_core.records import AuditSummary, News
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 
 def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummary:

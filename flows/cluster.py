@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 import torch
 
 from flows.exchange import checkpoint_name
-from gradattn_core.audit import AuditConfig, Plan, load_plan
-from gradattn_core.dataset import read_bytes
+from gradattn_core.audit.plan import Plan, load_plan
+from gradattn_core.config import AuditConfig
+from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
 

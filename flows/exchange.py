@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from gradattn_core.audit import Plan
-from gradattn_core.audit.files import write_whole
-from gradattn_core.audit.plan import PLAN
+from gradattn_core.audit.plan import PLAN, Plan
 from gradattn_core.audit.stages import Stage
 from gradattn_core.dataset.address import join
-from gradattn_core.dataset.remote import attempt, find
+from gradattn_core.dataset.storage import attempt, find
 from gradattn_core.errors import GradattnError
+from gradattn_core.files import write_whole
 
 _BASE = (PLAN, "listing.parquet", "checkpoint*")
 

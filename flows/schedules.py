@@ -19,13 +19,13 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from flows.artifacts import plain
-from flows.known import FLOW, words
-from flows.local import connected
-from flows.notices import Notice, forget, pass_on
+from flows.notify import Notice, forget, pass_on
+from flows.server import connected
+from flows.status import FLOW, words
 from gradattn_core.errors import GradattnError
 
 if TYPE_CHECKING:
-    from gradattn_core.audit import AuditConfig
+    from gradattn_core.config import AuditConfig
 
 POOL = "gradattn"
 TAG = "gradattn"

@@ -26,9 +26,9 @@ from prefect.settings import (
 )
 from prefect.workers.process import ProcessWorker
 
-from flows.left import continue_runs, left_runs, skip_missed
-from flows.local import connected, serving
+from flows.recovery import continue_runs, left_runs, skip_missed
 from flows.schedules import make_pool
+from flows.server import connected, serving
 from gradattn_core.errors import GradattnError
 
 

@@ -12,9 +12,9 @@ from scipy.sparse.csgraph import connected_components
 
 from gradattn_core import estimates
 from gradattn_core.export import CANDIDATES, write_candidates
-from gradattn_core.ranking.groups import NEAR_DUPLICATE
+from gradattn_core.ranking.folds import NEAR_DUPLICATE
 from gradattn_core.ranking.relearn import Influence, Relearned, relearn
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 NAMES = ("given_label", "suggested_label", "pair", "cluster")
 NUMBERS = {

@@ -20,13 +20,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gradattn_core.cli import main as gradattn
-from gradattn_core.demo import GLYPH_VIT, GLYPH_VIT_WEIGHTS, create_glyph_vit, write_digits
-from gradattn_core.evaluate import ORDERS, bootstrap, perturbation_curve, random_maps
-from gradattn_core.evaluate import Curve as Measured
-from gradattn_core.interpret import interpret
-from gradattn_core.model import Preprocessing
-from gradattn_core.render import contact_sheet
+from gradattn_core.demo.digits import write_digits
+from gradattn_core.demo.model import GLYPH_VIT, GLYPH_VIT_WEIGHTS, create_glyph_vit
+from gradattn_core.evaluate.perturbation import ORDERS, perturbation_curve, random_maps
+from gradattn_core.evaluate.perturbation import Curve as Measured
+from gradattn_core.evaluate.statistics import bootstrap
+from gradattn_core.interpret.maps import interpret
+from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.render.curves import Curve, line_plot
+from gradattn_core.render.figures import contact_sheet
 
 Labels = NDArray[np.int64]
 

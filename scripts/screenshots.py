@@ -14,8 +14,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser
 
-from gradattn_core.store import DATABASE_NAME, Store
-from tests.browser import opened_browser, served, settle
+from gradattn_core.store.database import DATABASE_NAME
+from gradattn_core.store.store import Store
+from tests.helpers.browser import opened_browser, served, settle
 
 PAGES = {
     "overview": "",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser import chromium, opened_browser
-from tests.source_forms import object_store
+from tests.helpers.browser import chromium, opened_browser
+from tests.helpers.source_forms import object_store
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

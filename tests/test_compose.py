@@ -14,10 +14,19 @@ from pathlib import Path
 import pytest
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
-from gradattn_core.audit import run_audit
+from gradattn_core.audit.run import run_audit
 from gradattn_core.cli.arguments import build_parser
-from tests.container_processes import BIN, COMPOSE, DOCKERFILE, FROM_OUTSIDE, ROOT, SERVICES, Processes, postgres_tool
-from tests.tiny import make_tiny
+from tests.helpers.container_processes import (
+    BIN,
+    COMPOSE,
+    DOCKERFILE,
+    FROM_OUTSIDE,
+    ROOT,
+    SERVICES,
+    Processes,
+    postgres_tool,
+)
+from tests.helpers.tiny import make_tiny
 
 VOLUMES = set(COMPOSE["volumes"])
 PINNED = r"[\w./-]+:\d+\.\d+[\w.-]*"

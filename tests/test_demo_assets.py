@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from gradattn_core.demo import GLYPH_VIT, GLYPH_VIT_WEIGHTS, create_glyph_vit, write_digits
-from gradattn_core.demo.digits import plant_errors
+from gradattn_core.demo.digits import plant_errors, write_digits
+from gradattn_core.demo.model import GLYPH_VIT, GLYPH_VIT_WEIGHTS, create_glyph_vit
 from gradattn_core.errors import DatasetError
 
 TRAINING_SCRIPT = Path(__file__).parents[1] / "scripts" / "train_glyph_vit.py"

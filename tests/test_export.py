@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 
 from gradattn_core.cli import main
-from gradattn_core.dataset import list_dataset
+from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import StoreError
 from gradattn_core.export import COLUMNS, TABLES, candidates_csv, encoded, read_candidates, write, write_candidates
-from gradattn_core.store import Store
-from tests.sample_audit import HOSTILE, PATHS, audit_row, sample_store, tables
+from gradattn_core.store.store import Store
+from tests.helpers.sample_audit import HOSTILE, PATHS, audit_row, sample_store, tables
 
 TEXT = [name for name, kind in COLUMNS.items() if kind == "str"]
 NUMBERS = [name for name, kind in COLUMNS.items() if kind == "float64"]

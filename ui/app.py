@@ -8,20 +8,19 @@ from gradattn_core.errors import StoreError
 from ui import identity
 
 _HERE = Path(__file__).parent
-_VIEWS = _HERE / "views"
 
 st.set_page_config(page_title="gradattn", page_icon=str(_HERE / "icon.svg"), layout="wide")
 st.html(_HERE / "style.css")
 identity.admit()
 page = st.navigation(
     [
-        st.Page(_VIEWS / "overview.py", title="Overview", icon=":material/insights:", default=True),
-        st.Page(_VIEWS / "review.py", title="Review", icon=":material/rule:"),
-        st.Page(_VIEWS / "grid.py", title="Grid", icon=":material/grid_view:"),
-        st.Page(_VIEWS / "pair.py", title="Class pair", icon=":material/compare_arrows:"),
-        st.Page(_VIEWS / "decisions.py", title="Decisions", icon=":material/history:"),
-        st.Page(_VIEWS / "export.py", title="Export", icon=":material/download:"),
-        st.Page(_VIEWS / "audits.py", title="Audits", icon=":material/schedule:"),
+        st.Page("overview/page.py", title="Overview", icon=":material/insights:", default=True),
+        st.Page("review/page.py", title="Review", icon=":material/rule:", url_path="review"),
+        st.Page("grid/page.py", title="Grid", icon=":material/grid_view:", url_path="grid"),
+        st.Page("pair/page.py", title="Class pair", icon=":material/compare_arrows:", url_path="pair"),
+        st.Page("decisions.py", title="Decisions", icon=":material/history:"),
+        st.Page("export.py", title="Export", icon=":material/download:"),
+        st.Page("audits/page.py", title="Audits", icon=":material/schedule:", url_path="audits"),
     ]
 )
 try:

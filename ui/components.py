@@ -16,10 +16,10 @@ import streamlit as st
 
 from gradattn_core.errors import StoreError
 from gradattn_core.kinds import KINDS as KINDS
-from gradattn_core.render import PALETTES, Palette
-from gradattn_core.store import Store
-from ui.class_names import named
+from gradattn_core.render.overlays import PALETTES, Palette
+from gradattn_core.store.store import Store
 from ui.identity import reviewer as reviewer
+from ui.words import named
 
 Row = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def audit_id() -> str:
         st.header("No audit here yet")
         st.write("Run one, then reload this page:")
         st.code(f"gradattn audit DATASET --out {shlex.quote(str(directory()))}", language=None, wrap_lines=True)
-        st.page_link("views/audits.py", label="Or start one on the Audits page", icon=":material/schedule:")
+        st.page_link("audits/page.py", label="Or start one on the Audits page", icon=":material/schedule:")
         st.stop()
     names = {
         str(row["audit_id"]): f"{Path(row['dataset']).name} · {row['finished_at'][:16].replace('T', ' ')}"
@@ -269,3 +269,35 @@ def present(value: Any) -> bool:
 def _css(sign: int) -> str:
     red, green, blue = PALETTES[palette()][0 if sign > 0 else 1]
     return f"rgb({red},{green},{blue})"
+
+
+def page(count: int, size: int, *, key: str, of: Any, noun: str = "images") -> int:
+    """A pager with its place in words; returns the page, 1 the first.
+
+    Args:
+        count: entries of the list, at least 1.
+        size: entries of a page.
+        key: of the widget, and of the page in the URL.
+        of: what list it is. Another list starts at its first page; a list that has become shorter ends at its last.
+    """
+    pages = -(-count // size)
+    before = st.session_state.get(f"{key}-of")
+    if before is not None and before != of:
+        st.session_state[key] = 1
+    st.session_state[f"{key}-of"] = of
+    known = st.session_state.get(key) or _asked(key)
+    if known > pages:
+        st.session_state[key] = known = pages
+    place, pager = st.columns([2, 3], vertical_alignment="center")
+    with pager, st.container(horizontal=True, horizontal_alignment="right"):
+        # Also drawn where there is one page only: a widget that comes and goes loses its place.
+        chosen = int(st.pagination(pages, key=key, bind="query-params"))
+    first = (chosen - 1) * size + 1
+    place.caption(f"{first:,} to {min(count, chosen * size):,} of {count:,} {noun}")
+    return chosen
+
+
+def _asked(key: str) -> int:
+    """The page in the URL, 1 where there is none that is one."""
+    asked = st.query_params.get(key, "1")
+    return int(asked) if asked.isdecimal() and len(asked) < 10 else 1

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import streamlit as st
 from PIL import Image
 
-from gradattn_core.dataset import DecodedImage, read_image
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.dataset.address import is_url
+from gradattn_core.dataset.decoding import DecodedImage, read_image
+from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.records import Box, Evidence
-from gradattn_core.render import Palette, display_size, outline_regions, overlay
-from gradattn_core.store import Store
+from gradattn_core.render.overlays import Palette, display_size, outline_regions, overlay
 from gradattn_core.store.images import Place
+from gradattn_core.store.store import Store
 from ui import components
 
 # Twice the width a picture has on a usual screen, for displays with two pixels where CSS counts one.
@@ -130,3 +132,46 @@ def _webp(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=88, method=2)
     return buffer.getvalue()
+
+
+def offer(shown: Subject, reason: str) -> None:
+    """What is shown in place of a picture that cannot be: why, and a field for the folder that has it.
+
+    The folder holds for this session. It is taken only if it has the very file that the audit saw, so that nobody looks
+    at other files of this machine through it, and nobody learns which ones there are.
+    """
+    st.warning("The picture cannot be shown. You can still decide.", icon=":material/broken_image:")
+    components.plain(reason, "quiet-broken")
+    if PurePosixPath(shown.path).is_absolute() or is_url(shown.path):
+        return
+    st.text_input(
+        "Were the pictures moved? Folder that has them now",
+        key="new-root",
+        placeholder="/new/place/of/the/dataset",
+        max_chars=4096,
+        on_change=_look_below,
+        args=(shown,),
+    )
+    problem = st.session_state.pop("new-root-problem", None)
+    if problem:
+        components.plain(problem, "quiet-root-problem")
+    st.caption("For this visit only. For everybody: gradattn ui \\-\\-data-root FOLDER")
+
+
+def _look_below(shown: Subject) -> None:
+    named = st.session_state.get("new-root", "").strip()
+    if not named:
+        return
+    root = str(Path(named).absolute())
+    try:
+        store = Store(shown.directory, read_only=components.read_only(), data_root=root)
+        [place] = store.image_places(shown.audit, [shown.path])
+        same = read_place(place).content_hash == shown.content_hash
+    except (GradattnError, OSError, ValueError):
+        same = False
+    if same:
+        st.session_state["data-root"] = root
+    else:
+        st.session_state["new-root-problem"] = (
+            f"That folder does not have this picture: it is looked for at {shown.path}"
+        )

@@ -24,9 +24,9 @@ from PIL import Image
 
 from gradattn_core.errors import GradattnError, StoreError
 from gradattn_core.records import Box, Evidence
-from gradattn_core.render import Palette, display_size, overlay
-from gradattn_core.store import Store
+from gradattn_core.render.overlays import Palette, display_size, overlay
 from gradattn_core.store.images import Place
+from gradattn_core.store.store import Store
 from ui import components
 from ui.pictures import read_place
 

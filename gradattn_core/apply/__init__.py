@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gradattn_core.apply.corrections import Applied, Image, LeftAlone, Plan, Progress, counted, read_plan, sound_changes
 from gradattn_core.apply.journal import out_lock
 from gradattn_core.apply.manifest import rewrite_manifest
 from gradattn_core.apply.moving import move_files
-from gradattn_core.apply.plan import Applied, Image, LeftAlone, Plan, Progress, counted, read_plan, sound_changes
 from gradattn_core.apply.tree import make_tree
 from gradattn_core.apply.undoing import Undone
 from gradattn_core.apply.undoing import undo as _undo

@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 
 from gradattn_core.apply.journal import Move
-from gradattn_core.dataset import content_hash
-from gradattn_core.dataset.reading import read_file
+from gradattn_core.dataset.decoding import content_hash, read_file
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.export import sync_folder
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gradattn_core.apply.corrections import Applied, LeftAlone, Plan, Progress, sound_changes
 from gradattn_core.apply.journal import KEPT, Application, Journal, Rewrite
-from gradattn_core.apply.plan import Applied, LeftAlone, Plan, Progress, sound_changes
-from gradattn_core.dataset import content_hash
+from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.errors import ApplyError
 from gradattn_core.export import clear_drafts, write
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gradattn_core.apply.corrections import Applied, Image, LeftAlone, Plan, Progress, objection
 from gradattn_core.apply.files import has_content, is_half_done, is_there, move
 from gradattn_core.apply.journal import REMOVED, Application, Journal, Move
 from gradattn_core.apply.names import alternatives, below_class, folder_name
-from gradattn_core.apply.plan import Applied, Image, LeftAlone, Plan, Progress, objection
 from gradattn_core.errors import ApplyError
 
 # So many moves are written down at once: the wait for the disk is shared, and a kill leaves no more to look after.

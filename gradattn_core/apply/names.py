@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import unquote
 
-from gradattn_core.dataset.wording import shown
+from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ApplyError
 
 LONGEST_NAME = 255

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from gradattn_core.apply.corrections import Image
 from gradattn_core.apply.names import Place
-from gradattn_core.apply.plan import Image
-from gradattn_core.dataset import content_hash, read_bytes
-from gradattn_core.dataset.reading import read_file
+from gradattn_core.dataset.decoding import content_hash, read_bytes, read_file
 from gradattn_core.errors import ApplyError, UnreadableImageError
 
 # How a system says that it has no such links there.

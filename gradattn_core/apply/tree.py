@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradattn_core.apply.corrections import Applied, Image, LeftAlone, Plan, Progress, leaves_root, sound_changes
 from gradattn_core.apply.names import below_class, folder_name, label_of, places
 from gradattn_core.apply.placing import Item, Placing
-from gradattn_core.apply.plan import Applied, Image, LeftAlone, Plan, Progress, leaves_root, sound_changes
-from gradattn_core.dataset import read_bytes
-from gradattn_core.dataset.tree import IMAGE_SUFFIXES
-from gradattn_core.dataset.wording import shown
+from gradattn_core.dataset.decoding import read_bytes
+from gradattn_core.dataset.folder import IMAGE_SUFFIXES
+from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ApplyError, UnreadableImageError
 from gradattn_core.export import clear_drafts, encoded, write
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradattn_core.apply.corrections import LeftAlone, Progress
 from gradattn_core.apply.files import draft_of, has_content, is_half_done, is_there, move
 from gradattn_core.apply.journal import Application, Journal, Move, Rewrite
-from gradattn_core.apply.plan import LeftAlone, Progress
-from gradattn_core.dataset import content_hash
+from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.errors import ApplyError, StoreError
 from gradattn_core.export import clear_drafts, write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from gradattn_core.audit.config import AuditConfig
-from gradattn_core.dataset import decode_image, read_bytes
+from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import is_url
+from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.dataset.secrets import learn, remembered
 from gradattn_core.errors import GradattnError, UnreadableImageError
-from gradattn_core.model import ModelSpec, Preprocessing, load_model, pick_device
+from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
+from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Failure, ImageRecord
 
 _AHEAD = 3
@@ -215,3 +216,30 @@ def _cached_model(
 ) -> nn.Module:
     spec = ModelSpec(name, checkpoint, json.loads(arguments), from_scratch)
     return load_model(spec, num_classes=num_classes, device=device)
+
+
+# The most images that went through a device at once after it had run out of memory; it holds for the process's life.
+_fits: dict[torch.device, int] = {}
+
+
+def in_parts(run: Callable[[slice], None], count: int, device: torch.device) -> None:
+    """Call ``run`` on consecutive slices of ``count`` images; where memory runs out, again on half as many.
+
+    Raises:
+        torch.OutOfMemoryError: one image alone is too many.
+    """
+    start = 0
+    while start < count:
+        size = min(count - start, _fits.get(device, count))
+        try:
+            run(slice(start, start + size))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            _fits[device] = (size + 1) // 2
+        else:
+            start += size
+            continue
+        # Only here, after the exception and with it what its frames held is gone.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()

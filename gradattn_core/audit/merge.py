@@ -10,19 +10,18 @@ from typing import Any
 
 import pandas as pd
 
-from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_file
-from gradattn_core.audit.evidence import evidence_file, evidence_shards, regions_file
-from gradattn_core.audit.files import remove_folder
-from gradattn_core.audit.judge import agreement, heads_file, predictions_file, ranked_without_model, scores_file
-from gradattn_core.audit.known import MARK
+from gradattn_core.audit.findings import doubts_file, exemplars_file, neighbours_file
+from gradattn_core.audit.interpret import evidence_file, evidence_shards, regions_file
 from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits
-from gradattn_core.audit.progress import Progress, silent
-from gradattn_core.audit.sweep import failures_file, sweep_file, taken_over
-from gradattn_core.audit.tables import swept
+from gradattn_core.audit.rank import agreement, heads_file, predictions_file, ranked_without_model, scores_file
+from gradattn_core.audit.reuse import MARK
+from gradattn_core.audit.sweep import failures_file, sweep_file, swept, taken_over
 from gradattn_core.export import CANDIDATES, write_candidates
-from gradattn_core.ranking import class_pairs, first_to_review, noise_estimate
+from gradattn_core.files import remove_folder
+from gradattn_core.progress import Progress, silent
+from gradattn_core.ranking.noise import class_pairs, first_to_review, noise_estimate
 from gradattn_core.records import AuditSummary
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 _SUSPICIOUS_AGREEMENT = 0.995
 _DOUBTFUL_AGREEMENT = 0.2

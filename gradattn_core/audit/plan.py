@@ -7,10 +7,11 @@ import json
 import platform
 import shutil
 import uuid
+import warnings
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import duckdb
@@ -21,16 +22,83 @@ import timm
 import torch
 
 import gradattn_core
-from gradattn_core.audit.changes import tell_changes
-from gradattn_core.audit.config import AuditConfig
-from gradattn_core.audit.files import remove_folder, write_parquet, write_text
-from gradattn_core.audit.known import MARK, Sweep, sweeps_like
 from gradattn_core.audit.loading import audit_model
-from gradattn_core.audit.survey import FORMAT, Survey
+from gradattn_core.audit.reuse import MARK, Sweep, sweeps_like
+from gradattn_core.config import AuditConfig
+from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ClassAlignmentError, StoreError
-from gradattn_core.model import Alignment, align_classes, class_names, pick_device, sweep_precision, weights_digest
+from gradattn_core.files import remove_folder, write_parquet, write_text
+from gradattn_core.model.backbone import pick_device, weights_digest
+from gradattn_core.model.classes import Alignment, align_classes, class_names
+from gradattn_core.model.forward import sweep_precision
 from gradattn_core.records import ImageRecord, Listing
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
+
+# Raised when what the files of an audit hold changes its meaning: those of before are then not continued.
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What there is to audit. ``fingerprint`` names dataset, model and parameters: equal ones give equal results."""
+
+    listing: Listing
+    fingerprint: str
+
+
+def survey_dataset(config: AuditConfig) -> Survey:
+    """List the dataset.
+
+    Raises:
+        DatasetError: it cannot be audited.
+        ModelError: the checkpoint is not there.
+    """
+    listing = list_dataset(
+        config.dataset,
+        path_column=config.path_column,
+        label_column=config.label_column,
+        split_column=config.split_column,
+        split=config.split,
+    )
+    return Survey(listing, _fingerprint(config, listing))
+
+
+def _fingerprint(config: AuditConfig, listing: Listing) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([gradattn_core.__version__, FORMAT, config.identity()], sort_keys=True).encode())
+    for image in listing.images:
+        digest.update(json.dumps([image.path, image.label, image.size, image.modified]).encode())
+    return digest.hexdigest()
+
+
+# audit_id, root, parameters, whether it is finished
+_Earlier = tuple[str, str, dict[str, Any], bool]
+
+
+def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
+    """Warn in one sentence of what differs from the last audit of the dataset, an unfinished one before a finished."""
+    name = PurePath(config.dataset).name
+    for audit_id, root, parameters, finished in [*_begun(out), *_stored(out)]:
+        if root != listing.root or PurePath(parameters.get("dataset", "")).name != name:
+            continue
+        differences = config.differences(parameters)
+        what = ", ".join(differences) or "the images, the labels or the checkpoint have changed"
+        left = "" if finished else ", which was interrupted and stays as it is"
+        warnings.warn(f"a new audit begins, other than {audit_id}{left}: {what}", UserWarning, stacklevel=2)
+        return
+
+
+def _begun(out: Path) -> list[_Earlier]:
+    files = sorted(out.glob("work/*/plan.json"), reverse=True)
+    plans = [json.loads(file.read_text("utf-8")) for file in files]
+    return [(plan["audit_id"], plan["root"], plan["config"], False) for plan in plans]
+
+
+def _stored(out: Path) -> list[_Earlier]:
+    audits = Store(out).audits()
+    columns = (audits[name] for name in ("audit_id", "root", "parameters"))
+    return [(audit_id, root, json.loads(parameters), True) for audit_id, root, parameters in zip(*columns, strict=True)]
+
 
 WORK, FEATURES, PLAN = "work", "features", "plan.json"
 _SHARD_ON_CPU, _SHARD_ON_GPU = 1024, 16384

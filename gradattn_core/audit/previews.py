@@ -11,13 +11,14 @@ from contextlib import contextmanager
 import pyarrow.parquet as pq
 from PIL import Image
 
-from gradattn_core.audit.doubts import doubts_file, exemplars_file, neighbours_file
-from gradattn_core.audit.files import write_bytes
+from gradattn_core.audit.findings import doubts_file, exemplars_file, neighbours_file
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.progress import Progress, silent
-from gradattn_core.audit.tables import swept
-from gradattn_core.dataset import decode_image, is_plain_file, read_bytes
+from gradattn_core.audit.sweep import swept
+from gradattn_core.dataset.address import is_plain_file
+from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.errors import UnreadableImageError
+from gradattn_core.files import write_bytes
+from gradattn_core.progress import Progress, silent
 from gradattn_core.store.images import preview_file
 
 SIDE = 512

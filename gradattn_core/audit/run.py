@@ -9,17 +9,16 @@ from dataclasses import replace
 
 from filelock import FileLock, Timeout
 
-from gradattn_core.audit.config import AuditConfig
-from gradattn_core.audit.doubts import tell_doubts
-from gradattn_core.audit.judge import judge
+from gradattn_core.audit.findings import tell_doubts
 from gradattn_core.audit.merge import finish, is_stored, merge
-from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder
+from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder, survey_dataset
 from gradattn_core.audit.previews import write_previews
-from gradattn_core.audit.progress import Progress, silent
-from gradattn_core.audit.spread import local_workers, run_stage
+from gradattn_core.audit.rank import judge
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP
-from gradattn_core.audit.survey import survey_dataset
+from gradattn_core.audit.workers import local_workers, run_stage
+from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError, OutputBusyError
+from gradattn_core.progress import Progress, silent
 from gradattn_core.records import AuditSummary
 
 
@@ -27,7 +26,7 @@ def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     """Audit a dataset from listing to candidates.csv, continuing where an interrupted run of the same audit stopped.
 
     Every GPU of this machine is used where the device is ``auto`` or ``cuda``, see
-    :class:`~gradattn_core.audit.spread.Workers`.
+    :class:`~gradattn_core.audit.workers.Workers`.
 
     Args:
         config: what to audit and how.

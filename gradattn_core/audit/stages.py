@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradattn_core.audit.evidence import evidence_file, evidence_shards, interpret_shard
-from gradattn_core.audit.folds import finetune_fold, fold_file, weights_file
-from gradattn_core.audit.judge import count_suspects
-from gradattn_core.audit.known_maps import regions_beside
+from gradattn_core.audit.finetune import finetune_fold, fold_file, weights_file
+from gradattn_core.audit.interpret import evidence_file, evidence_shards, interpret_shard
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.progress import Progress
+from gradattn_core.audit.rank import count_suspects
+from gradattn_core.audit.reuse import regions_beside
 from gradattn_core.audit.sweep import failures_file, sweep_file, sweep_shard
+from gradattn_core.progress import Progress
 
 
 @dataclass(frozen=True)

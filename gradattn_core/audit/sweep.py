@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,15 +13,15 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from gradattn_core.audit.device_memory import in_parts
-from gradattn_core.audit.files import write_parquet
-from gradattn_core.audit.known import known_images
-from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, load_batches
+from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, in_parts, load_batches
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.progress import Progress, silent
-from gradattn_core.model import Alignment, Forward, Preprocessing, class_names, forward
-from gradattn_core.model.classes import ClassNames
-from gradattn_core.records import Failure, ImageRecord
+from gradattn_core.audit.reuse import known_images
+from gradattn_core.files import write_parquet
+from gradattn_core.model.classes import Alignment, ClassNames, class_names
+from gradattn_core.model.forward import Forward, forward
+from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.progress import Progress, silent
+from gradattn_core.records import Failure, FloatArray, ImageRecord
 
 _TAKEN = b"taken_over"
 _LARGEST = float(np.finfo(np.float16).max)
@@ -170,3 +172,43 @@ def _outside(
     outside = [code not in alignment.indices for code in best.indices.tolist()]
     labels = [names.display(code) if out else None for code, out in zip(best.indices.tolist(), outside, strict=True)]
     return labels, [value if out else None for value, out in zip(best.values.tolist(), outside, strict=True)]
+
+
+def swept(plan: Plan, columns: Sequence[str]) -> pa.Table:
+    """The named columns of every swept image, in listing order."""
+    tables = [pq.read_table(sweep_file(plan, index), columns=list(columns)) for index in range(plan.shards)]
+    return pa.concat_tables(tables)
+
+
+def swept_matrix(plan: Plan, column: str, kept: Sequence[int] | None = None) -> FloatArray:
+    """A list column of every swept image as [N, D] float32 on disk, in listing order; ``kept`` names the D places."""
+    files = [sweep_file(plan, index) for index in range(plan.shards)]
+    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    table: FloatArray | None = None
+    start = 0
+    for file in files:
+        part = matrix(pq.read_table(file, columns=[column])[column])
+        if not len(part):
+            continue
+        part = part if kept is None else part[:, kept]
+        table = on_disk(plan.folder, rows, part.shape[1]) if table is None else table
+        table[start : start + len(part)] = part
+        start += len(part)
+    assert table is not None, "no image was swept"
+    return table
+
+
+def on_disk(folder: Path, rows: int, width: int) -> FloatArray:
+    """[rows, width] float32 zeros, mapped from a file in ``folder`` that has no name: it goes with its last reader."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error here; in the mapping it would be the end of the process.
+            os.posix_fallocate(file.fileno(), 0, 4 * rows * width)
+        return np.asarray(np.memmap(file, np.float32, "w+", shape=(rows, width)))
+
+
+def matrix(column: pa.ChunkedArray) -> FloatArray:
+    """A list column as [N, D] float32."""
+    flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]) if column.num_chunks else pa.array([])
+    values: FloatArray = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
+    return values

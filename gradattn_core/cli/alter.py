@@ -18,9 +18,9 @@ from gradattn_core.cli.progress import late_progress
 from gradattn_core.interpret.rewrite import Rewrite, rewrite
 from gradattn_core.interpret.transfer import Transfer, transfer
 from gradattn_core.records import FloatArray
-from gradattn_core.render import Style
 from gradattn_core.render.curves import Curve
 from gradattn_core.render.films import Answered, Frame, rewrite_figure, transfer_figure
+from gradattn_core.render.panels import Style
 
 _CURVES = 6
 _FRAME, _PICTURE = 148, 272

@@ -30,7 +30,7 @@ from gradattn_core.cli.progress import late_progress
 from gradattn_core.cli.wording import escape
 from gradattn_core.errors import ApplyError
 from gradattn_core.export import encoded, write
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 DONE, LEFT_SOME_ALONE = 0, 1
 _MANIFESTS = ("csv", "parquet", "jsonl")

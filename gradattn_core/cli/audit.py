@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from gradattn_core.audit import AuditConfig, run_audit
-from gradattn_core.audit.config import DEFAULT_MODEL
+from gradattn_core.audit.run import run_audit
 from gradattn_core.cli.progress import progress_display
 from gradattn_core.cli.show import show_summary
-from gradattn_core.model import FineTuning
+from gradattn_core.config import DEFAULT_MODEL, AuditConfig
+from gradattn_core.model.training import FineTuning
 from gradattn_core.records import AuditSummary
 
 

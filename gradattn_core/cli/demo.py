@@ -11,14 +11,14 @@ import pandas as pd
 from rich.console import Console
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.audit import AuditConfig
 from gradattn_core.cli.audit import audit
 from gradattn_core.cli.show import show_summary
-from gradattn_core.dataset import read_image
+from gradattn_core.config import AuditConfig
+from gradattn_core.dataset.decoding import read_image
 from gradattn_core.demo.digits import write_digits
 from gradattn_core.demo.model import GLYPH_VIT, GLYPH_VIT_WEIGHTS
-from gradattn_core.render import contact_sheet, evidence_figure
-from gradattn_core.store import Store
+from gradattn_core.render.figures import contact_sheet, evidence_figure
+from gradattn_core.store.store import Store
 
 _SHOWN = 12
 

@@ -16,7 +16,7 @@ from gradattn_core.cli.findings import number, open_store
 from gradattn_core.cli.wording import escape
 from gradattn_core.errors import StoreError
 from gradattn_core.export import new_suspects_csv, write
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 _TITLES = {
     "new_suspects": "new suspects",

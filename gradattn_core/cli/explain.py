@@ -12,15 +12,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gradattn_core.attention import CORRECTIONS
+from gradattn_core.attention.tape import CORRECTIONS
 from gradattn_core.cli.opened import Opened, open_picture
-from gradattn_core.dataset import read_image
+from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError
-from gradattn_core.interpret import Guided, Interpretation, Provenance, detail, guide, interpret
-from gradattn_core.model import Preprocessing
+from gradattn_core.interpret.detail import detail
+from gradattn_core.interpret.guide import Guided, guide
+from gradattn_core.interpret.maps import Interpretation, Provenance, interpret
+from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Box, Evidence
-from gradattn_core.regions import map_statistics
-from gradattn_core.render import Style, corrections_figure, detail_figure, evidence_figure, guide_figure
+from gradattn_core.render.figures import evidence_figure
+from gradattn_core.render.panels import Style, corrections_figure, detail_figure, guide_figure
 
 _MOST_CLASSES = 12
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradattn_core.errors import StoreError
 from gradattn_core.export import COLUMNS, MEDIA_TYPES, encoded, write
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 _OF_LISTS = ("top", "reviewer", "path_contains")
 _OPTIONS = {

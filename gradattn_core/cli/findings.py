@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradattn_core.errors import StoreError
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 
 def open_audit(options: argparse.Namespace) -> tuple[Store, str]:

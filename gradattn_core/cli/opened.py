@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gradattn_core.audit.config import DEFAULT_MODEL
-from gradattn_core.dataset import read_image
+from gradattn_core.config import DEFAULT_MODEL
+from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError, ModelError
-from gradattn_core.model import ClassNames, ModelSpec, Preprocessing, class_names, find_class, load_model, pick_device
+from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
+from gradattn_core.model.classes import ClassNames, class_names, find_class
+from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Box
 
 

@@ -15,7 +15,7 @@ from gradattn_core.cli.findings import number, open_audit
 from gradattn_core.cli.wording import escape
 from gradattn_core.errors import StoreError
 from gradattn_core.records import FloatArray
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 _ROWS, _COLUMNS = ("upper", "", "lower"), ("left", "", "right")
 # Evenly spread evidence leaves a ninth of it to each ninth of the picture.

@@ -15,7 +15,7 @@ from rich.text import Text
 from gradattn_core.cli.wording import escape
 
 if TYPE_CHECKING:  # the package of audits imports torch
-    from gradattn_core.audit.progress import Progress as Report
+    from gradattn_core.progress import Progress as Report
 
 PATIENCE = 2.0
 

@@ -13,7 +13,7 @@ from gradattn_core.cli.findings import number, open_store
 from gradattn_core.cli.wording import escape
 from gradattn_core.export import CANDIDATES
 from gradattn_core.rerank import Reranked, in_words, rerank, reset
-from gradattn_core.store import Store
+from gradattn_core.store.store import Store
 
 _STRONGEST = 3
 

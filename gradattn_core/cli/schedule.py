@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> None:
-    from flows.notices import Notice
+    from flows.notify import Notice
     from flows.schedules import add, cron, every
     from gradattn_core.cli.audit import audit_config
 
@@ -65,7 +65,7 @@ def _other_pool(pool: str) -> str:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from flows.known import schedules
+    from flows.status import schedules
 
     known = schedules(start=True)
     if options.json:

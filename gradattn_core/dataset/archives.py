@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from gradattn_core.dataset.address import leads_out
-from gradattn_core.dataset.ranges import Blob, blob
-from gradattn_core.dataset.remote import State, mark
-from gradattn_core.dataset.wording import is_text, shown
+from gradattn_core.dataset.storage import Blob, State, blob, mark
+from gradattn_core.dataset.text import is_text, shown
 from gradattn_core.errors import UnreadableImageError
 
 MAX_MEMBER_BYTES = 2**30

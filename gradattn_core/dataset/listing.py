@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gradattn_core.dataset import remote
+from gradattn_core.dataset import storage
 from gradattn_core.dataset.address import (
     canonical,
     common_folder,
@@ -22,11 +22,9 @@ from gradattn_core.dataset.address import (
     relative,
 )
 from gradattn_core.dataset.archives import open_archive
-from gradattn_core.dataset.cells import cause
-from gradattn_core.dataset.folder import list_folder
-from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, describes, list_manifest
+from gradattn_core.dataset.folder import Tree, is_hidden, is_image, list_folder
+from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, describes, list_manifest, states
 from gradattn_core.dataset.parquet import image_column, list_tables, open_table
-from gradattn_core.dataset.patterns import expand, is_pattern
 from gradattn_core.dataset.refusals import (
     FORMS,
     METADATA,
@@ -36,13 +34,11 @@ from gradattn_core.dataset.refusals import (
     refuse_unusable,
     refuse_wrapper,
 )
-from gradattn_core.dataset.remote import State
 from gradattn_core.dataset.secrets import remember, without_secrets
-from gradattn_core.dataset.shards import SHARD_SUFFIXES, is_webdataset, list_shards
-from gradattn_core.dataset.states import states
-from gradattn_core.dataset.tree import Tree, is_hidden, is_image
-from gradattn_core.dataset.wanted import Wanted, of_split
-from gradattn_core.dataset.wording import shown
+from gradattn_core.dataset.selection import Wanted, expand, is_pattern, of_split
+from gradattn_core.dataset.storage import State
+from gradattn_core.dataset.text import cause, shown
+from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Listing
 
@@ -110,7 +106,7 @@ def _list(place: str, wanted: Wanted) -> Listing:
         return _list_files(expand(place), None, wanted)
     if _is_file_name(place):
         return _list_file(place, wanted)
-    files = dict(remote.find(place))
+    files = dict(storage.find(place))
     if is_web(place):
         # A web server's page about a folder says nothing of its files but their names.
         told = states(join(place, file) for file in files if is_image(file))

@@ -8,21 +8,104 @@ import io
 import json
 import os
 import posixpath
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO
 
-from gradattn_core.dataset import address, parquet
-from gradattn_core.dataset.cells import cause, check_columns, text
-from gradattn_core.dataset.reading import read_address
-from gradattn_core.dataset.remote import State
+from gradattn_core.dataset import address, parquet, storage
+from gradattn_core.dataset.address import Member, is_url, is_web, member, name, parent
+from gradattn_core.dataset.archives import open_archive
+from gradattn_core.dataset.decoding import read_address
 from gradattn_core.dataset.secrets import remember
-from gradattn_core.dataset.states import local_state, states
-from gradattn_core.dataset.wanted import PATH_COLUMN, Wanted
-from gradattn_core.dataset.wording import as_text, did_you_mean, is_text, shown, shown_all
+from gradattn_core.dataset.selection import PATH_COLUMN, Wanted
+from gradattn_core.dataset.storage import State, blob
+from gradattn_core.dataset.text import as_text, cause, check_columns, did_you_mean, is_text, shown, shown_all, text
 from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.records import Failure, ImageRecord, Listing
+
+_AT_ONCE = 16
+_ABSENT = "the file does not exist"
+
+
+def states(addresses: Iterable[str]) -> dict[str, State | str]:
+    """The state of each image, or why it cannot be read.
+
+    Folders of an object store are listed, one call each; web servers are asked image by image; of a container only its
+    index is read.
+    """
+    distinct = list(dict.fromkeys(addresses))
+    found: dict[str, State | str] = {}
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    containers: defaultdict[tuple[str, str], list[tuple[str, Member]]] = defaultdict(list)
+    web: list[str] = []
+    for each in distinct:
+        inner = member(each)
+        if inner is not None:
+            containers[inner.kind, inner.outer].append((each, inner))
+        elif not is_url(each):
+            found[each] = local_state(each)
+        elif is_web(each):
+            web.append(each)
+        else:
+            folders[parent(each)].append(each)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="list") as pool:
+        for group in pool.map(_of_folder, folders.items()):
+            found |= group
+        for group in pool.map(_of_container, containers.items()):
+            found |= group
+        return found | dict(zip(web, pool.map(_of_web, web), strict=True))
+
+
+def local_state(path: str) -> State | str:
+    """The state of a file of this machine."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return _ABSENT
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {cause(error)}"
+    if not stat.S_ISREG(status.st_mode):
+        return "a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+    return State(status.st_size, status.st_mtime_ns)
+
+
+def _of_web(url: str) -> State | str:
+    try:
+        return storage.state(url)
+    except OSError as error:
+        return _reason(error)
+
+
+def _of_folder(item: tuple[str, list[str]]) -> dict[str, State | str]:
+    folder, files = item
+    try:
+        there: dict[str, State] = dict(storage.children(folder))
+    except OSError as error:
+        return dict.fromkeys(files, _reason(error))
+    return {file: there.get(name(file), _ABSENT) for file in files}
+
+
+def _of_container(item: tuple[tuple[str, str], list[tuple[str, Member]]]) -> dict[str, State | str]:
+    (kind, outer), members = item
+    try:
+        if kind == "parquet":
+            state = blob(outer, fresh=True).state
+            return {each: state for each, _ in members}
+        archive, _ = open_archive(kind, outer, fresh=True)
+    except OSError as error:
+        return dict.fromkeys((each for each, _ in members), f"{shown(posixpath.basename(outer))}: {_reason(error)}")
+    missing = f"not in {shown(posixpath.basename(outer))}"
+    return {
+        each: archive.states.get(inner.inside) or archive.problems.get(inner.inside, missing) for each, inner in members
+    }
+
+
+def _reason(error: OSError) -> str:
+    return _ABSENT if isinstance(error, FileNotFoundError) else f"cannot be read: {cause(error)}"
+
 
 # where a row stands in the file, and the values of the wanted columns or why they cannot be read
 _Row = tuple[str, Sequence[object] | str]

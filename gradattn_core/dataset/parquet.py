@@ -14,11 +14,9 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from gradattn_core.dataset import address
-from gradattn_core.dataset.cells import cause, check_columns, text
-from gradattn_core.dataset.ranges import blob
-from gradattn_core.dataset.remote import State
-from gradattn_core.dataset.wanted import PATH_COLUMN, Wanted
-from gradattn_core.dataset.wording import is_text, shown, shown_all
+from gradattn_core.dataset.selection import PATH_COLUMN, Wanted
+from gradattn_core.dataset.storage import State, blob
+from gradattn_core.dataset.text import cause, check_columns, is_text, shown, shown_all, text
 from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.records import Failure, ImageRecord, Listing
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gradattn_core.dataset.address import join
+from gradattn_core.dataset.folder import is_image
 from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES
-from gradattn_core.dataset.tree import is_image
-from gradattn_core.dataset.wanted import SPLIT_NAMES, Wanted
-from gradattn_core.dataset.wording import did_you_mean, is_text, shown, shown_all
+from gradattn_core.dataset.selection import SPLIT_NAMES, Wanted
+from gradattn_core.dataset.text import did_you_mean, is_text, shown, shown_all
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Listing
 

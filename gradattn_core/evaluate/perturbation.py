@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from gradattn_core.attention import prepared
+from gradattn_core.attention.readout import model_name
+from gradattn_core.attention.tape import prepared
 from gradattn_core.errors import EvaluateError
-from gradattn_core.readout import model_name
 
 FloatArray = NDArray[np.float64]
 ORDERS = ("most", "least")

@@ -1,25 +1,11 @@
 """Signed maps: which parts of a picture speak for one class and which for another."""
 
-from gradattn_core.interpret.detail import Detail, detail
-from gradattn_core.interpret.guide import Guided, guide
-from gradattn_core.interpret.joining import FITS, SIDES
-from gradattn_core.interpret.maps import OBJECTIVES, Interpretation, Provenance, interpret
-from gradattn_core.interpret.rewrite import Rewrite, rewrite
-from gradattn_core.interpret.transfer import Transfer, transfer
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "FITS",
-    "OBJECTIVES",
-    "SIDES",
-    "Detail",
-    "Guided",
-    "Interpretation",
-    "Provenance",
-    "Rewrite",
-    "Transfer",
-    "detail",
-    "guide",
-    "interpret",
-    "rewrite",
-    "transfer",
-]
+from gradattn_core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gradattn_core.interpret.maps import interpret as interpret
+
+__all__ = ["interpret"]
+__getattr__ = lazily(__name__, {"interpret": "gradattn_core.interpret.maps"})

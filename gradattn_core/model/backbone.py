@@ -14,7 +14,7 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from gradattn_core.errors import ModelError
-from gradattn_core.interpret import interpret
+from gradattn_core.interpret.maps import interpret
 from gradattn_core.model.preprocessing import Preprocessing
 
 

@@ -1,19 +1,20 @@
 """Predictions and features in, suspicion scores, class pairs and a noise estimate out."""
 
-from gradattn_core.ranking.findings import NoiseEstimate, class_pairs, first_to_review, noise_estimate
-from gradattn_core.ranking.groups import make_folds
-from gradattn_core.ranking.memory import knows_by_heart
-from gradattn_core.ranking.probe import ProbeResult, crossval_probe
-from gradattn_core.ranking.rank import rank_labels
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "NoiseEstimate",
-    "ProbeResult",
-    "class_pairs",
-    "crossval_probe",
-    "first_to_review",
-    "knows_by_heart",
-    "make_folds",
-    "noise_estimate",
-    "rank_labels",
-]
+from gradattn_core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gradattn_core.ranking.noise import class_pairs as class_pairs
+    from gradattn_core.ranking.noise import noise_estimate as noise_estimate
+    from gradattn_core.ranking.suspicion import rank_labels as rank_labels
+
+__all__ = ["class_pairs", "noise_estimate", "rank_labels"]
+__getattr__ = lazily(
+    __name__,
+    {
+        "class_pairs": "gradattn_core.ranking.noise",
+        "noise_estimate": "gradattn_core.ranking.noise",
+        "rank_labels": "gradattn_core.ranking.suspicion",
+    },
+)

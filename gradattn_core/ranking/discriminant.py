@@ -11,8 +11,8 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
 from gradattn_core.ranking.blocks import for_each, row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.inputs import IntArray
 from gradattn_core.ranking.linear import HeldOut, temperature
-from gradattn_core.ranking.validate import IntArray
 from gradattn_core.records import FloatArray
 
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from gradattn_core.ranking.blocks import sample_rows
-from gradattn_core.ranking.candidates import Candidates
 from gradattn_core.ranking.linear import softmax
+from gradattn_core.ranking.shortlist import Candidates
 from gradattn_core.records import FloatArray
 
 ROUNDS = 100

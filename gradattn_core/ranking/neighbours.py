@@ -10,8 +10,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from gradattn_core.ranking.blocks import for_each, row_blocks
-from gradattn_core.ranking.candidates import Candidates
-from gradattn_core.ranking.validate import IntArray
+from gradattn_core.ranking.inputs import IntArray
+from gradattn_core.ranking.shortlist import Candidates
 from gradattn_core.records import FloatArray
 
 EXACT = 2**31

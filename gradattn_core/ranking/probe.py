@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
-from gradattn_core.ranking.basis import Basis, make_basis
 from gradattn_core.ranking.blocks import for_each, sample_rows
-from gradattn_core.ranking.linear import HeldOut, log_softmax
-from gradattn_core.ranking.validate import IntArray, check_class_count, check_codes, check_features, check_folds
+from gradattn_core.ranking.inputs import IntArray, check_class_count, check_codes, check_features, check_folds
+from gradattn_core.ranking.linear import Basis, HeldOut, log_softmax, make_basis
 from gradattn_core.records import FloatArray
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logit
 from scipy.stats import rankdata
 
-from gradattn_core.ranking.groups import group_folds
-from gradattn_core.ranking.validate import IntArray
+from gradattn_core.ranking.folds import group_folds
+from gradattn_core.ranking.inputs import IntArray
 
 Array = NDArray[np.float64]
 

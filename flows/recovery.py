@@ -1,0 +1,165 @@
+"""Runs that a worker left behind when it was killed: the worker that takes its name continues them.
+
+Prefect does not notice that a worker died: its runs stay Running for ever, unless their processes lived to report.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
+from prefect.states import Cancelled, Crashed, Scheduled
+
+from flows.status import FLOW
+from gradattn_core.errors import GradattnError
+
+_WORKER = "prefect.worker.name"
+_BY_SCHEDULE = "auto-scheduled"
+_MOST_RUNS = 200
+# An audit that takes its machine down with it would do so for ever.
+_TRIES = 3
+_IN_FLIGHT = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+_logger = get_logger("gradattn.worker")
+
+
+def left_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowRun]:
+    """The runs that were in flight when the worker of this name was last heard of; ask before it starts again."""
+    seen = max(
+        (
+            each.last_heartbeat_time
+            for each in client.read_workers_for_work_pool(pool)
+            if each.name == name and each.last_heartbeat_time
+        ),
+        default=None,
+    )
+    if seen is None:
+        return []
+    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[*_IN_FLIGHT, StateType.CRASHED]))
+    runs = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_run_filter=FlowRunFilter(state=states),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=_MOST_RUNS,
+    )
+    return [run for run in runs if run.labels.get(_WORKER, name) == name and _went_with(run, seen)]
+
+
+def skip_missed(client: SyncPrefectClient, pool: str) -> int:
+    """Of the runs of a schedule that fell due while no worker ran, leave only the last; how many were left out."""
+    late = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)}),
+            tags=FlowRunFilterTags(all_=[_BY_SCHEDULE]),
+        ),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=_MOST_RUNS,
+    )
+    made_up: set[UUID | None] = set()
+    left_out = 0
+    for run in late:
+        # One that was begun is not missed.
+        if run.run_count == 0 and run.deployment_id in made_up:
+            message = "no worker ran when this was due; a later run makes up for it"
+            client.set_flow_run_state(run.id, Cancelled(name="Skipped", message=message))
+            left_out += 1
+        made_up.add(run.deployment_id)
+    return left_out
+
+
+def continue_runs(
+    client: SyncPrefectClient,
+    runs: list[FlowRun],
+    ended: threading.Event,
+    *,
+    pause: float = 5.0,
+    starting: timedelta = timedelta(seconds=90),
+) -> None:
+    """Watch these runs until each has ended by itself or is seen to be dead, and have the dead ones run again.
+
+    Args:
+        ended: set it to stop watching.
+        pause: seconds from one look at them to the next.
+        starting: how long it may take from the taking of a run to its process's first word.
+    """
+    watched = {run.id: 0 for run in runs}
+    while watched and not ended.is_set():
+        for identity in list(watched):
+            try:
+                run = client.read_flow_run(identity)
+                watched[identity] = watched[identity] + 1 if _is_dead(run, starting) else 0
+                # Between its states a living run holds no lock for a moment.
+                if watched[identity] > 1 or not _may_live(run):
+                    _settle(client, run)
+                    del watched[identity]
+            except ObjectNotFound:
+                del watched[identity]
+            except httpx.HTTPError as error:
+                _logger.warning("Prefect's server does not answer: %s", error)
+        ended.wait(pause)
+
+
+def _went_with(run: FlowRun, seen: datetime) -> bool:
+    """In flight, or crashed after the last sign of life of its worker, and so together with it."""
+    return run.state is not None and (run.state.type in _IN_FLIGHT or run.state.timestamp >= seen)
+
+
+def _may_live(run: FlowRun) -> bool:
+    return run.state is not None and run.state.type in _IN_FLIGHT
+
+
+def _is_dead(run: FlowRun, starting: timedelta) -> bool:
+    """Whether no process is at work on a run in flight: a living one holds the lock of its output folder."""
+    if run.state is None:
+        return False
+    if run.state.type == StateType.PENDING:
+        return datetime.now(UTC) - run.state.timestamp > starting
+    # Late, because it brings torch.
+    from gradattn_core.audit.run import output_lock
+    from gradattn_core.errors import OutputBusyError
+
+    out = run.parameters.get("out")
+    if not out:
+        return True
+    try:
+        with output_lock(str(out)):
+            return True
+    except OutputBusyError:
+        return False
+    except GradattnError:
+        return True
+
+
+def _settle(client: SyncPrefectClient, run: FlowRun) -> None:
+    state: State[None]
+    if run.state is None or run.state.type not in (*_IN_FLIGHT, StateType.CRASHED):
+        return
+    if run.state.type == StateType.CANCELLING:
+        state = Cancelled(message="its worker was killed")
+    elif run.run_count >= _TRIES:
+        state = Crashed(message=f"its worker ended {run.run_count} times during this run, so it is not tried again")
+    else:
+        state = Scheduled(name="Continued", message="its worker ended; what it had finished is kept")
+    client.set_flow_run_state(run.id, state, force=True)
+    _logger.info("Run %r was left by a worker that ended: now %s", run.name, state.name)

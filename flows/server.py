@@ -1,0 +1,229 @@
+"""The Prefect server that ``gradattn worker`` runs on this machine where none is set, and how other commands find it.
+
+``python -m flows.server`` is that server. It ends when its standard input does, so that it never outlives its worker.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import httpx
+from filelock import FileLock, Timeout
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from gradattn_core.errors import GradattnError
+
+_ADDRESS, _LOCK = "gradattn-server", "gradattn-server.lock"
+_PORT = 4200
+_PATIENCE = 120.0
+
+
+def running() -> str | None:
+    """The address of the server that a worker runs here, such as ``http://127.0.0.1:4200/api``; None without one."""
+    try:
+        with FileLock(_home(_LOCK), timeout=0):
+            # Nobody runs one: whatever answers at the address of the last one is somebody else's.
+            return None
+    except Timeout:
+        pass
+    try:
+        address = _home(_ADDRESS).read_text("utf-8").strip()
+    except OSError:
+        return None
+    return address if _answers(address) else None
+
+
+@contextmanager
+def preferred() -> Iterator[None]:
+    """Inside, Prefect uses the server that is set, else the one a worker runs here; else it starts a temporary one."""
+    address = None if PREFECT_API_URL.value() else running()
+    with temporary_settings({PREFECT_API_URL: address}) if address else nullcontext():
+        yield
+
+
+@contextmanager
+def connected() -> Iterator[SyncPrefectClient]:
+    """A client of the server that :func:`preferred` chooses.
+
+    Raises:
+        GradattnError: the server does not answer, does not start, or refuses what it is asked.
+    """
+    with preferred():
+        require_server()
+        try:
+            with get_client(sync_client=True) as client:
+                yield client
+        except httpx.HTTPStatusError as error:
+            raise GradattnError(f"{_place()} refuses this ({_detail(error.response)})") from error
+        except httpx.HTTPError as error:
+            raise GradattnError(f"{_place()} does not answer ({error}); check PREFECT_API_URL") from error
+
+
+def require_server(otherwise: str = "") -> None:
+    """Reach the server that is set, or start a temporary one, before anything is asked of it.
+
+    Args:
+        otherwise: what else the user may do if that fails, such as ``, or run without --flow``.
+
+    Raises:
+        GradattnError: it does not answer or start.
+    """
+    try:
+        with _interrupts_spare_children(), get_client(sync_client=True) as client:
+            problem = client.api_healthcheck()
+    except (OSError, RuntimeError, ValueError) as error:
+        problem = error
+    if problem is not None:
+        failed = "does not answer" if PREFECT_API_URL.value() else "did not start"
+        raise GradattnError(f"{_place()} {failed} ({problem}); check PREFECT_API_URL{otherwise}") from problem
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """Run a server on this machine's own database while inside, and yield its address.
+
+    Raises:
+        GradattnError: another worker runs one already, or it does not start.
+    """
+    with _alone(), _home("gradattn-server.log").open("wb") as log:
+        port = _free_port()
+        address = f"http://127.0.0.1:{port}/api"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.server"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)},
+            # Ctrl-C is for the worker, which has to report to this server before it leaves.
+            start_new_session=True,
+        )
+        try:
+            _wait_for(process, address, Path(log.name))
+            _home(_ADDRESS).write_text(address, "utf-8")
+            yield address
+        finally:
+            _home(_ADDRESS).unlink(missing_ok=True)
+            _stop(process)
+
+
+@contextmanager
+def _interrupts_spare_children() -> Iterator[None]:
+    """A process started in here does not hear Ctrl-C: the temporary server must outlive the run that reports to it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _place() -> str:
+    address = PREFECT_API_URL.value()
+    return f"Prefect's server at {address}" if address else "Prefect's temporary server"
+
+
+def _home(name: str) -> Path:
+    home = Path(PREFECT_HOME.value())
+    home.mkdir(parents=True, exist_ok=True)
+    return home / name
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    lock = FileLock(_home(_LOCK))
+    try:
+        # Longer than it takes another command to see whether it is free.
+        lock.acquire(timeout=1)
+    except Timeout:
+        raise GradattnError(
+            f"another worker is at work on Prefect's database in {PREFECT_HOME.value()} and serves new schedules too; "
+            "stop it and start one with a greater --limit, or set PREFECT_API_URL to a server that several can share"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _free_port() -> int:
+    """Prefect's usual port, so that its page is where people look for it; where that is taken, any."""
+    for wanted in (_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", wanted))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise GradattnError("no port of this machine is free for Prefect's server; set PREFECT_API_URL to one that runs")
+
+
+def _wait_for(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not _answers(address):
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = log.read_text("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+            raise GradattnError(f"Prefect's server did not start ({said[-1]}); its log is {log}")
+        time.sleep(0.2)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health", timeout=3).status_code == httpx.codes.OK
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {response.status_code}"
+
+
+def _end_with_input() -> None:
+    """Stop this process once nobody holds the other end of its standard input."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        # Requests that never end, such as a browser's subscriptions, do not hold it.
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    """Serve at PREFECT_SERVER_API_HOST and PREFECT_SERVER_API_PORT until standard input ends."""
+    from prefect.cli import app
+
+    _end_with_input()
+    sys.argv = ["prefect", "server", "start"]
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What the standing decisions make of an audited dataset, and whether its files still are what was decided about."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from gradattn_core.dataset.decoding import content_hash, read_bytes
+from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES
+from gradattn_core.errors import UnreadableImageError
+from gradattn_core.store.store import Store
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told ``(done, total)`` in images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of the audit; ``label`` is the one that now holds, None where it is to be removed."""
+
+    path: str
+    content_hash: str
+    given_label: str
+    label: str | None
+
+    @property
+    def changes(self) -> bool:
+        return self.label != self.given_label
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """A file that was not changed, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The corrected dataset.
+
+    Attributes:
+        root: what relative paths resolve against: a folder, or whatever else ``read_bytes`` reads from.
+        dataset: what was audited, as it was typed.
+        parameters: of the audit; the columns and the split of a manifest are among them.
+        images: ordered by path; all of them, or those that change.
+    """
+
+    audit_id: str
+    root: str
+    dataset: str
+    parameters: dict[str, Any]
+    images: tuple[Image, ...]
+
+    @property
+    def manifest(self) -> Path | None:
+        """The manifest that was audited, where it is a file on this machine."""
+        file = Path(self.root, Path(self.dataset).name)
+        return file if file.suffix.lower() in MANIFEST_SUFFIXES and file.is_file() else None
+
+    @property
+    def changes(self) -> list[Image]:
+        return [image for image in self.images if image.changes]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done.
+
+    Attributes:
+        relabelled, removed: images that were changed.
+        as_before: images that are in the corrected dataset under their given label.
+        already: images that an earlier run had changed.
+        left_alone: images that a decision changes and that could not be, or files that could not be taken along.
+        notes: sentences on what came out otherwise than one might expect.
+    """
+
+    relabelled: int
+    removed: int
+    as_before: int = 0
+    already: int = 0
+    left_alone: tuple[LeftAlone, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_plan(store: Store, audit_id: str, *, everything: bool) -> Plan:
+    """Read an audit's images with the labels that now hold; without ``everything`` only those that change.
+
+    Raises:
+        StoreError: there is no such audit, or the database cannot be read.
+    """
+    facts = store.summary(audit_id)
+    frame = store.corrections(audit_id, everything=everything)
+    columns = (frame[name].tolist() for name in ("path", "content_hash", "given_label", "decision", "label"))
+    images = tuple(
+        Image(path, content, given, None if decision == "remove" else label)
+        for path, content, given, decision, label in zip(*columns, strict=True)
+    )
+    root = facts["root"] if store.data_root is None else str(store.data_root)
+    return Plan(audit_id, root, facts["dataset"], json.loads(facts["parameters"]), images)
+
+
+def objection(root: str, image: Image) -> str | None:
+    """Why a decision about an image says nothing about the file that is there now; None where it does."""
+    if leaves_root(image.path):
+        return "its path leaves the dataset's root"
+    try:
+        data = read_bytes(root, image.path)
+    except UnreadableImageError as error:
+        return str(error)
+    return None if content_hash(data) == image.content_hash else "its content is not what the audit saw"
+
+
+def sound_changes(plan: Plan, progress: Progress) -> tuple[list[Image], list[LeftAlone]]:
+    """The images that change and whose files are what was decided about, and the others with the reason."""
+    sound: list[Image] = []
+    left: list[LeftAlone] = []
+    changes = plan.changes
+    for number, image in enumerate(changes, 1):
+        reason = objection(plan.root, image)
+        if reason is None:
+            sound.append(image)
+        else:
+            left.append(LeftAlone(image.path, reason))
+        progress(number, len(changes))
+    return sound, left
+
+
+def leaves_root(path: str) -> bool:
+    """Whether a path that no listing gives tries to climb out of the dataset."""
+    return not PurePosixPath(path).is_absolute() and os.path.normpath(path).split(os.sep)[0] == os.pardir
+
+
+def counted(images: Sequence[Image]) -> tuple[int, int, int]:
+    """How many images are relabelled, removed, and neither."""
+    removed = sum(image.label is None for image in images)
+    relabelled = sum(image.changes for image in images) - removed
+    return relabelled, removed, len(images) - relabelled - removed

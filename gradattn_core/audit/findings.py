@@ -1,0 +1,184 @@
+"""Turns suspects into findings: what kind of doubt each is, which images look like it, and what sure ones look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from gradattn_core.audit.interpret import evidence_file, evidence_shards
+from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.rank import scores_file
+from gradattn_core.audit.sweep import swept, swept_matrix
+from gradattn_core.files import write_parquet
+from gradattn_core.progress import Progress, silent
+from gradattn_core.ranking.folds import NEAR_DUPLICATE
+from gradattn_core.ranking.kinds import kinds_of
+from gradattn_core.ranking.lookalikes import clusters, directions, exemplars, similar_images, unlikeness
+from gradattn_core.ranking.neighbours import Neighbours
+from gradattn_core.ranking.noise import class_pairs
+from gradattn_core.records import FloatArray
+
+
+def doubts_file(plan: Plan) -> Path:
+    """The scores with kind, its numbers and cluster added; the two files below are there where it is."""
+    return plan.folder / "doubts.parquet"
+
+
+def neighbours_file(plan: Plan) -> Path:
+    return plan.folder / "neighbours.parquet"
+
+
+def exemplars_file(plan: Plan) -> Path:
+    return plan.folder / "exemplars.parquet"
+
+
+def tell_doubts(plan: Plan, progress: Progress = silent) -> Path:
+    """Tell the kind of each suspect's doubt, its neighbours and cluster, and each class's exemplars, unless done.
+
+    Comes after the last shard was interpreted. Where features mean nothing (``from_scratch``) there are no neighbours
+    and no clusters, and the kinds are told from the rest.
+    """
+    target = doubts_file(plan)
+    if target.exists():
+        return target
+    scores = pq.read_table(scores_file(plan))
+    progress("findings", 0, len(scores))
+    table = scores.drop_columns(["components"]).to_pandas()
+    images = swept(plan, ["content_hash", "given_label"]).to_pandas()
+    table = table.assign(content_hash=images["content_hash"], given_label=images["given_label"])
+    # By rank, so that the most suspect image founds the first cluster.
+    ranks = table["rank"].to_numpy()
+    suspects = np.flatnonzero(table["is_suspect"].to_numpy())
+    suspects = suspects[np.argsort(ranks[suspects], kind="stable")]
+    # Without it the order of sums, and with it the last digit, would depend on the number of cores.
+    with threadpool_limits(limits=1):
+        unit = None if plan.config.from_scratch else _directions(plan)
+        near = None if unit is None else similar_images(unit, suspects)
+        facts = _facts(plan, table, suspects, unit, near)
+        cluster = None if unit is None else clusters(unit, suspects)
+        _write_exemplars(plan, table, unit)
+    _write_neighbours(plan, table, suspects, near)
+    write_parquet(target, _with_kinds(scores, suspects, kinds_of(facts), cluster))
+    progress("findings", len(scores), len(scores))
+    return target
+
+
+def _directions(plan: Plan) -> FloatArray:
+    """The features of all images as unit vectors, on disk."""
+    features = swept_matrix(plan, "features")
+    return directions(features, out=features)
+
+
+def _facts(
+    plan: Plan, table: pd.DataFrame, suspects: NDArray[np.int64], unit: FloatArray | None, near: Neighbours | None
+) -> pd.DataFrame:
+    """What :func:`~gradattn_core.ranking.kinds.kinds_of` wants to know, one row per suspect."""
+    columns = ["path", "given_label", "suggested_label"]
+    columns += ["given_probability", "suggested_probability", "runner_up_probability"]
+    facts = table.iloc[suspects][columns].reset_index(drop=True)
+    labels = table.groupby("content_hash")["given_label"].transform("nunique").to_numpy()
+    facts["identical"] = labels[suspects] > 1
+    if unit is not None and near is not None:
+        given = table["given_label"].to_numpy()
+        other = given[near.index] != given[suspects][:, None]
+        # NaN where all the neighbours have the same label.
+        facts["similarity"] = pd.DataFrame(np.where(other, near.similarity, np.nan)).max(axis=1).to_numpy()
+        facts["usual_similarity"] = near.similarity.min(axis=1, initial=1)
+        codes = pd.factorize(table["given_label"], sort=True)[0]
+        sure = np.flatnonzero(~table["is_suspect"].to_numpy())
+        trust = 1 - table["suspicion"].to_numpy()
+        facts["unlikeness"], facts["more_unlike"] = unlikeness(unit, codes, trust, suspects, sure)
+    return facts.merge(_pair_lifts(table), how="left").merge(_asked(plan), on="path", how="left")
+
+
+def _pair_lifts(table: pd.DataFrame) -> pd.DataFrame:
+    """given_label, suggested_label, lift of the pair, and lift of the reverse pair (NaN where it has no suspect)."""
+    ranked = table.rename(columns={"suggested_label": "suggested"})
+    pairs = class_pairs(table["given_label"], ranked, suspects=table["is_suspect"])
+    pairs = pairs[["given_label", "suggested_label", "lift"]]
+    back = pairs.rename(
+        columns={"given_label": "suggested_label", "suggested_label": "given_label", "lift": "reverse_lift"}
+    )
+    return pairs.merge(back, how="left")
+
+
+def _asked(plan: Plan) -> pd.DataFrame:
+    """What the head said with the evidence for the other class hidden, of every interpreted image."""
+    columns = ["path", "for_label", *("hidden_for_logit", "hidden_against_logit", "hidden_label", "hidden_probability")]
+    files = [evidence_file(plan, index) for index in range(evidence_shards(plan))]
+    parts = [pq.read_table(file, columns=[*columns, "detail"]) for file in files]
+    if not parts:
+        return pd.DataFrame({"path": pd.Series(dtype=str)})
+    frame = pa.concat_tables(parts).to_pandas()
+    return pd.DataFrame(
+        {
+            "path": frame["path"],
+            "hidden_margin": frame["hidden_for_logit"].astype(float) - frame["hidden_against_logit"],
+            "hidden_is_given": frame["hidden_label"] == frame["for_label"],
+            "hidden_probability": frame["hidden_probability"].astype(float),
+            "detail": frame["detail"].astype(float),
+        }
+    )
+
+
+def _with_kinds(
+    scores: pa.Table, suspects: NDArray[np.int64], told: pd.DataFrame, cluster: NDArray[np.int64] | None
+) -> pa.Table:
+    rows = len(scores)
+    kind = np.full(rows, None, dtype=object)
+    numbers = np.full(rows, None, dtype=object)
+    kind[suspects] = told["kind"].to_numpy()
+    numbers[suspects] = [list(values.items()) for values in told["kind_numbers"]]
+    number = pd.array([None] * rows, dtype="Int32")
+    if cluster is not None:
+        number[suspects] = cluster
+    return (
+        scores.append_column("kind", pa.array(kind, pa.string()))
+        .append_column("kind_numbers", pa.array(numbers, pa.map_(pa.string(), pa.float64())))
+        .append_column("cluster", pa.array(number, pa.int32()))
+    )
+
+
+def _write_neighbours(plan: Plan, table: pd.DataFrame, suspects: NDArray[np.int64], near: Neighbours | None) -> None:
+    found = Neighbours(np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)) if near is None else near
+    count = found.index.shape[1]
+    paths, labels = table["path"].to_numpy(), table["given_label"].to_numpy()
+    index = found.index.ravel()
+    write_parquet(
+        neighbours_file(plan),
+        pa.table(
+            {
+                "path": pa.array(np.repeat(paths[suspects[: len(found.index)]], count), pa.string()),
+                "position": pa.array(np.tile(np.arange(1, count + 1), len(found.index)), pa.int32()),
+                "neighbour_path": pa.array(paths[index], pa.string()),
+                "neighbour_label": pa.array(labels[index], pa.string()),
+                "similarity": pa.array(found.similarity.ravel(), pa.float64()),
+            }
+        ),
+    )
+
+
+def _write_exemplars(plan: Plan, table: pd.DataFrame, unit: FloatArray | None) -> None:
+    codes, names = pd.factorize(table["given_label"], sort=True)
+    suspicion = table["suspicion"].to_numpy()
+    contents = table["content_hash"].tolist()
+    chosen = exemplars(unit, codes, suspicion, table["is_suspect"].to_numpy(), contents, NEAR_DUPLICATE)
+    rows = np.concatenate(chosen)
+    sizes = [len(part) for part in chosen]
+    write_parquet(
+        exemplars_file(plan),
+        pa.table(
+            {
+                "label": pa.array(np.repeat(np.asarray(names, dtype=object), sizes), pa.string()),
+                "position": pa.array([place + 1 for size in sizes for place in range(size)], pa.int32()),
+                "path": pa.array(table["path"].to_numpy()[rows], pa.string()),
+                "suspicion": pa.array(suspicion[rows], pa.float64()),
+            }
+        ),
+    )

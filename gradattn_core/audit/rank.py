@@ -1,0 +1,288 @@
+"""Judges every image: out-of-sample predictions of the head that the maps explain, and the ranking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
+from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
+
+from gradattn_core.audit.finetune import content_folds, fold_file
+from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.sweep import matrix, on_disk, sweep_file, swept, swept_matrix
+from gradattn_core.errors import DatasetError
+from gradattn_core.files import write_bytes, write_parquet
+from gradattn_core.progress import Progress, silent
+from gradattn_core.ranking.blocks import row_blocks
+from gradattn_core.ranking.in_sample import knows_by_heart
+from gradattn_core.ranking.probe import crossval_probe
+from gradattn_core.ranking.suspicion import rank_labels
+from gradattn_core.records import FloatArray
+
+_TOP = 5
+# The class token and the mean patch token of the first depth, or the mean patch tokens of the first two.
+_SHALLOW = 2
+_IN_SAMPLE, _OUTPUTS = b"in_sample", b"outputs"
+
+
+@dataclass(frozen=True)
+class LinearHeads:
+    """The probe of each fold: logits = features @ weights[fold].T + bias[fold]; [F, K, D] and [F, K]."""
+
+    weights: FloatArray
+    bias: FloatArray
+
+    def save(self, path: Path) -> None:
+        write_bytes(path, save({"weights": self.weights, "bias": self.bias}))
+
+    @classmethod
+    def load(cls, path: Path) -> LinearHeads:
+        arrays = load_file(path)
+        return cls(arrays["weights"], arrays["bias"])
+
+
+def predictions_file(plan: Plan) -> Path:
+    return plan.folder / "predictions.parquet"
+
+
+def scores_file(plan: Plan) -> Path:
+    return plan.folder / "scores.parquet"
+
+
+def suspects_file(plan: Plan) -> Path:
+    """What is to be interpreted: path, label, content_hash, size, other, fold, and the head's output of either."""
+    return plan.folder / "suspects.parquet"
+
+
+def heads_file(plan: Plan) -> Path:
+    return plan.folder / "heads.safetensors"
+
+
+def judge(plan: Plan, progress: Progress = silent) -> Path:
+    """Predict and rank every swept image, unless that is done.
+
+    Returns:
+        the scores' parquet file; the predictions and suspects lie beside it, and for a probe the heads too.
+
+    Raises:
+        DatasetError: fewer than two classes are left once unreadable images are gone.
+    """
+    target = scores_file(plan)
+    if target.exists():
+        return target
+    progress("rank", 0, plan.images)
+    table = swept(plan, ["path", "content_hash", "given_label", "size", "outside_label", "outside_probability"])
+    paths, given = table["path"].to_pylist(), table["given_label"].to_pylist()
+    if len(set(given)) < 2:
+        raise DatasetError(
+            f"{plan.config.dataset}: only {len(paths)} of {plan.images} images could be read, of {len(set(given))} "
+            "class; at least two classes are needed"
+        )
+    classes = sorted(set(given))
+    folds = content_folds(table["content_hash"].to_pylist(), plan.config.folds)
+    # The fits are many small products, on which several threads wait for one another more than they work.
+    with threadpool_limits(limits=1):
+        logits, fold = _explained_logits(plan, paths, given, classes, folds)
+        ranked, in_sample = _ranked(plan, given, classes, logits)
+    predictions = _predictions(table, given, classes, logits, fold)
+    write_parquet(predictions_file(plan), predictions)
+    in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
+    write_parquet(suspects_file(plan), _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"]))
+    # The scores are renamed into place last: where they are, everything else is too.
+    scores = _scores(paths, ranked, in_doubt)
+    write_parquet(target, scores.replace_schema_metadata({_IN_SAMPLE: str(in_sample)}))
+    progress("rank", plan.images, plan.images)
+    return target
+
+
+def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray) -> tuple[pd.DataFrame, bool]:
+    """The ranking, and whether it did without the model's head and deep features because they know the labels."""
+    seed = plan.config.seed
+    if plan.config.from_scratch:
+        return rank_labels(given, logits=logits, classes=classes, seed=seed), False
+    features = swept_matrix(plan, "features")
+    if plan.head != "finetune" and plan.config.in_sample != "no":
+        shallow = features[:, : _SHALLOW * _width(plan)]
+        predicted = [classes[code] for block in row_blocks(*logits.shape) for code in logits[block].argmax(axis=1)]
+        if plan.config.in_sample == "yes" or knows_by_heart(given, predicted, shallow, classes, seed):
+            return rank_labels(given, shallow, classes=classes, seed=seed), True
+    votes = None if plan.head == "probe" else logits
+    return rank_labels(given, features, votes, classes=classes, seed=seed), False
+
+
+def _width(plan: Plan) -> int:
+    """Numbers of a token, told from the first image that was swept."""
+    shards = (pq.read_table(sweep_file(plan, index), columns=["readout"]) for index in range(plan.shards))
+    return next(len(shard["readout"][0]) for shard in shards if len(shard))
+
+
+def ranked_without_model(plan: Plan) -> bool:
+    """Whether the ranking did without the model's head and deep features."""
+    return (pq.read_schema(scores_file(plan)).metadata or {}).get(_IN_SAMPLE) == b"True"
+
+
+def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
+    """Where the explained head names another class, unless the head of that fold had no image of the given one."""
+    labels = np.array(given, dtype=object)
+    differs: NDArray[np.bool_] = np.array(predictions["predicted_label"].to_pylist(), dtype=object) != labels
+    frame = pd.DataFrame({"label": labels, "fold": predictions["fold"].to_pandas()})
+    if frame["fold"].isna().all():
+        return differs
+    in_class = frame.groupby("label")["label"].transform("size")
+    in_fold = frame.groupby(["label", "fold"])["label"].transform("size")
+    known: NDArray[np.bool_] = (in_class > in_fold).to_numpy()
+    return np.logical_and(differs, known)
+
+
+def _suspects(
+    plan: Plan,
+    table: pa.Table,
+    classes: list[str],
+    ranked: pd.DataFrame,
+    in_doubt: NDArray[np.bool_],
+    fold: pa.ChunkedArray,
+) -> pa.Table:
+    # A probe has no output for a class none of whose images could be read; the other heads keep theirs.
+    output = {name: position for position, name in enumerate(classes if plan.head == "probe" else plan.classes)}
+    if plan.alignment is not None:
+        output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
+    output = {name: output[name] for name in classes}
+    other = ranked["suggested"].tolist()
+    suspects = pa.table(
+        {
+            "path": table["path"],
+            "label": table["given_label"],
+            "content_hash": table["content_hash"],
+            "size": table["size"],
+            "other": pa.array(other, pa.string()),
+            "fold": fold,
+            "given_output": pa.array([output[name] for name in table["given_label"].to_pylist()], pa.int32()),
+            "other_output": pa.array([output[name] for name in other], pa.int32()),
+        }
+    )
+    if plan.config.interpret == "suspects":
+        suspects = suspects.filter(pa.array(in_doubt))
+    if plan.head == "finetune":
+        # These folds have a model each: images of one fold side by side load it once.
+        suspects = suspects.sort_by([("fold", "ascending"), ("path", "ascending")])
+    return suspects.replace_schema_metadata({_OUTPUTS: json.dumps(output)})
+
+
+def count_suspects(plan: Plan) -> int:
+    """How many images are to be interpreted."""
+    return int(pq.read_metadata(suspects_file(plan)).num_rows)
+
+
+def explained_outputs(plan: Plan) -> dict[str, int]:
+    """Every class of which an image could be read, and its output of the explained head."""
+    metadata = pq.read_schema(suspects_file(plan)).metadata
+    return {str(name): int(place) for name, place in json.loads(metadata[_OUTPUTS]).items()}
+
+
+def agreement(plan: Plan) -> float:
+    """Share of images whose given label is the explained head's prediction, in [0, 1]."""
+    table = pq.read_table(predictions_file(plan), columns=["predicted_label"])
+    given = swept(plan, ["given_label"])["given_label"].to_pylist()
+    return float(np.mean([a == b for a, b in zip(table["predicted_label"].to_pylist(), given, strict=True)]))
+
+
+def _explained_logits(
+    plan: Plan, paths: list[str], given: list[str], classes: list[str], folds: NDArray[np.int64]
+) -> tuple[FloatArray, NDArray[np.int64] | None]:
+    """[N, K] logits of the head that the maps explain, and the position of each image's head among the folds'."""
+    position = {name: place for place, name in enumerate(plan.classes)}
+    kept = [position[name] for name in classes]
+    if plan.head == "as-is":
+        return swept_matrix(plan, "logits", kept), None
+    if plan.head == "finetune":
+        logits = on_disk(plan.folder, len(paths), len(classes))
+        place = {path: row for row, path in enumerate(paths)}
+        for fold in range(plan.config.folds):
+            table = pq.read_table(fold_file(plan, fold))
+            logits[[place[path] for path in table["path"].to_pylist()]] = matrix(table["logits"])[:, kept]
+        return logits, folds
+    codes = _codes(given, classes)
+    logits = on_disk(plan.folder, len(paths), len(classes))
+    probe = crossval_probe(swept_matrix(plan, "readout"), codes, folds, out=logits)
+    LinearHeads(probe.weights, probe.bias).save(heads_file(plan))
+    return probe.logits, np.asarray(probe.fold_index)
+
+
+def _codes(given: list[str], classes: list[str]) -> NDArray[np.int64]:
+    code = {name: position for position, name in enumerate(classes)}
+    return np.array([code[label] for label in given], dtype=np.int64)
+
+
+def _predictions(
+    table: pa.Table, given: list[str], classes: list[str], logits: FloatArray, fold: NDArray[np.int64] | None
+) -> pa.Table:
+    codes = _codes(given, classes)
+    parts = [_top_classes(logits[block], codes[block], classes) for block in row_blocks(*logits.shape)]
+    predictions = pa.concat_tables(parts)
+    predictions = predictions.add_column(0, "path", table["path"])
+    predictions = predictions.add_column(
+        1, "fold", pa.array(fold if fold is not None else [None] * len(given), pa.int32())
+    )
+    for name in ("outside_label", "outside_probability"):
+        predictions = predictions.append_column(name, table[name])
+    return predictions
+
+
+def _top_classes(logits: FloatArray, codes: NDArray[np.int64], classes: list[str]) -> pa.Table:
+    """What the head says of some images: the given class, the best ones, and how sure it is."""
+    rows = np.arange(len(codes))
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    probabilities = np.exp(log_probabilities)
+    others = logits.copy()
+    others[rows, codes] = -np.inf
+    top = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP]
+    best = top[:, 0]
+    return pa.table(
+        {
+            "predicted_label": [classes[code] for code in best],
+            "given_logit": pa.array(logits[rows, codes], pa.float32()),
+            "predicted_logit": pa.array(logits[rows, best], pa.float32()),
+            "given_probability": pa.array(probabilities[rows, codes], pa.float32()),
+            "predicted_probability": pa.array(probabilities[rows, best], pa.float32()),
+            "margin": pa.array(logits[rows, codes] - others.max(axis=1), pa.float32()),
+            "entropy": pa.array(-(probabilities * log_probabilities).sum(axis=1), pa.float32()),
+            "top_labels": [[classes[code] for code in row] for row in top],
+            "top_probabilities": pa.array(list(np.take_along_axis(probabilities, top, axis=1)), pa.list_(pa.float32())),
+        }
+    )
+
+
+_SCORE_COLUMNS = (
+    *("rank", "suspicion", "suggested", "suggested_probability", "given_probability"),
+    *("runner_up", "runner_up_probability"),
+)
+
+
+def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.bool_]) -> pa.Table:
+    names = [name for name in ranked.columns if name not in _SCORE_COLUMNS and ranked[name].dtype.kind == "f"]
+    components = [list(zip(names, row, strict=True)) for row in ranked[names].to_numpy(dtype=float).tolist()]
+    return pa.table(
+        {
+            "path": list(paths),
+            "rank": pa.array(ranked["rank"], pa.int64()),
+            "suspicion": pa.array(ranked["suspicion"], pa.float64()),
+            "is_suspect": pa.array(in_doubt, pa.bool_()),
+            "suggested_label": pa.array(ranked["suggested"].tolist(), pa.string()),
+            "suggested_probability": pa.array(ranked["suggested_probability"], pa.float64()),
+            "given_probability": pa.array(ranked["given_probability"], pa.float64()),
+            "runner_up_label": pa.array(ranked["runner_up"].tolist(), pa.string()),
+            "runner_up_probability": pa.array(
+                ranked["runner_up_probability"], pa.float64(), mask=ranked["runner_up"].isna().to_numpy()
+            ),
+            "components": pa.array(components, pa.map_(pa.string(), pa.float64())),
+        }
+    )

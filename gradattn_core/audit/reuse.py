@@ -1,0 +1,238 @@
+"""What earlier audits of the same output folder have computed already, so that only new and changed images cost time.
+
+An image is known again by its place (root, path, size and time of modification) without being opened, else by its
+content, wherever it has been moved to. Its given label plays no part: features do not depend on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gradattn_core.dataset.address import join, member
+from gradattn_core.dataset.decoding import content_hash, read_bytes
+from gradattn_core.errors import UnreadableImageError
+from gradattn_core.files import write_text
+from gradattn_core.records import ImageRecord
+
+MARK = "sweep.json"
+_COLUMNS = ["path", "size", "modified", "content_hash"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A folder of swept shards.
+
+    Attributes:
+        key: digest of everything their numbers depend on but the images; equal ones can stand for one another.
+        root: of the dataset.
+        dataset: what was listed (manifest, columns, split), the same for an earlier and a later state of a dataset.
+    """
+
+    folder: Path
+    key: str
+    root: str
+    dataset: str
+
+    def mark(self) -> None:
+        """Write key, root and dataset into the folder; they stay with the shards wherever they are moved."""
+        facts = {"key": self.key, "root": self.root, "dataset": self.dataset}
+        write_text(self.folder / MARK, json.dumps(facts))
+
+
+def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
+    """Those of the folders that hold a sweep with this key."""
+    found = []
+    for folder in folders:
+        try:
+            sweep = Sweep(folder, **json.loads((folder / MARK).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            continue
+        if sweep.key == key:
+            found.append(sweep)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The images of some sweeps.
+
+    Attributes:
+        files: the shards and the roots of their datasets.
+        rows: path, size, modified and content_hash of each image, and file and row where it lies.
+    """
+
+    files: tuple[tuple[Path, str], ...]
+    rows: pd.DataFrame
+
+    def take(self, root: str, images: Sequence[ImageRecord], columns: Sequence[str]) -> pa.Table | None:
+        """The named columns of those images that are known, with path, given label, size and time as listed now.
+
+        Args:
+            root: of the dataset; images that are not known by their place are read from it and hashed.
+        """
+        if self.rows.empty:
+            return None
+        found = self._by_place(root, images)
+        missing = np.flatnonzero(found < 0)
+        found[missing] = self._by_content(root, [images[position] for position in missing.tolist()])
+        known = np.flatnonzero(found >= 0)
+        if not len(known):
+            return None
+        table = self._read(found[known], columns)
+        listed = [images[position] for position in known.tolist()]
+        for name, values in {
+            "path": [image.path for image in listed],
+            "given_label": [image.label for image in listed],
+            "size": [image.size for image in listed],
+            "modified": [image.modified for image in listed],
+        }.items():
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+        return table
+
+    def _by_place(self, root: str, images: Sequence[ImageRecord]) -> NDArray[np.int64]:
+        own = self._places(root)
+        at = own.index.get_indexer(pd.Index([image.path for image in images], dtype=object))
+        if not len(own):
+            return at
+        found = own.to_numpy()[at]
+        rows = self.rows.iloc[found]
+        same = (
+            (at >= 0)
+            & (rows["size"].to_numpy() == [image.size for image in images])
+            & (rows["modified"].to_numpy() == [image.modified for image in images])
+            # Nothing is known of the time of what a server without validators sends.
+            & (rows["modified"].to_numpy() != 0)
+        )
+        return np.where(same, found, -1)
+
+    def _by_content(self, root: str, images: Sequence[ImageRecord]) -> NDArray[np.int64]:
+        # To read an image only for its hash is worth it where one of its size is known.
+        may_be = [image.size in self._sizes or _in_table(root, image) for image in images]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            hashes = list(pool.map(lambda image, read: _hash(root, image) if read else None, images, may_be))
+        at = self._contents.index.get_indexer(pd.Index(hashes, dtype=object))
+        return np.where(at >= 0, self._contents.to_numpy()[at], -1)
+
+    @lru_cache(maxsize=1)  # noqa: B019 - one root per process, and this object lives as long
+    def _places(self, root: str) -> pd.Series[int]:
+        """path → the first row of that path in the dataset with this root."""
+        numbers = [number for number, (_, of_file) in enumerate(self.files) if of_file == root]
+        paths = self.rows.loc[self.rows["file"].isin(numbers), "path"].drop_duplicates()
+        return pd.Series(paths.index.to_numpy(), index=pd.Index(paths, dtype=object))
+
+    @cached_property
+    def _sizes(self) -> set[int]:
+        return set(self.rows["size"].tolist())
+
+    @cached_property
+    def _contents(self) -> pd.Series[int]:
+        """content_hash → the first row that has it."""
+        hashes = self.rows["content_hash"].drop_duplicates()
+        return pd.Series(hashes.index.to_numpy(), index=pd.Index(hashes, dtype=object))
+
+    def _read(self, found: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        places = self.rows.iloc[found]
+        parts, order = [], []
+        for file in sorted(places["file"].unique()):
+            here = np.flatnonzero(places["file"].to_numpy() == file)
+            table = pq.read_table(self.files[file][0], columns=list(columns))
+            parts.append(table.take(pa.array(places["row"].to_numpy()[here])))
+            order.append(here)
+        whole: pa.Table = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
+        return whole
+
+
+@lru_cache(maxsize=1)
+def known_images(sweeps: tuple[Sweep, ...]) -> Known:
+    """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
+    files = [(path, sweep.root) for sweep in sweeps for path in sorted(sweep.folder.glob("sweep-*.parquet"))]
+    frames = [
+        pq.read_table(path, columns=_COLUMNS).to_pandas().assign(file=number).rename_axis("row").reset_index()
+        for number, (path, _) in enumerate(files)
+    ]
+    return Known(tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS))
+
+
+def _in_table(root: str, image: ImageRecord) -> bool:
+    """Whether the image lies in a Parquet file, whose size and time are all that is known of its own."""
+    try:
+        inner = member(join(root, image.path))
+    except UnreadableImageError:
+        return False
+    return inner is not None and inner.kind == "parquet"
+
+
+def _hash(root: str, image: ImageRecord) -> str | None:
+    """Of the file's content; None where it cannot be read, which whoever decodes it will say."""
+    try:
+        return content_hash(read_bytes(root, image.path))
+    except UnreadableImageError:
+        return None
+
+
+MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction"]
+"""What a map of one classifier depends on."""
+
+_OUTPUTS = b"outputs"
+
+
+def with_outputs(table: pa.Table, outputs: dict[str, int]) -> pa.Table:
+    """The table, remembering the classes among which the head was asked again."""
+    return table.replace_schema_metadata({_OUTPUTS: _text(outputs)})
+
+
+def take_maps(
+    sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The stored maps of those suspects that have one, and their regions, under the paths and labels of now.
+
+    Args:
+        suspects: path, label, other, and the columns of ``MAP_KEY``.
+        outputs: the classes of the dataset and the head's output of each.
+    """
+    files, index = _index(sources, _text(outputs))
+    maps: list[dict[str, Any]] = []
+    regions: list[dict[str, Any]] = []
+    for number, found in suspects.merge(index, on=MAP_KEY).groupby("file"):
+        file = files[int(str(number))]
+        stored = pq.read_table(file).take(pa.array(found["row"])).to_pylist()
+        beside = pq.read_table(regions_beside(file)).to_pandas()
+        of_path = {path: rows.to_dict("records") for path, rows in beside.groupby("path")}
+        for row, now in zip(stored, found.to_dict("records"), strict=True):
+            regions += [{**region, "path": now["path"]} for region in of_path.get(row["path"], [])]
+            maps.append({**row, "path": now["path"], "for_label": now["label"], "against_label": now["other"]})
+    return maps, regions
+
+
+def regions_beside(evidence: Path) -> Path:
+    """The file of the regions that belong to a file of maps."""
+    return evidence.with_name(evidence.name.replace("interpretations", "regions"))
+
+
+@lru_cache(maxsize=1)
+def _index(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
+    """The files of maps, and for each map its key, its file and its row."""
+    files = [path for sweep in sources for path in sorted(sweep.folder.glob("interpretations-*.parquet"))]
+    files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
+    tables = [pq.read_table(path, columns=MAP_KEY).to_pandas() for path in files]
+    numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
+    index = pd.concat(numbered, ignore_index=True) if numbered else pd.DataFrame(columns=[*MAP_KEY, "file", "row"])
+    return files, index.drop_duplicates(MAP_KEY)
+
+
+def _text(outputs: dict[str, int]) -> str:
+    return json.dumps(sorted(outputs.items()))

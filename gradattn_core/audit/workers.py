@@ -1,0 +1,199 @@
+"""Spreads the parts of a stage over the devices of this machine: one process per device, each with its own model."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+
+import torch
+
+from gradattn_core.audit.loading import release_model
+from gradattn_core.audit.plan import Plan, load_plan
+from gradattn_core.audit.stages import STAGES, Stage
+from gradattn_core.dataset.secrets import Secrets, learn, remembered
+from gradattn_core.errors import GradattnError
+from gradattn_core.progress import Progress, silent
+
+_FAREWELL_SECONDS = 10
+
+
+def local_devices(name: str) -> tuple[str, ...]:
+    """What an audit asked for this device computes on: every GPU for ``auto`` and ``cuda``, else the one it names."""
+    count = torch.cuda.device_count() if name in ("auto", "cuda") else 0
+    return tuple(f"cuda:{index}" for index in range(count)) if count > 1 else (name,)
+
+
+@contextmanager
+def local_workers(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[Workers | None]:
+    """Processes for these devices, those of :func:`local_devices` by default; None for one, which needs no other."""
+    devices = local_devices(plan.config.device) if devices is None else devices
+    if len(devices) < 2:
+        yield None
+        return
+    release_model()
+    with Workers(plan, devices) as workers:
+        yield workers
+
+
+def run_stage(plan: Plan, stage: Stage, workers: Workers | None, progress: Progress = silent) -> None:
+    """Compute every missing part of a stage, in this process where ``workers`` is None.
+
+    Raises:
+        GradattnError: a worker process was lost; what was finished is kept.
+    """
+    if workers is None:
+        for index in range(stage.parts(plan)):
+            stage.run(plan, index, progress)
+        return
+    missing = stage.missing(plan)
+    stage.tell(plan, len(missing), progress)
+    with ThreadPoolExecutor(len(workers.devices), thread_name_prefix=stage.name) as pool:
+        try:
+            futures = [pool.submit(workers.run, stage, index) for index in missing]
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                stage.tell(plan, len(missing) - done, progress)
+        except BaseException:
+            # The threads wait for their processes, and leaving the pool waits for its threads.
+            pool.shutdown(wait=False, cancel_futures=True)
+            workers.stop()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    device: str
+    process: BaseProcess
+    connection: Connection
+
+
+class Workers:
+    """One process per device, for as long as the context is entered; each loads the audit's model once.
+
+    They compute with as many threads as this process would, so that their results are its results, to the bit on
+    devices of one kind. The processes are spawned: a program that audits on several GPUs needs the usual
+    ``if __name__ == "__main__":``.
+    """
+
+    def __init__(self, plan: Plan, devices: Sequence[str]) -> None:
+        self.devices = tuple(devices)
+        self._folder = plan.folder
+        decoders = plan.config.workers or max(1, (os.cpu_count() or 1) // len(self.devices))
+        self._limits = (torch.get_num_threads(), decoders)
+        self._workers: list[_Worker] = []
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+
+    def __enter__(self) -> Workers:
+        context = multiprocessing.get_context("spawn")
+        try:
+            for device in self.devices:
+                ours, theirs = context.Pipe()
+                arguments = (theirs, self._folder, device, *self._limits, remembered())
+                # No daemon: it has children of its own where processes decode.
+                process = context.Process(target=_work, args=arguments, name=f"gradattn {device}")
+                process.start()
+                # With the other end open here too, the loss of the process would go unnoticed.
+                theirs.close()
+                self._workers.append(_Worker(device, process, ours))
+                self._idle.put(self._workers[-1])
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            for worker in self._workers:
+                with suppress(OSError):
+                    worker.connection.send(None)
+            for worker in self._workers:
+                worker.process.join(_FAREWELL_SECONDS)
+        self.stop()
+
+    def stop(self) -> None:
+        """End every process at once; safe at any moment, since a result is a whole file or none."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+
+    def run(self, stage: Stage, index: int) -> None:
+        """Have the next idle process compute a part, and wait for it; meant for as many threads as devices.
+
+        Raises:
+            GradattnError: the process was lost.
+            Exception: what the part raised.
+        """
+        worker = self._idle.get()
+        try:
+            worker.connection.send((stage.name, index))
+            answer = worker.connection.recv()
+        except (EOFError, OSError) as error:
+            worker.process.join()
+            raise GradattnError(
+                f"the worker process on {worker.device} was lost at {stage.name} {stage.part} {index} (exit code "
+                f"{worker.process.exitcode}; memory may have run out); what was finished is kept, the same command "
+                "continues"
+            ) from error
+        finally:
+            self._idle.put(worker)
+        if isinstance(answer, Exception):
+            raise answer
+
+
+def _work(connection: Connection, folder: Path, device: str, threads: int, decoders: int, secrets: Secrets) -> None:
+    """What a worker process does until it is told None, or nobody is there to tell it anything."""
+    # Ctrl-C reaches every process of the terminal; the audit's own decides what becomes of the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The model was loaded by the audit's own process first, which has said what there is to say about it.
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
+    learn(secrets)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if device.startswith("cuda"):
+        # Else pinned memory would open a context on the first GPU too.
+        torch.cuda.set_device(torch.device(device))
+    plan = load_plan(folder)
+    plan = replace(plan, config=replace(plan.config, device=device, workers=decoders))
+    with suppress(EOFError, BrokenPipeError):
+        while (part := connection.recv()) is not None:
+            stage, index = part
+            connection.send(_outcome(plan, STAGES[stage], index))
+
+
+def _end_with_parent() -> None:
+    """Whoever waits for this process is gone once its parent is, and a part may take an hour."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _outcome(plan: Plan, stage: Stage, index: int) -> Exception | None:
+    """Compute a part; an error is returned, with the place where it happened as a note."""
+    try:
+        stage.run(plan, index, silent)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return RuntimeError(f"{type(error).__name__}: {error}")
+        return error
+    return None

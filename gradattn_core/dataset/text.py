@@ -1,0 +1,74 @@
+"""How names that a user or a file chose are shown in messages and kept in records."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from gradattn_core.errors import DatasetError
+
+
+def shown(name: object, limit: int = 400) -> str:
+    """The name in quotes, on one line, safe to print and to store: what cannot be printed is escaped."""
+    text = str(name)
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def shown_all(names: Iterable[str], limit: int = 20) -> str:
+    """Several names, separated by commas; past ``limit`` only their number."""
+    every = list(names)
+    rest = f" and {len(every) - limit:,} more" if len(every) > limit else ""
+    return ", ".join(shown(name, 60) for name in every[:limit]) + rest
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """A sentence with the nearest of the options, led by a space, or nothing where none is near."""
+    # a folder may hold a million siblings, and comparing with each of them would take longer than a person waits
+    by_folded = {option.casefold(): option for option in islice(options, 10_000)}
+    folded = name.casefold()
+    near = difflib.get_close_matches(folded, by_folded, n=1) or [option for option in by_folded if folded in option]
+    return f" Did you mean {shown(by_folded[near[0]])}?" if folded and near else ""
+
+
+def is_text(name: str) -> bool:
+    """Whether the name is valid Unicode; file names that are not UTF-8 arrive as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_text(name: str) -> str:
+    """The name with everything that is not valid Unicode as an escape, so that any file or database can hold it."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def text(value: object) -> str | None:
+    """The exact text of a cell; None where it is missing, blank, or neither text nor number."""
+    if value is None or isinstance(value, (dict, list)) or value != value:
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a table writes whole numbers as floats once one of its cells is missing
+    cell = str(value)
+    return cell if cell.strip() else None
+
+
+def cause(error: Exception) -> str:
+    """What an error says, short and on one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
+
+
+def check_columns(file: object, columns: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raises:
+    DatasetError: a wanted column is not there, or is there twice.
+    """
+    for name in wanted:
+        if name not in columns:
+            there = f"its columns are {shown_all(columns)}" if columns else "it is empty"
+            raise DatasetError(f"{shown(file)} has no column {shown(name)}; {there}.{did_you_mean(name, columns)}")
+        if list(columns).count(name) > 1:
+            raise DatasetError(f"{shown(file)} has several columns {shown(name)}: rename all but one.")

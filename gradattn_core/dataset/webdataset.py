@@ -1,0 +1,125 @@
+"""WebDataset: tars whose members belong together by the part of their name before its first dot."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from gradattn_core.dataset.address import member_address, relative
+from gradattn_core.dataset.archives import NOTE_SUFFIXES, Archive, open_archive
+from gradattn_core.dataset.selection import LABEL_COLUMN
+from gradattn_core.dataset.text import as_text, cause, is_text, shown, text
+from gradattn_core.records import Failure, ImageRecord, Listing
+
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+# Of several pictures of one sample the first of these is taken; endings with two dots, as of masks, are not.
+_IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
+_AT_ONCE = 8
+
+
+@dataclass(slots=True)
+class _Sample:
+    images: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def image(self) -> str | None:
+        return next((self.images[ending] for ending in _IMAGE_ENDINGS if ending in self.images), None)
+
+
+def is_webdataset(archive: Archive) -> bool:
+    """Whether a single tar holds samples: a picture has its ``.cls``, or all lie in no folder and some have a note."""
+    samples = [sample for sample in _samples(archive).values() if sample.image]
+    if any("cls" in sample.notes for sample in samples):
+        return True
+    flat = all("/" not in (sample.image or "") for sample in samples)
+    return flat and any(sample.notes for sample in samples)
+
+
+def list_shards(files: Sequence[str], folder: str, label_column: str, *, fresh: bool = True) -> Listing:
+    """List the samples of tars below a folder; see ``list_dataset``. Headers and labels are read, no pictures.
+
+    Raises:
+        OSError: a tar cannot be read at all.
+    """
+    images: list[ImageRecord] = []
+    failures: list[Failure] = []
+    skipped = 0
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="list") as pool:
+        for file, archive in zip(files, pool.map(lambda each: _opened(each, fresh), files), strict=True):
+            shard = relative(file, folder)
+            if isinstance(archive, str):
+                failures.append(Failure(shard, "list", archive))
+                continue
+            if archive.damage:
+                reason = f"damaged after {len(archive.slots):,} members: {archive.damage}"
+                failures.append(Failure(shard, "list", reason))
+            failures += [Failure(as_text(f"{shard}/{name}"), "list", why) for name, why in archive.problems.items()]
+            for sample in _samples(archive).values():
+                if sample.image is None:
+                    skipped += 1
+                    continue
+                path = f"{shard}/{sample.image}"
+                label = _label(sample, label_column)
+                if label is None:
+                    failures.append(Failure(path, "list", _no_label(label_column)))
+                else:
+                    images.append(ImageRecord(path, label, *archive.states[sample.image]))
+            archive.notes.clear()  # the index stays in memory, and nobody asks for the labels again
+    images.sort(key=lambda image: image.path)
+    return Listing(member_address("webdataset", "", folder), tuple(images), tuple(failures), skipped)
+
+
+def _opened(file: str, fresh: bool) -> Archive | str:
+    try:
+        return open_archive("tar", file, fresh=fresh)[0]
+    except OSError as error:
+        return f"cannot be read: {cause(error)}"
+
+
+def _samples(archive: Archive) -> dict[str, _Sample]:
+    samples: dict[str, _Sample] = {}
+    for name in archive.slots:
+        folder, base = posixpath.split(name)
+        key, _, ending = base.partition(".")
+        if not key or folder.split("/")[0] == "__MACOSX":
+            continue
+        sample = samples.setdefault(posixpath.join(folder, key), _Sample())
+        ending = ending.lower()
+        if ending in _IMAGE_ENDINGS:
+            sample.images[ending] = name
+        elif f".{ending}" in NOTE_SUFFIXES and name in archive.notes:
+            sample.notes[ending] = archive.notes[name]
+    return samples
+
+
+def _label(sample: _Sample, label_column: str) -> str | None:
+    """What ``label_column`` of the JSON says where it is named, else class file, JSON, text file in this order."""
+    named = _of_json(sample.notes.get("json"), label_column)
+    if label_column != LABEL_COLUMN:
+        return named
+    return _plain(sample.notes.get("cls")) or named or _plain(sample.notes.get("txt"))
+
+
+def _plain(note: bytes | None) -> str | None:
+    label = (note or b"").decode("utf-8", "surrogateescape").strip()
+    return label if label and is_text(label) else None
+
+
+def _of_json(note: bytes | None, name: str) -> str | None:
+    try:
+        found = json.loads(note or b"null")
+    except (ValueError, RecursionError):
+        return None
+    label = text(found.get(name)) if isinstance(found, dict) else None
+    return label if label and is_text(label) else None
+
+
+def _no_label(label_column: str) -> str:
+    field_name = shown(label_column)
+    if label_column != LABEL_COLUMN:
+        return f"the sample's .json has no field {field_name}"
+    return f"the sample has no .cls, no .txt and no .json with a field {field_name}"

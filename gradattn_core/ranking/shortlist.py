@@ -1,0 +1,85 @@
+"""Which classes are weighed for each image. Of a thousand, all but a few are out of the question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradattn_core.ranking.blocks import for_each, row_blocks
+from gradattn_core.ranking.inputs import IntArray
+from gradattn_core.records import FloatArray
+
+CANDIDATES = 24
+"""Classes weighed per image, the given one among them; with as many classes or fewer, all of them."""
+
+
+Opinion = Callable[[slice], FloatArray]
+"""log p(class), or what orders the classes alike, of a block of images: [B, K]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The classes that are weighed for each image.
+
+    Attributes:
+        index: [N, C] class numbers, ascending in each row.
+        own: [N] the column of the given class.
+        classes: K, how many classes there are in all.
+    """
+
+    index: NDArray[np.int32]
+    own: IntArray
+    classes: int
+
+    @property
+    def rows(self) -> IntArray:
+        return np.arange(len(self.own))
+
+    def of(self, rows: IntArray) -> Candidates:
+        """Those of some images only."""
+        return Candidates(self.index[rows], self.own[rows], self.classes)
+
+    def take(self, table: FloatArray, block: slice) -> FloatArray:
+        """Of the rows ``block``, their ``table`` [B, K] at the candidates: [B, C]."""
+        if self.index.shape[1] == self.classes:
+            return table
+        return np.take_along_axis(table, self.index[block], axis=1)
+
+    def take_all(self, opinion: Opinion) -> FloatArray:
+        """What ``opinion`` says of every image at its candidates: [N, C]."""
+        result = np.empty(self.index.shape, dtype=np.float32)
+
+        def ask(block: slice) -> None:
+            result[block] = self.take(opinion(block), block)
+
+        for_each(ask, row_blocks(len(result), self.classes))
+        return result
+
+
+def every_class(codes: IntArray, classes: int) -> Candidates:
+    """All classes, for every image."""
+    every = np.broadcast_to(np.arange(classes, dtype=np.int32), (len(codes), classes))
+    return Candidates(every, codes, classes)
+
+
+def likeliest(opinion: Opinion, codes: IntArray, classes: int) -> Candidates:
+    """The given class of each image and those of the highest ``opinion``."""
+    count = CANDIDATES
+    if classes <= count:
+        return every_class(codes, classes)
+    index = np.empty((len(codes), count), dtype=np.int32)
+    own = np.empty(len(codes), dtype=np.int64)
+
+    def choose(block: slice) -> None:
+        table = opinion(block).copy()
+        given = codes[block, None]
+        np.put_along_axis(table, given, np.inf, axis=1)
+        chosen = np.sort(np.argpartition(-table, count - 1, axis=1)[:, :count], axis=1)
+        index[block] = chosen
+        own[block] = (chosen == given).argmax(axis=1)
+
+    for_each(choose, row_blocks(len(codes), classes))
+    return Candidates(index, own, classes)

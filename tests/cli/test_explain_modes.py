@@ -1,0 +1,247 @@
+"""``gradattn explain`` in its ways of explaining: what each writes, says and refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from gradattn_core.cli import main
+from gradattn_core.interpret.detail import detail
+from gradattn_core.interpret.guide import guide
+from gradattn_core.interpret.maps import interpret
+from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.records import Box, Evidence
+from gradattn_core.render.figures import evidence_figure
+from gradattn_core.render.overlays import PALETTES
+from gradattn_core.render.panels import Style
+from tests.helpers.tiny import TINY_VIT, write_tiny_vit
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A folder with a model and three pictures; ``a`` and ``b`` look different to the model, ``a2`` like ``a``."""
+
+    folder: Path
+    options: list[str]
+    model: torch.nn.Module
+    seen: dict[str, int]
+
+    def picture(self, name: str) -> Path:
+        return self.folder / f"{name}.png"
+
+    def pixels(self, name: str) -> torch.Tensor:
+        picture = Image.open(self.picture(name)).resize((32, 32), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255 * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = tmp_path_factory.mktemp("scene")
+    checkpoint = write_tiny_vit(folder / "tiny.safetensors")
+    model = timm.create_model("vit_tiny_patch16_224", **TINY_VIT).eval()
+    model.load_state_dict(load_file(checkpoint))
+    options = ["--model", "vit_tiny_patch16_224", "--checkpoint", str(checkpoint)]
+    made = Scene(folder, [*options, "--model-arguments", json.dumps(TINY_VIT), "--device", "cpu"], model, {})
+    for seed in range(60):
+        blotches = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(blotches).resize((48, 48), Image.Resampling.NEAREST).save(made.picture("new"))
+        with torch.no_grad():
+            seen = int(model(made.pixels("new")).argmax())
+        role = "a" if "a" not in made.seen else "a2" if seen == made.seen["a"] else "b"
+        if role not in made.seen:
+            made.picture("new").rename(made.picture(role))
+            made.seen[role] = seen
+    assert set(made.seen) == {"a", "b", "a2"}
+    return made
+
+
+def explain(scene: Scene, *arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    status = main(["explain", *map(str, arguments), *scene.options])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def loaded(file: Path) -> dict[str, Any]:
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+@pytest.mark.parametrize("way", [["--detail", "3"], ["--guide", "{b}", "--side", "top"]])
+def test_each_way_of_explaining_draws_a_picture_as_a_process(scene: Scene, way: list[str], tmp_path: Path) -> None:
+    arguments = [str(scene.picture("b")) if argument == "{b}" else argument for argument in way]
+    command = [sys.executable, "-m", "gradattn_core", "explain", str(scene.picture("a")), *arguments, *scene.options]
+    done = subprocess.run([*command, "-o", "f.png"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("wrote f.png\n") and "%" in done.stdout
+    assert len(Image.open(tmp_path / "f.png").getcolors(1 << 24) or []) > 100
+
+
+def test_detail_numbers_are_those_of_the_library(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "d.npz"
+    status, out, _ = explain(scene, scene.picture("a"), "--detail", "3", "-o", file, "--json", capsys=capsys)
+    expected = detail(scene.model, scene.pixels("a"), 3)
+    stored = loaded(file)
+    assert status == 0 and stored["classes"].tolist() == expected.classes[0].tolist()
+    np.testing.assert_allclose(stored["scores"], expected.scores[0], rtol=1e-4, atol=1e-6)
+    facts = json.loads(out)
+    assert [row["index"] for row in facts["classes"]] == stored["classes"].tolist()
+    assert sum(row["probability"] for row in facts["classes"]) == pytest.approx(1, abs=1e-5)
+    status, _, _ = explain(scene, scene.picture("a"), "--detail", "2", "0", "-o", file, "--quiet", capsys=capsys)
+    assert status == 0 and loaded(file)["classes"].tolist() == [2, 0]
+
+
+def test_guide_numbers_are_those_of_the_library(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "g.npz"
+    options = ["--side", "bottom", "--ratio", "0.6", "--fit", "pad", "--correction", "centred"]
+    guides = ["--guide", scene.picture("b"), scene.picture("b")]
+    status, out, _ = explain(scene, scene.picture("a"), *guides, *options, "-o", file, "--json", capsys=capsys)
+    own, other = (Image.open(scene.picture(name)) for name in ("a", "b"))
+    expected = guide(scene.model, own, [other, other], side="bottom", ratio=0.6, fit="pad", correction="centred")
+    stored = loaded(file)
+    assert status == 0 and stored["classes"].tolist() == [scene.seen["a"], scene.seen["b"], scene.seen["b"]]
+    np.testing.assert_allclose(stored["scores"], expected.scores, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stored["each"], expected.each, rtol=1e-4, atol=1e-6)
+    box = expected.box
+    assert stored["crop"].tolist() == [box.left, box.top, box.right, box.bottom]
+    assert json.loads(str(stored["provenance"]))["correction"] == "centred"
+    facts = json.loads(out)
+    assert facts["for"] == f"class {scene.seen['a']}" and len(facts["guides"]) == 2
+
+
+def test_what_a_guide_shows_can_be_said(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = next(label for label in range(3) if label != scene.seen["a"])
+    arguments = [scene.picture("a"), "--guide", scene.picture("a2"), "--against", str(other), "--json"]
+    status, out, _ = explain(scene, *arguments, "-o", tmp_path / "g.png", capsys=capsys)
+    assert status == 0 and json.loads(out)["guides"][0]["against"] == f"class {other}"
+
+
+def test_all_corrections_are_written_side_by_side(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.npz"
+    pair = ["--for", "1", "--against", "2"]
+    explain(scene, scene.picture("a"), *pair, "--correction", "all", "-o", file, capsys=capsys)
+    stored = loaded(file)
+    assert set(stored["corrections"].tolist()) == {"complete", "positive", "absolute", "centred"}
+    for correction, scores in zip(stored["corrections"].tolist(), stored["scores"], strict=True):
+        expected = interpret(scene.model, scene.pixels("a"), 1, 2, correction=correction)
+        np.testing.assert_allclose(scores, expected.scores[0], rtol=1e-4, atol=1e-6)
+
+
+def test_drawing_options_reach_the_picture(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair = ["--for", "1", "--against", "2"]
+    explain(scene, scene.picture("a"), *pair, "-o", tmp_path / "n.npz", capsys=capsys)
+    stored = loaded(tmp_path / "n.npz")
+    crop = Box(*stored["crop"].tolist())
+    evidence = Evidence(
+        for_label="class 1",
+        against_label="class 2",
+        for_logit=0.0,
+        against_logit=0.0,
+        scores=stored["scores"],
+        crop=crop,
+        objective="difference",
+        correction="complete",
+        statistics=map_statistics(stored["scores"], crop, 48, 48),
+    )
+    drawing = ["--palette", "orange-purple", "--patches", "--opacity", "1"]
+    explain(scene, scene.picture("a"), *pair, *drawing, "-o", tmp_path / "d.png", capsys=capsys)
+    drawn = np.asarray(Image.open(tmp_path / "d.png"))
+    picture = Image.open(scene.picture("a"))
+    expected = evidence_figure(picture, evidence, smooth=False, opacity=1.0, palette="orange-purple")
+    np.testing.assert_array_equal(drawn, np.asarray(expected))
+    unsigned = [*pair, "--correction", "absolute", "-o", tmp_path / "u.png"]
+    explain(scene, scene.picture("a"), *unsigned, capsys=capsys)
+    pixels = np.asarray(Image.open(tmp_path / "u.png")).astype(int)
+    assert not (np.abs(pixels - PALETTES["red-blue"][0]) <= 1).all(-1).any()
+    assert Style().palette == "red-blue"
+
+
+def test_without_classes_the_models_answer_is_explained(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = scene.picture("a")
+    status, out, _ = explain(scene, picture, "-o", tmp_path / "n.npz", "--json", capsys=capsys)
+    facts = json.loads(out)
+    assert status == 0 and facts["for"] == f"class {scene.seen['a']}"
+    assert facts["for_probability"] >= facts["against_probability"]
+    single = ["--objective", "logit", "--json", "-o", tmp_path / "l.png"]
+    facts = json.loads(explain(scene, picture, *single, capsys=capsys)[1])
+    assert facts["against"] is None and facts["for"] == f"class {scene.seen['a']}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{a}", "--side", "left"], "--side goes with --guide"),
+        (["{a}", "--ratio", "0.5", "--detail", "2"], "--ratio goes with --guide, not with --detail"),
+        (["{a}", "--steps", "3"], "--steps goes with --transfer or --rewrite"),
+        (["{a}", "--rate", "1", "--rewrite"], "--rate goes with --transfer, not with --rewrite"),
+        (["{a}", "--objective", "ratio", "--transfer"], "--objective does not go with --transfer"),
+        (["{a}", "--budget", "1"], "--budget goes with --rewrite"),
+        (["{a}", "--grad-mode", "full"], "--grad-mode goes with --transfer"),
+        (["{a}", "--renormalise", "--guide", "{b}"], "--renormalise goes with --transfer"),
+        (["{a}", "--detail", "3", "--for", "1"], "--for does not go with --detail"),
+        (["{a}", "--detail", "3", "--guide", "{b}"], "one at a time"),
+        (["{a}", "--transfer", "--rewrite"], "one at a time"),
+        (["{a}", "--guide", "{b}", "--correction", "all"], "--correction all"),
+        (["{a}", "--objective", "logit", "--against", "2"], "--objective logit looks at one class"),
+        (["{a}", "--detail", "2", "--objective", "logit"], "--objective logit"),
+        (["{a}", "--detail", "zebra"], "--detail zebra: give how many"),
+        (["{a}", "--detail", "1"], "classes=1"),
+        (["{a}", "--detail", "4"], "classes=4"),
+        (["{a}", "--detail", "13"], "more than 12 classes"),
+        (["{a}", "--detail", "1", "1"], "different classes"),
+        (["{a}", "--detail", "1", "zebra"], "'zebra' is none of the model's 3 outputs"),
+        (["{a}", "--guide", "{a2}"], "a2.png: the model sees class"),
+        (["{a}", "--guide", "{b}", "--for", "1", "--against", "1"], "the picture's own class"),
+        (["{a}", "--guide", "nowhere.png"], "'nowhere.png' does not exist"),
+        (["{a}", "--guide", "{broken}"], "'broken.png' is not an image"),
+        (["{a}", "--guide", "{b}", "--ratio", "0.01"], "ratio=0.01 leaves no patch"),
+        (["{a}", "--guide", "{b}", "--ratio", "nan"], "ratio=nan"),
+        (["{a}", "--opacity", "2"], "opacity 2.0 is outside"),
+        (["{a}", "--for", "3"], "'3' is none of the model's 3 outputs"),
+        (["{a}", "-o", "map.gif"], "map.gif"),
+        (["{a}", "-o", "nowhere/map.png"], "its folder is not there"),
+    ],
+)
+def test_what_does_not_go_together_or_cannot_be_used_is_one_sentence(
+    scene: Scene,
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.png").write_text("no picture")
+    places = {"{a}": scene.picture("a"), "{b}": scene.picture("b"), "{a2}": scene.picture("a2")}
+    places["{broken}"] = tmp_path / "broken.png"
+    status, out, err = explain(scene, *(places.get(word, word) for word in arguments), capsys=capsys)
+    assert status == 2 and out == ""
+    assert err.startswith("gradattn: ") and err.count("\n") == 1 and words in err
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--side", "above"], ["--fit", "squash"], ["--palette", "jet"], ["--guide"], ["--optimiser", "lion"]]
+)
+def test_values_outside_a_list_show_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "a.png", *arguments])
+    assert ended.value.code == 2 and "usage: gradattn explain" in capsys.readouterr().err

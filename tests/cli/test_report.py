@@ -1,0 +1,149 @@
+"""``gradattn summary`` and ``gradattn pairs`` as processes, and where in a picture they say that evidence lies."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradattn_core.cli import main
+from gradattn_core.cli.pairs import place
+from gradattn_core.cli.wording import estimate
+from gradattn_core.kinds import KINDS
+from gradattn_core.store.store import Store
+from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
+
+
+def gradattn(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
+    """As a process of its own."""
+    command = [sys.executable, "-m", "gradattn_core", *arguments, "--out", str(out)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def as_json(*arguments: str, out: Path) -> Any:
+    """What a command writes with --json, run here: a process takes a second to start."""
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        assert main([*arguments, "--json", "--out", str(out)]) == 0
+    return json.loads(written.getvalue())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return sample_store(tmp_path)
+
+
+def test_the_summary_says_how_many_labels_are_wrong_what_kinds_and_how_far_the_review_is(store: Store) -> None:
+    store.decide("first", PATHS[0], "remove", reviewer="ann")
+    store.decide("first", PATHS[1], "keep", reviewer="ann")
+    shown = gradattn("summary", out=store.directory)
+    assert shown.returncode == 0 and shown.stderr == ""
+    # Of the suspicions 1, 8/9 … 0 the first six hold 39/45.
+    assert "about 4 (2 to 7) of 10 labels are wrong; reviewing the first 6 finds 87% of them" in shown.stdout
+    assert "2 decided (50% of the clear ones were wrong): 1 wrong, 1 right, 0 unsure; 4 suspects left" in shown.stdout
+    assert "note one class is small" in shown.stdout
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    # Suspicions 1, 7/9, 5/9, 3/9 and 1/9: 2.78 wrong, give or take √(1.96² · 0.741 + (0.2 · 2.78)²) = 1.78.
+    assert ["kite", "5", "3", "2.8", "1.0–4.6", "55.6%", "1"] in lines
+    assert all(kind in shown.stdout for kind in KINDS)
+
+
+def test_the_summary_as_json_has_the_same_numbers(store: Store) -> None:
+    shown = as_json("summary", "--top", "1", out=store.directory)
+    assert (shown["audit_id"], shown["images"], shown["suspects"], shown["first"]) == ("first", 10, 6, 6)
+    assert (shown["estimated_errors"], shown["estimated_low"], shown["estimated_high"]) == (4.5, 2.5, 7.0)
+    assert shown["expected_found"] == pytest.approx(39 / 45)
+    assert shown["kinds"] == dict.fromkeys(sorted(KINDS), 1)
+    assert [row["given_label"] for row in shown["classes"]] == ["kite"]
+    assert shown["review"]["reviewed"] == 0 and shown["review"]["precision"] is None
+
+
+def test_pairs_show_count_lift_place_and_files(store: Store) -> None:
+    shown = gradattn("pairs", out=store.directory)
+    assert shown.returncode == 0
+    assert ["kite", "bald", "eagle", "4", "3.5", "2.5×", "80.0%", "lower", "left"] in [
+        line.split() for line in shown.stdout.splitlines()
+    ]
+    sure = store.exemplars("first", "kite")["path"][0]
+    assert "kite → bald eagle" in shown.stdout and f"a sure kite: {sure}" in shown.stdout
+
+
+def test_pairs_as_json_can_be_chosen(store: Store) -> None:
+    pairs = json.loads(gradattn("pairs", "--json", out=store.directory).stdout)
+    assert pairs == as_json("pairs", out=store.directory)
+    assert [(pair["given_label"], pair["suspects"], pair["lift"]) for pair in pairs] == [
+        ("kite", 4, 2.5), ("albatross", 2, 0.75),
+    ]  # fmt: skip
+    most = store.candidates("first", given="kite", suggested="bald eagle")["path"]
+    assert pairs[0]["most_suspect"] == list(most[:3]) and set(pairs[0]["exemplars"]) == {"kite", "bald eagle"}
+    assert as_json("pairs", "--given", "albatross", out=store.directory) == pairs[1:]
+    assert as_json("pairs", "--top", "1", out=store.directory) == pairs[:1]
+    assert as_json("pairs", "--suggested", "kite", out=store.directory) == []
+
+
+def test_hostile_labels_are_shown_as_they_are(tmp_path: Path) -> None:
+    label = "[bold]\x1b[31mred[/] <b> 🦅"
+    frames = tables(PATHS, suspects=4, given=[label] * 10)
+    frames["class_pairs"] = frames["class_pairs"].iloc[:1].assign(given_label=label)
+    Store(tmp_path).merge(audit_row(classes=[label, "bald eagle"], dataset=label), frames)
+    for command in ("summary", "pairs"):
+        shown = gradattn(command, out=tmp_path)
+        assert shown.returncode == 0 and "\x1b" not in shown.stdout, shown.stderr
+        assert "[bold]" in shown.stdout and "<b>" in shown.stdout
+        assert label in json.dumps(as_json(command, out=tmp_path), ensure_ascii=False).replace("\\u001b", "\x1b")
+
+
+@pytest.mark.parametrize("command", ["summary", "pairs"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--top", "0"], "--top 0"), (["--audit", "none"], "no audit 'none'")],
+)
+def test_unusable_arguments_are_one_sentence(
+    store: Store, capsys: pytest.CaptureFixture[str], command: str, arguments: list[str], words: str
+) -> None:
+    assert main([command, *arguments, "--out", str(store.directory)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and words in shown.err and shown.err.count("\n") == 1
+
+
+def test_a_label_that_is_no_class_and_a_folder_that_is_none_are_named(store: Store, tmp_path: Path) -> None:
+    shown = gradattn("pairs", "--given", "owl", out=store.directory)
+    assert shown.returncode == 2 and "no class 'owl'; it has albatross, bald eagle, kite" in shown.stderr
+    shown = gradattn("summary", out=tmp_path / "nowhere")
+    assert shown.returncode == 2 and "nowhere: there is none" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "words"),
+    [
+        (0, 0, "upper left"), (0, 4, "top"), (1, 8, "upper right"), (4, 0, "left"), (4, 4, "middle"),
+        (4, 7, "right"), (8, 0, "lower left"), (7, 5, "bottom"), (8, 8, "lower right"),
+    ],
+)  # fmt: skip
+def test_the_place_of_the_evidence_for_the_other_class_is_said(row: int, column: int, words: str) -> None:
+    evidence = np.full((9, 9), 0.5, np.float32)
+    evidence[row, column] = -1
+    assert place(evidence) == words
+
+
+def test_evidence_that_lies_everywhere_or_nowhere_has_no_place() -> None:
+    assert place(np.full((14, 14), -0.1, np.float32)) == "all over"
+    assert place(np.ones((14, 14), np.float32)) == ""
+    # A grid that does not divide by three: the patch in the middle belongs to the middle.
+    assert place(np.diag([0.0, 0.0, -1.0, 0.0, 0.0]).astype(np.float32)) == "middle"
+
+
+def test_the_estimate_is_one_sentence_with_what_is_known() -> None:
+    assert estimate(1700.4, 1580.2, 1820.0, images=10_000, first=2_000, found=0.853) == (
+        "about 1,700 (1,580 to 1,820) of 10,000 labels are wrong; reviewing the first 2,000 finds 85% of them"
+    )
+    older = estimate(1700, None, None, images=10_000, first=2_000, found=0.853)
+    assert older.startswith("about 1,700 of 10,000 labels are wrong;")
+    assert estimate(0.2, 0.0, 1.1, images=50, first=0, found=0.0) == "about 0 (0 to 1) of 50 labels are wrong"

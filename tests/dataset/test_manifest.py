@@ -1,0 +1,246 @@
+"""Which images a manifest lists: every form, exact labels, rows that cannot be used, and files that are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gradattn_core.dataset.listing import list_dataset
+from gradattn_core.records import Failure, ImageRecord
+from tests.helpers.dataset_files import reasons, refusal, rows, touch
+
+
+def write(file: Path, columns: Sequence[str], table: Sequence[Sequence[Any]]) -> Path:
+    frame = pd.DataFrame([list(row) for row in table], columns=list(columns))
+    if file.suffix == ".parquet":
+        frame.to_parquet(file, index=False)
+    elif file.suffix == ".jsonl":
+        lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in table]
+        file.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+    else:
+        frame.to_csv(file, index=False, sep="\t" if file.suffix == ".tsv" else ",")
+    return file
+
+
+FORMS = [".csv", ".tsv", ".parquet", ".jsonl"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_manifest_lists_the_same(tmp_path: Path, form: str) -> None:
+    outside = touch(tmp_path / "outside", "o.jpg") / "o.jpg"
+    root = touch(tmp_path / "set", "img/1.jpg", "img/2.jpg", 'img/ä,"b".jpg')
+    (root / "img" / "1.jpg").write_bytes(b"123")
+    table = [
+        ("img/2.jpg", "dog"),
+        ("./img/sub/../1.jpg", "cat"),
+        ('img/ä,"b".jpg', "NA"),
+        (str(outside), "null"),
+        ("../outside/o.jpg", "null"),
+        (str(root / "img" / "2.jpg"), "wolf"),
+        ("img/gone.jpg", "cat"),
+        ("img", "cat"),
+        ("img/1.jpg", "cat"),
+    ]
+    manifest = write(root / f"m{form.upper()}" if form == ".csv" else root / f"m{form}", ("path", "label"), table)
+    listing = list_dataset(manifest)
+    assert listing.root == str(root.resolve())
+    assert rows(listing) == [
+        (outside.as_posix(), "null"),
+        ("img/1.jpg", "cat"),
+        ("img/2.jpg", "dog"),
+        ('img/ä,"b".jpg', "NA"),
+    ]
+    stored = (root / "img" / "1.jpg").stat()
+    assert listing.images[1] == ImageRecord("img/1.jpg", "cat", 3, stored.st_mtime_ns)
+    assert listing.failures == (
+        Failure(outside.as_posix(), "list", "duplicate row"),
+        Failure("img/2.jpg", "list", "listed as 'dog' (kept) and as 'wolf'"),
+        Failure("img/gone.jpg", "list", "the file does not exist"),
+        Failure("img", "list", "a folder, not a file"),
+        Failure("img/1.jpg", "list", "duplicate row"),
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_and_split_are_selectable(tmp_path: Path, form: str) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    columns = ("file name", "class", "set")
+    table = [("1.jpg", "cat", "train"), ("2.jpg", "dog", "train"), ("3.jpg", "dog", "test"), ("4.jpg", "cat", None)]
+    names = {"path_column": "file name", "label_column": "class", "split_column": "set"}
+    manifest = write(tmp_path / f"m{form}", columns, table)
+    assert rows(list_dataset(manifest, split="train", **names)) == [("1.jpg", "cat"), ("2.jpg", "dog")]
+    assert len(list_dataset(manifest, **names).images) == 4
+    message = refusal(manifest, split="Trian", **names)
+    assert "has no split 'Trian'; column 'set' has '', 'test', 'train'. Did you mean 'train'?" in message
+    message = refusal(manifest, **(names | {"label_column": "Klass"}))
+    assert "has no column 'Klass'; its columns are 'file name', 'class', 'set'. Did you mean 'class'?" in message
+    assert "has no column 'split'" in refusal(manifest, split="train", **(names | {"split_column": "split"}))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_missing_paths_and_labels_are_failures(tmp_path: Path, form: str) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    table = [("1.jpg", "cat"), ("2.jpg", "dog"), ("3.jpg", None), ("4.jpg", "  "), (None, "cat"), ("", "cat")]
+    listing = list_dataset(write(tmp_path / f"m{form}", ("path", "label"), table))
+    assert rows(listing) == [("1.jpg", "cat"), ("2.jpg", "dog")]
+    assert [failure.reason for failure in listing.failures] == ["the row has no label"] * 2 + [
+        "the row has no path"
+    ] * 2
+    first = 6 if form in (".csv", ".tsv") else 5
+    unit = "row" if form == ".parquet" else "line"
+    assert [failure.path for failure in listing.failures] == [
+        "3.jpg",
+        "4.jpg",
+        f"m{form} {unit} {first}",
+        f"m{form} {unit} {first + 1}",
+    ]
+
+
+def test_text_labels_are_taken_exactly(tmp_path: Path) -> None:
+    labels = ["001", "1", "1.0", "1e3", "NA", "nan", "null", "None", "True", " padded ", "N/A", "-0", "1_000"]
+    touch(tmp_path, *(f"{index}.jpg" for index in range(len(labels))))
+    table = [(f"{index}.jpg", label) for index, label in enumerate(labels)]
+    for form in FORMS:
+        listing = list_dataset(write(tmp_path / f"m{form}", ("path", "label"), table))
+        assert {image.path: image.label for image in listing.images} == dict(table)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pd.Series([1, 10, 2**60], dtype="int64"), ["1", "10", str(2**60)]),
+        (pd.Series([1, 10, None], dtype="float64"), ["1", "10", None]),
+        (pd.Series([1, 10, None], dtype="Int16"), ["1", "10", None]),
+        (pd.Series([0.5, 10, float("nan")], dtype="float64"), ["0.5", "10", None]),
+        (pd.Series(["x", "007", None], dtype="category"), ["x", "007", None]),
+        (pd.Series([b"x", b"y", b"\xff"], dtype="object"), ["x", "y", None]),
+        (pd.Series([True, False, None], dtype="object"), ["True", "False", None]),
+        (pd.Series([["x"], ["y"], []], dtype="object"), [None, None, None]),
+    ],
+    ids=["int", "int with gaps as float", "nullable int", "float", "category", "bytes", "bool", "list"],
+)
+def test_typed_parquet_labels_become_plain_text(
+    tmp_path: Path, column: pd.Series[Any], expected: list[str | None]
+) -> None:
+    paths = [f"{index}.jpg" for index in range(5)]
+    touch(tmp_path, *paths)
+    typed, text = tmp_path / "typed.parquet", tmp_path / "text.parquet"
+    pd.DataFrame({"path": paths[:3], "label": column}).to_parquet(typed, index=False)
+    usable = [(path, label) for path, label in zip(paths, expected, strict=False) if label is not None]
+    if not usable:
+        assert "has no usable images" in refusal(typed)
+        assert "The first of 3 problems: '0.jpg': the row has no label." in refusal(typed)
+        return
+    assert rows(list_dataset(typed)) == usable
+    # and they are the same labels as when the table holds text
+    pd.DataFrame(usable, columns=["path", "label"]).to_parquet(text, index=False)
+    assert list_dataset(typed).images == list_dataset(text).images
+
+
+def test_numbers_in_json_become_plain_text(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{index}.jpg" for index in range(4)))
+    lines = ['{"path": "0.jpg", "label": 7}', '{"path": "1.jpg", "label": 7.0}', '{"path": "2.jpg", "label": 0.5}']
+    lines.append('{"path": "3.jpg", "label": NaN}')
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    listing = list_dataset(tmp_path / "m.jsonl")
+    assert rows(listing) == [("0.jpg", "7"), ("1.jpg", "7"), ("2.jpg", "0.5")]
+    assert reasons(listing) == {"3.jpg": "the row has no label"}
+
+
+def test_broken_json_lines_are_failures(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg")
+    lines = ['{"path": "1.jpg", "label": "cat"}', "{oops", '["a"]', '{"path": "2.jpg", "label": "dog"}', "[" * 100_000]
+    lines += ['{"path": "\\ud800.jpg", "label": "x"}', '{"path": "1.jpg\\u0000", "label": "x"}']
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    listing = list_dataset(tmp_path / "m.jsonl")
+    assert len(listing.images) == 2
+    assert reasons(listing) == {
+        "m.jsonl line 2": "the line is not JSON",
+        "m.jsonl line 3": "the line is not a JSON object",
+        "m.jsonl line 5": "the line is not JSON",
+        "\\ud800.jpg": "the row is not valid UTF-8",
+        "1.jpg\0": "cannot be read: embedded null byte",
+    }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"path;label\r\n1.jpg;a,b\r\n2.jpg;dog\r\n",
+        b"path\tlabel\n1.jpg\ta,b\n2.jpg\tdog\n",
+        '\ufeffpath,label\n1.jpg,"a,b"\n\n2.jpg,dog,\n'.encode(),
+        'path,label\n1.jpg,"a,b"\n2.jpg,dog'.encode("utf-16"),
+    ],
+    ids=["semicolons", "tabs", "byte order mark", "utf-16"],
+)
+def test_csv_as_spreadsheets_write_it(tmp_path: Path, data: bytes) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg")
+    (tmp_path / "m.csv").write_bytes(data)
+    listing = list_dataset(tmp_path / "m.csv")
+    assert rows(listing) == [("1.jpg", "a,b"), ("2.jpg", "dog")]
+    assert listing.failures == ()
+
+
+def test_csv_rows_of_other_width_or_encoding_are_failures(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
+    (tmp_path / "m.csv").write_bytes(b"path,label\n1.jpg,cat\n2.jpg,dog\n3.jpg,cat, big\n4.jpg\ncaf\xe9.jpg,cat\n")
+    listing = list_dataset(tmp_path / "m.csv")
+    assert len(listing.images) == 2
+    assert reasons(listing) == {
+        "m.csv line 4": "the row has 3 fields, the header 2: quote the comma in a field",
+        "4.jpg": "the row has no label",
+        "caf\\udce9.jpg": "the row is not valid UTF-8",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("m.csv", b"", "has no column 'path'; it is empty"),
+        ("m.csv", b"\x89PNG\r\n\x1a\n\0\0", "has no column 'path'"),
+        ("m.csv", b'path,label\n1.jpg,"cat\n', "cannot be read as a manifest: unexpected end of data"),
+        ("m.csv", b"path,label,label\n1.jpg,a,b\n", "has several columns 'label'"),
+        ("m.csv", b"path,label\n", "has no usable images"),
+        ("m.csv", b"\xff\xfep", "cannot be read as a manifest"),
+        ("m.parquet", b"PAR1 nonsense PAR1", "cannot be read as Parquet"),
+        ("m.parquet", b"", "cannot be read as Parquet"),
+        ("m.jsonl", b"", "has no column 'path'; it is empty"),
+        ("m.jsonl", b'[{"path": 1}]', "has no column 'path'; it is empty"),
+        ("m.jsonl", b'{"image_path": "1.jpg", "label": "x"}', "Did you mean 'image_path'?"),
+    ],
+)
+def test_an_unusable_manifest_is_refused(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert reason in refusal(tmp_path / name)
+
+
+def test_a_manifest_of_one_class_or_of_missing_files_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg")
+    manifest = write(tmp_path / "m.csv", ("path", "label"), [("1.jpg", "cat"), ("2.jpg", "dog")])
+    assert "has one class only, 'cat'" in refusal(manifest)
+    (tmp_path / "1.jpg").unlink()
+    message = refusal(manifest)
+    assert "has no usable images" in message
+    assert "The first of 2 problems: '1.jpg': the file does not exist." in message
+
+
+def test_a_linked_manifest_resolves_paths_against_the_links_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "set", "1.jpg", "2.jpg")
+    stored = write(tmp_path / "cache.csv", ("path", "label"), [("1.jpg", "cat"), ("2.jpg", "dog")])
+    (tmp_path / "set" / "m.csv").symlink_to(stored)
+    assert len(list_dataset(tmp_path / "set" / "m.csv").images) == 2
+
+
+def test_hostile_labels_stay_data(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg")
+    hostile = '=HYPERLINK("http://x")\n\'; DROP TABLE images;--<script>../../🦅'
+    for form in FORMS:
+        table = [("1.jpg", hostile), ("2.jpg", "dog"), ("2.jpg", hostile)]
+        listing = list_dataset(write(tmp_path / f"m{form}", ("path", "label"), table))
+        assert listing.images[0].label == hostile
+        assert "\n" not in reasons(listing)["2.jpg"]

@@ -1,0 +1,333 @@
+"""Schedules from the command line, served by a real worker with a Prefect server of its own, as on a laptop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.states import Cancelling, Pending, Running, Scheduled
+
+from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY
+from flows.notify import already_told, tell
+from flows.recovery import continue_runs, left_runs, skip_missed
+from flows.schedules import make_pool
+from flows.server import running
+from gradattn_core.audit.run import output_lock, run_audit
+from gradattn_core.cli import main
+from tests.helpers.serving import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
+from tests.helpers.tiny import Tiny, make_tiny
+from ui.audits import timetable
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp("tiny"), per_class=14)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's folder with a database in which a schedule was made before there was any worker."""
+    home = tmp_path_factory.mktemp("prefect")
+    (home / "early").mkdir()
+    command = [sys.executable, "-m", "gradattn_core", "schedule", "add", "early", "--cron", "0 3 * * 1", "--json"]
+    made = subprocess.run(command, cwd=home, env=environment(home), capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout) == {
+        **{"name": "early", "created": True, "dataset": str(home / "early"), "out": str(home / "gradattn-out")},
+        **{"schedule": "0 3 * * 1 (UTC)", "pool": "gradattn", "paused": False},
+    }
+    return home
+
+
+@pytest.fixture(scope="module")
+def worker(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with work(home) as process:
+        yield process
+
+
+@pytest.fixture
+def command(
+    home: Path, worker: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """``gradattn schedule …`` in this process: exit code, standard output, standard error."""
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["schedule", *map(str, arguments)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    with temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}):
+        yield run
+
+
+@pytest.fixture
+def client(command: Command) -> Iterator[SyncPrefectClient]:
+    """A client of the worker's own server."""
+    address = running()
+    assert address is not None
+    with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as found:
+        yield found
+
+
+def test_a_dataset_that_is_not_there_is_said_unless_it_is_another_machines(command: Command, tmp_path: Path) -> None:
+    status, _, said = command("add", "nothing-here", "--every", "6h")
+    assert status == 2 and "dataset 'nothing-here': there is no such file or folder" in one_sentence(said)
+    far = ["add", "/far/away", "--out", "/far/out", "--every", "6h", "--json"]
+    assert command(*far)[0] == 2
+    status, out, _ = command(*far, "--elsewhere")
+    assert status == 0 and json.loads(out)["dataset"] == "/far/away"
+    assert command("remove", "away")[0] == 0
+
+
+def test_a_schedule_made_before_the_worker_is_served_by_it(command: Command) -> None:
+    deadline = time.monotonic() + 90
+    while not (early := listed(command)["audit/early"])["next_run"]:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    due = datetime.fromisoformat(early["next_run"])
+    assert (due.weekday(), due.hour, due.minute) == (0, 3, 0) and due > datetime.now(UTC)
+
+
+def listed(command: Command) -> dict[str, dict[str, Any]]:
+    status, out, _ = command("list", "--json")
+    assert status == 0
+    return {row["deployment"]: row for row in json.loads(out)}
+
+
+def test_a_schedule_is_a_deployment_with_typed_parameters_and_absolute_paths(
+    command: Command, client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd [b]photos <i>").mkdir()
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = command(
+        *("add", "odd [b]photos <i>", "--cron", "0 3 * * 1", "--timezone", "Europe/Berlin"),
+        *("--out", "found", "--epochs", "7", "--notify-above", "10"),
+    )
+    assert status == 0 and "added schedule odd-b-photos-i: 0 3 * * 1 (Europe/Berlin)" in out
+    deployment = client.read_deployment_by_name("audit/odd-b-photos-i")
+    assert deployment.entrypoint == "flows.audit.audit_flow" and deployment.tags == ["gradattn"]
+    assert deployment.work_pool_name == "gradattn" and deployment.enforce_parameter_schema
+    assert deployment.parameters["dataset"] == str(tmp_path / "odd [b]photos <i>")
+    assert deployment.parameters["out"] == str(tmp_path / "found")
+    assert deployment.parameters["finetuning"]["epochs"] == 7 and deployment.parameters["notify_above"] == 10
+    schema = deployment.parameter_openapi_schema
+    assert schema is not None and schema["properties"]["folds"]["type"] == "integer"
+    assert schema["properties"]["head"]["enum"] == ["auto", "as-is", "probe", "finetune"]
+    assert command("remove", "odd-b-photos-i")[0] == 0
+
+
+def test_adding_again_updates_pausing_and_removing_are_told(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    assert "added schedule photos" in command("add", tmp_path / "photos", "--every", "6h")[1]
+    assert "schedule photos is paused" in command("pause", "photos")[1]
+    assert "paused already" in command("pause", "photos")[1]
+    status, out, _ = command("add", tmp_path / "photos", "--every", "90m")
+    assert status == 0 and "updated schedule photos: every 90m (UTC); it is paused" in out
+    row = listed(command)["audit/photos"]
+    assert row["schedule"] == "every 90m (UTC)" and not row["active"] and row["next_run"] == ""
+    assert "schedule photos is active" in command("resume", "photos")[1]
+    assert listed(command)["audit/photos"]["active"]
+
+    (tmp_path / "other/photos").mkdir(parents=True)
+    status, _, said = command("add", tmp_path / "other/photos", "--every", "6h")
+    assert status == 2 and f"schedule photos is of another dataset, {tmp_path / 'photos'}" in one_sentence(said)
+    status, _, said = command("remove", "fotos")
+    assert status == 2 and "schedule 'fotos' is unknown; did you mean photos?" in one_sentence(said)
+    assert command("run", "a/b")[0] == 2
+    assert "removed schedule photos" in command("remove", "photos")[1]
+    assert "audit/photos" not in listed(command)
+    assert command("pause", "photos")[0] == 2
+
+
+def test_a_run_leaves_its_findings_and_tells_of_new_suspects_once(
+    command: Command, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with receiver() as (address, received):
+        notice = ["--webhook", address, "--page-url", "http://localhost:8501/a(b)"]
+        timing = ["--every", "52w", "--name", "told"]
+        assert command("add", tiny.dataset, *options(tiny, out), *timing, *notice)[0] == 0
+        status, answer, _ = command("run", "told", "--json")
+        assert status == 0 and json.loads(answer)["worker"]
+        run = ended(client, json.loads(answer)["flow_run"])
+        assert run.state is not None and run.state.is_completed(), run.state
+        run_audit(tiny.config(tmp_path / "plain"))
+        assert (out / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
+
+        shown = {
+            artifact.key: str(artifact.data) for artifact in client.read_artifacts() if artifact.flow_run_id == run.id
+        }
+        assert "| images | 42 |" in shown[SUMMARY_KEY] and "Since the audit before" not in shown[SUMMARY_KEY]
+        first = (out / "candidates.csv").read_text("utf-8").splitlines()[1].split(",")[1]
+        assert Path(first).name.partition(".")[0] in shown[SUSPECTS_KEY].replace("&#45;", "-")
+        assert shown[PAGE_KEY] == "[Review the suspects](http://localhost:8501/a%28b%29)"
+
+        deadline = time.monotonic() + 60
+        while not received and time.monotonic() < deadline:
+            time.sleep(0.2)
+        (told,) = received
+        suspects = len((out / "candidates.csv").read_text("utf-8").splitlines()) - 1
+        assert told["new_suspects"] == told["suspects"] == suspects and told["dataset"] == str(tiny.dataset)
+        assert told["page"] == shown[PAGE_KEY].partition("(")[2][:-1] and str(suspects) in told["text"]
+
+        # A run that finds this audit finished has no news of its own.
+        with temporary_settings({PREFECT_API_URL: running()}):
+            summary = run_audit(tiny.config(out))
+            # The server writes events down every few seconds.
+            while not already_told(summary.audit_id) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert not tell(summary, str(tiny.dataset), None, above=0)
+            assert len(received) == 1
+    assert command("remove", "told")[0] == 0
+    assert not [each for each in client.read_automations_by_name("gradattn: new suspects of told")]
+
+
+def test_a_run_into_a_folder_at_work_is_skipped_and_says_so(
+    command: Command, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
+) -> None:
+    assert command("add", tiny.dataset, *options(tiny, tmp_path), "--every", "52w", "--name", "second")[0] == 0
+    with output_lock(str(tmp_path)):
+        run = ended(client, json.loads(command("run", "second", "--json")[1])["flow_run"])
+    sentence = f"output folder {tmp_path}: another audit is at work there, so this run is left out"
+    assert run.state is not None and run.state.is_cancelled()
+    assert (run.state.name, run.state.message) == ("Skipped", sentence)
+    assert listed(command)["audit/second"]["last_run"] == "Skipped"
+    assert command("remove", "second")[0] == 0
+
+
+def test_the_page_knows_the_schedules_of_the_worker_on_its_machine(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert timetable.server() == running()
+    known = timetable.ask().result(60)
+    assert set(known["deployment"]) == set(listed(command))
+
+
+def test_a_second_worker_on_the_same_database_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "--quiet"]) == 2
+    assert "give this one another --name" in one_sentence(capsys.readouterr().err)
+    assert main(["worker", "--quiet", "--name", "another"]) == 2
+    assert "another worker is at work on Prefect's database" in one_sentence(capsys.readouterr().err)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["worker", "--quiet", "--name", "another", "--health-port", port]) == 2
+    assert f"--health-port {port} cannot be used" in one_sentence(capsys.readouterr().err)
+
+
+def test_runs_of_a_killed_worker_are_continued_and_those_that_live_are_left_alone(
+    command: Command, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    (tmp_path / "birds").mkdir()
+    assert command("add", tmp_path / "birds", "--every", "52w", "--pool", "nobody", "--name", "left")[0] == 0
+    deployment = client.read_deployment_by_name("audit/left")
+    make_pool(client, "nobody")
+    client.send_worker_heartbeat("nobody", "gone")
+
+    def left(state: State[Any], out: str, *, begun: int = 1) -> UUID:
+        run = client.create_flow_run_from_deployment(deployment.id, parameters={"out": str(tmp_path / out)})
+        for _ in range(begun):
+            client.set_flow_run_state(run.id, Running(), force=True)
+        client.set_flow_run_state(run.id, state, force=True)
+        client.update_flow_run_labels(run.id, {"prefect.worker.name": "gone"})
+        return run.id
+
+    dead, living = left(Running(), "dead"), left(Running(), "living")
+    tried, stopping = left(Running(), "tried", begun=3), left(Cancelling(), "stopping")
+    starting = left(Pending(), "starting", begun=0)
+    others = left(Running(), "others")
+    client.update_flow_run_labels(others, {"prefect.worker.name": "somebody else"})
+    watched = left_runs(client, "nobody", "gone")
+    assert {run.id for run in watched} == {dead, living, tried, stopping, starting}
+
+    over = threading.Event()
+    with output_lock(str(tmp_path / "living")):
+        often = {"pause": 0.2, "starting": timedelta(seconds=2)}
+        thread = threading.Thread(target=continue_runs, args=(client, watched, over), kwargs=often)
+        thread.start()
+        deadline = time.monotonic() + 60
+        settled = {"Continued", "Crashed", "Cancelled"}
+        while not {state_of(client, each) for each in (dead, tried, stopping, starting)} <= settled:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        over.set()
+        thread.join()
+    assert [state_of(client, each) for each in (dead, starting)] == ["Continued", "Continued"]
+    assert [state_of(client, each) for each in (tried, stopping)] == ["Crashed", "Cancelled"]
+    assert [state_of(client, each) for each in (living, others)] == ["Running", "Running"]
+    assert command("remove", "left")[0] == 0
+
+
+def test_of_the_runs_missed_without_a_worker_only_the_last_is_made_up_for(
+    command: Command, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    (tmp_path / "owls").mkdir()
+    assert command("add", tmp_path / "owls", "--every", "52w", "--pool", "idle")[0] == 0
+    deployment = client.read_deployment_by_name("audit/owls").id
+
+    def due(hours: int, **more: Any) -> UUID:
+        when: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=hours))
+        return client.create_flow_run_from_deployment(deployment, state=when, **more).id
+
+    by_schedule = {"tags": ["auto-scheduled"]}
+    asked_for, coming = due(-4), due(2, **by_schedule)
+    missed, last = [due(-3, **by_schedule), due(-2, **by_schedule)], due(-1, **by_schedule)
+    assert skip_missed(client, "idle") == 2 and skip_missed(client, "idle") == 0
+    assert [state_of(client, each) for each in missed] == ["Skipped", "Skipped"]
+    assert {state_of(client, each) for each in (asked_for, coming, last)} <= {"Scheduled", "Late"}
+    assert command("remove", "owls")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_worker_killed_with_its_run_and_server_continues_it_after_a_restart(tmp_path: Path) -> None:
+    tiny = make_tiny(tmp_path / "data", per_class=60)
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    chosen = [*options(tiny, out, shard_size=2), "--every", "52w", "--name", "long", "--quiet"]
+    for arguments in (["add", str(tiny.dataset), *chosen], ["run", "long", "--quiet"]):
+        command = [sys.executable, "-m", "gradattn_core", "schedule", *arguments]
+        subprocess.run(command, env=environment(home), check=True)
+    with work(home) as process, temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}):
+        deadline = time.monotonic() + PATIENCE
+        while not list(out.glob("work/*/sweep-00010.parquet")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        address = running()
+        assert address is not None
+        with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
+            (run,) = (each for each in client.read_flow_runs() if each.infrastructure_pid)
+        os.kill(int(run.infrastructure_pid or 0), signal.SIGKILL)
+        process.kill()
+        process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("work/*/sweep-*.parquet")}
+    assert 11 <= len(kept) < 90
+    with work(home), temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}):
+        address = running()
+        assert address is not None
+        with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
+            again = ended(client, str(run.id))
+            assert again.state is not None and again.state.is_completed() and again.run_count == 2
+    (features,) = out.glob("features/*")
+    assert all((features / name).stat().st_mtime_ns == moment for name, moment in kept.items())
+    run_audit(tiny.config(tmp_path / "plain", shard_size=2))
+    assert (out / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()

@@ -1,0 +1,114 @@
+"""Which part of the original picture the model sees: pictures of coordinates are pushed through the transform."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+
+from gradattn_core.model.preprocessing import Preprocessing
+
+SIZES = [(500, 375), (333, 501), (64, 64), (224, 224), (251, 97), (40, 11), (20, 200), (1023, 767)]
+
+
+@cache
+def preprocessing(**config: Any) -> Preprocessing:
+    overlay = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": (3, 96, 96), **config}
+    model = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=overlay["input_size"][1:],
+        embed_dim=8,
+        depth=1,
+        num_heads=1,
+        num_classes=2,
+        pretrained_cfg_overlay=overlay,
+    )
+    return Preprocessing.of(model)
+
+
+def coordinates(width: int, height: int) -> Image.Image:
+    """Red grows with x, green with y; blue says that this is picture and not padding."""
+    ramp = np.empty((height, width, 3), dtype=np.uint8)
+    ramp[..., 0] = np.round(np.arange(width) * 255 / (width - 1))[None, :]
+    ramp[..., 1] = np.round(np.arange(height) * 255 / (height - 1))[:, None]
+    ramp[..., 2] = 255
+    return Image.fromarray(ramp)
+
+
+def assert_seen(values: NDArray[np.float64], size: int, begin: float, end: float) -> None:
+    """``values`` are the coordinates found at the input's pixels, which should divide [begin, end] evenly.
+
+    Pixels at the picture's own edge are left out, because interpolation flattens the coordinates there.
+    """
+    step = (end - begin) / len(values)
+    expected = begin + (np.arange(len(values)) + 0.5) * step
+    reach = max(1.5, 1.5 * step)
+    clear = (expected > reach) & (expected < size - reach)
+    error = values[clear] * (size - 1) + 0.5 - expected[clear]
+    # 255 levels are all that a coordinate can have.
+    assert np.abs(error).max() < 0.34 * max(1.0, step) + size / 255
+    assert abs(error.mean()) < 0.15 * max(1.0, step)
+
+
+@pytest.mark.parametrize("input_size", [(3, 96, 96), (3, 64, 128), (3, 128, 48)], ids=str)
+@pytest.mark.parametrize(
+    ("crop_mode", "crop_pct"),
+    [
+        ("center", 0.9),
+        ("center", 1.0),
+        ("center", 0.875),
+        ("squash", 0.9),
+        ("squash", 1.0),
+        ("border", 0.9),
+        ("border", 1.0),
+    ],
+)
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_crop_is_where_the_transform_really_looks(
+    width: int, height: int, crop_mode: str, crop_pct: float, input_size: tuple[int, int, int]
+) -> None:
+    prepared = preprocessing(input_size=input_size, crop_mode=crop_mode, crop_pct=crop_pct)
+    tensor = prepared(coordinates(width, height)).double().numpy()
+    assert tensor.shape == input_size
+    box = prepared.crop(width, height)
+    # The row and the column through the middle of what is picture, away from its padding.
+    picture = tensor[2] > 0.99
+    assert_seen(tensor[0, np.argmax(picture.sum(1))], width, box.left, box.right)
+    assert_seen(tensor[1, :, np.argmax(picture.sum(0))], height, box.top, box.bottom)
+
+
+def test_only_border_mode_looks_beyond_the_picture() -> None:
+    for mode in ("center", "squash", "border"):
+        box = preprocessing(crop_mode=mode, crop_pct=1.0).crop(300, 100)
+        beyond = box.left < 0 or box.top < 0 or box.right > 300 or box.bottom > 100
+        assert beyond == (mode == "border")
+
+
+def test_a_picture_of_the_inputs_size_is_seen_whole_without_a_crop() -> None:
+    box = preprocessing(crop_mode="center", crop_pct=1.0).crop(96, 96)
+    assert (box.left, box.top, box.right, box.bottom) == (0, 0, 96, 96)
+
+
+def test_mean_and_deviation_are_the_models_own() -> None:
+    prepared = preprocessing(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0))
+    tensor = prepared(Image.new("RGB", (96, 96), (255, 255, 255)))
+    torch.testing.assert_close(tensor[:, 48, 48], torch.tensor([1.0, 3.0, 0.5]))
+
+
+def test_it_is_timms_own_transform_to_the_bit_and_a_batch_is_what_each_picture_is() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=2)
+    prepared = Preprocessing.of(model)
+    own = create_transform(**resolve_model_data_config(model), is_training=False)
+    pictures = [coordinates(width, height) for width, height in SIZES]
+    expected = torch.stack([own(picture) for picture in pictures])
+    pixels = torch.stack([prepared.pixels(picture) for picture in pictures])
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(prepared.normalised(pixels), expected)
+    assert all(torch.equal(prepared(picture), row) for picture, row in zip(pictures, expected, strict=True))

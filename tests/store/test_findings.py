@@ -1,0 +1,208 @@
+"""What the store says about classes, pairs, kinds, examples and the progress of a review, against a naive count."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradattn_core.errors import StoreError
+from gradattn_core.ranking.noise import noise_estimate
+from gradattn_core.store.store import Store
+from tests.helpers.sample_audit import HOSTILE, PATHS, Tables, audit_row, sample_store, tables
+
+COUNT, SUSPECTS = 240, 90
+
+
+@pytest.fixture(scope="module")
+def frames() -> Tables:
+    """A larger audit in random order, with labels and contents that repeat."""
+    random = np.random.default_rng(4)
+    labels = ["kite", "bald eagle", HOSTILE[12]]
+    frames = tables([f"{row:03d}.jpg" for row in range(COUNT)], suspects=SUSPECTS)
+    frames["images"]["given_label"] = [labels[number] for number in random.integers(0, 3, COUNT)]
+    frames["images"]["content_hash"] = [f"content {number}" for number in random.integers(0, COUNT // 2, COUNT)]
+    frames["scores"]["suspicion"] = np.sort(random.random(COUNT))[::-1]
+    frames["scores"]["suggested_label"] = [labels[number] for number in random.integers(0, 3, COUNT)]
+    frames["class_pairs"]["given_label"] = [HOSTILE[12], "kite"]
+    return frames
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, frames: Tables) -> Store:
+    store = Store(tmp_path_factory.mktemp("findings"))
+    store.merge(audit_row("other"), tables(PATHS, suspects=6))
+    store.merge(audit_row(), frames)
+    random = np.random.default_rng(5)
+    paths = frames["images"]["path"]
+    for decision in ("keep", "remove", "unsure", "keep"):
+        store.decide_many("first", list(random.choice(paths, 25, replace=False)), decision, reviewer="ann")
+    store.undo_many("first", list(random.choice(paths, 60, replace=False)), reviewer="ann")
+    return store
+
+
+@pytest.fixture(scope="module")
+def facts(frames: Tables, store: Store) -> pd.DataFrame:
+    """Everything about each image in one frame; the decision is that of the page, tested elsewhere."""
+    said = store.candidates("first", everything=True)[["path", "decision"]]
+    assert 20 < (said["decision"] != "").sum() < COUNT
+    return frames["images"].merge(frames["scores"], on="path").merge(said, on="path")
+
+
+def test_progress_counts_all_decided_images_and_what_is_left_among_the_suspects(
+    store: Store, facts: pd.DataFrame
+) -> None:
+    decided = facts[facts["decision"] != ""]
+    wrong, right = decided["decision"].isin(["relabel", "remove"]).sum(), (decided["decision"] == "keep").sum()
+    of_suspects = decided[decided["is_suspect"]].drop_duplicates(["content_hash", "given_label"])
+    progress = store.review_progress("first")
+    left = facts[facts["is_suspect"] & (facts["decision"] == "")]["suspicion"]
+    width = math.hypot(1.96 * math.sqrt((left * (1 - left)).sum()), 0.2 * left.sum())
+    estimated = [progress.pop(name) for name in ("estimated_left", "left_low", "left_high")]
+    assert estimated == pytest.approx([left.sum(), left.sum() - width, min(left.sum() + width, len(left))])
+    assert progress.pop("precision_low") < wrong / (wrong + right) < progress.pop("precision_high")
+    assert progress == {
+        "reviewed": len(decided), "wrong": wrong, "right": right, "unsure": (decided["decision"] == "unsure").sum(),
+        "precision": wrong / (wrong + right), "suspects": SUSPECTS, "suspects_decided": decided["is_suspect"].sum(),
+        "learnt_wrong": (of_suspects["decision"].isin(["relabel", "remove"])).sum(),
+        "learnt_right": (of_suspects["decision"] == "keep").sum(), "reranked": 0,
+    }  # fmt: skip
+
+
+def test_before_the_review_nothing_is_known_of_the_precision_and_all_is_left(tmp_path: Path) -> None:
+    progress = sample_store(tmp_path).review_progress("first")
+    assert all(math.isnan(progress.pop(name)) for name in ("precision", "precision_low", "precision_high"))
+    # Of the suspicions 1, 8/9 … 0 the suspects have the first six.
+    assert progress == {
+        "reviewed": 0, "wrong": 0, "right": 0, "unsure": 0, "suspects": 6, "suspects_decided": 0, "reranked": 0,
+        "learnt_wrong": 0, "learnt_right": 0,
+        "estimated_left": pytest.approx(39 / 9), "left_low": pytest.approx(2.2014, abs=1e-4), "left_high": 6.0,
+    }  # fmt: skip
+
+
+def test_classes_have_the_estimate_of_the_ranking_and_their_decided_suspects(store: Store, facts: pd.DataFrame) -> None:
+    ranked = pd.DataFrame({"suggested": facts["suggested_label"], "suspicion": facts["suspicion"]})
+    expected = noise_estimate(facts["given_label"], ranked).classes
+    health = store.class_health("first")
+    assert list(health.columns) == ["given_label", "images", "suspects", "wrong", "low", "high", "decided"]
+    pd.testing.assert_frame_equal(health[list(expected.columns)], expected, check_dtype=False)
+    by_class = facts[facts["is_suspect"]].groupby("given_label")
+    for row in health.to_dict("records"):
+        suspects = by_class.get_group(row["given_label"])
+        assert (row["suspects"], row["decided"]) == (len(suspects), (suspects["decision"] != "").sum())
+
+
+def test_pairs_count_their_decided_suspects(store: Store, frames: Tables, facts: pd.DataFrame) -> None:
+    pairs = store.class_pairs("first")
+    assert list(pairs.columns) == [*frames["class_pairs"].columns, "decided"]
+    assert list(pairs["lift"]) == [2.5, 0.75]
+    decided = facts[facts["is_suspect"] & (facts["decision"] != "")]
+    expected = Counter(zip(decided["given_label"], decided["suggested_label"], strict=True))
+    found = dict(zip(zip(pairs["given_label"], pairs["suggested_label"], strict=True), pairs["decided"], strict=True))
+    assert found == {pair: expected[pair] for pair in found}
+    assert sum(found.values()) > 0
+
+
+def test_kinds_count_the_suspects(store: Store, facts: pd.DataFrame) -> None:
+    assert store.kinds("first") == dict(Counter(facts[facts["is_suspect"]]["kind"]))
+
+
+@pytest.mark.parametrize("first", [0, 1, 17, COUNT, COUNT * 2])
+def test_expected_found_is_the_share_of_all_suspicion_up_to_a_rank(
+    store: Store, facts: pd.DataFrame, first: int
+) -> None:
+    suspicion = np.sort(facts["suspicion"])[::-1]
+    assert store.expected_found("first", first) == pytest.approx(suspicion[:first].sum() / suspicion.sum())
+
+
+def test_one_candidate_is_its_row_of_the_list_with_the_numbers_of_its_kind(store: Store, facts: pd.DataFrame) -> None:
+    listed = store.candidates("first", everything=True)
+    for rank in (1, 2, SUSPECTS, SUSPECTS + 1):
+        row = listed.iloc[rank - 1].to_dict()
+        one = store.candidate("first", row["path"])
+        assert one is not None
+        numbers = one.pop("kind_numbers")
+        assert numbers == ({"hidden_margin": 0.25, "row": rank - 1.0} if rank <= SUSPECTS else {})
+        pd.testing.assert_series_equal(pd.Series(one), pd.Series(row))
+    assert store.candidate("first", PATHS[0]) is None
+
+
+def test_examples_come_in_their_order(store: Store, frames: Tables) -> None:
+    path = frames["scores"]["path"][3]
+    near = frames["neighbours"][frames["neighbours"]["path"] == path]
+    found = store.neighbours("first", path)
+    assert list(found.columns) == ["position", "path", "given_label", "similarity"]
+    assert list(found["position"]) == [1, 2, 3, 4, 5, 6]
+    assert list(found["path"]) == list(near["neighbour_path"])
+    assert list(found["similarity"]) == list(near["similarity"])
+    sure = frames["exemplars"][frames["exemplars"]["label"] == "kite"]
+    examples = store.exemplars("first", "kite")
+    pd.testing.assert_frame_equal(examples, sure.drop(columns="label").reset_index(drop=True), check_dtype=False)
+    assert store.neighbours("first", "unknown").empty and store.exemplars("first", "unknown").empty
+
+
+def pair_frames(shapes: list[tuple[int, int]]) -> Tables:
+    """An audit whose suspects have random maps of these shapes; the last is of another pair, all zeros before it."""
+    random = np.random.default_rng(6)
+    frames = tables([f"{row}.jpg" for row in range(len(shapes))], suspects=len(shapes))
+    maps = [random.normal(0, 10**row, height * width) for row, (height, width) in enumerate(shapes)]
+    maps[-2] *= 0
+    found = frames["interpretations"]
+    found["map"] = pd.Series(maps, dtype=object)
+    found[["grid_height", "grid_width"]] = shapes
+    found.loc[len(shapes) - 1, "against_label"] = "albatross"
+    return frames
+
+
+def test_a_pair_s_map_is_the_mean_of_its_normalised_maps_of_the_commonest_grid(tmp_path: Path) -> None:
+    frames = pair_frames([(3, 2), (2, 3), (3, 2), (2, 3), (3, 2), (1, 6), (3, 2), (3, 2)])
+    store = Store(tmp_path)
+    store.merge(audit_row(), frames)
+    maps = [np.reshape(frames["interpretations"]["map"][row], (3, 2)) for row in (0, 2, 4)]
+    expected = sum(each / np.abs(each).max() for each in maps) / 4
+    found = store.pair_map("first", "kite", "bald eagle")
+    assert found is not None and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert store.pair_map("first", "bald eagle", "kite") is None
+
+
+def test_a_difference_counts_contents_with_their_labels(store: Store, frames: Tables, facts: pd.DataFrame) -> None:
+    later = {name: frame.copy() for name, frame in frames.items()}
+    later["images"].loc[:19, "content_hash"] = [f"new {row}" for row in range(20)]
+    later["scores"]["is_suspect"] = later["scores"]["rank"] % 3 == 0
+    later["images"].loc[200:, "given_label"] = "osprey"
+    store.merge(audit_row("later"), later)
+
+    def contents(frames: Tables, only_suspects: bool) -> set[tuple[str, str]]:
+        joined = frames["images"].merge(frames["scores"], on="path")
+        joined = joined[joined["is_suspect"]] if only_suspects else joined
+        return set(zip(joined["content_hash"], joined["given_label"], strict=True))
+
+    was, now = contents(frames, False), contents(later, False)
+    were_suspects, are_suspects = contents(frames, True), contents(later, True)
+    assert store.difference("first", "later").items() >= {
+        "new_suspects": len(are_suspects - were_suspects), "gone_suspects": len(were_suspects - are_suspects),
+        "new_images": len(now - was), "gone_images": len(was - now),
+    }.items()  # fmt: skip
+    assert set(store.difference("later", "later").values()) == {0}
+    with pytest.raises(StoreError, match="no audit 'never'"):
+        store.difference("first", "never")
+
+
+def test_the_estimate_s_interval_is_in_the_summary(store: Store) -> None:
+    summary = store.summary("first")
+    assert (summary["estimated_low"], summary["estimated_high"]) == (2.5, 7.0)
+
+
+def test_images_are_looked_for_below_the_data_root(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.image_file("first", "000.jpg") == Path("/data/birds/000.jpg")
+    assert Store(store.directory, data_root=tmp_path).image_file("first", "000.jpg") == tmp_path / "000.jpg"
+    monkeypatch.setenv("GRADATTN_DATA_ROOT", "/moved")
+    assert Store(store.directory).image_file("first", "000.jpg") == Path("/moved/000.jpg")
+    assert Store(store.directory, data_root=tmp_path).image_file("first", "000.jpg") == tmp_path / "000.jpg"

@@ -1,0 +1,127 @@
+"""The log of decisions: filters, what stands, what is disputed, and taking it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from gradattn_core.store.store import Store
+from tests.helpers.app_pages import choose, opened, press, table, texts
+from tests.helpers.ready_audit import ready
+from tests.helpers.small_audit import AUDIT_ID, path_of
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    store = ready(tmp_path)
+    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
+    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
+    return store
+
+
+def log(app: AppTest, part: int) -> list[str]:
+    """One part of each entry's line: 0 what was said, 1 the path, 3 who and when, the rest its state and note."""
+    return [box.label.replace("\\", "").split(" · ")[part] for box in app.checkbox]
+
+
+def who(app: AppTest) -> list[str]:
+    return [words.split(", ")[0] for words in log(app, 3)]
+
+
+def select(app: AppTest, rows: list[int]) -> AppTest:
+    for row in rows:
+        app.checkbox[row].check()
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_an_empty_log_says_where_decisions_are_made(store: Store) -> None:
+    assert "Nothing has been decided yet" in opened("decisions").markdown[0].value
+
+
+def test_the_log_lists_decisions_newest_first_and_what_stands(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
+    store.decide(AUDIT_ID, path_of(0), "relabel", new_label="kite", reviewer="Bob", note="<b>n</b>")
+    store.decide(AUDIT_ID, path_of(1), "unsure", reviewer="Ada")
+    app = opened("decisions")
+    assert who(app) == ["Ada", "Bob", "Ada"]
+    assert log(app, 0) == ["**Unsure**", "**Relabelled → kite**", "**Label is right**"]
+    assert log(app, 1) == [path_of(1), path_of(0), path_of(0)]
+    assert [box.label.split(" · ")[4:] for box in app.checkbox] == [
+        ["stands"],
+        ["stands", "**disputed**", r"“\<b\>n\<\/b\>”"],
+        ["**disputed**"],
+    ]
+
+
+def test_filters_choose_entries_and_are_taken_from_the_address(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
+    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Bob")
+    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="<i>Cy</i>")
+    assert who(opened("decisions", standing="true")) == ["<i>Cy</i>", "Bob"]
+    assert who(opened("decisions", conflicts="true")) == ["Bob", "Ada"]
+    app = opened("decisions")
+    choose(app, "Decision", "Removed")
+    assert who(app) == ["<i>Cy</i>", "Bob"]
+    choose(app, "Who", "Bob")
+    assert log(app, 1) == [path_of(0)]
+    app.text_input(key="contains").input("nowhere").run()
+    assert "No entry passes these filters" in app.markdown[0].value
+
+
+def test_a_long_log_comes_in_pages(store: Store) -> None:
+    for _ in range(5):
+        store.decide_many(AUDIT_ID, [path_of(index) for index in range(12)], "unsure", reviewer="Ada")
+    assert len(opened("decisions").checkbox) == 50
+    app = opened("decisions", page="2")
+    assert len(app.checkbox) == 10
+    assert any(caption.value == "51 to 60 of 60 entries" for caption in app.caption)
+
+
+def test_selected_entries_that_stand_are_undone_and_the_words_before_them_stand_again(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
+    store.decide_many(AUDIT_ID, [path_of(0), path_of(1)], "remove", reviewer="Bob")
+    app = select(opened("decisions"), [0, 1, 2])
+    press(app, "Undo 2")
+    assert "Taken back for 2 images" in texts(app)
+    newest = store.decisions(top=2)
+    assert newest[["decision", "reviewer"]].to_numpy().tolist() == [["undo", "Ada"]] * 2
+    assert store.candidates(AUDIT_ID, decided="yes")["decision"].tolist() == ["keep"]
+
+
+def test_an_undo_is_signed_with_the_name_that_stands_in_the_field_when_it_is_pressed(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
+    app = select(opened("decisions"), [0])
+    app.text_input(key="reviewer").set_value("Bob")
+    press(app, "Undo 1")
+    assert store.decisions(top=1)[["decision", "reviewer"]].to_numpy().tolist() == [["undo", "Bob"]]
+
+
+def test_what_somebody_has_decided_anew_meanwhile_is_not_undone(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
+    app = select(opened("decisions"), [0])
+    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
+    press(app, "Undo 1")
+    assert "Taken back for 0 images; 1 has been decided anew since" in texts(app)
+    assert store.candidates(AUDIT_ID, decided="yes")["reviewer"].tolist() == ["Bob"]
+
+
+def test_agreement_is_shown_where_two_have_judged_the_same_images(store: Store) -> None:
+    store.decide_many(AUDIT_ID, [path_of(0), path_of(1)], "keep", reviewer="Ada")
+    assert not opened("decisions").get("html")[1:]
+    store.decide(AUDIT_ID, path_of(2), "keep", reviewer="Bob")
+    assert "No two reviewers" in [caption.value for caption in opened("decisions").caption][-1]
+    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
+    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="Bob")
+    agreement = table(opened("decisions"))
+    assert [cell for [cell] in agreement.values()] == ["Ada", "Bob", "2", "1", "50%"]
+
+
+def test_read_only_shows_the_log_and_no_undo(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
+    monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
+    app = select(opened("decisions"), [0])
+    assert [button.label for button in app.button] == ["Open in Review"]

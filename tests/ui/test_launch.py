@@ -1,0 +1,43 @@
+"""What ``gradattn ui`` hands to the page's own process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradattn_core.cli import main
+from tests.helpers.browser import ROOT, free_port, wait_until_served
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="reads a process's environment in /proc"
+)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_the_page_knows_the_folder_to_which_the_images_were_moved(tmp_path: Path) -> None:
+    (tmp_path / "moved here").mkdir()
+    port = free_port()
+    command = [sys.executable, "-m", "gradattn_core", "ui", "--out", ".", "--port", str(port), "--read-only"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([*command, "--data-root", "moved here"], cwd=tmp_path, env=environment)
+    try:
+        wait_until_served(f"http://localhost:{port}")
+        found = Path(f"/proc/{children(process.pid)[0]}/environ").read_bytes().split(b"\0")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert f"GRADATTN_DATA_ROOT={tmp_path / 'moved here'}".encode() in found
+    assert f"GRADATTN_OUT={tmp_path}".encode() in found and b"GRADATTN_READ_ONLY=1" in found
+
+
+def test_a_data_root_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ui", "--out", str(tmp_path), "--data-root", str(tmp_path / "absent")]) == 2
+    assert "absent: there is no such folder" in capsys.readouterr().err

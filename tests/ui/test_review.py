@@ -1,0 +1,306 @@
+"""The review page without a browser: what it shows, and that what is pressed reaches the database."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from gradattn_core.store.store import Store
+from tests.helpers import small_audit
+from tests.helpers.app_pages import APP, choose, note, opened, pictures, press, progress, suspect, texts
+from tests.helpers.small_audit import AUDIT_ID, HOSTILE_LABELS, SUSPECTS, path_of
+from ui.review.queue import Queue
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    store = small_audit.build(tmp_path)
+    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
+    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
+    return store
+
+
+def test_the_first_suspect_is_shown_with_its_pictures_labels_and_evidence(store: Store) -> None:
+    app = opened("review")
+    shown = texts(app)
+    assert shown[shown.index("kite") + 1] == "owl"
+    assert "25% of the map speaks for kite" in shown and "75% of the map speaks for owl" in shown
+    assert len(pictures(app)) == 2
+    assert progress(app) == "0 of 12 decided"
+    assert suspect(app) == path_of(0)
+
+
+@pytest.mark.parametrize(
+    ("label", "decision", "new_label"),
+    [
+        ("Label is right", "keep", ""),
+        ("Remove", "remove", ""),
+        ("Unsure", "unsure", ""),
+        ("Relabel to owl", "relabel", "owl"),
+    ],
+)
+def test_each_button_stores_its_decision_and_shows_the_next_suspect(
+    store: Store, label: str, decision: str, new_label: str
+) -> None:
+    app = opened("review")
+    note(app).input("=1+1 <b>why</b>")
+    press(app, label)
+    row = store.decisions().iloc[0]
+    assert (row["path"], row["decision"], row["new_label"]) == (path_of(0), decision, new_label)
+    assert (row["reviewer"], row["note"]) == ("Ada", "=1+1 <b>why</b>")
+    assert progress(app) == "1 of 12 decided"
+    assert suspect(app) == path_of(1)
+    assert note(app).value == ""
+
+
+def test_choosing_another_class_relabels_to_it(store: Store) -> None:
+    app = opened("review")
+    [other] = [box for box in app.selectbox if box.label == "Another class"]
+    assert "kite" not in other.options
+    other.select("=cmd()").run()
+    assert store.decisions().iloc[0][["path", "decision", "new_label"]].tolist() == [path_of(0), "relabel", "=cmd()"]
+    assert suspect(app) == path_of(1)
+
+
+def test_undo_takes_back_the_newest_decision_and_shows_that_suspect_again(store: Store) -> None:
+    app = press(press(opened("review"), "Label is right"), "Remove")
+    press(app, "Undo")
+    assert (suspect(app), progress(app)) == (path_of(1), "1 of 12 decided")
+    press(app, "Undo")
+    assert (suspect(app), progress(app)) == (path_of(0), "0 of 12 decided")
+    assert store.decisions()["decision"].tolist() == ["undo", "undo", "remove", "keep"]
+
+
+def test_back_shows_what_was_decided_and_skip_leads_on_from_there(store: Store) -> None:
+    app = press(press(opened("review"), "Skip"), "Label is right")
+    assert suspect(app) == path_of(2)
+    press(app, "Back")
+    assert suspect(app) == path_of(1)
+    assert "Decided: label is right by Ada" in texts(app)
+    press(app, "Skip")
+    assert suspect(app) == path_of(2)
+    press(press(app, "Back"), "Back")
+    assert suspect(app) == path_of(0)
+
+
+def test_every_suspect_can_be_decided_even_without_picture_or_evidence(store: Store) -> None:
+    app = opened("review")
+    for index in range(SUSPECTS):
+        assert suspect(app) == path_of(index)
+        shown = texts(app)
+        if path_of(index) == small_audit.MISSING:
+            assert app.warning[0].value == "The picture cannot be shown. You can still decide."
+            assert not pictures(app)
+        if index == 1:
+            assert "Looks most like tape player, which is not a class here." in shown
+        if index == 2:
+            assert any(text.startswith("The head that the colours explain names owl;") for text in shown)
+        if index == 3:
+            assert "No evidence was computed for this image." in [caption.value for caption in app.caption]
+        press(app, "Label is right")
+    assert "Nothing left in this list" in [heading.value for heading in app.subheader]
+    assert store.summary(AUDIT_ID)["decided"] == SUSPECTS
+
+
+def test_filters_choose_the_list_and_decided_suspects_can_be_listed(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
+    app = opened("review")
+    choose(app, "Decision", "Unsure")
+    assert suspect(app) == path_of(3)
+    assert "Decided: unsure by Bob" in texts(app)
+    choose(app, "Decision", "All")
+    app.number_input(key="least").set_value(0.5).run()
+    assert progress(app) == "1 of 26 decided"
+
+
+def test_the_place_in_the_list_is_taken_from_the_url(store: Store) -> None:
+    assert suspect(opened("review", at="2")) == path_of(2)
+    assert suspect(opened("review", at="-1; drop table")) == path_of(0)
+
+
+def test_labels_never_reach_html_and_reach_markdown_escaped(store: Store) -> None:
+    app = opened("review")
+    for _ in range(SUSPECTS):
+        assert not [html for html in app.get("html") if any(label in str(html.proto) for label in HOSTILE_LABELS)]
+        markdown = [*(element.value for element in app.markdown), *(element.value for element in app.caption)]
+        assert not [text for text in markdown if any(label in text for label in [*HOSTILE_LABELS, "<b>"])]
+        assert not [button.label for button in app.button if "<b>" in button.label or "**bold**" in button.label]
+        press(app, "Skip")
+
+
+@pytest.mark.parametrize("field", ["name-asked", "reviewer"])
+def test_without_a_name_nothing_can_be_decided(store: Store, monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    monkeypatch.setenv("GRADATTN_REVIEWER", "")
+    app = opened("review")
+    assert all(button.disabled for button in app.button if button.label in ("Label is right", "Remove", "Unsure"))
+    app.text_input(key=field).input("Grace <i>").run()
+    assert app.text_input(key="reviewer").value == "Grace <i>"
+    press(app, "Label is right")
+    assert store.decisions().iloc[0]["reviewer"] == "Grace <i>"
+
+
+def test_read_only_shows_everything_and_decides_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
+    app = opened("review")
+    assert suspect(app) == path_of(0)
+    assert all(button.disabled for button in app.button if button.label in ("Label is right", "Remove", "Undo"))
+
+
+def test_a_second_press_for_a_suspect_that_is_gone_decides_nothing(store: Store) -> None:
+    queue = Queue(AUDIT_ID, {"decided": "no"})
+    assert queue.show(store) is not None
+    for _ in range(2):
+        queue.decide(store, path_of(0), "keep", new_label=None, reviewer="Ada", note="")
+    queue.decide(store, path_of(1), "keep", new_label=None, reviewer="Ada", note="")
+    assert store.decisions()["path"].tolist() == [path_of(0)]
+
+
+def test_the_view_is_chosen_and_kept(store: Store) -> None:
+    app = opened("review")
+    original, overlay = "The suspect, filed as kite", "The suspect in grey, with what speaks for and against kite"
+    assert [alt.split(" in two")[0] for alt in pictures(app)] == [original, overlay]
+    for mode, shown in (("Original", [original]), ("Overlay", [overlay]), ("Side by side", [original, overlay])):
+        app.segmented_control(key="mode").set_value(mode).run()
+        assert [alt.split(" in two")[0] for alt in pictures(app)] == shown
+
+
+def test_boxes_opacity_and_palette_change_the_pictures(store: Store) -> None:
+    app = opened("review")
+    seen = {tuple(image.value[0] for image in app.image[:2])}
+    app.slider(key="opacity").set_value(0.4).run()
+    seen.add(tuple(image.value[0] for image in app.image[:2]))
+    app.toggle(key="regions").set_value(True).run()
+    seen.add(tuple(image.value[0] for image in app.image[:2]))
+    assert any("The strongest blue part" in text for text in texts(app))
+    app.toggle(key="colour_blind").set_value(True).run()
+    seen.add(tuple(image.value[0] for image in app.image[:2]))
+    assert any("The strongest purple part" in text for text in texts(app))
+    assert len(seen) == 4
+    assert len({original for original, _ in seen}) == 3, "boxes are drawn on the original too, in both palettes"
+
+
+def test_the_card_says_what_kind_of_doubt_it_is_and_compares(store: Store) -> None:
+    app = opened("review")
+    shown = texts(app)
+    assert "Mislabel" in shown
+    assert "Runner-up: <b>x</b> · 10.0%" in shown
+    assert "The strongest blue part, in the middle, holds 100% of the evidence for owl." in shown
+    titles = ["Typical: kite", "Typical: owl", "Most like it"]
+    assert [text for text in shown if text in titles] == titles
+    typical, other, nearest = app.image[2:]
+    assert (len(typical.value), len(other.value)) == (3, 3)
+    assert nearest.captions[0] == "owl"
+    assert len(nearest.value) == 5, "the sixth neighbour's file is missing"
+    assert "Of the 6 images most like it, 1 is filed as owl and none as kite." in shown
+
+
+def test_reviewers_who_differ_are_shown_and_the_newest_stands(store: Store) -> None:
+    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="bob <b>")
+    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="ann", note="blurred")
+    app = opened("review")
+    choose(app, "Decision", "All")
+    assert "Decided: removed by ann (blurred)" in texts(app)
+    assert "Reviewers differ: ann said remove, bob <b> said keep. The newest stands." in texts(app)
+    press(app, "Skip")
+    assert not any(text.startswith("Reviewers differ") for text in texts(app))
+
+
+def test_while_the_keys_are_being_read_none_of_them_decides(store: Store) -> None:
+    app = opened("review")
+    press(app, "?")
+    decisive = [button for button in app.button if button.label in ("Label is right", "Remove", "Unsure", "Skip")]
+    assert len(decisive) == 4
+    assert all(button.disabled for button in decisive)
+    assert any("<kbd>K</kbd>" in str(html.proto) for html in app.get("html"))
+    app.run()
+    press(app, "Label is right")
+
+
+def test_kind_reviewer_suspicion_and_path_filter_the_list_from_the_address(store: Store) -> None:
+    assert progress(opened("review", kind="mislabel")) == "0 of 2 decided"
+    assert progress(opened("review", contains="0007 'a'")) == "0 of 1 decided"
+    assert progress(opened("review", least="0.7", most="0.8")) == "0 of 6 decided"
+    store.decide(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
+    app = opened("review", by="Bob", **{"decided-undecided": "All"})
+    assert (suspect(app), progress(app)) == (path_of(3), "1 of 1 decided")
+
+
+def test_moved_pictures_are_found_below_a_folder_that_has_the_very_same_files(store: Store, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    (tmp_path / "pictures").rename(moved)
+    other = tmp_path / "others" / path_of(0)
+    other.parent.mkdir(parents=True)
+    other.write_bytes((moved / path_of(1)).read_bytes())
+    app = opened("review")
+    assert app.warning[0].value == "The picture cannot be shown. You can still decide."
+    for wrong in (str(tmp_path / "nowhere"), str(other.parents[1]), "nul\x00byte"):
+        app.text_input(key="new-root").input(wrong).run()
+        assert not pictures(app)
+        assert any(text.startswith("That folder does not have this picture") for text in texts(app))
+    app.text_input(key="new-root").input(f" {moved} ").run()
+    assert len(pictures(app)) == 2
+    # What was not there at the beginning is checked just as well.
+    (moved / path_of(2)).write_bytes(other.read_bytes())
+    press(press(app, "Label is right"), "Label is right")
+    assert not pictures(app)
+    assert any("another picture" in text for text in texts(app))
+    assert store.summary(AUDIT_ID)["decided"] == 2
+
+
+def test_imagenet_ids_are_shown_with_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_audit, "CLASSES", ["n01440764", "n03425413", "n02012849", "kite"])
+    store = small_audit.build(tmp_path)
+    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
+    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
+    app = opened("review", given="n03425413")
+    assert "gas pump · n03425413" in texts(app)
+    assert "crane · n02012849" in texts(app)
+    assert progress(app) == "0 of 3 decided"
+    [other] = [box for box in app.selectbox if box.label == "Another class"]
+    assert "tench · n01440764" in other.options
+    other.select("tench · n01440764").run()
+    assert store.decisions().iloc[0]["new_label"] == "n01440764"
+    press(app, "Relabel to crane")
+    assert store.decisions().iloc[0]["new_label"] == "n02012849"
+
+
+def test_nobody_sees_anything_before_the_login_where_one_is_configured(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.user = {"is_logged_in": False}
+    app.secrets = {"auth": {"client_id": "x", "client_kwargs": {}, "acme": {"client_id": "y"}}}
+    monkeypatch.setitem(sys.modules, "authlib", None)
+    app.run()
+    assert "the package that does it is missing" in app.error[0].value
+    installed = types.ModuleType("authlib")
+    installed.__spec__ = importlib.machinery.ModuleSpec("authlib", None)
+    monkeypatch.setitem(sys.modules, "authlib", installed)
+    app.run()
+    assert [button.label for button in app.button] == ["Log in", "Log in with Acme"]
+    assert not app.metric
+    assert not app.text
+
+
+def test_who_has_logged_in_is_the_reviewer(store: Store) -> None:
+    app = opened("review", user={"is_logged_in": True, "name": "Ada L.", "email": "ada@example.org"})
+    assert "Logged in as ada@example.org" in texts(app)
+    assert not [box for box in app.text_input if box.label == "Reviewer"]
+    press(app, "Label is right")
+    assert store.decisions().iloc[0]["reviewer"] == "ada@example.org"
+
+
+def test_the_suspect_that_the_address_names_is_shown_until_the_reviewer_goes_on(store: Store) -> None:
+    app = opened("review", path=path_of(5))
+    assert suspect(app) == path_of(5)
+    press(app, "Skip")
+    assert suspect(app) == path_of(0)
+    assert "path" not in app.query_params
+    press(app, "Back")
+    assert suspect(app) == path_of(5)
+    assert suspect(opened("review", path="never listed")) == path_of(0)

@@ -1,0 +1,98 @@
+"""Grid: many suspects at a glance, decided together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ui import components, thumbnails
+from ui.components import Row
+from ui.grid import bar, bulk, gallery
+
+_ORDERS = {
+    "Most suspect first": "rank",
+    "Class pair": "pair",
+    "What looks alike": "similar",
+    "Path": "path",
+    "Decided last": "decided",
+}
+# Images on a page, each with the least width of a card in pixels.
+_SIZES = {24: 150, 48: 120, 96: 92}
+_EVIDENCE = "Draw into each picture what speaks for its given label and what for the suggested one"
+
+
+def show() -> None:
+    audit = components.audit_id()
+    with st.sidebar:
+        reviewer = components.reviewer()
+        st.subheader("Suspects")
+    filters = components.filters(audit, default="Undecided", extended=True)
+    order, size, evidence = _head()
+    store = components.store()
+    count = _count(str(components.directory()), audit, filters, bulk.session().generation)
+    if not count:
+        _nothing(audit, filters)
+        bar.way_back(reviewer)
+        return
+    page = components.page(count, size, key="page", of=(audit, filters, order, size))
+    # The next page too: its pictures are made while somebody looks at this one.
+    frame = store.candidates(audit, **filters, order=order, top=2 * size, offset=(page - 1) * size)
+    rows = gallery.rows_of(frame)
+    if not rows:  # others have decided them since they were counted
+        _count.clear()
+        st.rerun()
+    pictures = thumbnails.wanted(audit, {str(row["path"]): str(row["content_hash"]) for row in rows}, evidence)
+    shown = rows[:size]
+    bar.show(audit, shown, _groups(order, shown), pictures[:size], width=_SIZES[size], reviewer=reviewer)
+    thumbnails.made(pictures[size:], patience=0)
+
+
+@st.cache_data(ttl=10, max_entries=64, show_spinner=False)
+def _count(directory: str, audit: str, filters: dict[str, Any], generation: int) -> int:
+    """Images of the list, at most ten seconds old; ``generation`` counts what this session has decided."""
+    return components.store().count_candidates(audit, **filters)
+
+
+def _head() -> tuple[str, int, bool]:
+    """The order of the list, images per page, and whether the evidence is drawn in."""
+    with st.container(horizontal=True, vertical_alignment="center", key="grid-head", gap="small"):
+        order = st.selectbox(
+            "Order", list(_ORDERS), key="order", bind="query-params", width=200, label_visibility="collapsed"
+        )
+        size = st.segmented_control(
+            "Images on a page",
+            list(_SIZES),
+            default=48,
+            required=True,
+            key="size",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        evidence = st.toggle("Evidence", key="evidence", bind="query-params", help=_EVIDENCE)
+        st.toggle("Orange and purple", key="colour_blind", persist_state="session", help="For colour-blind eyes.")
+    return _ORDERS[order], int(size or 48), evidence
+
+
+def _groups(order: str, rows: list[Row]) -> gallery.Groups:
+    if order == "pair":
+        return gallery.by_pair(rows)
+    if order == "similar":
+        return gallery.by_likeness(rows)
+    return [("", gallery.cards(rows))]
+
+
+def _nothing(audit: str, filters: dict[str, Any]) -> None:
+    """What to do where the list is empty."""
+    st.subheader("Nothing in this list")
+    if filters["decided"] == "no" and components.store().count_candidates(audit, **(filters | {"decided": "yes"})):
+        st.write(
+            "Everything that passes these filters is decided. Choose others in the sidebar, or take the results "
+            "with you."
+        )
+        st.page_link("export.py", label="Export", icon=":material/download:")
+    else:
+        st.write("No suspect passes these filters. Choose others in the sidebar.")
+
+
+show()

@@ -1,0 +1,128 @@
+"""What a class pair's suspects have in common: their mean evidence as a picture and in words."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+from gradattn_core.records import Box, FloatArray
+from gradattn_core.render.overlays import Palette, overlay
+from ui import components
+from ui.words import named, place, told_apart
+
+# A selectbox of more pairs than these takes the browser long; any other pair is reached by its address.
+_OFFERED = 500
+_SIDE = 480
+_NEUTRAL = (150, 150, 150)
+# Of nine equal fields one holds at least a ninth; below this share none stands out.
+_STANDS_OUT = 0.2
+
+
+class Pair(NamedTuple):
+    """A given label and the label that suspects of it look like."""
+
+    given: str
+    suggested: str
+
+
+@st.cache_data(ttl=10, max_entries=16, show_spinner=False)
+def known(directory: str, audit: str, generation: int) -> pd.DataFrame:
+    """``Store.class_pairs``, at most ten seconds old; ``generation`` counts what this session has decided."""
+    return components.store().class_pairs(audit)
+
+
+def offered(pairs: pd.DataFrame, asked: tuple[str | None, str | None]) -> tuple[list[Pair], Pair]:
+    """The pairs to choose from, most expected wrong labels first, and the one to begin with.
+
+    Args:
+        pairs: ``Store.class_pairs`` with at least one row.
+        asked: given and suggested label in the address, as they are or by readable name.
+    """
+    options = [Pair(str(given), str(suggested)) for given, suggested in pairs[_LABELS].head(_OFFERED).to_numpy()]
+    of_asked = _matching(pairs, asked)
+    if of_asked is not None and of_asked not in options:
+        options.append(of_asked)
+    return options, of_asked or options[0]
+
+
+def row_of(pairs: pd.DataFrame, pair: Pair) -> dict[str, float]:
+    """The numbers of one pair."""
+    found = pairs[(pairs["given_label"] == pair.given) & (pairs["suggested_label"] == pair.suggested)]
+    return {str(name): float(cell) for name, cell in found.iloc[0].drop(_LABELS).items()}
+
+
+def title(pair: Pair) -> str:
+    return " → ".join(told_apart(*pair))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def mean_map(directory: str, audit: str, pair: Pair) -> FloatArray | None:
+    """``Store.pair_map``; it never changes."""
+    return components.store().pair_map(audit, *pair)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def picture(scores: FloatArray, palette: Palette) -> bytes:
+    """A mean map [grid height, grid width] on a neutral ground, as PNG."""
+    height, width = scores.shape
+    scale = _SIDE / max(height, width)
+    ground = Image.new("RGB", (max(1, round(width * scale)), max(1, round(height * scale))), _NEUTRAL)
+    drawn = overlay(ground, scores, Box(0, 0, *ground.size), opacity=0.9, palette=palette)
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def words(scores: FloatArray, names: tuple[str, str]) -> list[str]:
+    """Where the mean evidence for each class lies, a sentence each.
+
+    Args:
+        scores: [grid height, grid width] mean signed map; positive speaks for the first name.
+        names: what (the given label, the suggested label) are called.
+    """
+    return [_lies(np.maximum(sign * scores, 0), name) for sign, name in zip((1, -1), names, strict=True)]
+
+
+def _lies(mass: FloatArray, name: str) -> str:
+    total = float(mass.sum())
+    if not math.isfinite(total) or total <= 0:
+        return f"On average no part speaks for {name}."
+    fields = _thirds(mass.shape[0]) @ mass @ _thirds(mass.shape[1]).T / total
+    row, column = np.unravel_index(int(fields.argmax()), fields.shape)
+    share = float(fields[row, column])
+    if share < _STANDS_OUT:
+        return f"What speaks for {name} is spread over the whole picture."
+    where = place(Box(float(column), float(row), column + 1.0, row + 1.0), (3, 3))
+    return f"What speaks for {name} lies most often {_PREPOSITION.get(where, where)}: {share:.0%} of it."
+
+
+_PREPOSITION = {
+    f"{down} {across}": f"at the {down} {across}" for down in ("upper", "lower") for across in ("left", "right")
+}
+_LABELS = ["given_label", "suggested_label"]
+
+
+def _thirds(cells: int) -> FloatArray:
+    """[3, cells] share of each cell that lies in each third of their extent."""
+    edges = np.linspace(0, cells, 4)
+    start, stop = edges[:-1, None], edges[1:, None]
+    left = np.arange(cells)[None, :]
+    shares: FloatArray = np.clip(np.minimum(stop, left + 1) - np.maximum(start, left), 0, 1).astype(np.float32)
+    return shares
+
+
+def _matching(pairs: pd.DataFrame, asked: tuple[str | None, str | None]) -> Pair | None:
+    given, suggested = asked
+    if not given or not suggested:
+        return None
+    for name in (str, named):
+        found = pairs[(pairs["given_label"].map(name) == given) & (pairs["suggested_label"].map(name) == suggested)]
+        if not found.empty:
+            return Pair(str(found.iloc[0]["given_label"]), str(found.iloc[0]["suggested_label"]))
+    return None

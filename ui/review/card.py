@@ -1,0 +1,210 @@
+"""The card of one suspect: its pictures, what speaks for which class, and images to compare it with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from gradattn_core.errors import GradattnError
+from gradattn_core.kinds import describe
+from gradattn_core.records import Evidence
+from ui import components, pictures, words
+from ui.components import Row, meter, plain, present
+from ui.pictures import Subject, View
+from ui.thumbnails import thumbnails
+from ui.words import named, short, told_apart
+
+MODES = ("Original", "Overlay", "Side by side")
+_TYPICAL = 6
+
+
+def picture(shown: Subject, row: Row, view: View, mode: str) -> None:
+    """The picture in one of ``MODES`` with the scale of its colours, or what to do where it cannot be shown."""
+    evidence = pictures.evidence(shown.directory, shown.audit, shown.path)
+    try:
+        images = _images(shown, evidence, view, mode)
+    except GradattnError as error:
+        pictures.offer(shown, str(error))
+    else:
+        label = named(str(row["given_label"]))
+        with st.container(key="pictures", horizontal=True, wrap=False, gap="small"):
+            for name, image in images:
+                st.image(image, width="stretch", alt=name.format(label))
+        if evidence:
+            _scale(evidence)
+        else:
+            st.caption("No evidence was computed for this image.")
+    explanation(row, evidence, numbers(shown.directory, shown.audit, shown.path))
+
+
+def warm(shown: Subject, row: Row, view: View, mode: str) -> None:
+    """Fill the caches with all that the card of a suspect will show. Raises GradattnError where it cannot be shown."""
+    evidence = pictures.evidence(shown.directory, shown.audit, shown.path)
+    numbers(shown.directory, shown.audit, shown.path)
+    _images(shown, evidence, view, mode)
+    labels = (str(row["given_label"]), str(row["suggested_label"]))
+    strips = _strips(shown.directory, shown.audit, shown.path, *labels)
+    _small(shown.directory, shown.root, shown.audit, _paths(strips))
+
+
+def _images(shown: Subject, evidence: Evidence | None, view: View, mode: str) -> list[tuple[str, bytes]]:
+    """(alternative text, WebP) of each picture to show; an image without evidence has only its original."""
+    images = []
+    if mode != "Overlay" or evidence is None:
+        original = pictures.outlined(shown, evidence, view) if evidence and view.regions else pictures.original(shown)
+        images.append(("The suspect, filed as {}", original))
+    if mode != "Original" and evidence is not None:
+        overlay = pictures.evidence_overlay(shown, evidence, view)
+        images.append(("The suspect in grey, with what speaks for and against {} in two colours", overlay))
+    return images
+
+
+def _scale(evidence: Evidence) -> None:
+    components.scale()
+    masses = (evidence.statistics.positive_mass, evidence.statistics.negative_mass)
+    labels = told_apart(evidence.for_label, evidence.against_label)
+    with st.container(key="ends", horizontal=True, wrap=False):
+        for key, label, mass in zip(("end-for", "end-against"), labels, masses, strict=True):
+            share = f"{mass / sum(masses):.0%}" if sum(masses) else "none"
+            plain(f"{share} of the map speaks for {label}", key)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def numbers(directory: str, audit: str, path: str) -> dict[str, float]:
+    """What the kind of doubt was told from; it never changes."""
+    found = components.store().candidate(audit, path)
+    return dict(found["kind_numbers"]) if found else {}
+
+
+def explanation(row: Row, evidence: Evidence | None, kind_numbers: dict[str, float]) -> None:
+    """The kind of doubt, where the evidence lies, and what else is worth a sentence."""
+    given, suggested = told_apart(str(row["given_label"]), str(row["suggested_label"]))
+    with st.container(gap="xxsmall", key="explanation"):
+        if present(row["kind"]):
+            plain(str(row["kind"]).capitalize(), "doubt")
+            plain(describe(str(row["kind"]), kind_numbers, given, suggested), "quiet-kind")
+        if evidence:
+            colours = ("orange", "purple") if components.palette() == "orange-purple" else ("red", "blue")
+            sides = told_apart(evidence.for_label, evidence.against_label)
+            size = (int(row["width"]), int(row["height"]))
+            sentence = words.strongest_part(evidence, size, names=sides, colours=colours)
+            if sentence:
+                plain(sentence, "quiet-part")
+        _remarks(row)
+
+
+def _remarks(row: Row) -> None:
+    if present(row["predicted_label"]) and row["predicted_label"] != row["suggested_label"]:
+        plain(
+            f"The head that the colours explain names {named(str(row['predicted_label']))}; "
+            f"the ranking, which knows more, suggests {named(str(row['suggested_label']))}.",
+            "quiet-head",
+        )
+    if present(row["outside_label"]):
+        plain(f"Looks most like {row['outside_label']}, which is not a class here.", "quiet-outside")
+    if present(row["decision"]):
+        who = f" by {row['reviewer']}" if present(row["reviewer"]) else ""
+        new = f" to {named(str(row['new_label']))}" if present(row["new_label"]) else ""
+        note = f" ({row['note']})" if present(row["note"]) else ""
+        plain(f"Decided: {components.DECISIONS[row['decision']]}{new}{who}{note}", "mark-decision")
+    if row["conflict"]:
+        plain(words.disagreement(_last_words(row)), "mark-conflict")
+
+
+def _last_words(row: Row) -> list[tuple[str, str, str]]:
+    """(reviewer, decision, new label) of those who differ about this image, the newest first."""
+    log = components.store().decisions(conflicts=True)
+    log = log[(log["content_hash"] == row["content_hash"]) & (log["given_label"] == row["given_label"])]
+    return [
+        (str(word["reviewer"]), str(word["decision"]), named(str(word["new_label"]))) for word in log.to_dict("records")
+    ]
+
+
+def labels(row: Row) -> None:
+    """Given and suggested label with their probabilities, and the runner-up."""
+    for sign, title, label, probability in (
+        (+1, "Given label", row["given_label"], row["given_probability"]),
+        (-1, "Suggested", row["suggested_label"], row["suggested_probability"]),
+    ):
+        if not present(label):
+            continue
+        share = float(probability) if present(probability) else 0.0
+        with st.container(gap=None):
+            with st.container(horizontal=True, horizontal_alignment="distribute"):
+                st.caption(title, width="content")
+                st.caption(components.escaped(words.percent(share)), width="content")
+            plain(named(str(label)), f"name-{'given' if sign > 0 else 'suggested'}")
+            meter(share, sign)
+    if present(row["runner_up_label"]):
+        share = row["runner_up_probability"]
+        known = f" · {words.percent(share)}" if present(share) else ""
+        plain(f"Runner-up: {named(str(row['runner_up_label']))}{known}", "quiet-runner-up")
+
+
+def comparison(shown: Subject, row: Row) -> None:
+    """Typical images of both classes and the images most like this one, as small pictures."""
+    given, suggested = str(row["given_label"]), str(row["suggested_label"])
+    names = told_apart(given, suggested)
+    titles = (f"Typical: {names[0]}", f"Typical: {names[1]}", "Most like it")
+    strips = _strips(shown.directory, shown.audit, shown.path, given, suggested)
+    if not any(strips):
+        return
+    files = _small(shown.directory, shown.root, shown.audit, _paths(strips))
+    for position, (column, title, images) in enumerate(zip(st.columns(3, gap="medium"), titles, strips, strict=True)):
+        with column, st.container(gap="xsmall"):
+            plain(title, f"strip-{position}")
+            _strip([(files[path], label) for path, label in images], title, key=f"thumbs-{position}")
+    sentence = words.nearest_labels([label for _, label in strips[2]], given, suggested, names=names)
+    if sentence:
+        plain(sentence, "quiet-nearest")
+
+
+def _strip(images: list[tuple[str, str]], title: str, key: str) -> None:
+    """Small pictures with their labels, if any, below them; those that cannot be read are left out."""
+    found = [(file, label) for file, label in images if file and Path(file).exists()]
+    if not found:
+        st.caption("Their files cannot be read." if images else "None in this audit.")
+        return
+    labelled = any(label for _, label in found)
+    with st.container(key=key):
+        st.image(
+            [file for file, _ in found],
+            caption=[components.escaped(short(label), 24) for _, label in found] if labelled else None,
+            width=84,
+            alt=[f"Filed as {named(label)}" if label else title for _, label in found],
+        )
+
+
+Strips = tuple[list[tuple[str, str]], ...]
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _strips(directory: str, audit: str, path: str, given: str, suggested: str) -> Strips:
+    """(path, label or "") of typical images of both classes and of the nearest images; they never change."""
+    store = components.store()
+    typical = [
+        [(str(found), "") for found in store.exemplars(audit, label)["path"].head(_TYPICAL)] if label else []
+        for label in (given, suggested)
+    ]
+    near = store.neighbours(audit, path)
+    nearest = [(str(found), str(label)) for found, label in zip(near["path"], near["given_label"], strict=True)]
+    return (*typical, nearest)
+
+
+def _paths(strips: Strips) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for strip in strips for path, _ in strip))
+
+
+@st.cache_data(ttl=60, max_entries=256, show_spinner=False)
+def _small(directory: str, root: str | None, audit: str, paths: tuple[str, ...]) -> dict[str, str]:
+    """The thumbnail's file for each path, made where it has to be; empty where the picture cannot be read."""
+    return {path: str(small.file or "") for path, small in thumbnails(audit, paths).items()}
+
+
+def facts(row: Row) -> None:
+    """The path, to copy, and the rest that is known about the image."""
+    # Not st.code: the highlighter that it loads weighs as much as all the rest of the page.
+    plain(str(row["path"]), "path")
+    numbers = [f"Rank {row['rank']:,}", f"suspicion {row['suspicion']:.3f}", f"margin {row['margin']:.2f}"]
+    plain(" · ".join([*numbers, f"{row['width']} × {row['height']} pixels"]), "quiet-facts")
