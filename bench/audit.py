@@ -34,7 +34,7 @@ def main() -> int:
             options.dataset, out, model=options.model, checkpoint=options.checkpoint, head=options.head
         )
         summary = run_audit(config)
-        ranked = Store(out).candidates(summary.audit_id, min_suspicion=0.0)
+        ranked = Store(out).candidates.page(summary.audit_id, min_suspicion=0.0)
     found = ranked.merge(pd.read_csv(options.truth, dtype=str), on="path", suffixes=("", "_truth"))
     wrong = found["is_error"] == "1" if "is_error" in found else found["given_label"] != found["true_label"]
     errors = int(wrong.sum())

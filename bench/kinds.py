@@ -156,15 +156,15 @@ def ways_to_hide(store: Store, audit_id: str, config: AuditConfig, told: pd.Data
     """z_given − z_other of each row of ``told`` for each way and share to hide; as-is heads only."""
     model = load_model(config.spec, device=torch.device("cpu"))
     preprocessing = Preprocessing.of(model)
-    classes = store.classes(audit_id)
+    classes = store.audits.classes(audit_id)
     output = dict(
         zip(classes, align_classes(classes, model.num_classes, class_names(model), None).indices, strict=True)  # type: ignore[arg-type]
     )
     rows = []
     for path in told["path"]:
-        evidence = store.evidence(audit_id, path)
+        evidence = store.images.evidence(audit_id, path)
         assert evidence is not None
-        image = preprocessing(opened(store.image_file(audit_id, path)))[None]
+        image = preprocessing(opened(store.images.file(audit_id, path)))[None]
         row: dict[str, float] = {}
         for share in (0.2, 0.4, 0.6):
             hidden = hidden_patches(torch.from_numpy(evidence.scores.copy())[None], share)
@@ -179,9 +179,9 @@ def ways_to_hide(store: Store, audit_id: str, config: AuditConfig, told: pd.Data
 
 def facts(store: Store, audit_id: str, planted: dict[str, str]) -> pd.DataFrame:
     """One row per suspect: what was planted, what was told, and the numbers of its map."""
-    frame = store.candidates(audit_id)
+    frame = store.candidates.page(audit_id)
     frame["planted"] = frame["path"].map(planted).fillna("nothing")
-    found = {path: store.evidence(audit_id, path) for path in frame["path"]}
+    found = {path: store.images.evidence(audit_id, path) for path in frame["path"]}
     frame["1 - overlap"] = [
         np.nan if evidence is None else 1 - evidence.statistics.overlap for evidence in found.values()
     ]
@@ -231,7 +231,7 @@ def labelled(root: Path, truth: Path | None) -> dict[str, list[Path]]:
 
 def measure(store: Store, config: AuditConfig, planted: dict[str, str]) -> None:
     """Print the two tables."""
-    summary = store.summary(store.latest_audit_id())
+    summary = store.audits.summary(store.audits.latest_id())
     audit_id, head = summary["audit_id"], summary["head"]
     told = facts(store, audit_id, planted)
     report(told, planted, summary["images"], head)

@@ -62,9 +62,9 @@ def draw(folder: Path, store: Store) -> None:
     for number in range(_POOL):
         coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC).save(pool / f"{number}.jpg")
-    paths = store.candidates("bench")["path"].tolist()
+    paths = store.candidates.page("bench")["path"].tolist()
     for label in CLASSES:
-        paths += store.exemplars("bench", label)["path"].tolist()
+        paths += store.images.exemplars("bench", label)["path"].tolist()
     for number, path in enumerate(dict.fromkeys(paths)):
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)

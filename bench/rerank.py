@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, metavar="SEED")
     options = parser.parse_args()
     store = Store(options.out)
-    suspects, alike = store.suspects_to_learn_from(store.latest_audit_id(), NEAR_DUPLICATE)
+    suspects, alike = store.review.suspects(store.audits.latest_id(), NEAR_DUPLICATE)
     if options.sample is not None:
         suspects = suspects.sample(frac=0.8, random_state=options.sample).sort_index().reset_index(drop=True)
     wrong = wrong_labels(suspects["path"], options.truth)

@@ -132,17 +132,17 @@ def populate(folder: Path, images: int, suspects: int, decisions: int) -> tuple[
         "estimated_low": images / 25, "estimated_high": images / 15,
     }  # fmt: skip
     start = time.perf_counter()
-    store.merge(audit, files)
+    store.audits.merge(audit, files)
     seconds = time.perf_counter() - start
     for file in (file for part in files.values() for file in part):
         file.unlink()
-    paths = store.candidates("bench", top=min(decisions, suspects))["path"].tolist()
+    paths = store.candidates.page("bench", top=min(decisions, suspects))["path"].tolist()
     half = len(paths) // 2
-    store.decide_many("bench", paths[:half], "keep", reviewer="ann", note="as it should be")
-    store.decide_many("bench", paths[half:], "relabel", new_label=CLASSES[0], reviewer="bob")
+    store.decisions.append_many("bench", paths[:half], "keep", reviewer="ann", note="as it should be")
+    store.decisions.append_many("bench", paths[half:], "relabel", new_label=CLASSES[0], reviewer="bob")
     # Every tenth is disputed, every twentieth taken back.
-    store.decide_many("bench", paths[::10], "remove", reviewer="bob")
-    store.undo_many("bench", paths[::20], reviewer="ann")
+    store.decisions.append_many("bench", paths[::10], "remove", reviewer="bob")
+    store.decisions.undo_many("bench", paths[::20], reviewer="ann")
     return store, seconds
 
 
@@ -158,15 +158,15 @@ def timed(work: Callable[[int], object], repeats: int) -> list[float]:
 
 def queries(store: Store, suspects: int) -> dict[str, Callable[[int], object]]:
     """What the page and the command line ask for, by name; each takes the number of its repetition."""
-    first = store.candidates("bench", top=200)
+    first = store.candidates.page("bench", top=200)
     paths, given, suggested = list(first["path"]), str(first["given_label"][0]), str(first["suggested_label"][0])
     middle = suspects // 2
 
     def page(**filters: Any) -> Callable[[int], object]:
-        return lambda _: store.candidates("bench", **{"top": 96, **filters})
+        return lambda _: store.candidates.page("bench", **{"top": 96, **filters})
 
     def count(**filters: Any) -> Callable[[int], object]:
-        return lambda _: store.count_candidates("bench", **filters)
+        return lambda _: store.candidates.count("bench", **filters)
 
     pages: dict[str, dict[str, Any]] = {
         "first": {},
@@ -201,33 +201,33 @@ def queries(store: Store, suspects: int) -> dict[str, Callable[[int], object]]:
     return {
         **{f"96 rows, {name}": page(**filters) for name, filters in pages.items()},
         **{f"count, {name}": count(**filters) for name, filters in counts.items()},
-        "one candidate": lambda n: store.candidate("bench", paths[n]),
-        "evidence": lambda n: store.evidence("bench", paths[n]),
-        "prediction": lambda n: store.prediction("bench", paths[n]),
-        "neighbours": lambda n: store.neighbours("bench", paths[n]),
-        "exemplars": lambda n: store.exemplars("bench", CLASSES[n]),
-        "pair map": lambda _: store.pair_map("bench", given, suggested),
-        "places of 96 images": lambda _: store.image_files("bench", paths[:96]),
-        "audits": lambda _: store.audits(),
-        "classes": lambda _: store.classes("bench"),
-        "class pairs": lambda _: store.class_pairs("bench"),
-        "class health": lambda _: store.class_health("bench"),
-        "kinds": lambda _: store.kinds("bench"),
-        "summary": lambda _: store.summary("bench"),
-        "review progress": lambda _: store.review_progress("bench"),
-        "expected found": lambda _: store.expected_found("bench", 5000),
-        "difference to itself": lambda _: store.difference("bench", "bench"),
-        "decisions, first 100": lambda _: store.decisions(top=100),
-        "decisions, conflicts": lambda _: store.decisions(conflicts=True, top=100),
-        "decisions, count standing": lambda _: store.count_decisions(standing=True),
-        "reviewers": lambda _: store.reviewers(),
-        "agreement": lambda _: store.agreement(),
-        "corrected labels, first 20": lambda _: store.corrected("bench", top=20),
-        "removals": lambda _: store.removals("bench"),
-        "decide": lambda n: store.decide("bench", paths[n], "keep", reviewer="ann"),
-        "undo": lambda n: store.undo("bench", paths[n], reviewer="ann"),
-        "decide 96": lambda _: store.decide_many("bench", paths[:96], "keep", reviewer="ann"),
-        "undo 96": lambda _: store.undo_many("bench", paths[:96], reviewer="ann"),
+        "one candidate": lambda n: store.candidates.one("bench", paths[n]),
+        "evidence": lambda n: store.images.evidence("bench", paths[n]),
+        "prediction": lambda n: store.images.prediction("bench", paths[n]),
+        "neighbours": lambda n: store.images.neighbours("bench", paths[n]),
+        "exemplars": lambda n: store.images.exemplars("bench", CLASSES[n]),
+        "pair map": lambda _: store.audits.pair_map("bench", given, suggested),
+        "places of 96 images": lambda _: store.images.files("bench", paths[:96]),
+        "audits": lambda _: store.audits.all(),
+        "classes": lambda _: store.audits.classes("bench"),
+        "class pairs": lambda _: store.audits.class_pairs("bench"),
+        "class health": lambda _: store.audits.class_health("bench"),
+        "kinds": lambda _: store.audits.kinds("bench"),
+        "summary": lambda _: store.audits.summary("bench"),
+        "review progress": lambda _: store.review.progress("bench"),
+        "expected found": lambda _: store.audits.expected_found("bench", 5000),
+        "difference to itself": lambda _: store.audits.difference("bench", "bench"),
+        "decisions, first 100": lambda _: store.decisions.page(top=100),
+        "decisions, conflicts": lambda _: store.decisions.page(conflicts=True, top=100),
+        "decisions, count standing": lambda _: store.decisions.count(standing=True),
+        "reviewers": lambda _: store.decisions.reviewers(),
+        "agreement": lambda _: store.decisions.agreement(),
+        "corrected labels, first 20": lambda _: store.review.corrected("bench", top=20),
+        "removals": lambda _: store.review.removals("bench"),
+        "decide": lambda n: store.decisions.append("bench", paths[n], "keep", reviewer="ann"),
+        "undo": lambda n: store.decisions.undo("bench", paths[n], reviewer="ann"),
+        "decide 96": lambda _: store.decisions.append_many("bench", paths[:96], "keep", reviewer="ann"),
+        "undo 96": lambda _: store.decisions.undo_many("bench", paths[:96], reviewer="ann"),
     }
 
 
@@ -252,7 +252,7 @@ def main() -> None:
             if options.only in name:
                 half, most = np.quantile(timed(query, options.repeats), [0.5, 0.95])
                 print(f"| {name} | {1000 * half:,.0f} ms | {1000 * most:,.0f} ms |", flush=True)
-        print(f"\ndatabase: {store.database.stat().st_size / 2**20:,.0f} MiB, decisions: {store.count_decisions():,}")
+        print(f"\ndatabase: {store.database.stat().st_size / 2**20:,.0f} MiB, decisions: {store.decisions.count():,}")
     finally:
         if options.keep is None:
             shutil.rmtree(folder)

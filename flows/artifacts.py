@@ -67,7 +67,7 @@ def publish(summary: AuditSummary, dataset: str, suspects: pd.DataFrame, page_ur
     """Leave the findings as artifacts of the flow run.
 
     Args:
-        suspects: the first of ``Store.candidates``.
+        suspects: the first of ``Store.candidates.page``.
         page_url: of the review page, as :func:`flows.notify.page_address` checked it; None where it is not known.
     """
     create_markdown_artifact(summary_markdown(summary, dataset), key=SUMMARY_KEY, description="What the audit found")

@@ -194,7 +194,7 @@ def require_absolute(config: AuditConfig) -> None:
 
 def _publish(summary: AuditSummary, dataset: str, page: str | None, notify_above: int | None) -> None:
     store = Store(summary.database.parent, read_only=True)
-    suspects = store.candidates(summary.audit_id, top=TOP_SUSPECTS)
+    suspects = store.candidates.page(summary.audit_id, top=TOP_SUSPECTS)
     try:
         publish(summary, dataset, suspects, page)
         if notify_above is not None:

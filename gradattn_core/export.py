@@ -134,7 +134,7 @@ def encoded(table: str, frame: pd.DataFrame, form: str) -> bytes:
 
 
 def candidates_csv(frame: pd.DataFrame) -> str:
-    """The text of candidates.csv for a frame of ``Store.candidates``; columns beyond ``COLUMNS`` are left out.
+    """The text of candidates.csv for a frame of ``Store.candidates.page``; columns beyond ``COLUMNS`` are left out.
 
     Numbers have six significant digits, so an audit gives the same bytes on every machine; absent values are empty. A
     relabel to another class than the suggested one names it: ``relabel:bald eagle``.
@@ -146,7 +146,7 @@ def candidates_csv(frame: pd.DataFrame) -> str:
 
 
 def new_suspects_csv(frame: pd.DataFrame) -> bytes:
-    """The file with the new suspects of ``Store.changes``, as safe in a spreadsheet as candidates.csv.
+    """The file with the new suspects of ``Store.audits.changes``, as safe in a spreadsheet as candidates.csv.
 
     Raises:
         StoreError: where the frame lacks a column.

@@ -165,7 +165,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What an audit found that the one of the same dataset before it had not, in counts of ``Store.difference``.
+    """What an audit found that the one of the same dataset before it had not, in counts of ``Store.audits.difference``.
 
     Attributes:
         since: the audit before.

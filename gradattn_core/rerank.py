@@ -63,15 +63,15 @@ def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranked:
     Raises:
         StoreError: there is no such audit, or the database cannot be written.
     """
-    suspects, alike = store.suspects_to_learn_from(audit_id, NEAR_DUPLICATE)
+    suspects, alike = store.review.suspects(audit_id, NEAR_DUPLICATE)
     learnt = learn(suspects, alike)
     undecided = (suspects["decision"] == "").to_numpy()
     if not dry_run:
         if learnt.used:
             paths = suspects["path"][undecided].tolist()
-            store.rerank(audit_id, paths, learnt.suspicion[undecided], decisions=learnt.decisions)
+            store.review.rerank(audit_id, paths, learnt.suspicion[undecided], decisions=learnt.decisions)
         else:
-            store.reset_order(audit_id)
+            store.review.reset(audit_id)
         _follow(store, audit_id)
     left = learnt.suspicion[undecided]
     interval = estimates.wrong_labels(left.sum(), (left * (1 - left)).sum(), len(left))
@@ -84,13 +84,13 @@ def reset(store: Store, audit_id: str) -> bool:
     Raises:
         StoreError: there is no such audit, or the database cannot be written.
     """
-    was = store.reset_order(audit_id)
+    was = store.review.reset(audit_id)
     _follow(store, audit_id)
     return was
 
 
 def learn(suspects: pd.DataFrame, alike: pd.DataFrame) -> Relearned:
-    """What the decisions of ``Store.suspects_to_learn_from`` teach; ``unsure`` teaches nothing, of copies one does."""
+    """What the decisions of ``Store.review.suspects`` teach; ``unsure`` teaches nothing, of copies one does."""
     verdict = suspects["decision"].map({"keep": 0.0, "relabel": 1.0, "remove": 1.0}).astype(float)
     verdict = verdict.mask(suspects.duplicated(["content_hash", "given_label"]))
     numbers = suspects[[name for name in NUMBERS if name in suspects and name != "suspicion"]]
@@ -129,5 +129,5 @@ def _near_duplicates(paths: pd.Series, alike: pd.DataFrame) -> NDArray[np.int64]
 
 def _follow(store: Store, audit_id: str) -> None:
     """candidates.csv lists the newest audit."""
-    if store.latest_audit_id() == audit_id:
-        write_candidates(store.candidates(audit_id), store.directory / CANDIDATES)
+    if store.audits.latest_id() == audit_id:
+        write_candidates(store.candidates.page(audit_id), store.directory / CANDIDATES)

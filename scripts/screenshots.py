@@ -59,20 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def decide(store: Store) -> None:
     """What two reviewers might say about some suspects: mostly the same as the suggestion, and not always the same."""
-    audit = store.latest_audit_id()
-    for position, row in enumerate(store.candidates(audit, decided="no").iloc[DECIDED].to_dict("records")):
+    audit = store.audits.latest_id()
+    for position, row in enumerate(store.candidates.page(audit, decided="no").iloc[DECIDED].to_dict("records")):
         reviewer = "Grace" if position % 5 == 4 else "Ada"
         path, suggested = str(row["path"]), str(row["suggested_label"])
         if position % 11 == 6:
-            store.decide(audit, path, "keep", reviewer=reviewer, note="odd, but right")
+            store.decisions.append(audit, path, "keep", reviewer=reviewer, note="odd, but right")
         elif position % 17 == 9:
-            store.decide(audit, path, "unsure", reviewer=reviewer)
+            store.decisions.append(audit, path, "unsure", reviewer=reviewer)
         elif position % 19 == 12:
-            store.decide(audit, path, "remove", reviewer=reviewer, note="cannot be read")
+            store.decisions.append(audit, path, "remove", reviewer=reviewer, note="cannot be read")
         else:
-            store.decide(audit, path, "relabel", new_label=suggested, reviewer=reviewer)
+            store.decisions.append(audit, path, "relabel", new_label=suggested, reviewer=reviewer)
         if position in (7, 23):
-            store.decide(audit, path, "keep", reviewer="Grace" if reviewer == "Ada" else "Ada")
+            store.decisions.append(audit, path, "keep", reviewer="Grace" if reviewer == "Ada" else "Ada")
 
 
 def shoot(browser: Browser, address: str, pages: Sequence[str], folder: Path) -> None:

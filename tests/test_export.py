@@ -99,8 +99,8 @@ def test_the_columns_are_the_documented_ones() -> None:
 
 def test_the_store_s_candidates_go_out_and_come_back(tmp_path: Path) -> None:
     store = sample_store(tmp_path)
-    store.decide("first", PATHS[0], "unsure", reviewer="=ann", note="'maybe', she said")
-    frame = store.candidates("first")
+    store.decisions.append("first", PATHS[0], "unsure", reviewer="=ann", note="'maybe', she said")
+    frame = store.candidates.page("first")
     back = read_candidates(write_candidates(frame, tmp_path / "candidates.csv"))
     pd.testing.assert_frame_equal(back, frame[list(COLUMNS)], rtol=1e-5)
 
@@ -185,11 +185,11 @@ def test_a_reader_and_a_kill_never_meet_half_a_file(tmp_path: Path) -> None:
 
 def test_a_relabel_to_another_class_than_the_suggested_one_names_it(tmp_path: Path) -> None:
     store = sample_store(tmp_path)
-    first, second = store.candidates("first", top=2).to_dict("records")
-    store.decide("first", first["path"], "relabel", new_label="heron", reviewer="Ada")
+    first, second = store.candidates.page("first", top=2).to_dict("records")
+    store.decisions.append("first", first["path"], "relabel", new_label="heron", reviewer="Ada")
     suggested = second["suggested_label"]
-    store.decide("first", second["path"], "relabel", new_label=suggested, reviewer="Ada")
-    back = read_candidates(write_candidates(store.candidates("first"), tmp_path / "candidates.csv"))
+    store.decisions.append("first", second["path"], "relabel", new_label=suggested, reviewer="Ada")
+    back = read_candidates(write_candidates(store.candidates.page("first"), tmp_path / "candidates.csv"))
     assert list(back["decision"][:2]) == ["relabel:heron", "relabel"]
 
 
@@ -224,19 +224,21 @@ def reviewed(tmp_path: Path) -> Store:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(path.encode())
     store = Store(tmp_path)
-    store.merge(audit_row(root=str(root)), tables(paths, suspects=5, given=[labels[row % 3] for row in range(9)]))
-    store.decide("first", paths[0], "relabel", new_label="'heron\n", reviewer="=ann", note="+1")
-    store.decide("first", paths[1], "remove", reviewer="=ann", note="'twice'")
-    store.decide("first", paths[2], "keep", reviewer="bob")
-    store.decide("first", paths[3], "unsure", reviewer="bob")
-    store.decide("first", paths[8], "remove", reviewer="bob", note="not a suspect")
-    store.decide("first", paths[4], "relabel", new_label="kite", reviewer="bob")
-    store.undo("first", paths[4], reviewer="bob")
+    store.audits.merge(
+        audit_row(root=str(root)), tables(paths, suspects=5, given=[labels[row % 3] for row in range(9)])
+    )
+    store.decisions.append("first", paths[0], "relabel", new_label="'heron\n", reviewer="=ann", note="+1")
+    store.decisions.append("first", paths[1], "remove", reviewer="=ann", note="'twice'")
+    store.decisions.append("first", paths[2], "keep", reviewer="bob")
+    store.decisions.append("first", paths[3], "unsure", reviewer="bob")
+    store.decisions.append("first", paths[8], "remove", reviewer="bob", note="not a suspect")
+    store.decisions.append("first", paths[4], "relabel", new_label="kite", reviewer="bob")
+    store.decisions.undo("first", paths[4], reviewer="bob")
     return store
 
 
 def corrected_labels(store: Store) -> dict[str, str]:
-    rows = store.candidates("first", everything=True).to_dict("records")
+    rows = store.candidates.page("first", everything=True).to_dict("records")
     labels = {row["path"]: row["new_label"] or row["given_label"] for row in rows if row["decision"] != "remove"}
     assert len(labels) == 7 and "'heron\n" in labels.values()
     return labels
@@ -248,7 +250,7 @@ def test_the_corrected_manifest_is_a_dataset_wherever_it_is_written(tmp_path: Pa
     store = reviewed(tmp_path)
     (tmp_path / place).mkdir(exist_ok=True)
     target = tmp_path / place / f"corrected.{form}"
-    write(encoded("corrected", store.corrected("first", folder=target.parent), form), target)
+    write(encoded("corrected", store.review.corrected("first", folder=target.parent), form), target)
     listing = list_dataset(target)
     assert not listing.failures
     found = {Path(listing.root, image.path).resolve(): image.label for image in listing.images}
@@ -259,16 +261,16 @@ def test_the_corrected_manifest_is_a_dataset_wherever_it_is_written(tmp_path: Pa
 def test_corrected_paths_are_absolute_but_below_the_folder_they_are_meant_for(tmp_path: Path) -> None:
     store = reviewed(tmp_path)
     listed = sorted(corrected_labels(store))
-    assert list(store.corrected("first", folder=tmp_path / "photos")["path"]) == listed
-    assert list(store.corrected("first", folder=tmp_path / "photos", top=3)["path"]) == listed[:3]
-    assert list(store.corrected("first")["path"]) == [str(tmp_path / "photos" / path) for path in listed]
+    assert list(store.review.corrected("first", folder=tmp_path / "photos")["path"]) == listed
+    assert list(store.review.corrected("first", folder=tmp_path / "photos", top=3)["path"]) == listed[:3]
+    assert list(store.review.corrected("first")["path"]) == [str(tmp_path / "photos" / path) for path in listed]
     moved = Store(tmp_path, data_root="/moved/here")
-    assert list(moved.corrected("first")["path"]) == [f"/moved/here/{path}" for path in listed]
+    assert list(moved.review.corrected("first")["path"]) == [f"/moved/here/{path}" for path in listed]
 
 
 def test_removals_name_who_and_why_whether_the_image_is_a_suspect_or_not(tmp_path: Path) -> None:
     store = reviewed(tmp_path)
-    frame = store.removals("first")
+    frame = store.review.removals("first")
     assert frame.drop(columns="decided_at").to_dict("records") == [
         {"path": "-x/08.jpg", "given_label": " 007", "reviewer": "bob", "note": "not a suspect"},
         {"path": "sub, folder/01.jpg", "given_label": "=1+1", "reviewer": "=ann", "note": "'twice'"},
@@ -280,7 +282,7 @@ def test_removals_name_who_and_why_whether_the_image_is_a_suspect_or_not(tmp_pat
 
 
 def test_decisions_go_out_with_their_flags_as_words(tmp_path: Path) -> None:
-    frame = reviewed(tmp_path).decisions()
+    frame = reviewed(tmp_path).decisions.page()
     rows = list(csv.DictReader(io.StringIO(encoded("decisions", frame, "csv").decode(), newline="")))
     assert len(rows) == len(frame) == 7
     assert [row["stands"] == "true" for row in rows] == list(frame["stands"])
@@ -293,7 +295,7 @@ def test_decisions_go_out_with_their_flags_as_words(tmp_path: Path) -> None:
 def test_a_table_without_rows_is_a_whole_file_in_every_format(tmp_path: Path, table: str) -> None:
     store = Store(tmp_path)
     frames = {name: frame.iloc[:0] for name, frame in tables(PATHS, suspects=6).items()}
-    store.merge(audit_row(), frames)
+    store.audits.merge(audit_row(), frames)
     frame = getattr(store, table)() if table == "decisions" else getattr(store, table)("first")
     assert frame.empty
     assert encoded(table, frame, "csv").decode() == ",".join(TABLES[table]) + "\r\n"
@@ -319,17 +321,19 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_the_command_writes_what_the_functions_give(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = reviewed(tmp_path)
     out = ["--out", str(tmp_path)]
-    assert run(capsys, *out) == run(capsys, "candidates", *out) == candidates_csv(store.candidates("first"))
-    assert run(capsys, "removals", *out) == encoded("removals", store.removals("first"), "csv").decode()
+    assert run(capsys, *out) == run(capsys, "candidates", *out) == candidates_csv(store.candidates.page("first"))
+    assert run(capsys, "removals", *out) == encoded("removals", store.review.removals("first"), "csv").decode()
     assert run(capsys, "corrected", "--format", "jsonl", *out).count("\n") == 7
     standing = run(capsys, "decisions", "--standing", "--reviewer", "bob", "--json", *out)
-    assert {row["path"] for row in json.loads(standing)} == set(store.decisions(standing=True, reviewer="bob")["path"])
+    assert {row["path"] for row in json.loads(standing)} == set(
+        store.decisions.page(standing=True, reviewer="bob")["path"]
+    )
     target = tmp_path / "photos" / "corrected.parquet"
     run(capsys, "corrected", "-o", str(target), *out)
-    assert pd.read_parquet(target).equals(store.corrected("first", folder=tmp_path / "photos"))
+    assert pd.read_parquet(target).equals(store.review.corrected("first", folder=tmp_path / "photos"))
     run(capsys, "--order", "path", "--kind", "confusable", "-o", str(tmp_path / "few.json"), *out)
     assert [row["path"] for row in json.loads((tmp_path / "few.json").read_text())] == list(
-        store.candidates("first", kind="confusable")["path"]
+        store.candidates.page("first", kind="confusable")["path"]
     )
 
 

@@ -24,7 +24,9 @@ def audited(shared_data: Path, name: str, out: Path, head: str) -> pd.DataFrame:
         AuditConfig(str(dataset), str(out), model="vit_tiny_patch16_224", checkpoint=str(weights), head=head)
     )
     truth = pd.read_csv(dataset.with_name(f"{name}.truth.csv"), dtype=str)
-    ranked = Store(out).candidates(summary.audit_id, min_suspicion=0.0).merge(truth, on="path", suffixes=("", "_truth"))
+    ranked = (
+        Store(out).candidates.page(summary.audit_id, min_suspicion=0.0).merge(truth, on="path", suffixes=("", "_truth"))
+    )
     assert len(ranked) == len(truth) and not summary.failures
     return ranked.assign(wrong=ranked["given_label"] != ranked["true_label"])
 
@@ -34,10 +36,10 @@ def test_planted_errors_in_photographs_are_at_the_top(shared_data: Path, tmp_pat
     planted = int(ranked["wrong"].sum())
     assert ranked["wrong"].head(round(1.2 * planted)).sum() >= 0.95 * planted
     store = Store(tmp_path)
-    audit_id = store.latest_audit_id()
+    audit_id = store.audits.latest_id()
     # The crop of a landscape picture is its middle: the map must not reach beyond what the model saw.
-    for row in store.candidates(audit_id, top=10).to_dict("records"):
-        evidence = store.evidence(audit_id, row["path"])
+    for row in store.candidates.page(audit_id, top=10).to_dict("records"):
+        evidence = store.images.evidence(audit_id, row["path"])
         assert evidence is not None and np.isfinite(evidence.scores).all()
         assert evidence.crop.width == pytest.approx(evidence.crop.height, rel=0.01)
         assert evidence.crop.left > 0 or evidence.crop.top > 0

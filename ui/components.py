@@ -67,13 +67,13 @@ def read_only() -> bool:
 def audits(folder: str) -> pd.DataFrame | None:
     """Every finished audit of the folder, newest first, at most ten seconds old; None where there is no database."""
     results = Store(folder, read_only=read_only())
-    return results.audits() if results.database.exists() else None
+    return results.audits.all() if results.database.exists() else None
 
 
 @st.cache_data(ttl=600, max_entries=16, show_spinner=False)
 def classes(folder: str, audit: str) -> list[str]:
     """The classes of an audit; they never change."""
-    return Store(folder, read_only=read_only()).classes(audit)
+    return Store(folder, read_only=read_only()).audits.classes(audit)
 
 
 def audit_id() -> str:
@@ -178,7 +178,7 @@ def _reviewers() -> list[str]:
 @st.cache_data(ttl=10, show_spinner=False)
 def reviewers(folder: str) -> list[str]:
     """Everybody who has decided something, at most ten seconds old."""
-    return Store(folder, read_only=read_only()).reviewers()
+    return Store(folder, read_only=read_only()).decisions.reviewers()
 
 
 def forget_filters() -> None:

@@ -23,7 +23,7 @@ def show() -> None:
     with st.sidebar:
         reviewer = "" if components.read_only() else components.reviewer()
         st.subheader("Log")
-    reviewers = store.reviewers()
+    reviewers = store.decisions.reviewers()
     st.header("Decisions")
     if not reviewers:
         st.write("Nothing has been decided yet. Decisions made on these pages appear here:")
@@ -31,14 +31,14 @@ def show() -> None:
         st.page_link("grid/page.py", label="Grid", icon=":material/grid_view:")
         return
     filters = _filters(audit, reviewers)
-    count = store.count_decisions(**filters)
+    count = store.decisions.count(**filters)
     if count:
         page = components.page(count, _SIZE, key="page", of=filters, noun="entries")
-        _log(store.decisions(**filters, top=_SIZE, offset=(page - 1) * _SIZE), reviewer)
+        _log(store.decisions.page(**filters, top=_SIZE, offset=(page - 1) * _SIZE), reviewer)
     else:
         st.write("No entry passes these filters. Choose others in the sidebar.")
     if len(reviewers) > 1:
-        _agreement(store.agreement())
+        _agreement(store.decisions.agreement())
 
 
 def _filters(audit: str, reviewers: list[str]) -> LogFilters:

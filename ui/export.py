@@ -89,12 +89,12 @@ def _candidates(store: Store, audit: str) -> _Chosen:
         top = _at_most()
     # Who asks for decisions wants all of them, also on images that no longer are suspects.
     filters["everything"] = filters["decided"] not in ("any", "no")
-    rows = _least(store.count_candidates(audit, **filters), top)
+    rows = _least(store.candidates.count(audit, **filters), top)
     wanted = filters | {"order": _ORDERS[order]}
     return _Chosen(
         rows,
-        lambda: store.candidates(audit, **wanted, top=min(rows, _PREVIEW)),
-        lambda: store.candidates(audit, **wanted, top=rows),
+        lambda: store.candidates.page(audit, **wanted, top=min(rows, _PREVIEW)),
+        lambda: store.candidates.page(audit, **wanted, top=rows),
     )
 
 
@@ -104,7 +104,7 @@ def _decisions(store: Store, audit: str) -> _Chosen:
         said = components.DECISIONS
         filters: dict[str, Any] = {
             "reviewer": st.selectbox(
-                "Who", store.reviewers(), index=None, placeholder="Anyone", key="who", bind="query-params"
+                "Who", store.decisions.reviewers(), index=None, placeholder="Anyone", key="who", bind="query-params"
             ),
             "decision": st.selectbox(
                 "Decision",
@@ -121,27 +121,27 @@ def _decisions(store: Store, audit: str) -> _Chosen:
             "audit_id": audit if st.toggle("Only from this audit", key="here", bind="query-params") else None,
         }
         top = _at_most()
-    rows = _least(store.count_decisions(**filters), top)
+    rows = _least(store.decisions.count(**filters), top)
     return _Chosen(
         rows,
-        lambda: store.decisions(**filters, top=min(rows, _PREVIEW)),
-        lambda: store.decisions(**filters, top=rows),
+        lambda: store.decisions.page(**filters, top=min(rows, _PREVIEW)),
+        lambda: store.decisions.page(**filters, top=rows),
     )
 
 
 def _corrected(store: Store, audit: str) -> _Chosen:
-    summary = store.summary(audit)
+    summary = store.audits.summary(audit)
     said = summary["decisions"]
     st.caption(f"{said['relabel']:,} relabelled, {said['remove']:,} left out. Paths are absolute.")
     return _Chosen(
         int(summary["images"]) - int(said["remove"]),
-        lambda: store.corrected(audit, top=_PREVIEW),
-        lambda: store.corrected(audit),
+        lambda: store.review.corrected(audit, top=_PREVIEW),
+        lambda: store.review.corrected(audit),
     )
 
 
 def _removals(store: Store, audit: str) -> _Chosen:
-    removals = store.removals(audit)
+    removals = store.review.removals(audit)
     return _Chosen(len(removals), lambda: removals.head(_PREVIEW), lambda: removals)
 
 

@@ -64,7 +64,7 @@ def read_place(place: Place) -> DecodedImage:
 
 
 def subject(audit: str, row: Mapping[str, Any]) -> Subject:
-    """The image of a row of ``Store.candidates``, looked for where this session looks."""
+    """The image of a row of ``Store.candidates.page``, looked for where this session looks."""
     return Subject(
         str(components.directory()), audit, str(row["path"]), str(row["content_hash"]), components.data_root()
     )
@@ -73,7 +73,7 @@ def subject(audit: str, row: Mapping[str, Any]) -> Subject:
 @st.cache_data(ttl=600, max_entries=256, show_spinner=False)
 def evidence(directory: str, audit: str, path: str) -> Evidence | None:
     """The stored detail interpretation, None where the image has none. Raises StoreError."""
-    return components.store().evidence(audit, path)
+    return components.store().images.evidence(audit, path)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
@@ -115,7 +115,7 @@ def outlined(shown: Subject, drawn: Evidence, view: View) -> bytes:
 def _displayed(shown: Subject) -> tuple[Image.Image, tuple[int, int]]:
     """The picture at display size, small ones enlarged, and the (width, height) of the original."""
     store = Store(shown.directory, read_only=components.read_only(), data_root=shown.root)
-    read = read_place(store.image_places(shown.audit, [shown.path])[0])
+    read = read_place(store.images.places(shown.audit, [shown.path])[0])
     if shown.root is not None and read.content_hash != shown.content_hash:
         raise UnreadableImageError("below the folder you named there is another picture at this place")
     size = read.width, read.height
@@ -165,7 +165,7 @@ def _look_below(shown: Subject) -> None:
     root = str(Path(named).absolute())
     try:
         store = Store(shown.directory, read_only=components.read_only(), data_root=root)
-        [place] = store.image_places(shown.audit, [shown.path])
+        [place] = store.images.places(shown.audit, [shown.path])
         same = read_place(place).content_hash == shown.content_hash
     except (GradattnError, OSError, ValueError):
         same = False

@@ -94,7 +94,7 @@ def thumbnails(audit: str, paths: Sequence[str], evidence: bool = False) -> dict
     Raises:
         StoreError: the database cannot be read.
     """
-    known = components.store().candidates(audit, paths=list(paths))
+    known = components.store().candidates.page(audit, paths=list(paths))
     hashes = dict(zip(known["path"].astype(str), known["content_hash"].astype(str), strict=True))
     return made(wanted(audit, {path: hashes.get(path, "") for path in paths}, evidence))
 
@@ -201,7 +201,7 @@ class _Maker:
             return outcomes
         store, audit, paths = fresh[0].store, fresh[0].audit, [picture.path for picture in fresh]
         places = _places(store, audit, paths)
-        maps = store.evidences(audit, paths) if fresh[0].palette else {}
+        maps = store.images.evidences(audit, paths) if fresh[0].palette else {}
         with self._lock:
             for picture in fresh:
                 place = places[picture.path]
@@ -254,7 +254,7 @@ class _Maker:
 def _places(store: Store, audit: str, paths: list[str]) -> dict[str, Place | str]:
     """Where each image lies, or one sentence why it has no place. One question, unless one of the paths is unusable."""
     try:
-        return dict(zip(paths, store.image_places(audit, paths), strict=True))
+        return dict(zip(paths, store.images.places(audit, paths), strict=True))
     except StoreError as error:
         if len(paths) < 2:
             return dict.fromkeys(paths, str(error))

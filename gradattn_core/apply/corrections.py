@@ -94,8 +94,8 @@ def read_plan(store: Store, audit_id: str, *, everything: bool) -> Plan:
     Raises:
         StoreError: there is no such audit, or the database cannot be read.
     """
-    facts = store.summary(audit_id)
-    frame = store.corrections(audit_id, everything=everything)
+    facts = store.audits.summary(audit_id)
+    frame = store.review.corrections(audit_id, everything=everything)
     columns = (frame[name].tolist() for name in ("path", "content_hash", "given_label", "decision", "label"))
     images = tuple(
         Image(path, content, given, None if decision == "remove" else label)

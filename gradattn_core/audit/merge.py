@@ -81,7 +81,7 @@ def _store(plan: Plan) -> None:
         "warnings": list(warnings),
         "features": f"{FEATURES}/{plan.audit_id}",
     }
-    Store(plan.out).merge(
+    Store(plan.out).audits.merge(
         audit,
         {
             "images": sweeps,
@@ -100,12 +100,12 @@ def _store(plan: Plan) -> None:
 def finish(out: Path, audit_id: str) -> AuditSummary:
     """Write the candidates of a stored audit and summarise it; safe to repeat."""
     store = Store(out)
-    target = write_candidates(store.candidates(audit_id), out / CANDIDATES)
-    facts = store.summary(audit_id)
-    worst = store.class_pairs(audit_id).head(10).to_dict("records")
+    target = write_candidates(store.candidates.page(audit_id), out / CANDIDATES)
+    facts = store.audits.summary(audit_id)
+    worst = store.audits.class_pairs(audit_id).head(10).to_dict("records")
     first = first_to_review(int(facts["suspects"]), int(facts["images"]))
     low, high = (None if pd.isna(facts[name]) else float(facts[name]) for name in ("estimated_low", "estimated_high"))
-    found = store.expected_found(audit_id, first)
+    found = store.audits.expected_found(audit_id, first)
     return AuditSummary(
         audit_id=audit_id,
         images=int(facts["images"]),
@@ -121,7 +121,7 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
         estimated_high=high,
         first=first,
         found=0.0 if math.isnan(found) else found,
-        news=store.news(audit_id),
+        news=store.audits.news(audit_id),
     )
 
 

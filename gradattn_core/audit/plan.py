@@ -95,7 +95,7 @@ def _begun(out: Path) -> list[_Earlier]:
 
 
 def _stored(out: Path) -> list[_Earlier]:
-    audits = Store(out).audits()
+    audits = Store(out).audits.all()
     columns = (audits[name] for name in ("audit_id", "root", "parameters"))
     return [(audit_id, root, json.loads(parameters), True) for audit_id, root, parameters in zip(*columns, strict=True)]
 
@@ -184,7 +184,7 @@ def stored_audits(out: Path) -> list[tuple[str, str]]:
     store = Store(out)
     if not store.database.exists():
         return []
-    audits = store.audits()
+    audits = store.audits.all()
     return list(zip(audits["audit_id"], audits["fingerprint"], strict=True))
 
 

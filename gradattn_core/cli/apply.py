@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options, data_root=options.data_root)
     if options.undo:
         return _undo(options)
-    audit_id = options.audit or store.latest_audit_id()
+    audit_id = options.audit or store.audits.latest_id()
     if options.manifest is not None:
         return _manifest(options, store, audit_id)
     if options.dry_run:
@@ -130,7 +130,7 @@ def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
     plan = read_plan(store, audit_id, everything=True)
     if plan.manifest is not None and target.exists() and target.samefile(plan.manifest):
         raise ApplyError(f"{target} is the audited manifest itself; give another file, or --in-place")
-    write(encoded("corrected", store.corrected(audit_id, folder=target.parent), form), target)
+    write(encoded("corrected", store.review.corrected(audit_id, folder=target.parent), form), target)
     applied = Applied(*counted(plan.images))
     facts = {"audit_id": audit_id, **asdict(applied)}
     return _report(options, facts, _sentences(options, plan, applied), ())

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 def compare(out: Path, audit_id: str, truth: pd.DataFrame) -> Found:
     """Compare the ranking of all images with the planted errors."""
-    ranked = Store(out).candidates(audit_id, min_suspicion=0.0).merge(truth, on="path", suffixes=("", "_truth"))
+    ranked = Store(out).candidates.page(audit_id, min_suspicion=0.0).merge(truth, on="path", suffixes=("", "_truth"))
     wrong = ranked["given_label"] != ranked["true_label"]
     planted = int(wrong.sum())
     return Found(planted, int(wrong.head(planted).sum()), float(average_precision_score(wrong, ranked["suspicion"])))
@@ -87,10 +87,10 @@ def draw(out: Path, audit_id: str) -> Path:
     """One picture of the first suspects with their evidence."""
     store = Store(out)
     figures = []
-    for row in store.candidates(audit_id, top=_SHOWN).to_dict("records"):
-        evidence = store.evidence(audit_id, row["path"])
+    for row in store.candidates.page(audit_id, top=_SHOWN).to_dict("records"):
+        evidence = store.images.evidence(audit_id, row["path"])
         if evidence is not None:
-            picture = read_image(store.image_file(audit_id, row["path"])).image
+            picture = read_image(store.images.file(audit_id, row["path"])).image
             title = f"{row['rank']}. filed under {row['given_label']}, looks like {row['suggested_label']}"
             figures.append(evidence_figure(picture, evidence, lines=[title]))
     target = out / "suspects.png"

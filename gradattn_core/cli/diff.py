@@ -37,9 +37,9 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options)
     before, after = _pair(store, options.audits)
     with _waiting(quiet=options.quiet or options.json):
-        counts = store.difference(before, after)
+        counts = store.audits.difference(before, after)
         # The CSV file has all new suspects, so then the lists are read whole.
-        lists = store.changes(before, after, top=None if options.csv else options.top)
+        lists = store.audits.changes(before, after, top=None if options.csv else options.top)
     # What is in other lists is no news of its own.
     moved = counts["changed_images"] + counts["relabelled_images"]
     counts |= {"new_images": counts["new_images"] - moved, "gone_images": counts["gone_images"] - moved}
@@ -65,12 +65,12 @@ def _pair(store: Store, audits: list[str]) -> tuple[str, str]:
         raise StoreError(f"{len(audits)} audits were named ({', '.join(audits)}); a difference is between two")
     if len(audits) == 2:
         return audits[0], audits[1]
-    after = audits[0] if audits else store.latest_audit_id()
-    return store.previous_audit_id(after), after
+    after = audits[0] if audits else store.audits.latest_id()
+    return store.audits.previous_id(after), after
 
 
 def _side(store: Store, audit_id: str) -> dict[str, Any]:
-    facts = store.summary(audit_id)
+    facts = store.audits.summary(audit_id)
     estimated = {name: number(facts[name]) for name in ("estimated_errors", "estimated_low", "estimated_high")}
     return {**{name: facts[name] for name in ("audit_id", "dataset", "finished_at", "images", "suspects")}, **estimated}
 

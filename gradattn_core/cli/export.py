@@ -50,15 +50,15 @@ def _frame(store: Store, options: argparse.Namespace, target: str | None) -> pd.
     chosen: dict[str, Any] = {name: getattr(options, name) for name in _OPTIONS[options.table]}
     decided = chosen.pop("decided", None)
     if options.table == "decisions":
-        return store.decisions(audit_id=options.audit, decision=decided, **chosen)
-    audit_id = options.audit or store.latest_audit_id()
+        return store.decisions.page(audit_id=options.audit, decision=decided, **chosen)
+    audit_id = options.audit or store.audits.latest_id()
     if options.table == "candidates":
         # Who asks for decisions wants all of them, also on images that no longer are suspects.
         chosen |= {"decided": decided or "any", "everything": decided not in (None, "any", "no")}
-        return store.candidates(audit_id, **{**chosen, "order": options.order or "rank"})
+        return store.candidates.page(audit_id, **{**chosen, "order": options.order or "rank"})
     if options.table == "removals":
-        return store.removals(audit_id)
-    return store.corrected(audit_id, folder=Path(target).parent if target else None)
+        return store.review.removals(audit_id)
+    return store.review.corrected(audit_id, folder=Path(target).parent if target else None)
 
 
 def _refuse_idle_options(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ def open_audit(options: argparse.Namespace) -> tuple[Store, str]:
         StoreError: there is no such folder or audit.
     """
     store = open_store(options, read_only=True)
-    return store, options.audit or store.latest_audit_id()
+    return store, options.audit or store.audits.latest_id()
 
 
 def open_store(options: argparse.Namespace, *, read_only: bool = False, data_root: str | None = None) -> Store:

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     store, audit_id = open_audit(options)
     if options.top < 1:
         raise StoreError(f"--top {options.top} leaves nothing to show; give 1 or more")
-    frame = store.class_pairs(audit_id)
+    frame = store.audits.class_pairs(audit_id)
     for column, wanted in (("given_label", options.given), ("suggested_label", options.suggested)):
         if wanted is not None:
             _require_class(store, audit_id, wanted)
@@ -80,7 +80,7 @@ def _thirds(side: int) -> NDArray[np.float64]:
 
 
 def _require_class(store: Store, audit_id: str, label: str) -> None:
-    classes = store.classes(audit_id)
+    classes = store.audits.classes(audit_id)
     if label not in classes:
         shown = ", ".join(classes[:10]) + (" …" if len(classes) > 10 else "")
         raise StoreError(f"audit {audit_id} has no class {label!r}; it has {shown}")
@@ -88,8 +88,8 @@ def _require_class(store: Store, audit_id: str, label: str) -> None:
 
 def _pair(store: Store, audit_id: str, row: dict[Any, Any]) -> dict[str, Any]:
     given, suggested = row["given_label"], row["suggested_label"]
-    evidence = store.pair_map(audit_id, given, suggested)
-    examples = store.candidates(audit_id, given=given, suggested=suggested, top=_EXAMPLES)
+    evidence = store.audits.pair_map(audit_id, given, suggested)
+    examples = store.candidates.page(audit_id, given=given, suggested=suggested, top=_EXAMPLES)
     return {
         "given_label": given,
         "suggested_label": suggested,
@@ -98,7 +98,7 @@ def _pair(store: Store, audit_id: str, row: dict[Any, Any]) -> dict[str, Any]:
         **{name: number(row[name]) for name in ("expected", "lift", "share", "mean_suspicion")},
         "where": "" if evidence is None else place(evidence),
         "most_suspect": list(examples["path"]),
-        "exemplars": {label: list(store.exemplars(audit_id, label)["path"]) for label in (given, suggested)},
+        "exemplars": {label: list(store.images.exemplars(audit_id, label)["path"]) for label in (given, suggested)},
     }
 
 

@@ -21,7 +21,7 @@ _STRONGEST = 3
 def run(options: argparse.Namespace) -> int:
     """Learn from the decisions, or go back to the audit's own order."""
     store = open_store(options, read_only=options.dry_run)
-    audit_id = options.audit or store.latest_audit_id()
+    audit_id = options.audit or store.audits.latest_id()
     if options.reset:
         was = reset(store, audit_id)
         sentence = "the audit's own order is back" if was else "the audit's own order was in force already"
@@ -44,7 +44,7 @@ def _tell(options: argparse.Namespace, facts: dict[str, Any], sentences: list[st
 
 def _facts(store: Store, reranked: Reranked) -> dict[str, Any]:
     learnt = reranked.learnt
-    review = store.review_progress(reranked.audit_id)
+    review = store.review.progress(reranked.audit_id)
     strongest = learnt.influences[:_STRONGEST]
     return {
         "audit_id": reranked.audit_id,
@@ -84,6 +84,6 @@ def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any],
     )
     if options.dry_run:
         lines.append("nothing was changed (--dry-run)")
-    elif store.latest_audit_id() == reranked.audit_id:
+    elif store.audits.latest_id() == reranked.audit_id:
         lines.append(f"candidates   {store.directory / CANDIDATES}")
     return lines

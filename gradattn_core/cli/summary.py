@@ -32,22 +32,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _summary(store: Store, audit_id: str) -> dict[str, Any]:
-    facts = store.summary(audit_id)
-    review = store.review_progress(audit_id)
+    facts = store.audits.summary(audit_id)
+    review = store.review.progress(audit_id)
     first = first_to_review(facts["suspects"], facts["images"])
     estimated = {name: number(facts[name]) for name in ("estimated_errors", "estimated_low", "estimated_high")}
-    classes = store.class_health(audit_id).to_dict("records")
+    classes = store.audits.class_health(audit_id).to_dict("records")
     return {
         **{name: facts[name] for name in ("audit_id", "dataset", "model", "head", "finished_at")},
         **{name: facts[name] for name in ("images", "suspects", "failures")},
         **estimated,
         "first": first,
-        "expected_found": number(store.expected_found(audit_id, first)),
+        "expected_found": number(store.audits.expected_found(audit_id, first)),
         "classes": [
             {name: number(value) if isinstance(value, float) else value for name, value in row.items()}
             for row in classes
         ],
-        "kinds": store.kinds(audit_id),
+        "kinds": store.audits.kinds(audit_id),
         "review": {name: number(value) if isinstance(value, float) else value for name, value in review.items()},
         "warnings": list(facts["warnings"]),
     }

@@ -19,7 +19,7 @@ from gradattn_core.store.rows import check_page, rows, value
 
 
 class Filters(TypedDict, total=False):
-    """Which images are wanted: the keywords of ``Store.candidates`` and ``Store.count_candidates``.
+    """Which images are wanted: the keywords of ``Store.candidates.page`` and ``Store.candidates.count``.
 
     Attributes:
         given, suggested: only this given label; only this suggested label.
@@ -138,7 +138,7 @@ def page(
     top: int | None,
     offset: int,
 ) -> pd.DataFrame:
-    """One page in its order; see ``Store.candidates``."""
+    """One page in its order; see ``Store.candidates.page``."""
     check_page(top, offset)
     if order not in ORDERS:
         raise StoreError(f"order={order!r} is unknown; choose {', '.join(ORDERS)}")
@@ -157,7 +157,7 @@ def count(connection: duckdb.DuckDBPyConnection, audit_id: str, chosen: Candidat
 
 
 def candidate(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -> dict[str, Any] | None:
-    """See ``Store.candidate``."""
+    """See ``Store.candidates.one``."""
     image = images.find(connection, audit_id, [path]).get(path)
     if image is None or image.rank is None:
         return None
@@ -168,7 +168,7 @@ def candidate(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -
 
 
 def prediction(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -> dict[str, Any] | None:
-    """See ``Store.prediction``."""
+    """See ``Store.images.prediction``."""
     image = images.find(connection, audit_id, [path]).get(path)
     if image is None:
         return None

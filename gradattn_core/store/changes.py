@@ -114,7 +114,7 @@ def _dataset(audit: Mapping[Any, Any]) -> tuple[str, str, str | None]:
 
 
 def difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> dict[str, int]:
-    """See ``Store.difference``."""
+    """See ``Store.audits.difference``."""
     _find(connection, before, after)
     counted = connection.execute(
         f"""SELECT count(*) FILTER ({_NEW_SUSPECT}) AS new_suspects, count(*) FILTER ({_GONE_SUSPECT}) AS gone_suspects,
@@ -131,7 +131,7 @@ def difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -
 def changes(
     connection: duckdb.DuckDBPyConnection, before: str, after: str, *, top: int | None
 ) -> dict[str, pd.DataFrame]:
-    """See ``Store.changes``."""
+    """See ``Store.audits.changes``."""
     check_page(top, 0)
     _find(connection, before, after)
     said = {"before": before, "after": after, "top": top}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from gradattn_core.errors import StoreError
 from gradattn_core.store.connection import OlderSchemaError, transaction
 
 DATABASE_NAME = "gradattn.duckdb"
+DATA_ROOT = "GRADATTN_DATA_ROOT"
 
 
 class Database:
     """The file of one output folder. Holds no connection: each transaction opens one and closes it."""
 
-    def __init__(self, directory: Path | str, *, patience: float, read_only: bool) -> None:
+    def __init__(
+        self, directory: Path | str, *, patience: float, read_only: bool, data_root: Path | str | None
+    ) -> None:
         self.directory = Path(directory).absolute()
         if "?" in str(self.directory):
             # DuckDB takes what follows for a query string and looks for its log file in another folder.
@@ -26,6 +30,8 @@ class Database:
         self.database = self.directory / DATABASE_NAME
         self.patience = patience
         self.read_only = read_only
+        root = data_root or os.environ.get(DATA_ROOT)
+        self.data_root = Path(root).absolute() if root else None
 
     def prepare(self) -> None:
         """Create the database or bring its schema up to date, so that an unusable folder is noticed before any work."""

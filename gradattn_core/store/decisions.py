@@ -48,7 +48,7 @@ def decide_many(
     reviewer: str,
     note: str,
 ) -> list[str]:
-    """Append one row per path, in their order, and return the rows' ids; see ``Store.decide_many``."""
+    """Append one row per path, in their order, and return the rows' ids; see ``Store.decisions.append_many``."""
     keys = _keys(connection, audit_id, paths)
     return _append(connection, keys, decision, new_label, reviewer, note, audit_id)
 
@@ -56,7 +56,7 @@ def decide_many(
 def undo_many(
     connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str], *, reviewer: str
 ) -> list[str]:
-    """Append an undo per path where a decision stands, and return the undos' ids; see ``Store.undo_many``."""
+    """Append an undo per path where a decision stands, and return the undos' ids; see ``Store.decisions.undo_many``."""
     keys = _keys(connection, audit_id, paths)
     left = _depths(connection, list(keys.values()))
     undone = {}

@@ -13,7 +13,7 @@ from gradattn_core.store.rows import PATHS, rows
 
 
 def evidence(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -> Evidence | None:
-    """See ``Store.evidence``."""
+    """See ``Store.images.evidence``."""
     where = "WHERE audit_id = ? AND path = ?"
     found = rows(connection.execute(f"SELECT * FROM interpretations {where}", [audit_id, path]))
     if not found:
@@ -23,7 +23,7 @@ def evidence(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) ->
 
 
 def evidences(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str]) -> dict[str, Evidence]:
-    """See ``Store.evidences``."""
+    """See ``Store.images.evidences``."""
     found = connection.execute(
         f"SELECT * FROM interpretations WHERE audit_id = ? AND path IN {PATHS}", [audit_id, list(paths)]
     )

@@ -19,7 +19,7 @@ _OF_SAME = "ON d.content_hash = s.content_hash AND d.given_label = s.given_label
 
 
 def audits(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """See ``Store.audits``."""
+    """See ``Store.audits.all``."""
     frame = connection.execute(
         f"""SELECT audit_id, dataset, root, model, coalesce(checkpoint, '') AS checkpoint,
                 coalesce(head, '') AS head, coalesce(fingerprint, '') AS fingerprint,
@@ -36,7 +36,7 @@ def audits(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 
 def class_pairs(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.DataFrame:
-    """See ``Store.class_pairs``."""
+    """See ``Store.audits.class_pairs``."""
     return connection.execute(
         f"""WITH suspects AS MATERIALIZED ({_SUSPECTS}),
             decided AS (
@@ -52,7 +52,7 @@ def class_pairs(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.Data
 
 
 def class_health(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.DataFrame:
-    """See ``Store.class_health``."""
+    """See ``Store.audits.class_health``."""
     return connection.execute(
         f"""WITH suspects AS MATERIALIZED ({_SUSPECTS}),
             decided AS (SELECT s.given_label, count(*) AS decided
@@ -72,19 +72,19 @@ def class_health(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.Dat
 
 
 def failures(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.DataFrame:
-    """See ``Store.failures``."""
+    """See ``Store.audits.failures``."""
     return connection.execute(
         "SELECT path, stage, reason FROM failures WHERE audit_id = ? ORDER BY path, stage", [audit_id]
     ).df()
 
 
 def classes(connection: duckdb.DuckDBPyConnection, audit_id: str) -> list[str]:
-    """See ``Store.classes``."""
+    """See ``Store.audits.classes``."""
     return sorted(value(connection.execute("SELECT classes FROM audits WHERE audit_id = ?", [audit_id])))
 
 
 def kinds(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dict[str, int]:
-    """See ``Store.kinds``."""
+    """See ``Store.audits.kinds``."""
     counted = connection.execute(
         """SELECT kind, count(*) AS suspects FROM scores WHERE audit_id = ? AND is_suspect AND kind IS NOT NULL
            GROUP BY kind ORDER BY suspects DESC, kind""",
@@ -94,7 +94,7 @@ def kinds(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dict[str, int
 
 
 def pair_map(connection: duckdb.DuckDBPyConnection, audit_id: str, given: str, suggested: str) -> FloatArray | None:
-    """See ``Store.pair_map``."""
+    """See ``Store.audits.pair_map``."""
     found: pa.Table = connection.sql(
         """SELECT e.grid_height, e.grid_width, e.map
            FROM interpretations e JOIN scores s ON s.rank = e.image_rank
@@ -115,7 +115,7 @@ def pair_map(connection: duckdb.DuckDBPyConnection, audit_id: str, given: str, s
 
 
 def neighbours(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -> pd.DataFrame:
-    """See ``Store.neighbours``."""
+    """See ``Store.images.neighbours``."""
     return connection.execute(
         """SELECT position::BIGINT AS position, neighbour_path AS path, neighbour_label AS given_label, similarity
            FROM neighbours n WHERE audit_id = ? AND n.path = ? ORDER BY n.position""",
@@ -124,7 +124,7 @@ def neighbours(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) 
 
 
 def exemplars(connection: duckdb.DuckDBPyConnection, audit_id: str, label: str) -> pd.DataFrame:
-    """See ``Store.exemplars``."""
+    """See ``Store.images.exemplars``."""
     return connection.execute(
         """SELECT position::BIGINT AS position, path, suspicion FROM exemplars e
            WHERE audit_id = ? AND label = ? ORDER BY e.position""",

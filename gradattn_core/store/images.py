@@ -74,7 +74,7 @@ def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[ob
 def places(
     connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str], directory: Path, data_root: Path | None
 ) -> list[Place]:
-    """Where each image lies, below ``data_root`` where one is given; see ``Store.image_places``."""
+    """Where each image lies, below ``data_root`` where one is given; see ``Store.images.places``."""
     stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
     root = stored if data_root is None else moved(stored, data_root)
     listed = find(connection, audit_id, paths)

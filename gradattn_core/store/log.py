@@ -22,7 +22,7 @@ from gradattn_core.store.rows import TIME, check_page, value
 
 
 class LogFilters(TypedDict, total=False):
-    """Which rows of the log are wanted: the keywords of ``Store.decisions`` and ``Store.count_decisions``.
+    """Which rows of the log are wanted: the keywords of ``Store.decisions.page`` and ``Store.decisions.count``.
 
     Attributes:
         audit_id: only what was said while this audit was reviewed.
@@ -148,7 +148,7 @@ def _filtered(connection: duckdb.DuckDBPyConnection, chosen: LogFilter) -> tuple
 def decisions(
     connection: duckdb.DuckDBPyConnection, chosen: LogFilter, *, top: int | None, offset: int
 ) -> pd.DataFrame:
-    """A page of the log, newest first; see ``Store.decisions``."""
+    """A page of the log, newest first; see ``Store.decisions.page``."""
     check_page(top, offset)
     where, parameters = _filtered(connection, chosen)
     frame = connection.execute(
@@ -176,7 +176,7 @@ def reviewers(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def agreement(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """How often two reviewers say the same; see ``Store.agreement``."""
+    """How often two reviewers say the same; see ``Store.decisions.agreement``."""
     both: Counter[tuple[str, str]] = Counter()
     agree: Counter[tuple[str, str]] = Counter()
     for stack in _shared_stacks(connection):

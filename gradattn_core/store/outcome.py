@@ -21,7 +21,7 @@ def corrected(
     folder: Path | None,
     top: int | None,
 ) -> pd.DataFrame:
-    """See ``Store.corrected``."""
+    """See ``Store.review.corrected``."""
     check_page(top, 0)
     stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
     frame = connection.execute(
@@ -38,7 +38,7 @@ def corrected(
 
 
 def corrections(connection: duckdb.DuckDBPyConnection, audit_id: str, *, everything: bool) -> pd.DataFrame:
-    """See ``Store.corrections``."""
+    """See ``Store.review.corrections``."""
     return connection.execute(
         f"""SELECT i.path, i.content_hash, i.given_label, coalesce(d.decision, '') AS decision,
                 CASE d.decision WHEN 'relabel' THEN d.new_label WHEN 'remove' THEN '' ELSE i.given_label END AS label
@@ -49,7 +49,7 @@ def corrections(connection: duckdb.DuckDBPyConnection, audit_id: str, *, everyth
 
 
 def removals(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.DataFrame:
-    """See ``Store.removals``."""
+    """See ``Store.review.removals``."""
     return connection.execute(
         f"""SELECT i.path, i.given_label, d.reviewer, d.note, {TIME.format("decided_at")}
             FROM images i JOIN current_decisions d {_SAID}

@@ -27,7 +27,7 @@ _SUMS = """coalesce(sum(suspicion) FILTER (is_suspect), 0) AS expected,
 
 
 def review(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dict[str, Any]:
-    """See ``Store.summary``, which adds these keys to the audit's row."""
+    """See ``Store.audits.summary``, which adds these keys to the audit's row."""
     counted = connection.execute(
         f"WITH {_DECIDED} SELECT decision, count(*), count(*) FILTER (is_suspect) FROM found GROUP BY decision",
         {"audit_id": audit_id},
@@ -42,7 +42,7 @@ def review(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dict[str, An
 
 
 def review_progress(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dict[str, Any]:
-    """See ``Store.review_progress``."""
+    """See ``Store.review.progress``."""
     found = rows(
         connection.execute(
             f"""WITH {_DECIDED},
@@ -72,7 +72,7 @@ def review_progress(connection: duckdb.DuckDBPyConnection, audit_id: str) -> dic
 
 
 def expected_found(connection: duckdb.DuckDBPyConnection, audit_id: str, first: int) -> float:
-    """See ``Store.expected_found``."""
+    """See ``Store.audits.expected_found``."""
     share = value(
         connection.execute(
             "SELECT coalesce(sum(suspicion) FILTER (rank <= ?), 0) / sum(suspicion) FROM scores WHERE audit_id = ?",

@@ -35,7 +35,7 @@ WHERE s.audit_id = $audit_id AND s.is_suspect ORDER BY {_RANK}"""
 
 
 def suspects(connection: duckdb.DuckDBPyConnection, audit_id: str) -> pd.DataFrame:
-    """See ``Store.suspects_to_learn_from``."""
+    """See ``Store.review.suspects``."""
     frame = connection.execute(_SUSPECTS, {"audit_id": audit_id}).df()
     components = pd.DataFrame([entry or {} for entry in frame.pop("components")], index=frame.index, dtype=float)
     return frame.join(components[[name for name in components if name not in frame]])
@@ -56,7 +56,7 @@ def rerank(
     suspicion: ArrayLike,
     decisions: int,
 ) -> None:
-    """See ``Store.rerank``."""
+    """See ``Store.review.rerank``."""
     _restore(connection, audit_id)
     learnt = pa.table({"path": pa.array(paths, pa.string()), "suspicion": pa.array(np.asarray(suspicion, float))})
     connection.register("learnt", learnt)
@@ -84,7 +84,7 @@ def rerank(
 
 
 def reset(connection: duckdb.DuckDBPyConnection, audit_id: str) -> bool:
-    """See ``Store.reset_order``."""
+    """See ``Store.review.reset``."""
     before = value(connection.execute("SELECT reranked_decisions FROM audits WHERE audit_id = ?", [audit_id]))
     _restore(connection, audit_id)
     return before is not None

@@ -27,12 +27,12 @@ def test_planted_errors_are_found_corrected_and_gone_from_the_next_audit(tmp_pat
     first = run_audit(tiny.config(Path(out))).audit_id
     store = Store(out)
     for path in tiny.wrong:
-        store.decide(first, path, "relabel", new_label=Path(path).name.split("-")[0], reviewer="ann")
+        store.decisions.append(first, path, "relabel", new_label=Path(path).name.split("-")[0], reviewer="ann")
 
     # A tree audits as the corrected dataset.
     as_json("apply", "--to", str(tmp_path / "clean"), "--out", out)
     clean = run_audit(tiny.config(Path(out), dataset=str(tmp_path / "clean"))).audit_id
-    every = store.corrections(clean, everything=True)
+    every = store.review.corrections(clean, everything=True)
     assert len(every) == 72 and all(
         Path(path).name.startswith(label) for path, label in every[["path", "label"]].values
     )

@@ -39,8 +39,8 @@ def photos(tmp_path: Path) -> Path:
 def store(photos: Path, tmp_path: Path) -> Store:
     store = audited(photos, tmp_path / "out")
     decide(store, {"kite/a.jpg": "owl", "kite/2020/b.jpg": "owl", "kite/b.jpg": None, "owl/e.jpg": "hawk"})
-    store.decide("first", "kite/c.jpg", "keep", reviewer="ann")
-    store.decide("first", "kite/d.jpg", "unsure", reviewer="ann")
+    store.decisions.append("first", "kite/c.jpg", "keep", reviewer="ann")
+    store.decisions.append("first", "kite/d.jpg", "unsure", reviewer="ann")
     return store
 
 
@@ -101,7 +101,7 @@ def test_random_datasets_and_decisions_come_out_as_the_corrected_manifest_says(t
         store = audited(root, tmp_path / f"{turn}" / "out")
         chosen = choose.sample(sorted(files), len(files) // 2)
         decide(store, {path: choose.choice([None, "kite", "owl", "50% grey/blue"]) for path in chosen})
-        store.undo_many("first", chosen[:2], reviewer="bob")
+        store.decisions.undo_many("first", chosen[:2], reviewer="bob")
         target = tmp_path / f"{turn}" / "new"
         applied = make_tree(plan_of(store), target, choose.choice(LINKS), ignored)
         expected = corrected(store)
@@ -235,7 +235,7 @@ def test_a_dataset_that_moved_is_found_below_the_data_root(store: Store, photos:
 
 def test_the_tree_and_the_manifest_agree_with_the_export(store: Store, tmp_path: Path) -> None:
     make_tree(plan_of(store), tmp_path / "new", "copy", ignored)
-    frame = store.corrected("first", folder=tmp_path)
+    frame = store.review.corrected("first", folder=tmp_path)
     write(encoded("corrected", frame, "csv"), tmp_path / "manifest.csv")
     assert labelled(tmp_path / "manifest.csv") == labelled(tmp_path / "new")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {MARK, "kite", "owl", "hawk"}

@@ -46,7 +46,7 @@ def audited(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def latest(out: Path) -> tuple[Store, str]:
     store = Store(out)
-    return store, store.latest_audit_id()
+    return store, store.audits.latest_id()
 
 
 def test_planted_errors_lead_the_list_and_are_given_their_true_colour_back(tiny: Tiny, audited: Path) -> None:
@@ -65,14 +65,14 @@ def test_the_work_folder_is_cleared_and_the_features_lie_beside_the_database(aud
     store, audit_id = latest(audited)
     assert not list((audited / "work").iterdir())
     features = [pq.read_table(path) for path in sorted((audited / "features" / audit_id).glob("sweep-*.parquet"))]
-    assert sum(len(table) for table in features) == store.summary(audit_id)["images"] == 72
+    assert sum(len(table) for table in features) == store.audits.summary(audit_id)["images"] == 72
     assert not [path for path in audited.rglob(".*") if path.name != ".audit.lock"], "temporary files were left"
 
 
 def test_the_map_explains_the_head_whose_logits_are_stored(tiny: Tiny, audited: Path) -> None:
     store, audit_id = latest(audited)
     for path in tiny.wrong:
-        evidence, prediction = store.evidence(audit_id, path), store.prediction(audit_id, path)
+        evidence, prediction = store.images.evidence(audit_id, path), store.images.prediction(audit_id, path)
         assert evidence is not None and prediction is not None
         assert evidence.for_label == path.split("/")[0]
         assert evidence.for_logit == pytest.approx(prediction["given_logit"], abs=1e-3)
@@ -82,8 +82,8 @@ def test_the_map_explains_the_head_whose_logits_are_stored(tiny: Tiny, audited: 
 
 def test_regions_lie_inside_the_original_picture(audited: Path) -> None:
     store, audit_id = latest(audited)
-    for path in store.candidates(audit_id)["path"]:
-        evidence = store.evidence(audit_id, path)
+    for path in store.candidates.page(audit_id)["path"]:
+        evidence = store.images.evidence(audit_id, path)
         assert evidence is not None and evidence.statistics.regions
         # 48 x 36 pictures are resized to 42 x 32 and cropped to the middle 32 columns.
         assert evidence.crop.left == pytest.approx(5 * 48 / 42) and evidence.crop.top == 0
@@ -101,7 +101,7 @@ def test_a_finished_audit_is_kept_and_restart_makes_another(tiny: Tiny, audited:
     assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
     time.sleep(1.1)
     second = run_audit(tiny.config(out, restart=True))
-    assert second.audit_id != first.audit_id and len(Store(out).audits()) == 2
+    assert second.audit_id != first.audit_id and len(Store(out).audits.all()) == 2
     assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
 
 
@@ -126,7 +126,7 @@ def test_broken_images_are_failures_and_the_audit_goes_on(tiny: Tiny, tmp_path: 
     summary = run_audit(tiny.config(tmp_path / "out", dataset=str(dataset)))
     assert (summary.images, summary.failures, summary.skipped) == (72, 3, 2)
     store, audit_id = latest(tmp_path / "out")
-    failures = store.failures(audit_id)
+    failures = store.audits.failures(audit_id)
     assert set(failures["path"]) == {"red/empty.png", "red/text.jpg", "blue/cut.png"}
     assert set(failures["stage"]) == {"decode"} and failures["reason"].str.len().min() > 5
 
@@ -136,12 +136,16 @@ def test_a_line_of_pixels_is_a_failure_and_fills_no_memory(tiny: Tiny, tmp_path:
     Image.new("RGB", (1, 60_000)).save(dataset / "red" / "line.png")
     summary = run_audit(tiny.config(tmp_path / "out", dataset=str(dataset)))
     store, audit_id = latest(tmp_path / "out")
-    assert summary.failures == 1 and "too unequal" in store.failures(audit_id)["reason"][0]
+    assert summary.failures == 1 and "too unequal" in store.audits.failures(audit_id)["reason"][0]
 
 
 def test_the_class_pairs_count_every_suspect(tiny: Tiny, audited: Path) -> None:
     store, audit_id = latest(audited)
-    assert store.class_pairs(audit_id)["suspects"].sum() == store.summary(audit_id)["suspects"] >= len(tiny.wrong)
+    assert (
+        store.audits.class_pairs(audit_id)["suspects"].sum()
+        == store.audits.summary(audit_id)["suspects"]
+        >= len(tiny.wrong)
+    )
 
 
 def test_a_class_that_its_fold_never_saw_is_not_held_against_it(tiny: Tiny, tmp_path: Path) -> None:
@@ -150,7 +154,7 @@ def test_a_class_that_its_fold_never_saw_is_not_held_against_it(tiny: Tiny, tmp_
     shutil.copy(dataset / "red" / "red-10.png", dataset / "rare" / "only.png")
     run_audit(tiny.config(tmp_path / "out", dataset=str(dataset), threshold=1.0))
     store, audit_id = latest(tmp_path / "out")
-    assert "rare/only.png" not in set(store.candidates(audit_id)["path"])
+    assert "rare/only.png" not in set(store.candidates.page(audit_id)["path"])
 
 
 def test_an_interrupted_audit_goes_on_with_the_device_and_batch_size_of_the_new_command(
@@ -180,9 +184,9 @@ def test_a_picture_that_breaks_between_sweep_and_interpretation_is_a_failure(tin
     os.utime(dataset / broken, ns=(modified, modified))
     summary = run_audit(config)
     store, audit_id = latest(tmp_path / "out")
-    assert summary.failures == 1 and list(store.failures(audit_id)["path"]) == [broken]
-    assert store.evidence(audit_id, broken) is None
-    assert broken in set(store.candidates(audit_id)["path"])
+    assert summary.failures == 1 and list(store.audits.failures(audit_id)["path"]) == [broken]
+    assert store.images.evidence(audit_id, broken) is None
+    assert broken in set(store.candidates.page(audit_id)["path"])
 
 
 def test_labels_with_odd_characters_go_through(tiny: Tiny, tmp_path: Path) -> None:
@@ -198,9 +202,9 @@ def test_labels_with_odd_characters_go_through(tiny: Tiny, tmp_path: Path) -> No
 def test_interpret_all_maps_every_image(tiny: Tiny, tmp_path: Path) -> None:
     summary = run_audit(tiny.config(tmp_path, interpret="all"))
     store, audit_id = latest(tmp_path)
-    paths = store.candidates(audit_id, min_suspicion=0.0)["path"]
+    paths = store.candidates.page(audit_id, min_suspicion=0.0)["path"]
     assert len(paths) == summary.images
-    assert all(store.evidence(audit_id, path) is not None for path in paths)
+    assert all(store.images.evidence(audit_id, path) is not None for path in paths)
 
 
 def test_as_is_speaks_for_the_outputs_of_the_class_map(tiny: Tiny, tmp_path: Path) -> None:
@@ -208,8 +212,8 @@ def test_as_is_speaks_for_the_outputs_of_the_class_map(tiny: Tiny, tmp_path: Pat
     class_map.write_text("label,output\nred,2\ngreen,0\nblue,1\n")
     run_audit(tiny.config(tmp_path / "out", head="as-is", class_map=str(class_map), interpret="all"))
     store, audit_id = latest(tmp_path / "out")
-    assert store.audits()["head"][0] == "as-is"
-    prediction = store.prediction(audit_id, "red/red-10.png")
+    assert store.audits.all()["head"][0] == "as-is"
+    prediction = store.images.prediction(audit_id, "red/red-10.png")
     assert prediction is not None
     from gradattn_core.audit.loading import audit_model
     from gradattn_core.dataset.decoding import read_image
@@ -228,7 +232,7 @@ def test_finetuning_judges_each_image_by_a_model_that_never_saw_it(tiny: Tiny, t
     assert len(set(candidates.head(len(tiny.wrong))["path"]) & tiny.wrong) >= len(tiny.wrong) - 1
     store, audit_id = latest(tmp_path)
     path = sorted(tiny.wrong)[0]
-    evidence, prediction = store.evidence(audit_id, path), store.prediction(audit_id, path)
+    evidence, prediction = store.images.evidence(audit_id, path), store.images.prediction(audit_id, path)
     assert evidence is not None and prediction is not None and prediction["fold"] in (0, 1)
     assert evidence.for_logit == pytest.approx(prediction["given_logit"], abs=1e-3)
 
@@ -381,7 +385,7 @@ def start_audit(tiny: Tiny, out: Path, shard_size: int = 20) -> subprocess.Popen
 def check_undisturbed(out: Path, audited: Path, shards: int = 4) -> None:
     assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
     assert all(first.equals(second) for first, second in zip(findings(out), findings(audited), strict=True))
-    assert len(Store(out).audits()) == 1
+    assert len(Store(out).audits.all()) == 1
     assert not list((out / "work").iterdir())
     assert len(list(out.glob("features/*/sweep-*.parquet"))) == shards
 

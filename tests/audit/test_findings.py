@@ -48,7 +48,7 @@ def store(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def audit_id(store: Store) -> str:
-    return store.latest_audit_id()
+    return store.audits.latest_id()
 
 
 def rows(store: Store, query: str) -> pd.DataFrame:
@@ -68,32 +68,32 @@ def test_only_suspects_have_a_kind_and_a_cluster(store: Store) -> None:
 
 
 def test_a_file_in_two_classes_is_a_duplicate_and_a_grey_picture_is_nothing_to_see(store: Store, audit_id: str) -> None:
-    kinds = {path: (store.prediction(audit_id, path) or {})["kind"] for path in (COPY, EMPTY)}
+    kinds = {path: (store.images.prediction(audit_id, path) or {})["kind"] for path in (COPY, EMPTY)}
     assert kinds == {COPY: "duplicate", EMPTY: "nothing to see"}
 
 
 def test_planted_errors_are_mislabels_most_of_all(tiny: Tiny, store: Store, audit_id: str) -> None:
-    told = [(store.prediction(audit_id, path) or {})["kind"] for path in tiny.wrong]
+    told = [(store.images.prediction(audit_id, path) or {})["kind"] for path in tiny.wrong]
     assert told.count("mislabel") >= len(told) - 2
 
 
 def test_each_suspect_has_its_six_nearest_other_images(store: Store, audit_id: str) -> None:
     found = rows(store, "SELECT * FROM neighbours ORDER BY image_rank, position")
     images = rows(store, "SELECT path, given_label FROM images").set_index("path")["given_label"]
-    suspects = store.candidates(audit_id)["path"]
+    suspects = store.candidates.page(audit_id)["path"]
     assert found.groupby("path", sort=False)["position"].apply(list).to_dict() == {
         path: [1, 2, 3, 4, 5, 6] for path in suspects
     }
     assert (found["path"] != found["neighbour_path"]).all()
     assert (found["neighbour_label"].to_numpy() == images[found["neighbour_path"]].to_numpy()).all()
     assert (found.groupby("path")["similarity"].diff().dropna() <= 0).all()
-    first = store.neighbours(audit_id, COPY).iloc[0]
+    first = store.images.neighbours(audit_id, COPY).iloc[0]
     assert first["path"] == "blue/blue-10.png" and first["similarity"] == pytest.approx(1, abs=1e-4)
 
 
 def test_exemplars_carry_the_label_that_their_colour_says(store: Store, audit_id: str) -> None:
-    for label in store.classes(audit_id):
-        found = store.exemplars(audit_id, label)
+    for label in store.audits.classes(audit_id):
+        found = store.images.exemplars(audit_id, label)
         assert 1 <= len(found) <= 8
         assert all(Path(path).name.startswith(label) for path in found["path"])
 
@@ -103,9 +103,9 @@ def test_the_stored_answer_is_that_of_the_explained_head_to_the_hidden_picture(
 ) -> None:
     model = load_model(tiny.config(store.directory).spec, device=torch.device("cpu"))
     heads = load_file(store.directory / "features" / audit_id / "heads.safetensors")
-    preprocessing, classes = Preprocessing.of(model), store.classes(audit_id)
+    preprocessing, classes = Preprocessing.of(model), store.audits.classes(audit_id)
     for path in sorted(tiny.wrong):
-        evidence, prediction = store.evidence(audit_id, path), store.prediction(audit_id, path)
+        evidence, prediction = store.images.evidence(audit_id, path), store.images.prediction(audit_id, path)
         assert evidence is not None and evidence.hidden is not None and prediction is not None
         fold = prediction["fold"]
 
@@ -125,16 +125,19 @@ def test_the_stored_answer_is_that_of_the_explained_head_to_the_hidden_picture(
 
 
 def test_the_estimate_has_an_interval_and_says_what_the_first_hold(store: Store, audit_id: str) -> None:
-    facts = store.summary(audit_id)
+    facts = store.audits.summary(audit_id)
     assert 0 <= facts["estimated_low"] < facts["estimated_errors"] < facts["estimated_high"] <= facts["images"]
     summary = run_audit(AuditConfig(**{**facts_of(store, audit_id), "out": str(store.directory)}))
     assert summary.audit_id == audit_id
     assert (summary.estimated_low, summary.estimated_high) == (facts["estimated_low"], facts["estimated_high"])
-    assert summary.found == pytest.approx(store.expected_found(audit_id, summary.first)) and 0.5 < summary.found <= 1
+    assert (
+        summary.found == pytest.approx(store.audits.expected_found(audit_id, summary.first))
+        and 0.5 < summary.found <= 1
+    )
 
 
 def facts_of(store: Store, audit_id: str) -> dict[str, Any]:
-    parameters: dict[str, Any] = json.loads(store.summary(audit_id)["parameters"])
+    parameters: dict[str, Any] = json.loads(store.audits.summary(audit_id)["parameters"])
     return parameters | {"finetuning": FineTuning(**parameters["finetuning"])}
 
 
@@ -161,6 +164,6 @@ def test_an_audit_without_suspects_says_so_everywhere(tmp_path: Path, tiny: Tiny
     summary = run_audit(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset"), threshold=1.0))
     store = Store(tmp_path / "out")
     assert (summary.suspects, summary.first) == (0, 0)
-    assert store.kinds(summary.audit_id) == {} and store.class_pairs(summary.audit_id).empty
+    assert store.audits.kinds(summary.audit_id) == {} and store.audits.class_pairs(summary.audit_id).empty
     assert rows(store, "SELECT * FROM neighbours").empty
-    assert len(store.exemplars(summary.audit_id, "red")) > 0
+    assert len(store.images.exemplars(summary.audit_id, "red")) > 0

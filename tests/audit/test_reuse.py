@@ -87,8 +87,8 @@ def test_only_added_and_changed_images_are_swept_removed_ones_leave_and_decision
     audited = Audited(big.dataset, tmp_path / "out", big)
     first = audited.audit(shard_size=50)
     store = Store(audited.out)
-    suspects = list(store.candidates(first.audit_id)["path"])
-    store.decide(first.audit_id, suspects[0], "relabel", new_label="red", reviewer="ada")
+    suspects = list(store.candidates.page(first.audit_id)["path"])
+    store.decisions.append(first.audit_id, suspects[0], "relabel", new_label="red", reviewer="ada")
 
     ordinary = [path for path in audited.swept(first.audit_id)["path"] if path not in suspects]
     changed, removed, spoilt = ordinary[:10], ordinary[10:20], ordinary[20:]
@@ -104,7 +104,7 @@ def test_only_added_and_changed_images_are_swept_removed_ones_leave_and_decision
 
     assert anew(second) == "160 images were taken over from earlier audits, 110 were swept anew."
     assert second.images == 180 + 100 - 10
-    assert {failure for failure in store.failures(second.audit_id)["stage"]} <= {"interpret", "decode"}
+    assert {failure for failure in store.audits.failures(second.audit_id)["stage"]} <= {"interpret", "decode"}
     swept = audited.swept(second.audit_id)
     assert list(swept["path"]) == sorted(swept["path"]) and set(swept["path"]).isdisjoint(removed)
     before, after = fresh_rows(big, tmp_path).set_index("path"), swept.set_index("path")
@@ -116,7 +116,7 @@ def test_only_added_and_changed_images_are_swept_removed_ones_leave_and_decision
     np.testing.assert_allclose(
         np.stack(before.loc[shared, "readout"].tolist()), np.stack(after.loc[shared, "readout"].tolist()), atol=1e-5
     )
-    assert store.candidate(second.audit_id, suspects[0])["decision"] == "relabel"  # type: ignore[index]
+    assert store.candidates.one(second.audit_id, suspects[0])["decision"] == "relabel"  # type: ignore[index]
     assert first.news is None and second.news is not None
     assert second.news.since == first.audit_id
     news = second.news
@@ -139,7 +139,7 @@ def test_an_image_moved_into_another_class_is_known_by_its_content(audited: Audi
     assert anew(summary) == "72 images were taken over from earlier audits, 0 were swept anew."
     row = audited.swept(summary.audit_id).set_index("path").loc[f"{colour}/moved.png"]
     assert row["given_label"] == colour and row["modified"] == moved.stat().st_mtime_ns
-    candidate = Store(audited.out).candidate(summary.audit_id, f"{colour}/moved.png")
+    candidate = Store(audited.out).candidates.one(summary.audit_id, f"{colour}/moved.png")
     assert candidate is not None and candidate["suspicion"] < 0.5, "its new label is right"
 
 
@@ -148,7 +148,7 @@ def test_a_known_path_with_another_content_is_swept_anew(audited: Audited) -> No
     new_picture(path, (40, 60, 200), 1)
     summary = audited.audit()
     assert anew(summary).endswith(" 1 were swept anew.")
-    assert Store(audited.out).candidates(summary.audit_id)["path"].tolist().count("red/red-10.png") == 1
+    assert Store(audited.out).candidates.page(summary.audit_id)["path"].tolist().count("red/red-10.png") == 1
 
 
 def test_restart_takes_nothing_over(audited: Audited) -> None:
@@ -171,7 +171,7 @@ def test_the_features_that_were_taken_over_are_not_kept_twice(audited: Audited) 
     (audited.dataset / "red" / "red-10.png").unlink()
     summary = audited.audit()
     assert [folder.name for folder in (audited.out / "features").iterdir()] == [summary.audit_id]
-    assert len(Store(audited.out).audits()) == 2
+    assert len(Store(audited.out).audits.all()) == 2
 
 
 def test_an_interrupted_audit_gives_its_shards_to_the_next_when_the_dataset_has_changed(audited: Audited) -> None:
@@ -254,11 +254,11 @@ def test_a_picture_that_was_replaced_since_it_was_swept_gets_no_map_of_its_succe
     (audited.dataset / wrong).write_bytes(content.ljust(status.st_size, b"\0"))
     os.utime(audited.dataset / wrong, ns=(status.st_atime_ns, status.st_mtime_ns))
     summary = audited.audit()
-    failures = Store(audited.out).failures(summary.audit_id)
+    failures = Store(audited.out).audits.failures(summary.audit_id)
     assert failures.to_dict("records") == [
         {"path": wrong, "stage": "interpret", "reason": "it has changed since it was swept"}
     ]
-    assert Store(audited.out).evidence(summary.audit_id, wrong) is None
+    assert Store(audited.out).images.evidence(summary.audit_id, wrong) is None
 
 
 def test_other_weights_under_the_same_name_take_nothing_over(audited: Audited, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_another_dataset_in_the_same_folder_shares_what_has_the_same_content(aud
     spoil(twin.dataset / "red" / "red-10.png")  # the same place and time below another root proves nothing
     summary = twin.audit()
     assert anew(summary) == "71 images were taken over from earlier audits, 0 were swept anew."
-    assert Store(twin.out).failures(summary.audit_id)["path"].tolist() == ["red/red-10.png"]
+    assert Store(twin.out).audits.failures(summary.audit_id)["path"].tolist() == ["red/red-10.png"]
     assert len(list((audited.out / "features").iterdir())) == 2
 
 
@@ -300,9 +300,11 @@ def test_maps_of_the_models_own_classifier_are_taken_over_bit_for_bit(tiny: Tiny
     assert len(same) > 30 and all(before[path] == row for path, row in same.items())
     # Whose other class is another one now needs a new map, and cannot be read for it.
     store = Store(audited.out)
-    others = [store.candidates(summary.audit_id).set_index("path")["suggested_label"] for summary in (first, second)]
+    others = [
+        store.candidates.page(summary.audit_id).set_index("path")["suggested_label"] for summary in (first, second)
+    ]
     moved_on = {path for path in before if others[0][path] != others[1][path]}
-    assert set(store.failures(second.audit_id)["path"]) == moved_on == set(before) - set(same)
+    assert set(store.audits.failures(second.audit_id)["path"]) == moved_on == set(before) - set(same)
 
 
 def maps(out: Path, audit_id: str) -> dict[str, tuple[Any, ...]]:

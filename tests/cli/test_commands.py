@@ -92,8 +92,8 @@ def test_export_ends_quietly_when_its_reader_has_seen_enough(audited: Path) -> N
 def test_decisions_are_exported_whether_or_not_their_image_is_a_suspect(audited: Path, tmp_path: Path) -> None:
     out = shutil.copytree(audited / "gradattn-out", tmp_path / "gradattn-out")
     store = Store(out)
-    trusted = store.candidates(store.latest_audit_id(), everything=True).iloc[-1]["path"]
-    store.decide(store.latest_audit_id(), trusted, "relabel", new_label="violet", reviewer="Ada")
+    trusted = store.candidates.page(store.audits.latest_id(), everything=True).iloc[-1]["path"]
+    store.decisions.append(store.audits.latest_id(), trusted, "relabel", new_label="violet", reviewer="Ada")
     exported = gradattn("export", "--decided", "relabel", "--json", cwd=tmp_path)
     assert [(row["path"], row["new_label"]) for row in json.loads(exported.stdout)] == [(trusted, "violet")]
     gradattn("export", "--decided", "relabel", "--csv", "corrections.csv", cwd=tmp_path)

@@ -26,7 +26,7 @@ def merge(store: Store, audit_id: str, day: int, rows: dict[str, tuple[str, str,
     frames["scores"]["is_suspect"] = [suspect for _, _, suspect in rows.values()]
     suspects = sum(suspect for _, _, suspect in rows.values())
     row = audit_row(audit_id, images=len(rows), suspects=suspects, finished_at=pd.Timestamp(2026, 11, day, tz="UTC"))
-    store.merge(row | {"estimated_errors": 40.0 / day}, {name: frames[name] for name in ("images", "scores")})
+    store.audits.merge(row | {"estimated_errors": 40.0 / day}, {name: frames[name] for name in ("images", "scores")})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Store:
         "kite/=new()": ("new", HOSTILE[0], True), "kite/[red]x": ("x", "kite", True), **kept,
     }  # fmt: skip
     merge(store, "one", 1, before)
-    store.decide("one", "kite/a.jpg", "relabel", new_label="owl", reviewer="ann")
+    store.decisions.append("one", "kite/a.jpg", "relabel", new_label="owl", reviewer="ann")
     merge(store, "two", 8, after)
     return store
 

@@ -41,8 +41,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_the_summary_says_how_many_labels_are_wrong_what_kinds_and_how_far_the_review_is(store: Store) -> None:
-    store.decide("first", PATHS[0], "remove", reviewer="ann")
-    store.decide("first", PATHS[1], "keep", reviewer="ann")
+    store.decisions.append("first", PATHS[0], "remove", reviewer="ann")
+    store.decisions.append("first", PATHS[1], "keep", reviewer="ann")
     shown = gradattn("summary", out=store.directory)
     assert shown.returncode == 0 and shown.stderr == ""
     # Of the suspicions 1, 8/9 … 0 the first six hold 39/45.
@@ -71,7 +71,7 @@ def test_pairs_show_count_lift_place_and_files(store: Store) -> None:
     assert ["kite", "bald", "eagle", "4", "3.5", "2.5×", "80.0%", "lower", "left"] in [
         line.split() for line in shown.stdout.splitlines()
     ]
-    sure = store.exemplars("first", "kite")["path"][0]
+    sure = store.images.exemplars("first", "kite")["path"][0]
     assert "kite → bald eagle" in shown.stdout and f"a sure kite: {sure}" in shown.stdout
 
 
@@ -81,7 +81,7 @@ def test_pairs_as_json_can_be_chosen(store: Store) -> None:
     assert [(pair["given_label"], pair["suspects"], pair["lift"]) for pair in pairs] == [
         ("kite", 4, 2.5), ("albatross", 2, 0.75),
     ]  # fmt: skip
-    most = store.candidates("first", given="kite", suggested="bald eagle")["path"]
+    most = store.candidates.page("first", given="kite", suggested="bald eagle")["path"]
     assert pairs[0]["most_suspect"] == list(most[:3]) and set(pairs[0]["exemplars"]) == {"kite", "bald eagle"}
     assert as_json("pairs", "--given", "albatross", out=store.directory) == pairs[1:]
     assert as_json("pairs", "--top", "1", out=store.directory) == pairs[:1]
@@ -92,7 +92,7 @@ def test_hostile_labels_are_shown_as_they_are(tmp_path: Path) -> None:
     label = "[bold]\x1b[31mred[/] <b> 🦅"
     frames = tables(PATHS, suspects=4, given=[label] * 10)
     frames["class_pairs"] = frames["class_pairs"].iloc[:1].assign(given_label=label)
-    Store(tmp_path).merge(audit_row(classes=[label, "bald eagle"], dataset=label), frames)
+    Store(tmp_path).audits.merge(audit_row(classes=[label, "bald eagle"], dataset=label), frames)
     for command in ("summary", "pairs"):
         shown = gradattn(command, out=tmp_path)
         assert shown.returncode == 0 and "\x1b" not in shown.stdout, shown.stderr

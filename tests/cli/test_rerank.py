@@ -34,14 +34,14 @@ def as_json(*arguments: str) -> dict[str, Any]:
 def store(tmp_path: Path) -> Store:
     """Sixty suspects by turns labelled kite and albatross, none decided."""
     store = Store(tmp_path)
-    store.merge(audit_row(images=80, suspects=SUSPECTS), tables(PATHS, suspects=SUSPECTS))
+    store.audits.merge(audit_row(images=80, suspects=SUSPECTS), tables(PATHS, suspects=SUSPECTS))
     return store
 
 
 def decide(store: Store) -> None:
     """Of the first forty every kite is wrong and every albatross right."""
-    store.decide_many("first", PATHS[0:DECIDED:2], "remove", reviewer="ann")
-    store.decide_many("first", PATHS[1:DECIDED:2], "keep", reviewer="ann")
+    store.decisions.append_many("first", PATHS[0:DECIDED:2], "remove", reviewer="ann")
+    store.decisions.append_many("first", PATHS[1:DECIDED:2], "keep", reviewer="ann")
 
 
 def kites_first(paths: list[str]) -> bool:
@@ -67,7 +67,7 @@ def test_it_says_what_was_learnt_and_every_reader_sees_the_new_order(store: Stor
         str(store.directory / CANDIDATES),
     ):
         assert part in done.stdout
-    order = store.candidates("first")["path"].tolist()
+    order = store.candidates.page("first")["path"].tolist()
     assert kites_first(order)
     assert read_candidates(store.directory / CANDIDATES)["path"].tolist() == order
 
@@ -75,7 +75,7 @@ def test_it_says_what_was_learnt_and_every_reader_sees_the_new_order(store: Stor
 def test_as_json_it_has_the_same_numbers_as_the_page(store: Store) -> None:
     decide(store)
     facts = as_json(str(store.directory), "--audit", "first")
-    review = store.review_progress("first")
+    review = store.review.progress("first")
     assert facts["used"] is True and facts["dry_run"] is False and facts["audit_id"] == "first"
     assert (facts["decisions"], facts["wrong"], review["reranked"]) == (40, 20, 40)
     for shown, stored in (("left", "estimated_left"), ("left_low", "left_low"), ("left_high", "left_high")):
@@ -94,9 +94,9 @@ def test_a_dry_run_changes_nothing_and_reset_takes_it_back(store: Store) -> None
     assert store.database.read_bytes() == before and not (store.directory / CANDIDATES).exists()
     quiet = gradattn(out, "--quiet")
     assert (quiet.returncode, quiet.stdout) == (0, "")
-    assert kites_first(store.candidates("first")["path"].tolist())
+    assert kites_first(store.candidates.page("first")["path"].tolist())
     assert as_json(out, "--reset") == {"audit_id": "first", "reset": True}
-    assert store.candidates("first")["path"].tolist() == PATHS[:SUSPECTS]
+    assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
     assert read_candidates(store.directory / CANDIDATES)["path"].tolist() == PATHS[:SUSPECTS]
     assert "in force already" in gradattn(out, "--reset").stdout
 
@@ -104,11 +104,11 @@ def test_a_dry_run_changes_nothing_and_reset_takes_it_back(store: Store) -> None
 def test_an_order_whose_decisions_were_undone_goes_with_them(store: Store) -> None:
     decide(store)
     gradattn(str(store.directory), "--quiet")
-    store.undo_many("first", PATHS[:30], reviewer="ann")
+    store.decisions.undo_many("first", PATHS[:30], reviewer="ann")
     facts = as_json(str(store.directory))
     assert facts["used"] is False and "5 wrong labels and 5 right ones, are too few to learn from" in facts["reason"]
     assert facts["average_precision_after"] is None and facts["strongest"] == []
-    assert store.candidates("first")["path"].tolist() == PATHS[:SUSPECTS]
+    assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
 
 
 @pytest.mark.parametrize(

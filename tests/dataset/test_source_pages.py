@@ -34,21 +34,21 @@ def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def test_suspects_of_a_zip_are_reviewed_even_after_it_is_gone(audited: Store, tmp_path: Path) -> None:
     (tmp_path / "photos.zip").unlink()
-    audit = audited.latest_audit_id()
-    first = audited.candidates(audit, top=1).iloc[0]
+    audit = audited.audits.latest_id()
+    first = audited.candidates.page(audit, top=1).iloc[0]
     app = opened("review")
     assert suspect(app) == first["path"] and len(pictures(app)) == 2 and not app.warning
     app.toggle(key="regions").set_value(True).run()
     assert len(pictures(app)) == 2 and not app.exception
-    small = thumbnails.thumbnails(audit, list(audited.candidates(audit)["path"]), evidence=True)
+    small = thumbnails.thumbnails(audit, list(audited.candidates.page(audit)["path"]), evidence=True)
     assert all(thumbnail.file for thumbnail in small.values())
 
 
 def test_a_picture_without_a_preview_is_read_where_it_lies_and_its_absence_is_said(
     audited: Store, tmp_path: Path
 ) -> None:
-    audit = audited.latest_audit_id()
-    ranked = audited.candidates(audit, min_suspicion=0.0)
+    audit = audited.audits.latest_id()
+    ranked = audited.candidates.page(audit, min_suspicion=0.0)
     for content_hash in ranked["content_hash"][:2]:
         preview_file(audited.directory, content_hash).unlink()
     shown = Subject(str(audited.directory), audit, *ranked.iloc[0][["path", "content_hash"]])
@@ -72,15 +72,15 @@ def test_evidence_lies_where_it_lies_on_the_original_though_a_preview_is_smaller
     store = small_audit.build(tmp_path)
     monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
     audit, path = small_audit.AUDIT_ID, small_audit.path_of(3 + 4)
-    row = store.candidate(audit, path)
-    evidence = store.evidence(audit, path)
+    row = store.candidates.one(audit, path)
+    evidence = store.images.evidence(audit, path)
     assert row is not None and evidence is not None and (row["width"], row["height"]) == (600, 200)
     remote = Store(tmp_path / "remote")
     remote.directory.mkdir()
     frame = {"path": [path], "content_hash": [row["content_hash"]], "given_label": ["kite"]}
     tables = sample_audit.tables([path], suspects=1)
     tables["images"] = tables["images"].assign(**frame, width=600, height=200)
-    remote.merge(sample_audit.audit_row(root="s3://nowhere/photos"), tables)
+    remote.audits.merge(sample_audit.audit_row(root="s3://nowhere/photos"), tables)
     kept = preview_file(remote.directory, row["content_hash"])
     kept.parent.mkdir(parents=True)
     with Image.open(tmp_path / "pictures" / path) as picture:
@@ -96,20 +96,20 @@ def test_evidence_lies_where_it_lies_on_the_original_though_a_preview_is_smaller
 
 
 def test_a_folder_that_was_named_wins_over_previews_and_the_remote_place(audited: Store, tmp_path: Path) -> None:
-    audit = audited.latest_audit_id()
-    path = str(audited.candidates(audit, top=1)["path"][0])
-    [place] = audited.image_places(audit, [path])
+    audit = audited.audits.latest_id()
+    path = str(audited.candidates.page(audit, top=1)["path"][0])
+    [place] = audited.images.places(audit, [path])
     assert place.preview is not None and place.address.startswith("zip://photos/")
     with pytest.raises(StoreError, match="no file of its own"):
-        audited.image_file(audit, path)
+        audited.images.file(audit, path)
     moved = Store(audited.directory, data_root=tmp_path / "dataset")
-    assert moved.image_file(audit, path) == tmp_path / "dataset" / path
-    assert moved.image_places(audit, [path])[0].preview is None
+    assert moved.images.file(audit, path) == tmp_path / "dataset" / path
+    assert moved.images.places(audit, [path])[0].preview is None
 
 
 def test_the_grid_shows_what_is_no_suspect_from_the_archive_itself(audited: Store) -> None:
-    audit = audited.latest_audit_id()
-    every = audited.candidates(audit, min_suspicion=0.0)["path"]
+    audit = audited.audits.latest_id()
+    every = audited.candidates.page(audit, min_suspicion=0.0)["path"]
     found = thumbnails.thumbnails(audit, list(every))
     assert len(found) == 24 and all(thumbnail.file for thumbnail in found.values())
     app = opened("grid")

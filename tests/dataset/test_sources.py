@@ -66,7 +66,7 @@ def of_folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFr
 
 def findings(out: Path) -> pd.DataFrame:
     store = Store(out)
-    found = store.candidates(store.latest_audit_id(), min_suspicion=0.0)
+    found = store.candidates.page(store.audits.latest_id(), min_suspicion=0.0)
     return found[["rank", "content_hash", "given_label", "suggested_label", "suspicion", "width", "height", "kind"]]
 
 
@@ -106,7 +106,7 @@ def test_the_corrected_manifest_of_any_form_is_a_dataset_again(
     listing = list_dataset(source(form))
     rows = {image.path: image.label for image in listing.images}
     store = stored(tmp_path / "out", listing.root, rows)
-    frame = store.corrected("first", folder=tmp_path)
+    frame = store.review.corrected("first", folder=tmp_path)
     manifest = tmp_path / "corrected.csv"
     manifest.write_bytes(encoded("corrected", frame, "csv"))
     again = list_dataset(manifest)
@@ -142,7 +142,7 @@ def stored(out: Path, root: str, labels: dict[str, str]) -> Store:
     out.mkdir()
     store = Store(out)
     tables = sample_audit.tables(list(labels), suspects=2, given=list(labels.values()))
-    store.merge(sample_audit.audit_row(root=root), tables)
+    store.audits.merge(sample_audit.audit_row(root=root), tables)
     return store
 
 

@@ -128,12 +128,12 @@ def test_what_is_new_since_the_audit_before_is_in_the_summary(
     (dataset / "green/green-06.png").unlink()
     summary = run_as_flow(first)
     store = Store(out, read_only=True)
-    after, before, another = store.audits()["audit_id"]
-    news = store.news(after)
+    after, before, another = store.audits.all()["audit_id"]
+    news = store.audits.news(after)
     assert news is not None and (news.new_images, news.gone_images, news.relabelled_images) == (1, 2, 1)
-    assert summary.news == news == News(before, **store.difference(before, after)) and summary.audit_id == after
+    assert summary.news == news == News(before, **store.audits.difference(before, after)) and summary.audit_id == after
     # The audit of the same pictures in another place is no audit before.
-    assert store.news(before) is None and store.news(another) is None
+    assert store.audits.news(before) is None and store.audits.news(another) is None
     shown = artifacts_of(client, latest_run(client))[SUMMARY_KEY]
     assert f"| suspects | {news.new_suspects} | {news.gone_suspects} |" in shown and "| images | 1 | 2 |" in shown
 

@@ -14,10 +14,18 @@ from streamlit.util import calc_hash
 APP = Path(__file__).resolve().parents[2] / "ui" / "app.py"
 
 
-def opened(page: str = "overview", /, *, user: Mapping[str, Any] | None = None, **query: str) -> AppTest:
+def opened(page: str = "overview", /, **query: str) -> AppTest:
+    return _opened(AppTest.from_file(str(APP), default_timeout=60), page, query)
+
+
+def opened_by(user: Mapping[str, Any], page: str) -> AppTest:
+    """The page for somebody who has logged in."""
     app = AppTest.from_file(str(APP), default_timeout=60)
-    if user is not None:
-        app.user = dict(user)
+    app.user = dict(user)
+    return _opened(app, page, {})
+
+
+def _opened(app: AppTest, page: str, query: Mapping[str, str]) -> AppTest:
     for key, value in query.items():
         app.query_params[key] = value
     if page != "overview":

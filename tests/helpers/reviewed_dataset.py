@@ -37,7 +37,7 @@ def audited(source: Path, out: Path, audit_id: str = "first", *, root: str | Non
     store = Store(out)
     place = {"root": root or listing.root, "dataset": root or str(source)}
     row = audit_row(audit_id, **place, parameters=parameters, images=len(images))
-    store.merge(row, {name: frames[name] for name in ("images", "scores")})
+    store.audits.merge(row, {name: frames[name] for name in ("images", "scores")})
     return store
 
 
@@ -46,7 +46,7 @@ def decide(store: Store, decisions: Mapping[str, str | None], audit_id: str = "f
     for label in dict.fromkeys(decisions.values()):
         paths = [path for path, new in decisions.items() if new == label]
         said = "remove" if label is None else "relabel"
-        store.decide_many(audit_id, paths, said, new_label=label, reviewer="ann")
+        store.decisions.append_many(audit_id, paths, said, new_label=label, reviewer="ann")
 
 
 def plan_of(store: Store, audit_id: str = "first") -> Plan:
@@ -89,9 +89,9 @@ def labelled(source: Path) -> list[tuple[str, str]]:
 
 def corrected(store: Store, audit_id: str = "first") -> list[tuple[str, str]]:
     """The same of what the corrected manifest has."""
-    frame = store.corrections(audit_id, everything=True)
+    frame = store.review.corrections(audit_id, everything=True)
     kept = frame[frame["decision"] != "remove"]
-    exported = store.corrected(audit_id)
+    exported = store.review.corrected(audit_id)
     assert list(exported["label"]) == list(kept["label"])
     return sorted(zip(kept["content_hash"], kept["label"], strict=True))
 

@@ -245,5 +245,5 @@ PATHS = [f"{'kite' if row % 2 == 0 else 'albatross'}/{row:02d}.jpg" for row in r
 def sample_store(folder: Path, **changes: Any) -> Store:
     """A store with one audit, ``first``, of ten images: six suspects, four of them interpreted."""
     store = Store(folder)
-    store.merge(audit_row(**changes), tables(PATHS, suspects=6, interpreted=4))
+    store.audits.merge(audit_row(**changes), tables(PATHS, suspects=6, interpreted=4))
     return store

@@ -58,7 +58,7 @@ def build(folder: Path, *, audit_id: str = AUDIT_ID, images: int = IMAGES, suspe
     )
     out.mkdir(parents=True, exist_ok=True)
     store = Store(out)
-    store.merge(
+    store.audits.merge(
         _audit_row(audit_id, root, images, suspects), {name: pd.DataFrame(rows) for name, rows in tables.items()}
     )
     return store

@@ -82,7 +82,7 @@ def test_a_model_said_to_be_trained_on_the_labels_has_no_vote(tiny: Tiny, tmp_pa
     width = len(table["readout"][0])
     shallow = np.stack(table["features"].tolist()).astype(np.float32)[:, : 2 * width]
     expected = rank_labels(table["given_label"].tolist(), shallow).set_index(table["path"])["suspicion"]
-    stored = Store(tmp_path / "out").candidates(summary.audit_id, min_suspicion=0.0).set_index("path")["suspicion"]
+    stored = Store(tmp_path / "out").candidates.page(summary.audit_id, min_suspicion=0.0).set_index("path")["suspicion"]
     assert len(stored)
     np.testing.assert_allclose(stored, expected[stored.index], atol=1e-5)
 

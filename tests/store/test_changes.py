@@ -23,11 +23,11 @@ def merge(store: Store, audit_id: str, rows: list[Row], **changes: Any) -> None:
     frames = tables([row[0] for row in rows], suspects=0, given=[row[2] for row in rows])
     frames["images"]["content_hash"] = [row[1] for row in rows]
     frames["scores"]["is_suspect"] = [row[3] for row in rows]
-    store.merge(audit_row(audit_id, **changes), {name: frames[name] for name in ("images", "scores")})
+    store.audits.merge(audit_row(audit_id, **changes), {name: frames[name] for name in ("images", "scores")})
 
 
 def listed(store: Store, name: str, *columns: str) -> list[tuple[Any, ...]]:
-    return list(store.changes("before", "after")[name][list(columns)].itertuples(index=False, name=None))
+    return list(store.audits.changes("before", "after")[name][list(columns)].itertuples(index=False, name=None))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_each_image_that_differs_is_named_once_with_what_became_of_it(store: Sto
             ("owl/new.jpg", "H", "owl", True),
         ],
     )
-    assert store.difference("before", "after") == {
+    assert store.audits.difference("before", "after") == {
         "new_suspects": 3, "gone_suspects": 4, "new_images": 3, "gone_images": 3,
         "changed_images": 1, "relabelled_images": 1, "moved_images": 1,
     }  # fmt: skip
@@ -84,23 +84,23 @@ def test_each_image_that_differs_is_named_once_with_what_became_of_it(store: Sto
         ("owl/relabelled.jpg", "owl", "kite/relabelled.jpg", "kite")
     ]
     assert listed(store, "moved_images", "path", "old_path") == [("kite/sub/renamed.jpg", "kite/renamed.jpg")]
-    assert [len(frame) for frame in store.changes("before", "after", top=1).values()] == [1] * 7
-    assert {len(frame) for frame in store.changes("after", "after").values()} == {0}
+    assert [len(frame) for frame in store.audits.changes("before", "after", top=1).values()] == [1] * 7
+    assert {len(frame) for frame in store.audits.changes("after", "after").values()} == {0}
 
 
 def test_renumbered_files_are_moves_and_one_new_image_not_a_thousand_changes(store: Store) -> None:
     merge(store, "before", [(f"kite/{row:04d}.jpg", f"content {row}", "kite", False) for row in range(1000)])
     shifted = [(f"kite/{row + 1:04d}.jpg", f"content {row}", "kite", False) for row in range(1000)]
     merge(store, "after", [("kite/0000.jpg", "fresh", "kite", False), *shifted])
-    found = store.difference("before", "after")
+    found = store.audits.difference("before", "after")
     assert (found["new_images"], found["changed_images"], found["moved_images"]) == (1, 0, 1000)
 
 
 def test_a_suspect_that_went_away_shows_what_reviewers_said_about_it(store: Store) -> None:
     merge(store, "before", [(f"kite/{name}.jpg", name, "kite", True) for name in "abc"])
     merge(store, "after", [("owl/a.jpg", "a", "owl", False), ("kite/c.jpg", "c", "kite", False)])
-    store.decide("before", "kite/a.jpg", "relabel", new_label="owl", reviewer="ann")
-    store.decide("before", "kite/b.jpg", "remove", reviewer="ann")
+    store.decisions.append("before", "kite/a.jpg", "relabel", new_label="owl", reviewer="ann")
+    store.decisions.append("before", "kite/b.jpg", "remove", reviewer="ann")
     assert listed(store, "gone_suspects", "path", "why", "decision", "new_label") == [
         ("kite/a.jpg", "relabelled", "relabel", "owl"),
         ("kite/b.jpg", "removed", "remove", ""),
@@ -131,7 +131,7 @@ def test_counts_and_lists_agree_with_a_naive_comparison_of_random_audits(store: 
 
     old, new = by_key(was), by_key(now)
     lost, fresh = old.keys() - new.keys(), new.keys() - old.keys()
-    found, lists = store.difference("before", "after"), store.changes("before", "after")
+    found, lists = store.audits.difference("before", "after"), store.audits.changes("before", "after")
     assert (found["new_images"], found["gone_images"]) == (len(fresh), len(lost))
 
     relabelled = sum(
@@ -173,44 +173,44 @@ def test_the_audit_before_is_the_nearest_one_of_the_same_dataset(store: Store) -
     }
     for day, (audit_id, changes) in enumerate(audits.items(), 1):
         merge(store, audit_id, rows, finished_at=pd.Timestamp(2026, 11, day, tz="UTC"), **changes)
-    assert store.previous_audit_id("folder 3") == "folder 2"
-    assert store.previous_audit_id("folder 2") == "folder 1"
-    assert store.previous_audit_id("manifest 2") == "manifest"
+    assert store.audits.previous_id("folder 3") == "folder 2"
+    assert store.audits.previous_id("folder 2") == "folder 1"
+    assert store.audits.previous_id("manifest 2") == "manifest"
     for first in ("folder 1", "manifest", "train", "elsewhere"):
         with pytest.raises(StoreError, match=f"before {first}; audit it again after a change, or name two audits"):
-            store.previous_audit_id(first)
+            store.audits.previous_id(first)
 
 
 def test_a_mistyped_audit_gets_the_nearest_one(store: Store) -> None:
     merge(store, "20261122T140300-0a1b2c3d", [("kite/a.jpg", "a", "kite", False)])
     for typed in ("20261122T140300-0a1b2c3e", "0a1b2c3d"):
         with pytest.raises(StoreError, match=f"no audit '{typed}'.*Did you mean 20261122T140300-0a1b2c3d\\?$"):
-            store.difference(typed, typed)
+            store.audits.difference(typed, typed)
     with pytest.raises(StoreError, match=r"finished are 20261122T140300-0a1b2c3d$"):
-        store.difference("zzz", "zzz")
+        store.audits.difference("zzz", "zzz")
 
 
 def test_corrections_are_the_images_that_standing_decisions_change_and_their_copies(store: Store) -> None:
     copies: list[Row] = [("kite/copy.jpg", "a", "kite", False), ("kite/a.jpg", "a", "kite", True)]
     others: list[Row] = [(f"kite/{name}.jpg", name, "kite", True) for name in "bcde"]
     merge(store, "before", [*copies, ("owl/a.jpg", "a", "owl", False), *others])
-    store.decide("before", "kite/a.jpg", "relabel", new_label=HOSTILE[0], reviewer="ann")
-    store.decide("before", "kite/b.jpg", "remove", reviewer="ann")
-    store.decide("before", "kite/c.jpg", "keep", reviewer="ann")
-    store.decide("before", "kite/d.jpg", "remove", reviewer="ann")
-    store.undo("before", "kite/d.jpg", reviewer="bob")
-    store.decide("before", "kite/e.jpg", "relabel", new_label="kite", reviewer="ann")
-    changed = store.corrections("before")
+    store.decisions.append("before", "kite/a.jpg", "relabel", new_label=HOSTILE[0], reviewer="ann")
+    store.decisions.append("before", "kite/b.jpg", "remove", reviewer="ann")
+    store.decisions.append("before", "kite/c.jpg", "keep", reviewer="ann")
+    store.decisions.append("before", "kite/d.jpg", "remove", reviewer="ann")
+    store.decisions.undo("before", "kite/d.jpg", reviewer="bob")
+    store.decisions.append("before", "kite/e.jpg", "relabel", new_label="kite", reviewer="ann")
+    changed = store.review.corrections("before")
     assert list(changed.columns) == ["path", "content_hash", "given_label", "decision", "label"]
     assert changed[["path", "decision", "label"]].to_numpy().tolist() == [
         ["kite/a.jpg", "relabel", HOSTILE[0]],
         ["kite/b.jpg", "remove", ""],
         ["kite/copy.jpg", "relabel", HOSTILE[0]],
     ]
-    every = store.corrections("before", everything=True)
+    every = store.review.corrections("before", everything=True)
     left = every[every["label"] != ""]
     assert len(every) == 7
     pd.testing.assert_frame_equal(
         left[["path", "label"]].assign(path="/data/birds/" + left["path"]).reset_index(drop=True),
-        store.corrected("before"),
+        store.review.corrected("before"),
     )

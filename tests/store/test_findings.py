@@ -35,20 +35,20 @@ def frames() -> Tables:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, frames: Tables) -> Store:
     store = Store(tmp_path_factory.mktemp("findings"))
-    store.merge(audit_row("other"), tables(PATHS, suspects=6))
-    store.merge(audit_row(), frames)
+    store.audits.merge(audit_row("other"), tables(PATHS, suspects=6))
+    store.audits.merge(audit_row(), frames)
     random = np.random.default_rng(5)
     paths = frames["images"]["path"]
     for decision in ("keep", "remove", "unsure", "keep"):
-        store.decide_many("first", list(random.choice(paths, 25, replace=False)), decision, reviewer="ann")
-    store.undo_many("first", list(random.choice(paths, 60, replace=False)), reviewer="ann")
+        store.decisions.append_many("first", list(random.choice(paths, 25, replace=False)), decision, reviewer="ann")
+    store.decisions.undo_many("first", list(random.choice(paths, 60, replace=False)), reviewer="ann")
     return store
 
 
 @pytest.fixture(scope="module")
 def facts(frames: Tables, store: Store) -> pd.DataFrame:
     """Everything about each image in one frame; the decision is that of the page, tested elsewhere."""
-    said = store.candidates("first", everything=True)[["path", "decision"]]
+    said = store.candidates.page("first", everything=True)[["path", "decision"]]
     assert 20 < (said["decision"] != "").sum() < COUNT
     return frames["images"].merge(frames["scores"], on="path").merge(said, on="path")
 
@@ -59,7 +59,7 @@ def test_progress_counts_all_decided_images_and_what_is_left_among_the_suspects(
     decided = facts[facts["decision"] != ""]
     wrong, right = decided["decision"].isin(["relabel", "remove"]).sum(), (decided["decision"] == "keep").sum()
     of_suspects = decided[decided["is_suspect"]].drop_duplicates(["content_hash", "given_label"])
-    progress = store.review_progress("first")
+    progress = store.review.progress("first")
     left = facts[facts["is_suspect"] & (facts["decision"] == "")]["suspicion"]
     width = math.hypot(1.96 * math.sqrt((left * (1 - left)).sum()), 0.2 * left.sum())
     estimated = [progress.pop(name) for name in ("estimated_left", "left_low", "left_high")]
@@ -74,7 +74,7 @@ def test_progress_counts_all_decided_images_and_what_is_left_among_the_suspects(
 
 
 def test_before_the_review_nothing_is_known_of_the_precision_and_all_is_left(tmp_path: Path) -> None:
-    progress = sample_store(tmp_path).review_progress("first")
+    progress = sample_store(tmp_path).review.progress("first")
     assert all(math.isnan(progress.pop(name)) for name in ("precision", "precision_low", "precision_high"))
     # Of the suspicions 1, 8/9 … 0 the suspects have the first six.
     assert progress == {
@@ -87,7 +87,7 @@ def test_before_the_review_nothing_is_known_of_the_precision_and_all_is_left(tmp
 def test_classes_have_the_estimate_of_the_ranking_and_their_decided_suspects(store: Store, facts: pd.DataFrame) -> None:
     ranked = pd.DataFrame({"suggested": facts["suggested_label"], "suspicion": facts["suspicion"]})
     expected = noise_estimate(facts["given_label"], ranked).classes
-    health = store.class_health("first")
+    health = store.audits.class_health("first")
     assert list(health.columns) == ["given_label", "images", "suspects", "wrong", "low", "high", "decided"]
     pd.testing.assert_frame_equal(health[list(expected.columns)], expected, check_dtype=False)
     by_class = facts[facts["is_suspect"]].groupby("given_label")
@@ -97,7 +97,7 @@ def test_classes_have_the_estimate_of_the_ranking_and_their_decided_suspects(sto
 
 
 def test_pairs_count_their_decided_suspects(store: Store, frames: Tables, facts: pd.DataFrame) -> None:
-    pairs = store.class_pairs("first")
+    pairs = store.audits.class_pairs("first")
     assert list(pairs.columns) == [*frames["class_pairs"].columns, "decided"]
     assert list(pairs["lift"]) == [2.5, 0.75]
     decided = facts[facts["is_suspect"] & (facts["decision"] != "")]
@@ -108,7 +108,7 @@ def test_pairs_count_their_decided_suspects(store: Store, frames: Tables, facts:
 
 
 def test_kinds_count_the_suspects(store: Store, facts: pd.DataFrame) -> None:
-    assert store.kinds("first") == dict(Counter(facts[facts["is_suspect"]]["kind"]))
+    assert store.audits.kinds("first") == dict(Counter(facts[facts["is_suspect"]]["kind"]))
 
 
 @pytest.mark.parametrize("first", [0, 1, 17, COUNT, COUNT * 2])
@@ -116,33 +116,33 @@ def test_expected_found_is_the_share_of_all_suspicion_up_to_a_rank(
     store: Store, facts: pd.DataFrame, first: int
 ) -> None:
     suspicion = np.sort(facts["suspicion"])[::-1]
-    assert store.expected_found("first", first) == pytest.approx(suspicion[:first].sum() / suspicion.sum())
+    assert store.audits.expected_found("first", first) == pytest.approx(suspicion[:first].sum() / suspicion.sum())
 
 
 def test_one_candidate_is_its_row_of_the_list_with_the_numbers_of_its_kind(store: Store, facts: pd.DataFrame) -> None:
-    listed = store.candidates("first", everything=True)
+    listed = store.candidates.page("first", everything=True)
     for rank in (1, 2, SUSPECTS, SUSPECTS + 1):
         row = listed.iloc[rank - 1].to_dict()
-        one = store.candidate("first", row["path"])
+        one = store.candidates.one("first", row["path"])
         assert one is not None
         numbers = one.pop("kind_numbers")
         assert numbers == ({"hidden_margin": 0.25, "row": rank - 1.0} if rank <= SUSPECTS else {})
         pd.testing.assert_series_equal(pd.Series(one), pd.Series(row))
-    assert store.candidate("first", PATHS[0]) is None
+    assert store.candidates.one("first", PATHS[0]) is None
 
 
 def test_examples_come_in_their_order(store: Store, frames: Tables) -> None:
     path = frames["scores"]["path"][3]
     near = frames["neighbours"][frames["neighbours"]["path"] == path]
-    found = store.neighbours("first", path)
+    found = store.images.neighbours("first", path)
     assert list(found.columns) == ["position", "path", "given_label", "similarity"]
     assert list(found["position"]) == [1, 2, 3, 4, 5, 6]
     assert list(found["path"]) == list(near["neighbour_path"])
     assert list(found["similarity"]) == list(near["similarity"])
     sure = frames["exemplars"][frames["exemplars"]["label"] == "kite"]
-    examples = store.exemplars("first", "kite")
+    examples = store.images.exemplars("first", "kite")
     pd.testing.assert_frame_equal(examples, sure.drop(columns="label").reset_index(drop=True), check_dtype=False)
-    assert store.neighbours("first", "unknown").empty and store.exemplars("first", "unknown").empty
+    assert store.images.neighbours("first", "unknown").empty and store.images.exemplars("first", "unknown").empty
 
 
 def pair_frames(shapes: list[tuple[int, int]]) -> Tables:
@@ -161,13 +161,13 @@ def pair_frames(shapes: list[tuple[int, int]]) -> Tables:
 def test_a_pair_s_map_is_the_mean_of_its_normalised_maps_of_the_commonest_grid(tmp_path: Path) -> None:
     frames = pair_frames([(3, 2), (2, 3), (3, 2), (2, 3), (3, 2), (1, 6), (3, 2), (3, 2)])
     store = Store(tmp_path)
-    store.merge(audit_row(), frames)
+    store.audits.merge(audit_row(), frames)
     maps = [np.reshape(frames["interpretations"]["map"][row], (3, 2)) for row in (0, 2, 4)]
     expected = sum(each / np.abs(each).max() for each in maps) / 4
-    found = store.pair_map("first", "kite", "bald eagle")
+    found = store.audits.pair_map("first", "kite", "bald eagle")
     assert found is not None and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert store.pair_map("first", "bald eagle", "kite") is None
+    assert store.audits.pair_map("first", "bald eagle", "kite") is None
 
 
 def test_a_difference_counts_contents_with_their_labels(store: Store, frames: Tables, facts: pd.DataFrame) -> None:
@@ -175,7 +175,7 @@ def test_a_difference_counts_contents_with_their_labels(store: Store, frames: Ta
     later["images"].loc[:19, "content_hash"] = [f"new {row}" for row in range(20)]
     later["scores"]["is_suspect"] = later["scores"]["rank"] % 3 == 0
     later["images"].loc[200:, "given_label"] = "osprey"
-    store.merge(audit_row("later"), later)
+    store.audits.merge(audit_row("later"), later)
 
     def contents(frames: Tables, only_suspects: bool) -> set[tuple[str, str]]:
         joined = frames["images"].merge(frames["scores"], on="path")
@@ -184,25 +184,25 @@ def test_a_difference_counts_contents_with_their_labels(store: Store, frames: Ta
 
     was, now = contents(frames, False), contents(later, False)
     were_suspects, are_suspects = contents(frames, True), contents(later, True)
-    assert store.difference("first", "later").items() >= {
+    assert store.audits.difference("first", "later").items() >= {
         "new_suspects": len(are_suspects - were_suspects), "gone_suspects": len(were_suspects - are_suspects),
         "new_images": len(now - was), "gone_images": len(was - now),
     }.items()  # fmt: skip
-    assert set(store.difference("later", "later").values()) == {0}
+    assert set(store.audits.difference("later", "later").values()) == {0}
     with pytest.raises(StoreError, match="no audit 'never'"):
-        store.difference("first", "never")
+        store.audits.difference("first", "never")
 
 
 def test_the_estimate_s_interval_is_in_the_summary(store: Store) -> None:
-    summary = store.summary("first")
+    summary = store.audits.summary("first")
     assert (summary["estimated_low"], summary["estimated_high"]) == (2.5, 7.0)
 
 
 def test_images_are_looked_for_below_the_data_root(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert store.image_file("first", "000.jpg") == Path("/data/birds/000.jpg")
-    assert Store(store.directory, data_root=tmp_path).image_file("first", "000.jpg") == tmp_path / "000.jpg"
+    assert store.images.file("first", "000.jpg") == Path("/data/birds/000.jpg")
+    assert Store(store.directory, data_root=tmp_path).images.file("first", "000.jpg") == tmp_path / "000.jpg"
     monkeypatch.setenv("GRADATTN_DATA_ROOT", "/moved")
-    assert Store(store.directory).image_file("first", "000.jpg") == Path("/moved/000.jpg")
-    assert Store(store.directory, data_root=tmp_path).image_file("first", "000.jpg") == tmp_path / "000.jpg"
+    assert Store(store.directory).images.file("first", "000.jpg") == Path("/moved/000.jpg")
+    assert Store(store.directory, data_root=tmp_path).images.file("first", "000.jpg") == tmp_path / "000.jpg"

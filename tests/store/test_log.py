@@ -47,23 +47,25 @@ def quarrel(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("quarrel"))
     frames = tables(PATHS, suspects=8)
     frames["images"].loc[2, "content_hash"] = frames["images"]["content_hash"][0]
-    store.merge(audit_row(), frames)
-    store.merge(audit_row("second"), frames)
+    store.audits.merge(audit_row(), frames)
+    store.audits.merge(audit_row("second"), frames)
     chooser = random.Random(8)
     for _ in range(60):
         reviewer, paths = chooser.choice(["ann", "bob", HOSTILE[14]]), chooser.sample(PATHS[:6], 2)
         audit = chooser.choice(["first", "second"])
         if chooser.random() < 0.3:
-            store.undo_many(audit, paths, reviewer=reviewer)
+            store.decisions.undo_many(audit, paths, reviewer=reviewer)
         else:
             decision = chooser.choice(["keep", "remove", "relabel"])
             label = chooser.choice(["heron", "osprey"]) if decision == "relabel" else None
-            store.decide_many(audit, paths, decision, new_label=label, reviewer=reviewer, note=chooser.choice("xy"))
+            store.decisions.append_many(
+                audit, paths, decision, new_label=label, reviewer=reviewer, note=chooser.choice("xy")
+            )
     return store
 
 
 def test_each_row_of_the_log_says_whether_it_stands_and_whether_it_is_disputed(quarrel: Store) -> None:
-    log = quarrel.decisions()
+    log = quarrel.decisions.page()
     stacks = naive_stacks(log)
     standing = {stack[-1]["decision_id"] for stack in stacks.values() if stack}
     disputed = set().union(*(naive_disputes(stack) for stack in stacks.values()))
@@ -73,8 +75,8 @@ def test_each_row_of_the_log_says_whether_it_stands_and_whether_it_is_disputed(q
 
 
 def test_candidates_show_the_standing_word_and_the_dispute(quarrel: Store) -> None:
-    stacks = naive_stacks(quarrel.decisions())
-    for row in quarrel.candidates("first", everything=True).to_dict("records"):
+    stacks = naive_stacks(quarrel.decisions.page())
+    for row in quarrel.candidates.page("first", everything=True).to_dict("records"):
         stack = stacks.get((row["content_hash"], row["given_label"]), [])
         wanted = ["decision", "reviewer", "note", "new_label"]
         assert [row[name] for name in wanted] == ([stack[-1][name] for name in wanted] if stack else [""] * 4)
@@ -82,7 +84,7 @@ def test_candidates_show_the_standing_word_and_the_dispute(quarrel: Store) -> No
 
 
 def test_every_combination_of_log_filters_selects_what_a_naive_selection_does(quarrel: Store) -> None:
-    log = quarrel.decisions()
+    log = quarrel.decisions.page()
     choices: list[list[Any]] = [
         [None, "second"], [None, HOSTILE[14]], [None, "undo", "relabel"], [None, "te/0"], [False, True], [False, True]
     ]  # fmt: skip
@@ -99,17 +101,17 @@ def test_every_combination_of_log_filters_selects_what_a_naive_selection_does(qu
             "audit_id": audit, "reviewer": reviewer, "decision": decision, "path_contains": part,
             "standing": standing, "conflicts": conflicts,
         }  # fmt: skip
-        pd.testing.assert_frame_equal(quarrel.decisions(**filters), wanted, check_dtype=not wanted.empty)
-        assert quarrel.count_decisions(**filters) == len(wanted)
-        pages = [quarrel.decisions(**filters, top=7, offset=offset) for offset in range(0, len(wanted), 7)]
+        pd.testing.assert_frame_equal(quarrel.decisions.page(**filters), wanted, check_dtype=not wanted.empty)
+        assert quarrel.decisions.count(**filters) == len(wanted)
+        pages = [quarrel.decisions.page(**filters, top=7, offset=offset) for offset in range(0, len(wanted), 7)]
         assert not pages or pd.concat(pages, ignore_index=True).equals(wanted)
 
 
 def test_agreement_compares_the_last_words_of_each_two_reviewers(quarrel: Store) -> None:
-    stacks = naive_stacks(quarrel.decisions()).values()
+    stacks = naive_stacks(quarrel.decisions.page()).values()
     names = ["ann", "bob", HOSTILE[14]]
-    assert quarrel.reviewers() == sorted(names)
-    agreement = quarrel.agreement()
+    assert quarrel.decisions.reviewers() == sorted(names)
+    agreement = quarrel.decisions.agreement()
     for row in agreement.to_dict("records"):
         assert row["reviewer_a"] < row["reviewer_b"]
         both = agree = 0
@@ -124,7 +126,7 @@ def test_agreement_compares_the_last_words_of_each_two_reviewers(quarrel: Store)
 
 def test_the_columns_of_log_and_agreement_are_plain_with_and_without_rows(store: Store) -> None:
     for _ in range(2):
-        log, agreement = store.decisions(), store.agreement()
+        log, agreement = store.decisions.page(), store.decisions.agreement()
         assert list(log.columns) == [
             "decision_id", "path", "given_label", "decision", "new_label", "reviewer", "note", "decided_at",
             "audit_id", "content_hash", "stands", "conflict",
@@ -133,33 +135,33 @@ def test_the_columns_of_log_and_agreement_are_plain_with_and_without_rows(store:
         assert list(agreement.columns) == ["reviewer_a", "reviewer_b", "both", "agree", "share"]
         assert list(agreement.dtypes[["both", "agree", "share"]]) == ["int64", "int64", "float64"]
         for reviewer in ("ann", "bob"):
-            store.decide("first", PATHS[0], "keep", reviewer=reviewer)
+            store.decisions.append("first", PATHS[0], "keep", reviewer=reviewer)
 
 
 def test_a_dispute_ends_when_one_gives_in_or_takes_it_back(store: Store) -> None:
     def disputed() -> list[bool]:
-        return [bool(value) for value in store.candidates("first", top=1)["conflict"]]
+        return [bool(value) for value in store.candidates.page("first", top=1)["conflict"]]
 
-    store.decide("first", PATHS[0], "relabel", new_label="heron", reviewer="ann")
-    store.decide("first", PATHS[0], "relabel", new_label="osprey", reviewer="bob")
-    assert disputed() == [True] and store.count_decisions(conflicts=True) == 2
-    store.decide("first", PATHS[0], "relabel", new_label="osprey", reviewer="ann")
-    assert disputed() == [False] and store.count_decisions(conflicts=True) == 0
-    store.undo("first", PATHS[0], reviewer="ann")
+    store.decisions.append("first", PATHS[0], "relabel", new_label="heron", reviewer="ann")
+    store.decisions.append("first", PATHS[0], "relabel", new_label="osprey", reviewer="bob")
+    assert disputed() == [True] and store.decisions.count(conflicts=True) == 2
+    store.decisions.append("first", PATHS[0], "relabel", new_label="osprey", reviewer="ann")
+    assert disputed() == [False] and store.decisions.count(conflicts=True) == 0
+    store.decisions.undo("first", PATHS[0], reviewer="ann")
     assert disputed() == [True]
-    store.undo("first", PATHS[0], reviewer="ann")
+    store.decisions.undo("first", PATHS[0], reviewer="ann")
     assert disputed() == [False]
-    assert store.candidates("first", top=1)["reviewer"][0] == "ann"
+    assert store.candidates.page("first", top=1)["reviewer"][0] == "ann"
 
 
 def test_many_decisions_are_rows_of_one_moment_in_the_order_of_the_paths(store: Store) -> None:
     paths = [PATHS[4], PATHS[0], PATHS[9], PATHS[0]]
-    assert store.decide_many("first", paths, "relabel", new_label="heron", reviewer="ann", note="all") == 3
-    log = store.decisions()
+    assert store.decisions.append_many("first", paths, "relabel", new_label="heron", reviewer="ann", note="all") == 3
+    log = store.decisions.page()
     assert list(log["path"]) == [PATHS[9], PATHS[0], PATHS[4]]
     assert log["decided_at"].nunique() == 1 and log["decision_id"].is_unique
     assert (log[["new_label", "reviewer", "note"]] == ["heron", "ann", "all"]).all(axis=None)
-    assert store.decide_many("first", [], "keep", reviewer="ann") == 0
+    assert store.decisions.append_many("first", [], "keep", reviewer="ann") == 0
 
 
 @pytest.mark.parametrize(
@@ -174,51 +176,59 @@ def test_many_decisions_are_rows_of_one_moment_in_the_order_of_the_paths(store: 
 )
 def test_of_many_decisions_all_are_written_or_none(store: Store, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(StoreError, match=message):
-        store.decide_many(**({"audit_id": "first", "paths": PATHS, "decision": "keep", "reviewer": "ann"} | arguments))
-    assert store.decisions().empty
+        store.decisions.append_many(
+            **({"audit_id": "first", "paths": PATHS, "decision": "keep", "reviewer": "ann"} | arguments)
+        )
+    assert store.decisions.page().empty
     with pytest.raises(StoreError, match="has no image"):
-        store.undo_many("first", [PATHS[0], "kite/unknown.jpg"], reviewer="ann")
+        store.decisions.undo_many("first", [PATHS[0], "kite/unknown.jpg"], reviewer="ann")
 
 
 def test_undoing_many_takes_back_one_decision_of_each_image_that_has_any(store: Store) -> None:
-    store.decide_many("first", PATHS[:4], "keep", reviewer="ann")
-    store.decide_many("first", PATHS[2:4], "remove", reviewer="bob")
-    assert store.undo_many("first", PATHS[1:6], reviewer="cy") == 3
-    assert list(store.candidates("first")["decision"]) == ["keep", "", "keep", "keep", "", ""]
-    assert list(store.decisions(decision="undo")["path"]) == [PATHS[3], PATHS[2], PATHS[1]]
+    store.decisions.append_many("first", PATHS[:4], "keep", reviewer="ann")
+    store.decisions.append_many("first", PATHS[2:4], "remove", reviewer="bob")
+    assert store.decisions.undo_many("first", PATHS[1:6], reviewer="cy") == 3
+    assert list(store.candidates.page("first")["decision"]) == ["keep", "", "keep", "keep", "", ""]
+    assert list(store.decisions.page(decision="undo")["path"]) == [PATHS[3], PATHS[2], PATHS[1]]
 
 
 def test_undoing_many_reverses_deciding_many_for_copies_of_one_picture_too(tmp_path: Path) -> None:
     store = Store(tmp_path)
     frames = tables(["kite/a.jpg", "kite/b.jpg", "kite/c.jpg"], suspects=3, given=["kite"] * 3)
     frames["images"]["content_hash"] = ["same", "same", "other"]
-    store.merge(audit_row(), frames)
+    store.audits.merge(audit_row(), frames)
     paths = list(frames["images"]["path"])
-    store.decide("first", "kite/a.jpg", "unsure", reviewer="ann")
-    assert store.decide_many("first", paths, "keep", reviewer="ann") == 3
-    assert store.undo_many("first", paths, reviewer="ann") == 3
-    assert list(store.candidates("first")["decision"]) == ["unsure", "unsure", ""]
-    assert store.undo_many("first", paths, reviewer="ann") == 1
-    assert store.undo_many("first", paths, reviewer="ann") == 0
+    store.decisions.append("first", "kite/a.jpg", "unsure", reviewer="ann")
+    assert store.decisions.append_many("first", paths, "keep", reviewer="ann") == 3
+    assert store.decisions.undo_many("first", paths, reviewer="ann") == 3
+    assert list(store.candidates.page("first")["decision"]) == ["unsure", "unsure", ""]
+    assert store.decisions.undo_many("first", paths, reviewer="ann") == 1
+    assert store.decisions.undo_many("first", paths, reviewer="ann") == 0
 
 
 def test_hostile_text_survives_in_bulk(tmp_path: Path) -> None:
     paths = [f"{text}/{row}" for row, text in enumerate(HOSTILE)]
     store = Store(tmp_path)
-    store.merge(audit_row(), tables(paths, suspects=len(paths), given=HOSTILE))
+    store.audits.merge(audit_row(), tables(paths, suspects=len(paths), given=HOSTILE))
     text = HOSTILE[16]
-    assert store.decide_many("first", paths, "relabel", new_label=text, reviewer=text, note=text) == len(paths)
-    page = store.candidates("first", reviewer=text)
+    assert store.decisions.append_many("first", paths, "relabel", new_label=text, reviewer=text, note=text) == len(
+        paths
+    )
+    page = store.candidates.page("first", reviewer=text)
     assert list(page["path"]) == paths and set(page["note"]) == set(page["new_label"]) == {text}
-    log = store.decisions(reviewer=text, path_contains=HOSTILE[11])
+    log = store.decisions.page(reviewer=text, path_contains=HOSTILE[11])
     assert list(log["given_label"]) == [HOSTILE[11]]
-    assert store.removals("first").empty and list(store.corrected("first")["label"]) == [text] * len(paths)
+    assert store.review.removals("first").empty and list(store.review.corrected("first")["label"]) == [text] * len(
+        paths
+    )
 
 
 def decide_in_bulk(folder: Path, reviewer: str) -> None:
     store = Store(folder, patience=120)
     for number in range(15):
-        store.decide_many("first", PATHS[:8], "keep" if number % 2 else "remove", reviewer=reviewer, note=str(number))
+        store.decisions.append_many(
+            "first", PATHS[:8], "keep" if number % 2 else "remove", reviewer=reviewer, note=str(number)
+        )
 
 
 def test_two_processes_that_decide_in_bulk_lose_nothing_and_never_mix(store: Store) -> None:
@@ -228,16 +238,16 @@ def test_two_processes_that_decide_in_bulk_lose_nothing_and_never_mix(store: Sto
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    log = store.decisions().iloc[::-1]
+    log = store.decisions.page().iloc[::-1]
     assert len(log) == 2 * 15 * 8
     batches = [log.iloc[start : start + 8] for start in range(0, len(log), 8)]
     assert all(batch["note"].nunique() == batch["reviewer"].nunique() == 1 for batch in batches)
     for reviewer in ("ann", "bob"):
         assert list(log[log["reviewer"] == reviewer]["note"])[::8] == [str(number) for number in range(15)]
-    assert not store.candidates("first")["conflict"].any()
+    assert not store.candidates.page("first")["conflict"].any()
 
 
 @pytest.mark.parametrize("arguments", [{"decision": "maybe"}, {"top": -1}, {"offset": -1}])
 def test_an_unusable_log_filter_is_refused_with_what_would_work(store: Store, arguments: dict[str, Any]) -> None:
     with pytest.raises(StoreError, match=str(next(iter(arguments.values())))):
-        store.decisions(**arguments)
+        store.decisions.page(**arguments)

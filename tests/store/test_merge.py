@@ -23,11 +23,11 @@ from tests.helpers.sample_audit import PATHS, Tables, as_parquet, audit_row, sam
 def content(store: Store, audit_id: str = "first") -> list[pd.DataFrame]:
     """Everything a reader can see of an audit, decisions included."""
     return [
-        store.audits().drop(columns="warnings"),
-        store.candidates(audit_id, everything=True),
-        store.class_pairs(audit_id),
-        store.failures(audit_id),
-        store.decisions(),
+        store.audits.all().drop(columns="warnings"),
+        store.candidates.page(audit_id, everything=True),
+        store.audits.class_pairs(audit_id),
+        store.audits.failures(audit_id),
+        store.decisions.page(),
     ]
 
 
@@ -39,22 +39,24 @@ def test_shards_and_frames_give_the_same_database(tmp_path: Path) -> None:
     frames = tables(PATHS, suspects=6, interpreted=4)
     shards = Store(tmp_path / "a")
     shards.directory.mkdir()
-    shards.merge(audit_row(), as_parquet(frames, tmp_path / "shards", shards=3))
+    shards.audits.merge(audit_row(), as_parquet(frames, tmp_path / "shards", shards=3))
     (tmp_path / "b").mkdir()
     assert same(content(shards), content(sample_store(tmp_path / "b")))
-    assert shards.prediction("first", PATHS[2]) == sample_store(tmp_path / "b").prediction("first", PATHS[2])
-    assert shards.evidence("first", PATHS[3]) is not None
+    assert shards.images.prediction("first", PATHS[2]) == sample_store(tmp_path / "b").images.prediction(
+        "first", PATHS[2]
+    )
+    assert shards.images.evidence("first", PATHS[3]) is not None
 
 
 def test_merging_again_replaces_and_never_doubles(tmp_path: Path) -> None:
     store = sample_store(tmp_path)
-    store.merge(audit_row("second"), tables(["kite/x.jpg"], suspects=1))
-    store.merge(audit_row(estimated_errors=1.0), tables(PATHS[:4], suspects=2))
-    assert list(store.candidates("first", everything=True)["path"]) == PATHS[:4]
-    assert store.evidence("first", PATHS[3]) is None
-    assert sorted(store.audits()["audit_id"]) == ["first", "second"]
-    assert store.summary("first")["estimated_errors"] == 1.0
-    assert list(store.candidates("second")["path"]) == ["kite/x.jpg"]
+    store.audits.merge(audit_row("second"), tables(["kite/x.jpg"], suspects=1))
+    store.audits.merge(audit_row(estimated_errors=1.0), tables(PATHS[:4], suspects=2))
+    assert list(store.candidates.page("first", everything=True)["path"]) == PATHS[:4]
+    assert store.images.evidence("first", PATHS[3]) is None
+    assert sorted(store.audits.all()["audit_id"]) == ["first", "second"]
+    assert store.audits.summary("first")["estimated_errors"] == 1.0
+    assert list(store.candidates.page("second")["path"]) == ["kite/x.jpg"]
 
 
 def test_columns_are_found_by_name_and_others_are_ignored(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_columns_are_found_by_name_and_others_are_ignored(tmp_path: Path) -> Non
     odd = {name: frame[frame.columns[::-1]].assign(audit_id="wrong", extra=1) for name, frame in frames.items()}
     (tmp_path / "plain").mkdir()
     store = Store(tmp_path)
-    store.merge(audit_row(), as_parquet(odd, tmp_path / "shards"))
+    store.audits.merge(audit_row(), as_parquet(odd, tmp_path / "shards"))
     assert same(content(store), content(sample_store(tmp_path / "plain")))
 
 
@@ -72,8 +74,8 @@ def test_a_shard_without_any_text_in_a_column_joins_one_with_text(tmp_path: Path
     files = as_parquet(frames, tmp_path / "shards", shards=2)
     assert pq.read_schema(files["predictions"][0]).field("outside_label").type == pa.null()
     store = Store(tmp_path)
-    store.merge(audit_row(), files)
-    assert list(store.candidates("first", everything=True)["outside_label"]) == [""] * 5 + ["tape player"] * 5
+    store.audits.merge(audit_row(), files)
+    assert list(store.candidates.page("first", everything=True)["outside_label"]) == [""] * 5 + ["tape player"] * 5
 
 
 def test_components_may_be_a_map_column(tmp_path: Path) -> None:
@@ -82,8 +84,8 @@ def test_components_may_be_a_map_column(tmp_path: Path) -> None:
     maps = pa.array([[("margin", 0.5)]] * len(PATHS), pa.map_(pa.string(), pa.float64()))
     pq.write_table(table.set_column(table.schema.get_field_index("components"), "components", maps), files["scores"][0])
     store = Store(tmp_path)
-    store.merge(audit_row(), files)
-    prediction = store.prediction("first", PATHS[0])
+    store.audits.merge(audit_row(), files)
+    prediction = store.images.prediction("first", PATHS[0])
     assert prediction is not None and prediction["components"] == {"margin": 0.5}
 
 
@@ -91,8 +93,8 @@ def test_components_may_be_a_map_column(tmp_path: Path) -> None:
 def test_a_folder_of_any_name_can_hold_the_shards(tmp_path: Path, name: str) -> None:
     files = as_parquet(tables(PATHS, suspects=6), tmp_path / name)
     store = Store(tmp_path / name)
-    store.merge(audit_row(), files)
-    assert list(store.candidates("first")["path"]) == PATHS[:6]
+    store.audits.merge(audit_row(), files)
+    assert list(store.candidates.page("first")["path"]) == PATHS[:6]
 
 
 def drop_column(frames: Tables) -> None:
@@ -150,7 +152,9 @@ def test_unusable_tables_are_refused_by_name_and_change_nothing(
     assert callable(damage)
     damage(frames)
     with pytest.raises(StoreError, match=message):
-        store.merge(audit_row(model="other"), frames if kind == "frames" else as_parquet(frames, tmp_path / "shards"))
+        store.audits.merge(
+            audit_row(model="other"), frames if kind == "frames" else as_parquet(frames, tmp_path / "shards")
+        )
     assert same(content(store), before)
 
 
@@ -158,7 +162,7 @@ def test_a_column_that_one_shard_lacks_is_refused_with_the_shard(tmp_path: Path)
     files = as_parquet(tables(PATHS, suspects=6), tmp_path / "shards")
     pd.read_parquet(files["images"][1]).drop(columns="width").to_parquet(files["images"][1])
     with pytest.raises(StoreError, match=r"images-1\.parquet lacks the column width"):
-        Store(tmp_path).merge(audit_row(), files)
+        Store(tmp_path).audits.merge(audit_row(), files)
 
 
 @pytest.mark.parametrize("damage", [lambda file: os.truncate(file, 500), lambda file: file.unlink()])
@@ -167,7 +171,7 @@ def test_a_broken_shard_is_refused_by_name(tmp_path: Path, damage: object) -> No
     assert callable(damage)
     damage(files["scores"][1])
     with pytest.raises(StoreError, match=r"cannot read .*scores-1\.parquet"):
-        Store(tmp_path).merge(audit_row(), files)
+        Store(tmp_path).audits.merge(audit_row(), files)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_a_broken_shard_is_refused_by_name(tmp_path: Path, damage: object) -> No
 )
 def test_an_unusable_audit_row_is_refused(tmp_path: Path, row: dict[str, object], message: str) -> None:
     with pytest.raises(StoreError, match=message):
-        Store(tmp_path).merge(row, {})
+        Store(tmp_path).audits.merge(row, {})
 
 
 def many(count: int) -> list[str]:
@@ -192,14 +196,14 @@ def merge_files(folder: Path, files: dict[str, list[Path]], limit: int | None = 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         with pytest.raises(StoreError, match=r"gradattn\.duckdb"):
-            Store(folder).merge(audit_row(model="other"), files)
+            Store(folder).audits.merge(audit_row(model="other"), files)
         return
-    Store(folder).merge(audit_row(model="other"), files)
+    Store(folder).audits.merge(audit_row(model="other"), files)
 
 
 def test_a_kill_in_the_middle_of_a_merge_leaves_the_earlier_content(tmp_path: Path) -> None:
     store = sample_store(tmp_path)
-    store.decide("first", PATHS[0], "keep", reviewer="ann")
+    store.decisions.append("first", PATHS[0], "keep", reviewer="ann")
     before = content(store)
     files = as_parquet(tables(many(60_000), suspects=6_000), tmp_path / "shards")
     spawn = multiprocessing.get_context("spawn")
@@ -214,14 +218,14 @@ def test_a_kill_in_the_middle_of_a_merge_leaves_the_earlier_content(tmp_path: Pa
         time.sleep(delay)
         child.kill()
         child.join()
-        if store.audits()["model"][0] == "other":
+        if store.audits.all()["model"][0] == "other":
             break
         killed += child.exitcode == -signal.SIGKILL
         assert same(content(store), before)
     assert killed > 0
     merge_files(tmp_path, files)
-    assert store.count_candidates("first") == 6_000
-    assert len(store.decisions()) == 1
+    assert store.candidates.count("first") == 6_000
+    assert len(store.decisions.page()) == 1
 
 
 def test_a_full_disk_in_the_middle_of_a_merge_leaves_the_earlier_content(tmp_path: Path) -> None:
@@ -240,7 +244,7 @@ def test_ranks_need_not_come_in_the_order_of_the_listing(tmp_path: Path) -> None
     frames = tables(many(1000), suspects=500)
     frames["scores"]["rank"] = np.random.default_rng(5).permutation(1000) + 1
     store = Store(tmp_path)
-    store.merge(audit_row(), frames)
-    page = store.candidates("first", top=20)
+    store.audits.merge(audit_row(), frames)
+    page = store.candidates.page("first", top=20)
     ranks = frames["scores"].set_index("path")["rank"]
     assert list(page["rank"]) == sorted(ranks.iloc[:500])[:20] == [ranks[path] for path in page["path"]]

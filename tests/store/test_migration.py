@@ -20,7 +20,7 @@ def older(tmp_path: Path) -> Path:
     """The sample audit with one decision, in tables that the statements of version 1 made."""
     (tmp_path / "newer").mkdir()
     newer = sample_store(tmp_path / "newer")
-    newer.decide("first", PATHS[0], "relabel", new_label="bald eagle", reviewer="ann")
+    newer.decisions.append("first", PATHS[0], "relabel", new_label="bald eagle", reviewer="ann")
     folder = tmp_path / "older"
     folder.mkdir()
     with duckdb.connect(folder / "gradattn.duckdb") as connection:
@@ -42,23 +42,23 @@ def older(tmp_path: Path) -> Path:
 def test_what_an_older_audit_said_is_still_said_and_what_it_lacks_is_absent(older: Path) -> None:
     store = Store(older)
     store.prepare()
-    page = store.candidates("first")
+    page = store.candidates.page("first")
     assert list(page["path"]) == PATHS[:6]
     assert (page["decision"][0], page["new_label"][0]) == ("relabel", "bald eagle")
-    evidence, prediction = store.evidence("first", PATHS[0]), store.prediction("first", PATHS[0])
+    evidence, prediction = store.images.evidence("first", PATHS[0]), store.images.prediction("first", PATHS[0])
     assert evidence is not None and evidence.hidden is None and evidence.for_logit == 1.5
     assert prediction is not None and prediction["components"] == {"margin": 0.5, "neighbours": 0.0}
     for column in ("runner_up_probability", "kind", "kind_numbers", "cluster"):
         assert prediction[column] is None, column
-    assert list(store.class_pairs("first")["suspects"]) == [4, 2]
+    assert list(store.audits.class_pairs("first")["suspects"]) == [4, 2]
 
 
 def test_an_older_database_takes_decisions_and_audits_of_this_version(older: Path) -> None:
     store = Store(older)
-    store.decide("first", PATHS[1], "keep", reviewer="bob")
-    store.merge(audit_row("second"), tables(PATHS, suspects=2))
-    assert list(store.candidates("first", decided="yes")["decision"]) == ["relabel", "keep"]
-    evidence, prediction = store.evidence("second", PATHS[0]), store.prediction("second", PATHS[0])
+    store.decisions.append("first", PATHS[1], "keep", reviewer="bob")
+    store.audits.merge(audit_row("second"), tables(PATHS, suspects=2))
+    assert list(store.candidates.page("first", decided="yes")["decision"]) == ["relabel", "keep"]
+    evidence, prediction = store.images.evidence("second", PATHS[0]), store.images.prediction("second", PATHS[0])
     assert evidence is not None and evidence.hidden is not None and evidence.hidden.label == "kite"
     assert prediction is not None and prediction["kind"] == "mislabel"
     assert prediction["kind_numbers"] == {"hidden_margin": 0.25, "row": 0.0}
@@ -76,7 +76,7 @@ def test_a_neighbour_or_an_exemplar_that_the_audit_does_not_list_is_refused(tmp_
         frames = tables(PATHS, suspects=2)
         frames[table].loc[0, column] = "elsewhere.jpg"
         with pytest.raises(StoreError, match=rf"{table} .*'elsewhere.jpg', which is not among its images"):
-            Store(tmp_path).merge(audit_row(), frames)
+            Store(tmp_path).audits.merge(audit_row(), frames)
 
 
 @pytest.mark.parametrize("table", ["neighbours", "exemplars"])
@@ -84,4 +84,4 @@ def test_a_position_is_taken_once(tmp_path: Path, table: str) -> None:
     frames = tables(PATHS, suspects=2)
     frames[table]["position"] = 1
     with pytest.raises(StoreError, match=rf"{table} .* rows for .*position 1"):
-        Store(tmp_path).merge(audit_row(), frames)
+        Store(tmp_path).audits.merge(audit_row(), frames)

@@ -29,23 +29,23 @@ SPAWN = multiprocessing.get_context("spawn")
 def decide_fifty(folder: Path, reviewer: str) -> None:
     store = Store(folder, patience=120)
     for number in range(50):
-        store.decide("first", PATHS[number % 5], "keep", reviewer=reviewer, note=str(number))
+        store.decisions.append("first", PATHS[number % 5], "keep", reviewer=reviewer, note=str(number))
 
 
 def read_until_told(folder: Path, told: Connection) -> None:
     store = Store(folder, patience=120, read_only=True)
     while not told.poll():
         # One transaction sees one audit: either the first or the whole of the second merge.
-        assert len(store.candidates("first", everything=True)) == 10
-        assert store.decisions()["decision_id"].is_unique
+        assert len(store.candidates.page("first", everything=True)) == 10
+        assert store.decisions.page()["decision_id"].is_unique
         time.sleep(0.1)
 
 
 def merge_twice(folder: Path, files: dict[str, list[Path]]) -> None:
     store = Store(folder, patience=120)
     for name in ("second", "third"):
-        store.merge(audit_row(name), files)
-        store.merge(audit_row("first"), tables(PATHS, suspects=6, interpreted=4))
+        store.audits.merge(audit_row(name), files)
+        store.audits.merge(audit_row("first"), tables(PATHS, suspects=6, interpreted=4))
 
 
 def hold(folder: Path, ready: Connection, read_only: bool, seconds: float) -> None:
@@ -74,11 +74,11 @@ def test_writers_readers_and_a_merge_in_six_processes_lose_nothing(store: Store,
     for process in readers:
         process.join()
     assert [process.exitcode for process in (*writers, *readers, merger)] == [0] * 5
-    log = store.decisions()
+    log = store.decisions.page()
     for reviewer in ("ann", "bob"):
         assert list(log[log["reviewer"] == reviewer]["note"]) == [str(number) for number in reversed(range(50))]
-    assert store.count_candidates("third") == 500
-    assert store.summary("first")["decisions"]["keep"] == 5
+    assert store.candidates.count("third") == 500
+    assert store.audits.summary("first")["decisions"]["keep"] == 5
 
 
 def count_up(database: Path, times: int) -> None:
@@ -107,8 +107,8 @@ def test_threads_of_one_process_read_and_write_together(store: Store) -> None:
     def work(number: int) -> None:
         try:
             for turn in range(6):
-                store.decide("first", PATHS[turn], "keep", reviewer=f"{number}")
-                assert len(store.candidates("first")) == 6
+                store.decisions.append("first", PATHS[turn], "keep", reviewer=f"{number}")
+                assert len(store.candidates.page("first")) == 6
         except BaseException as error:
             errors.append(error)
 
@@ -118,7 +118,7 @@ def test_threads_of_one_process_read_and_write_together(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert not errors
-    assert len(store.decisions()) == 36
+    assert len(store.decisions.page()) == 36
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -130,11 +130,11 @@ def test_a_held_database_is_waited_for_and_its_holder_is_named(store: Store, rea
     impatient = Store(store.directory, patience=0.2)
     start = time.monotonic()
     with pytest.raises(StoreError, match=rf"another process \(PID {pid}, .*\) has held .*; close it or wait"):
-        impatient.decide("first", PATHS[0], "keep", reviewer="ann")
+        impatient.decisions.append("first", PATHS[0], "keep", reviewer="ann")
     assert time.monotonic() - start < 2
-    store.decide("first", PATHS[0], "remove", reviewer="ann")
+    store.decisions.append("first", PATHS[0], "remove", reviewer="ann")
     holder.join()
-    assert list(store.decisions()["decision"]) == ["remove"]
+    assert list(store.decisions.page()["decision"]) == ["remove"]
 
 
 def test_a_connection_of_the_same_process_is_waited_for_and_named(store: Store) -> None:
@@ -142,16 +142,16 @@ def test_a_connection_of_the_same_process_is_waited_for_and_named(store: Store) 
         duckdb.connect(store.database, read_only=True),
         pytest.raises(StoreError, match="another connection of this process"),
     ):
-        Store(store.directory, patience=0.1).decide("first", PATHS[0], "keep", reviewer="ann")
-    store.decide("first", PATHS[0], "keep", reviewer="ann")
+        Store(store.directory, patience=0.1).decisions.append("first", PATHS[0], "keep", reviewer="ann")
+    store.decisions.append("first", PATHS[0], "keep", reviewer="ann")
 
 
 def test_no_connection_is_kept_between_calls(store: Store) -> None:
-    store.candidates("first")
+    store.candidates.page("first")
     with pytest.raises(StoreError):
-        store.candidates("none")
+        store.candidates.page("none")
     with pytest.raises(StoreError):
-        store.decide("first", "kite/unknown.jpg", "keep", reviewer="ann")
+        store.decisions.append("first", "kite/unknown.jpg", "keep", reviewer="ann")
     receive, send = SPAWN.Pipe(duplex=False)
     other = SPAWN.Process(target=hold, args=(store.directory, send, False, 0.0))
     other.start()
@@ -170,9 +170,9 @@ def test_threads_work_on_the_databases_of_several_folders_at_once(tmp_path: Path
         try:
             for turn in range(3):
                 paths = [f"{number}/{row}.jpg" for row in range(10 * (turn + 1))]
-                store.merge(audit_row(), tables(paths, suspects=5))
-                store.decide("first", paths[0], "keep", reviewer="ann")
-                assert list(store.candidates("first", everything=True)["path"]) == paths
+                store.audits.merge(audit_row(), tables(paths, suspects=5))
+                store.decisions.append("first", paths[0], "keep", reviewer="ann")
+                assert list(store.candidates.page("first", everything=True)["path"]) == paths
         except BaseException as error:
             errors.append(error)
 
@@ -185,11 +185,11 @@ def test_threads_work_on_the_databases_of_several_folders_at_once(tmp_path: Path
 
 
 def decide_once(folder: Path) -> None:
-    Store(folder, patience=20).decide("first", PATHS[1], "keep", reviewer="child")
+    Store(folder, patience=20).decisions.append("first", PATHS[1], "keep", reviewer="child")
 
 
 def fork_and_decide(folder: Path) -> None:
-    Store(folder).decide("first", PATHS[0], "keep", reviewer="parent")
+    Store(folder).decisions.append("first", PATHS[0], "keep", reviewer="parent")
     child = multiprocessing.get_context("fork").Process(target=decide_once, args=(folder,))
     child.start()
     child.join(60)
@@ -202,7 +202,7 @@ def test_a_forked_child_opens_the_database_for_itself(store: Store) -> None:
     parent.start()
     parent.join()
     assert parent.exitcode == 0
-    assert list(store.decisions()["reviewer"]) == ["child", "parent"]
+    assert list(store.decisions.page()["reviewer"]) == ["child", "parent"]
 
 
 @pytest.mark.parametrize("statement", ["SELECT error('broken')", "INSERT INTO exemplars VALUES ('a', 'b', 1, NULL, 1)"])
@@ -216,19 +216,19 @@ def test_after_an_error_of_duckdb_the_file_is_free_and_the_next_call_works(store
     other = SPAWN.Process(target=decide_once, args=(store.directory,))
     other.start()
     other.join()
-    assert list(store.decisions()["reviewer"]) == ["child"]
+    assert list(store.decisions.page()["reviewer"]) == ["child"]
 
 
 def test_a_database_that_is_not_there_is_said_to_be_missing_until_it_is_prepared(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(StoreError, match=re.escape(f"no finished audit in {tmp_path}; `gradattn audit DATASET --out")):
-        store.audits()
+        store.audits.all()
     assert list(tmp_path.iterdir()) == []
     store.prepare()
     assert [file.name for file in tmp_path.iterdir()] == ["gradattn.duckdb"]
-    assert store.audits().empty and store.decisions().empty
+    assert store.audits.all().empty and store.decisions.page().empty
     with pytest.raises(StoreError, match="no audit has finished"):
-        store.latest_audit_id()
+        store.audits.latest_id()
 
 
 def test_a_missing_folder_and_one_that_duckdb_cannot_use_are_named(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_missing_folder_and_one_that_duckdb_cannot_use_are_named(tmp_path: Pat
 @pytest.mark.parametrize("content", [b"", b"hello" * 5000])
 def test_a_file_that_is_no_duckdb_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "gradattn.duckdb").write_bytes(content)
-    for call in (Store(tmp_path).prepare, Store(tmp_path).audits):
+    for call in (Store(tmp_path).prepare, Store(tmp_path).audits.all):
         with pytest.raises(StoreError, match="not a valid DuckDB database") as caught:
             call()
         assert "\n" not in str(caught.value)
@@ -254,7 +254,7 @@ def test_a_file_that_is_no_duckdb_database_is_refused_and_left_alone(tmp_path: P
 def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     with duckdb.connect(tmp_path / "gradattn.duckdb") as connection:
         connection.execute("CREATE TABLE meta (key TEXT, value TEXT)")
-    for call in (Store(tmp_path).prepare, Store(tmp_path).audits):
+    for call in (Store(tmp_path).prepare, Store(tmp_path).audits.all):
         with pytest.raises(StoreError, match="not one of gradattn's"):
             call()
 
@@ -262,13 +262,13 @@ def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_newer_schema_is_refused_with_both_versions(store: Store) -> None:
     with duckdb.connect(store.database) as connection:
         connection.execute("UPDATE meta SET value = '99'")
-    for call in (store.prepare, store.audits):
+    for call in (store.prepare, store.audits.all):
         with pytest.raises(StoreError, match=rf"schema version 99 .* up to {len(schema.MIGRATIONS)};"):
             call()
 
 
 def test_an_older_schema_is_brought_up_to_date_with_its_content(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.decide("first", PATHS[0], "keep", reviewer="ann")
+    store.decisions.append("first", PATHS[0], "keep", reviewer="ann")
     newer = (
         "ALTER TABLE failures ADD COLUMN hint TEXT DEFAULT 'none yet'",
         "CREATE TABLE visits (reviewer TEXT)",
@@ -278,9 +278,9 @@ def test_an_older_schema_is_brought_up_to_date_with_its_content(store: Store, mo
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, newer))
     reader = Store(store.directory, read_only=True)
     with pytest.raises(StoreError, match=rf"older schema version {known} and this gradattn needs {known + 1}"):
-        reader.candidates("first")
-    assert list(store.candidates("first")["decision"])[:2] == ["keep", ""]
-    assert len(reader.candidates("first")) == 6
+        reader.candidates.page("first")
+    assert list(store.candidates.page("first")["decision"])[:2] == ["keep", ""]
+    assert len(reader.candidates.page("first")) == 6
     with duckdb.connect(store.database, read_only=True) as connection:
         assert connection.execute("SELECT hint FROM failures").fetchall() == [("none yet",)]
         assert connection.execute("SELECT * FROM visits").fetchall() == [("ann",)]
@@ -293,8 +293,8 @@ def test_a_migration_that_fails_leaves_the_older_schema(store: Store, monkeypatc
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
         with pytest.raises(StoreError, match="cannot go on"):
             store.prepare()
-    assert list(store.failures("first").columns) == ["path", "stage", "reason"]
-    assert len(store.candidates("first")) == 6
+    assert list(store.audits.failures("first").columns) == ["path", "stage", "reason"]
+    assert len(store.candidates.page("first")) == 6
 
 
 def as_nobody(folder: Path, answer: Connection) -> None:
@@ -304,7 +304,11 @@ def as_nobody(folder: Path, answer: Connection) -> None:
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
-    for call in (store.audits, store.prepare, lambda: store.decide("first", PATHS[0], "keep", reviewer="ann")):
+    for call in (
+        store.audits.all,
+        store.prepare,
+        lambda: store.decisions.append("first", PATHS[0], "keep", reviewer="ann"),
+    ):
         try:
             call()
             answer.send("worked")

@@ -28,9 +28,9 @@ def sample(folder: Path, audit_id: str = "first", paths: list[str] | None = None
     frames["class_pairs"] = class_pairs(frames["images"]["given_label"], scores, suspects=scores["is_suspect"])
     folder.mkdir(exist_ok=True)
     store = Store(folder)
-    store.merge(audit_row(audit_id, images=len(frames["images"]), suspects=SUSPECTS), frames)
+    store.audits.merge(audit_row(audit_id, images=len(frames["images"]), suspects=SUSPECTS), frames)
     for row in DECIDED:
-        store.decide(audit_id, (paths or PATHS)[row], "keep", reviewer="ann")
+        store.decisions.append(audit_id, (paths or PATHS)[row], "keep", reviewer="ann")
     return store
 
 
@@ -53,8 +53,8 @@ def content(store: Store) -> dict[str, list[Any]]:
 def test_undecided_suspects_change_places_and_all_others_stay(tmp_path: Path) -> None:
     store = sample(tmp_path)
     moving = undecided()
-    store.rerank("first", moving, np.linspace(0.1, 0.9, len(moving)), decisions=2)
-    page = store.candidates("first", everything=True)
+    store.review.rerank("first", moving, np.linspace(0.1, 0.9, len(moving)), decisions=2)
+    page = store.candidates.page("first", everything=True)
     expected = moving[::-1]
     for row in DECIDED:
         expected.insert(row, PATHS[row])
@@ -63,12 +63,12 @@ def test_undecided_suspects_change_places_and_all_others_stay(tmp_path: Path) ->
     before = dict(zip(PATHS, np.linspace(1, 0, len(PATHS)), strict=True))
     after = before | dict(zip(moving, np.linspace(0.1, 0.9, len(moving)), strict=True))
     assert list(page["suspicion"]) == pytest.approx([after[path] for path in page["path"]])
-    assert store.review_progress("first")["reranked"] == 2
+    assert store.review.progress("first")["reranked"] == 2
 
 
 def test_whatever_is_kept_by_rank_moves_along(tmp_path: Path) -> None:
     store = sample(tmp_path)
-    store.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
+    store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
     with duckdb.connect(store.database, read_only=True) as connection:
         for table in RANKED:
             apart = connection.execute(
@@ -76,8 +76,8 @@ def test_whatever_is_kept_by_rank_moves_along(tmp_path: Path) -> None:
                 f"FROM {table} t LEFT JOIN scores s USING (audit_id, path)"
             ).fetchall()[0]
             assert apart[0] > 0 and apart[1] == 0, table
-    pairs = store.class_pairs("first").set_index(["given_label", "suggested_label"])
-    page = store.candidates("first")
+    pairs = store.audits.class_pairs("first").set_index(["given_label", "suggested_label"])
+    page = store.candidates.page("first")
     sums = page.groupby(["given_label", "suggested_label"])["suspicion"].agg(["sum", "mean"])
     pd.testing.assert_frame_equal(
         pairs[["expected", "mean_suspicion"]].sort_index(),
@@ -87,15 +87,15 @@ def test_whatever_is_kept_by_rank_moves_along(tmp_path: Path) -> None:
 
 def test_what_is_learnt_from_is_the_audits_own_order_whatever_was_made_of_it(tmp_path: Path) -> None:
     store = sample(tmp_path)
-    suspects, alike = store.suspects_to_learn_from("first", 0.5)
+    suspects, alike = store.review.suspects("first", 0.5)
     assert list(suspects["path"]) == PATHS[:SUSPECTS]
     assert list(suspects["decision"]) == ["keep" if row in DECIDED else "" for row in range(SUSPECTS)]
     numbers = suspects.loc[2, ["neighbours", "margin", "map_margin", "balance", "overlap"]]
     assert list(numbers) == [2.0, -3.0, -2.5, 0.2, 0.75]
     # Neighbours are the images that follow, of similarity 7/8, 6/8 … 2/8.
     assert alike[alike["path"] == PATHS[0]]["neighbour_path"].tolist() == sorted(PATHS[1:5])
-    store.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
-    again, alike_again = store.suspects_to_learn_from("first", 0.5)
+    store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
+    again, alike_again = store.review.suspects("first", 0.5)
     pd.testing.assert_frame_equal(again, suspects)
     pd.testing.assert_frame_equal(alike_again, alike)
 
@@ -104,10 +104,10 @@ def test_twice_is_as_good_as_once_and_the_last_word_counts(tmp_path: Path) -> No
     store = sample(tmp_path / "once")
     twice = sample(tmp_path / "twice")
     wanted = np.random.default_rng(3).random(len(undecided()))
-    store.rerank("first", undecided(), wanted, decisions=2)
-    twice.rerank("first", undecided()[::-1], np.linspace(0.9, 0.1, len(undecided())), decisions=7)
+    store.review.rerank("first", undecided(), wanted, decisions=2)
+    twice.review.rerank("first", undecided()[::-1], np.linspace(0.9, 0.1, len(undecided())), decisions=7)
     for _ in range(2):
-        twice.rerank("first", undecided(), wanted, decisions=2)
+        twice.review.rerank("first", undecided(), wanted, decisions=2)
     once, again = content(store), content(twice)
     del once["decisions"], again["decisions"]
     assert once == again
@@ -116,41 +116,41 @@ def test_twice_is_as_good_as_once_and_the_last_word_counts(tmp_path: Path) -> No
 def test_the_audits_own_order_comes_back_with_later_decisions_kept(tmp_path: Path) -> None:
     store = sample(tmp_path)
     before = content(store)
-    assert store.reset_order("first") is False
-    store.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
+    assert store.review.reset("first") is False
+    store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
     assert content(store) != before
-    assert store.reset_order("first") is True
+    assert store.review.reset("first") is True
     assert content(store) == before
-    store.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
-    store.decide("first", PATHS[0], "remove", reviewer="bob")
-    assert store.candidates("first", decided="remove")["rank"].tolist() == [12]
-    store.reset_order("first")
-    assert store.candidates("first", decided="remove")["rank"].tolist() == [1]
-    assert store.candidates("first")["path"].tolist() == PATHS[:SUSPECTS]
+    store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
+    store.decisions.append("first", PATHS[0], "remove", reviewer="bob")
+    assert store.candidates.page("first", decided="remove")["rank"].tolist() == [12]
+    store.review.reset("first")
+    assert store.candidates.page("first", decided="remove")["rank"].tolist() == [1]
+    assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
 
 
 def test_equal_suspicions_keep_the_audits_order(tmp_path: Path) -> None:
     store = sample(tmp_path)
-    store.rerank("first", undecided()[::-1], np.full(len(undecided()), 0.5), decisions=2)
-    assert store.candidates("first")["path"].tolist() == PATHS[:SUSPECTS]
+    store.review.rerank("first", undecided()[::-1], np.full(len(undecided()), 0.5), decisions=2)
+    assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
 
 
 def test_a_second_audit_of_the_same_images_is_left_alone(tmp_path: Path) -> None:
     store = sample(tmp_path)
-    store.merge(audit_row("second"), tables(PATHS, suspects=SUSPECTS))
-    before = store.candidates("second", everything=True), store.neighbours("second", PATHS[0])
-    store.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
-    pd.testing.assert_frame_equal(store.candidates("second", everything=True), before[0])
-    pd.testing.assert_frame_equal(store.neighbours("second", PATHS[0]), before[1])
-    assert store.review_progress("second")["reranked"] == 0
+    store.audits.merge(audit_row("second"), tables(PATHS, suspects=SUSPECTS))
+    before = store.candidates.page("second", everything=True), store.images.neighbours("second", PATHS[0])
+    store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
+    pd.testing.assert_frame_equal(store.candidates.page("second", everything=True), before[0])
+    pd.testing.assert_frame_equal(store.images.neighbours("second", PATHS[0]), before[1])
+    assert store.review.progress("second")["reranked"] == 0
 
 
 def test_an_audit_that_is_merged_again_has_its_own_order(tmp_path: Path) -> None:
     store = sample(tmp_path)
-    store.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
+    store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
     sample(tmp_path)
-    assert store.candidates("first")["path"].tolist() == PATHS[:SUSPECTS]
-    assert store.review_progress("first")["reranked"] == 0
+    assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
+    assert store.review.progress("first")["reranked"] == 0
 
 
 def test_paths_that_are_no_suspects_change_nothing(tmp_path: Path) -> None:
@@ -158,16 +158,16 @@ def test_paths_that_are_no_suspects_change_nothing(tmp_path: Path) -> None:
     before = content(store)
     for path in ("elsewhere.jpg", PATHS[-1]):
         with pytest.raises(StoreError, match="rerank it again"):
-            store.rerank("first", [PATHS[0], path], [0.5, 0.4], decisions=2)
+            store.review.rerank("first", [PATHS[0], path], [0.5, 0.4], decisions=2)
     with pytest.raises(StoreError, match="no audit 'other'"):
-        store.rerank("other", [PATHS[0]], [0.5], decisions=2)
+        store.review.rerank("other", [PATHS[0]], [0.5], decisions=2)
     with pytest.raises(StoreError, match="read-only"):
-        Store(tmp_path, read_only=True).rerank("first", [PATHS[0]], [0.5], decisions=2)
+        Store(tmp_path, read_only=True).review.rerank("first", [PATHS[0]], [0.5], decisions=2)
     assert content(store) == before
 
 
 def test_paths_are_text_whatever_is_in_them(tmp_path: Path) -> None:
     paths = [*HOSTILE[:20], *(path for path in HOSTILE[20:] if "\0" not in path)]
     store = sample(tmp_path, paths=paths)
-    store.rerank("first", undecided(paths), np.linspace(0.1, 0.9, SUSPECTS - 2), decisions=2)
-    assert store.candidates("first")["path"].tolist()[0] == paths[SUSPECTS - 1]
+    store.review.rerank("first", undecided(paths), np.linspace(0.1, 0.9, SUSPECTS - 2), decisions=2)
+    assert store.candidates.page("first")["path"].tolist()[0] == paths[SUSPECTS - 1]

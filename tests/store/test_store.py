@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_candidates_are_the_suspects_in_order_of_rank_with_plain_columns(store: Store) -> None:
-    frame = store.candidates("first")
+    frame = store.candidates.page("first")
     assert list(frame["rank"]) == [1, 2, 3, 4, 5, 6]
     assert list(frame["path"]) == PATHS[:6]
     assert list(frame.columns[: len(COLUMNS)]) == list(COLUMNS)
@@ -35,27 +35,27 @@ def test_candidates_are_the_suspects_in_order_of_rank_with_plain_columns(store: 
 
 
 def test_margin_and_masses_come_from_the_explained_head_where_there_is_one(store: Store) -> None:
-    frame = store.candidates("first")
+    frame = store.candidates.page("first")
     assert list(frame["margin"]) == [-2.5, -2.5, -2.5, -2.5, -5.0, -6.0]
     assert list(frame["positive_mass"])[:4] == [9.0] * 4
     assert frame["positive_mass"][4:].isna().all()
 
 
 def test_the_box_is_that_of_the_strongest_region_against_the_label_in_whole_pixels(store: Store) -> None:
-    assert list(store.candidates("first")["top_region_box"]) == ["10,21,100,120"] * 4 + [""] * 2
+    assert list(store.candidates.page("first")["top_region_box"]) == ["10,21,100,120"] * 4 + [""] * 2
 
 
 def test_a_threshold_or_everything_looks_beyond_the_suspects(store: Store) -> None:
-    assert list(store.candidates("first", min_suspicion=0.2)["rank"]) == list(range(1, 9))
-    assert list(store.candidates("first", min_suspicion=0.9)["rank"]) == [1]
-    assert list(store.candidates("first", everything=True)["rank"]) == list(range(1, 11))
+    assert list(store.candidates.page("first", min_suspicion=0.2)["rank"]) == list(range(1, 9))
+    assert list(store.candidates.page("first", min_suspicion=0.9)["rank"]) == [1]
+    assert list(store.candidates.page("first", everything=True)["rank"]) == list(range(1, 11))
 
 
 def test_every_combination_of_filters_selects_what_a_naive_selection_does(store: Store) -> None:
-    store.decide("first", PATHS[0], "keep", reviewer="ann")
-    store.decide("first", PATHS[1], "relabel", new_label="kite", reviewer="ann")
-    store.decide("first", PATHS[8], "remove", reviewer="ann")
-    everything = store.candidates("first", everything=True)
+    store.decisions.append("first", PATHS[0], "keep", reviewer="ann")
+    store.decisions.append("first", PATHS[1], "relabel", new_label="kite", reviewer="ann")
+    store.decisions.append("first", PATHS[8], "remove", reviewer="ann")
+    everything = store.candidates.page("first", everything=True)
     choices = product([None, "kite"], [None, "bald eagle"], [None, 0.05], ["any", "no", "remove"], [None, "te/0"])
     for given, suggested, threshold, decided, part in choices:
         wanted = everything[
@@ -71,15 +71,15 @@ def test_every_combination_of_filters_selects_what_a_naive_selection_does(store:
             "given": given, "suggested": suggested, "min_suspicion": threshold,
             "decided": decided, "path_contains": part,
         }  # fmt: skip
-        page = store.candidates("first", **filters)
+        page = store.candidates.page("first", **filters)
         pd.testing.assert_frame_equal(page, wanted.reset_index(drop=True), check_dtype=not wanted.empty)
-        assert store.count_candidates("first", **filters) == len(wanted), filters
+        assert store.candidates.count("first", **filters) == len(wanted), filters
 
 
 def test_newer_filters_select_what_a_naive_selection_does(store: Store) -> None:
-    store.decide_many("first", [PATHS[1], PATHS[3], PATHS[8]], "keep", reviewer="ann")
-    store.decide("first", PATHS[3], "remove", reviewer="bob")
-    everything = store.candidates("first", everything=True)
+    store.decisions.append_many("first", [PATHS[1], PATHS[3], PATHS[8]], "keep", reviewer="ann")
+    store.decisions.append("first", PATHS[3], "remove", reviewer="bob")
+    everything = store.candidates.page("first", everything=True)
     named: list[list[str] | None] = [None, PATHS[1:9:2], []]
     choices = list(product([None, "confusable"], [None, 0.5], [None, "ann", "bob"], named, ["any", "no"]))
     for kind, most, reviewer, paths, decided in choices[::5]:
@@ -94,18 +94,18 @@ def test_newer_filters_select_what_a_naive_selection_does(store: Store) -> None:
             "kind": kind, "max_suspicion": most, "reviewer": reviewer, "paths": paths, "decided": decided,
         }  # fmt: skip
         pd.testing.assert_frame_equal(
-            store.candidates("first", **filters), wanted, check_dtype=not wanted.empty, obj=str(filters)
+            store.candidates.page("first", **filters), wanted, check_dtype=not wanted.empty, obj=str(filters)
         )
-        assert store.count_candidates("first", **filters) == len(wanted)
+        assert store.candidates.count("first", **filters) == len(wanted)
 
 
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("given", [None, "kite"])
 def test_every_order_is_that_of_a_naive_sort_on_all_pages(store: Store, everything: bool, given: str | None) -> None:
     for path in (PATHS[8], PATHS[2], PATHS[0]):
-        store.decide("first", path, "keep", reviewer="ann")
-    rows = store.candidates("first", everything=everything, given=given).to_dict("records")
-    times = {row["path"]: -position for position, row in enumerate(store.decisions().to_dict("records"))}
+        store.decisions.append("first", path, "keep", reviewer="ann")
+    rows = store.candidates.page("first", everything=everything, given=given).to_dict("records")
+    times = {row["path"]: -position for position, row in enumerate(store.decisions.page().to_dict("records"))}
     keys: dict[str, Any] = {
         "rank": lambda row: row["rank"],
         "pair": lambda row: (row["given_label"], row["suggested_label"], row["rank"]),
@@ -117,33 +117,33 @@ def test_every_order_is_that_of_a_naive_sort_on_all_pages(store: Store, everythi
     for order, key in keys.items():
         wanted = [row["path"] for row in sorted(rows, key=key)]
         chosen: dict[str, Any] = {"everything": everything, "given": given, "order": order}
-        pages = [store.candidates("first", **chosen, top=4, offset=offset) for offset in (0, 4, 8)]
-        assert list(store.candidates("first", **chosen)["path"]) == wanted, order
+        pages = [store.candidates.page("first", **chosen, top=4, offset=offset) for offset in (0, 4, 8)]
+        assert list(store.candidates.page("first", **chosen)["path"]) == wanted, order
         assert [path for page in pages for path in page["path"]] == wanted, order
 
 
 def test_pages_tile_the_list(store: Store) -> None:
-    pages = [store.candidates("first", top=4, offset=offset) for offset in (0, 4, 8)]
+    pages = [store.candidates.page("first", top=4, offset=offset) for offset in (0, 4, 8)]
     assert [len(page) for page in pages] == [4, 2, 0]
-    pd.testing.assert_frame_equal(pd.concat(pages[:2], ignore_index=True), store.candidates("first"))
-    assert store.candidates("first", top=0).empty
+    pd.testing.assert_frame_equal(pd.concat(pages[:2], ignore_index=True), store.candidates.page("first"))
+    assert store.candidates.page("first", top=0).empty
 
 
 @pytest.mark.parametrize("part", ["%", "_", "\\", "'", "*", "[a]"])
 def test_a_part_of_the_path_is_taken_literally(tmp_path: Path, part: str) -> None:
     store = Store(tmp_path)
-    store.merge(audit_row(), tables([f"kite/a{part}b.jpg", "kite/aXXb.jpg"], suspects=2))
-    assert list(store.candidates("first", path_contains=part)["path"]) == [f"kite/a{part}b.jpg"]
+    store.audits.merge(audit_row(), tables([f"kite/a{part}b.jpg", "kite/aXXb.jpg"], suspects=2))
+    assert list(store.candidates.page("first", path_contains=part)["path"]) == [f"kite/a{part}b.jpg"]
 
 
 @pytest.mark.parametrize("arguments", [{"decided": "maybe"}, {"order": "size"}, {"top": -1}, {"offset": -1}])
 def test_an_unusable_filter_is_refused_with_what_would_work(store: Store, arguments: dict[str, Any]) -> None:
     with pytest.raises(StoreError, match=str(next(iter(arguments.values())))):
-        store.candidates("first", **arguments)
+        store.candidates.page("first", **arguments)
 
 
 def test_evidence_is_the_stored_map_with_its_regions_positive_first(store: Store) -> None:
-    evidence = store.evidence("first", PATHS[3])
+    evidence = store.images.evidence("first", PATHS[3])
     assert evidence is not None
     np.testing.assert_array_equal(evidence.scores, np.array([[1, -2, 3], [-4, 5, 3]], dtype=np.float32))
     assert evidence.scores.dtype == np.float32
@@ -159,21 +159,21 @@ def test_evidence_is_the_stored_map_with_its_regions_positive_first(store: Store
 
 
 def test_the_maps_of_many_images_come_at_once_without_regions_and_without_the_uninterpreted(store: Store) -> None:
-    found = store.evidences("first", [PATHS[1], PATHS[0], PATHS[9], "none.jpg"])
+    found = store.images.evidences("first", [PATHS[1], PATHS[0], PATHS[9], "none.jpg"])
     assert sorted(found) == sorted(PATHS[:2])
     for path, shown in found.items():
-        single = store.evidence("first", path)
+        single = store.images.evidence("first", path)
         assert single is not None and shown.scores.tolist() == single.scores.tolist()
         assert (shown.crop, shown.for_label, shown.statistics.regions) == (single.crop, single.for_label, ())
 
 
 def test_an_image_that_was_not_interpreted_has_no_evidence(store: Store) -> None:
-    assert store.evidence("first", PATHS[4]) is None
-    assert store.evidence("first", "kite/unknown.jpg") is None
+    assert store.images.evidence("first", PATHS[4]) is None
+    assert store.images.evidence("first", "kite/unknown.jpg") is None
 
 
 def test_a_prediction_carries_everything_known_about_one_image(store: Store) -> None:
-    prediction = store.prediction("first", PATHS[1])
+    prediction = store.images.prediction("first", PATHS[1])
     assert prediction is not None
     assert prediction["top_labels"] == ["bald eagle", "albatross"]
     assert prediction["fold"] == 1
@@ -181,14 +181,14 @@ def test_a_prediction_carries_everything_known_about_one_image(store: Store) -> 
     assert (prediction["given_probability"], prediction["head_given_probability"]) == (0.125, 0.25)
     assert prediction["components"] == {"margin": 0.5, "neighbours": 1.0}
     assert (prediction["width"], prediction["rank"], prediction["is_suspect"]) == (640, 2, True)
-    assert store.prediction("first", "kite/unknown.jpg") is None
+    assert store.images.prediction("first", "kite/unknown.jpg") is None
 
 
 def test_audits_come_newest_first_with_times_in_utc(store: Store) -> None:
     later = audit_row()["finished_at"].replace(hour=23)
-    store.merge(audit_row("second", finished_at=later), tables(PATHS, suspects=1))
-    audits = store.audits()
-    assert list(audits["audit_id"]) == ["second", "first"] == [store.latest_audit_id(), "first"]
+    store.audits.merge(audit_row("second", finished_at=later), tables(PATHS, suspects=1))
+    audits = store.audits.all()
+    assert list(audits["audit_id"]) == ["second", "first"] == [store.audits.latest_id(), "first"]
     assert audits["finished_at"][1] == "2026-11-22T10:05:00.000000+00:00"
     assert audits["parameters"][1] == '{"folds": 5, "name": "é"}'
     assert audits["warnings"][1] == ["one class is small"]
@@ -197,18 +197,18 @@ def test_audits_come_newest_first_with_times_in_utc(store: Store) -> None:
 
 
 def test_classes_are_sorted_pairs_are_by_expected_errors_and_failures_are_told(store: Store) -> None:
-    assert store.classes("first") == ["albatross", "bald eagle", "kite"]
-    assert list(store.class_pairs("first")["suspects"]) == [4, 2]
-    assert store.failures("first").to_dict("records") == [
+    assert store.audits.classes("first") == ["albatross", "bald eagle", "kite"]
+    assert list(store.audits.class_pairs("first")["suspects"]) == [4, 2]
+    assert store.audits.failures("first").to_dict("records") == [
         {"path": "kite/broken.jpg", "stage": "decode", "reason": "truncated"}
     ]
 
 
 def test_a_summary_counts_the_review(store: Store) -> None:
-    store.decide("first", PATHS[0], "keep", reviewer="ann")
-    store.decide("first", PATHS[1], "remove", reviewer="ann")
-    store.decide("first", PATHS[9], "remove", reviewer="ann")
-    summary = store.summary("first")
+    store.decisions.append("first", PATHS[0], "keep", reviewer="ann")
+    store.decisions.append("first", PATHS[1], "remove", reviewer="ann")
+    store.decisions.append("first", PATHS[9], "remove", reviewer="ann")
+    summary = store.audits.summary("first")
     assert (summary["decided"], summary["undecided"]) == (2, 4)
     assert summary["decisions"] == {"keep": 1, "relabel": 0, "remove": 2, "unsure": 0}
     assert (summary["images"], summary["suspects"], summary["estimated_errors"]) == (10, 6, 4.5)
@@ -232,19 +232,19 @@ def test_an_unknown_audit_is_named_with_those_that_exist(store: Store, call: Any
 def test_an_image_resolves_against_the_root_of_its_audit_only(tmp_path: Path) -> None:
     listed = ["kite/a.jpg", "/elsewhere/b.jpg", "../c.jpg", "kite/../../d.jpg", "kite/../e.jpg", "..f.jpg"]
     store = Store(tmp_path)
-    store.merge(audit_row(root="/data/birds"), tables(listed, suspects=1))
-    assert store.image_files("first", [listed[5], *listed[:2]]) == [
+    store.audits.merge(audit_row(root="/data/birds"), tables(listed, suspects=1))
+    assert store.images.files("first", [listed[5], *listed[:2]]) == [
         Path("/data/birds/..f.jpg"),
         Path("/data/birds/kite/a.jpg"),
         Path("/elsewhere/b.jpg"),
     ]
-    assert store.image_file("first", "kite/../e.jpg") == Path("/data/birds/e.jpg")
+    assert store.images.file("first", "kite/../e.jpg") == Path("/data/birds/e.jpg")
     for escaping in ("../c.jpg", "kite/../../d.jpg"):
         with pytest.raises(StoreError, match="leaves the dataset's root"):
-            store.image_file("first", escaping)
+            store.images.file("first", escaping)
     for unlisted in ("/etc/passwd", "kite/b.jpg", "kite//a.jpg", ""):
         with pytest.raises(StoreError, match="has no image"):
-            store.image_file("first", unlisted)
+            store.images.file("first", unlisted)
 
 
 def test_hostile_text_goes_through_every_text_column_and_back(tmp_path: Path) -> None:
@@ -261,23 +261,29 @@ def test_hostile_text_goes_through_every_text_column_and_back(tmp_path: Path) ->
     frames["class_pairs"][["given_label", "suggested_label"]] = np.array([HOSTILE, HOSTILE], dtype=object).T
     frames["failures"] = pd.DataFrame({"path": paths, "stage": HOSTILE, "reason": HOSTILE})
     store = Store(tmp_path)
-    store.merge(audit_row(classes=HOSTILE, warnings=HOSTILE, parameters={text: text for text in HOSTILE[:-8]}), frames)
+    store.audits.merge(
+        audit_row(classes=HOSTILE, warnings=HOSTILE, parameters={text: text for text in HOSTILE[:-8]}), frames
+    )
 
-    page = store.candidates("first")
+    page = store.candidates.page("first")
     assert list(page["path"]) == paths
     for column in ("given_label", "suggested_label", "runner_up_label", "outside_label", "content_hash"):
         assert list(page[column]) == HOSTILE, column
-    assert store.classes("first") == sorted(HOSTILE)
-    assert store.audits()["warnings"][0] == HOSTILE
-    assert set(store.failures("first")["reason"]) == set(store.class_pairs("first")["given_label"]) == set(HOSTILE)
-    assert [list(store.candidates("first", given=text, path_contains=text)["path"]) for text in HOSTILE[10:16]] == [
-        [path] for path in paths[10:16]
-    ]
+    assert store.audits.classes("first") == sorted(HOSTILE)
+    assert store.audits.all()["warnings"][0] == HOSTILE
+    assert (
+        set(store.audits.failures("first")["reason"])
+        == set(store.audits.class_pairs("first")["given_label"])
+        == set(HOSTILE)
+    )
+    assert [
+        list(store.candidates.page("first", given=text, path_contains=text)["path"]) for text in HOSTILE[10:16]
+    ] == [[path] for path in paths[10:16]]
     for path, text in zip(paths, HOSTILE, strict=True):
-        evidence, prediction = store.evidence("first", path), store.prediction("first", path)
+        evidence, prediction = store.images.evidence("first", path), store.images.prediction("first", path)
         assert evidence is not None and (evidence.for_label, evidence.objective) == (text, text)
         assert prediction is not None and prediction["top_labels"] == [text, text]
     for path, text in zip(paths[:6], HOSTILE, strict=False):
-        store.decide("first", path, "relabel", new_label=text, reviewer=text, note=text)
-    page = store.candidates("first", decided="yes")
+        store.decisions.append("first", path, "relabel", new_label=text, reviewer=text, note=text)
+    page = store.candidates.page("first", decided="yes")
     assert list(page["note"]) == list(page["reviewer"]) == list(page["new_label"]) == HOSTILE[:6]

@@ -46,7 +46,7 @@ def shows(page: Page, index: int, decided: int) -> None:
 
 
 def log(store: Store) -> list[tuple[str, str, str, str]]:
-    rows = store.decisions()[["path", "decision", "new_label", "note"]]
+    rows = store.decisions.page()[["path", "decision", "new_label", "note"]]
     return [tuple(row) for row in rows.itertuples(index=False, name=None)][::-1]
 
 
@@ -191,11 +191,11 @@ def test_picture_and_overlay_lie_side_by_side_at_one_size_on_every_screen(page: 
 
 
 def test_the_downloaded_file_is_that_of_the_command_line(page: Page, address: str, store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="=Ada", note="@note")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="=Ada", note="@note")
     page.goto(f"{address}/export")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download 12 rows as CSV").click(timeout=30_000)
-    expected = candidates_csv(store.candidates(AUDIT_ID))
+    expected = candidates_csv(store.candidates.page(AUDIT_ID))
     assert Path(download.value.path()).read_bytes() == expected.encode()
 
 

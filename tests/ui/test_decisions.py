@@ -43,9 +43,9 @@ def test_an_empty_log_says_where_decisions_are_made(store: Store) -> None:
 
 
 def test_the_log_lists_decisions_newest_first_and_what_stands(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(0), "relabel", new_label="kite", reviewer="Bob", note="<b>n</b>")
-    store.decide(AUDIT_ID, path_of(1), "unsure", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(0), "relabel", new_label="kite", reviewer="Bob", note="<b>n</b>")
+    store.decisions.append(AUDIT_ID, path_of(1), "unsure", reviewer="Ada")
     app = opened("decisions")
     assert who(app) == ["Ada", "Bob", "Ada"]
     assert log(app, 0) == ["**Unsure**", "**Relabelled → kite**", "**Label is right**"]
@@ -58,9 +58,9 @@ def test_the_log_lists_decisions_newest_first_and_what_stands(store: Store) -> N
 
 
 def test_filters_choose_entries_and_are_taken_from_the_address(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Bob")
-    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="<i>Cy</i>")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(0), "remove", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="<i>Cy</i>")
     assert who(opened("decisions", standing="true")) == ["<i>Cy</i>", "Bob"]
     assert who(opened("decisions", conflicts="true")) == ["Bob", "Ada"]
     app = opened("decisions")
@@ -74,7 +74,7 @@ def test_filters_choose_entries_and_are_taken_from_the_address(store: Store) -> 
 
 def test_a_long_log_comes_in_pages(store: Store) -> None:
     for _ in range(5):
-        store.decide_many(AUDIT_ID, [path_of(index) for index in range(12)], "unsure", reviewer="Ada")
+        store.decisions.append_many(AUDIT_ID, [path_of(index) for index in range(12)], "unsure", reviewer="Ada")
     assert len(opened("decisions").checkbox) == 50
     app = opened("decisions", page="2")
     assert len(app.checkbox) == 10
@@ -82,46 +82,46 @@ def test_a_long_log_comes_in_pages(store: Store) -> None:
 
 
 def test_selected_entries_that_stand_are_undone_and_the_words_before_them_stand_again(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
-    store.decide_many(AUDIT_ID, [path_of(0), path_of(1)], "remove", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
+    store.decisions.append_many(AUDIT_ID, [path_of(0), path_of(1)], "remove", reviewer="Bob")
     app = select(opened("decisions"), [0, 1, 2])
     press(app, "Undo 2")
     assert "Taken back for 2 images" in texts(app)
-    newest = store.decisions(top=2)
+    newest = store.decisions.page(top=2)
     assert newest[["decision", "reviewer"]].to_numpy().tolist() == [["undo", "Ada"]] * 2
-    assert store.candidates(AUDIT_ID, decided="yes")["decision"].tolist() == ["keep"]
+    assert store.candidates.page(AUDIT_ID, decided="yes")["decision"].tolist() == ["keep"]
 
 
 def test_an_undo_is_signed_with_the_name_that_stands_in_the_field_when_it_is_pressed(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
     app = select(opened("decisions"), [0])
     app.text_input(key="reviewer").set_value("Bob")
     press(app, "Undo 1")
-    assert store.decisions(top=1)[["decision", "reviewer"]].to_numpy().tolist() == [["undo", "Bob"]]
+    assert store.decisions.page(top=1)[["decision", "reviewer"]].to_numpy().tolist() == [["undo", "Bob"]]
 
 
 def test_what_somebody_has_decided_anew_meanwhile_is_not_undone(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
     app = select(opened("decisions"), [0])
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
     press(app, "Undo 1")
     assert "Taken back for 0 images; 1 has been decided anew since" in texts(app)
-    assert store.candidates(AUDIT_ID, decided="yes")["reviewer"].tolist() == ["Bob"]
+    assert store.candidates.page(AUDIT_ID, decided="yes")["reviewer"].tolist() == ["Bob"]
 
 
 def test_agreement_is_shown_where_two_have_judged_the_same_images(store: Store) -> None:
-    store.decide_many(AUDIT_ID, [path_of(0), path_of(1)], "keep", reviewer="Ada")
+    store.decisions.append_many(AUDIT_ID, [path_of(0), path_of(1)], "keep", reviewer="Ada")
     assert not opened("decisions").get("html")[1:]
-    store.decide(AUDIT_ID, path_of(2), "keep", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(2), "keep", reviewer="Bob")
     assert "No two reviewers" in [caption.value for caption in opened("decisions").caption][-1]
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
-    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="Bob")
     agreement = table(opened("decisions"))
     assert [cell for [cell] in agreement.values()] == ["Ada", "Bob", "2", "1", "50%"]
 
 
 def test_read_only_shows_the_log_and_no_undo(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
     monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
     app = select(opened("decisions"), [0])
     assert [button.label for button in app.button] == ["Open in Review"]

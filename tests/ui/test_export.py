@@ -26,7 +26,7 @@ def offer(app: AppTest) -> str:
 
 
 def test_candidates_are_previewed_with_the_columns_and_rows_of_the_file(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(2), "remove", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(2), "remove", reviewer="Ada")
     app = opened("export")
     assert offer(app) == "Download 12 rows as CSV"
     assert table(app)["rank"] == [str(rank) for rank in range(1, 13)]
@@ -50,8 +50,8 @@ def test_table_format_order_and_filters_are_taken_from_the_address(store: Store)
 
 def test_decisions_are_filtered_like_the_log(store: Store) -> None:
     assert "Nothing has been decided yet" in opened("export", what="Decisions").markdown[0].value
-    store.decide_many(AUDIT_ID, [path_of(0), path_of(1)], "keep", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="Bob")
+    store.decisions.append_many(AUDIT_ID, [path_of(0), path_of(1)], "keep", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="Bob")
     assert offer(opened("export", what="Decisions", format="JSON")) == "Download 3 rows as JSON"
     assert offer(opened("export", what="Decisions", standing="true")) == "Download 2 rows as CSV"
     app = opened("export", what="Decisions", who="Bob")
@@ -59,9 +59,9 @@ def test_decisions_are_filtered_like_the_log(store: Store) -> None:
 
 
 def test_corrected_labels_apply_what_was_decided(store: Store) -> None:
-    root = Path(store.audits()["root"][0])
-    store.decide(AUDIT_ID, path_of(0), "relabel", new_label="owl", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="Ada")
+    root = Path(store.audits.all()["root"][0])
+    store.decisions.append(AUDIT_ID, path_of(0), "relabel", new_label="owl", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="Ada")
     app = opened("export", what="Corrected labels")
     assert offer(app) == f"Download {IMAGES - 1} rows as CSV"
     assert "1 relabelled, 1 left out." in " ".join(caption.value for caption in app.caption)
@@ -74,7 +74,7 @@ def test_corrected_labels_apply_what_was_decided(store: Store) -> None:
 
 def test_removals_are_what_is_marked_for_removal(store: Store) -> None:
     assert "Nothing is marked for removal" in opened("export", what="Removals").markdown[0].value
-    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="Ada", note="=1+1")
+    store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="Ada", note="=1+1")
     app = opened("export", what="Removals")
     assert offer(app) == "Download 1 row as CSV"
     assert (table(app)["path"], table(app)["note"]) == ([path_of(1)], ["=1+1"])

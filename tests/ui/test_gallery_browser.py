@@ -47,7 +47,7 @@ def selected(page: Page, count: int, of: int = 12) -> None:
 
 
 def standing(store: Store) -> dict[str, str]:
-    rows = store.candidates(AUDIT_ID, decided="yes")
+    rows = store.candidates.page(AUDIT_ID, decided="yes")
     return dict(zip(rows["path"], rows["decision"] + rows["new_label"], strict=True))
 
 

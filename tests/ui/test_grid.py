@@ -33,7 +33,7 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def said(store: Store) -> dict[str, tuple[str, str, str]]:
     """What stands, by path: decision, new label, reviewer."""
-    rows = store.candidates(AUDIT_ID, decided="yes", everything=True)
+    rows = store.candidates.page(AUDIT_ID, decided="yes", everything=True)
     columns = (rows["path"], rows["decision"], rows["new_label"], rows["reviewer"])
     return {path: (decision, label, who) for path, decision, label, who in zip(*columns, strict=True)}
 
@@ -96,7 +96,7 @@ def test_undo_takes_back_one_bulk_after_the_other_but_nobody_elses_word(store: S
     app = press(select(opened("grid"), [0, 1]), "Label is right")
     press(select(app, [0, 1]), "Remove")
     assert set(said(store)) == {path_of(index) for index in range(4)}
-    store.decide(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
     press(app, "Undo")
     assert "Taken back for 1 image; 1 has been decided anew since" in texts(app)
     assert set(said(store)) == {path_of(0), path_of(1), path_of(3)}
@@ -134,9 +134,9 @@ def test_orders_group_by_pair_and_by_likeness(store: Store) -> None:
 
 
 def test_decisions_are_marked_and_disputes_too(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(1), "keep", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(1), "relabel", new_label="kite", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(1), "keep", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(1), "relabel", new_label="kite", reviewer="Bob")
     app = opened("grid", **{"decided-undecided": "All"})
     assert marks(app)[:3] == ["right", "→ kite · disputed", ""]
     choose(app, "Order", "Decided last")

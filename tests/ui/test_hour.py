@@ -43,7 +43,7 @@ class Hour:
         self.said.append((reviewer, path, decision, new_label, note))
 
     def undecided(self, **filters: str) -> list[str]:
-        return list(self.store.candidates(AUDIT_ID, decided="no", given=filters.get("given"))["path"])
+        return list(self.store.candidates.page(AUDIT_ID, decided="no", given=filters.get("given"))["path"])
 
 
 @pytest.fixture
@@ -178,14 +178,14 @@ def test_what_two_reviewers_say_in_an_hour_is_all_there_in_the_end(
         context.close()
         other_context.close()
 
-    log = hour.store.decisions()[["reviewer", "path", "decision", "new_label", "note"]][::-1]
+    log = hour.store.decisions.page()[["reviewer", "path", "decision", "new_label", "note"]][::-1]
     written: list[Said] = [tuple(row) for row in log.itertuples(index=False, name=None)]
     assert written[:alone] == hour.said[:alone]
     assert sorted(written[alone:]) == sorted(hour.said[alone:])
-    differing = hour.store.decisions(conflicts=True)
+    differing = hour.store.decisions.page(conflicts=True)
     assert sorted(differing["path"]) == sorted(disputed * 2)
 
-    assert csv.read_bytes() == candidates_csv(hour.store.candidates(AUDIT_ID)).encode()
+    assert csv.read_bytes() == candidates_csv(hour.store.candidates.page(AUDIT_ID)).encode()
     rows = read_candidates(csv)[["path", "decision", "reviewer", "note"]]
     assert {row[0]: row[1:] for row in rows.itertuples(index=False, name=None)} == outcome(written)
     assert (rows["decision"] != "").sum() == 29 + 40 + 5

@@ -56,4 +56,4 @@ def test_a_reviewer_logs_in_decides_under_that_name_and_logs_out(browser: Browse
             expect(page.get_by_role("button", name="Log in")).to_be_visible()
             expect(page.locator(".st-key-path")).to_have_count(0)
             page.context.close()
-    assert store.decisions()[["decision", "reviewer"]].to_numpy().tolist() == [["keep", "ada@example.org"]]
+    assert store.decisions.page()[["decision", "reviewer"]].to_numpy().tolist() == [["keep", "ada@example.org"]]

@@ -45,10 +45,10 @@ def as_table(app: AppTest) -> AppTest:
 
 
 def test_the_numbers_are_the_audits_and_the_reviews(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "relabel", new_label="owl", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(1), "remove", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(2), "keep", reviewer="Ada")
-    store.decide(AUDIT_ID, path_of(20), "unsure", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(0), "relabel", new_label="owl", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(2), "keep", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(20), "unsure", reviewer="Ada")
     app = opened()
     # The suspicions fall from 1.0 to 0.22 in steps of 0.02; of the suspects 1.0, 0.98 and 0.96 are
     # decided, so that the other nine hold 7.74 wrong labels, give or take √(1.96² · 1.02 + (0.2 · 7.74)²) = 2.5.
@@ -80,7 +80,7 @@ def test_the_slider_says_what_share_the_first_of_the_list_holds(store: Store) ->
 
 def test_a_kind_of_doubt_opens_the_grid_with_that_kind(store: Store) -> None:
     app = opened()
-    assert [button.label for button in app.button][2:] == [kind.capitalize() for kind in store.kinds(AUDIT_ID)]
+    assert [button.label for button in app.button][2:] == [kind.capitalize() for kind in store.audits.kinds(AUDIT_ID)]
     press(app, "Two objects")
     assert app.query_params["kind"] == "two objects"
     assert not app.metric
@@ -96,7 +96,7 @@ def test_the_map_has_a_field_for_each_pair_and_words_for_who_cannot_see_it(store
 
 
 def test_a_click_on_the_map_and_one_in_the_table_open_the_pair(store: Store) -> None:
-    pairs = store.class_pairs(AUDIT_ID)
+    pairs = store.audits.class_pairs(AUDIT_ID)
     row = int(pairs.index[pairs["given_label"] == "<b>x</b>"][0])
     wanted = ("<b>x</b>", "=cmd()")
     app = opened()
@@ -112,7 +112,7 @@ def test_a_click_on_the_map_and_one_in_the_table_open_the_pair(store: Store) -> 
 
 def test_the_worst_classes_come_with_their_intervals_and_open_the_grid(store: Store) -> None:
     app = opened()
-    health, shown = store.class_health(AUDIT_ID), table(app, "range")
+    health, shown = store.audits.class_health(AUDIT_ID), table(app, "range")
     assert shown["class"].tolist() == health["given_label"].tolist()
     assert shown["range"][0] == interval(health["low"][0], health["high"][0])
     assert math.isclose(shown["share"][0], 100 * health["wrong"][0] / health["images"][0])

@@ -26,12 +26,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def standing(store: Store) -> dict[str, str]:
-    rows = store.candidates(AUDIT_ID, decided="yes")
+    rows = store.candidates.page(AUDIT_ID, decided="yes")
     return dict(zip(rows["path"], rows["decision"] + rows["new_label"], strict=True))
 
 
 def test_the_pair_in_the_address_is_shown_with_its_numbers_its_evidence_and_its_suspects(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(7), "keep", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(7), "keep", reviewer="Ada")
     app = opened("pair", given="kite", suggested="owl")
     assert paths(app) == [path_of(0), path_of(7)]
     numbers = {metric.label: metric.value for metric in app.metric}
@@ -45,23 +45,23 @@ def test_the_pair_in_the_address_is_shown_with_its_numbers_its_evidence_and_its_
 
 def test_without_an_address_the_worst_pair_is_shown_and_another_can_be_chosen(store: Store) -> None:
     app = opened("pair")
-    worst = store.class_pairs(AUDIT_ID).iloc[0]
+    worst = store.audits.class_pairs(AUDIT_ID).iloc[0]
     asked = (app.query_params["given"], app.query_params["suggested"])
     assert asked == (worst["given_label"], worst["suggested_label"])
     box = next(box for box in app.selectbox if box.label.startswith("Class pair"))
     box.select_index(3).run()
-    other = store.class_pairs(AUDIT_ID).iloc[3]
+    other = store.audits.class_pairs(AUDIT_ID).iloc[3]
     assert app.query_params["given"] == other["given_label"]
-    assert paths(app) == store.candidates(AUDIT_ID, given=other["given_label"])["path"].tolist()
+    assert paths(app) == store.candidates.page(AUDIT_ID, given=other["given_label"])["path"].tolist()
 
 
 def test_an_unknown_pair_in_the_address_leads_to_the_worst_one(store: Store) -> None:
     app = opened("pair", given="<script>", suggested="kite")
-    assert app.query_params["given"] == store.class_pairs(AUDIT_ID).iloc[0]["given_label"]
+    assert app.query_params["given"] == store.audits.class_pairs(AUDIT_ID).iloc[0]["given_label"]
 
 
 def test_all_undecided_of_a_pair_are_relabelled_once_somebody_has_confirmed_and_undone_together(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(7), "keep", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(7), "keep", reviewer="Bob")
     app = press(opened("pair", given="kite", suggested="owl"), "All 1 undecided are owl")
     assert standing(store) == {path_of(7): "keep"}
     press(app, "Relabel 1")
@@ -85,7 +85,7 @@ def test_an_audit_without_suspects_says_so(tmp_path: Path, monkeypatch: pytest.M
     names = ["a.png", "b.png"]
     tables = sample_audit.tables(names, suspects=0)
     told = {name: tables[name] for name in ("images", "predictions", "scores")}
-    Store(tmp_path).merge(sample_audit.audit_row(), told)
+    Store(tmp_path).audits.merge(sample_audit.audit_row(), told)
     monkeypatch.setenv("GRADATTN_OUT", str(tmp_path))
     assert "No label of this audit is in doubt" in opened("pair").markdown[0].value
 

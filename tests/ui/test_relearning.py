@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gradattn_core.store.store import Store
+from gradattn_core.store.store import Review, Store
 from tests.helpers.app_pages import opened, press, texts
 from tests.helpers.ready_audit import ready
 from tests.helpers.small_audit import AUDIT_ID, CLASSES, path_of
@@ -31,8 +31,10 @@ def right(index: int) -> bool:
 def decide(store: Store) -> None:
     """The labels of three classes are right and those of the others wrong."""
     decided = range(DECIDED)
-    store.decide_many(AUDIT_ID, [path_of(index) for index in decided if right(index)], "keep", reviewer="Ada")
-    store.decide_many(AUDIT_ID, [path_of(index) for index in decided if not right(index)], "remove", reviewer="Ada")
+    store.decisions.append_many(AUDIT_ID, [path_of(index) for index in decided if right(index)], "keep", reviewer="Ada")
+    store.decisions.append_many(
+        AUDIT_ID, [path_of(index) for index in decided if not right(index)], "remove", reviewer="Ada"
+    )
 
 
 def buttons(app: AppTest) -> list[str]:
@@ -40,7 +42,7 @@ def buttons(app: AppTest) -> list[str]:
 
 
 def test_nothing_is_offered_before_there_is_enough(store: Store) -> None:
-    store.decide_many(AUDIT_ID, [path_of(index) for index in range(DECIDED)], "keep", reviewer="Ada")
+    store.decisions.append_many(AUDIT_ID, [path_of(index) for index in range(DECIDED)], "keep", reviewer="Ada")
     assert buttons(opened()) == []
 
 
@@ -52,21 +54,21 @@ def test_one_press_ranks_anew_says_so_and_another_takes_it_back(store: Store) ->
     [said] = [text for text in texts(app) if "clearly better" in text]
     assert "wrong labels left" in said
     rest = [path_of(index) for index in range(DECIDED, SUSPECTS)]
-    ordered = store.candidates(AUDIT_ID, decided="no")["path"].tolist()
+    ordered = store.candidates.page(AUDIT_ID, decided="no")["path"].tolist()
     assert ordered != rest and not right(int(ordered[0].split("/")[1][:4]))
     assert buttons(app) == [BACK]
     assert "The undecided suspects are ordered by what 44 decisions taught." in texts(opened())
     press(app, BACK)
-    assert store.candidates(AUDIT_ID, decided="no")["path"].tolist() == rest
+    assert store.candidates.page(AUDIT_ID, decided="no")["path"].tolist() == rest
     assert "The audit's own order is back." in texts(app) and buttons(app) == [AGAIN]
 
 
 def test_after_one_more_decision_it_is_offered_again(store: Store) -> None:
     decide(store)
     press(opened(), AGAIN)
-    store.decide(AUDIT_ID, path_of(DECIDED), "unsure", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(DECIDED), "unsure", reviewer="Ada")
     assert buttons(opened()) == [BACK]
-    store.decide(AUDIT_ID, path_of(DECIDED + 1), "remove", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(DECIDED + 1), "remove", reviewer="Ada")
     assert buttons(opened()) == ["Re-rank with 45 decisions", BACK]
 
 
@@ -80,6 +82,6 @@ def test_who_may_only_read_is_offered_nothing(store: Store, monkeypatch: pytest.
 def test_a_database_that_cannot_be_written_is_told_in_a_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     decide(store)
     app = opened()
-    monkeypatch.setattr(Store, "rerank", Store(store.directory, read_only=True).rerank)
+    monkeypatch.setattr(Review, "rerank", Store(store.directory, read_only=True).review.rerank)
     press(app, AGAIN)
     assert any("opened read-only" in text for text in texts(app))

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
 from tests.helpers import small_audit
-from tests.helpers.app_pages import APP, choose, note, opened, pictures, press, progress, suspect, texts
+from tests.helpers.app_pages import APP, choose, note, opened, opened_by, pictures, press, progress, suspect, texts
 from tests.helpers.small_audit import AUDIT_ID, HOSTILE_LABELS, SUSPECTS, path_of
 from ui.review.queue import Queue
 
@@ -50,7 +50,7 @@ def test_each_button_stores_its_decision_and_shows_the_next_suspect(
     app = opened("review")
     note(app).input("=1+1 <b>why</b>")
     press(app, label)
-    row = store.decisions().iloc[0]
+    row = store.decisions.page().iloc[0]
     assert (row["path"], row["decision"], row["new_label"]) == (path_of(0), decision, new_label)
     assert (row["reviewer"], row["note"]) == ("Ada", "=1+1 <b>why</b>")
     assert progress(app) == "1 of 12 decided"
@@ -63,7 +63,11 @@ def test_choosing_another_class_relabels_to_it(store: Store) -> None:
     [other] = [box for box in app.selectbox if box.label == "Another class"]
     assert "kite" not in other.options
     other.select("=cmd()").run()
-    assert store.decisions().iloc[0][["path", "decision", "new_label"]].tolist() == [path_of(0), "relabel", "=cmd()"]
+    assert store.decisions.page().iloc[0][["path", "decision", "new_label"]].tolist() == [
+        path_of(0),
+        "relabel",
+        "=cmd()",
+    ]
     assert suspect(app) == path_of(1)
 
 
@@ -73,7 +77,7 @@ def test_undo_takes_back_the_newest_decision_and_shows_that_suspect_again(store:
     assert (suspect(app), progress(app)) == (path_of(1), "1 of 12 decided")
     press(app, "Undo")
     assert (suspect(app), progress(app)) == (path_of(0), "0 of 12 decided")
-    assert store.decisions()["decision"].tolist() == ["undo", "undo", "remove", "keep"]
+    assert store.decisions.page()["decision"].tolist() == ["undo", "undo", "remove", "keep"]
 
 
 def test_back_shows_what_was_decided_and_skip_leads_on_from_there(store: Store) -> None:
@@ -104,11 +108,11 @@ def test_every_suspect_can_be_decided_even_without_picture_or_evidence(store: St
             assert "No evidence was computed for this image." in [caption.value for caption in app.caption]
         press(app, "Label is right")
     assert "Nothing left in this list" in [heading.value for heading in app.subheader]
-    assert store.summary(AUDIT_ID)["decided"] == SUSPECTS
+    assert store.audits.summary(AUDIT_ID)["decided"] == SUSPECTS
 
 
 def test_filters_choose_the_list_and_decided_suspects_can_be_listed(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
     app = opened("review")
     choose(app, "Decision", "Unsure")
     assert suspect(app) == path_of(3)
@@ -141,7 +145,7 @@ def test_without_a_name_nothing_can_be_decided(store: Store, monkeypatch: pytest
     app.text_input(key=field).input("Grace <i>").run()
     assert app.text_input(key="reviewer").value == "Grace <i>"
     press(app, "Label is right")
-    assert store.decisions().iloc[0]["reviewer"] == "Grace <i>"
+    assert store.decisions.page().iloc[0]["reviewer"] == "Grace <i>"
 
 
 def test_read_only_shows_everything_and_decides_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +161,7 @@ def test_a_second_press_for_a_suspect_that_is_gone_decides_nothing(store: Store)
     for _ in range(2):
         queue.decide(store, path_of(0), "keep", new_label=None, reviewer="Ada", note="")
     queue.decide(store, path_of(1), "keep", new_label=None, reviewer="Ada", note="")
-    assert store.decisions()["path"].tolist() == [path_of(0)]
+    assert store.decisions.page()["path"].tolist() == [path_of(0)]
 
 
 def test_the_view_is_chosen_and_kept(store: Store) -> None:
@@ -200,8 +204,8 @@ def test_the_card_says_what_kind_of_doubt_it_is_and_compares(store: Store) -> No
 
 
 def test_reviewers_who_differ_are_shown_and_the_newest_stands(store: Store) -> None:
-    store.decide(AUDIT_ID, path_of(0), "keep", reviewer="bob <b>")
-    store.decide(AUDIT_ID, path_of(0), "remove", reviewer="ann", note="blurred")
+    store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="bob <b>")
+    store.decisions.append(AUDIT_ID, path_of(0), "remove", reviewer="ann", note="blurred")
     app = opened("review")
     choose(app, "Decision", "All")
     assert "Decided: removed by ann (blurred)" in texts(app)
@@ -225,7 +229,7 @@ def test_kind_reviewer_suspicion_and_path_filter_the_list_from_the_address(store
     assert progress(opened("review", kind="mislabel")) == "0 of 2 decided"
     assert progress(opened("review", contains="0007 'a'")) == "0 of 1 decided"
     assert progress(opened("review", least="0.7", most="0.8")) == "0 of 6 decided"
-    store.decide(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
+    store.decisions.append(AUDIT_ID, path_of(3), "unsure", reviewer="Bob")
     app = opened("review", by="Bob", **{"decided-undecided": "All"})
     assert (suspect(app), progress(app)) == (path_of(3), "1 of 1 decided")
 
@@ -249,7 +253,7 @@ def test_moved_pictures_are_found_below_a_folder_that_has_the_very_same_files(st
     press(press(app, "Label is right"), "Label is right")
     assert not pictures(app)
     assert any("another picture" in text for text in texts(app))
-    assert store.summary(AUDIT_ID)["decided"] == 2
+    assert store.audits.summary(AUDIT_ID)["decided"] == 2
 
 
 def test_imagenet_ids_are_shown_with_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,9 +268,9 @@ def test_imagenet_ids_are_shown_with_their_names(tmp_path: Path, monkeypatch: py
     [other] = [box for box in app.selectbox if box.label == "Another class"]
     assert "tench · n01440764" in other.options
     other.select("tench · n01440764").run()
-    assert store.decisions().iloc[0]["new_label"] == "n01440764"
+    assert store.decisions.page().iloc[0]["new_label"] == "n01440764"
     press(app, "Relabel to crane")
-    assert store.decisions().iloc[0]["new_label"] == "n02012849"
+    assert store.decisions.page().iloc[0]["new_label"] == "n02012849"
 
 
 def test_nobody_sees_anything_before_the_login_where_one_is_configured(
@@ -288,11 +292,11 @@ def test_nobody_sees_anything_before_the_login_where_one_is_configured(
 
 
 def test_who_has_logged_in_is_the_reviewer(store: Store) -> None:
-    app = opened("review", user={"is_logged_in": True, "name": "Ada L.", "email": "ada@example.org"})
+    app = opened_by({"is_logged_in": True, "name": "Ada L.", "email": "ada@example.org"}, "review")
     assert "Logged in as ada@example.org" in texts(app)
     assert not [box for box in app.text_input if box.label == "Reviewer"]
     press(app, "Label is right")
-    assert store.decisions().iloc[0]["reviewer"] == "ada@example.org"
+    assert store.decisions.page().iloc[0]["reviewer"] == "ada@example.org"
 
 
 def test_the_suspect_that_the_address_names_is_shown_until_the_reviewer_goes_on(store: Store) -> None:

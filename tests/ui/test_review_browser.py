@@ -76,7 +76,7 @@ def test_a_suspect_is_named_toggled_searched_relabelled_and_undone_without_a_mou
         expect(dialog).to_have_count(0, timeout=_WAIT)
         expect(page.get_by_role("button", name="Label is right")).to_be_enabled(timeout=_WAIT)
         shows(page, 0)
-    assert store.decisions().empty, "a key decided behind the list of keys"
+    assert store.decisions.page().empty, "a key decided behind the list of keys"
 
     page.keyboard.press("n")
     page.keyboard.type("kax")
@@ -89,7 +89,7 @@ def test_a_suspect_is_named_toggled_searched_relabelled_and_undone_without_a_mou
     shows(page, 1)
     page.keyboard.press("z")
     shows(page, 0)
-    log = store.decisions()[["decision", "new_label", "reviewer", "note"]].values.tolist()
+    log = store.decisions.page()[["decision", "new_label", "reviewer", "note"]].values.tolist()
     name = 'Ada "; alert(1); <b>'
     assert log == [["undo", "", name, ""], ["relabel", "🦅 eagle", name, "kax"]]
     page.context.close()

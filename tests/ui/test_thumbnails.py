@@ -32,7 +32,7 @@ def hostile(tmp_path: Path, names: list[str]) -> Store:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (position, 0, 0)).save(root / name, "PNG")
     store = Store(out)
-    store.merge(sample_audit.audit_row(root=str(root)), sample_audit.tables(names, suspects=len(names)))
+    store.audits.merge(sample_audit.audit_row(root=str(root)), sample_audit.tables(names, suspects=len(names)))
     return store
 
 
@@ -155,7 +155,7 @@ def test_where_nothing_may_be_written_a_folder_of_the_process_serves(store: Stor
 
 
 def test_a_page_does_not_wait_for_pictures_that_take_long(store: Store) -> None:
-    known = store.candidates(AUDIT_ID)
+    known = store.candidates.page(AUDIT_ID)
     asked = thumbnails.wanted(AUDIT_ID, dict(zip(known["path"], known["content_hash"], strict=True)))
     at_once = thumbnails.made(asked, patience=0)
     assert any(thumbnail.pending for thumbnail in at_once.values())

@@ -87,7 +87,7 @@ def _details(row: Mapping[str, Any]) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _news(folder: str, audit: str) -> News | None:
     """Finished audits never change."""
-    return components.store().news(audit)
+    return components.store().audits.news(audit)
 
 
 def _table(values: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ def show(
     """Draw the gallery and its bar. Selecting draws only this again, a decision the whole page.
 
     Args:
-        rows: the images of ``groups``, as ``Store.candidates`` has them.
+        rows: the images of ``groups``, as ``Store.candidates.page`` has them.
         reviewer: who decides; empty where nobody has said who they are.
     """
     known = bulk.session()

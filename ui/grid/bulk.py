@@ -61,7 +61,7 @@ def decide(
     """Store a decision about every row, and remember how to take it back.
 
     Args:
-        rows: of ``Store.candidates``.
+        rows: of ``Store.candidates.page``.
         decision: of the store, or ``accept`` for a relabel to each image's own suggestion.
         new_label: for ``relabel``; images that have this label already are kept.
     """
@@ -70,7 +70,7 @@ def decide(
     known.words = known.problem = ""
     try:
         for (what, label), paths in _wanted(rows, decision, new_label).items():
-            store.decide_many(audit, paths, what, new_label=label or None, reviewer=reviewer)
+            store.decisions.append_many(audit, paths, what, new_label=label or None, reviewer=reviewer)
             said |= dict.fromkeys(paths, (what, label, reviewer))
     except GradattnError as error:
         known.problem = str(error)
@@ -99,10 +99,10 @@ def undo(store: Store, *, reviewer: str) -> None:
 
 def take_back(store: Store, audit: str, said: Mapping[str, Said], *, reviewer: str) -> int:
     """Undo what was said about each path, where that very word still stands; returns how many. Raises StoreError."""
-    now = store.candidates(audit, paths=list(said))
+    now = store.candidates.page(audit, paths=list(said))
     columns = (now["path"], now["decision"], now["new_label"], now["reviewer"])
     standing = [path for path, *word in zip(*columns, strict=True) if tuple(word) == said[path]]
-    return store.undo_many(audit, standing, reviewer=reviewer) if standing else 0
+    return store.decisions.undo_many(audit, standing, reviewer=reviewer) if standing else 0
 
 
 def taken_back(undone: int, left: int) -> str:

@@ -81,7 +81,7 @@ def rows_of(frame: pd.DataFrame) -> list[Row]:
 
 
 def cards(rows: Iterable[Row], *, with_pair: bool = True) -> list[Card]:
-    """The cards of rows of ``Store.candidates``; without the pair where a heading names it."""
+    """The cards of rows of ``Store.candidates.page``; without the pair where a heading names it."""
     return [_card(row, with_pair) for row in rows]
 
 
@@ -131,7 +131,7 @@ def show(
 
 def strip(audit: str, paths: Sequence[str], alt: str, *, key: str, width: int = 72) -> None:
     """A few small pictures to look at, such as typical ones of a class; ``alt`` says of each what it is."""
-    known = components.store().candidates(audit, paths=list(paths))
+    known = components.store().candidates.page(audit, paths=list(paths))
     hashes = {str(path): str(found) for path, found in zip(known["path"], known["content_hash"], strict=True)}
     shown = [Card(path, f"{alt}: {PurePosixPath(path).name}") for path in paths if path in hashes]
     show(audit, [("", shown)], thumbnails.wanted(audit, hashes), key=key, width=width, selectable=False)

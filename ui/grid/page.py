@@ -37,7 +37,7 @@ def show() -> None:
         return
     page = components.page(count, size, key="page", of=(audit, filters, order, size))
     # The next page too: its pictures are made while somebody looks at this one.
-    frame = store.candidates(audit, **filters, order=order, top=2 * size, offset=(page - 1) * size)
+    frame = store.candidates.page(audit, **filters, order=order, top=2 * size, offset=(page - 1) * size)
     rows = gallery.rows_of(frame)
     if not rows:  # others have decided them since they were counted
         _count.clear()
@@ -51,7 +51,7 @@ def show() -> None:
 @st.cache_data(ttl=10, max_entries=64, show_spinner=False)
 def _count(directory: str, audit: str, filters: dict[str, Any], generation: int) -> int:
     """Images of the list, at most ten seconds old; ``generation`` counts what this session has decided."""
-    return components.store().count_candidates(audit, **filters)
+    return components.store().candidates.count(audit, **filters)
 
 
 def _head() -> tuple[str, int, bool]:
@@ -85,7 +85,7 @@ def _groups(order: str, rows: list[Row]) -> gallery.Groups:
 def _nothing(audit: str, filters: dict[str, Any]) -> None:
     """What to do where the list is empty."""
     st.subheader("Nothing in this list")
-    if filters["decided"] == "no" and components.store().count_candidates(audit, **(filters | {"decided": "yes"})):
+    if filters["decided"] == "no" and components.store().candidates.count(audit, **(filters | {"decided": "yes"})):
         st.write(
             "Everything that passes these filters is decided. Choose others in the sidebar, or take the results "
             "with you."

@@ -23,7 +23,7 @@ def worst(pairs: pd.DataFrame) -> pd.DataFrame:
     """The pairs between the labels of the worst pairs, at most ``CLASSES`` of them on each side; row numbers stay.
 
     Args:
-        pairs: ``Store.class_pairs``, most expected errors first.
+        pairs: ``Store.audits.class_pairs``, most expected errors first.
     """
     rows: set[str] = set()
     columns: set[str] = set()

@@ -22,7 +22,7 @@ _ROW, _TALLEST = 35, 388
 def show() -> None:
     audit = components.audit_id()
     store = components.store()
-    summary = store.summary(audit)
+    summary = store.audits.summary(audit)
     st.header("Overview")
     finished = summary["finished_at"][:16].replace("T", " ")
     plain(
@@ -31,7 +31,7 @@ def show() -> None:
     )
     for position, warning in enumerate(summary["warnings"]):
         plain(warning, f"mark-warning-{position}")
-    review = store.review_progress(audit)
+    review = store.review.progress(audit)
     _numbers(summary, review)
     relearning.offer(store, audit, review)
     if not summary["suspects"]:
@@ -47,12 +47,12 @@ def show() -> None:
             _worth(audit, int(summary["images"]), int(summary["suspects"]))
         left, right = st.columns([3, 2], gap="large")
         with left:
-            _pairs(audit, store.class_pairs(audit))
+            _pairs(audit, store.audits.class_pairs(audit))
         with right:
-            _kinds(store.kinds(audit))
-        _classes(audit, store.class_health(audit))
+            _kinds(store.audits.kinds(audit))
+        _classes(audit, store.audits.class_health(audit))
     if summary["failures"]:
-        _failures(store.failures(audit))
+        _failures(store.audits.failures(audit))
     _history(components.audits(str(components.directory())))
 
 
@@ -93,7 +93,7 @@ def _worth(audit: str, images: int, suspects: int) -> None:
             key=f"first-{audit}",
             persist_state="session",
         )
-        found = components.store().expected_found(audit, first)
+        found = components.store().audits.expected_found(audit, first)
         st.text(f"Reviewing the first {first:,} finds {share(found)} of the wrong labels, by estimate.")
 
 
@@ -248,7 +248,7 @@ def _history(audits: pd.DataFrame | None) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _difference(folder: str, before: str, after: str) -> dict[str, int]:
     """Finished audits never change."""
-    return components.store().difference(before, after)
+    return components.store().audits.difference(before, after)
 
 
 def _open_pair(pairs: pd.DataFrame, row: int) -> NoReturn:

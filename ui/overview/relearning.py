@@ -18,7 +18,7 @@ def offer(store: Store, audit: str, review: dict[str, Any]) -> None:
     """The two buttons, as far as they have something to do, and a sentence on what came of the last press.
 
     Args:
-        review: of ``Store.review_progress``.
+        review: of ``Store.review.progress``.
     """
     if components.read_only():
         return

@@ -126,7 +126,7 @@ def _confirm(audit: str, pair: Pair, left: int, reviewer: str) -> None:
 
 def _relabel_all(audit: str, pair: Pair, reviewer: str) -> None:
     store = components.store()
-    rows = gallery.rows_of(store.candidates(audit, given=pair.given, suggested=pair.suggested, decided="no"))
+    rows = gallery.rows_of(store.candidates.page(audit, given=pair.given, suggested=pair.suggested, decided="no"))
     bulk.decide(store, audit, rows, "accept", new_label=None, reviewer=reviewer)
     st.session_state["bulk-done"] = True
 
@@ -139,7 +139,7 @@ def _typical(audit: str, pair: Pair) -> None:
     ):
         with column:
             plain(f"Typical: {short(label)}", f"strip-{key}")
-            paths = store.exemplars(audit, label)["path"].head(_TYPICAL).tolist()
+            paths = store.images.exemplars(audit, label)["path"].head(_TYPICAL).tolist()
             if paths:
                 gallery.strip(audit, paths, f"Filed as {named(label)}", key=key)
             else:
@@ -149,14 +149,14 @@ def _typical(audit: str, pair: Pair) -> None:
 def _suspects(audit: str, pair: Pair, decided: str, reviewer: str) -> None:
     chosen: Filters = {"given": pair.given, "suggested": pair.suggested, "decided": decided}
     store = components.store()
-    count = store.count_candidates(audit, **chosen)
+    count = store.candidates.count(audit, **chosen)
     st.subheader("Suspects of this pair")
     if not count:
         st.write("None with this decision. Choose another in the sidebar.")
         bar.way_back(reviewer)
         return
     page = components.page(count, _SIZE, key="page", of=(audit, chosen))
-    rows = gallery.rows_of(store.candidates(audit, **chosen, top=_SIZE, offset=(page - 1) * _SIZE))
+    rows = gallery.rows_of(store.candidates.page(audit, **chosen, top=_SIZE, offset=(page - 1) * _SIZE))
     pictures = thumbnails.wanted(audit, {str(row["path"]): str(row["content_hash"]) for row in rows})
     bar.show(audit, rows, [("", gallery.cards(rows, with_pair=False))], pictures, width=_WIDTH, reviewer=reviewer)
 

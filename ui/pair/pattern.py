@@ -33,15 +33,15 @@ class Pair(NamedTuple):
 
 @st.cache_data(ttl=10, max_entries=16, show_spinner=False)
 def known(directory: str, audit: str, generation: int) -> pd.DataFrame:
-    """``Store.class_pairs``, at most ten seconds old; ``generation`` counts what this session has decided."""
-    return components.store().class_pairs(audit)
+    """``Store.audits.class_pairs``, at most ten seconds old; ``generation`` counts what this session has decided."""
+    return components.store().audits.class_pairs(audit)
 
 
 def offered(pairs: pd.DataFrame, asked: tuple[str | None, str | None]) -> tuple[list[Pair], Pair]:
     """The pairs to choose from, most expected wrong labels first, and the one to begin with.
 
     Args:
-        pairs: ``Store.class_pairs`` with at least one row.
+        pairs: ``Store.audits.class_pairs`` with at least one row.
         asked: given and suggested label in the address, as they are or by readable name.
     """
     options = [Pair(str(given), str(suggested)) for given, suggested in pairs[_LABELS].head(_OFFERED).to_numpy()]
@@ -63,8 +63,8 @@ def title(pair: Pair) -> str:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def mean_map(directory: str, audit: str, pair: Pair) -> FloatArray | None:
-    """``Store.pair_map``; it never changes."""
-    return components.store().pair_map(audit, *pair)
+    """``Store.audits.pair_map``; it never changes."""
+    return components.store().audits.pair_map(audit, *pair)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -73,7 +73,7 @@ def _scale(evidence: Evidence) -> None:
 @st.cache_data(max_entries=256, show_spinner=False)
 def numbers(directory: str, audit: str, path: str) -> dict[str, float]:
     """What the kind of doubt was told from; it never changes."""
-    found = components.store().candidate(audit, path)
+    found = components.store().candidates.one(audit, path)
     return dict(found["kind_numbers"]) if found else {}
 
 
@@ -114,7 +114,7 @@ def _remarks(row: Row) -> None:
 
 def _last_words(row: Row) -> list[tuple[str, str, str]]:
     """(reviewer, decision, new label) of those who differ about this image, the newest first."""
-    log = components.store().decisions(conflicts=True)
+    log = components.store().decisions.page(conflicts=True)
     log = log[(log["content_hash"] == row["content_hash"]) & (log["given_label"] == row["given_label"])]
     return [
         (str(word["reviewer"]), str(word["decision"]), named(str(word["new_label"]))) for word in log.to_dict("records")
@@ -184,10 +184,10 @@ def _strips(directory: str, audit: str, path: str, given: str, suggested: str) -
     """(path, label or "") of typical images of both classes and of the nearest images; they never change."""
     store = components.store()
     typical = [
-        [(str(found), "") for found in store.exemplars(audit, label)["path"].head(_TYPICAL)] if label else []
+        [(str(found), "") for found in store.images.exemplars(audit, label)["path"].head(_TYPICAL)] if label else []
         for label in (given, suggested)
     ]
-    near = store.neighbours(audit, path)
+    near = store.images.neighbours(audit, path)
     nearest = [(str(found), str(label)) for found, label in zip(near["path"], near["given_label"], strict=True)]
     return (*typical, nearest)
 

@@ -71,7 +71,7 @@ def _queue(audit: str, filters: dict[str, Any]) -> Queue:
 def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
     """Progress on the left, how evidence is drawn on the right; also whether the help has just been opened."""
     total = _total(str(components.directory()), queue.audit, queue.filters | {"decided": "any"})
-    decided = components.store().count_candidates(queue.audit, **(queue.filters | {"decided": "yes"}))
+    decided = components.store().candidates.count(queue.audit, **(queue.filters | {"decided": "yes"}))
     with st.container(horizontal=True, vertical_alignment="bottom", key="head", gap="small"):
         st.progress(decided / total if total else 0.0, text=f"{decided:,} of {total:,} decided")
         mode = st.segmented_control(
@@ -110,7 +110,7 @@ def _help() -> None:
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
 def _total(folder: str, audit: str, filters: dict[str, Any]) -> int:
     """How many suspects the filters choose, decided or not: an audit's suspects never change."""
-    return components.store().count_candidates(audit, **filters)
+    return components.store().candidates.count(audit, **filters)
 
 
 def _buttons(queue: Queue, row: Row, reviewer: str, reading: bool) -> None:

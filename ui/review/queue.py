@@ -50,7 +50,7 @@ class Queue:
 
     def ahead(self, store: Store, count: int = 1) -> list[Row]:
         """At most ``count`` suspects of the list from the current offset on."""
-        return _rows(store.candidates(self.audit, **self.filters, top=count, offset=self.at))
+        return _rows(store.candidates.page(self.audit, **self.filters, top=count, offset=self.at))
 
     def decide(
         self, store: Store, path: str, decision: str, *, new_label: str | None, reviewer: str, note: str
@@ -59,7 +59,7 @@ class Queue:
         with self._lock:
             if self.showing != path:
                 return
-            store.decide(self.audit, path, decision, new_label=new_label, reviewer=reviewer, note=note)
+            store.decisions.append(self.audit, path, decision, new_label=new_label, reviewer=reviewer, note=note)
             self.decided.append((self.at, path))
             self._advance(store, path)
 
@@ -75,7 +75,7 @@ class Queue:
         """
         with self._lock:
             at, undone = self.decided[-1] if self.decided else (self.at, path)
-            store.undo(self.audit, undone, reviewer=reviewer)
+            store.decisions.undo(self.audit, undone, reviewer=reviewer)
             self.decided = self.decided[:-1]
             self.at, self.pinned, self.showing = at, undone, None
 
@@ -107,7 +107,7 @@ class Queue:
             self.at += 1
 
     def _pinned_row(self, store: Store) -> Row | None:
-        return None if self.pinned is None else store.candidate(self.audit, self.pinned)
+        return None if self.pinned is None else store.candidates.one(self.audit, self.pinned)
 
 
 def _rows(frame: pd.DataFrame) -> list[Row]:
