@@ -1,4 +1,4 @@
-"""How sure a share or a number of wrong labels is, importing nothing that is slow: intervals of about 95 %."""
+"""Estimates of shares and of numbers of wrong labels: their intervals, of about 95 %, and how a share is written."""
 
 from __future__ import annotations
 
@@ -31,3 +31,22 @@ def share(part: int, whole: int) -> tuple[float, float]:
     width = TWO_SIDED * math.sqrt(part * (whole - part) / whole + z / 4) / (whole + z)
     # At the ends Wilson's bound is the share itself, which rounding misses.
     return (0.0 if part == 0 else middle - width), (1.0 if part == whole else middle + width)
+
+
+def percent(share: float, digits: int = 0, *, counted: bool = False) -> str:
+    """A share in [0, 1] in per cent, never rounded to none or all: ``<1%``, ``37%``, ``>99%``; a dash for NaN.
+
+    Args:
+        share: an estimate, which is never said to be certain, so 0 and 1 too are written as ``<1%`` and ``>99%``;
+        digits: how many after the point: with one, ``<0.1%``, ``12.3%``, ``>99.9%``.
+        counted: it is no estimate; then exactly 0 and 1 are ``0%`` and ``100%``.
+    """
+    if math.isnan(share):
+        return "–"
+    least = 10.0 ** -(digits + 2)
+    certain = counted and share in (0, 1)
+    if share < least and not certain:
+        return f"<{least:.{digits}%}"
+    if share > 1 - least and not certain:
+        return f">{1 - least:.{digits}%}"
+    return f"{share:.{digits}%}"

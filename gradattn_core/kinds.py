@@ -1,8 +1,10 @@
-"""The kinds of doubt in words, importing nothing. ``gradattn_core.ranking.kinds`` decides which kind a suspect is."""
+"""The kinds of doubt in words. ``gradattn_core.ranking.kinds`` decides which kind a suspect is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from gradattn_core.estimates import percent
 
 KINDS: dict[str, str] = {
     "mislabel": "The picture shows another class than its label says.",
@@ -28,25 +30,25 @@ def describe(kind: str, numbers: Mapping[str, float], given: str, suggested: str
 
 
 def _mislabel(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    sure = _percent(numbers["suggested_probability"])
-    return f"It looks like {suggested} ({sure}) and not like {given} ({_percent(numbers['given_probability'])})."
+    sure = percent(numbers["suggested_probability"])
+    return f"It looks like {suggested} ({sure}) and not like {given} ({percent(numbers['given_probability'])})."
 
 
 def _two_objects(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    sure = _percent(numbers["hidden_probability"])
+    sure = percent(numbers["hidden_probability"])
     hidden = f"With the part that speaks for {suggested} hidden, the model says {given} ({sure})"
     return f"{hidden}: both may be in the picture."
 
 
 def _confusable(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    first, second = _percent(numbers["given_probability"]), _percent(numbers["suggested_probability"])
+    first, second = percent(numbers["given_probability"]), percent(numbers["suggested_probability"])
     if numbers["given_probability"] >= numbers["suggested_probability"]:
         return f"{given} ({first}) is still likelier than {suggested} ({second}), but the judges do not agree."
     return f"{given} ({first}) and {suggested} ({second}) are hard to tell apart here."
 
 
 def _out_of_place(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    share = _percent(numbers["more_unlike"])
+    share = percent(numbers["more_unlike"])
     return f"It is unlike every class, {suggested} included: only {share} of the unsuspicious pictures lie as far out."
 
 
@@ -60,7 +62,7 @@ def _duplicate(numbers: Mapping[str, float], given: str, suggested: str) -> str:
 
 
 def _nothing(numbers: Mapping[str, float], given: str, suggested: str) -> str:
-    detail = _percent(numbers["detail"])
+    detail = percent(numbers["detail"])
     return f"Next to nothing is in it: its busiest parts have a contrast of {detail} of black to white."
 
 
@@ -72,10 +74,3 @@ _SENTENCES = {
     "duplicate": _duplicate,
     "nothing to see": _nothing,
 }
-
-
-def _percent(share: float) -> str:
-    """Never 0% or 100%, which no estimate is."""
-    if share < 0.01:
-        return "under 1%"
-    return "over 99%" if share > 0.99 else f"{share:.0%}"

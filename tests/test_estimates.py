@@ -1,4 +1,4 @@
-"""Intervals of shares and of numbers of wrong labels."""
+"""Intervals of shares and of numbers of wrong labels, and how a share is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from gradattn_core.estimates import share, wrong_labels
+from gradattn_core.estimates import percent, share, wrong_labels
 
 
 @pytest.mark.parametrize(("part", "whole"), [(0, 7), (1, 7), (7, 7), (30, 40), (999, 1000)])
@@ -24,3 +24,18 @@ def test_a_number_of_wrong_labels_stays_among_the_images() -> None:
     assert wrong_labels(2.0, 0.5, 3) == pytest.approx((2 - math.hypot(1.96 * math.sqrt(0.5), 0.4), 3.0))
     assert wrong_labels(0.5, 0.5, 3)[0] == 0.0
     assert wrong_labels(0.0, 0.0, 0) == (0.0, 0.0)
+
+
+def test_an_estimate_never_claims_certainty() -> None:
+    assert [percent(share) for share in (0.0, 0.001, 0.01, 0.374, 0.99, 0.999, 1.0, math.nan)] == [
+        "<1%", "<1%", "1%", "37%", "99%", ">99%", ">99%", "–",
+    ]  # fmt: skip
+    assert [percent(share, 1) for share in (0.0, 0.0004, 0.001, 0.5, 0.999, 0.9996, 1.0, math.nan)] == [
+        "<0.1%", "<0.1%", "0.1%", "50.0%", "99.9%", ">99.9%", ">99.9%", "–",
+    ]  # fmt: skip
+
+
+def test_a_counted_share_is_none_or_all_only_where_it_is() -> None:
+    assert [percent(share, counted=True) for share in (0.0, 0.001, 0.374, 0.999, 1.0, math.nan)] == [
+        "0%", "<1%", "37%", ">99%", "100%", "–",
+    ]  # fmt: skip

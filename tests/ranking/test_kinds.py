@@ -109,4 +109,4 @@ def test_no_kind_and_an_unknown_kind_say_nothing() -> None:
 
 def test_no_probability_is_said_to_be_certain() -> None:
     numbers = {"given_probability": 1e-9, "suggested_probability": 1.0}
-    assert describe("mislabel", numbers, "a", "b") == "It looks like b (over 99%) and not like a (under 1%)."
+    assert describe("mislabel", numbers, "a", "b") == "It looks like b (>99%) and not like a (<1%)."
