@@ -34,8 +34,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradattn_core.attention.tape import CORRECTIONS
 from gradattn_core.interpret.maps import interpret
+from gradattn_core.methods import CORRECTIONS
 
 PEERS = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "grad-cam*": "pytorch_grad_cam"}
 WAYS = ("forward", "floor", *CORRECTIONS, "explicit", *PEERS)

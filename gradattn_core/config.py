@@ -11,10 +11,8 @@ from typing import Any
 from gradattn_core.dataset.address import absolute
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.errors import GradattnError
-from gradattn_core.interpret.maps import OBJECTIVES
-from gradattn_core.model.backbone import ModelSpec
-from gradattn_core.model.forward import PRECISIONS
-from gradattn_core.model.training import FineTuning
+from gradattn_core.methods import OBJECTIVES, PRECISIONS
+from gradattn_core.model.spec import FineTuning, ModelSpec
 
 HEADS = ("auto", "as-is", "probe", "finetune")
 INTERPRET = ("suspects", "all")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from gradattn_core.errors import InterpretError, ModelError
 
-READOUTS = ("auto", "cls", "distilled", "mean", "attention-pool")
 SUPPORTED = "global self-attention (ViT, DeiT, BEiT, EVA, DINOv2, DINOv3, CLIP, SigLIP, FlexiViT) works"
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CORRECTIONS = ("complete", "positive", "absolute", "centred")
 # How many attention weights are held at once. On a CPU a block that stays in the cache is up to twice as fast as a
 # large one; an accelerator needs blocks that fill it.
 _BLOCK_ON_CPU, _BLOCK_ELSEWHERE = 1 << 19, 1 << 24

@@ -19,11 +19,8 @@ from torch.utils.hooks import RemovableHandle
 
 from gradattn_core.attention.backward import Gradients, attention_backward
 from gradattn_core.attention.readout import SUPPORTED, Readout
-from gradattn_core.attention.rows import CORRECTIONS, AttentionCall, corrected_row
+from gradattn_core.attention.rows import AttentionCall, corrected_row
 from gradattn_core.errors import InterpretError, ModelError
-
-__all__ = ["AGGREGATIONS", "CORRECTIONS", "AttentionTape", "RowRecursion", "check_calls", "prepared"]
-AGGREGATIONS = ("product", "sum")
 
 
 class AttentionTape(TorchFunctionMode):

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gradattn_core.attention.tape import CORRECTIONS
 from gradattn_core.cli.opened import Opened, open_picture
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError
@@ -20,6 +19,7 @@ from gradattn_core.interpret.detail import detail
 from gradattn_core.interpret.guide import Guided, guide
 from gradattn_core.interpret.maps import Interpretation, Provenance, interpret
 from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.methods import CORRECTIONS
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.figures import evidence_figure

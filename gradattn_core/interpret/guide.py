@@ -21,10 +21,9 @@ from gradattn_core.attention.readout import patch_grid
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.detail import class_logits
 from gradattn_core.interpret.maps import Objective, Provenance, interpret
+from gradattn_core.methods import FITS, SIDES
 from gradattn_core.records import Box
 
-SIDES = ("left", "right", "top", "bottom")
-FITS = ("crop", "pad", "stretch")
 Pair = tuple[int, int]
 
 

@@ -12,11 +12,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradattn_core.attention.readout import READOUTS, SUPPORTED, find_readout, model_name, patch_grid
-from gradattn_core.attention.tape import AGGREGATIONS, CORRECTIONS, AttentionTape, RowRecursion, check_calls, prepared
+from gradattn_core.attention.readout import SUPPORTED, find_readout, model_name, patch_grid
+from gradattn_core.attention.tape import AttentionTape, RowRecursion, check_calls, prepared
 from gradattn_core.errors import InterpretError, ModelError
+from gradattn_core.methods import AGGREGATIONS, CORRECTIONS, OBJECTIVES, READOUTS
 
-OBJECTIVES = ("logit", "difference", "ratio", "quotient", "normalised")
 Objective = str | Callable[[Tensor], Tensor]
 Classes = int | Tensor
 

@@ -38,6 +38,7 @@ from gradattn_core.attention.readout import Readout, find_readout, patch_grid
 from gradattn_core.attention.tape import prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Provenance, interpret
+from gradattn_core.methods import GRAD_MODES, OPTIMISERS
 
 _MOST_BYTES = 2 << 30
 
@@ -141,8 +142,6 @@ def _check_memory(query: Tensor, key: Tensor, layers: int) -> None:
         )
 
 
-OPTIMISERS = ("sgd", "adam")
-GRAD_MODES = ("full", "frozen")
 _MOST_STEPS = 10_000
 _FOLLOWED = 4
 

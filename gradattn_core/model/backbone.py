@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,30 +14,8 @@ from torch import Tensor, nn
 from gradattn_core.errors import ModelError
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.model.preprocessing import Preprocessing
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which model to build.
-
-    Attributes:
-        name: a timm model name, optionally with a tag or a ``hf-hub:`` prefix.
-        checkpoint: a safetensors file or a torch file of plain tensors; the published weights where ``None``.
-        arguments: further keyword arguments of ``timm.create_model`` (``img_size``, ``embed_dim`` …).
-        from_scratch: random weights, for ``finetune`` only.
-    """
-
-    name: str
-    checkpoint: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-    from_scratch: bool = False
-
-    def digest(self) -> str:
-        """A fingerprint of the checkpoint's bytes (empty without a checkpoint)."""
-        if self.checkpoint is None:
-            return ""
-        with checkpoint_file(self.checkpoint).open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+from gradattn_core.model.spec import ModelSpec as ModelSpec
+from gradattn_core.model.spec import checkpoint_file
 
 
 def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch.device | str = "cpu") -> nn.Module:
@@ -88,14 +64,6 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {name!r} is not usable here; 'cpu' always works") from error
     return device
-
-
-def checkpoint_file(path: str) -> Path:
-    """The checkpoint as a file; raises ModelError where there is none."""
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ModelError(f"checkpoint {path}: no such file; give a .safetensors file or a torch state dictionary")
-    return file
 
 
 def _create(spec: ModelSpec, arguments: dict[str, Any], *, pretrained: bool) -> nn.Module:

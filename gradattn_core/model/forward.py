@@ -13,9 +13,6 @@ from torch import Tensor, nn
 _DEPTHS = (1 / 2, 2 / 3, 5 / 6)
 
 
-PRECISIONS = ("auto", "float32", "float16", "bfloat16")
-
-
 @dataclass(frozen=True)
 class Forward:
     """What one forward pass gives; all float32 on the CPU.

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradattn_core.model.spec import FineTuning as FineTuning
+
 Batches = Callable[[Sequence[int]], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class FineTuning:
-    """How the folds are trained. ``learning_rate`` is reached after the first tenth, then falls along a cosine."""
-
-    epochs: int = 5
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    batch_size: int = 64
 
 
 def finetune(

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradattn_core.attention.backward import attention_backward
-from gradattn_core.attention.rows import CORRECTIONS, AttentionCall, corrected_row
+from gradattn_core.attention.rows import AttentionCall, corrected_row
+from gradattn_core.methods import CORRECTIONS
 from tests.helpers.explicit_maps import relative, weighted
 
 

@@ -11,9 +11,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradattn_core.attention.tape import AGGREGATIONS, CORRECTIONS
 from gradattn_core.errors import ModelError
-from gradattn_core.interpret.maps import OBJECTIVES, interpret
+from gradattn_core.interpret.maps import interpret
+from gradattn_core.methods import AGGREGATIONS, CORRECTIONS, OBJECTIVES
 from tests.helpers.explicit_maps import attention_maps, explicit_scores, scalar, tiny
 
 SMALL: dict[str, Any] = {"embed_dim": 32, "depth": 3, "num_heads": 2}

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from gradattn_core.errors import GradattnError, InterpretError, ModelError
 from gradattn_core.interpret.detail import detail
-from gradattn_core.interpret.guide import FITS, SIDES, Canvas, Split, guide
+from gradattn_core.interpret.guide import Canvas, Split, guide
 from gradattn_core.interpret.maps import interpret
+from gradattn_core.methods import FITS, SIDES
 from tests.helpers.explicit_maps import pictures, relative, tiny, vit
 
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.attention.backward import Gradients, attention_backward
-from gradattn_core.attention.rows import CORRECTIONS, AttentionCall, corrected_row
+from gradattn_core.attention.rows import AttentionCall, corrected_row
 from gradattn_core.attention.tape import AttentionTape, prepared
 from gradattn_core.errors import InterpretError
-from gradattn_core.interpret.maps import OBJECTIVES, Interpretation, interpret
+from gradattn_core.interpret.maps import Interpretation, interpret
+from gradattn_core.methods import CORRECTIONS, OBJECTIVES
 from tests.helpers.explicit_maps import attention_maps, pictures, relative, vit
 
 

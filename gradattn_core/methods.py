@@ -1,0 +1,131 @@
+"""What can be asked of an interpretation, without torch: the choices by name, and the records that carry them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradattn_core.errors import InterpretError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OBJECTIVES = ("logit", "difference", "ratio", "quotient", "normalised")
+PAIR_OBJECTIVES = ("difference", "ratio", "quotient", "normalised")
+"""The objectives of two classes."""
+CORRECTIONS = ("complete", "positive", "absolute", "centred")
+SIGNED_CORRECTIONS = ("complete", "centred")
+"""The corrections whose maps have both signs: red for one class and blue for the other."""
+AGGREGATIONS = ("product", "sum")
+READOUTS = ("auto", "cls", "distilled", "mean", "attention-pool")
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+"""Of a forward pass without a map; ``auto`` is float16 on a GPU and float32 elsewhere."""
+SIDES = ("left", "right", "top", "bottom")
+FITS = ("crop", "pad", "stretch")
+OPTIMISERS = ("sgd", "adam")
+GRAD_MODES = ("full", "frozen")
+
+MOST_STEPS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How a signed map is made; :func:`~gradattn_core.interpret.interpret` gives the formulas.
+
+    Attributes:
+        objective: the scalar that is differentiated, one of :data:`OBJECTIVES`, or a callable from logits [B, K] to
+            [B].
+        correction: how the gradient weights attention, one of :data:`CORRECTIONS`.
+        aggregation: ``product`` of the layers, or the ``sum`` of their rows.
+        readout: where the classifier reads the tokens, one of :data:`READOUTS`; ``auto`` finds it from the model.
+
+    Raises:
+        InterpretError: one of them is unknown; the message names it.
+    """
+
+    objective: str | Callable[[Tensor], Tensor] = "difference"
+    correction: str = "complete"
+    aggregation: str = "product"
+    readout: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not callable(self.objective):
+            _check_choice("objective", self.objective, OBJECTIVES)
+        _check_choice("correction", self.correction, CORRECTIONS)
+        _check_choice("aggregation", self.aggregation, AGGREGATIONS)
+        _check_choice("readout", self.readout, READOUTS)
+
+    @property
+    def objective_name(self) -> str:
+        """Of a callable its own name."""
+        return self.objective if isinstance(self.objective, str) else getattr(self.objective, "__name__", "callable")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a picture and its guide share the model's input.
+
+    Attributes:
+        side: where the guide is: ``left``, ``right``, ``top`` or ``bottom`` of the picture.
+        ratio: the picture's share of the input, rounded to whole patches.
+        fit: how both are brought to their part's shape: ``crop`` fills the part and cuts what sticks out, ``pad``
+            shows all and fills up with the model's mean colour, ``stretch`` shows all and distorts.
+
+    Raises:
+        InterpretError: an unknown side or fit; the message names it.
+    """
+
+    side: str = "right"
+    ratio: float = 0.5
+    fit: str = "stretch"
+
+    def __post_init__(self) -> None:
+        _check_choice("side", self.side, SIDES)
+        _check_choice("fit", self.fit, FITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """How attention is moved in :func:`~gradattn_core.interpret.transfer.transfer`.
+
+    Attributes:
+        steps: 1 to 10,000; each costs one forward and one backward pass. With the paper's rate and ``sgd`` a ViT
+            usually leaves the class within ten steps, and what it names long after that means nothing any more.
+        rate: the learning rate η; the paper's is 4e-4.
+        optimiser: ``sgd`` or ``adam`` (the paper does not say which).
+        renormalise: keep every row of every map a distribution.
+        grad_mode: ``full``: the gradient runs through the softmaxes of later layers too; ``frozen``: it does not.
+        snapshots: how many maps to make, evenly from before the first to after the last step.
+
+    Raises:
+        InterpretError: one of them is unusable; the message names it.
+    """
+
+    steps: int = 12
+    rate: float = 4e-4
+    optimiser: str = "sgd"
+    renormalise: bool = False
+    grad_mode: str = "full"
+    snapshots: int = 7
+
+    def __post_init__(self) -> None:
+        _check_choice("optimiser", self.optimiser, OPTIMISERS)
+        _check_choice("grad_mode", self.grad_mode, GRAD_MODES)
+        check_steps(self.steps)
+        if self.snapshots < 1:
+            raise InterpretError(f"snapshots={self.snapshots}: give at least 1")
+        if not 0 < self.rate < math.inf:
+            raise InterpretError(f"rate={self.rate}: give a positive number such as 4e-4")
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a number of steps that nobody would wait for, or none at all."""
+    if not 1 <= steps <= MOST_STEPS:
+        raise InterpretError(f"steps={steps}: give a number from 1 to {MOST_STEPS:,}")
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InterpretError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
