@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -218,13 +219,13 @@ def test_a_summary_counts_the_review(store: Store) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda store: store.candidates("none"),
-        lambda store: store.summary("none"),
-        lambda store: store.classes("none"),
-        lambda store: store.decide("none", PATHS[0], "keep", reviewer="ann"),
+        lambda store: store.candidates.page("none"),
+        lambda store: store.audits.summary("none"),
+        lambda store: store.audits.classes("none"),
+        lambda store: store.decisions.append("none", PATHS[0], "keep", reviewer="ann"),
     ],
 )
-def test_an_unknown_audit_is_named_with_those_that_exist(store: Store, call: Any) -> None:
+def test_an_unknown_audit_is_named_with_those_that_exist(store: Store, call: Callable[[Store], object]) -> None:
     with pytest.raises(StoreError, match=r"no audit 'none'.*first"):
         call(store)
 
