@@ -21,9 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when it did its work, 1 when ``apply`` left some files alone, 2 when the input is at fault (one sentence on
         stderr), 130 after Ctrl-C.
     """
-    options = build_parser().parse_args(arguments)
     warnings.showwarning = _note
     try:
+        options = build_parser().parse_args(arguments)
         status = int(options.run(options))
         sys.stdout.flush()
         return status

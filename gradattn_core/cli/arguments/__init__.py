@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-
 import gradattn_core
 from gradattn_core.cli.arguments import apply, audit, explain, findings, review, schedule
-from gradattn_core.cli.arguments.shared import RAW
+from gradattn_core.cli.options import CommandParser
 
 __all__ = ["build_parser"]
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="gradattn",
         description="Find wrong labels in image datasets and show why.",
         epilog="examples:\n"
@@ -25,7 +23,6 @@ def build_parser() -> argparse.ArgumentParser:
         "  gradattn apply --to corrected/\n"
         "  gradattn schedule add photos/ --cron '0 3 * * 1' && gradattn worker\n"
         "  gradattn explain bird.jpg --for kite --against 'bald eagle'",
-        formatter_class=RAW,
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from gradattn_core.cli.arguments.shared import command, out_folder, output_style
+from gradattn_core.cli.options import Commands, command, out_folder, output_style
 
 
-def apply(commands: Any) -> None:
+def apply(commands: Commands) -> None:
     parser = command(
         commands,
         "apply",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from gradattn_core.cli.arguments.shared import (
+from gradattn_core.cli.options import (
     SIGNED,
     TWO_CLASSES,
+    Commands,
     command,
     interpretation,
     model,
@@ -16,7 +16,7 @@ from gradattn_core.cli.arguments.shared import (
 )
 
 
-def audit(commands: Any) -> None:
+def audit(commands: Commands) -> None:
     parser = command(
         commands,
         "audit",
@@ -128,7 +128,7 @@ def audit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return running
 
 
-def demo(commands: Any) -> None:
+def demo(commands: Commands) -> None:
     parser = command(
         commands, "demo", "Audit handwritten digits with planted wrong labels, offline.", "  gradattn demo --out demo"
     )

@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
-from gradattn_core.cli.arguments.shared import SIGNED, TWO_CLASSES, command, model, output_style
+from gradattn_core.cli.options import SIGNED, TWO_CLASSES, Commands, command, model, output_style
 from gradattn_core.errors import GradattnError
 
 # What each way of explaining takes, with the value where nothing is typed. Options are None until they are settled, so
@@ -32,7 +32,7 @@ _RUNS = {"transfer": ("alter", "run_transfer"), "rewrite": ("alter", "run_rewrit
 _TYPED = {"target": "--for", "grad_mode": "--grad-mode"}
 
 
-def explain(commands: Any) -> None:
+def explain(commands: Commands) -> None:
     parser = command(
         commands,
         "explain",

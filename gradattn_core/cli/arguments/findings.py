@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from gradattn_core.cli.arguments.shared import command, out_folder, output_style
+from gradattn_core.cli.options import Commands, command, out_folder, output_style
 
 
-def summary(commands: Any) -> None:
+def summary(commands: Commands) -> None:
     parser = command(
         commands,
         "summary",
@@ -19,7 +18,7 @@ def summary(commands: Any) -> None:
     parser.add_argument("--top", type=int, default=10, metavar="N", help="how many classes, worst first (default 10)")
 
 
-def pairs(commands: Any) -> None:
+def pairs(commands: Commands) -> None:
     parser = command(
         commands,
         "pairs",
@@ -32,7 +31,7 @@ def pairs(commands: Any) -> None:
     parser.add_argument("--top", type=int, default=20, metavar="N", help="how many pairs, worst first (default 20)")
 
 
-def diff(commands: Any) -> None:
+def diff(commands: Commands) -> None:
     parser = command(
         commands,
         "diff",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from gradattn_core.cli.arguments.shared import command, out_folder, output_style
+from gradattn_core.cli.options import Commands, command, out_folder, output_style
 
 
-def export(commands: Any) -> None:
+def export(commands: Commands) -> None:
     parser = command(
         commands,
         "export",
@@ -76,7 +75,7 @@ def _rows(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--conflicts", action="store_true", help="only last words of reviewers who differ")
 
 
-def rerank(commands: Any) -> None:
+def rerank(commands: Commands) -> None:
     parser = command(
         commands,
         "rerank",
@@ -96,7 +95,7 @@ def rerank(commands: Any) -> None:
     output_style(parser)
 
 
-def ui(commands: Any) -> None:
+def ui(commands: Commands) -> None:
     parser = command(commands, "ui", "Open the review page on an audit's results.", "  gradattn ui --port 8600")
     out_folder(parser)
     parser.add_argument("--port", type=int, default=8501, metavar="N")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from gradattn_core.cli.arguments.audit import audit_options
-from gradattn_core.cli.arguments.shared import RAW, command
+from gradattn_core.cli.options import CommandParser, Commands, command
 
 # The name that flows.schedules knows, written out so that --help does not import Prefect.
 POOL = "gradattn"
 
 
-def schedule(commands: Any) -> None:
+def schedule(commands: Commands) -> None:
     parser = command(
         commands,
         "schedule",
@@ -37,7 +36,7 @@ def schedule(commands: Any) -> None:
         _output_style(one)
 
 
-def worker(commands: Any) -> None:
+def worker(commands: Commands) -> None:
     parser = command(
         commands,
         "worker",
@@ -57,7 +56,7 @@ def worker(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="warnings only")
 
 
-def _add(actions: Any) -> None:
+def _add(actions: Commands) -> None:
     parser = _action(
         actions,
         "add",
@@ -86,12 +85,9 @@ def _add(actions: Any) -> None:
     _output_style(parser)
 
 
-def _action(actions: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+def _action(actions: Commands, name: str, summary: str, examples: str) -> CommandParser:
     epilog = f"examples:\n{examples}" if examples else None
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=summary, description=summary, epilog=epilog, formatter_class=RAW
-    )
-    return parser
+    return actions.add_parser(name, help=summary, description=summary, epilog=epilog)
 
 
 def _pool(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

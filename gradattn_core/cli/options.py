@@ -1,0 +1,182 @@
+"""What the options of several commands have in common: the parser of a command, its forms, and shared options."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from gradattn_core.errors import GradattnError
+
+OUT = "gradattn-out"
+# The names that gradattn_core.interpret knows, written out so that --help does not import torch.
+TWO_CLASSES = ("difference", "ratio", "quotient", "normalised")
+SIGNED = ("complete", "centred")
+
+Run = Callable[[argparse.Namespace], int]
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command, or of a form of it that has options of its own.
+
+    ``gradattn export decisions`` is a form of ``gradattn export``. The first word that is neither an option nor the
+    value of one decides: where it names a form, that form reads everything else; otherwise the command itself does, so
+    that ``gradattn explain bird.jpg`` stands beside ``gradattn explain detail bird.jpg``. An option, or a value of one,
+    that only another form takes is refused by one sentence that names it, and so is ``--detail`` where ``detail`` is a
+    form.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **how})
+        self.command = self
+        self.forms: dict[str, CommandParser] = {}
+        """By the word that asks for them; the command itself may stand here too, under a name for its bare form."""
+        self._listed: argparse._ArgumentGroup | None = None
+
+    def add_form(self, name: str, run: Run, summary: str, examples: str) -> CommandParser:
+        """A form of this command, listed in its help."""
+        form = CommandParser(prog=f"{self.prog} {name}", description=summary, epilog=f"examples:\n{examples}")
+        form.command = self
+        form.set_defaults(run=run)
+        if self._listed is None:
+            self._listed = self.add_argument_group("other forms, each with --help and options of its own", "")
+        self._listed.description = f"{self._listed.description}{form.prog}\n    {summary}\n"
+        self.forms[name] = form
+        return form
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As in argparse, but nothing is left over: what this command does not know is an error here.
+
+        Raises:
+            GradattnError: another form of the command knows it.
+        """
+        words = list(sys.argv[1:] if args is None else args)
+        place = self._first_word(words) if self.forms else None
+        if place is not None and words[place] in self.forms:
+            form = self.forms[words.pop(place)]
+            if form is not self:
+                return form.parse_known_args(words, namespace)
+        namespace, surplus = super().parse_known_args(words, namespace)
+        if surplus:
+            self._refuse(next((word for word in surplus if word.startswith("-")), "").partition("=")[0])
+            self.error(f"unrecognized arguments: {' '.join(surplus)}")
+        return namespace, []
+
+    def _first_word(self, words: Sequence[str]) -> int | None:
+        """Where the first word is that is neither an option nor the value of one."""
+        is_value = False
+        for place, word in enumerate(words):
+            if is_value:
+                is_value = False
+            elif word in ("-", "--") or not word.startswith("-"):
+                return place
+            else:
+                # Options may be cut short, as argparse allows.
+                options = [action for parser in self._family() for action in parser._options(word)]
+                is_value = any(action.nargs != 0 for action in options)
+        return None
+
+    def _refuse(self, option: str) -> None:
+        form = self.command.forms.get(option.removeprefix("--"))
+        if form is not None:
+            raise GradattnError(f"{option} is a form of its own: {form.prog} (see {form.prog} --help)")
+        others = [parser.prog for parser in self._family() if option in parser._option_string_actions]
+        if others:
+            raise GradattnError(f"{option} goes with {' or '.join(others)}, not with {self.prog}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """A value that only another form takes is named with it."""
+        if action.choices is not None and action.option_strings and value not in action.choices:
+            option = action.option_strings[0]
+            others = [
+                parser.prog
+                for parser in self._family()
+                if option in parser._option_string_actions
+                and value in (parser._option_string_actions[option].choices or ())
+            ]
+            if others:
+                choices = ", ".join(map(str, action.choices))
+                raise GradattnError(f"{option} {value} goes with {' or '.join(others)}; {self.prog} takes {choices}")
+        super()._check_value(action, value)
+
+    def _options(self, word: str) -> list[argparse.Action]:
+        """What an option may mean, written in full or cut short; none for ``--option=value``."""
+        exact = self._option_string_actions.get(word)
+        if exact is not None:
+            return [exact]
+        return [action for name, action in self._option_string_actions.items() if name.startswith(word)]
+
+    def _family(self) -> list[CommandParser]:
+        """The command and its forms."""
+        return list(dict.fromkeys((self.command, *self.command.forms.values())))
+
+
+def command(commands: Commands, name: str, summary: str, examples: str) -> CommandParser:
+    parser = commands.add_parser(name, help=summary, description=summary, epilog=f"examples:\n{examples}")
+    parser.set_defaults(run=_late(name))
+    return parser
+
+
+def _late(name: str) -> Run:
+    """The command's own module is only imported when it runs."""
+
+    def run(options: argparse.Namespace) -> int:
+        module = importlib.import_module(f"gradattn_core.cli.{name}")
+        return int(module.run(options))
+
+    return run
+
+
+def out_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default=OUT, metavar="DIR", help=f"output folder (default {OUT})")
+
+
+def model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", metavar="M", help="timm Vision Transformer (default vit_small_patch16_224, published weights)"
+    )
+    group.add_argument("--checkpoint", metavar="FILE", help="safetensors, or a torch file of plain tensors")
+    group.add_argument(
+        "--model-arguments",
+        type=json_object,
+        default={},
+        metavar="JSON",
+        help="further arguments of timm.create_model, for example '{\"img_size\": 384}'",
+    )
+    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 … (default auto)")
+
+
+def interpretation(parser: argparse.ArgumentParser, objectives: tuple[str, ...], corrections: tuple[str, ...]) -> None:
+    group = parser.add_argument_group("interpretation")
+    group.add_argument(
+        "--objective",
+        default="difference",
+        choices=objectives,
+        help="what is differentiated (default difference, the log-odds)",
+    )
+    group.add_argument(
+        "--correction",
+        default="complete",
+        choices=corrections,
+        help="how the gradient weights attention (default complete)",
+    )
+
+
+def output_style(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no table")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error.msg})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"img_size": 384}}')
+    return value
