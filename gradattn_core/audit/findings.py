@@ -99,8 +99,7 @@ def _facts(
 
 def _pair_lifts(table: pd.DataFrame) -> pd.DataFrame:
     """given_label, suggested_label, lift of the pair, and lift of the reverse pair (NaN where it has no suspect)."""
-    ranked = table.rename(columns={"suggested_label": "suggested"})
-    pairs = class_pairs(table["given_label"], ranked, suspects=table["is_suspect"])
+    pairs = class_pairs(table["given_label"], table, suspects=table["is_suspect"])
     pairs = pairs[["given_label", "suggested_label", "lift"]]
     back = pairs.rename(
         columns={"given_label": "suggested_label", "suggested_label": "given_label", "lift": "reverse_lift"}

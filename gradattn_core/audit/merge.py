@@ -54,7 +54,8 @@ def _store(plan: Plan) -> None:
         + [pd.read_parquet(failures_file(path)) for path in (*sweeps, *evidence)],
         ignore_index=True,
     )
-    scores, given = _scores(plan)
+    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "suggested_label", "is_suspect"])
+    given = swept(plan, ["given_label"])["given_label"].to_pylist()
     estimate = noise_estimate(given, scores)
     warnings = _warnings(plan, len(scores))
     audit: dict[str, Any] = {
@@ -123,12 +124,6 @@ def finish(out: Path, audit_id: str) -> AuditSummary:
         found=0.0 if math.isnan(found) else found,
         news=store.audits.news(audit_id),
     )
-
-
-def _scores(plan: Plan) -> tuple[pd.DataFrame, list[str]]:
-    """What the ranking said, as ``noise_estimate`` and ``class_pairs`` want it, and the given labels."""
-    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "suggested_label", "is_suspect"])
-    return scores.rename(columns={"suggested_label": "suggested"}), swept(plan, ["given_label"])[0].to_pylist()
 
 
 def _warnings(plan: Plan, images: int) -> tuple[str, ...]:

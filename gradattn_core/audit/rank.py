@@ -156,7 +156,7 @@ def _suspects(
     if plan.alignment is not None:
         output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
     output = {name: output[name] for name in classes}
-    other = ranked["suggested"].tolist()
+    other = ranked["suggested_label"].tolist()
     suspects = pa.table(
         {
             "path": table["path"],
@@ -262,8 +262,8 @@ def _top_classes(logits: FloatArray, codes: NDArray[np.int64], classes: list[str
 
 
 _SCORE_COLUMNS = (
-    *("rank", "suspicion", "suggested", "suggested_probability", "given_probability"),
-    *("runner_up", "runner_up_probability"),
+    *("rank", "suspicion", "suggested_label", "suggested_probability", "given_probability"),
+    *("runner_up_label", "runner_up_probability"),
 )
 
 
@@ -276,12 +276,12 @@ def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.boo
             "rank": pa.array(ranked["rank"], pa.int64()),
             "suspicion": pa.array(ranked["suspicion"], pa.float64()),
             "is_suspect": pa.array(in_doubt, pa.bool_()),
-            "suggested_label": pa.array(ranked["suggested"].tolist(), pa.string()),
+            "suggested_label": pa.array(ranked["suggested_label"].tolist(), pa.string()),
             "suggested_probability": pa.array(ranked["suggested_probability"], pa.float64()),
             "given_probability": pa.array(ranked["given_probability"], pa.float64()),
-            "runner_up_label": pa.array(ranked["runner_up"].tolist(), pa.string()),
+            "runner_up_label": pa.array(ranked["runner_up_label"].tolist(), pa.string()),
             "runner_up_probability": pa.array(
-                ranked["runner_up_probability"], pa.float64(), mask=ranked["runner_up"].isna().to_numpy()
+                ranked["runner_up_probability"], pa.float64(), mask=ranked["runner_up_label"].isna().to_numpy()
             ),
             "components": pa.array(components, pa.map_(pa.string(), pa.float64())),
         }

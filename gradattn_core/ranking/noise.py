@@ -59,13 +59,7 @@ def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:
     labels = list(given)
     if len(labels) != len(ranked):
         raise RankingError(f"given holds {len(labels)} labels, but ranked has {len(ranked)} rows: pass the same images")
-    return pd.DataFrame(
-        {
-            "given_label": labels,
-            "suggested_label": ranked["suggested"].to_list(),
-            "suspicion": ranked["suspicion"].to_numpy(),
-        }
-    )
+    return ranked[["suggested_label", "suspicion"]].reset_index(drop=True).assign(given_label=labels)
 
 
 def first_to_review(suspects: int, images: int) -> int:

@@ -51,12 +51,12 @@ def rank_labels(
 
     Returns:
         One row per image in input order: ``suspicion`` in [0, 1] (probability that the given label is wrong), ``rank``
-        (1 = most suspect, ties by input order), ``suggested`` (likeliest other label), ``suggested_probability``,
-        ``given_probability``, ``runner_up`` (second likeliest other label, or None with two classes),
-        ``runner_up_probability`` (0 with two classes) and the components, each higher = more suspect, of the fused
-        prediction before the given label is looked at (see ``formulas``);
-        neighbour and prototype columns only with ``features``. An image that is alone in its class, or whose class lies
-        in one fold, can be neither confirmed nor refuted: its suspicion is the mean over the others.
+        (1 = most suspect, ties by input order), ``suggested_label`` (likeliest other label),
+        ``suggested_probability``, ``given_probability``, ``runner_up_label`` (second likeliest other label, or None
+        with two classes), ``runner_up_probability`` (0 with two classes) and the components, each higher = more
+        suspect, of the fused prediction before the given label is looked at (see ``formulas``); neighbour and prototype
+        columns only with ``features``. An image that is alone in its class, or whose class lies in one fold, can be
+        neither confirmed nor refuted: its suspicion is the mean over the others.
 
     Raises:
         RankingError: an unusable argument, named in the message.
@@ -175,10 +175,10 @@ def _frame(
         {
             "suspicion": suspicion,
             "rank": rank,
-            "suggested": labels[:, 0],
+            "suggested_label": labels[:, 0],
             "suggested_probability": fusion.clean[rows, best[:, 0]].astype(np.float64),
             "given_probability": fusion.clean[rows, own].astype(np.float64),
-            "runner_up": runner_up,
+            "runner_up_label": runner_up,
             "runner_up_probability": runner_up_probability.astype(np.float64),
             "self_confidence": formulas.self_confidence(log_p, own),
             "log_margin": formulas.log_margin(log_p, own),

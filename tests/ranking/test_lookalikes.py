@@ -133,7 +133,7 @@ def test_without_sure_images_unlikeness_is_not_known() -> None:
 
 
 def ranked(suggested: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({"suggested": suggested, "suspicion": 0.9})
+    return pd.DataFrame({"suggested_label": suggested, "suspicion": 0.9})
 
 
 def test_lift_is_observed_over_expected_under_independence() -> None:

@@ -78,15 +78,15 @@ def test_the_suggestion_is_another_class_and_the_runner_up_a_third() -> None:
     features, given, wrong = noisy_clusters(0.2)
     names = np.array(["zebra", "ape", "yak", "bee"])
     ranked = rank_labels(names[given].tolist(), features)
-    assert (ranked["suggested"] != names[given]).all()
-    assert (ranked["runner_up"] != names[given]).all()
-    assert (ranked["runner_up"] != ranked["suggested"]).all()
+    assert (ranked["suggested_label"] != names[given]).all()
+    assert (ranked["runner_up_label"] != names[given]).all()
+    assert (ranked["runner_up_label"] != ranked["suggested_label"]).all()
     assert (ranked["suggested_probability"] + ranked["given_probability"] <= 1 + 1e-5).all()
     assert (ranked["runner_up_probability"] <= ranked["suggested_probability"]).all()
     third = ranked[["given_probability", "suggested_probability", "runner_up_probability"]].sum(axis=1)
     assert third[wrong].between(0.9, 1 + 1e-5).all()
-    true = names[rank_labels(given, features)["suggested"].to_numpy(dtype=int)]
-    assert (ranked["suggested"].to_numpy() == true).mean() > 0.99
+    true = names[rank_labels(given, features)["suggested_label"].to_numpy(dtype=int)]
+    assert (ranked["suggested_label"].to_numpy() == true).mean() > 0.99
     assert ranked.loc[wrong, "suspicion"].mean() > 0.7
 
 
@@ -105,7 +105,7 @@ def test_the_column_order_is_that_of_classes() -> None:
     plain = rank_labels(given, logits=logits)
     turned = rank_labels(given, logits=logits[:, [2, 0, 1]], classes=["c", "a", "b"])
     np.testing.assert_allclose(plain["suspicion"], turned["suspicion"], atol=1e-4)
-    assert (plain["suggested"] == turned["suggested"]).all()
+    assert (plain["suggested_label"] == turned["suggested_label"]).all()
 
 
 def test_logits_and_their_probabilities_rank_alike() -> None:
@@ -156,7 +156,7 @@ def test_strong_imbalance_keeps_the_small_class_alive() -> None:
 def test_constant_and_duplicate_features_give_finite_scores(features: FloatArray) -> None:
     ranked = rank_labels(["a", "b"] * 20, features)
     assert np.isfinite(ranked.select_dtypes("number").to_numpy()).all()
-    assert ranked["runner_up"].isna().all() and (ranked["runner_up_probability"] == 0).all()
+    assert ranked["runner_up_label"].isna().all() and (ranked["runner_up_probability"] == 0).all()
 
 
 def test_two_images_of_two_classes_are_ranked_without_a_verdict() -> None:
@@ -181,7 +181,7 @@ def test_weighing_only_the_likeliest_classes_changes_next_to_nothing(monkeypatch
     every = rank_labels(given, features)
     assert not np.array_equal(few["suspicion"], every["suspicion"])
     assert np.corrcoef(few["rank"], every["rank"])[0, 1] > 0.99
-    assert (few["suggested"] == every["suggested"]).mean() > 0.97
+    assert (few["suggested_label"] == every["suggested_label"]).mean() > 0.97
     assert average_precision_score(wrong, few["suspicion"]) > average_precision_score(wrong, every["suspicion"]) - 0.01
     assert few["suspicion"].sum() == pytest.approx(every["suspicion"].sum(), rel=0.1)
 
@@ -217,7 +217,7 @@ def test_noise_estimate_adds_up_and_its_interval_holds_the_truth() -> None:
 
 
 def test_class_pairs_count_what_the_ranking_says() -> None:
-    ranked = pd.DataFrame({"suspicion": [0.9, 0.8, 0.2, 0.6], "suggested": ["b", "b", "b", "a"]})
+    ranked = pd.DataFrame({"suspicion": [0.9, 0.8, 0.2, 0.6], "suggested_label": ["b", "b", "b", "a"]})
     pairs = class_pairs(["a", "a", "a", "c"], ranked)
     first = pairs.iloc[0]
     assert (first.given_label, first.suggested_label, first.suspects, first.class_size) == ("a", "b", 2, 3)

@@ -85,8 +85,7 @@ def test_before_the_review_nothing_is_known_of_the_precision_and_all_is_left(tmp
 
 
 def test_classes_have_the_estimate_of_the_ranking_and_their_decided_suspects(store: Store, facts: pd.DataFrame) -> None:
-    ranked = pd.DataFrame({"suggested": facts["suggested_label"], "suspicion": facts["suspicion"]})
-    expected = noise_estimate(facts["given_label"], ranked).classes
+    expected = noise_estimate(facts["given_label"], facts).classes
     health = store.audits.class_health("first")
     assert list(health.columns) == ["given_label", "images", "suspects", "wrong", "low", "high", "decided"]
     pd.testing.assert_frame_equal(health[list(expected.columns)], expected, check_dtype=False)

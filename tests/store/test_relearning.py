@@ -24,7 +24,7 @@ DECIDED = (1, 4)
 def sample(folder: Path, audit_id: str = "first", paths: list[str] | None = None) -> Store:
     """Twelve suspects of twenty images, the second and the fifth of them decided."""
     frames = tables(paths or PATHS, suspects=SUSPECTS)
-    scores = frames["scores"].rename(columns={"suggested_label": "suggested"})
+    scores = frames["scores"]
     frames["class_pairs"] = class_pairs(frames["images"]["given_label"], scores, suspects=scores["is_suspect"])
     folder.mkdir(exist_ok=True)
     store = Store(folder)
