@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -16,10 +15,8 @@ from gradattn_core.cli.wording import escape
 from gradattn_core.errors import StoreError
 from gradattn_core.records import FloatArray
 from gradattn_core.store.store import Store
+from gradattn_core.wording import STANDS_OUT, heaviest_ninth
 
-_ROWS, _COLUMNS = ("upper", "", "lower"), ("left", "", "right")
-# Evenly spread evidence leaves a ninth of it to each ninth of the picture.
-_SOMEWHERE = 2 / 9
 _EXAMPLES = 3
 # Of so many pairs the files are named in the text; --json names those of all.
 _SHOWN = 3
@@ -55,28 +52,11 @@ def place(evidence: FloatArray) -> str:
         ``upper left``, ``top``, ``middle`` …; ``all over`` where no ninth of the picture holds more than twice its
         share; empty where nothing speaks for the other class.
     """
-    negative = np.clip(-evidence.astype(np.float64), 0, None)
-    if negative.sum() == 0:
+    heaviest = heaviest_ninth(np.clip(-evidence, 0, None))
+    if heaviest is None:
         return ""
-    # A patch on the border of two ninths counts for both in proportion.
-    rows, columns = (_thirds(side) for side in negative.shape)
-    ninths = rows @ negative @ columns.T / negative.sum()
-    if ninths.max() < _SOMEWHERE:
-        return "all over"
-    row, column = divmod(int(ninths.argmax()), 3)
-    if (row, column) == (1, 1):
-        return "middle"
-    if column == 1:
-        return "top" if row == 0 else "bottom"
-    return f"{_ROWS[row]} {_COLUMNS[column]}".strip()
-
-
-def _thirds(side: int) -> NDArray[np.float64]:
-    """[3, side]: how much of each patch lies in each third."""
-    edges = np.linspace(0, side, 4)
-    start = np.arange(side)
-    overlap = np.minimum(start + 1, edges[1:, None]) - np.maximum(start, edges[:-1, None])
-    return np.asarray(np.clip(overlap, 0, None))
+    ninth, share = heaviest
+    return ninth.name if share >= STANDS_OUT else "all over"
 
 
 def _require_class(store: Store, audit_id: str, label: str) -> None:

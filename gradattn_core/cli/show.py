@@ -8,8 +8,9 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from gradattn_core.cli.wording import escape, estimate
+from gradattn_core.cli.wording import escape
 from gradattn_core.records import AuditSummary, News
+from gradattn_core.wording import estimate
 
 _PAIRS = 5
 

@@ -15,7 +15,6 @@ import pytest
 
 from gradattn_core.cli import main
 from gradattn_core.cli.pairs import place
-from gradattn_core.cli.wording import estimate
 from gradattn_core.kinds import KINDS
 from gradattn_core.store.store import Store
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
@@ -138,12 +137,3 @@ def test_evidence_that_lies_everywhere_or_nowhere_has_no_place() -> None:
     assert place(np.ones((14, 14), np.float32)) == ""
     # A grid that does not divide by three: the patch in the middle belongs to the middle.
     assert place(np.diag([0.0, 0.0, -1.0, 0.0, 0.0]).astype(np.float32)) == "middle"
-
-
-def test_the_estimate_is_one_sentence_with_what_is_known() -> None:
-    assert estimate(1700.4, 1580.2, 1820.0, images=10_000, first=2_000, found=0.853) == (
-        "about 1,700 (1,580 to 1,820) of 10,000 labels are wrong; reviewing the first 2,000 finds 85% of them"
-    )
-    older = estimate(1700, None, None, images=10_000, first=2_000, found=0.853)
-    assert older.startswith("about 1,700 of 10,000 labels are wrong;")
-    assert estimate(0.2, 0.0, 1.1, images=50, first=0, found=0.0) == "about 0 (0 to 1) of 50 labels are wrong"
