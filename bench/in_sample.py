@@ -27,10 +27,9 @@ from gradattn_core.dataset.decoding import read_image
 from gradattn_core.model.backbone import ModelSpec, load_model
 from gradattn_core.model.forward import forward
 from gradattn_core.model.training import FineTuning, finetune
+from gradattn_core.ranking.arrays import log_softmax
 from gradattn_core.ranking.formulas import self_confidence
-from gradattn_core.ranking.in_sample import knows_by_heart
-from gradattn_core.ranking.linear import log_softmax
-from gradattn_core.ranking.suspicion import rank_labels
+from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
 
 SIDE = 96
 BATCH = 50

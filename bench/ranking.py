@@ -25,13 +25,13 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gradattn_core.ranking import formulas
-from gradattn_core.ranking.linear import log_softmax, make_basis
+from gradattn_core.ranking.arrays import log_softmax
+from gradattn_core.ranking.linear import make_basis
 from gradattn_core.ranking.neighbours import find_neighbours
 from gradattn_core.ranking.probe import crossval_probe
 from gradattn_core.ranking.suspicion import rank_labels
-from gradattn_core.records import FloatArray
+from gradattn_core.records import FloatArray, IntArray
 
-IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 PLANTED = {"symmetric 20 %": 0.2, "symmetric 50 %": 0.5, "asymmetric 30 %": 0.3, "instance-dependent 25 %": 0.25}
 BUNDLED = {"symmetric 10 %": 0.1, "asymmetric 20 %": 0.2, "instance-dependent 15 %": 0.15}

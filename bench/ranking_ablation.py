@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score
 
 from bench.ranking import Labelled, bundled, sets
 from gradattn_core.ranking import folds, fusion, suspicion
-from gradattn_core.ranking.shortlist import Candidates
+from gradattn_core.ranking.shortlist import Shortlist
 from gradattn_core.ranking.suspicion import rank_labels
 from gradattn_core.records import FloatArray
 
@@ -27,23 +27,23 @@ VOTERS = ("discriminant", "probe", "neighbours")
 """The order in which the refits stack their votes; the first round has the discriminant alone."""
 
 
-def voting(*names: str) -> Callable[[FloatArray, Candidates], fusion.Fusion]:
+def voting(*names: str) -> Callable[[FloatArray, Shortlist], fusion.Fusion]:
     """``fuse`` that hears only the voters ``names``, once all of them vote."""
     chosen = [VOTERS.index(name) for name in names]
 
-    def fuse(votes: FloatArray, candidates: Candidates) -> fusion.Fusion:
-        return fusion.fuse(votes[chosen] if len(votes) == len(VOTERS) else votes, candidates)
+    def fuse(votes: FloatArray, shortlist: Shortlist) -> fusion.Fusion:
+        return fusion.fuse(votes[chosen] if len(votes) == len(VOTERS) else votes, shortlist)
 
     return fuse
 
 
-def average(votes: FloatArray, candidates: Candidates) -> fusion.Fusion:
+def average(votes: FloatArray, shortlist: Shortlist) -> fusion.Fusion:
     """``fuse`` without learning: all voters count alike, no noise matrix."""
     with patch.object(fusion, "_fit_weights", lambda *arguments: arguments[-1]):
-        even = np.full((candidates.classes, candidates.classes), 0.1 / max(candidates.classes - 1, 1), np.float32)
+        even = np.full((shortlist.classes, shortlist.classes), 0.1 / max(shortlist.classes - 1, 1), np.float32)
         np.fill_diagonal(even, 0.9)
         with patch.object(fusion, "_estimate_noise", lambda *arguments: even):
-            return fusion.fuse(votes, candidates)
+            return fusion.fuse(votes, shortlist)
 
 
 PARTS: dict[str, list[tuple[object, str, object]]] = {

@@ -1,4 +1,4 @@
-"""The kinds of doubt in words. ``gradattn_core.ranking.kinds`` decides which kind a suspect is."""
+"""The kinds of doubt in words. ``gradattn_core.ranking.rules`` decides which kind a suspect is."""
 
 from __future__ import annotations
 

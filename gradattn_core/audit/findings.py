@@ -18,10 +18,10 @@ from gradattn_core.audit.sweep import swept, swept_matrix
 from gradattn_core.files import write_parquet
 from gradattn_core.progress import Progress, silent
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
-from gradattn_core.ranking.kinds import kinds_of
 from gradattn_core.ranking.lookalikes import clusters, directions, exemplars, similar_images, unlikeness
 from gradattn_core.ranking.neighbours import Neighbours
 from gradattn_core.ranking.noise import class_pairs
+from gradattn_core.ranking.rules import kinds_of
 from gradattn_core.records import FloatArray
 
 
@@ -78,7 +78,7 @@ def _directions(plan: Plan) -> FloatArray:
 def _facts(
     plan: Plan, table: pd.DataFrame, suspects: NDArray[np.int64], unit: FloatArray | None, near: Neighbours | None
 ) -> pd.DataFrame:
-    """What :func:`~gradattn_core.ranking.kinds.kinds_of` wants to know, one row per suspect."""
+    """What :func:`~gradattn_core.ranking.rules.kinds_of` wants to know, one row per suspect."""
     columns = ["path", "given_label", "suggested_label"]
     columns += ["given_probability", "suggested_probability", "runner_up_probability"]
     facts = table.iloc[suspects][columns].reset_index(drop=True)

@@ -22,10 +22,9 @@ from gradattn_core.audit.sweep import matrix, on_disk, sweep_file, swept, swept_
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.progress import Progress, silent
-from gradattn_core.ranking.blocks import row_blocks
-from gradattn_core.ranking.in_sample import knows_by_heart
+from gradattn_core.ranking.arrays import row_blocks
 from gradattn_core.ranking.probe import crossval_probe
-from gradattn_core.ranking.suspicion import rank_labels
+from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
 from gradattn_core.records import FloatArray
 
 _TOP = 5

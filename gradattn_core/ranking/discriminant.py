@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.blocks import for_each, row_blocks, sample_rows, side_by_side
-from gradattn_core.ranking.inputs import IntArray
-from gradattn_core.ranking.linear import HeldOut, temperature
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.arrays import for_each, row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.linear import FoldClassifiers, temperature
+from gradattn_core.records import FloatArray, IntArray
 
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Multiples of the mean variance that are added to every axis of the within-class covariance."""
@@ -21,9 +20,9 @@ ROUNDING = 1e-5
 """The least that is added, of the largest variance: sums of float32 can leave a covariance slightly indefinite."""
 
 
-def held_out_discriminant(
+def fit_discriminant(
     points: FloatArray, codes: IntArray, classes: int, fold_index: IntArray, trust: FloatArray | None = None
-) -> HeldOut:
+) -> FoldClassifiers:
     """The discriminant of each fold, trained on the others.
 
     z_k = m_kᵀ P x − ½ m_kᵀ P m_k + log prior_k with P = (Σ + s·tr(Σ)/d·I)⁻¹ and the means m, the within-class
@@ -45,10 +44,10 @@ def held_out_discriminant(
     coefficients = np.empty((len(SHRINKAGES), folds, classes, axes + 1), dtype=np.float32)
 
     def fit(fold: int) -> None:
-        count, added = counts.sum(axis=0) - counts[fold], sums.sum(axis=0) - sums[fold]
+        count, total = counts.sum(axis=0) - counts[fold], sums.sum(axis=0) - sums[fold]
         images = max(float(count.sum()), 1e-6)
-        known = count > 1e-6
-        means = np.where(known[:, None], added / np.maximum(count, 1e-6)[:, None], added.sum(axis=0) / images)
+        present = count > 1e-6
+        means = np.where(present[:, None], total / np.maximum(count, 1e-6)[:, None], total.sum(axis=0) / images)
         square = (squares - moments[fold][2]) / images
         within = square - (means.T * (count / images)) @ means
         prior = np.log(np.maximum(count, 0.5) / images)
@@ -56,28 +55,19 @@ def held_out_discriminant(
         least = max(ROUNDING * float(np.diagonal(square).max(initial=0)), 1e-12)
         for number, shrinkage in enumerate(SHRINKAGES):
             added_variance = max(shrinkage * float(np.maximum(variances, 0).mean()) if axes else 0.0, least)
-            weights = _solved(within + added_variance * np.eye(axes), means.T).T
+            weights = _solve(within + added_variance * np.eye(axes), means.T).T
             coefficients[number, fold, :, :-1] = weights
             coefficients[number, fold, :, -1] = prior - 0.5 * np.einsum("kd,kd->k", weights, means)
 
     for_each(fit, range(folds))
-    chosen = sample_rows(len(codes), classes)
+    sample = sample_rows(len(codes), classes)
 
-    def tried(weights: FloatArray) -> tuple[float, float]:
-        return temperature(HeldOut(points, fold_index, weights).logits(chosen), codes[chosen], weight[chosen])
+    def calibrate(weights: FloatArray) -> tuple[float, float]:
+        return temperature(FoldClassifiers(points, fold_index, weights).logits(sample), codes[sample], weight[sample])
 
-    found = list(side_by_side(tried, list(coefficients)))
-    best = min(range(len(SHRINKAGES)), key=lambda number: found[number][1])
-    return HeldOut(points, fold_index, coefficients[best] * np.float32(found[best][0]))
-
-
-def _solved(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``matrix``⁻¹ ``right`` in float32, which takes half the time, or in float64 where that is not precise enough."""
-    try:
-        factor = cho_factor(matrix.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError:
-        factor = cho_factor(matrix, lower=True, check_finite=False)
-    return np.asarray(cho_solve(factor, right.astype(factor[0].dtype), check_finite=False))
+    factors, losses = zip(*side_by_side(calibrate, list(coefficients)), strict=True)
+    best = min(range(len(SHRINKAGES)), key=lambda number: losses[number])
+    return FoldClassifiers(points, fold_index, coefficients[best] * np.float32(factors[best]))
 
 
 def _moments(
@@ -93,3 +83,12 @@ def _moments(
         sums += csr_matrix((w, (codes[part], np.arange(len(part)))), shape=(classes, len(part))) @ x
         square += (x.T * w) @ x
     return count, sums, square
+
+
+def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``matrix``⁻¹ ``right`` in float32, which takes half the time, or in float64 where that is not precise enough."""
+    try:
+        factor = cho_factor(matrix.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        factor = cho_factor(matrix, lower=True, check_finite=False)
+    return np.asarray(cho_solve(factor, right.astype(factor[0].dtype), check_finite=False))

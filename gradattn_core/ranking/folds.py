@@ -7,14 +7,11 @@ error vouches for itself. So near-duplicates are judged together and do not vote
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from gradattn_core.ranking.discriminant import held_out_discriminant
-from gradattn_core.ranking.inputs import IntArray, check_codes, check_features
-from gradattn_core.ranking.linear import make_basis
-from gradattn_core.ranking.neighbours import Neighbours, find_neighbours
-from gradattn_core.ranking.shortlist import Candidates
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.discriminant import fit_discriminant
+from gradattn_core.ranking.neighbours import Neighbours
+from gradattn_core.ranking.shortlist import given_class
+from gradattn_core.records import FloatArray, IntArray
 
 NEAR_DUPLICATE = 0.8
 """Cosine of centred, standardised features from which two images count as near-duplicates."""
@@ -105,22 +102,6 @@ def dependent_groups(
     if groups.max() + 1 == len(codes):
         return alone
     classes = int(codes.max()) + 1
-    opinion = held_out_discriminant(points, codes, classes, group_folds(codes, groups, seed, folds))
-    given = Candidates(codes[:, None].astype(np.int32), np.zeros_like(codes), classes)
-    doubt = 1 - np.exp(opinion.log_p(given)[:, 0])
+    discriminant = fit_discriminant(points, codes, classes, group_folds(codes, groups, seed, folds))
+    doubt = 1 - np.exp(discriminant.log_p(given_class(codes, classes))[:, 0])
     return groups if doubt_correlation(doubt, groups) >= ERRING_TOGETHER else alone
-
-
-def make_folds(features: ArrayLike, given: ArrayLike, seed: int = 0, folds: int = FOLDS) -> IntArray:
-    """Folds for ``crossval_probe`` [N]: stratified, near-duplicates that err together in one, as in ``rank_labels``.
-
-    Args:
-        features: [N, D] finite numbers; given: [N] class numbers 0 … K−1; seed: shuffles; folds: how many.
-
-    Raises:
-        RankingError: NaN or a wrong shape.
-    """
-    codes = check_codes(given)
-    points = make_basis(check_features(features, len(codes))).points
-    groups = dependent_groups(points, find_neighbours(points, LISTED), codes, seed, folds)
-    return group_folds(codes, groups, seed, folds)

@@ -2,7 +2,7 @@
 
 ``log_p`` is [N, K], held-out natural-log probabilities; ``codes`` [N] the given classes, as columns. Where only some
 classes were weighed for each image, the others are taken to have no probability: the table is then [N, C] over the
-candidates and ``classes`` is K.
+shortlist and ``classes`` is K.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.blocks import for_each, row_blocks
-from gradattn_core.ranking.inputs import IntArray
-from gradattn_core.ranking.linear import softmax
-from gradattn_core.ranking.neighbours import unit_rows
-from gradattn_core.ranking.shortlist import Candidates, every_class
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.arrays import for_each, row_blocks, softmax, unit_rows
+from gradattn_core.ranking.shortlist import Shortlist, every_class
+from gradattn_core.records import FloatArray, IntArray
 
 
 def given_and_best_other(log_p: FloatArray, codes: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -37,17 +34,16 @@ def log_margin(log_p: FloatArray, codes: IntArray) -> FloatArray:
     return np.asarray(other - given, dtype=np.float32)
 
 
-def adjusted_margin(log_p: FloatArray, codes: IntArray, candidates: Candidates | None = None) -> FloatArray:
+def adjusted_margin(log_p: FloatArray, codes: IntArray, shortlist: Shortlist | None = None) -> FloatArray:
     """Margin of p′ = p − mean p over the images given that class, in [−2, 2].
 
     max_{k≠g} p′_k − p′_g; a class the model is timid about is not suspect as a whole. Kuan & Mueller 2022,
     "Model-agnostic label quality scoring" (adjusted predicted probabilities).
     """
-    weighed = candidates or every_class(codes, log_p.shape[1])
+    weighed = shortlist or every_class(codes, log_p.shape[1])
     p = np.exp(log_p)
-    rows = np.arange(len(codes))
-    given = weighed.index[rows, weighed.own]
-    sums = np.bincount(given, p[rows, weighed.own], minlength=weighed.classes)
+    given = weighed.given
+    sums = np.bincount(given, p[weighed.rows, weighed.own], minlength=weighed.classes)
     thresholds = sums / np.maximum(np.bincount(given, minlength=weighed.classes), 1)
     own, other = given_and_best_other((p - thresholds[weighed.index]).astype(np.float32), weighed.own)
     return np.asarray(other - own, dtype=np.float32)

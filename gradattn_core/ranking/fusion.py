@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from gradattn_core.ranking.blocks import sample_rows
-from gradattn_core.ranking.linear import softmax
-from gradattn_core.ranking.shortlist import Candidates
+from gradattn_core.ranking.arrays import sample_rows, softmax
+from gradattn_core.ranking.shortlist import Shortlist
 from gradattn_core.records import FloatArray
 
 ROUNDS = 100
@@ -38,7 +37,7 @@ and silences the others."""
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """The fused judgement, at the candidates of each image.
+    """The fused judgement, at the classes on each image's shortlist.
 
     Attributes:
         weights: [V] reliability a_v of each voter, >= 0.
@@ -67,10 +66,9 @@ def _clean(votes: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
     return softmax(_log_clean(votes, weights))
 
 
-def _likelihood(noise: FloatArray, weighed: Candidates) -> FloatArray:
-    """T[t, given] of each image's candidates t, [N, C]."""
-    given = weighed.index[weighed.rows, weighed.own]
-    return np.asarray(noise[weighed.index, given[:, None]])
+def _likelihood(noise: FloatArray, shortlist: Shortlist) -> FloatArray:
+    """T[t, given] of the classes t on each image's shortlist, [N, C]."""
+    return np.asarray(noise[shortlist.index, shortlist.given[:, None]])
 
 
 def _posterior(clean: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, float]:
@@ -80,12 +78,12 @@ def _posterior(clean: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, f
     return joint, -float(np.log(evidence).mean(dtype=np.float64))
 
 
-def _estimate_noise(posterior: FloatArray, weighed: Candidates) -> FloatArray:
+def _estimate_noise(posterior: FloatArray, shortlist: Shortlist) -> FloatArray:
     """T from the expected counts, its error rates and its error profiles each under their own prior."""
-    classes = weighed.classes
+    classes = shortlist.classes
     flat = np.zeros(classes * classes)
-    given = weighed.index[weighed.rows, weighed.own].astype(np.int64)
-    for true, share in zip(weighed.index.T, posterior.T, strict=True):
+    given = shortlist.given.astype(np.int64)
+    for true, share in zip(shortlist.index.T, posterior.T, strict=True):
         flat += np.bincount(true * classes + given, share, minlength=classes * classes)
     counts = flat.reshape(classes, classes)
     images = counts.sum(axis=1)
@@ -99,24 +97,24 @@ def _estimate_noise(posterior: FloatArray, weighed: Candidates) -> FloatArray:
     return np.asarray(noise, dtype=np.float32)
 
 
-def _knowledge(votes: FloatArray, weighed: Candidates) -> NDArray[np.float64]:
+def _knowledge(votes: FloatArray, shortlist: Shortlist) -> NDArray[np.float64]:
     """The direction [V], of length one, of the nats by which each voter alone beats the class sizes; >= 0."""
-    given = weighed.index[weighed.rows, weighed.own]
-    share = np.bincount(given, minlength=weighed.classes) / len(given)
+    given = shortlist.given
+    share = np.bincount(given, minlength=shortlist.classes) / len(given)
     entropy = -float(np.log(share[given]).mean())
-    gain = entropy + votes[:, weighed.rows, weighed.own].mean(axis=1, dtype=np.float64)
+    gain = entropy + votes[:, shortlist.rows, shortlist.own].mean(axis=1, dtype=np.float64)
     gain = np.maximum(gain, 1e-6)
     return np.asarray(gain / np.linalg.norm(gain))
 
 
 def _fit_weights(
     votes: FloatArray,
-    weighed: Candidates,
+    shortlist: Shortlist,
     noise: FloatArray,
     knowledge: NDArray[np.float64],
     start: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    likelihood = _likelihood(noise, weighed)
+    likelihood = _likelihood(noise, shortlist)
 
     def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         clean = _clean(votes, weights)
@@ -126,36 +124,36 @@ def _fit_weights(
         return loss + AGREEMENT * float(apart @ apart), gradient + 2 * AGREEMENT * apart
 
     bounds = [(0, None)] * len(votes)
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
-    return np.asarray(found.x)
+    best = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
+    return np.asarray(best.x)
 
 
-def fuse(votes: FloatArray, candidates: Candidates) -> Fusion:
-    """Fuse ``votes`` [V, N, C] (held-out log-probabilities at the candidates), judged against the given labels."""
+def fuse(votes: FloatArray, shortlist: Shortlist) -> Fusion:
+    """Fuse ``votes`` [V, N, C] (held-out log-probabilities at the shortlist), judged against the given labels."""
     weights = np.full(len(votes), 1 / len(votes))
-    knowledge = _knowledge(votes, candidates)
-    drawn = sample_rows(len(candidates.own), votes.shape[2])
-    few = candidates.of(drawn)
-    few_votes = votes[:, drawn] if len(drawn) < votes.shape[1] else votes
+    knowledge = _knowledge(votes, shortlist)
+    sample = sample_rows(len(shortlist.own), votes.shape[2])
+    few = shortlist.at(sample)
+    few_votes = votes[:, sample] if len(sample) < votes.shape[1] else votes
     clean = _clean(votes, weights)
-    noise = _estimate_noise(clean, candidates)
+    noise = _estimate_noise(clean, shortlist)
     previous = np.inf
     for _ in range(ROUNDS):
-        posterior, loss = _posterior(clean, _likelihood(noise, candidates))
+        posterior, loss = _posterior(clean, _likelihood(noise, shortlist))
         if previous - loss < TOLERANCE:
             break
         previous = loss
-        noise = _estimate_noise(posterior, candidates)
+        noise = _estimate_noise(posterior, shortlist)
         weights = _fit_weights(few_votes, few, noise, knowledge, weights)
         clean = _clean(votes, weights)
-    trust, loss = _posterior(clean, _likelihood(noise, candidates))
-    posterior = _posterior(clean, _likelihood(noise**TEMPER, candidates))[0]
+    trust, loss = _posterior(clean, _likelihood(noise, shortlist))
+    posterior = _posterior(clean, _likelihood(noise**TEMPER, shortlist))[0]
     return Fusion(
         weights=weights.astype(np.float32),
         noise=noise,
         log_clean=_log_clean(votes, weights),
         clean=clean,
-        trust=trust[candidates.rows, candidates.own],
+        trust=trust[shortlist.rows, shortlist.own],
         posterior=posterior,
         log_loss=loss,
     )

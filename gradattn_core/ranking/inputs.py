@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gradattn_core.errors import RankingError
-from gradattn_core.ranking.blocks import row_blocks
-from gradattn_core.records import FloatArray
-
-IntArray = NDArray[np.int64]
+from gradattn_core.ranking.arrays import row_blocks
+from gradattn_core.records import FloatArray, IntArray
 
 
 def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = None) -> FloatArray:
@@ -95,11 +93,6 @@ def check_given(given: Any, classes: Any) -> tuple[IntArray, list[Any]]:
     if unknown:
         raise RankingError(f"given holds labels that classes lacks: {', '.join(unknown[:5])}")
     return np.array([numbers[label] for label in labels], dtype=np.int64), names
-
-
-def check_features(features: ArrayLike, rows: int) -> FloatArray:
-    """``features`` as a finite float32 matrix with one row per label; raises RankingError."""
-    return check_matrix(features, "features", rows)
 
 
 def check_class_count(codes: IntArray, classes: int | None) -> int:

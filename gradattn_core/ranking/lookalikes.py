@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradattn_core.ranking.blocks import NUMBERS, row_blocks
-from gradattn_core.ranking.inputs import IntArray
-from gradattn_core.ranking.linear import standardisation
-from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, unit_rows
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.arrays import NUMBERS, row_blocks, standardisation, unit_rows
+from gradattn_core.ranking.neighbours import Neighbours, find_neighbours
+from gradattn_core.records import FloatArray, IntArray
 
 NEIGHBOURS = 6
 EXEMPLARS = 8

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.blocks import for_each, row_blocks
-from gradattn_core.ranking.inputs import IntArray
-from gradattn_core.ranking.shortlist import Candidates
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.arrays import for_each, row_blocks, unit_rows
+from gradattn_core.ranking.shortlist import Shortlist
+from gradattn_core.records import FloatArray, IntArray
 
 EXACT = 2**31
 """Pairs of images up to which each is compared with each, about 46,000 images among themselves."""
@@ -22,40 +21,35 @@ _TRAINING_PER_CELL = 40
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The ``count`` images most like each of W: ``index`` and ``similarity`` (cosine) are [W, count], best first."""
+    """The ``count`` images most like each of Q: ``index`` and ``similarity`` (cosine) are [Q, count], best first."""
 
     index: IntArray
     similarity: FloatArray
 
 
-def unit_rows(features: FloatArray) -> FloatArray:
-    """The rows of [N, D] as unit vectors; a row of zeros stays one."""
-    return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
-
-
 def find_neighbours(
-    features: FloatArray, count: int, wanted: IntArray | None = None, pairs: int | None = None
+    features: FloatArray, count: int, queries: IntArray | None = None, pairs: int | None = None
 ) -> Neighbours:
-    """Cosine neighbours of the rows ``wanted`` [W] (default: all) of ``features`` [N, D] among the others.
+    """Cosine neighbours of the rows ``queries`` [Q] (default: all) of ``features`` [N, D] among the others.
 
     At most N − 1 of them; ties go to the earlier row. Beyond ``pairs`` comparisons (default: ``EXACT``) only images of
     the nearest cells of a partition of the data are compared: most of the true neighbours are found.
     """
-    rows = np.arange(len(features)) if wanted is None else wanted
+    rows = np.arange(len(features)) if queries is None else queries
     count = min(count, len(features) - 1)
     index = np.zeros((len(rows), count), dtype=np.int64)
     similarity = np.zeros((len(rows), count), dtype=np.float32)
     if not count or not len(rows):
         return Neighbours(index, similarity)
     approximate = len(rows) * len(features) > (EXACT if pairs is None else pairs)
-    search = _cells(features) if approximate else None
+    cells = _cells(features) if approximate else None
     unit = None if approximate else unit_rows(features)
     blocks = row_blocks(len(rows), features.shape[1] if approximate else len(features))
 
-    def look(block: slice) -> None:
+    def search(block: slice) -> None:
         own = rows[block]
-        if search is not None:
-            found, values = _search(search, features, own, count)
+        if cells is not None:
+            found, values = _search(cells, features, own, count)
         else:
             assert unit is not None
             found, values = _compare(unit, own, count)
@@ -66,9 +60,9 @@ def find_neighbours(
     if approximate:
         # The library spreads a search over the cores by itself.
         for block in blocks:
-            look(block)
+            search(block)
     else:
-        for_each(look, blocks)
+        for_each(search, blocks)
     return Neighbours(index, similarity)
 
 
@@ -98,9 +92,9 @@ def _cells(features: FloatArray) -> Any:
     return index
 
 
-def _search(search: Any, features: FloatArray, own: IntArray, count: int) -> tuple[IntArray, FloatArray]:
+def _search(cells: Any, features: FloatArray, own: IntArray, count: int) -> tuple[IntArray, FloatArray]:
     """Rows and cosines of ``count`` near others of ``own``, best first; itself, of cosine −1, where fewer are met."""
-    values, found = search.search(unit_rows(features[own]), count + 1)
+    values, found = cells.search(unit_rows(features[own]), count + 1)
     itself = own[:, None]
     missed = (found < 0) | (found == itself)
     values, found = np.where(missed, -1, values), np.where(missed, itself, found)
@@ -109,18 +103,18 @@ def _search(search: Any, features: FloatArray, own: IntArray, count: int) -> tup
 
 
 def neighbour_probabilities(
-    neighbours: Neighbours, targets: FloatArray, candidates: Candidates, groups: IntArray, count: int
+    neighbours: Neighbours, targets: FloatArray, shortlist: Shortlist, groups: IntArray, count: int
 ) -> FloatArray:
     """p(class) [N, C] by the labels ``targets`` [N, C] of the ``count`` nearest neighbours outside the own group.
 
-    Both at the candidates, of the neighbour and of the image. One further vote is shared out by the class sizes, so
-    that no class gets probability zero.
+    Both at the shortlisted classes, of the neighbour and of the image. One further vote is shared out by the class
+    sizes, so that no class gets probability zero.
     """
-    rows, classes = len(targets), candidates.classes
+    rows, classes = len(targets), shortlist.classes
     foreign = groups[neighbours.index] != groups[:, None]
     voting = foreign & (np.cumsum(foreign, axis=1) <= count)
-    columns = np.ascontiguousarray(candidates.index).ravel()
-    starts = np.arange(rows + 1) * candidates.index.shape[1]
+    columns = np.ascontiguousarray(shortlist.index).ravel()
+    starts = np.arange(rows + 1) * shortlist.index.shape[1]
     labels = csr_matrix((np.ascontiguousarray(targets).ravel(), columns, starts), shape=(rows, classes))
     prior = np.asarray(labels.sum(axis=0), dtype=np.float64).ravel() / rows
     shares = np.empty_like(targets)
@@ -132,7 +126,7 @@ def neighbour_probabilities(
         voters = neighbours.index[block][chosen]
         votes = csr_matrix((np.ones(len(voters), np.float32), voters, ends), shape=(len(chosen), rows)) @ labels
         table = ((votes.toarray() + prior) / (each + 1)[:, None]).astype(np.float32)
-        shares[block] = candidates.take(table, block)
+        shares[block] = shortlist.take(table, block)
 
     for_each(tally, row_blocks(rows, classes))
     return shares

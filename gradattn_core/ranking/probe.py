@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 
-from gradattn_core.ranking.blocks import for_each, sample_rows
-from gradattn_core.ranking.inputs import IntArray, check_class_count, check_codes, check_features, check_folds
-from gradattn_core.ranking.linear import Basis, HeldOut, log_softmax, make_basis
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.arrays import for_each, log_softmax, sample_rows
+from gradattn_core.ranking.inputs import check_class_count, check_codes, check_folds, check_matrix
+from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis
+from gradattn_core.records import FloatArray, IntArray
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Ridge penalties, per image (the loss is a mean over images), tried from the strongest to the weakest."""
@@ -41,6 +41,101 @@ class ProbeResult:
     folds: IntArray
     penalty: float
     log_loss: float
+
+
+def crossval_probe(
+    features: ArrayLike,
+    given: ArrayLike,
+    folds: ArrayLike,
+    *,
+    classes: int | None = None,
+    penalties: tuple[float, ...] = PENALTIES,
+    out: FloatArray | None = None,
+) -> ProbeResult:
+    """Judge every image by a linear classifier on frozen features that never saw its label.
+
+    Features are standardised, one multinomial logistic regression is trained per fold on the other folds, and the ridge
+    penalty is the one whose held-out likelihood of the given labels is best. The standardisation is undone in the
+    returned weights. A class that a fold's training part lacks gets weight zero and a constant logit of prior
+    probability.
+
+    Args:
+        features: [N, D] finite numbers.
+        given: [N] class numbers in [0, K).
+        folds: [N] integers; images of one number are judged together (near-duplicates belong into the same fold).
+        classes: K, when the highest class number may be missing in ``given``.
+        penalties: candidates from strong to weak, per image.
+        out: [N, K] float32 that becomes the logits, such as a memory map.
+
+    Raises:
+        RankingError: NaN, a wrong shape, a single class or a single fold.
+    """
+    codes = check_codes(given)
+    count = check_class_count(codes, classes)
+    matrix = check_matrix(features, "features", len(codes))
+    fold_index, names = check_folds(folds, len(codes))
+    basis = make_basis(matrix)
+    fit = fit_probe(basis, codes, count, fold_index, penalties=penalties)
+    coefficients = fit.classifiers.coefficients
+    weights = coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
+    bias = (coefficients[:, :, -1] - weights @ basis.mean).astype(np.float32)
+    raw = FoldClassifiers(matrix, fold_index, np.concatenate([weights, bias[:, :, None]], axis=2))
+    return ProbeResult(raw.logits(slice(None), out), weights, bias, fold_index, names, fit.penalty, fit.log_loss)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFit:
+    """The probe of each fold, the ridge penalty that they share, and its held-out loss in nats."""
+
+    classifiers: FoldClassifiers
+    penalty: float
+    log_loss: float
+
+
+def fit_probe(
+    basis: Basis,
+    codes: IntArray,
+    classes: int,
+    fold_index: IntArray,
+    trust: FloatArray | None = None,
+    penalties: tuple[float, ...] = PENALTIES,
+    start: ProbeFit | None = None,
+) -> ProbeFit:
+    """Train on all folds but one, judge that one, keep the penalty that predicts the given labels best.
+
+    Penalties are tried from strong to weak, each starting from the one before, until the held-out loss
+    −Σ trust·log p(given) / N has risen. One number is chosen from all folds together, so hardly anything of a label
+    leaks. ``start``, a fit to other trust, gives the first coefficients and the penalty, and nothing is searched. Where
+    ``OUTPUTS`` or ``INPUTS`` allow fewer images, the same number at most of each class trains, drawn at random, and
+    stands for the rest.
+
+    Args:
+        trust: [N] in [0, 1], what each image weighs; default one.
+    """
+    weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
+    folds, axes = int(fold_index.max()) + 1, basis.points.shape[1]
+    training, represented = _training_rows(codes, min(OUTPUTS // classes, INPUTS // max(axes, 1)))
+    sample = sample_rows(len(codes), classes)
+    current = np.zeros((folds, classes, axes + 1), dtype=np.float32)
+    if start is not None:
+        current[:] = start.classifiers.coefficients
+        penalties = (start.penalty,)
+    best: ProbeFit | None = None
+    for penalty in penalties:
+
+        def fit(fold: int, penalty: float = penalty) -> None:
+            rows = training[fold_index[training] != fold]
+            _fit_present(basis, codes[rows], (weight * represented)[rows], rows, penalty, current[fold])
+
+        for_each(fit, range(folds))
+        classifiers = FoldClassifiers(basis.points, fold_index, current.copy())
+        log_p = log_softmax(classifiers.logits(sample))[np.arange(len(sample)), codes[sample]]
+        loss = -float((log_p * weight[sample]).mean(dtype=np.float64))
+        if best is not None and loss >= best.log_loss:
+            break
+        best = ProbeFit(classifiers, penalty, loss)
+    assert best is not None
+    return best
 
 
 def fit_softmax(
@@ -85,69 +180,14 @@ def fit_softmax(
         return loss, (gradient * spread).astype(np.float64).ravel()
 
     initial = np.zeros((classes, axes + 1)) if start is None else start / spread
-    found = minimize(
+    best = minimize(
         objective,
         initial.astype(np.float64).ravel(),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 200, "maxcor": 10, "ftol": 1e-6, "gtol": 1e-5},
     )
-    return np.asarray(found.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The probe of each fold, the ridge penalty they share, and its held-out loss in nats."""
-
-    probe: HeldOut
-    penalty: float
-    log_loss: float
-
-
-def held_out_probe(
-    basis: Basis,
-    codes: IntArray,
-    classes: int,
-    fold_index: IntArray,
-    trust: FloatArray | None = None,
-    penalties: tuple[float, ...] = PENALTIES,
-    start: Fit | None = None,
-) -> Fit:
-    """Train on all folds but one, judge that one, keep the penalty that predicts the given labels best.
-
-    Penalties are tried from strong to weak, each starting from the one before, until the held-out loss
-    −Σ trust·log p(given) / N has risen. One number is chosen from all folds together, so hardly anything of a label
-    leaks. ``start``, a fit to other trust, gives the first coefficients, and the search begins one penalty stronger
-    than its own. Of more images than ``TRAINING`` allows, classes give up the same number at most, drawn at random,
-    and those drawn stand for the rest.
-
-    Args:
-        trust: [N] in [0, 1], what each image weighs; default one.
-    """
-    weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
-    folds, axes = int(fold_index.max()) + 1, basis.points.shape[1]
-    drawn, standing = _drawn(codes, min(OUTPUTS // classes, INPUTS // max(axes, 1)))
-    chosen = sample_rows(len(codes), classes)
-    current = np.zeros((folds, classes, axes + 1), dtype=np.float32)
-    if start is not None:
-        current[:] = start.probe.coefficients
-        penalties = (start.penalty,)
-    best: Fit | None = None
-    for penalty in penalties:
-
-        def fit(fold: int, penalty: float = penalty) -> None:
-            rows = drawn[fold_index[drawn] != fold]
-            _fit_present(basis, codes[rows], (weight * standing)[rows], rows, penalty, current[fold])
-
-        for_each(fit, range(folds))
-        probe = HeldOut(basis.points, fold_index, current.copy())
-        log_p = log_softmax(probe.logits(chosen))[np.arange(len(chosen)), codes[chosen]]
-        loss = -float((log_p * weight[chosen]).mean(dtype=np.float64))
-        if best is not None and loss >= best.log_loss:
-            break
-        best = Fit(probe, penalty, loss)
-    assert best is not None
-    return best
+    return np.asarray(best.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
 
 
 def _fit_present(
@@ -158,9 +198,9 @@ def _fit_present(
     points = basis.points[rows]
     present = np.bincount(codes, weight, minlength=len(coefficients)) > 0
     place = np.cumsum(present) - 1
-    known = present[codes]
-    if not known.all():
-        points, codes, weight = points[known], codes[known], weight[known]
+    usable = present[codes]
+    if not usable.all():
+        points, codes, weight = points[usable], codes[usable], weight[usable]
     fitted = fit_softmax(
         points, place[codes], weight, int(present.sum()), basis.variances, penalty, coefficients[present]
     )
@@ -172,55 +212,15 @@ def _fit_present(
         coefficients[~present, -1] = level - np.log(len(rows) + len(coefficients))
 
 
-def _drawn(codes: IntArray, limit: int) -> tuple[IntArray, FloatArray]:
+def _training_rows(codes: IntArray, limit: int) -> tuple[IntArray, FloatArray]:
     """At most about ``limit`` rows, ascending, and [N] how many images of its class each of them stands for."""
-    standing = np.ones(len(codes), dtype=np.float32)
+    represented = np.ones(len(codes), dtype=np.float32)
     if len(codes) <= limit:
-        return np.arange(len(codes)), standing
+        return np.arange(len(codes)), represented
     counts = np.bincount(codes)
     most = max(limit // int((counts > 0).sum()), 1)
     shuffled = np.random.default_rng(0).permutation(len(codes))
     order = shuffled[np.argsort(codes[shuffled], kind="stable")]
     place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    standing = (counts / np.minimum(np.maximum(counts, 1), most)).astype(np.float32)[codes]
-    return np.sort(order[place < most]), standing
-
-
-def crossval_probe(
-    features: ArrayLike,
-    given: ArrayLike,
-    folds: ArrayLike,
-    *,
-    classes: int | None = None,
-    penalties: tuple[float, ...] = PENALTIES,
-    out: FloatArray | None = None,
-) -> ProbeResult:
-    """Judge every image by a linear classifier on frozen features that never saw its label.
-
-    Features are standardised, one multinomial logistic regression is trained per fold on the other folds, and the ridge
-    penalty is the one whose held-out likelihood of the given labels is best. The standardisation is undone in the
-    returned weights. A class that a fold's training part lacks gets weight zero and a constant logit of prior
-    probability.
-
-    Args:
-        features: [N, D] finite numbers.
-        given: [N] class numbers in [0, K).
-        folds: [N] integers; images of one number are judged together (near-duplicates belong into the same fold).
-        classes: K, when the highest class number may be missing in ``given``.
-        penalties: candidates from strong to weak, per image.
-        out: [N, K] float32 that becomes the logits, such as a memory map.
-
-    Raises:
-        RankingError: NaN, a wrong shape, a single class or a single fold.
-    """
-    codes = check_codes(given)
-    count = check_class_count(codes, classes)
-    matrix = check_features(features, len(codes))
-    fold_index, names = check_folds(folds, len(codes))
-    basis = make_basis(matrix)
-    fit = held_out_probe(basis, codes, count, fold_index, penalties=penalties)
-    coefficients = fit.probe.coefficients
-    weights = coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
-    bias = (coefficients[:, :, -1] - weights @ basis.mean).astype(np.float32)
-    raw = HeldOut(matrix, fold_index, np.concatenate([weights, bias[:, :, None]], axis=2))
-    return ProbeResult(raw.logits(slice(None), out), weights, bias, fold_index, names, fit.penalty, fit.log_loss)
+    represented = (counts / np.minimum(np.maximum(counts, 1), most)).astype(np.float32)[codes]
+    return np.sort(order[place < most]), represented

@@ -17,7 +17,7 @@ from scipy.special import expit, log_expit, logit
 from scipy.stats import rankdata
 
 from gradattn_core.ranking.folds import group_folds
-from gradattn_core.ranking.inputs import IntArray
+from gradattn_core.records import IntArray
 
 Array = NDArray[np.float64]
 

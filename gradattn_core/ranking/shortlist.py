@@ -8,20 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradattn_core.ranking.blocks import for_each, row_blocks
-from gradattn_core.ranking.inputs import IntArray
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.arrays import for_each, row_blocks
+from gradattn_core.records import FloatArray, IntArray
 
-CANDIDATES = 24
+LENGTH = 24
 """Classes weighed per image, the given one among them; with as many classes or fewer, all of them."""
 
-
-Opinion = Callable[[slice], FloatArray]
+Predictor = Callable[[slice], FloatArray]
 """log p(class), or what orders the classes alike, of a block of images: [B, K]."""
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class Shortlist:
     """The classes that are weighed for each image.
 
     Attributes:
@@ -36,45 +34,56 @@ class Candidates:
 
     @property
     def rows(self) -> IntArray:
+        """The row numbers 0 … N − 1: ``table[rows, own]`` of a table [N, C] is its column of the given class."""
         return np.arange(len(self.own))
 
-    def of(self, rows: IntArray) -> Candidates:
-        """Those of some images only."""
-        return Candidates(self.index[rows], self.own[rows], self.classes)
+    @property
+    def given(self) -> NDArray[np.int32]:
+        """[N] the given class."""
+        return self.index[self.rows, self.own]
+
+    def at(self, rows: IntArray) -> Shortlist:
+        """That of some images only."""
+        return Shortlist(self.index[rows], self.own[rows], self.classes)
 
     def take(self, table: FloatArray, block: slice) -> FloatArray:
-        """Of the rows ``block``, their ``table`` [B, K] at the candidates: [B, C]."""
+        """Of the images ``block``, their ``table`` [B, K] at the shortlisted classes: [B, C]."""
         if self.index.shape[1] == self.classes:
             return table
         return np.take_along_axis(table, self.index[block], axis=1)
 
-    def take_all(self, opinion: Opinion) -> FloatArray:
-        """What ``opinion`` says of every image at its candidates: [N, C]."""
+    def take_all(self, predictor: Predictor) -> FloatArray:
+        """What ``predictor`` says of every image at its shortlisted classes: [N, C]."""
         result = np.empty(self.index.shape, dtype=np.float32)
 
         def ask(block: slice) -> None:
-            result[block] = self.take(opinion(block), block)
+            result[block] = self.take(predictor(block), block)
 
         for_each(ask, row_blocks(len(result), self.classes))
         return result
 
 
-def every_class(codes: IntArray, classes: int) -> Candidates:
-    """All classes, for every image."""
+def every_class(codes: IntArray, classes: int) -> Shortlist:
+    """All classes, for every image of the given classes ``codes`` [N]."""
     every = np.broadcast_to(np.arange(classes, dtype=np.int32), (len(codes), classes))
-    return Candidates(every, codes, classes)
+    return Shortlist(every, codes, classes)
 
 
-def likeliest(opinion: Opinion, codes: IntArray, classes: int) -> Candidates:
-    """The given class of each image and those of the highest ``opinion``."""
-    count = CANDIDATES
+def given_class(codes: IntArray, classes: int) -> Shortlist:
+    """The given class of each image alone."""
+    return Shortlist(codes[:, None].astype(np.int32), np.zeros_like(codes), classes)
+
+
+def likeliest(predictor: Predictor, codes: IntArray, classes: int) -> Shortlist:
+    """The given class of each image and those that ``predictor`` finds likeliest."""
+    count = LENGTH
     if classes <= count:
         return every_class(codes, classes)
     index = np.empty((len(codes), count), dtype=np.int32)
     own = np.empty(len(codes), dtype=np.int64)
 
     def choose(block: slice) -> None:
-        table = opinion(block).copy()
+        table = predictor(block).copy()
         given = codes[block, None]
         np.put_along_axis(table, given, np.inf, axis=1)
         chosen = np.sort(np.argpartition(-table, count - 1, axis=1)[:, :count], axis=1)
@@ -82,4 +91,4 @@ def likeliest(opinion: Opinion, codes: IntArray, classes: int) -> Candidates:
         own[block] = (chosen == given).argmax(axis=1)
 
     for_each(choose, row_blocks(len(codes), classes))
-    return Candidates(index, own, classes)
+    return Shortlist(index, own, classes)

@@ -1,4 +1,4 @@
-"""Order images by how likely their given label is wrong."""
+"""How likely each given label is wrong, and whether a model knows the labels by heart and so has no vote."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
 from gradattn_core.ranking import formulas
-from gradattn_core.ranking.blocks import row_blocks, sample_rows
-from gradattn_core.ranking.discriminant import held_out_discriminant
+from gradattn_core.ranking.arrays import log_softmax, row_blocks, sample_rows
+from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import Fusion, fuse
-from gradattn_core.ranking.inputs import IntArray, check_folds, check_given, check_matrix
-from gradattn_core.ranking.linear import Basis, HeldOut, log_softmax, make_basis, temperature
+from gradattn_core.ranking.inputs import check_folds, check_given, check_matrix
+from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis, temperature
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
-from gradattn_core.ranking.probe import held_out_probe
-from gradattn_core.ranking.shortlist import Candidates, Opinion, likeliest
-from gradattn_core.records import FloatArray
+from gradattn_core.ranking.probe import fit_probe
+from gradattn_core.ranking.shortlist import Predictor, Shortlist, likeliest
+from gradattn_core.records import FloatArray, IntArray
 
 VOTING = 20
 """Neighbours that vote; twice as many are looked up, because near-duplicates do not vote."""
 REFITS = 2
+AGREEING = 0.95
+"""Share of all labels that a model names at least which knows them by heart."""
+DOUBTED, DOUBTED_SHARE = 30, 0.02
+"""Images whose label must be in doubt to tell: of a few, or of a hundred clean labels' one or two, a fair model names
+many."""
+KNOWN = 0.9
+"""Share of the labels in doubt that such a model names at least: one that was trained on the labels until it agreed
+with nearly all of them names the wrong ones too (docs/ranking.md), a fair one can name most of what is clean."""
 
 
 def rank_labels(
@@ -62,38 +70,69 @@ def rank_labels(
         RankingError: an unusable argument, named in the message.
     """
     codes, names = check_given(given, classes)
-    published = _published(logits, probabilities, codes, len(names))
-    if features is None and published is None:
+    caller = _caller_predictor(logits, probabilities, codes, len(names))
+    if features is None and caller is None:
         raise RankingError("rank_labels needs features, logits or probabilities")
     if features is None:
-        assert published is not None
-        candidates = likeliest(published, codes, len(names))
-        fusion = fuse(candidates.take_all(published)[None], candidates)
-        return _frame(fusion, candidates, np.zeros(len(codes), dtype=bool), names, {})
+        assert caller is not None
+        shortlist = likeliest(caller, codes, len(names))
+        fusion = fuse(shortlist.take_all(caller)[None], shortlist)
+        return _frame(fusion, shortlist, np.zeros(len(codes), dtype=bool), names, {})
     basis = make_basis(check_matrix(features, "features", len(codes)))
     neighbours = find_neighbours(basis.points, LISTED)
     groups = dependent_groups(basis.points, neighbours, codes, seed)
-    index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
-    opinion = held_out_discriminant(basis.points, codes, len(names), index)
-    candidates = likeliest(partial(_mean_opinion, opinion, published), codes, len(names))
-    votes = [] if published is None else [candidates.take_all(published)]
+    fold_index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
+    discriminant = fit_discriminant(basis.points, codes, len(names), fold_index)
+    shortlist = likeliest(partial(_sum_log_p, discriminant, caller), codes, len(names))
+    votes = [] if caller is None else [shortlist.take_all(caller)]
 
     def vote(labels: FloatArray) -> FloatArray:
-        return neighbour_probabilities(neighbours, labels, candidates, groups, VOTING)
+        return neighbour_probabilities(neighbours, labels, shortlist, groups, VOTING)
 
-    fusion = _denoised(basis, codes, index, opinion, candidates, votes, vote)
+    fusion = _denoise(basis, codes, fold_index, discriminant, shortlist, votes, vote)
     shares = vote(fusion.posterior)
     extra = {
-        "neighbour_vote": formulas.neighbour_vote(shares, candidates.own),
-        "neighbour_margin": formulas.neighbour_margin(shares, candidates.own),
+        "neighbour_vote": formulas.neighbour_vote(shares, shortlist.own),
+        "neighbour_margin": formulas.neighbour_margin(shares, shortlist.own),
         "prototype_margin": formulas.prototype_margin(basis.points, codes, len(names)),
     }
-    return _frame(fusion, candidates, _unjudgeable(codes, index) & (published is None), names, extra)
+    return _frame(fusion, shortlist, _unjudgeable(codes, fold_index) & (caller is None), names, extra)
 
 
-def _published(
+def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any = None, seed: int = 0) -> bool:
+    """Whether a model names the given label even where it is most likely wrong.
+
+    A discriminant on ``features`` that has not seen an image's label tells which labels are more likely wrong than
+    right. A fair model names few of those. One trained on these very labels names them all, and what it says of any
+    label is worth nothing. A model that knows part of them is not told.
+
+    Args:
+        given: [N] labels; predicted: [N] the model's best class of each image.
+        features: [N, D], of a depth that knows the labels least: the shallowest there is.
+        classes: the labels in column order; by default the sorted distinct given ones.
+        seed: shuffles the folds.
+
+    Raises:
+        RankingError: an unusable argument, named in the message.
+    """
+    codes, names = check_given(given, classes)
+    matrix = check_matrix(features, "features", len(codes))
+    agreeing = np.asarray(given, dtype=object) == np.asarray(predicted, dtype=object)
+    if agreeing.mean() < AGREEING:
+        return False
+    points = make_basis(matrix).points
+    folds = group_folds(codes, np.arange(len(codes)), seed)
+    discriminant = fit_discriminant(points, codes, len(names), folds)
+    shortlist = likeliest(discriminant.logits, codes, len(names))
+    fusion = fuse(discriminant.log_p(shortlist)[None], shortlist)
+    in_doubt = fusion.posterior[shortlist.rows, shortlist.own] < 0.5
+    enough = in_doubt.sum() >= max(DOUBTED, DOUBTED_SHARE * len(codes))
+    return bool(enough and agreeing[in_doubt].mean() >= KNOWN)
+
+
+def _caller_predictor(
     logits: ArrayLike | None, probabilities: ArrayLike | None, codes: IntArray, classes: int
-) -> Opinion | None:
+) -> Predictor | None:
     """The caller's predictions at the temperature under which the given labels are likeliest, a block at a time."""
     if logits is not None and probabilities is not None:
         raise RankingError("logits and probabilities were both given; pass only one of them")
@@ -107,22 +146,22 @@ def _published(
         log_p = partial(formulas.log_probabilities, None)
     else:
         return None
-    drawn = sample_rows(len(codes), classes)
-    factor = np.float32(temperature(log_p(table[drawn]), codes[drawn])[0])
+    sample = sample_rows(len(codes), classes)
+    factor = np.float32(temperature(log_p(table[sample]), codes[sample])[0])
     return lambda rows: log_softmax(log_p(table[rows]) * factor)
 
 
-def _mean_opinion(discriminant: HeldOut, published: Opinion | None, rows: slice) -> FloatArray:
+def _sum_log_p(discriminant: FoldClassifiers, caller: Predictor | None, rows: slice) -> FloatArray:
     table = log_softmax(discriminant.logits(rows))
-    return table if published is None else table + published(rows)
+    return table if caller is None else table + caller(rows)
 
 
-def _denoised(
+def _denoise(
     basis: Basis,
     codes: IntArray,
-    folds: IntArray,
-    opinion: HeldOut,
-    candidates: Candidates,
+    fold_index: IntArray,
+    discriminant: FoldClassifiers,
+    shortlist: Shortlist,
     votes: list[FloatArray],
     vote: Callable[[FloatArray], FloatArray],
 ) -> Fusion:
@@ -130,32 +169,33 @@ def _denoised(
 
     The discriminant alone (and the caller's predictions) give the first trust: it forgives wrong labels best.
     """
-    fusion = fuse(np.stack([*votes, opinion.log_p(candidates)]), candidates)
+    fusion = fuse(np.stack([*votes, discriminant.log_p(shortlist)]), shortlist)
     probe = None
     for _ in range(REFITS):
         trust = fusion.trust
-        opinion = held_out_discriminant(basis.points, codes, candidates.classes, folds, trust)
-        probe = held_out_probe(basis, codes, candidates.classes, folds, trust, start=probe)
+        discriminant = fit_discriminant(basis.points, codes, shortlist.classes, fold_index, trust)
+        probe = fit_probe(basis, codes, shortlist.classes, fold_index, trust, start=probe)
         shares = np.log(np.maximum(vote(fusion.posterior), 1e-9))
-        fusion = fuse(np.stack([*votes, opinion.log_p(candidates), probe.probe.log_p(candidates), shares]), candidates)
+        voters = [*votes, discriminant.log_p(shortlist), probe.classifiers.log_p(shortlist), shares]
+        fusion = fuse(np.stack(voters), shortlist)
     return fusion
 
 
-def _unjudgeable(codes: IntArray, folds: IntArray) -> NDArray[np.bool_]:
+def _unjudgeable(codes: IntArray, fold_index: IntArray) -> NDArray[np.bool_]:
     """Images whose class has no image in any other fold: nothing can confirm or refute their label."""
-    table = np.zeros((int(folds.max()) + 1, int(codes.max()) + 1), dtype=np.int64)
-    np.add.at(table, (folds, codes), 1)
-    return np.asarray(table[folds, codes] == table.sum(axis=0)[codes])
+    table = np.zeros((int(fold_index.max()) + 1, int(codes.max()) + 1), dtype=np.int64)
+    np.add.at(table, (fold_index, codes), 1)
+    return np.asarray(table[fold_index, codes] == table.sum(axis=0)[codes])
 
 
 def _frame(
     fusion: Fusion,
-    candidates: Candidates,
+    shortlist: Shortlist,
     unjudgeable: NDArray[np.bool_],
     names: list[Any],
     extra: dict[str, FloatArray],
 ) -> pd.DataFrame:
-    rows, own, classes = candidates.rows, candidates.own, candidates.classes
+    rows, own, classes = shortlist.rows, shortlist.own, shortlist.classes
     wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, own]
     suspicion = np.clip(wrong, 0, 1)
     if unjudgeable.any():
@@ -167,7 +207,7 @@ def _frame(
     others = fusion.log_clean.copy()
     others[rows, own] = -np.inf
     best = (-others).argsort(axis=1, kind="stable")
-    labels = np.array(names, dtype=object)[candidates.index[rows[:, None], best[:, :2]]]
+    labels = np.array(names, dtype=object)[shortlist.index[rows[:, None], best[:, :2]]]
     several = classes > 2
     runner_up = labels[:, 1] if several else np.full(len(rows), None, dtype=object)
     runner_up_probability = fusion.clean[rows, best[:, 1]] if several else np.zeros(len(rows))
@@ -182,7 +222,7 @@ def _frame(
             "runner_up_probability": runner_up_probability.astype(np.float64),
             "self_confidence": formulas.self_confidence(log_p, own),
             "log_margin": formulas.log_margin(log_p, own),
-            "adjusted_margin": formulas.adjusted_margin(log_p, own, candidates),
+            "adjusted_margin": formulas.adjusted_margin(log_p, own, shortlist),
             "cwe": formulas.cwe(log_p, own, classes),
             "mistakenness": formulas.mistakenness(log_p, own, classes),
             **extra,

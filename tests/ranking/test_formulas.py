@@ -10,7 +10,7 @@ import pytest
 from gradattn_core.ranking import formulas
 from gradattn_core.ranking.folds import dependent_groups, doubt_correlation, group_folds, near_duplicate_groups
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
-from gradattn_core.ranking.shortlist import CANDIDATES, Candidates, every_class, likeliest
+from gradattn_core.ranking.shortlist import LENGTH, Shortlist, every_class, likeliest
 from gradattn_core.records import FloatArray
 
 
@@ -93,19 +93,19 @@ def test_where_too_few_are_met_the_image_itself_fills_the_row_and_so_has_no_vote
         assert (found.similarity[n][found.index[n] == n] == -1).all()
 
 
-def test_the_candidates_are_the_likeliest_classes_and_always_the_given_one() -> None:
+def test_the_shortlist_has_the_likeliest_classes_and_always_the_given_one() -> None:
     rng = np.random.default_rng(7)
-    opinion = rng.normal(size=(50, 60)).astype(np.float32)
+    log_p = rng.normal(size=(50, 60)).astype(np.float32)
     codes = rng.integers(0, 60, 50)
-    found = likeliest(lambda rows: opinion[rows], codes, 60)
+    found = likeliest(lambda rows: log_p[rows], codes, 60)
     for n in range(50):
-        best = [k for k in np.argsort(-opinion[n]) if k != codes[n]][: CANDIDATES - 1]
+        best = [k for k in np.argsort(-log_p[n]) if k != codes[n]][: LENGTH - 1]
         assert found.index[n].tolist() == sorted([*best, int(codes[n])])
         assert found.index[n, found.own[n]] == codes[n]
-    np.testing.assert_array_equal(found.take(opinion[3:5], slice(3, 5))[1], opinion[4][found.index[4]])
+    np.testing.assert_array_equal(found.take(log_p[3:5], slice(3, 5))[1], log_p[4][found.index[4]])
 
 
-def test_votes_and_margins_at_candidates_are_those_over_all_classes() -> None:
+def test_votes_and_margins_of_a_shortlist_are_those_over_all_classes() -> None:
     rng = np.random.default_rng(8)
     features = rng.normal(size=(40, 4)).astype(np.float32)
     codes = rng.integers(0, 5, 40)
@@ -113,7 +113,7 @@ def test_votes_and_margins_at_candidates_are_those_over_all_classes() -> None:
     index = np.sort(np.argsort(rng.random((40, 5)), axis=1)[:, :3], axis=1).astype(np.int32)
     index[:, 0] = np.where((index == codes[:, None]).any(axis=1), index[:, 0], codes)
     index.sort(axis=1)
-    some = Candidates(index, (index == codes[:, None]).argmax(axis=1), 5)
+    some = Shortlist(index, (index == codes[:, None]).argmax(axis=1), 5)
     neighbours, groups = find_neighbours(features, 8), np.arange(40)
     hard = np.eye(5, dtype=np.float32)[codes]
     full = neighbour_probabilities(neighbours, hard, whole, groups, 6)

@@ -11,8 +11,7 @@ import pytest
 
 from gradattn_core.audit.run import run_audit
 from gradattn_core.errors import GradattnError, RankingError
-from gradattn_core.ranking.in_sample import knows_by_heart
-from gradattn_core.ranking.suspicion import rank_labels
+from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
 from gradattn_core.records import FloatArray
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny, make_tiny

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from gradattn_core.kinds import KINDS, describe
-from gradattn_core.ranking.kinds import NUMBERS, kinds_of
+from gradattn_core.ranking.rules import NUMBERS, kinds_of
 
 # A clear mislabel that no other rule claims.
 PLAIN = {

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradattn_core.ranking import blocks, lookalikes
+from gradattn_core.ranking import arrays, lookalikes
 from gradattn_core.ranking.lookalikes import ALIKE, clusters, directions, exemplars, similar_images, unlikeness
 from gradattn_core.ranking.noise import class_pairs, first_to_review
 from gradattn_core.records import FloatArray
@@ -35,7 +35,7 @@ def test_directions_are_standardised_rows_of_length_one() -> None:
 
 @pytest.mark.parametrize("block", [1, 10_000, 64 * 2**20])
 def test_the_neighbours_are_those_of_brute_force(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(blocks, "NUMBERS", block)
+    monkeypatch.setattr(arrays, "NUMBERS", block)
     unit, _ = blobs(80, 4)
     unit[7] = unit[3]
     wanted = np.array([3, 50, 0, 79, 7])

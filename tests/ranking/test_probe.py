@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from gradattn_core.errors import RankingError
 from gradattn_core.ranking import discriminant
 from gradattn_core.ranking import probe as probe_module
-from gradattn_core.ranking.discriminant import held_out_discriminant
-from gradattn_core.ranking.linear import log_softmax, make_basis, softmax
-from gradattn_core.ranking.probe import crossval_probe, fit_softmax, held_out_probe
+from gradattn_core.ranking.arrays import log_softmax, softmax
+from gradattn_core.ranking.discriminant import fit_discriminant
+from gradattn_core.ranking.linear import make_basis
+from gradattn_core.ranking.probe import crossval_probe, fit_probe, fit_softmax
 from gradattn_core.ranking.shortlist import every_class
 from gradattn_core.records import FloatArray
 
@@ -98,7 +99,7 @@ def test_the_discriminant_is_shrunk_lda_up_to_one_temperature() -> None:
     features, codes = clusters(120, 4, 3)
     points = make_basis(features).points
     folds = np.arange(120) // 3 % 5
-    ours = held_out_discriminant(points, codes, 3, folds).log_p(every_class(codes, 3))
+    ours = fit_discriminant(points, codes, 3, folds).log_p(every_class(codes, 3))
     agreement = []
     for fold in range(5):
         held = folds == fold
@@ -114,7 +115,7 @@ def test_the_discriminant_is_its_formula_on_each_training_part(monkeypatch: pyte
     folds = np.arange(90) // 3 % 3
     trust = np.random.default_rng(2).random(90).astype(np.float32)
     monkeypatch.setattr(discriminant, "SHRINKAGES", (0.3,))
-    ours = held_out_discriminant(points, codes, 3, folds, trust).logits(slice(None))
+    ours = fit_discriminant(points, codes, 3, folds, trust).logits(slice(None))
     expected = np.empty((90, 3))
     for fold in range(3):
         held = folds == fold
@@ -138,8 +139,8 @@ def test_an_untrusted_image_does_not_move_the_discriminant() -> None:
     wrong[0] = (codes[0] + 1) % 3
     trust = np.ones(90, dtype=np.float32)
     trust[0] = 0
-    clean = held_out_discriminant(points, codes, 3, folds, trust).logits(slice(None))
-    dirty = held_out_discriminant(points, wrong, 3, folds, trust).logits(slice(None))
+    clean = fit_discriminant(points, codes, 3, folds, trust).logits(slice(None))
+    dirty = fit_discriminant(points, wrong, 3, folds, trust).logits(slice(None))
     np.testing.assert_allclose(clean, dirty, atol=1e-4)
 
 
@@ -147,16 +148,16 @@ def test_of_too_many_images_each_class_gives_equally_many_that_stand_for_the_res
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     codes = np.repeat(np.arange(3), [200, 50, 4])
-    drawn, standing = probe_module._drawn(codes, 90)
-    assert np.bincount(codes[drawn]).tolist() == [30, 30, 4]
-    assert standing[drawn].sum() == pytest.approx(254)
+    training, represented = probe_module._training_rows(codes, 90)
+    assert np.bincount(codes[training]).tolist() == [30, 30, 4]
+    assert represented[training].sum() == pytest.approx(254)
     features, codes = clusters(400, 6, 4)
     basis, folds = make_basis(features), np.arange(400) // 4 % 5
-    whole = held_out_probe(basis, codes, 4, folds)
+    whole = fit_probe(basis, codes, 4, folds)
     monkeypatch.setattr(probe_module, "OUTPUTS", 4 * 240)
-    part = held_out_probe(basis, codes, 4, folds)
-    agreement = part.probe.logits(slice(None)).argmax(1) == whole.probe.logits(slice(None)).argmax(1)
-    assert not np.array_equal(part.probe.coefficients, whole.probe.coefficients)
+    part = fit_probe(basis, codes, 4, folds)
+    agreement = part.classifiers.logits(slice(None)).argmax(1) == whole.classifiers.logits(slice(None)).argmax(1)
+    assert not np.array_equal(part.classifiers.coefficients, whole.classifiers.coefficients)
     assert agreement.mean() > 0.95
 
 

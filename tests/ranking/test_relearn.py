@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.ranking.inputs import IntArray
 from gradattn_core.ranking.relearn import FEWEST_EACH, MOST_NAMES, SHIFT_PENALTY, fit, relearn, too_little
+from gradattn_core.records import IntArray
 
 Array = NDArray[np.float64]
 SUSPECTS, DECIDED = 400, 160

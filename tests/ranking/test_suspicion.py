@@ -11,10 +11,12 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from gradattn_core.errors import RankingError
-from gradattn_core.ranking import blocks, neighbours, shortlist
-from gradattn_core.ranking.folds import make_folds
+from gradattn_core.ranking import arrays, neighbours, shortlist
+from gradattn_core.ranking.arrays import log_softmax
+from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import fuse
-from gradattn_core.ranking.linear import log_softmax
+from gradattn_core.ranking.linear import make_basis
+from gradattn_core.ranking.neighbours import find_neighbours
 from gradattn_core.ranking.noise import class_pairs, noise_estimate
 from gradattn_core.ranking.probe import crossval_probe
 from gradattn_core.ranking.shortlist import every_class
@@ -110,7 +112,7 @@ def test_the_column_order_is_that_of_classes() -> None:
 
 def test_logits_and_their_probabilities_rank_alike() -> None:
     features, given, _ = noisy_clusters(0.2)
-    logits = crossval_probe(features, given, make_folds(features, given)).logits
+    logits = crossval_probe(features, given, np.arange(600) % 5).logits
     one = rank_labels(given, logits=logits)
     two = rank_labels(given, probabilities=np.exp(log_softmax(logits)))
     np.testing.assert_allclose(one["suspicion"], two["suspicion"], atol=2e-3)
@@ -121,7 +123,8 @@ def test_near_duplicates_that_share_a_wrong_label_do_not_vouch_for_each_other() 
     features, given, wrong = noisy_clusters(0.1, rows=400, width=60)
     features = np.repeat(features, 3, axis=0) + 0.02 * rng.normal(size=(1200, 60)).astype(np.float32)
     given, wrong = np.repeat(given, 3), np.repeat(wrong, 3)
-    folds = make_folds(features, given)
+    points = make_basis(features).points
+    folds = group_folds(given, dependent_groups(points, find_neighbours(points, LISTED), given, seed=0), seed=0)
     assert all(len(set(folds[start : start + 3])) == 1 for start in range(0, 1200, 3))
     split = np.arange(1200) % 5
     kept_together = average_precision_score(wrong, rank_labels(given, features)["suspicion"])
@@ -177,7 +180,7 @@ def test_a_useless_voter_gets_less_weight_than_a_good_one() -> None:
 def test_weighing_only_the_likeliest_classes_changes_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     features, given, wrong = noisy_clusters(0.15, rows=1600, classes=40)
     few = rank_labels(given, features)
-    monkeypatch.setattr(shortlist, "CANDIDATES", 40)
+    monkeypatch.setattr(shortlist, "LENGTH", 40)
     every = rank_labels(given, features)
     assert not np.array_equal(few["suspicion"], every["suspicion"])
     assert np.corrcoef(few["rank"], every["rank"])[0, 1] > 0.99
@@ -192,7 +195,7 @@ def test_a_table_read_from_a_file_in_small_blocks_is_ranked_alike(
     features, given, _ = noisy_clusters(0.15)
     whole = rank_labels(given, features)
     np.save(tmp_path / "features.npy", features)
-    monkeypatch.setattr(blocks, "NUMBERS", 100 * features.shape[1])
+    monkeypatch.setattr(arrays, "NUMBERS", 100 * features.shape[1])
     mapped = rank_labels(given, np.load(tmp_path / "features.npy", mmap_mode="r"))
     np.testing.assert_allclose(mapped["suspicion"], whole["suspicion"], atol=1e-3)
 
