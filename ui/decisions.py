@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
-from gradattn_core.store.log import LogFilters
+from gradattn_core.store.decisions import DecisionFilter
 from ui import components, identity
 from ui.grid import bulk
 from ui.words import named, share
@@ -41,7 +41,7 @@ def show() -> None:
         _agreement(store.decisions.agreement())
 
 
-def _filters(audit: str, reviewers: list[str]) -> LogFilters:
+def _filters(audit: str, reviewers: list[str]) -> DecisionFilter:
     with st.sidebar:
         who = st.selectbox("Who", reviewers, index=None, placeholder="Anyone", key="who", bind="query-params")
         said = st.selectbox(

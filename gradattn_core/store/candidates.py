@@ -6,20 +6,19 @@ A page is chosen first, from no more tables than its filters need, and only its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import duckdb
 import pandas as pd
 
 from gradattn_core.errors import StoreError
-from gradattn_core.store import images, log
-from gradattn_core.store.decisions import DECISIONS
-from gradattn_core.store.rows import check_page, rows, value
+from gradattn_core.store import images
+from gradattn_core.store.database import Part, check_filters, check_page, value
+from gradattn_core.store.decisions import DECISIONS, disputed, stacks, standing
 
 
-class Filters(TypedDict, total=False):
-    """Which images are wanted: the keywords of ``Store.candidates.page`` and ``Store.candidates.count``.
+class CandidateFilter(TypedDict, total=False):
+    """Which images of an audit a list has: without any of these keywords, its suspects.
 
     Attributes:
         given, suggested: only this given label; only this suggested label.
@@ -55,147 +54,139 @@ ORDERS: dict[str, tuple[str, ...]] = {
 """The orders of a list, each with the columns it looks at before the rank."""
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateFilter:
-    """Which images of an audit are wanted; the fields are those of :class:`Filters`."""
+class Candidates(Part):
+    """The list of suspects, page by page."""
 
-    given: str | None = None
-    suggested: str | None = None
-    min_suspicion: float | None = None
-    max_suspicion: float | None = None
-    decided: str = "any"
-    path_contains: str | None = None
-    everything: bool = False
-    kind: str | None = None
-    reviewer: str | None = None
-    paths: Sequence[str] | None = None
+    def page(
+        self,
+        audit_id: str,
+        *,
+        order: str = "rank",
+        top: int | None = None,
+        offset: int = 0,
+        **filters: Unpack[CandidateFilter],
+    ) -> pd.DataFrame:
+        """A page of suspects.
 
-    def __post_init__(self) -> None:
-        if self.decided not in ("any", "yes", "no", *DECISIONS):
-            raise StoreError(f"decided={self.decided!r} is unknown; choose any, yes, no, {', '.join(DECISIONS)}")
+        Args:
+            order: ``rank``; ``pair`` (given label, suggested label, rank); ``similar`` (cluster, rank); ``path``;
+                ``decided`` (newest decision first, the undecided at the end).
+            top: at most so many rows, after ``offset`` rows were passed over.
+            filters: see :class:`CandidateFilter`.
 
-    def chosen(
-        self, connection: duckdb.DuckDBPyConnection, audit_id: str, order: str = "rank"
-    ) -> tuple[str, list[Any]]:
-        """A SELECT of ``rank`` and the columns of ``order`` for the wanted images, and its parameters."""
-        ranks = None
-        if self.paths is not None:
-            ranks = [image.rank for image in images.find(connection, audit_id, self.paths).values()]
-        said, of_said = self._said()
-        needs_decisions = bool(of_said) or self.decided != "any" or order == "decided"
-        needs_images = needs_decisions or self.given is not None or order == "pair"
-        wanted = [
-            ("s.audit_id = ?", audit_id),
-            # Constants on both sides, so that the join is one of numbers.
-            ("i.audit_id = ?", audit_id if needs_images else None),
-            ("i.given_label = ?", self.given),
-            ("s.suggested_label = ?", self.suggested),
-            ("s.suspicion >= ?", self.min_suspicion),
-            ("s.suspicion <= ?", self.max_suspicion),
-            ("s.kind = ?", self.kind),
-            # Not LIKE: % and _ in the text are ordinary characters.
-            ("contains(s.path, ?)", self.path_contains),
-            ("s.rank IN (SELECT unnest(CAST(? AS BIGINT[])))", ranks),
-        ]
-        conditions = [condition for condition, value in wanted if value is not None]
-        parameters = [value for _, value in wanted if value is not None]
-        if self.min_suspicion is None and self.paths is None and not self.everything:
-            conditions.append("s.is_suspect")
-        columns = f"s.rank, s.path, s.suggested_label, {_CLUSTER}" + (", i.given_label" if needs_images else "")
-        source = "scores s" + (" JOIN images i ON i.image_rank = s.rank" if needs_images else "")
-        where = " AND ".join(conditions)
-        if not needs_decisions:
-            return f"SELECT {columns} FROM {source} WHERE {where}", parameters
-        # Materialised, or DuckDB would look for the decided contents among all images instead of among the suspects.
-        return (
-            f"""WITH found AS MATERIALIZED (SELECT {columns}, i.content_hash FROM {source} WHERE {where})
-                SELECT f.*, d.sequence FROM found f LEFT JOIN current_decisions d
-                    ON d.content_hash = f.content_hash AND d.given_label = f.given_label
-                WHERE {said}""",
-            [*parameters, *of_said],
-        )
+        Returns:
+            The columns of candidates.csv, then ``new_label, content_hash, width, height, is_suspect, runner_up_label,
+            predicted_label, outside_label, outside_probability, runner_up_probability, kind, cluster, hidden_label,
+            hidden_probability, conflict``. ``margin`` is the logit of the given label minus that of the other class, in
+            the explained head; ``predicted_label`` is the class that this head names; ``cluster`` is -1 where there is
+            none; ``conflict`` says that the last words of two reviewers about the image differ.
 
-    def _said(self) -> tuple[str, list[Any]]:
-        """The condition on the decision that stands, and its parameters."""
-        conditions, parameters = [], []
-        if self.decided in ("yes", "no"):
-            conditions.append(f"d.decision IS {'NOT ' if self.decided == 'yes' else ''}NULL")
-        elif self.decided != "any":
-            conditions.append("d.decision = ?")
-            parameters.append(self.decided)
-        if self.reviewer is not None:
-            conditions.append("d.reviewer = ?")
-            parameters.append(self.reviewer)
-        return " AND ".join(conditions) or "true", parameters
+        Raises:
+            StoreError: for an unknown order or decision, or a negative number.
+        """
+        check_page(top, offset)
+        if order not in ORDERS:
+            raise StoreError(f"order={order!r} is unknown; choose {', '.join(ORDERS)}")
+        with self._reading(audit_id) as connection:
+            source, parameters = _selection(connection, audit_id, filters, order)
+            chosen = connection.execute(
+                f"SELECT rank FROM ({source}) ORDER BY {', '.join((*ORDERS[order], 'rank'))} LIMIT ? OFFSET ?",
+                [*parameters, top, offset],
+            )
+            return _wide(connection, audit_id, [rank for (rank,) in chosen.fetchall()])
+
+    def count(self, audit_id: str, **filters: Unpack[CandidateFilter]) -> int:
+        """How many rows :meth:`page` has for the same filters on all its pages together."""
+        with self._reading(audit_id) as connection:
+            source, parameters = _selection(connection, audit_id, filters)
+            return int(value(connection.execute(f"SELECT count(*) FROM ({source})", parameters)))
+
+    def one(self, audit_id: str, path: str) -> dict[str, Any] | None:
+        """One image, suspect or not, as a row of :meth:`page`; None where the audit has no such image.
+
+        ``kind_numbers``, a dict of what the kind of doubt was told from, is added; it is empty where there is no kind.
+        """
+        with self._reading(audit_id) as connection:
+            image = images.find(connection, audit_id, [path]).get(path)
+            if image is None or image.rank is None:
+                return None
+            of_rank = "SELECT kind_numbers FROM scores WHERE audit_id = ? AND rank = ?"
+            numbers = value(connection.execute(of_rank, [audit_id, image.rank]))
+            row = _wide(connection, audit_id, [image.rank]).to_dict("records")[0]
+        return {**{str(name): cell for name, cell in row.items()}, "kind_numbers": numbers or {}}
 
 
-def page(
-    connection: duckdb.DuckDBPyConnection,
-    audit_id: str,
-    chosen: CandidateFilter,
-    *,
-    order: str,
-    top: int | None,
-    offset: int,
-) -> pd.DataFrame:
-    """One page in its order; see ``Store.candidates.page``."""
-    check_page(top, offset)
-    if order not in ORDERS:
-        raise StoreError(f"order={order!r} is unknown; choose {', '.join(ORDERS)}")
-    source, parameters = chosen.chosen(connection, audit_id, order)
-    found = connection.execute(
-        f"SELECT rank FROM ({source}) ORDER BY {', '.join((*ORDERS[order], 'rank'))} LIMIT ? OFFSET ?",
-        [*parameters, top, offset],
+def _selection(
+    connection: duckdb.DuckDBPyConnection, audit_id: str, filters: CandidateFilter, order: str = "rank"
+) -> tuple[str, list[Any]]:
+    """A SELECT of ``rank`` and the columns of ``order`` for the images that pass the filters, and its parameters."""
+    check_filters(filters, CandidateFilter)
+    paths, ranks = filters.get("paths"), None
+    if paths is not None:
+        ranks = [image.rank for image in images.find(connection, audit_id, paths).values()]
+    said, of_said = _condition(filters.get("decided", "any"), filters.get("reviewer"))
+    needs_decisions = said != "true" or order == "decided"
+    needs_images = needs_decisions or filters.get("given") is not None or order == "pair"
+    limits = [
+        ("s.audit_id = ?", audit_id),
+        # Constants on both sides, so that the join is one of numbers.
+        ("i.audit_id = ?", audit_id if needs_images else None),
+        ("i.given_label = ?", filters.get("given")),
+        ("s.suggested_label = ?", filters.get("suggested")),
+        ("s.suspicion >= ?", filters.get("min_suspicion")),
+        ("s.suspicion <= ?", filters.get("max_suspicion")),
+        ("s.kind = ?", filters.get("kind")),
+        # Not LIKE: % and _ in the text are ordinary characters.
+        ("contains(s.path, ?)", filters.get("path_contains")),
+        ("s.rank IN (SELECT unnest(CAST(? AS BIGINT[])))", ranks),
+    ]
+    conditions = [condition for condition, limit in limits if limit is not None]
+    parameters = [limit for _, limit in limits if limit is not None]
+    if filters.get("min_suspicion") is None and paths is None and not filters.get("everything", False):
+        conditions.append("s.is_suspect")
+    columns = f"s.rank, s.path, s.suggested_label, {_CLUSTER}" + (", i.given_label" if needs_images else "")
+    source = "scores s" + (" JOIN images i ON i.image_rank = s.rank" if needs_images else "")
+    where = " AND ".join(conditions)
+    if not needs_decisions:
+        return f"SELECT {columns} FROM {source} WHERE {where}", parameters
+    # Materialised, or DuckDB would look for the decided contents among all images instead of among the suspects.
+    return (
+        f"""WITH found AS MATERIALIZED (SELECT {columns}, i.content_hash FROM {source} WHERE {where})
+            SELECT f.*, d.sequence FROM found f LEFT JOIN current_decisions d
+                ON d.content_hash = f.content_hash AND d.given_label = f.given_label
+            WHERE {said}""",
+        [*parameters, *of_said],
     )
-    return _wide(connection, audit_id, [row[0] for row in found.fetchall()])
 
 
-def count(connection: duckdb.DuckDBPyConnection, audit_id: str, chosen: CandidateFilter) -> int:
-    """How many rows all pages have together."""
-    source, parameters = chosen.chosen(connection, audit_id)
-    return int(value(connection.execute(f"SELECT count(*) FROM ({source})", parameters)))
-
-
-def candidate(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -> dict[str, Any] | None:
-    """See ``Store.candidates.one``."""
-    image = images.find(connection, audit_id, [path]).get(path)
-    if image is None or image.rank is None:
-        return None
-    of_rank = "SELECT kind_numbers FROM scores WHERE audit_id = ? AND rank = ?"
-    numbers = value(connection.execute(of_rank, [audit_id, image.rank]))
-    row = _wide(connection, audit_id, [image.rank]).to_dict("records")[0]
-    return {**{str(name): cell for name, cell in row.items()}, "kind_numbers": numbers or {}}
-
-
-def prediction(connection: duckdb.DuckDBPyConnection, audit_id: str, path: str) -> dict[str, Any] | None:
-    """See ``Store.images.prediction``."""
-    image = images.find(connection, audit_id, [path]).get(path)
-    if image is None:
-        return None
-    found = connection.execute(
-        """SELECT i.* EXCLUDE (image_rank), p.* EXCLUDE (audit_id, image_rank, path, given_probability),
-               p.given_probability AS head_given_probability, s.* EXCLUDE (audit_id, path)
-           FROM (SELECT * FROM images
-               WHERE audit_id = $audit_id AND path = $path AND (image_rank = $rank OR $rank IS NULL)) i
-           LEFT JOIN predictions p ON p.audit_id = $audit_id AND p.image_rank = i.image_rank
-           LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = i.image_rank""",
-        {"audit_id": audit_id, "path": path, "rank": image.rank},
-    )
-    return rows(found)[0]
+def _condition(decided: str, reviewer: str | None) -> tuple[str, list[str]]:
+    """The condition on the decision ``d`` that stands, and its parameters."""
+    if decided not in ("any", "yes", "no", *DECISIONS):
+        raise StoreError(f"decided={decided!r} is unknown; choose any, yes, no, {', '.join(DECISIONS)}")
+    conditions, parameters = [], []
+    if decided in ("yes", "no"):
+        conditions.append(f"d.decision IS {'NOT ' if decided == 'yes' else ''}NULL")
+    elif decided != "any":
+        conditions.append("d.decision = ?")
+        parameters.append(decided)
+    if reviewer is not None:
+        conditions.append("d.reviewer = ?")
+        parameters.append(reviewer)
+    return " AND ".join(conditions) or "true", parameters
 
 
 def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]) -> pd.DataFrame:
     """All columns of the images with these ranks, in their order."""
     frame = connection.execute(_WIDE, {"audit_id": audit_id, "ranks": ranks}).df()
     keys = list(zip(frame["content_hash"], frame["given_label"], strict=True))
-    stacks = log.stacks(connection, keys)
-    standing = [log.standing(stacks.get(key, [])) for key in keys]
+    words = stacks(connection, keys)
+    newest = [standing(words.get(key, [])) for key in keys]
     at = list(frame.columns).index("top_region_box") + 1
     for shift, name in enumerate(("decision", "reviewer", "note", "new_label")):
-        said = pd.Series([getattr(word, name) if word else "" for word in standing], frame.index, dtype="str")
+        said = pd.Series([getattr(word, name) if word else "" for word in newest], frame.index, dtype="str")
         frame.insert(at + shift, name, said)
-    disputed = {key for key, stack in stacks.items() if log.disputed(stack)}
-    frame["conflict"] = pd.Series([key in disputed for key in keys], frame.index, dtype="bool")
+    differ = {key for key, stack in words.items() if disputed(stack)}
+    frame["conflict"] = pd.Series([key in differ for key in keys], frame.index, dtype="bool")
     return frame
 
 

@@ -1,12 +1,13 @@
-"""One output folder's database as its users see it: a transaction that reads, a transaction that writes."""
+"""One output folder's database as its users see it: a transaction that reads, a transaction that writes, and rows."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -15,6 +16,12 @@ from gradattn_core.store.connection import OlderSchemaError, transaction
 
 DATABASE_NAME = "gradattn.duckdb"
 DATA_ROOT = "GRADATTN_DATA_ROOT"
+
+TIME = "coalesce(strftime({0}, '%Y-%m-%dT%H:%M:%S.%f+00:00'), '') AS {0}"
+"""A time column as ISO 8601 text in UTC."""
+
+# Paths travel as one parameter; the cast also tells DuckDB the type of an empty list.
+PATHS = "(SELECT unnest(CAST(? AS TEXT[])))"
 
 
 class Database:
@@ -60,6 +67,43 @@ class Database:
             for audit_id in audit_ids:
                 _require_audit(connection, audit_id)
             yield connection
+
+
+class Part:
+    """What can be asked of a database about one subject; each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._reading, self._writing = database._reading, database._writing
+        self.directory, self.data_root = database.directory, database.data_root
+
+
+def rows(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Every row of a result as a dict from column to value."""
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def value(result: duckdb.DuckDBPyConnection) -> Any:
+    """The one value of a result that has one row and one column."""
+    return result.fetchall()[0][0]
+
+
+def check_page(top: int | None, offset: int) -> None:
+    """Raises:
+    StoreError: where ``top`` or ``offset`` is negative.
+    """
+    for name, number in (("top", top), ("offset", offset)):
+        if number is not None and number < 0:
+            raise StoreError(f"{name}={number} is negative; give 0 or more")
+
+
+def check_filters(filters: Mapping[str, object], kind: type) -> None:
+    """Raises:
+    TypeError: where ``filters`` has a key that the TypedDict ``kind`` lacks; alone, Python would pass it over.
+    """
+    for name in filters:
+        if name not in kind.__annotations__:
+            raise TypeError(f"there is no filter {name!r}; choose {', '.join(kind.__annotations__)}")
 
 
 def _require_audit(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:

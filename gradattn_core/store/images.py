@@ -1,17 +1,21 @@
-"""Images by their paths: what they are, and where their files lie."""
+"""Single images: what is stored about them, by path, and where their files lie."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import duckdb
+import numpy as np
+import pandas as pd
 
 from gradattn_core.dataset.address import is_url, join, moved
 from gradattn_core.errors import StoreError, UnreadableImageError
-from gradattn_core.store.rows import PATHS, value
+from gradattn_core.records import Box, Evidence, Hidden, MapStatistics, Region
+from gradattn_core.store.database import PATHS, Part, rows, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,105 @@ def preview_file(directory: Path, content_hash: str) -> Path:
     return directory / "previews" / content_hash[:2] / f"{content_hash}.webp"
 
 
+class Images(Part):
+    """Everything that is stored about single images, and where their files lie."""
+
+    def evidence(self, audit_id: str, path: str) -> Evidence | None:
+        """The stored detail interpretation of one image with its regions; None where it was not interpreted."""
+        where = "WHERE audit_id = ? AND path = ?"
+        with self._reading(audit_id) as connection:
+            maps = rows(connection.execute(f"SELECT * FROM interpretations {where}", [audit_id, path]))
+            regions = connection.execute(f"SELECT * FROM regions {where} ORDER BY sign DESC, rank", [audit_id, path])
+            return evidence_of(maps[0], rows(regions)) if maps else None
+
+    def evidences(self, audit_id: str, paths: Sequence[str]) -> dict[str, Evidence]:
+        """The maps of many images at the price of one, by path, without their regions and without the uninterpreted."""
+        with self._reading(audit_id) as connection:
+            maps = connection.execute(
+                f"SELECT * FROM interpretations WHERE audit_id = ? AND path IN {PATHS}", [audit_id, list(paths)]
+            )
+            return {row["path"]: evidence_of(row, ()) for row in rows(maps)}
+
+    def prediction(self, audit_id: str, path: str) -> dict[str, Any] | None:
+        """Everything stored about one image's prediction and score; None where the audit has no such image.
+
+        Keys are the columns of ``images``, ``predictions`` and ``scores``; absent values are None, ``components`` a
+        dict. ``given_probability`` is that of the ranking; the head's own comes back as ``head_given_probability``.
+        """
+        with self._reading(audit_id) as connection:
+            image = find(connection, audit_id, [path]).get(path)
+            if image is None:
+                return None
+            facts = connection.execute(
+                """SELECT i.* EXCLUDE (image_rank), p.* EXCLUDE (audit_id, image_rank, path, given_probability),
+                       p.given_probability AS head_given_probability, s.* EXCLUDE (audit_id, path)
+                   FROM (SELECT * FROM images
+                       WHERE audit_id = $audit_id AND path = $path AND (image_rank = $rank OR $rank IS NULL)) i
+                   LEFT JOIN predictions p ON p.audit_id = $audit_id AND p.image_rank = i.image_rank
+                   LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = i.image_rank""",
+                {"audit_id": audit_id, "path": path, "rank": image.rank},
+            )
+            return rows(facts)[0]
+
+    def neighbours(self, audit_id: str, path: str) -> pd.DataFrame:
+        """The images that look most like a suspect, nearest first: ``position, path, given_label, similarity``.
+
+        ``similarity`` is the cosine of the features, -1 to 1. Empty where none are stored.
+        """
+        with self._reading(audit_id) as connection:
+            return connection.execute(
+                """SELECT position::BIGINT AS position, neighbour_path AS path, neighbour_label AS given_label,
+                       similarity
+                   FROM neighbours n WHERE audit_id = ? AND n.path = ? ORDER BY n.position""",
+                [audit_id, path],
+            ).df()
+
+    def exemplars(self, audit_id: str, label: str) -> pd.DataFrame:
+        """Sure and typical images of a class, best first: ``position, path, suspicion``."""
+        with self._reading(audit_id) as connection:
+            return connection.execute(
+                """SELECT position::BIGINT AS position, path, suspicion FROM exemplars e
+                   WHERE audit_id = ? AND label = ? ORDER BY e.position""",
+                [audit_id, label],
+            ).df()
+
+    def file(self, audit_id: str, path: str) -> Path:
+        """The absolute place of an image that belongs to the audit; the file itself may have moved since.
+
+        Raises:
+            StoreError: where the audit lists no such path, the listed path leaves the dataset's root, or the image is
+                no file of its own on this machine; :meth:`places` has it.
+        """
+        return self.files(audit_id, [path])[0]
+
+    def files(self, audit_id: str, paths: Sequence[str]) -> list[Path]:
+        """:meth:`file` for many paths at the price of one, in their order."""
+        return [_local_file(place) for place in self.places(audit_id, paths)]
+
+    def places(self, audit_id: str, paths: Sequence[str]) -> list[Place]:
+        """Where each image can be read, on this machine or elsewhere, in the order of ``paths``.
+
+        Raises:
+            StoreError: where the audit lists no such path, or the listed path leaves the dataset's root.
+        """
+        with self._reading(audit_id) as connection:
+            stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
+            listed = find(connection, audit_id, paths)
+        root = stored if self.data_root is None else moved(stored, self.data_root)
+        places = []
+        for path in paths:
+            if path not in listed:
+                raise StoreError(f"audit {audit_id} has no image {path!r}")
+            image = listed[path]
+            address = _address(root, path, audit_id)
+            # A folder that somebody named wins over what was kept of the pictures that may lie in it.
+            far = is_url(address) and (self.data_root is None or is_url(path))
+            kept = preview_file(self.directory, image.content_hash)
+            preview = kept if far and kept.is_file() else None
+            places.append(Place(address, image.content_hash, preview, image.width, image.height))
+        return places
+
+
 def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[str]) -> dict[str, Image]:
     """The images of the audit that have these paths, by path; a path that it does not list is absent.
 
@@ -71,28 +174,7 @@ def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[ob
     return {path: Image(*facts) for path, *facts in listed}
 
 
-def places(
-    connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str], directory: Path, data_root: Path | None
-) -> list[Place]:
-    """Where each image lies, below ``data_root`` where one is given; see ``Store.images.places``."""
-    stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
-    root = stored if data_root is None else moved(stored, data_root)
-    listed = find(connection, audit_id, paths)
-    found = []
-    for path in paths:
-        if path not in listed:
-            raise StoreError(f"audit {audit_id} has no image {path!r}")
-        image = listed[path]
-        address = _address(root, path, audit_id)
-        # A folder that somebody named wins over what was kept of the pictures that may lie in it.
-        far = is_url(address) and (data_root is None or is_url(path))
-        kept = preview_file(directory, image.content_hash)
-        preview = kept if far and kept.is_file() else None
-        found.append(Place(address, image.content_hash, preview, image.width, image.height))
-    return found
-
-
-def local_file(place: Place) -> Path:
+def _local_file(place: Place) -> Path:
     """Raises:
     StoreError: where the image is no file of its own on this machine.
     """
@@ -114,3 +196,43 @@ def _address(root: str, path: str, audit_id: str) -> str:
     if inside.split(os.sep)[0] == os.pardir:
         raise StoreError(f"the image path {path!r} of audit {audit_id} leaves the dataset's root and is not opened")
     return os.path.join(root, inside)
+
+
+def evidence_of(row: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]) -> Evidence:
+    """One row of ``interpretations`` and its rows of ``regions``, in their order."""
+    shape = (row["grid_height"], row["grid_width"])
+    return Evidence(
+        for_label=row["for_label"],
+        against_label=row["against_label"],
+        for_logit=row["for_logit"],
+        against_logit=row["against_logit"],
+        scores=np.asarray(row["map"], dtype=np.float32).reshape(shape),
+        crop=Box(row["crop_left"], row["crop_top"], row["crop_right"], row["crop_bottom"]),
+        objective=row["objective"],
+        correction=row["correction"],
+        statistics=MapStatistics(
+            positive_mass=row["positive_mass"],
+            negative_mass=row["negative_mass"],
+            balance=row["balance"],
+            concentration=row["concentration"],
+            overlap=row["overlap"],
+            regions=tuple(_region(region) for region in regions),
+        ),
+        hidden=_hidden(row),
+    )
+
+
+def _hidden(row: Mapping[str, Any]) -> Hidden | None:
+    values = [row[f"hidden_{name}"] for name in ("for_logit", "against_logit", "label", "probability")]
+    return None if any(value is None for value in values) else Hidden(*values)
+
+
+def _region(row: Mapping[str, Any]) -> Region:
+    return Region(
+        sign=row["sign"],
+        rank=row["rank"],
+        mass_share=row["mass_share"],
+        area_share=row["area_share"],
+        peak=row["peak"],
+        box=Box(row["box_left"], row["box_top"], row["box_right"], row["box_bottom"]),
+    )

@@ -38,7 +38,7 @@ def check_sources(tables: Mapping[str, Source]) -> None:
 
 
 def merge(connection: duckdb.DuckDBPyConnection, audit: Mapping[str, Any], tables: Mapping[str, Source]) -> None:
-    """Replace the rows of ``audit["audit_id"]`` in ``audits`` and all of ``UNIQUE_KEYS``; see ``Store.audits.merge``."""
+    """Replace every row of ``audit["audit_id"]`` but its decisions, in the transaction of the caller."""
     audit_id = audit.get("audit_id")
     if not isinstance(audit_id, str) or not audit_id:
         raise StoreError("an audit needs a text audit_id to be merged")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gradattn_core.store.store import Review, Store
+from gradattn_core.store.review import Review
+from gradattn_core.store.store import Store
 from tests.helpers.app_pages import opened, press, texts
 from tests.helpers.ready_audit import ready
 from tests.helpers.small_audit import AUDIT_ID, CLASSES, path_of

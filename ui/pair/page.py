@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from gradattn_core.store.candidates import Filters
+from gradattn_core.store.candidates import CandidateFilter
 from ui import components, thumbnails, words
 from ui.components import escaped, plain
 from ui.grid import bar, bulk, gallery
@@ -147,7 +147,7 @@ def _typical(audit: str, pair: Pair) -> None:
 
 
 def _suspects(audit: str, pair: Pair, decided: str, reviewer: str) -> None:
-    chosen: Filters = {"given": pair.given, "suggested": pair.suggested, "decided": decided}
+    chosen: CandidateFilter = {"given": pair.given, "suggested": pair.suggested, "decided": decided}
     store = components.store()
     count = store.candidates.count(audit, **chosen)
     st.subheader("Suspects of this pair")

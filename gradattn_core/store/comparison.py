@@ -15,8 +15,12 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from gradattn_core.store.findings import audits
-from gradattn_core.store.rows import check_page, rows
+from gradattn_core.errors import StoreError
+from gradattn_core.records import News
+from gradattn_core.store.database import Part, check_page, rows, value
+
+NEWEST_FIRST = "a.finished_at DESC NULLS LAST, a.audit_id DESC"
+"""The order of the rows of ``audits a``."""
 
 # Contents by number: two of a million share one with a probability of 3e-8.
 _KEY = "hash(i.content_hash, i.given_label)"
@@ -98,25 +102,87 @@ _LISTS = {
 }
 
 
-def previous(connection: duckdb.DuckDBPyConnection, audit_id: str) -> str | None:
+class Comparison(Part):
+    """Two audits beside one another."""
+
+    def previous_id(self, audit_id: str) -> str:
+        """The audit of the same dataset (root, manifest and split) that finished before this one.
+
+        Raises:
+            StoreError: where there is none.
+        """
+        with self._reading(audit_id) as connection:
+            before = _previous(connection, audit_id)
+            dataset = value(connection.execute("SELECT dataset FROM audits WHERE audit_id = ?", [audit_id]))
+        if before is None:
+            raise StoreError(
+                f"{self.directory} has no audit of {dataset} before {audit_id}; "
+                "audit it again after a change, or name two audits"
+            )
+        return before
+
+    def news(self, audit_id: str) -> News | None:
+        """What the audit found that the one of the same dataset before it had not; None where it is the first."""
+        with self._reading(audit_id) as connection:
+            before = _previous(connection, audit_id)
+            return None if before is None else News(before, **_difference(connection, before, audit_id))
+
+    def difference(self, before: str, after: str) -> dict[str, int]:
+        """What the audit ``after`` has that ``before`` had not, and the reverse, by image content and given label.
+
+        Keys: ``new_suspects`` (suspects that were none before, the image being new or not), ``gone_suspects``;
+        ``new_images``, ``gone_images``, and how many of both are ``changed_images`` (the same path, another content) or
+        ``relabelled_images`` (the same content, another given label); ``moved_images``, which lie at other paths and
+        are otherwise the same. Copies of one picture under one label count once.
+        """
+        with self._reading(before, after) as connection:
+            return _difference(connection, before, after)
+
+    def changes(self, before: str, after: str, *, top: int | None = None) -> dict[str, pd.DataFrame]:
+        """The images that :meth:`difference` counts, at most ``top`` of each kind, each in one list.
+
+        ``new_suspects``: ``rank, path, given_label, suggested_label, suspicion, why`` of the audit ``after``, the most
+        suspect first; ``why`` is ``new image``, ``relabelled``, ``changed`` or ``judged anew``. ``gone_suspects``: the
+        same of ``before``, where ``why`` is ``removed``, ``relabelled``, ``changed`` or ``judged anew``, and
+        ``label_now`` (of what replaced it, or is no longer suspect), ``decision, new_label`` (what stands about it).
+
+        ``new_images`` and ``gone_images`` (``path, given_label``) are those that are neither in ``changed_images``
+        (``path, given_label, old_label``) nor in ``relabelled_images`` (``path, given_label, old_path, old_label``).
+        ``moved_images``: ``path, given_label, old_path``. Of copies of one picture the first path is named.
+        """
+        check_page(top, 0)
+        with self._reading(before, after) as connection:
+            _compare(connection, before, after)
+            parameters = {"before": before, "after": after, "top": top}
+            return {
+                name: connection.execute(query, {key: parameters[key] for key in parameters if f"${key}" in query}).df()
+                for name, query in _LISTS.items()
+            }
+
+
+def _previous(connection: duckdb.DuckDBPyConnection, audit_id: str) -> str | None:
     """The audit of the same dataset that finished before this one; None where there is none."""
-    known = audits(connection).to_dict("records")
-    position = [audit["audit_id"] for audit in known].index(audit_id)
-    same = _dataset(known[position])
-    return next((audit["audit_id"] for audit in known[position + 1 :] if _dataset(audit) == same), None)
+    audits = rows(
+        connection.execute(
+            f"""SELECT audit_id, dataset, root, coalesce(parameters::TEXT, '{{}}') AS parameters
+                FROM audits a ORDER BY {NEWEST_FIRST}"""
+        )
+    )
+    position = [audit["audit_id"] for audit in audits].index(audit_id)
+    same = _dataset(audits[position])
+    return next((audit["audit_id"] for audit in audits[position + 1 :] if _dataset(audit) == same), None)
 
 
-def _dataset(audit: Mapping[Any, Any]) -> tuple[str, str, str | None]:
+def _dataset(audit: Mapping[str, Any]) -> tuple[str, str, str | None]:
     """What makes two audits ones of the same dataset, however its name was typed."""
     name = Path(audit["dataset"]).name
     manifest = "" if Path(audit["root"]).name == name else name
     return audit["root"], manifest, json.loads(audit["parameters"]).get("split")
 
 
-def difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> dict[str, int]:
-    """See ``Store.audits.difference``."""
-    _find(connection, before, after)
-    counted = connection.execute(
+def _difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> dict[str, int]:
+    _compare(connection, before, after)
+    counts = connection.execute(
         f"""SELECT count(*) FILTER ({_NEW_SUSPECT}) AS new_suspects, count(*) FILTER ({_GONE_SUSPECT}) AS gone_suspects,
                 count(*) FILTER (what = 'new' OR {_REPLACED}) AS new_images,
                 count(*) FILTER (what = 'gone' OR {_REPLACED}) AS gone_images,
@@ -125,22 +191,9 @@ def difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -
                 count(*) FILTER (what = 'moved') AS moved_images
             FROM changes c"""
     )
-    return rows(counted)[0]
+    return rows(counts)[0]
 
 
-def changes(
-    connection: duckdb.DuckDBPyConnection, before: str, after: str, *, top: int | None
-) -> dict[str, pd.DataFrame]:
-    """See ``Store.audits.changes``."""
-    check_page(top, 0)
-    _find(connection, before, after)
-    said = {"before": before, "after": after, "top": top}
-    return {
-        name: connection.execute(query, {key: value for key, value in said.items() if f"${key}" in query}).df()
-        for name, query in _LISTS.items()
-    }
-
-
-def _find(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> None:
+def _compare(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> None:
     """Fill the table ``changes``, which only this connection sees and which ends with it."""
     connection.execute(_CHANGES, {"before": before, "after": after})

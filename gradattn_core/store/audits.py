@@ -1,0 +1,211 @@
+"""What finished audits found, class by class and pair by pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from gradattn_core.errors import StoreError
+from gradattn_core.estimates import MODEL_ERROR, TWO_SIDED
+from gradattn_core.records import FloatArray
+from gradattn_core.store.comparison import NEWEST_FIRST, Comparison
+from gradattn_core.store.database import TIME, value
+from gradattn_core.store.decisions import DECISIONS
+from gradattn_core.store.merge import Source, check_sources, merge
+from gradattn_core.store.review import DECIDED
+
+_SUSPECTS = """
+    SELECT s.rank, s.suspicion, i.given_label, s.suggested_label, i.content_hash
+    FROM scores s JOIN images i ON i.image_rank = s.rank
+    WHERE s.audit_id = $audit_id AND i.audit_id = $audit_id AND s.is_suspect"""
+_OF_SAME = "ON d.content_hash = s.content_hash AND d.given_label = s.given_label"
+
+
+class Audits(Comparison):
+    """What finished audits found, and how one differs from another."""
+
+    def merge(self, audit: Mapping[str, Any], tables: Mapping[str, Source]) -> None:
+        """Put one finished audit into the database in one transaction; readers see all of it or none.
+
+        What the same ``audit_id`` left before is replaced. Decisions are never touched.
+
+        Args:
+            audit: columns of ``audits`` by name; ``audit_id``, ``dataset``, ``root``, ``model`` and ``classes`` are
+                needed, ``parameters`` and ``versions`` may be mappings.
+            tables: rows for any of ``schema.UNIQUE_KEYS``, as parquet files or as a frame. Columns are taken by name
+                and others ignored; ``audit_id`` and ``image_rank`` are filled in.
+
+        Raises:
+            StoreError: for an unknown table, an unreadable file, a missing column, a value that does not fit, a path or
+                rank twice, a path that ``images`` lacks; nothing is written then.
+        """
+        check_sources(tables)
+        with self._writing() as connection:
+            merge(connection, audit, tables)
+
+    def all(self) -> pd.DataFrame:
+        """One row per audit, newest first; ``parameters`` and ``versions`` as JSON text, ``warnings`` as lists."""
+        with self._reading() as connection:
+            frame = connection.execute(_AUDITS).df()
+        frame["warnings"] = frame["warnings"].map(list)
+        return frame
+
+    def latest_id(self) -> str:
+        """The audit that finished last.
+
+        Raises:
+            StoreError: where no audit has finished yet.
+        """
+        finished = self.all()["audit_id"]
+        if finished.empty:
+            raise StoreError(
+                f"no audit has finished in {self.directory} yet; "
+                f"`gradattn audit DATASET --out {self.directory}` makes one"
+            )
+        return str(finished[0])
+
+    def summary(self, audit_id: str) -> dict[str, Any]:
+        """The audit's row of :meth:`all` as a dict, and how far the review is.
+
+        Added keys: ``decided`` (suspects with a standing decision), ``undecided`` (suspects without), and
+        ``decisions``, a dict from each decision to its number of images, suspects or not.
+        """
+        with self._reading(audit_id) as connection:
+            audits = connection.execute(_AUDITS).df()
+            counts = connection.execute(
+                f"WITH {DECIDED} SELECT decision, count(*), count(*) FILTER (is_suspect) FROM found GROUP BY decision",
+                {"audit_id": audit_id},
+            ).fetchall()
+            of_suspects = "SELECT count(*) FROM scores WHERE audit_id = ? AND is_suspect"
+            suspects = value(connection.execute(of_suspects, [audit_id]))
+        row = audits[audits["audit_id"] == audit_id].iloc[0]
+        decided = sum(decided for _, _, decided in counts)
+        return {
+            **{str(name): cell.item() if isinstance(cell, np.generic) else cell for name, cell in row.items()},
+            "warnings": list(row["warnings"]),
+            "decided": decided,
+            "undecided": suspects - decided,
+            "decisions": {name: 0 for name in DECISIONS} | {name: images for name, images, _ in counts},
+        }
+
+    def failures(self, audit_id: str) -> pd.DataFrame:
+        """The inputs that could not be used: ``path, stage, reason``, ordered by path."""
+        with self._reading(audit_id) as connection:
+            return connection.execute(
+                "SELECT path, stage, reason FROM failures WHERE audit_id = ? ORDER BY path, stage", [audit_id]
+            ).df()
+
+    def classes(self, audit_id: str) -> list[str]:
+        """The dataset's classes in sorted order."""
+        with self._reading(audit_id) as connection:
+            return sorted(value(connection.execute("SELECT classes FROM audits WHERE audit_id = ?", [audit_id])))
+
+    def class_pairs(self, audit_id: str) -> pd.DataFrame:
+        """The (given, suggested) pairs with suspects, most expected errors first.
+
+        Columns: ``given_label, suggested_label, suspects, class_size, share, mean_suspicion, expected, lift,
+        decided``; ``decided`` counts the pair's suspects with a standing decision.
+        """
+        with self._reading(audit_id) as connection:
+            return connection.execute(
+                f"""WITH suspects AS MATERIALIZED ({_SUSPECTS}),
+                    decided AS (
+                        SELECT s.given_label, s.suggested_label, count(*) AS decided
+                        FROM suspects s SEMI JOIN current_decisions d {_OF_SAME} GROUP BY ALL)
+                    SELECT c.given_label, c.suggested_label, coalesce(c.suspects, 0) AS suspects,
+                        coalesce(c.class_size, 0) AS class_size, c.share, c.mean_suspicion, c.expected, c.lift,
+                        coalesce(d.decided, 0) AS decided
+                    FROM class_pairs c LEFT JOIN decided d USING (given_label, suggested_label)
+                    WHERE c.audit_id = $audit_id ORDER BY c.expected DESC, given_label, suggested_label""",
+                {"audit_id": audit_id},
+            ).df()
+
+    def class_health(self, audit_id: str) -> pd.DataFrame:
+        """How many labels of each class are wrong by estimate, most first, and how many suspects are decided.
+
+        Columns: ``given_label, images, suspects, wrong, low, high, decided``; ``wrong`` is the sum of the suspicions of
+        the class's images, ``low`` and ``high`` are its interval of about 95 % as in ``ranking.noise_estimate``.
+        """
+        with self._reading(audit_id) as connection:
+            return connection.execute(
+                f"""WITH suspects AS MATERIALIZED ({_SUSPECTS}),
+                    decided AS (SELECT s.given_label, count(*) AS decided
+                        FROM suspects s SEMI JOIN current_decisions d {_OF_SAME} GROUP BY ALL),
+                    classes AS (
+                        SELECT i.given_label, count(*) AS images, count(*) FILTER (s.is_suspect) AS suspects,
+                            sum(s.suspicion) AS wrong,
+                            sum(s.suspicion * (1 - s.suspicion)) AS variance,
+                            sqrt({TWO_SIDED**2} * variance + ({MODEL_ERROR} * wrong) ** 2) AS width
+                        FROM images i JOIN scores s ON s.rank = i.image_rank
+                        WHERE i.audit_id = $audit_id AND s.audit_id = $audit_id GROUP BY i.given_label)
+                    SELECT given_label, images, suspects, wrong, greatest(wrong - width, 0) AS low,
+                        least(wrong + width, images::DOUBLE) AS high, coalesce(decided, 0) AS decided
+                    FROM classes LEFT JOIN decided USING (given_label) ORDER BY wrong DESC, given_label""",
+                {"audit_id": audit_id},
+            ).df()
+
+    def kinds(self, audit_id: str) -> dict[str, int]:
+        """How many suspects there are of each kind of doubt, the commonest first."""
+        with self._reading(audit_id) as connection:
+            counts = connection.execute(
+                """SELECT kind, count(*) AS suspects FROM scores WHERE audit_id = ? AND is_suspect AND kind IS NOT NULL
+                   GROUP BY kind ORDER BY suspects DESC, kind""",
+                [audit_id],
+            ).fetchall()
+        return dict(counts)
+
+    def expected_found(self, audit_id: str, first: int) -> float:
+        """Share, 0 to 1, of all expected wrong labels that is among the ``first`` most suspect images."""
+        with self._reading(audit_id) as connection:
+            share = value(
+                connection.execute(
+                    """SELECT coalesce(sum(suspicion) FILTER (rank <= ?), 0) / sum(suspicion)
+                       FROM scores WHERE audit_id = ?""",
+                    [first, audit_id],
+                )
+            )
+        return math.nan if share is None else float(share)
+
+    def pair_map(self, audit_id: str, given: str, suggested: str) -> FloatArray | None:
+        """The mean map [grid height, grid width] of a pair's suspects, -1 (for ``suggested``) to 1 (for ``given``).
+
+        Each map is divided by its largest absolute score first. Where the grids differ, those of the commonest shape
+        are taken. None where no suspect of the pair was interpreted.
+        """
+        with self._reading(audit_id) as connection:
+            table: pa.Table = connection.sql(
+                """SELECT e.grid_height, e.grid_width, e.map
+                   FROM interpretations e JOIN scores s ON s.rank = e.image_rank
+                   WHERE e.audit_id = ? AND s.audit_id = ? AND e.for_label = ? AND e.against_label = ?
+                       AND s.is_suspect""",
+                params=[audit_id, audit_id, given, suggested],
+            ).to_arrow_table()
+        if table.num_rows == 0:
+            return None
+        shapes = np.stack([table["grid_height"].to_numpy(), table["grid_width"].to_numpy()], axis=1)
+        grids, counts = np.unique(shapes, axis=0, return_counts=True)
+        height, width = grids[counts.argmax()]
+        same = (shapes == (height, width)).all(axis=1)
+        maps = np.concatenate([chunk.flatten().to_numpy() for chunk in table.filter(same)["map"].chunks])
+        maps = maps.reshape(-1, height, width).astype(np.float32)
+        largest = np.abs(maps).max(axis=(1, 2), keepdims=True)
+        mean: FloatArray = np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0).mean(axis=0)
+        return mean
+
+
+_AUDITS = f"""
+SELECT audit_id, dataset, root, model, coalesce(checkpoint, '') AS checkpoint,
+    coalesce(head, '') AS head, coalesce(fingerprint, '') AS fingerprint,
+    {TIME.format("started_at")}, {TIME.format("finished_at")}, state,
+    coalesce(images, 0) AS images, coalesce(failures, 0) AS failures,
+    coalesce(skipped, 0) AS skipped, coalesce(suspects, 0) AS suspects, estimated_errors,
+    estimated_low, estimated_high,
+    coalesce(features, '') AS features, coalesce(parameters::TEXT, '{{}}') AS parameters,
+    coalesce(versions::TEXT, '{{}}') AS versions, coalesce(warnings, []) AS warnings
+FROM audits a ORDER BY {NEWEST_FIRST}
+"""
