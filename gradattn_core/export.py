@@ -86,7 +86,7 @@ TABLES: dict[str, dict[str, str]] = {
     "corrected": MANIFEST_COLUMNS,
     "removals": REMOVAL_COLUMNS,
 }
-"""What can be exported: frames of the store's methods of these names, and the columns of their CSV files."""
+"""What can be exported, and the columns of its CSV file."""
 
 CANDIDATES = "candidates.csv"
 """The list of the newest audit's suspects, in the output folder."""
@@ -106,7 +106,7 @@ _FORMULA = re.compile(rf"[\t\r\n]|{_SKIPPED}[=+\-@＝＋－＠﹦﹢﹣﹫−]")
 
 
 def encoded(table: str, frame: pd.DataFrame, form: str) -> bytes:
-    """A whole file with the rows of ``frame``, which comes from the store's method called ``table``.
+    """A whole file with the rows of ``frame``, which the store answers for ``table``.
 
     CSV has the columns of ``TABLES`` and is safe in a spreadsheet, but for ``corrected``: that is a manifest for
     programs, so its labels stay as they are, to the letter. The other formats have every column of the frame and exact
