@@ -1,37 +1,51 @@
-"""What the pages share: the audit in hand, its filters, and ways to show text that nobody can trust."""
+"""What the pages share: the ways between them, the audit in hand, its filters, and text that nobody can trust."""
 
 from __future__ import annotations
 
 import html
+import json
 import math
 import os
 import shlex
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import pandas as pd
 import streamlit as st
 
 from gradattn_core.errors import StoreError
-from gradattn_core.kinds import KINDS as KINDS
+from gradattn_core.kinds import KINDS
 from gradattn_core.render.overlays import PALETTES, Palette
+from gradattn_core.store.candidates import CandidateFilter
+from gradattn_core.store.decisions import DecisionFilter
 from gradattn_core.store.store import Store
 from ui.identity import reviewer as reviewer
-from ui.words import named
+from ui.words import full_name, minute
 
 Row = Mapping[str, Any]
 
-DECIDED = {
-    "Undecided": "no",
-    "All": "any",
-    "Decided": "yes",
-    "Label is right": "keep",
-    "Relabelled": "relabel",
-    "Removed": "remove",
-    "Unsure": "unsure",
+
+class PageFile(NamedTuple):
+    """A page: its script below this folder, its title and its icon."""
+
+    script: str
+    title: str
+    icon: str
+
+
+PAGES = {
+    "overview": PageFile("overview/page.py", "Overview", ":material/insights:"),
+    "review": PageFile("review/page.py", "Review", ":material/rule:"),
+    "grid": PageFile("grid/page.py", "Grid", ":material/grid_view:"),
+    "pair": PageFile("pair/page.py", "Class pair", ":material/compare_arrows:"),
+    "decisions": PageFile("decisions.py", "Decisions", ":material/history:"),
+    "export": PageFile("export.py", "Export", ":material/download:"),
+    "audits": PageFile("audits/page.py", "Audits", ":material/schedule:"),
 }
+"""The pages by their address, in the order of the menu; the first is also at ``/``."""
+
 DECISIONS = {
     "keep": "label is right",
     "relabel": "relabelled",
@@ -39,9 +53,28 @@ DECISIONS = {
     "unsure": "unsure",
     "undo": "undone",
 }
+"""The decisions of the store in words."""
+DECIDED = {"Undecided": "no", "All": "any", "Decided": "yes"} | {
+    words.capitalize(): decision for decision, words in DECISIONS.items() if decision != "undo"
+}
+"""What the filter by decision lets through."""
 _FILTER_KEYS = ("given", "suggested", "kind", "by", "least", "most", "contains")
+_SUSPICION: dict[str, Any] = {"value": None, "bind": "query-params", "format": "%.3f"}
 _LEAST = "Leave empty for the suspects of the audit. A number takes every image at or above it."
+_CONFLICTS = "The last words of reviewers who said different things about the same image"
 _MARKDOWN = str.maketrans({sign: "\\" + sign for sign in string.punctuation})
+
+
+def link(address: str, label: str | None = None) -> None:
+    """A link to another page."""
+    page = PAGES[address]
+    st.page_link(page.script, label=label or page.title, icon=page.icon)
+
+
+def leave(address: str, **query: str) -> NoReturn:
+    """To another page with this query in its URL, and no filters but those in it."""
+    st.session_state.pop("filters", None)
+    st.switch_page(PAGES[address].script, query_params=query)
 
 
 def directory() -> Path:
@@ -88,91 +121,16 @@ def audit_id() -> str:
         st.header("No audit here yet")
         st.write("Run one, then reload this page:")
         st.code(f"gradattn audit DATASET --out {shlex.quote(str(directory()))}", language=None, wrap_lines=True)
-        st.page_link("audits/page.py", label="Or start one on the Audits page", icon=":material/schedule:")
+        link("audits", "Or start one on the Audits page")
         st.stop()
     names = {
-        str(row["audit_id"]): f"{Path(row['dataset']).name} · {row['finished_at'][:16].replace('T', ' ')}"
+        str(row["audit_id"]): f"{Path(row['dataset']).name} · {minute(row['finished_at'])}"
         for row in finished.to_dict("records")
     }
     if len(names) == 1:
         return next(iter(names))
     with st.sidebar:
-        chosen = st.selectbox("Audit", list(names), format_func=names.__getitem__, key="audit", bind="query-params")
-    return str(chosen)
-
-
-def filters(audit: str, *, default: str, extended: bool = False) -> dict[str, Any]:
-    """The filter widgets in the sidebar, kept in the URL; returns keyword arguments of the store's queries.
-
-    Args:
-        default: the decision filter where the URL names none, a key of ``DECIDED``.
-        extended: also kind of doubt, greatest suspicion, reviewer and part of the path; these are only in what is
-            returned where somebody has chosen them.
-    """
-    names = classes(str(directory()), audit)
-    _restore_filters(names)
-    with st.sidebar:
-        chosen = _label_filters(names)
-        if extended:
-            chosen["kind"] = st.selectbox(
-                "Kind of doubt", list(KINDS), index=None, placeholder="Any", key="kind", bind="query-params"
-            )
-        decided = st.selectbox(
-            "Decision",
-            list(DECIDED),
-            index=list(DECIDED).index(default),
-            key=f"decided-{default.lower()}",
-            bind="query-params",
-        )
-        if extended:
-            chosen["reviewer"] = st.selectbox(
-                "Decided by", _reviewers(), index=None, placeholder="Anyone", key="by", bind="query-params"
-            )
-        least, chosen["max_suspicion"] = _suspicion_filters(extended)
-        if extended:
-            chosen["path_contains"] = st.text_input("Path contains", key="contains", bind="query-params", max_chars=500)
-    now = {key: st.session_state[key] for key in _FILTER_KEYS if key in st.session_state}
-    st.session_state["filters"] = st.session_state.get("filters", {}) | now
-    always = {"given": chosen.pop("given"), "suggested": chosen.pop("suggested")}
-    return (
-        always
-        | {"decided": DECIDED[decided], "min_suspicion": least}
-        | {name: value for name, value in chosen.items() if value not in (None, "")}
-    )
-
-
-def _label_filters(names: list[str]) -> dict[str, Any]:
-    given, suggested = (
-        st.selectbox(title, names, index=None, format_func=named, placeholder="Any", key=key, bind="query-params")
-        for title, key in (("Given label", "given"), ("Suggested label", "suggested"))
-    )
-    return {"given": given, "suggested": suggested}
-
-
-def _suspicion_filters(extended: bool) -> tuple[float | None, float | None]:
-    """The least and, where ``extended``, the greatest suspicion."""
-    if not extended:
-        return _suspicion("Least suspicion", "least", "As found by the audit", _LEAST), None
-    lower, upper = st.columns(2, gap="small")
-    with lower:
-        least = _suspicion("Suspicion from", "least", "Suspects", _LEAST)
-    with upper:
-        most = _suspicion("to", "most", "Any", None)
-    return least, most
-
-
-def _suspicion(label: str, key: str, placeholder: str, explanation: str | None) -> float | None:
-    value: float | None = st.number_input(
-        label, value=None, placeholder=placeholder, key=key, bind="query-params", format="%.3f", help=explanation
-    )
-    return value
-
-
-def _reviewers() -> list[str]:
-    """Everybody who has decided something, and whoever the address asks for: they may just have begun."""
-    asked = st.query_params.get("by")
-    known = reviewers(str(directory()))
-    return known if asked is None or asked in known else [*known, asked]
+        return str(st.selectbox("Audit", list(names), format_func=names.__getitem__, key="audit", bind="query-params"))
 
 
 @st.cache_data(ttl=10, show_spinner=False)
@@ -181,13 +139,78 @@ def reviewers(folder: str) -> list[str]:
     return Store(folder, read_only=read_only()).decisions.reviewers()
 
 
-def forget_filters() -> None:
-    """Let the next page start from the filters in its URL alone."""
-    st.session_state.pop("filters", None)
+def filters(audit: str, *, default: str) -> CandidateFilter:
+    """The filters of the list in the sidebar, kept in the URL, as keywords of the store's questions.
+
+    Args:
+        default: the decision filter where the URL names none, a key of ``DECIDED``.
+    """
+    names = classes(str(directory()), audit)
+    _restore_filters(names)
+    with st.sidebar:
+        given, suggested = (
+            _choice(title, names, key, "Any", full_name)
+            for title, key in (("Given label", "given"), ("Suggested label", "suggested"))
+        )
+        kind = _choice("Kind of doubt", list(KINDS), "kind", "Any")
+        decided = decided_filter(default, key=f"decided-{default.lower()}")
+        reviewer = _choice("Decided by", _reviewers_and_address(), "by", "Anyone")
+        lower, upper = st.columns(2, gap="small")
+        least = lower.number_input("Suspicion from", key="least", placeholder="Suspects", help=_LEAST, **_SUSPICION)
+        most = upper.number_input("to", key="most", placeholder="Any", **_SUSPICION)
+        contains = _path_filter()
+    values = {key: st.session_state[key] for key in _FILTER_KEYS if key in st.session_state}
+    st.session_state["filters"] = st.session_state.get("filters", {}) | values
+    return {
+        "given": given,
+        "suggested": suggested,
+        "kind": kind,
+        "decided": decided,
+        "reviewer": reviewer,
+        "min_suspicion": least,
+        "max_suspicion": most,
+        "path_contains": contains,
+    }
+
+
+def decided_filter(default: str, *, key: str) -> str:
+    """Which decisions are let through, as the store calls them; ``default`` is a key of ``DECIDED``."""
+    names = list(DECIDED)
+    return DECIDED[st.selectbox("Decision", names, index=names.index(default), key=key, bind="query-params")]
+
+
+def log_filters(audit: str, reviewers: list[str]) -> DecisionFilter:
+    """The filters of the log of decisions, kept in the URL, as keywords of the store's questions."""
+    return {
+        "reviewer": _choice("Who", reviewers, "who", "Anyone"),
+        "decision": _choice("Decision", list(DECISIONS), "said", "Any", lambda name: DECISIONS[name].capitalize()),
+        "path_contains": _path_filter(),
+        "standing": st.toggle("Only what stands", key="standing", bind="query-params"),
+        "conflicts": st.toggle("Only where reviewers differ", key="conflicts", bind="query-params", help=_CONFLICTS),
+        "audit_id": audit if st.toggle("Only from this audit", key="here", bind="query-params") else None,
+    }
+
+
+def _choice(title: str, options: list[str], key: str, placeholder: str, name: Callable[[str], str] = str) -> str | None:
+    choice: str | None = st.selectbox(
+        title, options, index=None, format_func=name, placeholder=placeholder, key=key, bind="query-params"
+    )
+    return choice
+
+
+def _path_filter() -> str | None:
+    return st.text_input("Path contains", key="contains", bind="query-params", max_chars=500) or None
+
+
+def _reviewers_and_address() -> list[str]:
+    """Everybody who has decided something, and whoever the address asks for: they may just have begun."""
+    name = st.query_params.get("by")
+    names = reviewers(str(directory()))
+    return names if name is None or name in names else [*names, name]
 
 
 def _restore_filters(names: list[str]) -> None:
-    """Filters as they were left on another page; Streamlit forgets a widget that its page no longer shows.
+    """CandidateFilter as they were left on another page; Streamlit forgets a widget that its page no longer shows.
 
     Labels that this audit lacks are left out. An ImageNet id in the address is taken for its class, although the
     widgets write it into the address with its readable name.
@@ -197,9 +220,9 @@ def _restore_filters(names: list[str]) -> None:
         if key not in st.session_state and key not in st.query_params and value is not None and here:
             st.session_state[key] = value
     for key in ("given", "suggested"):
-        asked = st.query_params.get(key)
-        if asked in names and named(asked) != asked:
-            st.session_state[key] = asked
+        label = st.query_params.get(key)
+        if label in names and full_name(label) != label:
+            st.session_state[key] = label
 
 
 def plain(text: str, key: str) -> None:
@@ -222,14 +245,17 @@ def table(frame: pd.DataFrame, name: str) -> None:
 
 
 def _row(tag: str, kinds: list[str], cells: tuple[Any, ...]) -> str:
-    written = (f"<{tag}{kind}>{html.escape(_written(cell))}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-    return f"<tr>{''.join(written)}</tr>"
+    texts = (f"<{tag}{kind}>{html.escape(cell(value))}</{tag}>" for kind, value in zip(kinds, cells, strict=True))
+    return f"<tr>{''.join(texts)}</tr>"
 
 
-def _written(cell: Any) -> str:
-    if isinstance(cell, float):
-        return "" if math.isnan(cell) else f"{cell:.6g}"
-    return str(cell)
+def cell(value: object) -> str:
+    """A value in a table: text as it is, numbers in six digits, anything else as JSON; a dash for None."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def escaped(text: str, longest: int = 60) -> str:
@@ -248,6 +274,10 @@ def palette() -> Palette:
     return "orange-purple" if st.session_state.get("colour_blind") else "red-blue"
 
 
+def palette_toggle() -> None:
+    st.toggle("Orange and purple", key="colour_blind", persist_state="session", help="For colour-blind eyes.")
+
+
 def meter(share: float, sign: int) -> None:
     """A bar as long as ``share`` (0 to 1) in the colour of evidence for (+1) or against (-1) the given label."""
     colour = _css(sign)
@@ -261,43 +291,52 @@ def scale() -> None:
     )
 
 
+def _css(sign: int) -> str:
+    return "rgb({},{},{})".format(*PALETTES[palette()][0 if sign > 0 else 1])
+
+
+def numbers(values: Mapping[str, tuple[str, str]]) -> None:
+    """A row of numbers: by name, the number and a line below it."""
+    with st.container(horizontal=True, key="numbers"):
+        for name, (value, below) in values.items():
+            st.metric(name, value, below, delta_color="off", delta_arrow="off", border=True)
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """A frame of the store as one mapping per row."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def present(value: Any) -> bool:
     """Whether a cell of a frame holds something."""
     return bool(value != "" and not pd.isna(value))
 
 
-def _css(sign: int) -> str:
-    red, green, blue = PALETTES[palette()][0 if sign > 0 else 1]
-    return f"rgb({red},{green},{blue})"
-
-
-def page(count: int, size: int, *, key: str, of: Any, noun: str = "images") -> int:
-    """A pager with its place in words; returns the page, 1 the first.
+def page(count: int, size: int, *, of: Any, noun: str = "images") -> int:
+    """A pager with its place in words; returns the page, 1 the first, which is ``page`` in the URL.
 
     Args:
         count: entries of the list, at least 1.
         size: entries of a page.
-        key: of the widget, and of the page in the URL.
         of: what list it is. Another list starts at its first page; a list that has become shorter ends at its last.
     """
     pages = -(-count // size)
-    before = st.session_state.get(f"{key}-of")
+    before = st.session_state.get("page-of")
     if before is not None and before != of:
-        st.session_state[key] = 1
-    st.session_state[f"{key}-of"] = of
-    known = st.session_state.get(key) or _asked(key)
-    if known > pages:
-        st.session_state[key] = known = pages
+        st.session_state["page"] = 1
+    st.session_state["page-of"] = of
+    if (st.session_state.get("page") or whole_number("page", 1)) > pages:
+        st.session_state["page"] = pages
     place, pager = st.columns([2, 3], vertical_alignment="center")
     with pager, st.container(horizontal=True, horizontal_alignment="right"):
         # Also drawn where there is one page only: a widget that comes and goes loses its place.
-        chosen = int(st.pagination(pages, key=key, bind="query-params"))
-    first = (chosen - 1) * size + 1
-    place.caption(f"{first:,} to {min(count, chosen * size):,} of {count:,} {noun}")
-    return chosen
+        number = int(st.pagination(pages, key="page", bind="query-params"))
+    first = (number - 1) * size + 1
+    place.caption(f"{first:,} to {min(count, number * size):,} of {count:,} {noun}")
+    return number
 
 
-def _asked(key: str) -> int:
-    """The page in the URL, 1 where there is none that is one."""
-    asked = st.query_params.get(key, "1")
-    return int(asked) if asked.isdecimal() and len(asked) < 10 else 1
+def whole_number(name: str, default: int) -> int:
+    """A number in the URL, the default where there is none that is one."""
+    text = st.query_params.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 10 else default

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -51,19 +51,7 @@ class Subject:
     root: str | None = None
 
 
-def read_place(place: Place) -> DecodedImage:
-    """The picture of a place, or its preview; ``width`` and ``height`` are the original's either way.
-
-    Raises:
-        UnreadableImageError: it cannot be read.
-    """
-    if place.preview is None:
-        return read_image(place.address)
-    kept = read_image(place.preview)
-    return DecodedImage(kept.image, place.content_hash, place.width, place.height)
-
-
-def subject(audit: str, row: Mapping[str, Any]) -> Subject:
+def subject_of(audit: str, row: Mapping[str, Any]) -> Subject:
     """The image of a row of ``Store.candidates.page``, looked for where this session looks."""
     return Subject(
         str(components.directory()), audit, str(row["path"]), str(row["content_hash"]), components.data_root()
@@ -77,55 +65,107 @@ def evidence(directory: str, audit: str, path: str) -> Evidence | None:
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def original(shown: Subject) -> bytes:
+def original(subject: Subject) -> bytes:
     """The picture at display size, as WebP.
 
     Raises:
         StoreError: the path is not one of the audit's.
         UnreadableImageError: the file is missing, cannot be decoded, or is another below a folder named on the page.
     """
-    return _webp(_displayed(shown)[0])
+    return _webp(_at_display_size(subject)[0])
 
 
-@st.cache_data(max_entries=256, show_spinner=False, hash_funcs={Evidence: lambda drawn: drawn.scores.tobytes()})
-def evidence_overlay(shown: Subject, drawn: Evidence, view: View) -> bytes:
+@st.cache_data(max_entries=256, show_spinner=False, hash_funcs={Evidence: lambda each: each.scores.tobytes()})
+def evidence_overlay(subject: Subject, evidence: Evidence, view: View) -> bytes:
     """The overlay at the same size as ``original``, as WebP. Raises the same errors, and InterpretError."""
-    picture, (width, height) = _displayed(shown)
-    across, down = picture.width / width, picture.height / height
-    crop = drawn.crop
-    painted = overlay(
-        picture,
-        drawn.scores,
-        Box(crop.left * across, crop.top * down, crop.right * across, crop.bottom * down),
-        opacity=view.opacity,
-        smooth=view.smooth,
-        palette=view.palette,
-    )
-    return _webp(_outlined(painted, drawn, (width, height), view))
+    picture, size = _at_display_size(subject)
+    painted = paint(picture, evidence, size, opacity=view.opacity, smooth=view.smooth, palette=view.palette)
+    return _webp(_with_regions(painted, evidence, size, view))
 
 
-@st.cache_data(max_entries=64, show_spinner=False, hash_funcs={Evidence: lambda drawn: drawn.scores.tobytes()})
-def outlined(shown: Subject, drawn: Evidence, view: View) -> bytes:
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs={Evidence: lambda each: each.scores.tobytes()})
+def region_outlines(subject: Subject, evidence: Evidence, view: View) -> bytes:
     """The original with its regions outlined, as WebP. Raises the same errors."""
-    picture, size = _displayed(shown)
-    return _webp(_outlined(picture, drawn, size, view))
+    picture, size = _at_display_size(subject)
+    return _webp(_with_regions(picture, evidence, size, view))
+
+
+def read_place(place: Place, root: str | None) -> DecodedImage:
+    """The picture of a place, or its preview; ``width`` and ``height`` are the original's either way.
+
+    Args:
+        root: the folder named on the page that the place lies below, see :class:`Subject`; None where there is none.
+
+    Raises:
+        UnreadableImageError: it cannot be read, or is not what the audit saw below a folder named on the page.
+    """
+    if place.preview is None:
+        picture = read_image(place.address)
+    else:
+        picture = DecodedImage(read_image(place.preview).image, place.content_hash, place.width, place.height)
+    if root is not None and picture.content_hash != place.content_hash:
+        raise UnreadableImageError("below the folder you named there is another picture at this place")
+    return picture
+
+
+def paint(
+    picture: Image.Image,
+    evidence: Evidence,
+    size: tuple[int, int],
+    *,
+    opacity: float,
+    palette: Palette,
+    smooth: bool = True,
+) -> Image.Image:
+    """The overlay on a picture of any resolution; ``size`` is (width, height) of the original."""
+    across, down = picture.width / size[0], picture.height / size[1]
+    crop = evidence.crop
+    box = Box(crop.left * across, crop.top * down, crop.right * across, crop.bottom * down)
+    return overlay(picture, evidence.scores, box, opacity=opacity, smooth=smooth, palette=palette)
+
+
+def placeholder(subject: Subject, reason: str) -> None:
+    """What is shown in place of a picture that cannot be: why, and a field for the folder that has it.
+
+    The folder holds for this session. It is taken only if it has the very file that the audit saw, so that nobody looks
+    at other files of this machine through it, and nobody learns which ones there are.
+    """
+    st.warning("The picture cannot be shown. You can still decide.", icon=":material/broken_image:")
+    components.plain(reason, "quiet-broken")
+    if PurePosixPath(subject.path).is_absolute() or is_url(subject.path):
+        return
+    st.text_input(
+        "Were the pictures moved? Folder that has them now",
+        key="new-root",
+        placeholder="/new/place/of/the/dataset",
+        max_chars=4096,
+        on_change=_look_below_folder,
+        args=(subject,),
+    )
+    problem = st.session_state.pop("new-root-problem", None)
+    if problem:
+        components.plain(problem, "quiet-root-problem")
+    st.caption("For this visit only. For everybody: gradattn ui \\-\\-data-root FOLDER")
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _displayed(shown: Subject) -> tuple[Image.Image, tuple[int, int]]:
+def _at_display_size(subject: Subject) -> tuple[Image.Image, tuple[int, int]]:
     """The picture at display size, small ones enlarged, and the (width, height) of the original."""
-    store = Store(shown.directory, read_only=components.read_only(), data_root=shown.root)
-    read = read_place(store.images.places(shown.audit, [shown.path])[0])
-    if shown.root is not None and read.content_hash != shown.content_hash:
-        raise UnreadableImageError("below the folder you named there is another picture at this place")
-    size = read.width, read.height
-    return read.image.resize(display_size(*size, _SIDE), Image.Resampling.LANCZOS), size
+    picture = _read(subject)
+    size = picture.width, picture.height
+    return picture.image.resize(display_size(*size, _SIDE), Image.Resampling.LANCZOS), size
 
 
-def _outlined(picture: Image.Image, drawn: Evidence, size: tuple[int, int], view: View) -> Image.Image:
+def _read(subject: Subject) -> DecodedImage:
+    store = Store(subject.directory, read_only=components.read_only(), data_root=subject.root)
+    [place] = store.images.places(subject.audit, [subject.path])
+    return read_place(place, subject.root)
+
+
+def _with_regions(picture: Image.Image, evidence: Evidence, size: tuple[int, int], view: View) -> Image.Image:
     if not view.regions:
         return picture
-    return outline_regions(picture, drawn.statistics.regions, size, palette=view.palette)
+    return outline_regions(picture, evidence.statistics.regions, size, palette=view.palette)
 
 
 def _webp(image: Image.Image) -> bytes:
@@ -134,44 +174,16 @@ def _webp(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def offer(shown: Subject, reason: str) -> None:
-    """What is shown in place of a picture that cannot be: why, and a field for the folder that has it.
-
-    The folder holds for this session. It is taken only if it has the very file that the audit saw, so that nobody looks
-    at other files of this machine through it, and nobody learns which ones there are.
-    """
-    st.warning("The picture cannot be shown. You can still decide.", icon=":material/broken_image:")
-    components.plain(reason, "quiet-broken")
-    if PurePosixPath(shown.path).is_absolute() or is_url(shown.path):
+def _look_below_folder(subject: Subject) -> None:
+    folder = st.session_state.get("new-root", "").strip()
+    if not folder:
         return
-    st.text_input(
-        "Were the pictures moved? Folder that has them now",
-        key="new-root",
-        placeholder="/new/place/of/the/dataset",
-        max_chars=4096,
-        on_change=_look_below,
-        args=(shown,),
-    )
-    problem = st.session_state.pop("new-root-problem", None)
-    if problem:
-        components.plain(problem, "quiet-root-problem")
-    st.caption("For this visit only. For everybody: gradattn ui \\-\\-data-root FOLDER")
-
-
-def _look_below(shown: Subject) -> None:
-    named = st.session_state.get("new-root", "").strip()
-    if not named:
-        return
-    root = str(Path(named).absolute())
+    root = str(Path(folder).absolute())
     try:
-        store = Store(shown.directory, read_only=components.read_only(), data_root=root)
-        [place] = store.images.places(shown.audit, [shown.path])
-        same = read_place(place).content_hash == shown.content_hash
+        _read(replace(subject, root=root))
     except (GradattnError, OSError, ValueError):
-        same = False
-    if same:
-        st.session_state["data-root"] = root
-    else:
         st.session_state["new-root-problem"] = (
-            f"That folder does not have this picture: it is looked for at {shown.path}"
+            f"That folder does not have this picture: it is looked for at {subject.path}"
         )
+    else:
+        st.session_state["data-root"] = root

@@ -23,12 +23,13 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from gradattn_core.errors import GradattnError, StoreError
-from gradattn_core.records import Box, Evidence
-from gradattn_core.render.overlays import Palette, display_size, overlay
+from gradattn_core.files import write_bytes
+from gradattn_core.records import Evidence
+from gradattn_core.render.overlays import Palette, display_size
 from gradattn_core.store.images import Place
 from gradattn_core.store.store import Store
 from ui import components
-from ui.pictures import read_place
+from ui.pictures import paint, read_place
 
 SIDE = 256
 """Pixels of a thumbnail's longer side."""
@@ -60,7 +61,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ThumbnailRequest:
     """A thumbnail that a page shows, told without the session, so that it can be made on any thread.
 
     Attributes:
@@ -72,14 +73,13 @@ class Wanted:
     store: Store
     audit: str
     path: str
-    content_hash: str
     target: Path
     palette: Palette | None
     root: str | None
 
     @property
     def key(self) -> tuple[Path, str | None]:
-        """What two sessions that want the same share."""
+        """What two sessions that ask for the same share."""
         return self.target, self.root
 
 
@@ -94,23 +94,23 @@ def thumbnails(audit: str, paths: Sequence[str], evidence: bool = False) -> dict
     Raises:
         StoreError: the database cannot be read.
     """
-    known = components.store().candidates.page(audit, paths=list(paths))
-    hashes = dict(zip(known["path"].astype(str), known["content_hash"].astype(str), strict=True))
-    return made(wanted(audit, {path: hashes.get(path, "") for path in paths}, evidence))
+    frame = components.store().candidates.page(audit, paths=list(paths))
+    hashes = dict(zip(frame["path"].astype(str), frame["content_hash"].astype(str), strict=True))
+    return make(requests(audit, {path: hashes.get(path, "") for path in paths}, evidence))
 
 
-def wanted(audit: str, hashes: Mapping[str, str], evidence: bool = False) -> list[Wanted]:
-    """The thumbnails of the images of ``hashes``, a content hash by path. Asks nothing of the store."""
+def requests(audit: str, hashes: Mapping[str, str], evidence: bool = False) -> list[ThumbnailRequest]:
+    """For the images of ``hashes``, a content hash by path. Asks nothing of the store."""
     store, root = components.store(), components.data_root()
     palette = components.palette() if evidence else None
     folder = cache_folder(str(components.directory()))
     return [
-        Wanted(store, audit, path, found, _target(folder, audit, path, found, palette), palette, root)
-        for path, found in hashes.items()
+        ThumbnailRequest(store, audit, path, _target(folder, audit, path, content_hash, palette), palette, root)
+        for path, content_hash in hashes.items()
     ]
 
 
-def made(pictures: Iterable[Wanted], *, patience: float | None = None) -> dict[str, Thumbnail]:
+def make(requests: Iterable[ThumbnailRequest], *, patience: float | None = None) -> dict[str, Thumbnail]:
     """The thumbnails by path, all of one audit; those that are not there are made, by a few threads.
 
     Args:
@@ -120,20 +120,12 @@ def made(pictures: Iterable[Wanted], *, patience: float | None = None) -> dict[s
     Raises:
         StoreError: the database cannot be read.
     """
-    pictures = list(pictures)
-    outcomes = _maker().start([picture for picture in pictures if not picture.target.exists()])
+    requests = list(requests)
+    outcomes = _maker().start([request for request in requests if not request.target.exists()])
     running = [outcome for outcome in outcomes.values() if isinstance(outcome, Future)]
     if running:
         wait(running, timeout=patience)
-    return {picture.path: _thumbnail(picture, outcomes.get(picture, "")) for picture in pictures}
-
-
-def _thumbnail(picture: Wanted, outcome: Future[str] | str) -> Thumbnail:
-    if isinstance(outcome, Future):
-        if not outcome.done():
-            return Thumbnail()
-        outcome = outcome.result()
-    return Thumbnail(problem=outcome) if outcome else Thumbnail(picture.target)
+    return {request.path: _thumbnail(request, outcomes.get(request, "")) for request in requests}
 
 
 @functools.cache
@@ -192,63 +184,73 @@ class _Maker:
         self._broken: dict[tuple[Path, str | None], tuple[float, str]] = {}
         self._sizes: dict[Path, int] = {}
 
-    def start(self, pictures: Sequence[Wanted]) -> dict[Wanted, Future[str] | str]:
-        """For each picture the work that ends with "" or a problem, or the problem at once; the store is asked once."""
+    def start(self, requests: Sequence[ThumbnailRequest]) -> dict[ThumbnailRequest, Future[str] | str]:
+        """For each the work that ends with "" or a problem, or the problem at once; the store is asked once."""
         with self._lock:
-            outcomes = {picture: known for picture in pictures if (known := self._known(picture))}
-        fresh = [picture for picture in pictures if picture not in outcomes]
+            outcomes = {request: outcome for request in requests if (outcome := self._outcome(request))}
+        fresh = [request for request in requests if request not in outcomes]
         if not fresh:
             return outcomes
-        store, audit, paths = fresh[0].store, fresh[0].audit, [picture.path for picture in fresh]
+        store, audit, paths = fresh[0].store, fresh[0].audit, [request.path for request in fresh]
         places = _places(store, audit, paths)
         maps = store.images.evidences(audit, paths) if fresh[0].palette else {}
         with self._lock:
-            for picture in fresh:
-                place = places[picture.path]
-                outcomes[picture] = self._known(picture) or (
-                    place if isinstance(place, str) else self._submit(picture, place, maps.get(picture.path))
+            for request in fresh:
+                place = places[request.path]
+                outcomes[request] = self._outcome(request) or (
+                    place if isinstance(place, str) else self._submit(request, place, maps.get(request.path))
                 )
         return outcomes
 
-    def _known(self, picture: Wanted) -> Future[str] | str:
-        since, problem = self._broken.get(picture.key, (0.0, ""))
+    def _outcome(self, request: ThumbnailRequest) -> Future[str] | str:
+        """What another session has begun, or why it failed a moment ago; else empty."""
+        since, problem = self._broken.get(request.key, (0.0, ""))
         fresh = time.monotonic() - since < _PATIENCE_WITH_BROKEN
-        return self._running.get(picture.key) or (problem if fresh else "")
+        return self._running.get(request.key) or (problem if fresh else "")
 
-    def _submit(self, picture: Wanted, place: Place, shown: Evidence | None) -> Future[str]:
-        work = self._running[picture.key] = self._pool.submit(self._make, picture, place, shown)
+    def _submit(self, request: ThumbnailRequest, place: Place, evidence: Evidence | None) -> Future[str]:
+        work = self._running[request.key] = self._pool.submit(self._make, request, place, evidence)
         return work
 
-    def _make(self, picture: Wanted, place: Place, shown: Evidence | None) -> str:
+    def _make(self, request: ThumbnailRequest, place: Place, evidence: Evidence | None) -> str:
         try:
-            problem = self._written(picture, place, shown)
+            problem = self._write(request, place, evidence)
         finally:
             with self._lock:
-                self._running.pop(picture.key, None)
+                self._running.pop(request.key, None)
         with self._lock:
-            self._broken.pop(picture.key, None)
+            self._broken.pop(request.key, None)
             if problem:
                 # Thousands of missing files are remembered, millions are not.
                 if len(self._broken) >= 10_000:
                     self._broken.clear()
-                self._broken[picture.key] = (time.monotonic(), problem)
+                self._broken[request.key] = (time.monotonic(), problem)
         return problem
 
-    def _written(self, picture: Wanted, place: Place, shown: Evidence | None) -> str:
+    def _write(self, request: ThumbnailRequest, place: Place, evidence: Evidence | None) -> str:
         try:
-            content = _drawn(picture, place, shown)
-            _write(content, picture.target)
+            content = _draw(request, place, evidence)
+            request.target.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(request.target, content)
         except GradattnError as error:
             return str(error)
         except OSError as error:
             return f"The small picture cannot be kept: {error.strerror or error}."
-        folder = picture.target.parents[1]
+        folder = request.target.parents[1]
         with self._lock:
             if folder in self._sizes and self._sizes[folder] + len(content) <= LIMIT:
                 self._sizes[folder] += len(content)
             else:
                 self._sizes[folder] = prune(folder, LIMIT)
         return ""
+
+
+def _thumbnail(request: ThumbnailRequest, outcome: Future[str] | str) -> Thumbnail:
+    if isinstance(outcome, Future):
+        if not outcome.done():
+            return Thumbnail()
+        outcome = outcome.result()
+    return Thumbnail(problem=outcome) if outcome else Thumbnail(request.target)
 
 
 def _places(store: Store, audit: str, paths: list[str]) -> dict[str, Place | str]:
@@ -270,29 +272,13 @@ def _target(folder: Path, audit: str, path: str, content_hash: str, palette: Pal
     return folder / digest[:2] / f"{digest[2:]}.jpg"
 
 
-def _drawn(picture: Wanted, place: Place, shown: Evidence | None) -> bytes:
+def _draw(request: ThumbnailRequest, place: Place, evidence: Evidence | None) -> bytes:
     """The JPEG. Raises GradattnError."""
-    read = read_place(place)
-    if picture.root is not None and read.content_hash != picture.content_hash:
-        raise StoreError("below the folder you named there is another picture at this place")
-    image = read.image.resize(display_size(read.width, read.height, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    if shown is not None and picture.palette:
-        across, down = image.width / read.width, image.height / read.height
-        crop = shown.crop
-        box = Box(crop.left * across, crop.top * down, crop.right * across, crop.bottom * down)
-        image = overlay(image, shown.scores, box, opacity=_OPACITY, palette=picture.palette)
+    read = read_place(place, request.root)
+    size = read.width, read.height
+    image = read.image.resize(display_size(*size, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    if evidence is not None and request.palette:
+        image = paint(image, evidence, size, opacity=_OPACITY, palette=request.palette)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()
-
-
-def _write(content: bytes, target: Path) -> None:
-    """Readers see all of the file or none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{uuid.uuid4().hex}")
-    try:
-        draft.write_bytes(content)
-        draft.replace(target)
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)

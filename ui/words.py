@@ -1,4 +1,4 @@
-"""What the stored numbers say, in one plain sentence each. Nothing here knows Streamlit."""
+"""What the stored names and numbers are called on the pages, in plain English. Nothing here knows Streamlit."""
 
 from __future__ import annotations
 
@@ -9,68 +9,59 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from gradattn_core.estimates import percent
 from gradattn_core.records import Box, Evidence
 
 _WNID = re.compile(r"n\d{8}")
-_TABLE = Path("data", "_info", "imagenet_synset_to_lemma.txt")
+_WNID_TABLE = Path("data", "_info", "imagenet_synset_to_lemma.txt")
+_ABSENT = "–"
+# Of the picture's area: a box larger than this has no place in it worth naming.
+_EVERYWHERE = 0.5
 
 
-def named(label: str) -> str:
+def full_name(label: str) -> str:
     """The label with its name in front: ``tench · n01440764`` for an ImageNet id, any other label unchanged."""
-    name = short(label)
+    name = short_name(label)
     return label if name == label else f"{name} · {label}"
 
 
-def short(label: str) -> str:
+def short_name(label: str) -> str:
     """The name alone: ``tench`` for n01440764, any other label unchanged. Not unique: there are two cranes."""
-    return _names().get(label, label) if _WNID.fullmatch(label) else label
+    return _imagenet_names().get(label, label) if _WNID.fullmatch(label) else label
 
 
-def told_apart(given: str, suggested: str) -> tuple[str, str]:
+def distinct_names(given: str, suggested: str) -> tuple[str, str]:
     """Names for two classes of one sentence: short ones, unless they are the same."""
-    if short(given) == short(suggested):
-        return named(given), named(suggested)
-    return short(given), short(suggested)
+    if short_name(given) == short_name(suggested):
+        return full_name(given), full_name(suggested)
+    return short_name(given), short_name(suggested)
 
 
-@functools.cache
-def _names() -> dict[str, str]:
-    """The first name of each ImageNet id; empty where timm keeps its table elsewhere."""
-    found = importlib.util.find_spec("timm")
-    if found is None or found.origin is None:
-        return {}
-    try:
-        lines = Path(found.origin).parent.joinpath(_TABLE).read_text("utf-8").splitlines()
-    except OSError:
-        return {}
-    rows = (line.split("\t", 1) for line in lines if "\t" in line)
-    return {wnid: names.split(",")[0].strip() for wnid, names in rows}
+def pair_title(given: str, suggested: str) -> str:
+    """``kite → bald eagle``."""
+    return " → ".join(distinct_names(given, suggested))
 
 
-_ABSENT = "–"
+def count_of(count: int, noun: str) -> str:
+    """``1 image``, ``1,200 images``."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
-def about(number: float) -> str:
-    """A count in two significant digits, at least whole: ``1,700`` for 1,684; a dash where there is none."""
+def estimate(number: float) -> str:
+    """A count in two significant digits, at least whole: ``1,700`` for 1,684; a dash for NaN."""
     return _rounded(number, 2)
 
 
 def interval(low: float, high: float) -> str:
-    """Both ends in three significant digits: ``1,480–1,920``; a dash where there is none."""
+    """Both ends in three significant digits: ``1,480–1,920``; a dash where one is NaN."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return _ABSENT
     return f"{_rounded(low, 3)}–{_rounded(high, 3)}"
 
 
-def share(part: float) -> str:
-    """A share in per cent, never rounded to none or all of it."""
-    if not math.isfinite(part):
-        return _ABSENT
-    if 0 < part < 0.005:
-        return "<1%"
-    if 0.995 <= part < 1:
-        return ">99%"
-    return f"{part:.0%}"
+def estimate_and_interval(number: float, low: float, high: float) -> str:
+    """``1,700 (1,480–1,920)``."""
+    return f"{estimate(number)} ({interval(low, high)})"
 
 
 def duration(seconds: float) -> str:
@@ -82,21 +73,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if not hours else f"{hours} h {rest} min"
 
 
-def review_points(images: int, suspects: int) -> list[int]:
+def minute(moment: str) -> str:
+    """``2026-11-22 14:03`` for a moment of the store, ISO 8601 in UTC."""
+    return moment[:16].replace("T", " ")
+
+
+def list_lengths(images: int, suspects: int) -> list[int]:
     """Lengths of a list worth asking about: 10, 20, 50, 100 … below the number of images, and both numbers."""
     steps = {digit * 10**power for power in range(1, 10) for digit in (1, 2, 5)}
     return sorted({step for step in steps if step < images} | {suspects, images})
-
-
-def _rounded(number: float, digits: int) -> str:
-    if not math.isfinite(number):
-        return _ABSENT
-    surplus = max(0, len(str(int(abs(number)))) - digits)
-    return f"{round(number, -surplus):,.0f}"
-
-
-# Of the picture's area: a box larger than this has no place in it worth naming.
-_EVERYWHERE = 0.5
 
 
 def strongest_part(
@@ -115,12 +100,11 @@ def strongest_part(
     """
     masses = (evidence.statistics.positive_mass, evidence.statistics.negative_mass)
     for sign, side in ((-1, 1), (1, 0)):
-        region = next((found for found in evidence.statistics.regions if (found.sign, found.rank) == (sign, 1)), None)
-        if region is None or masses[side] <= 0:
-            continue
-        share = min(1.0, region.mass_share * sum(masses) / masses[side])
-        where = place(region.box, size)
-        return f"The strongest {colours[side]} part, {where}, holds {share:.0%} of the evidence for {names[side]}."
+        strongest = [region for region in evidence.statistics.regions if (region.sign, region.rank) == (sign, 1)]
+        if strongest and masses[side] > 0:
+            where = place(strongest[0].box, size)
+            share = percent(min(1.0, strongest[0].mass_share * sum(masses) / masses[side]), counted=True)
+            return f"The strongest {colours[side]} part, {where}, holds {share} of the evidence for {names[side]}."
     return ""
 
 
@@ -149,31 +133,46 @@ def nearest_labels(labels: Sequence[str], given: str, suggested: str, *, names: 
     """
     if not labels:
         return ""
-    count = len(labels)
-    found = [sum(label == wanted for label in labels) for wanted in (suggested, given)]
-    first, second = (str(number) if number else "none" for number in found)
-    verb = "is" if found[0] == 1 else "are"
-    return f"Of the {count} images most like it, {first} {verb} filed as {names[1]} and {second} as {names[0]}."
+    first, second = (sum(label == name for label in labels) for name in (suggested, given))
+    verb = "is" if first == 1 else "are"
+    return (
+        f"Of the {len(labels)} images most like it, {first or 'none'} {verb} filed as {names[1]} "
+        f"and {second or 'none'} as {names[0]}."
+    )
 
 
-def disagreement(words: Sequence[tuple[str, str, str]]) -> str:
+def disagreement(decisions: Sequence[tuple[str, str, str]]) -> str:
     """Who said what where reviewers differ.
 
     Args:
-        words: (reviewer, decision as it is said, new label or "") of each reviewer's last word, newest first.
+        decisions: (reviewer, decision, new label or "") of each reviewer's last word, newest first.
     """
-    said = ", ".join(
+    sayings = ", ".join(
         f"{reviewer} said {decision}{f' to {new_label}' if new_label else ''}"
-        for reviewer, decision, new_label in words
+        for reviewer, decision, new_label in decisions
     )
-    return f"Reviewers differ: {said}. The newest stands."
+    return f"Reviewers differ: {sayings}. The newest stands."
 
 
-def percent(share: float) -> str:
-    """A probability that never claims certainty: ``<0.1%``, ``12.3%``, ``>99.9%``."""
-    if share < 0.001:
-        return "<0.1%"
-    return ">99.9%" if share > 0.999 else f"{share:.1%}"
+@functools.cache
+def _imagenet_names() -> dict[str, str]:
+    """The first name of each ImageNet id, read without importing timm; empty where timm keeps its table elsewhere."""
+    timm = importlib.util.find_spec("timm")
+    if timm is None or timm.origin is None:
+        return {}
+    try:
+        lines = Path(timm.origin).parent.joinpath(_WNID_TABLE).read_text("utf-8").splitlines()
+    except OSError:
+        return {}
+    rows = (line.split("\t", 1) for line in lines if "\t" in line)
+    return {wnid: names.split(",")[0].strip() for wnid, names in rows}
+
+
+def _rounded(number: float, digits: int) -> str:
+    if not math.isfinite(number):
+        return _ABSENT
+    surplus = max(0, len(str(int(abs(number)))) - digits)
+    return f"{round(number, -surplus):,.0f}"
 
 
 def _third(position: float) -> int:

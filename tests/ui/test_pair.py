@@ -99,11 +99,11 @@ def test_read_only_offers_no_bulk(store: Store, monkeypatch: pytest.MonkeyPatch)
 def test_words_name_the_place_that_holds_most_of_each_sign() -> None:
     scores = np.zeros((7, 7), np.float32)
     scores[6, 6], scores[0, 0], scores[0, 1] = 3.0, -2.0, -2.0
-    assert pattern.words(scores, ("kite", "owl")) == [
+    assert pattern.sentences(scores, ("kite", "owl")) == [
         "What speaks for kite lies most often at the lower right: 100% of it.",
         "What speaks for owl lies most often at the upper left: 100% of it.",
     ]
-    assert pattern.words(np.ones((4, 4), np.float32), ("kite", "owl")) == [
+    assert pattern.sentences(np.ones((4, 4), np.float32), ("kite", "owl")) == [
         "What speaks for kite is spread over the whole picture.",
         "On average no part speaks for owl.",
     ]
@@ -112,12 +112,12 @@ def test_words_name_the_place_that_holds_most_of_each_sign() -> None:
 def test_fields_share_patches_that_lie_between_them() -> None:
     scores = np.zeros((3, 4), np.float32)
     scores[1, 1] = 1.0  # from 1/4 to 1/2 of the width: a third of it in the left third
-    [first, _] = pattern.words(scores, ("kite", "owl"))
+    [first, _] = pattern.sentences(scores, ("kite", "owl"))
     assert "lies most often in the middle: 67% of it" in first
 
 
 def test_a_pair_is_found_by_its_labels_and_offered_even_beyond_the_worst_ones() -> None:
     frame = sample_audit.tables(["a"], suspects=1)["class_pairs"]
-    options, first = pattern.offered(frame, ("kite", "bald eagle"))
+    options, first = pattern.choices(frame, ("kite", "bald eagle"))
     assert first == Pair("kite", "bald eagle") and first in options and len(options) == 2
-    assert pattern.offered(frame, ("kite", None))[1] == Pair("albatross", "bald eagle")
+    assert pattern.choices(frame, ("kite", None))[1] == Pair("albatross", "bald eagle")

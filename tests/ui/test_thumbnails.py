@@ -156,7 +156,7 @@ def test_where_nothing_may_be_written_a_folder_of_the_process_serves(store: Stor
 
 def test_a_page_does_not_wait_for_pictures_that_take_long(store: Store) -> None:
     known = store.candidates.page(AUDIT_ID)
-    asked = thumbnails.wanted(AUDIT_ID, dict(zip(known["path"], known["content_hash"], strict=True)))
-    at_once = thumbnails.made(asked, patience=0)
+    asked = thumbnails.requests(AUDIT_ID, dict(zip(known["path"], known["content_hash"], strict=True)))
+    at_once = thumbnails.make(asked, patience=0)
     assert any(thumbnail.pending for thumbnail in at_once.values())
-    assert not any(thumbnail.pending for thumbnail in thumbnails.made(asked).values())
+    assert not any(thumbnail.pending for thumbnail in thumbnails.make(asked).values())

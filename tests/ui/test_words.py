@@ -10,7 +10,7 @@ import pytest
 
 from gradattn_core.interpret.regions import map_statistics
 from gradattn_core.records import Box, Evidence, FloatArray
-from ui.words import disagreement, named, nearest_labels, percent, place, short, strongest_part, told_apart
+from ui.words import disagreement, distinct_names, full_name, nearest_labels, place, short_name, strongest_part
 
 SIZE = (300, 300)
 NAMES = ("kite", "bald eagle")
@@ -82,34 +82,28 @@ def test_reviewers_who_differ_are_quoted_newest_first() -> None:
     )
 
 
-def test_a_probability_never_claims_certainty() -> None:
-    assert [percent(share) for share in (0.0, 0.0004, 0.001, 0.5, 0.999, 0.9996, 1.0)] == [
-        "<0.1%", "<0.1%", "0.1%", "50.0%", "99.9%", ">99.9%", ">99.9%",
-    ]  # fmt: skip
-
-
 def test_imagenet_ids_have_the_names_that_timm_gives_them() -> None:
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo("imagenet-22k")
     for index, wnid in enumerate(info.label_names()):
         name = info.index_to_description(index).split(",")[0].strip()
-        assert named(wnid) == f"{name} · {wnid}"
+        assert full_name(wnid) == f"{name} · {wnid}"
 
 
 def test_other_labels_are_left_as_they_are() -> None:
     for label in ("kite", "n123", "n99999999", "xn01440764", "n01440764 ", "", "<b>"):
-        assert (named(label), short(label)) == (label, label)
+        assert (full_name(label), short_name(label)) == (label, label)
 
 
 def test_two_classes_of_one_name_are_told_apart_by_their_ids() -> None:
-    assert told_apart("n01440764", "n03425413") == ("tench", "gas pump")
-    assert told_apart("n02012849", "n03126707") == ("crane · n02012849", "crane · n03126707")
+    assert distinct_names("n01440764", "n03425413") == ("tench", "gas pump")
+    assert distinct_names("n02012849", "n03126707") == ("crane · n02012849", "crane · n03126707")
 
 
 def test_the_page_never_imports_torch() -> None:
     code = (
-        "import sys; from ui.words import named; assert named('n01440764') == 'tench · n01440764'; "
+        "import sys; from ui.words import full_name; assert full_name('n01440764') == 'tench · n01440764'; "
         "from ui.review import card; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

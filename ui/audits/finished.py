@@ -1,9 +1,9 @@
-"""The finished audits of the output folder: what they found, and everything they were told to do."""
+"""The finished audits of the output folder: what they found and were told to do, and what changed between them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,60 +13,95 @@ import streamlit as st
 
 from gradattn_core.records import News
 from ui import components
-from ui.components import plain
-from ui.words import about, duration, interval
+from ui.components import Row, cell, plain, rows_of
+from ui.words import duration, estimate_and_interval, minute
+
+_COMPARISONS = 6
+_COLUMNS = {
+    "finished_at": st.column_config.DatetimeColumn("Finished"),
+    "dataset": st.column_config.TextColumn("Dataset"),
+    "images": st.column_config.NumberColumn("Images", format="localized"),
+    "suspects": st.column_config.NumberColumn("Suspects", format="localized"),
+    "wrong": st.column_config.TextColumn("Wrong, estimated"),
+    "model": st.column_config.TextColumn("Model"),
+    "head": st.column_config.TextColumn("Head"),
+    "took": st.column_config.TextColumn("Took"),
+    "new_suspects": st.column_config.NumberColumn("New suspects", format="localized"),
+    "gone_suspects": st.column_config.NumberColumn("No longer suspect", format="localized"),
+    "new_images": st.column_config.NumberColumn("New images", format="localized"),
+    "gone_images": st.column_config.NumberColumn("Images gone", format="localized"),
+}
+_CHANGES = ("new_suspects", "gone_suspects", "new_images", "gone_images")
 
 
 def show() -> None:
     """A table of all of them, and the parameters of the one chosen in the sidebar."""
-    finished = components.audits(str(components.directory()))
-    if finished is None or finished.empty:
+    audits = components.audits(str(components.directory()))
+    if audits is None or audits.empty:
         plain("No audit has finished in this output folder yet.", "quiet-none")
         return
-    chosen = components.audit_id()
+    audit_id = components.audit_id()
     st.subheader("Finished")
-    st.dataframe(
-        pd.DataFrame([_facts(row) for row in _records(finished)]),
-        hide_index=True,
-        column_config={
-            "finished": st.column_config.DatetimeColumn("Finished"),
-            "dataset": st.column_config.TextColumn("Dataset"),
-            "model": st.column_config.TextColumn("Model"),
-            "head": st.column_config.TextColumn("Head"),
-            "images": st.column_config.NumberColumn("Images", format="localized"),
-            "suspects": st.column_config.NumberColumn("Suspects", format="localized"),
-            "wrong": st.column_config.TextColumn("Wrong, estimated"),
-            "took": st.column_config.TextColumn("Took"),
-        },
+    rows = rows_of(audits)
+    columns = ("finished_at", "dataset", "model", "head", "images", "suspects", "wrong", "took")
+    _table((_facts(row) for row in rows), columns)
+    _details(next(row for row in rows if row["audit_id"] == audit_id))
+
+
+def show_changes() -> None:
+    """The newest audits, each compared with the one before it of the same dataset; nothing where there is only one."""
+    audits = components.audits(str(components.directory()))
+    if audits is None or len(audits) < 2:
+        return
+    st.subheader("Audits")
+    st.caption(
+        "Changes are against the audit of the same dataset before it, by content of the picture and given label."
     )
-    _details(next(row for row in _records(finished) if row["audit_id"] == chosen))
+    rows = rows_of(audits)
+    newest = [
+        _facts(row) | _changes(row, next((each for each in rows[place:] if each["dataset"] == row["dataset"]), None))
+        for place, row in enumerate(rows[:_COMPARISONS], 1)
+    ]
+    _table(newest, ("finished_at", "dataset", "images", "suspects", "wrong", *_CHANGES, "model", "head"))
+    if len(rows) > len(newest):
+        st.caption(f"The newest {len(newest)} of {len(rows):,}; the Audits page has all.")
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+def _table(rows: Iterable[Row], columns: Iterable[str]) -> None:
+    config = {name: _COLUMNS[name] for name in columns}
+    frame = pd.DataFrame(list(rows)).reindex(columns=list(config))
+    st.dataframe(frame, hide_index=True, column_config=config, placeholder="–")
 
 
-def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(row: Row) -> dict[str, Any]:
     return {
-        "finished": row["finished_at"],
+        **{name: row[name] for name in ("finished_at", "model", "head", "images", "suspects")},
         "dataset": Path(row["dataset"]).name,
-        "model": row["model"],
-        "head": row["head"],
-        "images": row["images"],
-        "suspects": row["suspects"],
-        "wrong": f"{about(row['estimated_errors'])} ({interval(row['estimated_low'], row['estimated_high'])})",
-        "took": _took(row["started_at"], row["finished_at"]),
+        "wrong": estimate_and_interval(row["estimated_errors"], row["estimated_low"], row["estimated_high"]),
+        "took": _duration(row["started_at"], row["finished_at"]),
     }
 
 
-def _took(started: str, finished: str) -> str:
-    if not (started and finished):
+def _duration(start: str, end: str) -> str:
+    if not (start and end):
         return ""
-    return duration((datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds())
+    return duration((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
 
 
-def _details(row: Mapping[str, Any]) -> None:
-    with st.expander(f"Parameters of the audit finished {row['finished_at'][:16].replace('T', ' ')} UTC"):
+def _changes(row: Row, before: Row | None) -> dict[str, int]:
+    if before is None:
+        return {}
+    return _difference(str(components.directory()), before["audit_id"], row["audit_id"])
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _difference(folder: str, before: str, after: str) -> dict[str, int]:
+    """Finished audits never change."""
+    return components.store().audits.difference(before, after)
+
+
+def _details(row: Row) -> None:
+    with st.expander(f"Parameters of the audit finished {minute(row['finished_at'])} UTC"):
         for position, warning in enumerate(row["warnings"]):
             plain(str(warning), f"mark-note-{position}")
         news = _news(str(components.directory()), str(row["audit_id"]))
@@ -75,13 +110,13 @@ def _details(row: Mapping[str, Any]) -> None:
         left, right = st.columns([3, 2], gap="medium")
         with left:
             st.caption("Parameters")
-            _table(json.loads(row["parameters"]))
+            _show_values(json.loads(row["parameters"]))
         with right:
             st.caption("What it is")
             names = ("audit_id", "fingerprint", "dataset", "root", "checkpoint", "features", "skipped", "failures")
-            _table({name.replace("_", " "): row[name] for name in names if row[name] != ""})
+            _show_values({name.replace("_", " "): row[name] for name in names if row[name] != ""})
             st.caption("Versions")
-            _table(json.loads(row["versions"]))
+            _show_values(json.loads(row["versions"]))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -90,23 +125,17 @@ def _news(folder: str, audit: str) -> News | None:
     return components.store().audits.news(audit)
 
 
-def _table(values: Mapping[str, Any]) -> None:
+def _show_values(values: Mapping[str, Any]) -> None:
     """Names and values as text, nested values one row each."""
-    rows = [(name, _written(value)) for name, value in _flat(values)]
-    frame = pd.DataFrame(rows, columns=["name", "value"])
+    rows = [(name, cell(value)) for name, value in _flat(values)]
     config = {"name": st.column_config.TextColumn("Name"), "value": st.column_config.TextColumn("Value")}
+    frame = pd.DataFrame(rows, columns=list(config))
     st.dataframe(frame, hide_index=True, column_config=config, height="content")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    items: list[tuple[str, Any]] = []
     for name, value in values.items():
         nested = isinstance(value, dict) and value
-        found += _flat(value, f"{prefix}{name}.") if nested else [(f"{prefix}{name}", value)]
-    return found
-
-
-def _written(value: Any) -> str:
-    if value is None:
-        return "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        items += _flat(value, f"{prefix}{name}.") if nested else [(f"{prefix}{name}", value)]
+    return items

@@ -1,63 +1,115 @@
-"""Decisions about many images at once, and the way back from each."""
+"""A gallery with the bar below it that decides about many images at once, and the way back from each decision."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
-from gradattn_core.store.store import Store
-from ui import components
+from ui import components, identity
 from ui.components import Row
-from ui.words import short
+from ui.grid.gallery import Gallery, Groups
+from ui.words import count_of, full_name, short_name
 
 _LONGEST_WAY_BACK = 20
+_BUTTONS = (
+    ("Relabel as suggested", "A", "accept", "Each selected image gets the label suggested for it"),
+    ("Label is right", "K", "keep", None),
+    ("Unsure", "U", "unsure", None),
+    ("Remove", "X", "remove", None),
+)
+_OUTCOMES = {
+    "accept": "relabelled as suggested",
+    "keep": "label is right",
+    "remove": "marked for removal",
+    "unsure": "marked as unsure",
+}
 
-Said = tuple[str, str, str]
-"""A word about one image: decision, new label or "", reviewer."""
+
+class Verdict(NamedTuple):
+    """What somebody said about one image; ``new_label`` is empty where it has none."""
+
+    decision: str
+    new_label: str
+    reviewer: str
 
 
 @dataclass(frozen=True)
-class Step:
-    """One decision about many images.
-
-    Attributes:
-        said: what was stored about each path.
-        words: what it was, as a sentence for the page.
-    """
+class BulkDecision:
+    """One decision about many images of an audit: what was stored about each path."""
 
     audit: str
-    said: Mapping[str, Said]
-    words: str
+    verdicts: Mapping[str, Verdict]
 
 
 @dataclass
-class Session:
+class BulkHistory:
     """What this session has decided in bulk, newest last, and what there is to tell about it.
 
     Attributes:
         generation: counts what has been stored, so that pages draw anew and forget selections.
     """
 
-    steps: list[Step] = field(default_factory=list)
-    words: str = ""
+    decisions: list[BulkDecision] = field(default_factory=list)
+    sentence: str = ""
     problem: str = ""
     generation: int = 0
 
 
-def session() -> Session:
+def history() -> BulkHistory:
     kept = st.session_state.get("bulk")
-    if not isinstance(kept, Session):
-        kept = st.session_state["bulk"] = Session()
+    if not isinstance(kept, BulkHistory):
+        kept = st.session_state["bulk"] = BulkHistory()
     return kept
 
 
-def decide(
-    store: Store, audit: str, rows: Sequence[Row], decision: str, *, new_label: str | None, reviewer: str
-) -> None:
+@st.fragment
+def show(audit: str, rows: Sequence[Row], groups: Groups, *, width: int, evidence: bool = False, reviewer: str) -> None:
+    """Draw a gallery and its bar. Selecting draws only this again, a decision the whole page.
+
+    Args:
+        rows: the images of ``groups``, as ``Store.candidates.page`` has them.
+        width, evidence: see :class:`~ui.grid.gallery.Gallery`.
+        reviewer: who decides; empty where nobody has said who they are.
+    """
+    if st.session_state.pop("bulk-done", False):
+        st.rerun()
+    selectable = not components.read_only()
+    gallery = Gallery(audit, groups, width, evidence=evidence, selectable=selectable, generation=history().generation)
+    selection, missing = gallery.show()
+    if selection.opened is not None:
+        components.leave("review", path=selection.opened, audit=audit)
+    if missing:
+        st.caption(
+            f"{count_of(missing, 'picture')} cannot be shown. You can still decide; open one to say where they are now."
+        )
+    if selectable:
+        with st.container(key="bulk", gap="xsmall"):
+            _bar(gallery, rows, bool(selection.selected), reviewer)
+
+
+def show_undo(reviewer: str) -> None:
+    """The undo of the last decision, where the list has become empty through it."""
+    if history().decisions and not components.read_only():
+        _undo_button(reviewer)
+    report()
+
+
+def report() -> None:
+    """What came of the last decision: one line, or the problem."""
+    past = history()
+    if past.problem:
+        st.error("Not everything was stored. Try again." if past.sentence else "Nothing was stored. Try again.")
+        components.plain(past.problem, "quiet-bulk-problem")
+    components.plain(past.sentence, "quiet-bulk")
+
+
+def decide(audit: str, rows: Sequence[Row], decision: str, *, new_label: str | None, reviewer: str) -> None:
     """Store a decision about every row, and remember how to take it back.
 
     Args:
@@ -65,83 +117,130 @@ def decide(
         decision: of the store, or ``accept`` for a relabel to each image's own suggestion.
         new_label: for ``relabel``; images that have this label already are kept.
     """
-    known = session()
-    said: dict[str, Said] = {}
-    known.words = known.problem = ""
+    past, store, reviewer = history(), components.store(), identity.signing(reviewer)
+    past.sentence = past.problem = ""
+    verdicts: dict[str, Verdict] = {}
     try:
-        for (what, label), paths in _wanted(rows, decision, new_label).items():
-            store.decisions.append_many(audit, paths, what, new_label=label or None, reviewer=reviewer)
-            said |= dict.fromkeys(paths, (what, label, reviewer))
+        for verdict, paths in _verdicts(rows, decision, new_label, reviewer).items():
+            store.decisions.append_many(
+                audit, paths, verdict.decision, new_label=verdict.new_label or None, reviewer=reviewer
+            )
+            verdicts |= dict.fromkeys(paths, verdict)
     except GradattnError as error:
-        known.problem = str(error)
-    if said:
-        known.words = _words(len(said), decision, new_label)
-        known.steps = [*known.steps, Step(audit, said, known.words)][-_LONGEST_WAY_BACK:]
-    known.generation += 1
+        past.problem = str(error)
+    if verdicts:
+        outcome = _OUTCOMES.get(decision) or f"relabelled to {short_name(str(new_label))}"
+        past.sentence = f"{count_of(len(verdicts), 'image')}: {outcome}"
+        past.decisions = [*past.decisions, BulkDecision(audit, verdicts)][-_LONGEST_WAY_BACK:]
+    past.generation += 1
 
 
-def undo(store: Store, *, reviewer: str) -> None:
-    """Take back the newest bulk decision, except where somebody has said something else since."""
-    known = session()
-    if not known.steps:
-        return
-    step = known.steps[-1]
-    known.words = known.problem = ""
+def take_back(decisions: Sequence[BulkDecision], *, reviewer: str) -> None:
+    """Undo what was said about each image, except where somebody has said something else since."""
+    past, undone = history(), 0
+    past.sentence = past.problem = ""
     try:
-        undone = take_back(store, step.audit, step.said, reviewer=reviewer)
+        for decision in decisions:
+            undone += _undo_standing(decision, identity.signing(reviewer))
     except GradattnError as error:
-        known.problem = str(error)
-    else:
-        known.steps = known.steps[:-1]
-        known.words = taken_back(undone, len(step.said) - undone)
-    known.generation += 1
+        past.problem = str(error)
+    if undone or not past.problem:
+        past.sentence = f"Taken back for {count_of(undone, 'image')}"
+        anew = sum(len(decision.verdicts) for decision in decisions) - undone
+        if anew and not past.problem:
+            past.sentence += f"; {anew:,} {'has' if anew == 1 else 'have'} been decided anew since"
+    past.generation += 1
 
 
-def take_back(store: Store, audit: str, said: Mapping[str, Said], *, reviewer: str) -> int:
-    """Undo what was said about each path, where that very word still stands; returns how many. Raises StoreError."""
-    now = store.candidates.page(audit, paths=list(said))
+def _undo_standing(decision: BulkDecision, reviewer: str) -> int:
+    """Undo the verdicts that still stand, and count them. Raises StoreError."""
+    store = components.store()
+    now = store.candidates.page(decision.audit, paths=list(decision.verdicts))
     columns = (now["path"], now["decision"], now["new_label"], now["reviewer"])
-    standing = [path for path, *word in zip(*columns, strict=True) if tuple(word) == said[path]]
-    return store.decisions.undo_many(audit, standing, reviewer=reviewer) if standing else 0
+    standing = [path for path, *verdict in zip(*columns, strict=True) if decision.verdicts[path] == tuple(verdict)]
+    return store.decisions.undo_many(decision.audit, standing, reviewer=reviewer) if standing else 0
 
 
-def taken_back(undone: int, left: int) -> str:
-    """What an undo did, as a sentence; ``left`` counts those that somebody has decided anew."""
-    words = f"Taken back for {_count(undone)}"
-    return f"{words}; {left:,} {'has' if left == 1 else 'have'} been decided anew since" if left else words
-
-
-def report() -> None:
-    """What came of the last decision: one line, or the problem."""
-    known = session()
-    if known.problem:
-        st.error("Not everything was stored. Try again." if known.words else "Nothing was stored. Try again.")
-        components.plain(known.problem, "quiet-bulk-problem")
-    components.plain(known.words, "quiet-bulk")
-
-
-def _wanted(rows: Sequence[Row], decision: str, new_label: str | None) -> dict[tuple[str, str], list[str]]:
-    """Paths by what is to be stored about them: (decision, new label or "")."""
-    wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
+def _verdicts(rows: Sequence[Row], decision: str, new_label: str | None, reviewer: str) -> dict[Verdict, list[str]]:
+    """Paths by what is to be stored about them; a row that a relabel has no label for is left out."""
+    paths: dict[Verdict, list[str]] = defaultdict(list)
     for row in rows:
         label = str(row["suggested_label"]) if decision == "accept" else new_label or ""
         if decision not in ("accept", "relabel"):
-            wanted[decision, ""].append(str(row["path"]))
-        elif label:
-            what = ("keep", "") if label == row["given_label"] else ("relabel", label)
-            wanted[what].append(str(row["path"]))
-    return wanted
+            verdict = Verdict(decision, "", reviewer)
+        elif not label:
+            continue
+        elif label == row["given_label"]:
+            verdict = Verdict("keep", "", reviewer)
+        else:
+            verdict = Verdict("relabel", label, reviewer)
+        paths[verdict].append(str(row["path"]))
+    return paths
 
 
-def _words(count: int, decision: str, new_label: str | None) -> str:
-    done = {
-        "accept": "relabelled as suggested",
-        "keep": "label is right",
-        "remove": "marked for removal",
-        "unsure": "marked as unsure",
-    }
-    return f"{_count(count)}: {done.get(decision) or f'relabelled to {short(str(new_label))}'}"
+def _bar(gallery: Gallery, rows: Sequence[Row], any_selected: bool, reviewer: str) -> None:
+    if not reviewer:
+        identity.ask()
+        if st.session_state.get("reviewer"):
+            st.rerun()
+    press = partial(_decide_selected, gallery, rows, reviewer)
+    idle = not any_selected or not reviewer
+    with st.container(horizontal=True, gap="xsmall", key="bulk-row"):
+        for label, shortcut, decision, explanation in _BUTTONS:
+            st.button(
+                label,
+                key=f"bulk-{decision}",
+                shortcut=shortcut,
+                help=explanation,
+                on_click=press,
+                args=(decision,),
+                disabled=idle,
+                type="primary" if decision == "accept" else "secondary",
+            )
+        st.selectbox(
+            "Relabel all to",
+            components.classes(str(components.directory()), gallery.audit),
+            index=None,
+            format_func=full_name,
+            placeholder="Relabel all to…",
+            key=f"bulk-label-{gallery.generation}",
+            on_change=press,
+            args=("relabel",),
+            disabled=idle,
+            label_visibility="collapsed",
+            width=200,
+        )
+        _undo_button(reviewer)
+    report()
 
 
-def _count(count: int) -> str:
-    return f"{count:,} {'image' if count == 1 else 'images'}"
+def _undo_button(reviewer: str) -> None:
+    st.button(
+        "Undo",
+        key="bulk-undo",
+        shortcut="Z",
+        on_click=_undo_last,
+        args=(reviewer,),
+        disabled=not history().decisions or not reviewer,
+        help="Take back the last decision about several images",
+    )
+
+
+def _decide_selected(gallery: Gallery, rows: Sequence[Row], reviewer: str, decision: str) -> None:
+    """Decide about what is selected at this very moment, which may be more than the bar has been drawn for."""
+    selected = set(gallery.selected())
+    label = st.session_state.get(f"bulk-label-{gallery.generation}") if decision == "relabel" else None
+    if not selected or (decision == "relabel" and label is None):
+        return
+    chosen = [row for row in rows if row["path"] in selected]
+    decide(gallery.audit, chosen, decision, new_label=label, reviewer=reviewer)
+    st.session_state["bulk-done"] = True
+
+
+def _undo_last(reviewer: str) -> None:
+    past = history()
+    if past.decisions:
+        take_back(past.decisions[-1:], reviewer=reviewer)
+        if not past.problem:
+            past.decisions = past.decisions[:-1]
+    st.session_state["bulk-done"] = True

@@ -10,18 +10,18 @@ import base64
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlencode
 
-import pandas as pd
 import streamlit as st
 
+from gradattn_core.estimates import percent
 from gradattn_core.render.overlays import PALETTES
 from ui import components, thumbnails
 from ui.components import Row, present
-from ui.words import named, percent, short, told_apart
+from ui.words import full_name, pair_title, short_name
 
 _HERE = Path(__file__).parent
 _COMPONENT = st.components.v2.component(
@@ -32,6 +32,7 @@ _COMPONENT = st.components.v2.component(
 )
 
 _MARKS = {"keep": "right", "remove": "remove", "unsure": "unsure"}
+_UNLIKE = "Like no other here"
 # The first paint waits so long for pictures that are not made yet; the page asks for the others as they come.
 _PATIENCE = 0.3
 
@@ -42,6 +43,7 @@ class Card:
 
     Attributes:
         path: the image, and what a selection is told by.
+        content_hash: of the image.
         alt: the picture in words.
         title: what opens the image in Review; empty for none.
         lines: lines below it.
@@ -51,6 +53,7 @@ class Card:
     """
 
     path: str
+    content_hash: str
     alt: str
     title: str = ""
     lines: tuple[str, ...] = ()
@@ -61,23 +64,96 @@ class Card:
 
 @dataclass(frozen=True)
 class Selection:
-    """What somebody did in a gallery, by paths: ``selected``, in order, and the one ``opened``, if any.
-
-    ``missing`` counts the pictures that cannot be shown.
-    """
+    """What somebody did in a gallery, by paths: ``selected``, in order, and the one ``opened``, if any."""
 
     selected: tuple[str, ...] = ()
     opened: str | None = None
-    missing: int = 0
 
 
 Groups = Sequence[tuple[str, Sequence[Card]]]
 """Headings, empty for none, each with its cards."""
 
 
-def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """A frame of the store as one mapping per row."""
-    return [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of one audit on a page.
+
+    Attributes:
+        width: least width of a card in CSS pixels.
+        evidence: whether the pictures show what speaks for and against their labels.
+        key: of the element; the page has one gallery that can be selected from.
+        generation: a number whose change takes every selection back.
+    """
+
+    audit: str
+    groups: Groups
+    width: int
+    evidence: bool = False
+    selectable: bool = True
+    key: str = "gallery"
+    generation: int = 0
+
+    @property
+    def cards(self) -> list[Card]:
+        return [card for _, members in self.groups for card in members]
+
+    def show(self) -> tuple[Selection, int]:
+        """Draw it; returns what is selected in it, and how many of its pictures cannot be shown."""
+        small = _thumbnails(self.audit, self.cards, self.evidence, _PATIENCE)
+        state = _COMPONENT(
+            key=self.key,
+            data={
+                "token": self._token,
+                "width": self.width,
+                "selectable": self.selectable,
+                "colours": ["rgb({},{},{})".format(*colour) for colour in PALETTES[components.palette()]],
+                "groups": [
+                    {"heading": heading, "cards": [_card_data(self.audit, card) for card in members]}
+                    for heading, members in self.groups
+                ],
+                "pictures": [_picture_data(small[card.path]) for card in self.cards],
+                "pending": any(thumbnail.pending for thumbnail in small.values()),
+            },
+            on_selected_change=_nothing,
+            on_opened_change=_nothing,
+            on_more_change=_nothing,
+        )
+        return self._selection(state), sum(bool(thumbnail.problem) for thumbnail in small.values())
+
+    def selected(self) -> tuple[str, ...]:
+        """The paths selected at this moment, for callbacks, which run before it is drawn again."""
+        return self._selection(st.session_state.get(self.key) or {}).selected
+
+    def _selection(self, state: Mapping[str, Any]) -> Selection:
+        """What the browser reports, as far as it is about these very cards."""
+        token, cards = self._token, self.cards
+        selected, opened = (
+            report if isinstance(report, Mapping) and report.get("token") == token else {}
+            for report in (state.get("selected"), state.get("opened"))
+        )
+        at = opened.get("index")
+        return Selection(
+            tuple(cards[index].path for index in selected.get("indices", []) if _is_index(index, cards)),
+            cards[at].path if _is_index(at, cards) else None,
+        )
+
+    @property
+    def _token(self) -> str:
+        page = repr((self.audit, self.generation, self.groups)).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(page, digest_size=8).hexdigest()
+
+
+def prepare(audit: str, rows: Iterable[Row], *, evidence: bool) -> None:
+    """Have the pictures of rows that somebody will look at next made, without waiting for them."""
+    _thumbnails(audit, cards(rows), evidence, 0)
+
+
+def strip(audit: str, paths: Sequence[str], alt: str, *, key: str, width: int = 72) -> None:
+    """A few small pictures to look at, such as typical ones of a class; ``alt`` says of each what it is."""
+    frame = components.store().candidates.page(audit, paths=list(paths))
+    hashes = dict(zip(frame["path"].astype(str), frame["content_hash"].astype(str), strict=True))
+    shown = [Card(path, hashes[path], f"{alt}: {PurePosixPath(path).name}") for path in paths if path in hashes]
+    Gallery(audit, [("", shown)], width, selectable=False, key=key).show()
 
 
 def cards(rows: Iterable[Row], *, with_pair: bool = True) -> list[Card]:
@@ -85,83 +161,10 @@ def cards(rows: Iterable[Row], *, with_pair: bool = True) -> list[Card]:
     return [_card(row, with_pair) for row in rows]
 
 
-def show(
-    audit: str,
-    groups: Groups,
-    pictures: Sequence[thumbnails.Wanted],
-    *,
-    key: str,
-    width: int = 150,
-    selectable: bool = True,
-    generation: int = 0,
-) -> Selection:
-    """Draw a gallery and return what is selected in it.
-
-    Args:
-        pictures: what to draw on the cards, see ``thumbnails.wanted``; found by path.
-        width: least width of a card in CSS pixels.
-        generation: a number whose change takes every selection back.
-    """
-    shown = [card for _, members in groups for card in members]
-    made = thumbnails.made(pictures, patience=_PATIENCE)
-    token = _token(audit, groups, generation)
-    state = _COMPONENT(
-        key=key,
-        data={
-            "token": token,
-            "width": width,
-            "selectable": selectable,
-            "colours": ["rgb({},{},{})".format(*colour) for colour in PALETTES[components.palette()]],
-            "groups": [
-                {"heading": heading, "cards": [_described(audit, card) for card in members]}
-                for heading, members in groups
-            ],
-            "pictures": [
-                _picture(made.get(card.path, thumbnails.Thumbnail(problem="not asked for"))) for card in shown
-            ],
-            "pending": any(thumbnail.pending for thumbnail in made.values()),
-        },
-        on_selected_change=_nothing,
-        on_opened_change=_nothing,
-        on_more_change=_nothing,
-    )
-    missing = sum(bool(thumbnail.problem) for thumbnail in made.values())
-    return replace(_selection(state, token, shown), missing=missing)
-
-
-def strip(audit: str, paths: Sequence[str], alt: str, *, key: str, width: int = 72) -> None:
-    """A few small pictures to look at, such as typical ones of a class; ``alt`` says of each what it is."""
-    known = components.store().candidates.page(audit, paths=list(paths))
-    hashes = {str(path): str(found) for path, found in zip(known["path"], known["content_hash"], strict=True)}
-    shown = [Card(path, f"{alt}: {PurePosixPath(path).name}") for path in paths if path in hashes]
-    show(audit, [("", shown)], thumbnails.wanted(audit, hashes), key=key, width=width, selectable=False)
-
-
-def selected(audit: str, groups: Groups, *, key: str, generation: int = 0) -> tuple[str, ...]:
-    """The paths selected in a gallery at this moment, for callbacks, which run before it is drawn again."""
-    shown = [card for _, members in groups for card in members]
-    return _selection(st.session_state.get(key) or {}, _token(audit, groups, generation), shown).selected
-
-
-def _selection(state: Mapping[str, Any], token: str, shown: Sequence[Card]) -> Selection:
-    """What the browser reports, as far as it is about these very cards."""
-    selected, opened = state.get("selected"), state.get("opened")
-    indices = selected.get("indices", []) if isinstance(selected, Mapping) and selected.get("token") == token else []
-    at = opened.get("index") if isinstance(opened, Mapping) and opened.get("token") == token else None
-    return Selection(
-        tuple(shown[index].path for index in indices if _is_place(index, shown)),
-        shown[at].path if at is not None and _is_place(at, shown) else None,
-    )
-
-
-def _is_place(index: object, shown: Sequence[Card]) -> bool:
-    return isinstance(index, int) and 0 <= index < len(shown)
-
-
 def by_pair(rows: Sequence[Row]) -> Groups:
     """Rows ordered by pair, below headings that name the pairs."""
     return [
-        (_pair(given, suggested), cards(members, with_pair=False))
+        (_pair_title(given, suggested), cards(members, with_pair=False))
         for (given, suggested), members in itertools.groupby(
             rows, lambda row: (str(row["given_label"]), str(row["suggested_label"]))
         )
@@ -171,17 +174,14 @@ def by_pair(rows: Sequence[Row]) -> Groups:
 def by_likeness(rows: Sequence[Row]) -> Groups:
     """Rows ordered by cluster: those that look alike below a heading of their own, the single ones together."""
     groups: list[tuple[str, list[Card]]] = []
-    for cluster, found in itertools.groupby(rows, lambda row: int(row["cluster"])):
-        members = cards(found)
+    for cluster, similar in itertools.groupby(rows, lambda row: int(row["cluster"])):
+        members = cards(similar)
         alike = cluster >= 0 and len(members) > 1
-        if not alike and groups and groups[-1][0] == _SINGLE:
+        if not alike and groups and groups[-1][0] == _UNLIKE:
             groups[-1][1].extend(members)
         else:
-            groups.append((f"{len(members)} that look alike" if alike else _SINGLE, members))
+            groups.append((f"{len(members)} that look alike" if alike else _UNLIKE, members))
     return groups
-
-
-_SINGLE = "Like no other here"
 
 
 def _card(row: Row, with_pair: bool) -> Card:
@@ -189,21 +189,22 @@ def _card(row: Row, with_pair: bool) -> Card:
     given, suggested = str(row["given_label"]), str(row["suggested_label"])
     positive, negative = float(row["positive_mass"]), float(row["negative_mass"])
     share = positive / (positive + negative) if positive + negative > 0 else None
-    said = f"{PurePosixPath(path).name}: filed as {named(given)}"
-    if suggested:
-        said += f", looks like {named(suggested)}"
-    if share is not None:
-        said += f"; {share:.0%} of the evidence speaks for {short(given)}"
     mark = _mark(row)
+    alt = f"{PurePosixPath(path).name}: filed as {full_name(given)}"
+    if suggested:
+        alt += f", looks like {full_name(suggested)}"
+    if share is not None:
+        alt += f"; {percent(share, counted=True)} of the evidence speaks for {short_name(given)}"
     if mark:
-        said += f"; decided: {mark}"
-    lines = (_pair(given, suggested),) if with_pair else ()
+        alt += f"; decided: {mark}"
+    lines = (_pair_title(given, suggested),) if with_pair else ()
     conflict = bool(row["conflict"])
     return Card(
         path,
-        said,
+        str(row["content_hash"]),
+        alt,
         title=PurePosixPath(path).name or path,
-        lines=(*lines, f"{row['kind'] or 'wrong'} · {percent(float(row['suspicion']))}"),
+        lines=(*lines, f"{row['kind'] or 'wrong'} · {percent(float(row['suspicion']), 1)}"),
         mark=f"{mark} · disputed" if conflict else mark,
         tone="conflict" if conflict else "",
         share=share,
@@ -213,31 +214,27 @@ def _card(row: Row, with_pair: bool) -> Card:
 def _mark(row: Row) -> str:
     decision = str(row["decision"])
     if decision == "relabel":
-        return f"→ {short(str(row['new_label']))}"
+        return f"→ {short_name(str(row['new_label']))}"
     return _MARKS.get(decision, decision) if present(decision) else ""
 
 
-def _pair(given: str, suggested: str) -> str:
-    if not suggested:
-        return short(given)
-    return " → ".join(told_apart(given, suggested))
+def _pair_title(given: str, suggested: str) -> str:
+    return pair_title(given, suggested) if suggested else short_name(given)
 
 
-def _described(audit: str, card: Card) -> dict[str, Any]:
-    return {
-        "alt": card.alt,
-        "path": card.path,
-        "title": card.title,
-        # Relative, so that it also holds behind a proxy that serves the page below a path.
-        "href": "review?" + urlencode({"path": card.path, "audit": audit}, errors="replace"),
-        "lines": list(card.lines),
-        "mark": card.mark,
-        "tone": card.tone,
-        "share": card.share,
-    }
+def _thumbnails(audit: str, cards: Iterable[Card], evidence: bool, patience: float) -> dict[str, thumbnails.Thumbnail]:
+    hashes = {card.path: card.content_hash for card in cards}
+    return thumbnails.make(thumbnails.requests(audit, hashes, evidence), patience=patience)
 
 
-def _picture(thumbnail: thumbnails.Thumbnail) -> dict[str, str]:
+def _card_data(audit: str, card: Card) -> dict[str, Any]:
+    # Relative, so that it also holds behind a proxy that serves the page below a path.
+    address = "review?" + urlencode({"path": card.path, "audit": audit}, errors="replace")
+    names = ("alt", "path", "title", "mark", "tone", "share")
+    return {name: getattr(card, name) for name in names} | {"href": address, "lines": list(card.lines)}
+
+
+def _picture_data(thumbnail: thumbnails.Thumbnail) -> dict[str, str]:
     try:
         content = thumbnail.file.read_bytes() if thumbnail.file else b""
     except OSError:  # the cache has just let it go; it is made again when the page is drawn next
@@ -246,9 +243,8 @@ def _picture(thumbnail: thumbnails.Thumbnail) -> dict[str, str]:
     return {"src": source, "problem": thumbnail.problem}
 
 
-def _token(audit: str, groups: Groups, generation: int) -> str:
-    told = repr((audit, generation, groups)).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(told, digest_size=8).hexdigest()
+def _is_index(index: object, cards: Sequence[Card]) -> TypeGuard[int]:
+    return isinstance(index, int) and 0 <= index < len(cards)
 
 
 def _nothing() -> None:

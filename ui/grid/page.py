@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import streamlit as st
 
-from ui import components, thumbnails
+from gradattn_core.store.candidates import CandidateFilter
+from ui import components
 from ui.components import Row
-from ui.grid import bar, bulk, gallery
+from ui.grid import bulk, gallery
 
 _ORDERS = {
     "Most suspect first": "rank",
@@ -27,29 +28,27 @@ def show() -> None:
     with st.sidebar:
         reviewer = components.reviewer()
         st.subheader("Suspects")
-    filters = components.filters(audit, default="Undecided", extended=True)
+    filters = components.filters(audit, default="Undecided")
     order, size, evidence = _head()
-    store = components.store()
-    count = _count(str(components.directory()), audit, filters, bulk.session().generation)
+    count = _count(str(components.directory()), audit, filters, bulk.history().generation)
     if not count:
-        _nothing(audit, filters)
-        bar.way_back(reviewer)
+        _explain_empty_list(audit, filters)
+        bulk.show_undo(reviewer)
         return
-    page = components.page(count, size, key="page", of=(audit, filters, order, size))
+    page = components.page(count, size, of=(audit, filters, order, size))
     # The next page too: its pictures are made while somebody looks at this one.
-    frame = store.candidates.page(audit, **filters, order=order, top=2 * size, offset=(page - 1) * size)
-    rows = gallery.rows_of(frame)
+    frame = components.store().candidates.page(audit, **filters, order=order, top=2 * size, offset=(page - 1) * size)
+    rows = components.rows_of(frame)
     if not rows:  # others have decided them since they were counted
         _count.clear()
         st.rerun()
-    pictures = thumbnails.wanted(audit, {str(row["path"]): str(row["content_hash"]) for row in rows}, evidence)
     shown = rows[:size]
-    bar.show(audit, shown, _groups(order, shown), pictures[:size], width=_SIZES[size], reviewer=reviewer)
-    thumbnails.made(pictures[size:], patience=0)
+    bulk.show(audit, shown, _groups(order, shown), width=_SIZES[size], evidence=evidence, reviewer=reviewer)
+    gallery.prepare(audit, rows[size:], evidence=evidence)
 
 
 @st.cache_data(ttl=10, max_entries=64, show_spinner=False)
-def _count(directory: str, audit: str, filters: dict[str, Any], generation: int) -> int:
+def _count(directory: str, audit: str, filters: CandidateFilter, generation: int) -> int:
     """Images of the list, at most ten seconds old; ``generation`` counts what this session has decided."""
     return components.store().candidates.count(audit, **filters)
 
@@ -70,11 +69,11 @@ def _head() -> tuple[str, int, bool]:
             label_visibility="collapsed",
         )
         evidence = st.toggle("Evidence", key="evidence", bind="query-params", help=_EVIDENCE)
-        st.toggle("Orange and purple", key="colour_blind", persist_state="session", help="For colour-blind eyes.")
+        components.palette_toggle()
     return _ORDERS[order], int(size or 48), evidence
 
 
-def _groups(order: str, rows: list[Row]) -> gallery.Groups:
+def _groups(order: str, rows: Sequence[Row]) -> gallery.Groups:
     if order == "pair":
         return gallery.by_pair(rows)
     if order == "similar":
@@ -82,15 +81,14 @@ def _groups(order: str, rows: list[Row]) -> gallery.Groups:
     return [("", gallery.cards(rows))]
 
 
-def _nothing(audit: str, filters: dict[str, Any]) -> None:
-    """What to do where the list is empty."""
+def _explain_empty_list(audit: str, filters: CandidateFilter) -> None:
     st.subheader("Nothing in this list")
     if filters["decided"] == "no" and components.store().candidates.count(audit, **(filters | {"decided": "yes"})):
         st.write(
             "Everything that passes these filters is decided. Choose others in the sidebar, or take the results "
             "with you."
         )
-        st.page_link("export.py", label="Export", icon=":material/download:")
+        components.link("export")
     else:
         st.write("No suspect passes these filters. Choose others in the sidebar.")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ui.words import named
+from ui.words import full_name
 
 CLASSES = 20
 """At most so many given and so many suggested labels are on the map."""
@@ -41,8 +41,8 @@ def cells(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "pair": pairs.index,
-            "given": [named(label) for label in pairs["given_label"]],
-            "suggested": [named(label) for label in pairs["suggested_label"]],
+            "given": [full_name(label) for label in pairs["given_label"]],
+            "suggested": [full_name(label) for label in pairs["suggested_label"]],
             "suspects": pairs["suspects"],
             "expected": pairs["expected"].round(1),
             "share": pairs["share"],

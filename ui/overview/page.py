@@ -8,15 +8,22 @@ from typing import Any, NoReturn
 import pandas as pd
 import streamlit as st
 
+from gradattn_core.errors import GradattnError
+from gradattn_core.estimates import percent
+from gradattn_core.kinds import KINDS
+from gradattn_core.ranking.relearn import too_little
+from gradattn_core.rerank import rerank, reset
+from gradattn_core.store.store import Store
 from ui import components
-from ui.components import KINDS, plain
-from ui.overview import heat_map, relearning
-from ui.words import about, interval, named, review_points, share
+from ui.audits import finished
+from ui.components import plain
+from ui.overview import heat_map
+from ui.words import count_of, estimate, estimate_and_interval, full_name, interval, list_lengths, minute
 
-_SHOWN_FAILURES = 200
-_SHOWN_ROWS = 500
-_COMPARED_AUDITS = 6
-_ROW, _TALLEST = 35, 388
+_FAILURES = 200
+_ROWS = 500
+# In CSS pixels: of a table's row, and of the tallest table.
+_ROW_HEIGHT, _MOST_HEIGHT = 35, 388
 
 
 def show() -> None:
@@ -24,16 +31,16 @@ def show() -> None:
     store = components.store()
     summary = store.audits.summary(audit)
     st.header("Overview")
-    finished = summary["finished_at"][:16].replace("T", " ")
     plain(
-        f"{Path(summary['dataset']).name} · {summary['model']} · head {summary['head']} · finished {finished} UTC",
+        f"{Path(summary['dataset']).name} · {summary['model']} · head {summary['head']} · "
+        f"finished {minute(summary['finished_at'])} UTC",
         "quiet-audit",
     )
     for position, warning in enumerate(summary["warnings"]):
         plain(warning, f"mark-warning-{position}")
     review = store.review.progress(audit)
     _numbers(summary, review)
-    relearning.offer(store, audit, review)
+    _relearning(store, audit, review)
     if not summary["suspects"]:
         st.write("No label of this audit is in doubt.")
     else:
@@ -53,32 +60,92 @@ def show() -> None:
         _classes(audit, store.audits.class_health(audit))
     if summary["failures"]:
         _failures(store.audits.failures(audit))
-    _history(components.audits(str(components.directory())))
+    finished.show_changes()
 
 
 def _numbers(summary: dict[str, Any], review: dict[str, Any]) -> None:
-    judged = review["wrong"] + review["right"]
-    numbers = {
-        "Images": (f"{summary['images']:,}", f"{summary['failures']:,} unreadable"),
-        "Wrong labels, estimated": (
-            f"about {about(summary['estimated_errors'])}",
-            f"{interval(summary['estimated_low'], summary['estimated_high'])} (95%)",
-        ),
-        "Reviewed": (f"{review['reviewed']:,}", f"{review['suspects_decided']:,} of {review['suspects']:,} suspects"),
-        "Precision so far": (
-            share(review["precision"]),
-            f"{review['wrong']:,} of {judged:,} ({share(review['precision_low'])}–{share(review['precision_high'])})"
-            if judged
-            else "nothing decided yet",
-        ),
-        "Left to find, estimated": (
-            f"about {about(review['estimated_left'])}",
-            f"{interval(review['left_low'], review['left_high'])} among the undecided",
-        ),
-    }
-    with st.container(horizontal=True, key="numbers"):
-        for name, (value, below) in numbers.items():
-            st.metric(name, value, below, delta_color="off", delta_arrow="off", border=True)
+    verdicts = review["wrong"] + review["right"]
+    precision, low, high = (
+        percent(review[name], counted=True) for name in ("precision", "precision_low", "precision_high")
+    )
+    components.numbers(
+        {
+            "Images": (f"{summary['images']:,}", f"{summary['failures']:,} unreadable"),
+            "Wrong labels, estimated": (
+                f"about {estimate(summary['estimated_errors'])}",
+                f"{interval(summary['estimated_low'], summary['estimated_high'])} (95%)",
+            ),
+            "Reviewed": (
+                f"{review['reviewed']:,}",
+                f"{review['suspects_decided']:,} of {review['suspects']:,} suspects",
+            ),
+            "Precision so far": (
+                precision,
+                f"{review['wrong']:,} of {verdicts:,} ({low}–{high})" if verdicts else "nothing decided yet",
+            ),
+            "Left to find, estimated": (
+                f"about {estimate(review['estimated_left'])}",
+                f"{interval(review['left_low'], review['left_high'])} among the undecided",
+            ),
+        }
+    )
+
+
+def _relearning(store: Store, audit: str, review: dict[str, Any]) -> None:
+    """Buttons to rank the undecided suspects by what was decided so far, and the way back, where either does anything.
+
+    Below them stands what came of the last press.
+    """
+    if components.read_only():
+        return
+    decisions = review["learnt_wrong"] + review["learnt_right"]
+    in_force = review["reranked"]
+    enough = not too_little(review["learnt_wrong"], review["learnt_right"])
+    with st.container(horizontal=True, key="relearn"):
+        if (
+            enough
+            and decisions != in_force
+            and st.button(
+                f"Re-rank with {decisions:,} decisions",
+                icon=":material/model_training:",
+                help="Learns from the decisions which suspects come next; only used where that is clearly better.",
+            )
+        ):
+            _relearn(store, audit)
+        if in_force and st.button("Back to the audit's order", icon=":material/undo:"):
+            _restore(store, audit)
+    audit_of_sentence, sentence = st.session_state.get("relearned") or ("", "")
+    if audit_of_sentence == audit:
+        plain(sentence, "quiet-relearned")
+    elif in_force:
+        plain(f"The undecided suspects are ordered by what {in_force:,} decisions taught.", "quiet-relearned")
+
+
+def _relearn(store: Store, audit: str) -> None:
+    try:
+        with st.spinner("Learning from the decisions …"):
+            outcome = rerank(store, audit)
+    except GradattnError as error:
+        _say(audit, str(error))
+    if not outcome.learnt.used:
+        _say(audit, outcome.learnt.reason)
+    left = f"about {estimate_and_interval(outcome.left, outcome.left_low, outcome.left_high)} wrong labels left"
+    _say(audit, f"{outcome.learnt.reason} By estimate, {left}.")
+
+
+def _restore(store: Store, audit: str) -> None:
+    try:
+        with st.spinner("Restoring the audit's order …"):
+            reset(store, audit)
+    except GradattnError as error:
+        _say(audit, str(error))
+    _say(audit, "The audit's own order is back.")
+
+
+def _say(audit: str, sentence: str) -> NoReturn:
+    """Draw the page anew with this sentence below the buttons."""
+    st.session_state["relearned"] = (audit, sentence)
+    st.rerun()
 
 
 @st.fragment
@@ -87,14 +154,14 @@ def _worth(audit: str, images: int, suspects: int) -> None:
     with st.container(key="worth"):
         first = st.select_slider(
             "How far to go down the list",
-            review_points(images, suspects),
+            list_lengths(images, suspects),
             value=suspects,
             format_func=lambda count: f"{count:,}",
             key=f"first-{audit}",
             persist_state="session",
         )
-        found = components.store().audits.expected_found(audit, first)
-        st.text(f"Reviewing the first {first:,} finds {share(found)} of the wrong labels, by estimate.")
+        share = percent(components.store().audits.expected_found(audit, first), counted=True)
+        st.text(f"Reviewing the first {first:,} finds {share} of the wrong labels, by estimate.")
 
 
 def _pairs(audit: str, pairs: pd.DataFrame) -> None:
@@ -103,13 +170,13 @@ def _pairs(audit: str, pairs: pd.DataFrame) -> None:
     chart, table = st.tabs(["Map", "Table"], key="pairs-as", on_change="rerun")
     if table.open:
         with table:
-            _pair_table(pairs.head(_SHOWN_ROWS))
+            _pair_table(pairs.head(_ROWS))
         return
     with chart:
-        left_out = len(pairs) - len(drawn)
+        others = len(pairs) - len(drawn)
         st.caption(
             "Rows: the given label. Columns: what the suspects look like. Select a field to see its suspects."
-            + (f" {left_out:,} pairs of other classes are in the table." if left_out else "")
+            + (f" {others:,} pairs of other classes are in the table." if others else "")
         )
         event = st.vega_lite_chart(
             drawn,
@@ -125,7 +192,7 @@ def _pairs(audit: str, pairs: pd.DataFrame) -> None:
 
 
 def _pair_table(pairs: pd.DataFrame) -> None:
-    shown = pairs.assign(given=pairs["given_label"].map(named), suggested=pairs["suggested_label"].map(named))
+    shown = pairs.assign(given=pairs["given_label"].map(full_name), suggested=pairs["suggested_label"].map(full_name))
     event = st.dataframe(
         shown[["given", "suggested", "suspects", "expected", "share", "lift", "decided"]],
         hide_index=True,
@@ -166,12 +233,12 @@ def _kinds(kinds: dict[str, int]) -> None:
 
 def _classes(audit: str, health: pd.DataFrame) -> None:
     st.subheader("Worst classes")
-    health = health[health["suspects"] > 0].head(_SHOWN_ROWS)
+    health = health[health["suspects"] > 0].head(_ROWS)
     shown = pd.DataFrame(
         {
-            "class": health["given_label"].map(named),
+            "class": health["given_label"].map(full_name),
             "images": health["images"],
-            "wrong": health["wrong"].map(about),
+            "wrong": health["wrong"].map(estimate),
             "range": [interval(low, high) for low, high in zip(health["low"], health["high"], strict=True)],
             "share": 100 * health["wrong"] / health["images"],
             "suspects": health["suspects"],
@@ -202,68 +269,24 @@ def _classes(audit: str, health: pd.DataFrame) -> None:
 
 
 def _failures(failures: pd.DataFrame) -> None:
-    inputs = "input" if len(failures) == 1 else "inputs"
-    with st.expander(f"{len(failures):,} {inputs} could not be used"):
-        st.dataframe(failures[["path", "stage", "reason"]].head(_SHOWN_FAILURES), hide_index=True)
-        if len(failures) > _SHOWN_FAILURES:
-            st.caption(f"The first {_SHOWN_FAILURES}.")
-
-
-def _history(audits: pd.DataFrame | None) -> None:
-    """The newest audits, each compared with the one before it of the same dataset."""
-    if audits is None or len(audits) < 2:
-        return
-    st.subheader("Audits")
-    st.caption(
-        "Changes are against the audit of the same dataset before it, by content of the picture and given label."
-    )
-    newest = audits.head(_COMPARED_AUDITS)
-    rows: list[dict[str, Any]] = []
-    for position, row in enumerate(newest.to_dict("records")):
-        earlier = audits.iloc[position + 1 :]
-        before = earlier[earlier["dataset"] == row["dataset"]]["audit_id"]
-        changed = _difference(str(components.directory()), before.iloc[0], row["audit_id"]) if len(before) else {}
-        wrong = f"{about(row['estimated_errors'])} ({interval(row['estimated_low'], row['estimated_high'])})"
-        known = {str(name): value for name, value in row.items()}
-        rows.append({**known, "dataset": Path(row["dataset"]).name, "wrong": wrong, **changed})
-    columns = {
-        "finished_at": st.column_config.DatetimeColumn("Finished"),
-        "dataset": st.column_config.TextColumn("Dataset"),
-        "images": st.column_config.NumberColumn("Images", format="localized"),
-        "suspects": st.column_config.NumberColumn("Suspects", format="localized"),
-        "wrong": st.column_config.TextColumn("Wrong, estimated"),
-        "new_suspects": st.column_config.NumberColumn("New suspects", format="localized"),
-        "gone_suspects": st.column_config.NumberColumn("No longer suspect", format="localized"),
-        "new_images": st.column_config.NumberColumn("New images", format="localized"),
-        "gone_images": st.column_config.NumberColumn("Images gone", format="localized"),
-        "model": st.column_config.TextColumn("Model"),
-        "head": st.column_config.TextColumn("Head"),
-    }
-    frame = pd.DataFrame(rows).reindex(columns=list(columns))
-    st.dataframe(frame, hide_index=True, column_config=columns, placeholder="–")
-    if len(audits) > len(newest):
-        st.caption(f"The newest {len(newest)} of {len(audits):,}; the Audits page has all.")
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _difference(folder: str, before: str, after: str) -> dict[str, int]:
-    """Finished audits never change."""
-    return components.store().audits.difference(before, after)
+    with st.expander(f"{count_of(len(failures), 'input')} could not be used"):
+        st.dataframe(failures[["path", "stage", "reason"]].head(_FAILURES), hide_index=True)
+        if len(failures) > _FAILURES:
+            st.caption(f"The first {_FAILURES}.")
 
 
 def _open_pair(pairs: pd.DataFrame, row: int) -> NoReturn:
     _leave("pair", given=str(pairs["given_label"].iloc[row]), suggested=str(pairs["suggested_label"].iloc[row]))
 
 
-def _leave(page: str, **filters: str) -> NoReturn:
+def _leave(address: str, **filters: str) -> NoReturn:
     """To another page with these filters and no others; the audit stays the one chosen here."""
-    components.forget_filters()
-    chosen = st.query_params.get("audit")
-    st.switch_page(f"{page}/page.py", query_params=filters | ({"audit": chosen} if chosen else {}))
+    audit = st.query_params.get("audit")
+    components.leave(address, **filters, **({"audit": audit} if audit else {}))
 
 
 def _height(rows: pd.DataFrame) -> int:
-    return min(_ROW * (len(rows) + 1) + 3, _TALLEST)
+    return min(_ROW_HEIGHT * (len(rows) + 1) + 3, _MOST_HEIGHT)
 
 
 show()

@@ -11,17 +11,22 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from gradattn_core.estimates import percent
 from gradattn_core.records import Box, FloatArray
 from gradattn_core.render.overlays import Palette, overlay
 from ui import components
-from ui.words import named, place, told_apart
+from ui.words import full_name, place
 
 # A selectbox of more pairs than these takes the browser long; any other pair is reached by its address.
-_OFFERED = 500
+_CHOICES = 500
 _SIDE = 480
 _NEUTRAL = (150, 150, 150)
 # Of nine equal fields one holds at least a ninth; below this share none stands out.
 _STANDS_OUT = 0.2
+_PREPOSITION = {
+    f"{down} {across}": f"at the {down} {across}" for down in ("upper", "lower") for across in ("left", "right")
+}
+_LABELS = ["given_label", "suggested_label"]
 
 
 class Pair(NamedTuple):
@@ -32,33 +37,29 @@ class Pair(NamedTuple):
 
 
 @st.cache_data(ttl=10, max_entries=16, show_spinner=False)
-def known(directory: str, audit: str, generation: int) -> pd.DataFrame:
+def class_pairs(directory: str, audit: str, generation: int) -> pd.DataFrame:
     """``Store.audits.class_pairs``, at most ten seconds old; ``generation`` counts what this session has decided."""
     return components.store().audits.class_pairs(audit)
 
 
-def offered(pairs: pd.DataFrame, asked: tuple[str | None, str | None]) -> tuple[list[Pair], Pair]:
+def choices(pairs: pd.DataFrame, address: tuple[str | None, str | None]) -> tuple[list[Pair], Pair]:
     """The pairs to choose from, most expected wrong labels first, and the one to begin with.
 
     Args:
         pairs: ``Store.audits.class_pairs`` with at least one row.
-        asked: given and suggested label in the address, as they are or by readable name.
+        address: given and suggested label in the address, as they are or by readable name.
     """
-    options = [Pair(str(given), str(suggested)) for given, suggested in pairs[_LABELS].head(_OFFERED).to_numpy()]
-    of_asked = _matching(pairs, asked)
-    if of_asked is not None and of_asked not in options:
-        options.append(of_asked)
-    return options, of_asked or options[0]
+    options = [Pair(str(given), str(suggested)) for given, suggested in pairs[_LABELS].head(_CHOICES).to_numpy()]
+    first = _pair_in_address(pairs, address)
+    if first is not None and first not in options:
+        options.append(first)
+    return options, first or options[0]
 
 
 def row_of(pairs: pd.DataFrame, pair: Pair) -> dict[str, float]:
     """The numbers of one pair."""
-    found = pairs[(pairs["given_label"] == pair.given) & (pairs["suggested_label"] == pair.suggested)]
-    return {str(name): float(cell) for name, cell in found.iloc[0].drop(_LABELS).items()}
-
-
-def title(pair: Pair) -> str:
-    return " → ".join(told_apart(*pair))
+    [row] = pairs[(pairs["given_label"] == pair.given) & (pairs["suggested_label"] == pair.suggested)].index
+    return {str(name): float(number) for name, number in pairs.loc[row].drop(_LABELS).items()}
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -79,17 +80,17 @@ def picture(scores: FloatArray, palette: Palette) -> bytes:
     return buffer.getvalue()
 
 
-def words(scores: FloatArray, names: tuple[str, str]) -> list[str]:
-    """Where the mean evidence for each class lies, a sentence each.
+def sentences(scores: FloatArray, names: tuple[str, str]) -> list[str]:
+    """Where the mean evidence for each class lies, one sentence for each.
 
     Args:
         scores: [grid height, grid width] mean signed map; positive speaks for the first name.
         names: what (the given label, the suggested label) are called.
     """
-    return [_lies(np.maximum(sign * scores, 0), name) for sign, name in zip((1, -1), names, strict=True)]
+    return [_sentence(np.maximum(sign * scores, 0), name) for sign, name in zip((1, -1), names, strict=True)]
 
 
-def _lies(mass: FloatArray, name: str) -> str:
+def _sentence(mass: FloatArray, name: str) -> str:
     total = float(mass.sum())
     if not math.isfinite(total) or total <= 0:
         return f"On average no part speaks for {name}."
@@ -99,13 +100,8 @@ def _lies(mass: FloatArray, name: str) -> str:
     if share < _STANDS_OUT:
         return f"What speaks for {name} is spread over the whole picture."
     where = place(Box(float(column), float(row), column + 1.0, row + 1.0), (3, 3))
-    return f"What speaks for {name} lies most often {_PREPOSITION.get(where, where)}: {share:.0%} of it."
-
-
-_PREPOSITION = {
-    f"{down} {across}": f"at the {down} {across}" for down in ("upper", "lower") for across in ("left", "right")
-}
-_LABELS = ["given_label", "suggested_label"]
+    where = _PREPOSITION.get(where, where)
+    return f"What speaks for {name} lies most often {where}: {percent(share, counted=True)} of it."
 
 
 def _thirds(cells: int) -> FloatArray:
@@ -117,12 +113,12 @@ def _thirds(cells: int) -> FloatArray:
     return shares
 
 
-def _matching(pairs: pd.DataFrame, asked: tuple[str | None, str | None]) -> Pair | None:
-    given, suggested = asked
+def _pair_in_address(pairs: pd.DataFrame, address: tuple[str | None, str | None]) -> Pair | None:
+    given, suggested = address
     if not given or not suggested:
         return None
-    for name in (str, named):
-        found = pairs[(pairs["given_label"].map(name) == given) & (pairs["suggested_label"].map(name) == suggested)]
-        if not found.empty:
-            return Pair(str(found.iloc[0]["given_label"]), str(found.iloc[0]["suggested_label"]))
+    for name in (str, full_name):
+        rows = pairs[(pairs["given_label"].map(name) == given) & (pairs["suggested_label"].map(name) == suggested)]
+        if not rows.empty:
+            return Pair(str(rows.iloc[0]["given_label"]), str(rows.iloc[0]["suggested_label"]))
     return None

@@ -7,13 +7,14 @@ from pathlib import Path
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
+from gradattn_core.estimates import percent
 from gradattn_core.kinds import describe
 from gradattn_core.records import Evidence
 from ui import components, pictures, words
 from ui.components import Row, meter, plain, present
 from ui.pictures import Subject, View
 from ui.thumbnails import thumbnails
-from ui.words import named, short, told_apart
+from ui.words import distinct_names, full_name, short_name
 
 MODES = ("Original", "Overlay", "Side by side")
 _TYPICAL = 6
@@ -25,9 +26,9 @@ def picture(shown: Subject, row: Row, view: View, mode: str) -> None:
     try:
         images = _images(shown, evidence, view, mode)
     except GradattnError as error:
-        pictures.offer(shown, str(error))
+        pictures.placeholder(shown, str(error))
     else:
-        label = named(str(row["given_label"]))
+        label = full_name(str(row["given_label"]))
         with st.container(key="pictures", horizontal=True, wrap=False, gap="small"):
             for name, image in images:
                 st.image(image, width="stretch", alt=name.format(label))
@@ -52,7 +53,9 @@ def _images(shown: Subject, evidence: Evidence | None, view: View, mode: str) ->
     """(alternative text, WebP) of each picture to show; an image without evidence has only its original."""
     images = []
     if mode != "Overlay" or evidence is None:
-        original = pictures.outlined(shown, evidence, view) if evidence and view.regions else pictures.original(shown)
+        original = (
+            pictures.region_outlines(shown, evidence, view) if evidence and view.regions else pictures.original(shown)
+        )
         images.append(("The suspect, filed as {}", original))
     if mode != "Original" and evidence is not None:
         overlay = pictures.evidence_overlay(shown, evidence, view)
@@ -63,7 +66,7 @@ def _images(shown: Subject, evidence: Evidence | None, view: View, mode: str) ->
 def _scale(evidence: Evidence) -> None:
     components.scale()
     masses = (evidence.statistics.positive_mass, evidence.statistics.negative_mass)
-    labels = told_apart(evidence.for_label, evidence.against_label)
+    labels = distinct_names(evidence.for_label, evidence.against_label)
     with st.container(key="ends", horizontal=True, wrap=False):
         for key, label, mass in zip(("end-for", "end-against"), labels, masses, strict=True):
             share = f"{mass / sum(masses):.0%}" if sum(masses) else "none"
@@ -79,14 +82,14 @@ def numbers(directory: str, audit: str, path: str) -> dict[str, float]:
 
 def explanation(row: Row, evidence: Evidence | None, kind_numbers: dict[str, float]) -> None:
     """The kind of doubt, where the evidence lies, and what else is worth a sentence."""
-    given, suggested = told_apart(str(row["given_label"]), str(row["suggested_label"]))
+    given, suggested = distinct_names(str(row["given_label"]), str(row["suggested_label"]))
     with st.container(gap="xxsmall", key="explanation"):
         if present(row["kind"]):
             plain(str(row["kind"]).capitalize(), "doubt")
             plain(describe(str(row["kind"]), kind_numbers, given, suggested), "quiet-kind")
         if evidence:
             colours = ("orange", "purple") if components.palette() == "orange-purple" else ("red", "blue")
-            sides = told_apart(evidence.for_label, evidence.against_label)
+            sides = distinct_names(evidence.for_label, evidence.against_label)
             size = (int(row["width"]), int(row["height"]))
             sentence = words.strongest_part(evidence, size, names=sides, colours=colours)
             if sentence:
@@ -97,15 +100,15 @@ def explanation(row: Row, evidence: Evidence | None, kind_numbers: dict[str, flo
 def _remarks(row: Row) -> None:
     if present(row["predicted_label"]) and row["predicted_label"] != row["suggested_label"]:
         plain(
-            f"The head that the colours explain names {named(str(row['predicted_label']))}; "
-            f"the ranking, which knows more, suggests {named(str(row['suggested_label']))}.",
+            f"The head that the colours explain names {full_name(str(row['predicted_label']))}; "
+            f"the ranking, which knows more, suggests {full_name(str(row['suggested_label']))}.",
             "quiet-head",
         )
     if present(row["outside_label"]):
         plain(f"Looks most like {row['outside_label']}, which is not a class here.", "quiet-outside")
     if present(row["decision"]):
         who = f" by {row['reviewer']}" if present(row["reviewer"]) else ""
-        new = f" to {named(str(row['new_label']))}" if present(row["new_label"]) else ""
+        new = f" to {full_name(str(row['new_label']))}" if present(row["new_label"]) else ""
         note = f" ({row['note']})" if present(row["note"]) else ""
         plain(f"Decided: {components.DECISIONS[row['decision']]}{new}{who}{note}", "mark-decision")
     if row["conflict"]:
@@ -117,7 +120,8 @@ def _last_words(row: Row) -> list[tuple[str, str, str]]:
     log = components.store().decisions.page(conflicts=True)
     log = log[(log["content_hash"] == row["content_hash"]) & (log["given_label"] == row["given_label"])]
     return [
-        (str(word["reviewer"]), str(word["decision"]), named(str(word["new_label"]))) for word in log.to_dict("records")
+        (str(word["reviewer"]), str(word["decision"]), full_name(str(word["new_label"])))
+        for word in log.to_dict("records")
     ]
 
 
@@ -133,19 +137,19 @@ def labels(row: Row) -> None:
         with st.container(gap=None):
             with st.container(horizontal=True, horizontal_alignment="distribute"):
                 st.caption(title, width="content")
-                st.caption(components.escaped(words.percent(share)), width="content")
-            plain(named(str(label)), f"name-{'given' if sign > 0 else 'suggested'}")
+                st.caption(components.escaped(percent(share, 1)), width="content")
+            plain(full_name(str(label)), f"name-{'given' if sign > 0 else 'suggested'}")
             meter(share, sign)
     if present(row["runner_up_label"]):
         share = row["runner_up_probability"]
-        known = f" · {words.percent(share)}" if present(share) else ""
-        plain(f"Runner-up: {named(str(row['runner_up_label']))}{known}", "quiet-runner-up")
+        known = f" · {percent(share, 1)}" if present(share) else ""
+        plain(f"Runner-up: {full_name(str(row['runner_up_label']))}{known}", "quiet-runner-up")
 
 
 def comparison(shown: Subject, row: Row) -> None:
     """Typical images of both classes and the images most like this one, as small pictures."""
     given, suggested = str(row["given_label"]), str(row["suggested_label"])
-    names = told_apart(given, suggested)
+    names = distinct_names(given, suggested)
     titles = (f"Typical: {names[0]}", f"Typical: {names[1]}", "Most like it")
     strips = _strips(shown.directory, shown.audit, shown.path, given, suggested)
     if not any(strips):
@@ -170,9 +174,9 @@ def _strip(images: list[tuple[str, str]], title: str, key: str) -> None:
     with st.container(key=key):
         st.image(
             [file for file, _ in found],
-            caption=[components.escaped(short(label), 24) for _, label in found] if labelled else None,
+            caption=[components.escaped(short_name(label), 24) for _, label in found] if labelled else None,
             width=84,
-            alt=[f"Filed as {named(label)}" if label else title for _, label in found],
+            alt=[f"Filed as {full_name(label)}" if label else title for _, label in found],
         )
 
 

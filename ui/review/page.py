@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
+from gradattn_core.store.candidates import CandidateFilter
 from ui import components, identity, pictures
 from ui.components import Row, escaped, plain, present
 from ui.review import card
 from ui.review.queue import Queue
-from ui.words import named, short
+from ui.words import full_name, short_name
 
 _SCRIPT = Path(__file__).with_name("keys.html")
 _KEYS = {
@@ -35,14 +35,14 @@ def show() -> None:
     audit = components.audit_id()
     reviewer = components.reviewer()
     st.sidebar.subheader("Suspects")
-    filters = components.filters(audit, default="Undecided", extended=True)
+    filters = components.filters(audit, default="Undecided")
     queue = _queue(audit, filters)
     row = queue.show(components.store())
     view, mode, reading = _head(queue)
     if row is None:
         _end_of_queue(queue)
         return
-    shown = pictures.subject(audit, row)
+    shown = pictures.subject_of(audit, row)
     left, right = st.columns([2, 1], gap="medium")
     with left:
         card.picture(shown, row, view, mode)
@@ -55,12 +55,11 @@ def show() -> None:
     _prefetch(queue, view, mode)
 
 
-def _queue(audit: str, filters: dict[str, Any]) -> Queue:
+def _queue(audit: str, filters: CandidateFilter) -> Queue:
     """The session's queue; a new one, from the place in the URL, where audit or filters have changed."""
     queue = st.session_state.get("queue")
     if not isinstance(queue, Queue) or (queue.audit, queue.filters) != (audit, filters):
-        asked = st.query_params.get("at", "0") if queue is None else "0"
-        queue = Queue(audit, filters, at=int(asked) if asked.isdecimal() and len(asked) < 10 else 0)
+        queue = Queue(audit, filters, at=components.whole_number("at", 0) if queue is None else 0)
         st.session_state["queue"] = queue
     if not queue.follow(st.query_params.get("path")):
         st.query_params.pop("path", None)
@@ -87,7 +86,7 @@ def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
             opacity = st.slider("Opacity", 0.1, 1.0, 0.8, key="opacity", persist_state="session")
             smooth = st.toggle("Smooth between patches", value=True, key="smooth", persist_state="session")
             regions = st.toggle("Boxes around the regions", key="regions", persist_state="session")
-            st.toggle("Orange and purple", key="colour_blind", persist_state="session", help="For colour-blind eyes.")
+            components.palette_toggle()
         reading = st.button("?", key="help", help="All keys")
     with st.container(key="script-keys"):
         st.html(_SCRIPT, unsafe_allow_javascript=True)
@@ -108,7 +107,7 @@ def _help() -> None:
 
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
-def _total(folder: str, audit: str, filters: dict[str, Any]) -> int:
+def _total(folder: str, audit: str, filters: CandidateFilter) -> int:
     """How many suspects the filters choose, decided or not: an audit's suspects never change."""
     return components.store().candidates.count(audit, **filters)
 
@@ -181,7 +180,7 @@ def _decisions(queue: Queue, row: Row, mark: str, reviewer: str, shut: bool) -> 
 
     with st.container():
         if present(suggested):
-            label = f"Relabel to {escaped(short(str(suggested)))}"
+            label = f"Relabel to {escaped(short_name(str(suggested)))}"
             press(label, "A", "relabel", new_label=str(suggested), primary=True)
     press("Label is right", "K", "keep")
     unsure, remove = st.columns(2, gap="xsmall")
@@ -197,7 +196,7 @@ def _other_class(queue: Queue, row: Row, mark: str, reviewer: str, shut: bool) -
         "Another class",
         [name for name in names if name != row["given_label"]],
         index=None,
-        format_func=named,
+        format_func=full_name,
         placeholder="Relabel to another class…  /",
         key=f"other-{mark}",
         on_change=_relabel_to_chosen,
@@ -251,7 +250,7 @@ def _prefetch(queue: Queue, view: pictures.View, mode: str) -> None:
         if str(row["path"]) == queue.showing:
             continue
         try:
-            card.warm(pictures.subject(queue.audit, row), row, view, mode)
+            card.warm(pictures.subject_of(queue.audit, row), row, view, mode)
         except GradattnError:
             return  # it will be said when that suspect is shown
 

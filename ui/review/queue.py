@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any
 
-import pandas as pd
-
+from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.store import Store
-from ui.components import Row
-
-Place = tuple[int, str]
+from ui.components import Row, rows_of
 
 
 @dataclass
@@ -25,18 +21,18 @@ class Queue:
     Attributes:
         at: offset in the list. A decided suspect may leave the list, so that its successor takes over its offset.
         pinned: a suspect shown out of turn, because the reviewer went back to it.
-        trail: where the reviewer came from, newest last.
+        trail: (offset, path) of where the reviewer came from, newest last.
         decided: what was decided here, newest last.
         showing: the path that the buttons on the screen belong to.
         linked: the suspect that the address named, until the reviewer goes on from it.
     """
 
     audit: str
-    filters: dict[str, Any]
+    filters: CandidateFilter
     at: int = 0
     pinned: str | None = None
-    trail: list[Place] = field(default_factory=list)
-    decided: list[Place] = field(default_factory=list)
+    trail: list[tuple[int, str]] = field(default_factory=list)
+    decided: list[tuple[int, str]] = field(default_factory=list)
     showing: str | None = None
     linked: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -50,7 +46,7 @@ class Queue:
 
     def ahead(self, store: Store, count: int = 1) -> list[Row]:
         """At most ``count`` suspects of the list from the current offset on."""
-        return _rows(store.candidates.page(self.audit, **self.filters, top=count, offset=self.at))
+        return rows_of(store.candidates.page(self.audit, **self.filters, top=count, offset=self.at))
 
     def decide(
         self, store: Store, path: str, decision: str, *, new_label: str | None, reviewer: str, note: str
@@ -108,7 +104,3 @@ class Queue:
 
     def _pinned_row(self, store: Store) -> Row | None:
         return None if self.pinned is None else store.candidates.one(self.audit, self.pinned)
-
-
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
