@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
-from gradattn_core.ranking.relearn import Relearned
+from gradattn_core.ranking.recalibration import Recalibration
 from gradattn_core.rerank import learn
 from gradattn_core.store.store import Store
 
@@ -38,27 +38,29 @@ def wrong_labels(paths: pd.Series, truth: Path) -> NDArray[np.float64]:
 
 
 def simulate(
-    suspects: pd.DataFrame, alike: pd.DataFrame, wrong: NDArray[np.float64], decisions: int
-) -> tuple[Relearned, NDArray[np.bool_]]:
+    suspects: pd.DataFrame, pairs: pd.DataFrame, wrong: NDArray[np.float64], decisions: int
+) -> tuple[Recalibration, NDArray[np.bool_]]:
     """What the first ``decisions`` teach, and which suspects are undecided then: copies are decided with the first."""
     first = suspects.index < decisions
     keys = pd.MultiIndex.from_frame(suspects[["content_hash", "given_label"]])
     decided = keys.isin(keys[first])
     said = np.where(decided, np.where(wrong > 0, "remove", "keep"), "")
-    return learn(suspects.assign(decision=said), alike), ~decided
+    return learn(suspects.assign(decision=said), pairs), ~decided
 
 
-def row(learnt: Relearned, left: NDArray[np.bool_], before: pd.Series, wrong: NDArray[np.float64], draws: int) -> str:
+def row(
+    result: Recalibration, undecided: NDArray[np.bool_], before: pd.Series, wrong: NDArray[np.float64], draws: int
+) -> str:
     """One line of the table."""
-    truth, old, new = wrong[left], before[left].to_numpy(), learnt.suspicion[left]
+    truth, old, new = wrong[undecided], before[undecided].to_numpy(), result.suspicion[undecided]
     found = [int(truth[np.argsort(-order, kind="stable")[:NEXT]].sum()) for order in (old, new)]
     first = average_precision_score(truth, old)
     after = difference = ""
-    if learnt.used:
+    if result.used:
         low, high = np.quantile(_differences(truth, old, new, draws), (0.025, 0.975))
         after = f"{average_precision_score(truth, new):.3f}"
         difference = f"{average_precision_score(truth, new) - first:+.3f} ({low:+.3f} to {high:+.3f})"
-    counts = (learnt.decisions, learnt.wrong, len(truth), int(truth.sum()))
+    counts = (result.decisions, result.wrong, len(truth), int(truth.sum()))
     cells = (*map(str, counts), f"{first:.3f}", after or "not used", difference, f"{found[0]} → {found[1]}")
     return f"| {' | '.join(cells)} |"
 
@@ -84,17 +86,17 @@ def main() -> int:
     parser.add_argument("--sample", type=int, metavar="SEED")
     options = parser.parse_args()
     store = Store(options.out)
-    suspects, alike = store.review.suspects(store.audits.latest_id(), NEAR_DUPLICATE)
+    suspects, pairs = store.review.suspects(store.audits.latest_id(), NEAR_DUPLICATE)
     if options.sample is not None:
         suspects = suspects.sample(frac=0.8, random_state=options.sample).sort_index().reset_index(drop=True)
     wrong = wrong_labels(suspects["path"], options.truth)
     for line in (_COLUMNS, ["---"] * len(_COLUMNS)):
         print(f"| {' | '.join(line)} |")
     for decisions in options.decisions:
-        learnt, left = simulate(suspects, alike, wrong, decisions)
-        if not wrong[left].any():
+        result, undecided = simulate(suspects, pairs, wrong, decisions)
+        if not wrong[undecided].any():
             break
-        print(row(learnt, left, suspects["suspicion"], wrong, options.bootstrap), flush=True)
+        print(row(result, undecided, suspects["suspicion"], wrong, options.bootstrap), flush=True)
     return 0
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from gradattn_core import estimates
 from gradattn_core.export import CANDIDATES, write_candidates
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
-from gradattn_core.ranking.relearn import Influence, Relearned, relearn
+from gradattn_core.ranking.recalibration import Influence, Recalibration, recalibrate
+from gradattn_core.records import IntArray
 from gradattn_core.store.store import Store
 
 NAMES = ("given_label", "suggested_label", "pair", "cluster")
@@ -37,24 +37,24 @@ NUMBERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reranked:
-    """What came of it.
+class Reranking:
+    """What the decisions on an audit made of its order.
 
     Attributes:
-        learnt: what the decisions taught; its ``suspicion`` is that of all suspects in the audit's order.
-        undecided: how many suspects are.
-        left, left_low, left_high: expected number of wrong labels among these, after it, and its interval.
+        recalibration: what they taught; its ``suspicion`` is that of all suspects in the audit's order.
+        undecided: how many suspects nobody has decided.
+        estimated_left, left_low, left_high: expected number of wrong labels among these, afterwards, and its interval.
     """
 
     audit_id: str
-    learnt: Relearned
+    recalibration: Recalibration
     undecided: int
-    left: float
+    estimated_left: float
     left_low: float
     left_high: float
 
 
-def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranked:
+def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranking:
     """Learn from the decisions that stand, and order the undecided suspects by it if that is clearly better.
 
     Depends on nothing but the audit and the decisions: where they teach no better order, the audit's own is in force
@@ -63,19 +63,20 @@ def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranked:
     Raises:
         StoreError: there is no such audit, or the database cannot be written.
     """
-    suspects, alike = store.review.suspects(audit_id, NEAR_DUPLICATE)
-    learnt = learn(suspects, alike)
+    suspects, pairs = store.review.suspects(audit_id, NEAR_DUPLICATE)
+    result = learn(suspects, pairs)
     undecided = (suspects["decision"] == "").to_numpy()
+    suspicion = result.suspicion[undecided]
     if not dry_run:
-        if learnt.used:
+        if result.used:
             paths = suspects["path"][undecided].tolist()
-            store.review.rerank(audit_id, paths, learnt.suspicion[undecided], decisions=learnt.decisions)
+            store.review.rerank(audit_id, paths, suspicion, decisions=result.decisions)
         else:
             store.review.reset(audit_id)
-        _follow(store, audit_id)
-    left = learnt.suspicion[undecided]
-    interval = estimates.wrong_labels(left.sum(), (left * (1 - left)).sum(), len(left))
-    return Reranked(audit_id, learnt, len(left), float(left.sum()), *interval)
+        _update_candidates(store, audit_id)
+    total = float(suspicion.sum())
+    interval = estimates.wrong_labels(total, float((suspicion * (1 - suspicion)).sum()), len(suspicion))
+    return Reranking(audit_id, result, len(suspicion), total, *interval)
 
 
 def reset(store: Store, audit_id: str) -> bool:
@@ -84,26 +85,30 @@ def reset(store: Store, audit_id: str) -> bool:
     Raises:
         StoreError: there is no such audit, or the database cannot be written.
     """
-    was = store.review.reset(audit_id)
-    _follow(store, audit_id)
-    return was
+    changed = store.review.reset(audit_id)
+    _update_candidates(store, audit_id)
+    return changed
 
 
-def learn(suspects: pd.DataFrame, alike: pd.DataFrame) -> Relearned:
-    """What the decisions of ``Store.review.suspects`` teach; ``unsure`` teaches nothing, of copies one does."""
-    verdict = suspects["decision"].map({"keep": 0.0, "relabel": 1.0, "remove": 1.0}).astype(float)
-    verdict = verdict.mask(suspects.duplicated(["content_hash", "given_label"]))
+def learn(suspects: pd.DataFrame, pairs: pd.DataFrame) -> Recalibration:
+    """What the decisions teach; ``unsure`` teaches nothing, and of copies under one label only the first counts.
+
+    Args:
+        suspects: of ``Store.review.suspects``,
+        pairs: and its pairs of near-duplicates.
+    """
+    verdicts = suspects["decision"].map({"keep": 0.0, "relabel": 1.0, "remove": 1.0}).astype(float)
+    verdicts = verdicts.mask(suspects.duplicated(["content_hash", "given_label"]))
     numbers = suspects[[name for name in NUMBERS if name in suspects and name != "suspicion"]]
     names = suspects.assign(
         pair=suspects["given_label"] + " → " + suspects["suggested_label"],
         cluster=suspects["cluster"].map(lambda number: "" if pd.isna(number) else str(int(number))),
     )[list(NAMES)]
-    groups = _near_duplicates(suspects["path"], alike)
-    said = np.asarray(verdict, dtype=np.float64)
-    return relearn(suspects["suspicion"].to_numpy(), numbers, names, said, groups)
+    groups = _near_duplicate_groups(suspects["path"], pairs)
+    return recalibrate(suspects["suspicion"].to_numpy(), numbers, names, np.asarray(verdicts), groups)
 
 
-def in_words(influence: Influence) -> str:
+def phrase(influence: Influence) -> str:
     """A feature and its effect as a phrase; labels stand in it as they are."""
     more = "more" if influence.weight > 0 else "less"
     if not influence.name:
@@ -112,22 +117,22 @@ def in_words(influence: Influence) -> str:
         "given_label": f"labelled {influence.name}",
         "suggested_label": f"looking like {influence.name}",
         "pair": influence.name,
-        "cluster": f"alike suspects, group {influence.name}",
+        "cluster": f"suspects that look alike, group {influence.name}",
     }
     return f"{what[influence.feature]}: {more} often wrong"
 
 
-def _near_duplicates(paths: pd.Series, alike: pd.DataFrame) -> NDArray[np.int64]:
-    """A number per suspect, the same for those that are alike, if only by way of others."""
+def _near_duplicate_groups(paths: pd.Series, pairs: pd.DataFrame) -> IntArray:
+    """A number per suspect, the same for those that are near-duplicates, if only by way of other suspects."""
     place = pd.Series(np.arange(len(paths)), index=paths)
-    edges = [alike[column].map(place) for column in ("path", "neighbour_path")]
-    known = edges[0].notna() & edges[1].notna()
-    rows, columns = (edge[known].to_numpy(dtype=np.int64) for edge in edges)
+    ends = [pairs[column].map(place) for column in ("path", "neighbour_path")]
+    both_suspects = ends[0].notna() & ends[1].notna()
+    rows, columns = (end[both_suspects].to_numpy(dtype=np.int64) for end in ends)
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(paths), len(paths)))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def _follow(store: Store, audit_id: str) -> None:
-    """candidates.csv lists the newest audit."""
+def _update_candidates(store: Store, audit_id: str) -> None:
+    """Write candidates.csv, which lists the newest audit, anew if this is it."""
     if store.audits.latest_id() == audit_id:
         write_candidates(store.candidates.page(audit_id), store.directory / CANDIDATES)

@@ -12,7 +12,7 @@ from rich.console import Console
 from gradattn_core.cli.findings import number, open_store
 from gradattn_core.cli.wording import escape
 from gradattn_core.export import CANDIDATES
-from gradattn_core.rerank import Reranked, in_words, rerank, reset
+from gradattn_core.rerank import Reranking, phrase, rerank, reset
 from gradattn_core.store.store import Store
 
 _STRONGEST = 3
@@ -27,9 +27,9 @@ def run(options: argparse.Namespace) -> int:
         sentence = "the audit's own order is back" if was else "the audit's own order was in force already"
         _tell(options, {"audit_id": audit_id, "reset": was}, [sentence])
         return 0
-    reranked = rerank(store, audit_id, dry_run=options.dry_run)
-    facts = _facts(store, reranked)
-    _tell(options, facts | {"dry_run": options.dry_run}, _sentences(options, store, facts, reranked))
+    reranking = rerank(store, audit_id, dry_run=options.dry_run)
+    facts = _facts(store, reranking)
+    _tell(options, facts | {"dry_run": options.dry_run}, _sentences(options, store, facts, reranking))
     return 0
 
 
@@ -42,27 +42,29 @@ def _tell(options: argparse.Namespace, facts: dict[str, Any], sentences: list[st
             console.print(escape(sentence), soft_wrap=True)
 
 
-def _facts(store: Store, reranked: Reranked) -> dict[str, Any]:
-    learnt = reranked.learnt
-    review = store.review.progress(reranked.audit_id)
-    strongest = learnt.influences[:_STRONGEST]
+def _facts(store: Store, reranking: Reranking) -> dict[str, Any]:
+    result = reranking.recalibration
+    review = store.review.progress(reranking.audit_id)
+    strongest = result.influences[:_STRONGEST]
     return {
-        "audit_id": reranked.audit_id,
-        "used": learnt.used,
-        "reason": learnt.reason,
-        "decisions": learnt.decisions,
-        "wrong": learnt.wrong,
+        "audit_id": reranking.audit_id,
+        "used": result.used,
+        "reason": result.reason,
+        "decisions": result.decisions,
+        "wrong": result.wrong,
         **{name: number(review[name]) for name in ("precision", "precision_low", "precision_high")},
-        "average_precision_before": number(learnt.precision_before),
-        "average_precision_after": number(learnt.precision_after),
-        "gain_error": number(learnt.gain_error),
-        "strongest": [asdict(influence) | {"words": in_words(influence)} for influence in strongest],
-        "undecided": reranked.undecided,
-        **{name: number(getattr(reranked, name)) for name in ("left", "left_low", "left_high")},
+        "average_precision_before": number(result.precision_before),
+        "average_precision_after": number(result.precision_after),
+        "gain_error": number(result.gain_error),
+        "strongest": [asdict(influence) | {"words": phrase(influence)} for influence in strongest],
+        "undecided": reranking.undecided,
+        "left": number(reranking.estimated_left),
+        "left_low": number(reranking.left_low),
+        "left_high": number(reranking.left_high),
     }
 
 
-def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any], reranked: Reranked) -> list[str]:
+def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any], reranking: Reranking) -> list[str]:
     right = facts["decisions"] - facts["wrong"]
     lines = [
         f"decisions    {facts['decisions']:,} about suspects: {facts['wrong']:,} wrong labels, {right:,} right ones"
@@ -78,12 +80,10 @@ def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any],
         )
     lines.append(f"{'used        ' if facts['used'] else 'not used    '} {facts['reason']}")
     lines += [f"learnt       {influence['words']}" for influence in facts["strongest"]]
-    lines.append(
-        f"left         about {reranked.left:,.0f} ({reranked.left_low:,.0f} to {reranked.left_high:,.0f}) wrong labels "
-        f"among {reranked.undecided:,} undecided suspects"
-    )
+    left = f"about {reranking.estimated_left:,.0f} ({reranking.left_low:,.0f} to {reranking.left_high:,.0f})"
+    lines.append(f"left         {left} wrong labels among {reranking.undecided:,} undecided suspects")
     if options.dry_run:
         lines.append("nothing was changed (--dry-run)")
-    elif store.audits.latest_id() == reranked.audit_id:
+    elif store.audits.latest_id() == reranking.audit_id:
         lines.append(f"candidates   {store.directory / CANDIDATES}")
     return lines

@@ -11,7 +11,7 @@ import streamlit as st
 from gradattn_core.errors import GradattnError
 from gradattn_core.estimates import percent
 from gradattn_core.kinds import KINDS
-from gradattn_core.ranking.relearn import too_little
+from gradattn_core.ranking.recalibration import too_few
 from gradattn_core.rerank import rerank, reset
 from gradattn_core.store.store import Store
 from ui import components
@@ -100,7 +100,7 @@ def _relearning(store: Store, audit: str, review: dict[str, Any]) -> None:
         return
     decisions = review["learnt_wrong"] + review["learnt_right"]
     in_force = review["reranked"]
-    enough = not too_little(review["learnt_wrong"], review["learnt_right"])
+    enough = not too_few(review["learnt_wrong"], review["learnt_right"])
     with st.container(horizontal=True, key="relearn"):
         if (
             enough
@@ -127,10 +127,10 @@ def _relearn(store: Store, audit: str) -> None:
             outcome = rerank(store, audit)
     except GradattnError as error:
         _say(audit, str(error))
-    if not outcome.learnt.used:
-        _say(audit, outcome.learnt.reason)
-    left = f"about {estimate_and_interval(outcome.left, outcome.left_low, outcome.left_high)} wrong labels left"
-    _say(audit, f"{outcome.learnt.reason} By estimate, {left}.")
+    if not outcome.recalibration.used:
+        _say(audit, outcome.recalibration.reason)
+    left = estimate_and_interval(outcome.estimated_left, outcome.left_low, outcome.left_high)
+    _say(audit, f"{outcome.recalibration.reason} By estimate, about {left} wrong labels left.")
 
 
 def _restore(store: Store, audit: str) -> None:

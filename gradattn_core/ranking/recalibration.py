@@ -59,14 +59,14 @@ class Influence:
 
 
 @dataclass(frozen=True, slots=True)
-class Relearned:
+class Recalibration:
     """What the verdicts taught.
 
     Attributes:
-        used: whether the new order was clearly better than the old one on verdicts it had not seen.
+        used: whether the new order was clearly better than the old one on verdicts that it had not seen.
         reason: one sentence on why it was used, or was not.
         suspicion: [N] in (0, 1), recalibrated; the given one where ``used`` is false.
-        decisions, wrong: how many verdicts were learnt from, and how many of these were "label wrong".
+        decisions, wrong: how many verdicts there were to learn from, and how many of these were "label wrong".
         precision_before, precision_after: average precision over the decided suspects, 0 to 1, the latter
             cross-validated; NaN where nothing was tried, as are
         gain, gain_error: its increase and the standard error of that over the decided suspects.
@@ -85,9 +85,9 @@ class Relearned:
     influences: tuple[Influence, ...] = ()
 
 
-def relearn(
+def recalibrate(
     suspicion: Array, numbers: pd.DataFrame, names: pd.DataFrame, verdict: Array, groups: IntArray, seed: int = 0
-) -> Relearned:
+) -> Recalibration:
     """Recalibrate the suspicions of all suspects by the verdicts on some, if that is clearly better.
 
     Better is decided by cross-validation, repeated and nested: each verdict is predicted by models, penalty and all,
@@ -105,33 +105,41 @@ def relearn(
         groups: [N] integers; suspects of one number are near-duplicates and judged together.
         seed: of the folds and the bootstrap.
     """
-    said = np.flatnonzero(~np.isnan(verdict))
-    y = verdict[said]
-    decisions, wrong = len(said), int(y.sum())
-    if refusal := too_little(wrong, decisions - wrong):
-        return Relearned(False, refusal, suspicion, decisions, wrong)
+    decided = np.flatnonzero(~np.isnan(verdict))
+    y = verdict[decided]
+    decisions, wrong = len(decided), int(y.sum())
+    if refusal := too_few(wrong, decisions - wrong):
+        return Recalibration(False, refusal, suspicion, decisions, wrong)
     offset = logit(np.clip(suspicion, SUREST, 1 - SUREST))
     values = pd.concat([pd.DataFrame({"suspicion": offset}), numbers.reset_index(drop=True)], axis=1)
-    design = _Design(_quantiles(values), names.reset_index(drop=True), said)
-    seen, old = design.rows(said), offset[said]
-    together = _not_too_large(groups[said])
-    predicted = _held_out(seen, old, y, together, seed)
-    shifted = _held_out(seen[:, :1], old, y, together, seed)
-    before, after = np.argsort(-suspicion[said], kind="stable"), np.argsort(-predicted, kind="stable")
+    design = _Design(_quantiles(values), names.reset_index(drop=True), decided)
+    x, prior = design.rows(decided), offset[decided]
+    together = _break_up_large(groups[decided])
+    predicted = _held_out(x, prior, y, together, seed)
+    shifted = _held_out(x[:, :1], prior, y, together, seed)
+    before, after = np.argsort(-suspicion[decided], kind="stable"), np.argsort(-predicted, kind="stable")
     gain, gain_error = _gain(y, before, after, seed)
     better = _losses(shifted, y) - _losses(predicted, y)
     error = better.std(ddof=1) / np.sqrt(decisions)
     used = bool(gain > CLEAR * gain_error and better.mean() > CLEAR * error)
-    weights = fit(seen, old, y, _chosen(seen, old, y, group_folds(y.astype(np.int64), together, seed, FOLDS)))
-    learnt = expit(offset + design.rows(np.arange(len(suspicion)), said) @ weights) if used else suspicion
+    weights = fit(x, prior, y, _choose_penalty(x, prior, y, group_folds(y.astype(np.int64), together, seed, FOLDS)))
+    everyone = np.arange(len(suspicion))
     first, second = _average_precision(y, before), _average_precision(y, after)
-    reason = _reason(used, first, second)
-    return Relearned(
-        used, reason, learnt, decisions, wrong, first, second, gain, gain_error, design.influences(weights)
+    return Recalibration(
+        used=used,
+        reason=_reason(used, first, second),
+        suspicion=expit(offset + design.rows(everyone, decided) @ weights) if used else suspicion,
+        decisions=decisions,
+        wrong=wrong,
+        precision_before=first,
+        precision_after=second,
+        gain=gain,
+        gain_error=gain_error,
+        influences=design.influences(weights),
     )
 
 
-def too_little(wrong: int, right: int) -> str:
+def too_few(wrong: int, right: int) -> str:
     """Why so many verdicts cannot be learnt from, in one sentence; empty where they can."""
     if min(wrong, right) >= FEWEST_EACH:
         return ""
@@ -152,49 +160,49 @@ def _quantiles(numbers: pd.DataFrame) -> pd.DataFrame:
     """Every column as quantiles, of mean 0 and spread 1; 0 where there is no number."""
     ranks = numbers.apply(lambda column: rankdata(column, nan_policy="omit") / max(column.notna().sum(), 1))
     spread = ranks.std(ddof=0)
-    differs = spread > 1e-9
-    known = ranks.loc[:, differs]
-    scaled: pd.DataFrame = (known - known.mean()) / spread[differs]
+    varies = spread > 1e-9
+    varying = ranks.loc[:, varies]
+    scaled: pd.DataFrame = (varying - varying.mean()) / spread[varies]
     return scaled.fillna(0.0)
 
 
 class _Design:
     """The columns of the regression: 1, the numbers, an indicator for every name that several decided suspects have."""
 
-    def __init__(self, numbers: pd.DataFrame, names: pd.DataFrame, said: IntArray) -> None:
+    def __init__(self, numbers: pd.DataFrame, names: pd.DataFrame, decided: IntArray) -> None:
         self.numbers = numbers
         self.names = names
-        counted = []
+        levels = []
         for column in names.columns:
-            counts = names[column].iloc[said].value_counts()
-            several = counts[(counts >= SEVERAL) & (counts < len(said)) & (counts.index != "")]
-            counted += [(int(count), (str(column), str(level))) for level, count in several.items()]
-        counted.sort(key=lambda found: -found[0])
-        self.levels = [level for _, level in counted[:MOST_NAMES]]
+            counts = names[column].iloc[decided].value_counts()
+            several = counts[(counts >= SEVERAL) & (counts < len(decided)) & (counts.index != "")]
+            levels += [(int(count), (str(column), str(level))) for level, count in several.items()]
+        levels.sort(key=lambda level: -level[0])
+        self.levels = [level for _, level in levels[:MOST_NAMES]]
 
-    def rows(self, chosen: IntArray, within: IntArray | None = None) -> Array:
-        """[len(chosen), 1 + F + L]; numbers no further out than those of the rows ``within``."""
-        values = self.numbers.to_numpy()[chosen]
+    def rows(self, suspects: IntArray, within: IntArray | None = None) -> Array:
+        """[S, 1 + F + L] of ``suspects`` [S]; numbers no further out than those of the suspects ``within``."""
+        values = self.numbers.to_numpy()[suspects]
         if within is not None:
-            known = self.numbers.to_numpy()[within]
-            values = np.clip(values, known.min(axis=0), known.max(axis=0))
-        marks = [self.names[column].to_numpy()[chosen] == level for column, level in self.levels]
+            inside = self.numbers.to_numpy()[within]
+            values = np.clip(values, inside.min(axis=0), inside.max(axis=0))
+        indicators = [self.names[column].to_numpy()[suspects] == level for column, level in self.levels]
         # One penalty for all: the numbers together may say as much as one name.
-        shared = values / np.sqrt(max(values.shape[1], 1))
-        return np.column_stack([np.ones(len(chosen)), shared, *marks]).astype(np.float64)
+        scaled = values / np.sqrt(max(values.shape[1], 1))
+        return np.column_stack([np.ones(len(suspects)), scaled, *indicators]).astype(np.float64)
 
     def influences(self, weights: Array) -> tuple[Influence, ...]:
-        named = [(str(column), "") for column in self.numbers.columns] + self.levels
-        found = [Influence(*label, float(weight)) for label, weight in zip(named, weights[1:], strict=True)]
-        return tuple(sorted(found, key=lambda influence: -abs(influence.weight)))
+        features = [(str(column), "") for column in self.numbers.columns] + self.levels
+        influences = [Influence(*feature, float(weight)) for feature, weight in zip(features, weights[1:], strict=True)]
+        return tuple(sorted(influences, key=lambda influence: -abs(influence.weight)))
 
 
-def _not_too_large(groups: IntArray) -> IntArray:
-    """Groups that would fill a fold are no groups: kept whole they would leave nothing to compare with."""
+def _break_up_large(groups: IntArray) -> IntArray:
+    """Groups that would fill a fold are no groups: left whole they would leave nothing to compare with."""
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     alone = codes.max() + 1 + np.arange(len(groups))
-    kept = np.where(sizes[codes] <= len(groups) // FOLDS, codes, alone)
-    return np.unique(kept, return_inverse=True)[1].astype(np.int64)
+    small = np.where(sizes[codes] <= len(groups) // FOLDS, codes, alone)
+    return np.unique(small, return_inverse=True)[1].astype(np.int64)
 
 
 def _held_out(x: Array, offset: Array, y: Array, groups: IntArray, seed: int) -> Array:
@@ -205,24 +213,25 @@ def _held_out(x: Array, offset: Array, y: Array, groups: IntArray, seed: int) ->
     for repeat in range(repeats):
         folds = group_folds(codes, groups, seed + repeat, FOLDS)
         for fold in range(FOLDS):
-            out, kept = folds == fold, folds != fold
-            inner = group_folds(codes[kept], np.unique(groups[kept], return_inverse=True)[1], seed + repeat, FOLDS)
-            weights = fit(x[kept], offset[kept], y[kept], _chosen(x[kept], offset[kept], y[kept], inner))
-            low, high = x[kept].min(axis=0), x[kept].max(axis=0)
+            out, train = folds == fold, folds != fold
+            inner = group_folds(codes[train], np.unique(groups[train], return_inverse=True)[1], seed + repeat, FOLDS)
+            seen = x[train], offset[train], y[train]
+            weights = fit(*seen, _choose_penalty(*seen, inner))
+            low, high = x[train].min(axis=0), x[train].max(axis=0)
             total[out] += offset[out] + np.clip(x[out], low, high) @ weights
     return total / repeats
 
 
-def _chosen(x: Array, offset: Array, y: Array, folds: IntArray) -> float:
+def _choose_penalty(x: Array, offset: Array, y: Array, folds: IntArray) -> float:
     """The greatest penalty whose held-out log-loss is within one standard error of the least."""
     if x.shape[1] == 1:
         return PENALTIES[-1]
     losses = np.empty((len(PENALTIES), len(y)))
     for fold in range(FOLDS):
-        out, kept = folds == fold, folds != fold
+        out, train = folds == fold, folds != fold
         weights = None
         for row in reversed(range(len(PENALTIES))):
-            weights = fit(x[kept], offset[kept], y[kept], PENALTIES[row], weights)
+            weights = fit(x[train], offset[train], y[train], PENALTIES[row], weights)
             losses[row, out] = _losses(offset[out] + x[out] @ weights, y[out])
     worse = losses - losses[losses.mean(axis=1).argmin()]
     error = worse.std(axis=1, ddof=1) / np.sqrt(len(y))
@@ -259,8 +268,8 @@ def _losses(log_odds: Array, y: Array) -> Array:
 
 
 def _average_precision(y: Array, order: IntArray) -> float:
-    found = y[order]
-    return float((found * np.cumsum(found) / np.arange(1, len(y) + 1)).sum() / found.sum())
+    wrong = y[order]
+    return float((wrong * np.cumsum(wrong) / np.arange(1, len(y) + 1)).sum() / wrong.sum())
 
 
 def _gain(y: Array, before: IntArray, after: IntArray, seed: int) -> tuple[float, float]:
@@ -268,9 +277,9 @@ def _gain(y: Array, before: IntArray, after: IntArray, seed: int) -> tuple[float
     counts = np.random.default_rng(seed).multinomial(len(y), np.full(len(y), 1 / len(y)), size=BOOTSTRAP)
 
     def precisions(order: IntArray) -> Array:
-        weight, found = counts[:, order], counts[:, order] * y[order]
-        above = np.cumsum(found, axis=1) / np.maximum(np.cumsum(weight, axis=1), 1)
-        return np.asarray((found * above).sum(axis=1) / np.maximum(found.sum(axis=1), 1))
+        weight, wrong = counts[:, order], counts[:, order] * y[order]
+        above = np.cumsum(wrong, axis=1) / np.maximum(np.cumsum(weight, axis=1), 1)
+        return np.asarray((wrong * above).sum(axis=1) / np.maximum(wrong.sum(axis=1), 1))
 
     difference = precisions(after) - precisions(before)
     return _average_precision(y, after) - _average_precision(y, before), float(difference.std(ddof=1))

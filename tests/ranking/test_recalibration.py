@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.ranking.relearn import FEWEST_EACH, MOST_NAMES, SHIFT_PENALTY, fit, relearn, too_little
+from gradattn_core.ranking.recalibration import FEWEST_EACH, MOST_NAMES, SHIFT_PENALTY, fit, recalibrate, too_few
 from gradattn_core.records import IntArray
 
 Array = NDArray[np.float64]
@@ -65,14 +65,14 @@ def test_without_penalty_to_speak_of_the_fit_is_scikit_learns() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_number_that_tells_who_is_right_is_learnt_and_orders_the_rest_better(seed: int) -> None:
     suspicion, numbers, wrong = suspects(seed, effect=2.0)
-    learnt = relearn(suspicion, numbers, NONE, first(wrong), alone())
-    assert learnt.used and "clearly better" in learnt.reason
-    assert learnt.precision_after > learnt.precision_before and learnt.gain > learnt.gain_error
-    assert (learnt.influences[0].feature, learnt.influences[0].weight > 0) == ("tells", True)
+    result = recalibrate(suspicion, numbers, NONE, first(wrong), alone())
+    assert result.used and "clearly better" in result.reason
+    assert result.precision_after > result.precision_before and result.gain > result.gain_error
+    assert (result.influences[0].feature, result.influences[0].weight > 0) == ("tells", True)
     rest = slice(DECIDED, None)
     before = average_precision_score(wrong[rest], suspicion[rest])
-    assert average_precision_score(wrong[rest], learnt.suspicion[rest]) > before + 0.05
-    assert ((learnt.suspicion > 0) & (learnt.suspicion < 1)).all()
+    assert average_precision_score(wrong[rest], result.suspicion[rest]) > before + 0.05
+    assert ((result.suspicion > 0) & (result.suspicion < 1)).all()
 
 
 def test_a_class_that_is_often_right_is_learnt(seed: int = 1) -> None:
@@ -81,12 +81,12 @@ def test_a_class_that_is_often_right_is_learnt(seed: int = 1) -> None:
     label = random.choice(["kite", "owl", "=1+1", "<b>x</b>"], SUSPECTS)
     wrong = (random.random(SUSPECTS) < np.where(label == "kite", 0.1, 0.9)).astype(np.float64)
     names = pd.DataFrame({"given_label": label})
-    learnt = relearn(suspicion, NONE, names, first(wrong), alone())
-    assert learnt.used
-    strongest = learnt.influences[0]
+    result = recalibrate(suspicion, NONE, names, first(wrong), alone())
+    assert result.used
+    strongest = result.influences[0]
     assert (strongest.feature, strongest.name, strongest.weight < 0) == ("given_label", "kite", True)
     kite = label[DECIDED:] == "kite"
-    assert learnt.suspicion[DECIDED:][kite].mean() < learnt.suspicion[DECIDED:][~kite].mean() - 0.2
+    assert result.suspicion[DECIDED:][kite].mean() < result.suspicion[DECIDED:][~kite].mean() - 0.2
 
 
 def test_noise_teaches_nothing() -> None:
@@ -94,11 +94,11 @@ def test_noise_teaches_nothing() -> None:
     for seed in range(12):
         suspicion, numbers, wrong = suspects(seed, effect=0.0)
         names = pd.DataFrame({"given_label": np.random.default_rng(seed).choice(list("abcdef"), SUSPECTS)})
-        learnt = relearn(suspicion, numbers, names, first(wrong), alone())
-        used += learnt.used
-        if not learnt.used:
-            assert learnt.suspicion is suspicion
-            assert learnt.reason.startswith("The audit's own order stays")
+        result = recalibrate(suspicion, numbers, names, first(wrong), alone())
+        used += result.used
+        if not result.used:
+            assert result.suspicion is suspicion
+            assert result.reason.startswith("The audit's own order stays")
     assert used <= 1
 
 
@@ -109,8 +109,8 @@ def test_near_duplicates_do_not_vouch_for_one_another() -> None:
     # The look tells the verdict on a copy, and on nothing else.
     names = pd.DataFrame({"cluster": [f"look {number}" for number in copies]})
     suspicion = np.full(SUSPECTS, 0.6)
-    assert relearn(suspicion, NONE, names, first(wrong), alone()).used
-    assert not relearn(suspicion, NONE, names, first(wrong), copies.astype(np.int64)).used
+    assert recalibrate(suspicion, NONE, names, first(wrong), alone()).used
+    assert not recalibrate(suspicion, NONE, names, first(wrong), copies.astype(np.int64)).used
 
 
 def test_beyond_what_was_decided_a_number_counts_as_the_most_extreme_decided_one() -> None:
@@ -119,9 +119,9 @@ def test_beyond_what_was_decided_a_number_counts_as_the_most_extreme_decided_one
     suspicion[-2:] = 0.2
     numbers.iloc[-2] = numbers.iloc[:DECIDED].max()
     numbers.iloc[-1] = 1e9
-    learnt = relearn(suspicion, numbers, NONE, first(wrong), alone())
-    assert learnt.used
-    assert learnt.suspicion[-1] == pytest.approx(learnt.suspicion[-2])
+    result = recalibrate(suspicion, numbers, NONE, first(wrong), alone())
+    assert result.used
+    assert result.suspicion[-1] == pytest.approx(result.suspicion[-2])
 
 
 def test_absent_numbers_and_numbers_that_are_all_the_same_are_no_obstacle() -> None:
@@ -129,9 +129,9 @@ def test_absent_numbers_and_numbers_that_are_all_the_same_are_no_obstacle() -> N
     numbers.loc[::3, "b"] = np.nan
     numbers["c"] = 7.0
     numbers["d"] = np.nan
-    learnt = relearn(suspicion, numbers, NONE, first(wrong), alone())
-    assert learnt.used and np.isfinite(learnt.suspicion).all()
-    assert {influence.feature for influence in learnt.influences} == {"suspicion", "tells", "b", "e"}
+    result = recalibrate(suspicion, numbers, NONE, first(wrong), alone())
+    assert result.used and np.isfinite(result.suspicion).all()
+    assert {influence.feature for influence in result.influences} == {"suspicion", "tells", "b", "e"}
 
 
 @pytest.mark.parametrize(("wrong", "right"), [(0, 0), (200, 0), (0, 200), (FEWEST_EACH - 1, 300), (300, 3)])
@@ -139,17 +139,17 @@ def test_too_few_verdicts_of_either_kind_teach_nothing(wrong: int, right: int) -
     count = wrong + right + 50
     verdict = np.concatenate([np.ones(wrong), np.zeros(right), np.full(50, np.nan)])
     suspicion = np.linspace(1, 0, count)
-    learnt = relearn(
+    result = recalibrate(
         suspicion, pd.DataFrame(index=range(count)), pd.DataFrame(index=range(count)), verdict, alone(count)
     )
-    assert not learnt.used and learnt.suspicion is suspicion and np.isnan(learnt.precision_after)
-    assert learnt.reason == too_little(wrong, right)
-    assert f"{wrong} wrong labels and {right} right ones" in learnt.reason and str(FEWEST_EACH) in learnt.reason
+    assert not result.used and result.suspicion is suspicion and np.isnan(result.precision_after)
+    assert result.reason == too_few(wrong, right)
+    assert f"{wrong} wrong labels and {right} right ones" in result.reason and str(FEWEST_EACH) in result.reason
 
 
 def test_the_same_verdicts_teach_the_same() -> None:
     suspicion, numbers, wrong = suspects(7, effect=1.5)
-    once, again = (relearn(suspicion, numbers, NONE, first(wrong), alone()) for _ in range(2))
+    once, again = (recalibrate(suspicion, numbers, NONE, first(wrong), alone()) for _ in range(2))
     np.testing.assert_array_equal(once.suspicion, again.suspicion)
     assert (once.reason, once.influences) == (again.reason, again.influences)
 
@@ -161,6 +161,6 @@ def test_of_many_names_those_with_the_most_verdicts_count() -> None:
     pairs = np.array([f"pair {row // 2}" for row in range(count)], dtype=object)
     pairs[-30:] = "zebra"
     names = pd.DataFrame({"pair": pairs})
-    learnt = relearn(np.full(count, 0.5), pd.DataFrame(index=range(count)), names, wrong, alone(count))
-    named = [influence.name for influence in learnt.influences if influence.name]
+    result = recalibrate(np.full(count, 0.5), pd.DataFrame(index=range(count)), names, wrong, alone(count))
+    named = [influence.name for influence in result.influences if influence.name]
     assert len(named) == MOST_NAMES and "zebra" in named
