@@ -13,7 +13,7 @@ from uuid import uuid4
 from gradattn_core.audit.plan import PLAN, Plan
 from gradattn_core.audit.stages import Stage
 from gradattn_core.dataset.address import join
-from gradattn_core.dataset.storage import attempt, find
+from gradattn_core.dataset.storage import files_below, with_filesystem
 from gradattn_core.errors import GradattnError
 from gradattn_core.files import write_whole
 
@@ -68,19 +68,19 @@ class Exchange:
 
             def get(temporary: Path, url: str = join(self.url, file.name)) -> None:
                 with _told(url):
-                    attempt(url, lambda fs, path: fs.get_file(path, str(temporary)))
+                    with_filesystem(url, lambda fs, path: fs.get_file(path, str(temporary)))
 
             write_whole(file, get)
 
     def remove(self) -> None:
         """All of it, once the audit has what it needs."""
         with _told(self.url):
-            attempt(self.url, lambda fs, path: fs.rm(path, recursive=True))
+            with_filesystem(self.url, lambda fs, path: fs.rm(path, recursive=True))
 
     def _names(self) -> set[str]:
         with _told(self.url):
             try:
-                return {name for name, _ in find(self.url) if not name.startswith(".")}
+                return {name for name, _ in files_below(self.url) if not name.startswith(".")}
             except FileNotFoundError:
                 return set()
 
@@ -93,7 +93,7 @@ class Exchange:
             fs.mv(part, f"{path}/{name}")
 
         with _told(self.url):
-            attempt(self.url, put)
+            with_filesystem(self.url, put)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

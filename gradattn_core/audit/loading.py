@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import decode_image, read_bytes
-from gradattn_core.dataset.secrets import learn, remembered
+from gradattn_core.dataset.secrets import add_secrets, current_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
 from gradattn_core.model.preprocessing import Preprocessing
@@ -110,10 +110,10 @@ class _Pictures(Dataset[list[LoadedImage]]):
 
     def __getstate__(self) -> dict[str, Any]:
         # A process that is started to read from a URL does not know the password that was typed into this one.
-        return {**self.__dict__, "secrets": remembered()}
+        return {**self.__dict__, "secrets": current_secrets()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        learn(state.pop("secrets"))
+        add_secrets(state.pop("secrets"))
         self.__dict__.update(state)
 
     def load(self, record: ImageRecord) -> tuple[LoadedImage, Tensor] | Failure:

@@ -24,7 +24,7 @@ import torch
 from gradattn_core.audit.loading import release_model
 from gradattn_core.audit.plan import Plan, load_plan
 from gradattn_core.audit.stages import STAGES, Stage
-from gradattn_core.dataset.secrets import Secrets, learn, remembered
+from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
 from gradattn_core.errors import GradattnError
 from gradattn_core.progress import Progress, silent
 
@@ -102,7 +102,7 @@ class Workers:
         try:
             for device in self.devices:
                 ours, theirs = context.Pipe()
-                arguments = (theirs, self._folder, device, *self._limits, remembered())
+                arguments = (theirs, self._folder, device, *self._limits, current_secrets())
                 # No daemon: it has children of its own where processes decode.
                 process = context.Process(target=_work, args=arguments, name=f"gradattn {device}")
                 process.start()
@@ -164,7 +164,7 @@ def _work(connection: Connection, folder: Path, device: str, threads: int, decod
     # The model was loaded by the audit's own process first, which has said what there is to say about it.
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
-    learn(secrets)
+    add_secrets(secrets)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if device.startswith("cuda"):
         # Else pinned memory would open a context on the first GPU too.

@@ -45,15 +45,16 @@ def is_url(address: str) -> bool:
 
 
 def is_web(address: str) -> bool:
+    """Whether it is read by HTTP."""
     return address.lower().startswith(("http://", "https://"))
 
 
 def member(address: str) -> Member | None:
     """The parts of an address in a container; None for any other."""
-    found = _MEMBER.fullmatch(address)
-    if found is None:
+    parts = _MEMBER.fullmatch(address)
+    if parts is None:
         return None
-    kind, inside, outer = found.groups()
+    kind, inside, outer = parts.groups()
     return Member(kind, inside.replace("%3A", ":").replace("%25", "%"), outer)
 
 
@@ -103,6 +104,28 @@ def join(root: str, path: str) -> str:
     return member_address(inner.kind, posixpath.join(inner.inside, path), inner.outer)
 
 
+def listed_path(root: str, path: str) -> str | None:
+    """One spelling per image, which :func:`join` takes back: relative to the root where it lies below, else absolute.
+
+    None for a path that may not be opened: of this machine though the root is elsewhere, or one that leads out of it.
+    """
+    if is_url(path):
+        return None if is_local(path) and not is_local(root) else relative(path, root)
+    if not is_url(root):
+        below = os.path.join(root, "")
+        return os.path.normpath(os.path.join(below, path)).removeprefix(below).replace(os.sep, "/")
+    if path.startswith("/"):
+        return None
+    if member(root) is not None:
+        inside = posixpath.normpath(path)
+        return None if leads_out(inside) else inside
+    scheme, place = root.split("://", 1)
+    whole = posixpath.normpath(f"{place}/{path}")
+    if whole.split("/")[0] != place.split("/")[0] or leads_out(whole):
+        return None
+    return relative(f"{scheme}://{whole}", root)
+
+
 def canonical(source: str) -> str:
     """One spelling of a dataset's name: a path or URL as it was typed, without what does not count.
 
@@ -128,17 +151,13 @@ def canonical(source: str) -> str:
     return place.rstrip("/") if rest.strip("/") else place
 
 
-def _no_chain(source: str) -> DatasetError:
-    return DatasetError(f"{source!r} is no chain that can be read; write zip://::ARCHIVE or tar://folder::ARCHIVE.")
-
-
 def absolute(source: str) -> str:
     """:func:`canonical`, with a path of this machine made absolute: equal texts name the same dataset."""
     place = canonical(source)
     return place if is_url(place) else str(Path(os.path.expanduser(place)).resolve())
 
 
-def moved(root: str, folder: Path) -> str:
+def relocate(root: str, folder: Path) -> str:
     """The root of the same dataset once its files lie below ``folder`` of this machine."""
     inner = member(root)
     if inner is not None and inner.kind in ("webdataset", "parquet"):
@@ -158,12 +177,12 @@ def parent(address: str) -> str:
     return f"{above}/" if above.endswith(":/") else above
 
 
-def name(address: str) -> str:
+def file_name(address: str) -> str:
     """What messages call a file or member: the last part of its path, without a web address's query."""
     inner = member(address)
     if inner is not None:
-        last = name(inner.inside)
-        return f"{name(inner.outer)}#{last}" if inner.kind == "parquet" else last
+        last = file_name(inner.inside)
+        return f"{file_name(inner.outer)}#{last}" if inner.kind == "parquet" else last
     bare = address.split("?")[0].split("#")[0] if is_web(address) else address
     return bare.rstrip("/").rpartition("/")[2]
 
@@ -180,3 +199,7 @@ def common_folder(addresses: Sequence[str]) -> str | None:
     if is_url(addresses[0]) and len(shared) < 3:  # scheme, nothing, host
         return None
     return "/".join(column[0] for column in shared) or "/"
+
+
+def _no_chain(source: str) -> DatasetError:
+    return DatasetError(f"{source!r} is no chain that can be read; write zip://::ARCHIVE or tar://folder::ARCHIVE.")

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import struct
 import tarfile
-import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from gradattn_core.dataset.address import leads_out
-from gradattn_core.dataset.storage import Blob, State, blob, mark
+from gradattn_core.dataset.storage import RandomAccessFile, Stamp, digest, lock_of, open_file
 from gradattn_core.dataset.text import is_text, shown
 from gradattn_core.errors import UnreadableImageError
 
 MAX_MEMBER_BYTES = 2**30
-_BOMB_BYTES, _BOMB_RATIO = 2**26, 100
-# Bytes of the small members that say what another one is.
-_MAX_NOTE_BYTES = 2**20
 NOTE_SUFFIXES = (".cls", ".txt", ".json")
+"""Small members that say what another one is."""
+
+_MAX_NOTE_BYTES = 2**20
+_BOMB_BYTES, _BOMB_RATIO = 2**26, 100
 _LOCAL_HEADER = struct.Struct("<26xHH")
+_archives: dict[str, tuple[Stamp, Archive]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class Entry:
     """Where a member lies: the start of its header (zip) or data (tar), its bytes packed and unpacked."""
 
     start: int
@@ -43,49 +42,48 @@ class Archive:
     """The members of an archive by name, in its order.
 
     Attributes:
-        states: size and mark of each member that can be read.
+        stamps: of each member that can be read.
         problems: why each of the others cannot be.
         notes: content of the small members that end in ``NOTE_SUFFIXES``, of a tar that was opened afresh.
         damage: why the rest of the archive is unreadable; empty where there is none.
     """
 
-    slots: dict[str, Slot] = field(default_factory=dict)
-    states: dict[str, State] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     notes: dict[str, bytes] = field(default_factory=dict)
     damage: str = ""
 
-    def add(self, name: str, slot: Slot, state: State, problem: str) -> None:
+    def add(self, name: str, entry: Entry, stamp: Stamp, problem: str) -> None:
         """Of two members of one name the last one counts, as when it is unpacked."""
         if leads_out(name):
             problem = "the name leads out of the archive; it is not opened"
         elif not is_text(name):
             problem = "the name is not valid UTF-8: rename it"
-        elif slot.size > MAX_MEMBER_BYTES:
-            problem = f"{slot.size:,} bytes, more than {MAX_MEMBER_BYTES:,}"
-        elif slot.size > max(_BOMB_BYTES, _BOMB_RATIO * slot.packed):
-            problem = f"{slot.packed:,} bytes that unpack to {slot.size:,}: no picture does that"
-        for place in (self.slots, self.states, self.problems):
+        elif entry.size > MAX_MEMBER_BYTES:
+            problem = f"{entry.size:,} bytes, more than {MAX_MEMBER_BYTES:,}"
+        elif entry.size > max(_BOMB_BYTES, _BOMB_RATIO * entry.packed):
+            problem = f"{entry.packed:,} bytes that unpack to {entry.size:,}: no picture does that"
+        for place in (self.entries, self.stamps, self.problems):
             place.pop(name, None)
         if problem:
             self.problems[name] = problem
         else:
-            self.slots[name], self.states[name] = slot, state
+            self.entries[name], self.stamps[name] = entry, stamp
 
 
-def open_archive(kind: str, address: str, *, fresh: bool = False) -> tuple[Archive, Blob]:
+def open_archive(kind: str, address: str, *, fresh: bool = False) -> tuple[Archive, RandomAccessFile]:
     """The archive's members, read once per process and again where the file has changed or ``fresh`` is said.
 
     Raises:
         OSError: it cannot be read, or is no archive of this kind.
     """
-    with _gate(os.getpid(), address):
-        source = blob(address, fresh=fresh)
-        known = _known.get(address)
-        if known is not None and known[0] == source.state and not fresh:
-            return known[1], source
-        archive = _scan_zip(source) if kind == "zip" else _scan_tar(source, with_notes=fresh)
-        _known[address] = source.state, archive
+    with lock_of("archive", address):
+        source = open_file(address, fresh=fresh)
+        stamp, archive = _archives.get(address, (None, None))
+        if archive is None or stamp != source.stamp or fresh:
+            archive = _scan_zip(source) if kind == "zip" else _scan_tar(source, with_notes=fresh)
+            _archives[address] = source.stamp, archive
         return archive, source
 
 
@@ -98,26 +96,18 @@ def read_member(kind: str, inside: str, outer: str) -> bytes:
     """
     archive, source = open_archive(kind, outer)
     name = shown(posixpath.basename(inside))
-    slot = archive.slots.get(inside)
-    if slot is None:
+    entry = archive.entries.get(inside)
+    if entry is None:
         reason = archive.problems.get(inside)
         said = f"cannot be read: {reason}" if reason else f"is not in {shown(posixpath.basename(outer))}"
         raise UnreadableImageError(f"{name} {said}.")
-    data = _zip_member(source, slot) if kind == "zip" else source.read(slot.start, slot.start + slot.size)
-    if len(data) != slot.size or (slot.crc is not None and zlib.crc32(data) != slot.crc):
+    data = _zip_member(source, entry) if kind == "zip" else source.read(entry.start, entry.start + entry.size)
+    if len(data) != entry.size or (entry.crc is not None and zlib.crc32(data) != entry.crc):
         raise UnreadableImageError(f"{name} is damaged in its archive: length or checksum is wrong.")
     return data
 
 
-@lru_cache(maxsize=4096)
-def _gate(process: int, address: str) -> threading.Lock:
-    return threading.Lock()
-
-
-_known: dict[str, tuple[State, Archive]] = {}
-
-
-def _scan_zip(source: Blob) -> Archive:
+def _scan_zip(source: RandomAccessFile) -> Archive:
     archive = Archive()
     try:
         with zipfile.ZipFile(source.stream()) as file:
@@ -132,55 +122,56 @@ def _scan_zip(source: Blob) -> Archive:
             problem = "encrypted: unpack it with its password first"
         elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             problem = f"packed by method {member.compress_type}; stored and deflated members can be read"
-        raw = len(member.orig_filename.encode("utf-8", "surrogatepass"))
-        slot = Slot(member.header_offset, member.compress_size, member.file_size, member.compress_type, member.CRC, raw)
-        archive.add(member.filename, slot, State(member.file_size, mark(member.file_size, member.CRC)), problem)
+        size, method = member.file_size, member.compress_type
+        name_bytes = len(member.orig_filename.encode("utf-8", "surrogatepass"))
+        entry = Entry(member.header_offset, member.compress_size, size, method, member.CRC, name_bytes)
+        archive.add(member.filename, entry, Stamp(size, digest(size, member.CRC)), problem)
     return archive
 
 
-def _zip_member(source: Blob, slot: Slot) -> bytes:
+def _zip_member(source: RandomAccessFile, entry: Entry) -> bytes:
     # One read for the header, whose length is known only when it is there, and the data.
-    start, usual = slot.start, _LOCAL_HEADER.size + slot.name_bytes + 256
-    data = source.read(start, min(start + usual + slot.packed, source.size))
+    start, usual = entry.start, _LOCAL_HEADER.size + entry.name_bytes + 256
+    data = source.read(start, min(start + usual + entry.packed, source.size))
     if len(data) < _LOCAL_HEADER.size:
         return b""
     header = _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack_from(data))
-    packed = data[header : header + slot.packed]
-    if len(packed) < slot.packed:
-        packed = source.read(start + header, start + header + slot.packed)
-    if slot.method == zipfile.ZIP_STORED:
+    packed = data[header : header + entry.packed]
+    if len(packed) < entry.packed:
+        packed = source.read(start + header, start + header + entry.packed)
+    if entry.method == zipfile.ZIP_STORED:
         return packed
     try:
         # one byte more than announced is enough to see that it lies
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, slot.size + 1)
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, entry.size + 1)
     except zlib.error:
         return b""
 
 
-def _scan_tar(source: Blob, *, with_notes: bool) -> Archive:
+def _scan_tar(source: RandomAccessFile, *, with_notes: bool) -> Archive:
     archive, times = Archive(), set[float]()
     try:
         with tarfile.open(fileobj=source.stream(), mode="r:") as file:
             for member, name in _members(file):
-                slot = Slot(member.offset_data, member.size, member.size)
+                entry = Entry(member.offset_data, member.size, member.size)
                 problem = "" if member.isreg() and not member.issparse() else "a link or sparse member is not read"
-                if slot.start + slot.size > source.size:
+                if entry.start + entry.size > source.size:
                     archive.damage = f"{shown(name)} ends too early"
                     break
                 times.add(member.mtime)
-                archive.add(name, slot, State(member.size, mark(member.size, member.mtime)), problem)
-                if with_notes and name in archive.slots and _is_note(name, member.size):
+                archive.add(name, entry, Stamp(member.size, digest(member.size, member.mtime)), problem)
+                if with_notes and name in archive.entries and _is_note(name, member.size):
                     note = file.extractfile(member)
                     archive.notes[name] = note.read() if note else b""
                 file.members = []  # type: ignore[attr-defined]  # else tarfile keeps a million headers
     except (tarfile.TarError, EOFError, ValueError) as error:
-        if not archive.slots:
+        if not archive.entries:
             raise OSError(f"no whole tar ({error})") from None
         archive.damage = str(error)
     if len(times) < 2:
         # Whoever packed the members gave all of them the same time: it says nothing about any of them.
-        for name, state in archive.states.items():
-            archive.states[name] = State(state.size, mark(state.size, *source.state))
+        for name, stamp in archive.stamps.items():
+            archive.stamps[name] = Stamp(stamp.size, digest(stamp.size, *source.stamp))
     return archive
 
 

@@ -1,4 +1,4 @@
-"""Any image file as upright 8-bit RGB pixels, or one plain sentence why not."""
+"""One image: its bytes, wherever it lies, and its upright 8-bit RGB pixels; or one plain sentence why not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from PIL import (
 )
 
 from gradattn_core.dataset import storage
-from gradattn_core.dataset.address import canonical, is_url, join, member, name
+from gradattn_core.dataset.address import canonical, file_name, is_url, join, member
 from gradattn_core.dataset.archives import read_member
 from gradattn_core.dataset.parquet import read_cell
 from gradattn_core.dataset.secrets import remember
@@ -35,69 +35,6 @@ from gradattn_core.dataset.text import cause, shown
 from gradattn_core.errors import UnreadableImageError
 
 MAX_FILE_BYTES = 2**30
-
-
-def read_bytes(root: str, path: str) -> bytes:
-    """Read the image that a dataset with this root lists under ``path``. May be called from many threads at once.
-
-    Raises:
-        UnreadableImageError: see :func:`read_file`.
-        DatasetError: the package that reads such a URL is not installed.
-    """
-    return read_address(join(root, path))
-
-
-def read_address(address: str) -> bytes:
-    """Read one file or member, see :mod:`gradattn_core.dataset.address`; raises what :func:`read_bytes` does."""
-    if not is_url(address):
-        return read_file(Path(address))
-    inner = member(address)
-    file = shown(name(inner.outer if inner else address))
-    try:
-        if inner is None:
-            data = storage.read(address)
-        elif inner.kind == "parquet":
-            column, _, row = inner.inside.rpartition("/")
-            data = read_cell(column, int(row) if row.isdecimal() else -1, inner.outer)
-        else:
-            data = read_member(inner.kind, inner.inside, inner.outer)
-    except FileNotFoundError:
-        raise UnreadableImageError(f"{file} does not exist.") from None
-    except PermissionError as error:
-        raise UnreadableImageError(f"{file} may not be read: {cause(error)}.") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableImageError(f"{file} cannot be read: {cause(error)}.") from None
-    if not data:
-        raise UnreadableImageError(f"{shown(name(address))} is empty (0 bytes).")
-    return data
-
-
-def read_file(path: Path) -> bytes:
-    """Read one image file of this machine whole.
-
-    Raises:
-        UnreadableImageError: it cannot be read, is empty, or too large; the message names it without its folder.
-    """
-    name = shown(path.name)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadableImageError(f"{name} is a folder, not an image.")
-        if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
-            raise UnreadableImageError(f"{name} is not a regular file.")
-        if status.st_size > MAX_FILE_BYTES:
-            raise UnreadableImageError(f"{name} has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}.")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableImageError(f"{name} does not exist.") from None
-    except PermissionError:
-        raise UnreadableImageError(f"{name} may not be read: no permission.") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableImageError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    if not data:
-        raise UnreadableImageError(f"{name} is empty (0 bytes).")
-    return data
-
 
 # Only these decoders are offered a file; Pillow knows others that are dangerous on strangers' files (EPS starts
 # Ghostscript). Importing the plugins here registers them once, not during the first, possibly concurrent, open.
@@ -115,6 +52,7 @@ _FORMATS = tuple(
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8")
 
 _ORIENTATION_TAG = 0x0112
+# ImageOps.exif_transpose has the same table, but also writes the metadata anew, which fails where they are damaged.
 _TO_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -166,7 +104,7 @@ def read_image(path: Path | str, *, max_pixels: int = 100_000_000) -> DecodedIma
         UnreadableImageError: the file cannot be read or decoded; the message names the file without its folder.
     """
     place = canonical(remember(str(path)))
-    return decode_image(read_address(place), name(place), max_pixels=max_pixels)
+    return decode_image(read_address(place), file_name(place), max_pixels=max_pixels)
 
 
 def decode_image(
@@ -190,6 +128,68 @@ def decode_image(
 def content_hash(data: bytes) -> str:
     """BLAKE2b-128 of a file's bytes, 32 hexadecimal digits: by it an image is known again wherever it lies."""
     return blake2b(data, digest_size=16).hexdigest()
+
+
+def read_bytes(root: str, path: str) -> bytes:
+    """Read the image that a dataset with this root lists under ``path``. May be called from many threads at once.
+
+    Raises:
+        UnreadableImageError: see :func:`read_file`.
+        DatasetError: the package that reads such a URL is not installed.
+    """
+    return read_address(join(root, path))
+
+
+def read_address(address: str) -> bytes:
+    """Read one file or member, see :mod:`gradattn_core.dataset.address`; raises what :func:`read_bytes` does."""
+    if not is_url(address):
+        return read_file(Path(address))
+    inner = member(address)
+    file = shown(file_name(inner.outer if inner else address))
+    try:
+        if inner is None:
+            data = storage.read(address)
+        elif inner.kind == "parquet":
+            column, _, row = inner.inside.rpartition("/")
+            data = read_cell(column, int(row) if row.isdecimal() else -1, inner.outer)
+        else:
+            data = read_member(inner.kind, inner.inside, inner.outer)
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{file} does not exist.") from None
+    except PermissionError as error:
+        raise UnreadableImageError(f"{file} may not be read: {cause(error)}.") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableImageError(f"{file} cannot be read: {cause(error)}.") from None
+    if not data:
+        raise UnreadableImageError(f"{shown(file_name(address))} is empty (0 bytes).")
+    return data
+
+
+def read_file(path: Path) -> bytes:
+    """Read one image file of this machine whole.
+
+    Raises:
+        UnreadableImageError: it cannot be read, is empty, or too large; the message names it without its folder.
+    """
+    name = shown(path.name)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UnreadableImageError(f"{name} is a folder, not an image.")
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would block for ever
+            raise UnreadableImageError(f"{name} is not a regular file.")
+        if status.st_size > MAX_FILE_BYTES:
+            raise UnreadableImageError(f"{name} has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}.")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{name} does not exist.") from None
+    except PermissionError:
+        raise UnreadableImageError(f"{name} may not be read: no permission.") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableImageError(f"{name} cannot be read: {cause(error)}.") from None
+    if not data:
+        raise UnreadableImageError(f"{name} is empty (0 bytes).")
+    return data
 
 
 def _decode(
@@ -220,8 +220,7 @@ def _decode(
         raise UnreadableImageError(f"{name} does not fit into memory.") from None
     # a damaged file makes Pillow's decoders raise nearly anything (OSError, SyntaxError, struct.error, KeyError, …)
     except Exception as error:
-        detail = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UnreadableImageError(f"{name} is truncated or damaged ({detail}).") from None
+        raise UnreadableImageError(f"{name} is truncated or damaged ({cause(error)}).") from None
     image.info.clear()
     return (image, *(size or image.size))
 

@@ -1,4 +1,4 @@
-"""The class folder of this machine: ``root/<label>/**/image``."""
+"""Class folders, ``root/<label>/**/image``: from the names of files, or by a walk through a folder of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradattn_core.dataset.address import leads_out
-from gradattn_core.dataset.storage import State
+from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.text import as_text, is_text, shown
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Failure, ImageRecord, Listing
@@ -24,7 +24,7 @@ class Tree:
     """Files by their path below a root's address, and why some cannot be read."""
 
     root: str
-    files: Mapping[str, State]
+    files: Mapping[str, Stamp]
     problems: Mapping[str, str]
 
     def below(self, folder: str, root: str) -> Tree:
@@ -61,7 +61,7 @@ class Tree:
             if is_image(name) or leads_out(name)
         ]
         skipped = len(self.problems) - len(failures)
-        for name, state in self.files.items():
+        for name, stamp in self.files.items():
             if leads_out(name):
                 failures.append(Failure(as_text(name), "list", "the name leads out of the dataset; it is not opened"))
             elif is_hidden(name) or not is_image(name) or "/" not in name:
@@ -69,7 +69,7 @@ class Tree:
             elif not is_text(name):
                 failures.append(Failure(as_text(name), "list", "the name is not valid UTF-8: rename it"))
             else:
-                images.append(ImageRecord(name, name.split("/")[0], *state))
+                images.append(ImageRecord(name, name.split("/")[0], *stamp))
         images.sort(key=lambda image: image.path)
         failures.sort(key=lambda failure: failure.path)
         return Listing(self.root, tuple(images), tuple(failures), skipped)

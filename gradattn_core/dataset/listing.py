@@ -1,9 +1,13 @@
-"""Which images a dataset has, under which labels, whatever it lies in: one function that knows all forms by sight."""
+"""Which images a dataset has, under which labels, whatever it lies in: one function that knows all forms by sight.
+
+What is no dataset is refused in a sentence that says what would be one.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,50 +16,57 @@ from gradattn_core.dataset import storage
 from gradattn_core.dataset.address import (
     canonical,
     common_folder,
+    file_name,
     is_url,
     is_web,
     join,
     member,
     member_address,
-    name,
     parent,
     relative,
 )
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.folder import Tree, is_hidden, is_image, list_folder
-from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, describes, list_manifest, states
+from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, describes, list_manifest, stamps
 from gradattn_core.dataset.parquet import image_column, list_tables, open_table
-from gradattn_core.dataset.refusals import (
-    FORMS,
-    METADATA,
-    near_sibling,
-    refuse_flat,
-    refuse_missing_split,
-    refuse_unusable,
-    refuse_wrapper,
-)
 from gradattn_core.dataset.secrets import remember, without_secrets
-from gradattn_core.dataset.selection import Wanted, expand, is_pattern, of_split
-from gradattn_core.dataset.storage import State
-from gradattn_core.dataset.text import cause, shown
+from gradattn_core.dataset.selection import (
+    LABEL_COLUMN,
+    PATH_COLUMN,
+    SPLIT_COLUMN,
+    SPLIT_NAMES,
+    Selection,
+    expand,
+    is_pattern,
+    of_split,
+)
+from gradattn_core.dataset.storage import Stamp
+from gradattn_core.dataset.text import cause, did_you_mean, is_text, shown, shown_all
 from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Listing
 
-_TABLE = ".parquet"
+_TABLE_SUFFIX = ".parquet"
+# Tables in a folder that may say what its pictures show.
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_FORMS = (
+    "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
+    + ", ".join(sorted(MANIFEST_SUFFIXES))
+    + ")"
+)
 
 
 def list_dataset(
     source: str | Path,
     *,
-    path_column: str = "path",
-    label_column: str = "label",
-    split_column: str = "split",
+    path_column: str = PATH_COLUMN,
+    label_column: str = LABEL_COLUMN,
+    split_column: str = SPLIT_COLUMN,
     split: str | None = None,
 ) -> Listing:
     """List a labelled dataset, ordered by path, so that the same dataset always lists the same.
 
-    A folder is read as ``root/<label>/**/image`` with the endings of ``tree.IMAGE_SUFFIXES`` in any case. Hidden
+    A folder is read as ``root/<label>/**/image`` with the endings of ``folder.IMAGE_SUFFIXES`` in any case. Hidden
     entries, files that are not images and images directly in the root are skipped and counted (a hidden folder of this
     machine counts once). Links are followed; one that leads back into its own class is not entered twice. A zip or tar,
     gzipped or not, is read the same way from its index, without a folder that everything was packed in.
@@ -79,160 +90,229 @@ def list_dataset(
         DatasetError: nothing can be audited: the source is missing, unreadable, of no known form, empty, or has
             one class only; a column or the split is not there; the package that reads such a URL is not installed.
     """
-    wanted = Wanted(path_column, label_column, split_column, split)
+    selection = Selection(path_column, label_column, split_column, split)
     said = without_secrets(str(source))
     place = canonical(remember(str(source)))
     try:
-        listing = _list(place, wanted) if is_url(place) else _list_local(Path(place), wanted)
+        listing = _list(place, selection) if is_url(place) else _list_local(Path(place), selection)
     except FileNotFoundError:
         raise DatasetError(f"{shown(said)} does not exist.") from None
     except PermissionError as error:
         raise DatasetError(f"{shown(said)} may not be read: {cause(error)}.") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{shown(said)} cannot be read: {cause(error)}.") from None
-    refuse_unusable(said, listing)
+    _refuse_unusable(said, listing)
     return listing
 
 
-def _list(place: str, wanted: Wanted) -> Listing:
+def _list(place: str, selection: Selection) -> Listing:
     """A dataset at a URL, or in a container that was named in the way of URLs."""
     inner = member(place)
     if inner is not None and inner.kind in ("zip", "tar"):
-        return _list_archive(inner.kind, inner.outer, inner.inside, wanted)
+        return _list_archive(inner.kind, inner.outer, inner.inside, selection)
     if inner is not None:
-        wanted = replace(wanted, path_column=inner.inside or wanted.path_column)
-        return _list(inner.outer, wanted) if is_url(inner.outer) else _list_local(Path(inner.outer), wanted)
+        selection = replace(selection, path_column=inner.inside or selection.path_column)
+        return _list(inner.outer, selection) if is_url(inner.outer) else _list_local(Path(inner.outer), selection)
     if is_pattern(place):
-        return _list_files(expand(place), None, wanted)
+        return _list_files(expand(place), None, selection)
     if _is_file_name(place):
-        return _list_file(place, wanted)
-    files = dict(storage.find(place))
+        return _list_file(place, selection)
+    files = dict(storage.files_below(place))
     if is_web(place):
         # A web server's page about a folder says nothing of its files but their names.
-        told = states(join(place, file) for file in files if is_image(file))
-        files |= {file: state for file in files if isinstance(state := told.get(join(place, file)), State)}
+        stamp_of = stamps(join(place, file) for file in files if is_image(file))
+        files |= {file: stamp for file in files if isinstance(stamp := stamp_of.get(join(place, file)), Stamp)}
     if not files:
-        raise DatasetError(f"{shown(place)} is not a dataset: give {FORMS}.")
+        raise DatasetError(f"{shown(place)} is not a dataset: give {_FORMS}.")
     tree = Tree(place, files, {})
-    if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in METADATA):
+    if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in _METADATA):
         shards = _shards(list(files))
         if shards:
-            return _list_files([join(place, file) for file in shards], place, wanted)
-    return _list_tree(tree, wanted)
+            return _list_files([join(place, file) for file in shards], place, selection)
+    return _list_tree(tree, selection)
 
 
-def _list_local(source: Path, wanted: Wanted) -> Listing:
+def _list_local(source: Path, selection: Selection) -> Listing:
     try:
         status = source.stat()
     except (FileNotFoundError, NotADirectoryError):
         if is_pattern(str(source)):
-            return _list_files(expand(os.path.abspath(source)), None, wanted)
-        raise DatasetError(f"{shown(source)} does not exist.{near_sibling(source)}") from None
+            return _list_files(expand(os.path.abspath(source)), None, selection)
+        raise DatasetError(f"{shown(source)} does not exist.{_near_sibling(source)}") from None
     except PermissionError:
         raise DatasetError(f"{shown(source)} may not be read: no permission.") from None
     if stat.S_ISDIR(status.st_mode):
-        return _list_local_folder(source.resolve(), wanted)
+        return _list_local_folder(source.resolve(), selection)
     if stat.S_ISREG(status.st_mode) and _is_file_name(str(source)):
         # The file may be a link into another folder; what it names lies beside the link.
-        return _list_file(str(source.parent.resolve() / source.name), wanted)
-    raise DatasetError(f"{shown(source)} is not a dataset: give {FORMS}.")
+        return _list_file(str(source.parent.resolve() / source.name), selection)
+    raise DatasetError(f"{shown(source)} is not a dataset: give {_FORMS}.")
 
 
-def _list_local_folder(root: Path, wanted: Wanted) -> Listing:
-    if wanted.split is not None and (root / wanted.split).is_dir():
-        root, wanted = root / wanted.split, wanted.without_split()
-    table = _own_table(str(root), lambda file: (root / file).is_file(), wanted)
+def _list_local_folder(root: Path, selection: Selection) -> Listing:
+    if selection.split is not None and (root / selection.split).is_dir():
+        root, selection = root / selection.split, selection.without_split()
+    table = _own_table(str(root), lambda file: (root / file).is_file(), selection)
     if table is not None:
-        return list_manifest(table, str(root), wanted)
+        return list_manifest(table, str(root), selection)
     listing = list_folder(root)
     if not listing.images:
-        refuse_flat(root)
+        _refuse_flat(root)
         shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
         if shards:
-            return _list_files([str(root / file) for file in shards], str(root), wanted)
-    refuse_missing_split(str(root), wanted, {image.label for image in listing.images})
-    refuse_wrapper(listing, lambda file: (root / file).is_file())
+            return _list_files([str(root / file) for file in shards], str(root), selection)
+    _refuse_missing_split(str(root), selection, {image.label for image in listing.images})
+    _refuse_wrapper(listing, lambda file: (root / file).is_file())
     return listing
 
 
-def _list_tree(tree: Tree, wanted: Wanted) -> Listing:
-    if wanted.split is not None and wanted.split in tree.folders:
-        tree, wanted = tree.below(wanted.split, join(tree.root, wanted.split)), wanted.without_split()
-    table = _own_table(tree.root, tree.files.__contains__, wanted)
+def _list_tree(tree: Tree, selection: Selection) -> Listing:
+    if selection.split is not None and selection.split in tree.folders:
+        tree, selection = tree.below(selection.split, join(tree.root, selection.split)), selection.without_split()
+    table = _own_table(tree.root, tree.files.__contains__, selection)
     if table is not None:
-        return list_manifest(table, tree.root, wanted)
-    refuse_missing_split(tree.root, wanted, tree.folders)
+        return list_manifest(table, tree.root, selection)
+    _refuse_missing_split(tree.root, selection, tree.folders)
     listing = tree.listing()
-    refuse_wrapper(listing, tree.files.__contains__)
+    _refuse_wrapper(listing, tree.files.__contains__)
     return listing
 
 
-def _own_table(root: str, has: Callable[[str], bool], wanted: Wanted) -> str | None:
+def _own_table(root: str, has: Callable[[str], bool], selection: Selection) -> str | None:
     """The table in a folder that says what its pictures show; others of these names are no concern of ours."""
-    there = (join(root, file) for file in METADATA if has(file))
-    return next((table for table in there if describes(table, wanted)), None)
+    there = (join(root, file) for file in _METADATA if has(file))
+    return next((table for table in there if describes(table, selection)), None)
 
 
-def _list_file(file: str, wanted: Wanted) -> Listing:
-    lower = name(file).lower()
+def _list_file(file: str, selection: Selection) -> Listing:
+    lower = file_name(file).lower()
     if lower.endswith(".zip"):
-        return _list_archive("zip", file, "", wanted)
+        return _list_archive("zip", file, "", selection)
     if lower.endswith(SHARD_SUFFIXES):
-        return _list_archive("tar", file, "", wanted)
-    if lower.endswith(_TABLE):
+        return _list_archive("tar", file, "", selection)
+    if lower.endswith(_TABLE_SUFFIX):
         with open_table(file, fresh=True) as table:
-            if image_column(table.schema_arrow, wanted.path_column) is not None:
-                return list_tables([file], parent(file), wanted)
-    return list_manifest(file, parent(file), wanted)
+            if image_column(table.schema_arrow, selection.path_column) is not None:
+                return list_tables([file], parent(file), selection)
+    return list_manifest(file, parent(file), selection)
 
 
-def _list_archive(kind: str, file: str, inside: str, wanted: Wanted) -> Listing:
+def _list_archive(kind: str, file: str, inside: str, selection: Selection) -> Listing:
     archive, _ = open_archive(kind, file, fresh=True)
     if archive.damage:
         raise DatasetError(
-            f"{shown(file)} is damaged after {len(archive.slots):,} members ({archive.damage}): copy it again."
+            f"{shown(file)} is damaged after {len(archive.entries):,} members ({archive.damage}): copy it again."
         )
     if kind == "tar" and not inside and is_webdataset(archive):
-        return list_shards([file], parent(file), wanted.label_column, fresh=False)
-    tree = Tree(member_address(kind, "", file), archive.states, archive.problems)
+        return list_shards([file], parent(file), selection.label_column, fresh=False)
+    tree = Tree(member_address(kind, "", file), archive.stamps, archive.problems)
     folder = inside.strip("/")
     if folder:
         tree = tree.below(folder, member_address(kind, folder, file))
-    while not folder and (wrapper := tree.wrapper()) is not None and wrapper != wanted.split:
+    while not folder and (wrapper := tree.wrapper()) is not None and wrapper != selection.split:
         tree = tree.below(wrapper, join(tree.root, wrapper))
-    return _list_tree(tree, wanted)
+    return _list_tree(tree, selection)
 
 
-def _list_files(files: Sequence[str], folder: str | None, wanted: Wanted) -> Listing:
+def _list_files(files: Sequence[str], folder: str | None, selection: Selection) -> Listing:
     """Tars of samples or tables of pictures, all of one kind, in the folder that they have in common."""
     folder = folder or common_folder(files)
     if folder is None:
         raise DatasetError(f"{shown(files[0])} and {shown(files[-1])} do not lie in one place: pass one of them.")
     names = {relative(file, folder): file for file in files}
-    tables = [file for file in files if name(file).lower().endswith(_TABLE)]
-    tars = [file for file in files if name(file).lower().endswith(SHARD_SUFFIXES)]
+    tables = [file for file in files if file_name(file).lower().endswith(_TABLE_SUFFIX)]
+    tars = [file for file in files if file_name(file).lower().endswith(SHARD_SUFFIXES)]
     if len(files) not in (len(tables), len(tars)):
         if len(files) == 1:
-            return _list(files[0], wanted) if is_url(files[0]) else _list_local(Path(files[0]), wanted)
+            return _list(files[0], selection) if is_url(files[0]) else _list_local(Path(files[0]), selection)
         raise DatasetError(
             f"{len(files):,} files, {shown(files[0])} among them, are not one dataset: only WebDataset tars and "
             "Parquet files with pictures may be many."
         )
-    if wanted.split is not None:
-        chosen = of_split(list(names), wanted.split)
+    if selection.split is not None:
+        chosen = of_split(list(names), selection.split)
         if chosen:
-            files, wanted = [names[each] for each in chosen], wanted.without_split()
+            files, selection = [names[each] for each in chosen], selection.without_split()
         elif tars:
-            raise DatasetError(f"No tar in {shown(folder)} belongs to the split {shown(wanted.split)}.")
-    return list_shards(files, folder, wanted.label_column) if tars else list_tables(files, folder, wanted)
+            raise DatasetError(f"No tar in {shown(folder)} belongs to the split {shown(selection.split)}.")
+    return list_shards(files, folder, selection.label_column) if tars else list_tables(files, folder, selection)
 
 
 def _shards(names: Sequence[str]) -> list[str]:
     """The tables of pictures among the names, or else the tars."""
     visible = sorted(each for each in names if not is_hidden(each))
-    tables = [each for each in visible if each.lower().endswith(_TABLE)]
+    tables = [each for each in visible if each.lower().endswith(_TABLE_SUFFIX)]
     return tables or [each for each in visible if each.lower().endswith(SHARD_SUFFIXES)]
 
 
 def _is_file_name(place: str) -> bool:
-    return name(place).lower().endswith((".zip", *SHARD_SUFFIXES, *MANIFEST_SUFFIXES))
+    return file_name(place).lower().endswith((".zip", *SHARD_SUFFIXES, *MANIFEST_SUFFIXES))
+
+
+def _refuse_unusable(source: str, listing: Listing) -> None:
+    """Refuse a listing without images, or with one class only."""
+    if not is_text(listing.root):
+        raise DatasetError(f"The folder {shown(listing.root)} has a name that is not valid UTF-8: rename it.")
+    classes = listing.classes
+    if not classes:
+        problem = ""
+        if listing.failures:
+            first = listing.failures[0]
+            problem = f" The first of {len(listing.failures):,} problems: {shown(first.path)}: {first.reason}."
+        raise DatasetError(f"{shown(source)} has no usable images: give {_FORMS}.{problem}")
+    if len(classes) == 1:
+        raise DatasetError(
+            f"{shown(source)} has one class only, {shown(classes[0])}: wrong labels can be found between two or more."
+        )
+
+
+def _near_sibling(source: Path) -> str:
+    """A sentence on what the first missing part of a path may have meant, or nothing."""
+    missing = source
+    while not missing.parent.is_dir() and missing.parent != missing:
+        missing = missing.parent
+    try:
+        siblings = sorted(os.listdir(missing.parent))
+    except OSError:
+        return ""
+    return did_you_mean(missing.name, siblings)
+
+
+def _refuse_flat(root: Path) -> None:
+    """Refuse a folder that has its images directly in it."""
+    names = os.listdir(root)
+    images = sum(is_image(each) and not each.startswith(".") and not (root / each).is_dir() for each in names)
+    if not images:
+        return
+    manifests = sorted(each for each in names if os.path.splitext(each)[1].lower() in MANIFEST_SUFFIXES)
+    instead = f"pass its manifest {shown(root / manifests[0])}" if manifests else "sort them into root/<label>/"
+    raise DatasetError(f"{shown(root)} is a flat folder: {images:,} images and no labels; {instead}.")
+
+
+def _refuse_missing_split(root: str, selection: Selection, folders: set[str]) -> None:
+    """Refuse a split that nothing in the dataset could be."""
+    if selection.split is not None:
+        raise DatasetError(
+            f"{shown(root)} has no split {shown(selection.split)}, which would be a folder around the classes; its "
+            f"folders are {shown_all(sorted(folders))}.{did_you_mean(selection.split, folders)}"
+        )
+
+
+def _refuse_wrapper(listing: Listing, has: Callable[[str], bool]) -> None:
+    """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes.
+
+    Args:
+        has: whether there is a file of this path: a split may have a table of its labels instead of class folders.
+    """
+    folders = Counter(image.label for image in listing.images)
+    only_splits = len(folders) == 1 or all(each.casefold() in SPLIT_NAMES for each in folders)
+    if not folders or not only_splits:
+        return
+    described = any(has(f"{each}/{table}") for each in folders for table in _METADATA)
+    if described or all(image.path.count("/") > 1 for image in listing.images):
+        largest = folders.most_common(1)[0][0]
+        split = f"choose one with --split {largest}, or " if largest.casefold() in SPLIT_NAMES else ""
+        raise DatasetError(
+            f"{shown(listing.root)} has no class folders but {shown_all(sorted(folders))} around them: "
+            f"{split}pass {shown(join(listing.root, largest))}."
+        )

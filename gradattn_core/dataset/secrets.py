@@ -7,12 +7,11 @@ from urllib.parse import parse_qsl
 
 from gradattn_core.dataset.address import is_url, is_web, member, member_address
 
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]+")
-_SECRET = re.compile(r"sig$|signature|token|secret|passw|pwd|credential|auth|api_?key|access_?key|^key$", re.IGNORECASE)
-
 Secrets = tuple[dict[str, str], dict[str, str]]
 """User parts by scheme and host, and queries by URL."""
 
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]+")
+_SECRET = re.compile(r"sig$|signature|token|secret|passw|pwd|credential|auth|api_?key|access_?key|^key$", re.IGNORECASE)
 _users: dict[str, str] = {}
 _queries: dict[str, str] = {}
 
@@ -23,21 +22,21 @@ def without_secrets(text: str) -> str:
     A query is dropped whole once one of its parameters looks like a secret: the rest of a signature is worth nothing
     without it. A user's name alone stays, except in web addresses, where it often is a token.
     """
-    return _stripped(text, keep=False)
+    return _strip(text, keep=False)
 
 
 def remember(address: str) -> str:
     """:func:`without_secrets`; what was taken out is used again whenever this process reads from there."""
-    return _stripped(address, keep=True)
+    return _strip(address, keep=True)
 
 
-def remembered() -> Secrets:
+def current_secrets() -> Secrets:
     """What this process remembers, for a process that it starts; it may travel through a pipe, but into no file."""
     return dict(_users), dict(_queries)
 
 
-def learn(secrets: Secrets) -> None:
-    """Remember what another process :func:`remembered`."""
+def add_secrets(secrets: Secrets) -> None:
+    """Remember the :func:`current_secrets` of another process too."""
     _users.update(secrets[0])
     _queries.update(secrets[1])
 
@@ -51,10 +50,10 @@ def with_secrets(url: str) -> str:
     return f"{url}?{_queries[public]}" if public in _queries else url
 
 
-def _stripped(text: str, *, keep: bool) -> str:
+def _strip(text: str, *, keep: bool) -> str:
     inner = member(text)
     if inner is not None:
-        return member_address(inner.kind, inner.inside, _stripped(inner.outer, keep=keep))
+        return member_address(inner.kind, inner.inside, _strip(inner.outer, keep=keep))
     if not is_url(text):
         return _URL_IN_TEXT.sub(lambda match: _parts(match.group())[0], text)
     public, place, user, query = _parts(text)

@@ -1,4 +1,7 @@
-"""Names that stand for many files: ``train-{000..012}.tar``, ``{a,b}``, ``*``, ``?`` and ``[…]``."""
+"""What of a dataset is listed: its columns by name, one split of it, and the files that a pattern stands for.
+
+Patterns are ``train-{000..012}.tar``, ``{a,b}``, ``*``, ``?`` and ``[…]``.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ from gradattn_core.errors import DatasetError
 PATH_COLUMN, LABEL_COLUMN, SPLIT_COLUMN = "path", "label", "split"
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*|\d+\.\.\d+)\}")
+_MAX_FILES = 100_000
+
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Selection:
     """The columns by name, and the one split that is listed; None lists all."""
 
     path_column: str = PATH_COLUMN
@@ -26,8 +32,8 @@ class Wanted:
     split_column: str = SPLIT_COLUMN
     split: str | None = None
 
-    def without_split(self) -> Wanted:
-        """What is left to choose once the files of the split were chosen."""
+    def without_split(self) -> Selection:
+        """What remains to be selected once the files of the split are."""
         return replace(self, split=None)
 
 
@@ -37,43 +43,42 @@ def of_split(names: Sequence[str], split: str) -> list[str]:
     return [name for name in names if split in name.split("/")[:-1] or begins.match(name.rpartition("/")[2])]
 
 
-_BRACES = re.compile(r"\{([^{}]*,[^{}]*|\d+\.\.\d+)\}")
-_MOST = 100_000
-
-
 def is_pattern(address: str) -> bool:
     """Whether the text may stand for several files; in a web address ``?`` begins a query and stars mean nothing."""
-    wild = "" if is_web(address) else "*[" if is_url(address) else "*?["
-    return _BRACES.search(address) is not None or any(sign in address for sign in wild)
+    return _BRACES.search(address) is not None or (not is_web(address) and _has_wildcard(address))
 
 
 def expand(pattern: str) -> list[str]:
-    """The addresses of the files that a pattern stands for, in its order; whoever is named in braces need not be there.
+    """The addresses of the files that a pattern stands for, in its order; what braces name need not exist.
 
     Raises:
         DatasetError: it stands for none, or for too many.
         OSError: a folder cannot be listed.
     """
     found: list[str] = []
-    for name in _braces(pattern):
-        wild = any(sign in name for sign in ("*[" if is_url(name) else "*?["))
-        if not wild or is_web(name) or os.path.exists(name):
+    for name in _without_braces(pattern):
+        if not _has_wildcard(name) or is_web(name) or os.path.exists(name):
             found.append(name)
         else:
             found += storage.glob(name) if is_url(name) else sorted(glob.glob(name, recursive=True))
-        if len(found) > _MOST:
-            raise DatasetError(f"{shown(pattern)} stands for more than {_MOST:,} files: name a folder of them.")
+        if len(found) > _MAX_FILES:
+            raise DatasetError(f"{shown(pattern)} stands for more than {_MAX_FILES:,} files: name a folder of them.")
     if not found:
         raise DatasetError(f"No file matches {shown(pattern)}.")
     return list(dict.fromkeys(found))
 
 
-def _braces(pattern: str) -> Iterator[str]:
-    found = _BRACES.search(pattern)
-    if found is None:
+def _has_wildcard(address: str) -> bool:
+    return any(sign in address for sign in ("*[" if is_url(address) else "*?["))
+
+
+def _without_braces(pattern: str) -> Iterator[str]:
+    """The patterns that a pattern with braces stands for, one after the other."""
+    braces = _BRACES.search(pattern)
+    if braces is None:
         yield pattern
         return
-    inside = found[1]
+    inside = braces[1]
     if ".." in inside and "," not in inside:
         first, last = inside.split("..")
         width = len(first) if first.startswith("0") else 0
@@ -81,4 +86,4 @@ def _braces(pattern: str) -> Iterator[str]:
     else:
         choices = iter(inside.split(","))
     for choice in choices:
-        yield from _braces(f"{pattern[: found.start()]}{choice}{pattern[found.end() :]}")
+        yield from _without_braces(f"{pattern[: braces.start()]}{choice}{pattern[braces.end() :]}")

@@ -1,4 +1,4 @@
-"""How names that a user or a file chose are shown in messages and kept in records."""
+"""Text that a user or a file chose: how messages show it, how records keep it, and what a cell of a table says."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     return f" Did you mean {shown(by_folded[near[0]])}?" if folded and near else ""
 
 
+def cause(error: Exception) -> str:
+    """What an error says, short and on one line; its type where it says nothing."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".") or type(error).__name__
+
+
 def is_text(name: str) -> bool:
     """Whether the name is valid Unicode; file names that are not UTF-8 arrive as lone surrogates."""
     try:
@@ -45,28 +50,23 @@ def as_text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def text(value: object) -> str | None:
-    """The exact text of a cell; None where it is missing, blank, or neither text nor number."""
+def cell_text(value: object) -> str | None:
+    """The exact text of a table's cell; None where it is missing, blank, or neither text nor number."""
     if value is None or isinstance(value, (dict, list)) or value != value:
         return None
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a table writes whole numbers as floats once one of its cells is missing
-    cell = str(value)
-    return cell if cell.strip() else None
+    text = str(value)
+    return text if text.strip() else None
 
 
-def cause(error: Exception) -> str:
-    """What an error says, short and on one line."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
-
-
-def check_columns(file: object, columns: Sequence[str], wanted: Sequence[str]) -> None:
+def check_columns(file: object, columns: Sequence[str], needed: Sequence[str]) -> None:
     """Raises:
-    DatasetError: a wanted column is not there, or is there twice.
+    DatasetError: a needed column is not there, or is there twice.
     """
-    for name in wanted:
+    for name in needed:
         if name not in columns:
             there = f"its columns are {shown_all(columns)}" if columns else "it is empty"
             raise DatasetError(f"{shown(file)} has no column {shown(name)}; {there}.{did_you_mean(name, columns)}")

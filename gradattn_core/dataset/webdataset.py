@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from gradattn_core.dataset.address import member_address, relative
 from gradattn_core.dataset.archives import NOTE_SUFFIXES, Archive, open_archive
 from gradattn_core.dataset.selection import LABEL_COLUMN
-from gradattn_core.dataset.text import as_text, cause, is_text, shown, text
+from gradattn_core.dataset.text import as_text, cause, cell_text, is_text, shown
 from gradattn_core.records import Failure, ImageRecord, Listing
 
 SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 # Of several pictures of one sample the first of these is taken; endings with two dots, as of masks, are not.
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
-_AT_ONCE = 8
+_THREADS = 8
 
 
 @dataclass(slots=True)
@@ -42,20 +42,22 @@ def is_webdataset(archive: Archive) -> bool:
 def list_shards(files: Sequence[str], folder: str, label_column: str, *, fresh: bool = True) -> Listing:
     """List the samples of tars below a folder; see ``list_dataset``. Headers and labels are read, no pictures.
 
-    Raises:
-        OSError: a tar cannot be read at all.
+    A tar that cannot be read is one of the failures.
+
+    Args:
+        fresh: read the tars anew, even if this process has just read their headers.
     """
     images: list[ImageRecord] = []
     failures: list[Failure] = []
     skipped = 0
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="list") as pool:
-        for file, archive in zip(files, pool.map(lambda each: _opened(each, fresh), files), strict=True):
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="list") as pool:
+        for file, archive in zip(files, pool.map(lambda file: _open(file, fresh), files), strict=True):
             shard = relative(file, folder)
             if isinstance(archive, str):
                 failures.append(Failure(shard, "list", archive))
                 continue
             if archive.damage:
-                reason = f"damaged after {len(archive.slots):,} members: {archive.damage}"
+                reason = f"damaged after {len(archive.entries):,} members: {archive.damage}"
                 failures.append(Failure(shard, "list", reason))
             failures += [Failure(as_text(f"{shard}/{name}"), "list", why) for name, why in archive.problems.items()]
             for sample in _samples(archive).values():
@@ -67,13 +69,13 @@ def list_shards(files: Sequence[str], folder: str, label_column: str, *, fresh: 
                 if label is None:
                     failures.append(Failure(path, "list", _no_label(label_column)))
                 else:
-                    images.append(ImageRecord(path, label, *archive.states[sample.image]))
+                    images.append(ImageRecord(path, label, *archive.stamps[sample.image]))
             archive.notes.clear()  # the index stays in memory, and nobody asks for the labels again
     images.sort(key=lambda image: image.path)
     return Listing(member_address("webdataset", "", folder), tuple(images), tuple(failures), skipped)
 
 
-def _opened(file: str, fresh: bool) -> Archive | str:
+def _open(file: str, fresh: bool) -> Archive | str:
     try:
         return open_archive("tar", file, fresh=fresh)[0]
     except OSError as error:
@@ -82,7 +84,7 @@ def _opened(file: str, fresh: bool) -> Archive | str:
 
 def _samples(archive: Archive) -> dict[str, _Sample]:
     samples: dict[str, _Sample] = {}
-    for name in archive.slots:
+    for name in archive.entries:
         folder, base = posixpath.split(name)
         key, _, ending = base.partition(".")
         if not key or folder.split("/")[0] == "__MACOSX":
@@ -98,23 +100,23 @@ def _samples(archive: Archive) -> dict[str, _Sample]:
 
 def _label(sample: _Sample, label_column: str) -> str | None:
     """What ``label_column`` of the JSON says where it is named, else class file, JSON, text file in this order."""
-    named = _of_json(sample.notes.get("json"), label_column)
+    field_label = _json_label(sample.notes.get("json"), label_column)
     if label_column != LABEL_COLUMN:
-        return named
-    return _plain(sample.notes.get("cls")) or named or _plain(sample.notes.get("txt"))
+        return field_label
+    return _text_label(sample.notes.get("cls")) or field_label or _text_label(sample.notes.get("txt"))
 
 
-def _plain(note: bytes | None) -> str | None:
+def _text_label(note: bytes | None) -> str | None:
     label = (note or b"").decode("utf-8", "surrogateescape").strip()
     return label if label and is_text(label) else None
 
 
-def _of_json(note: bytes | None, name: str) -> str | None:
+def _json_label(note: bytes | None, name: str) -> str | None:
     try:
-        found = json.loads(note or b"null")
+        fields = json.loads(note or b"null")
     except (ValueError, RecursionError):
         return None
-    label = text(found.get(name)) if isinstance(found, dict) else None
+    label = cell_text(fields.get(name)) if isinstance(fields, dict) else None
     return label if label and is_text(label) else None
 
 

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from gradattn_core.dataset.address import is_url, join, moved
+from gradattn_core.dataset.address import is_url, join, relocate
 from gradattn_core.errors import StoreError, UnreadableImageError
 from gradattn_core.records import Box, Evidence, Hidden, MapStatistics, Region
 from gradattn_core.store.database import PATHS, Part, rows, value
@@ -136,7 +136,7 @@ class Images(Part):
         with self._reading(audit_id) as connection:
             stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
             listed = find(connection, audit_id, paths)
-        root = stored if self.data_root is None else moved(stored, self.data_root)
+        root = stored if self.data_root is None else relocate(stored, self.data_root)
         places = []
         for path in paths:
             if path not in listed:

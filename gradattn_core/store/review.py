@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from gradattn_core import estimates
-from gradattn_core.dataset.address import join, moved
+from gradattn_core.dataset.address import join, relocate
 from gradattn_core.errors import StoreError
 from gradattn_core.store.database import TIME, Part, check_page, rows, value
 from gradattn_core.store.schema import RANKED
@@ -184,7 +184,7 @@ class Review(Part):
                     WHERE i.audit_id = ? AND coalesce(d.decision, '') <> 'remove' ORDER BY i.path LIMIT ?""",
                 [audit_id, top],
             ).df()
-        root = (stored if self.data_root is None else moved(stored, self.data_root)).rstrip("/") or "/"
+        root = (stored if self.data_root is None else relocate(stored, self.data_root)).rstrip("/") or "/"
         whole = [join(root, path) for path in frame["path"]]
         below = None if folder is None else f"{folder.resolve().as_posix().rstrip('/')}/"
         frame["path"] = [path.removeprefix(below) for path in whole] if below else whole

@@ -128,6 +128,17 @@ def test_broken_exif_does_not_cost_the_picture(tmp_path: Path, quadrants: Pixels
     np.testing.assert_array_equal(pixels(file), quadrants)
 
 
+def test_an_orientation_beside_broken_exif_is_applied(tmp_path: Path, quadrants: Pixels) -> None:
+    # The resolution as a text: a TIFF header, two entries, no further directory.
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHI4s", 0x011A, 2, 4, b"AAAA")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
+    file = tmp_path / "x.png"
+    file.write_bytes(encoded(Image.fromarray(quadrants), "PNG", exif=exif))
+    with Image.open(file) as stored, pytest.raises(TypeError):
+        ImageOps.exif_transpose(stored)
+    np.testing.assert_array_equal(pixels(file), UPRIGHT[6](quadrants))
+
+
 def test_cmyk_jpeg_with_adobes_inverted_channels_keeps_its_colours(tmp_path: Path) -> None:
     cmyk = np.zeros((16, 32, 4), np.uint8)
     cmyk[:, :16], cmyk[:, 16:] = (0, 255, 255, 0), (0, 0, 0, 255)  # red ink, black ink

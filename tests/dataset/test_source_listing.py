@@ -179,7 +179,7 @@ def test_members_that_are_encrypted_lie_about_their_size_or_unpack_to_no_picture
 
 
 def test_a_tar_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(storage, "_MAX_UNPACKED", 2**20)
     forms.write_members(tmp_path / "a.tar", {"a/1.png": bytes(2**23), "b/1.png": KITE})
     with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as file:
         file.add(tmp_path / "a.tar", "a/1.png")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gradattn_core.dataset import parquet
 from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import UnreadableImageError
@@ -65,6 +66,21 @@ def test_a_label_that_is_no_text_is_a_failure(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "t.parquet")
     listing = list_dataset(tmp_path / "t.parquet", path_column="image")
     assert listing.classes == ["kite", "owl"] and reasons(listing) == {"t.parquet#2": "the row is not valid UTF-8"}
+
+
+@pytest.mark.parametrize("cache_bytes", [1, 2**12, 2**29])
+def test_row_groups_of_any_size_are_read_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_bytes: int
+) -> None:
+    monkeypatch.setattr(parquet, "_CACHE_BYTES", cache_bytes)
+    parquet._groups.cache_clear()
+    pictures = [bytes([row]) * 1000 for row in range(12)]
+    table = pa.table({"image": pa.array(pictures, pa.binary()), "label": ["kite", "owl"] * 6})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
+    listing = list_dataset(tmp_path / "t.parquet")
+    for row in (0, 11, 1, 5, 4, 0, 8, 2):
+        assert read_bytes(listing.root, listing.images[row].path) == pictures[row]
+    parquet._groups.cache_clear()
 
 
 def test_a_manifest_in_parquet_may_name_its_classes_by_number(tmp_path: Path) -> None:

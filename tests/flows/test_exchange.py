@@ -18,7 +18,7 @@ from gradattn_core.audit.rank import judge
 from gradattn_core.audit.run import run_audit
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
 from gradattn_core.config import AuditConfig
-from gradattn_core.dataset.storage import find
+from gradattn_core.dataset.storage import files_below
 from gradattn_core.errors import GradattnError
 from gradattn_core.model.training import FineTuning
 from tests.helpers.tiny import Tiny, make_tiny
@@ -68,7 +68,7 @@ def test_over_a_url_the_list_is_that_of_the_plain_audit(tiny: Tiny, tmp_path: Pa
     assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
     exchange.remove()
     with pytest.raises(FileNotFoundError):
-        find(exchange.url)
+        files_below(exchange.url)
 
 
 def test_what_an_interrupted_run_left_at_the_url_is_not_computed_again(tiny: Tiny, tmp_path: Path) -> None:
