@@ -35,7 +35,7 @@ from gradattn_core.dataset.selection import (
     PATH_COLUMN,
     SPLIT_COLUMN,
     SPLIT_NAMES,
-    Selection,
+    DatasetSelection,
     expand,
     is_pattern,
     of_split,
@@ -90,7 +90,7 @@ def list_dataset(
         DatasetError: nothing can be audited: the source is missing, unreadable, of no known form, empty, or has
             one class only; a column or the split is not there; the package that reads such a URL is not installed.
     """
-    selection = Selection(path_column, label_column, split_column, split)
+    selection = DatasetSelection(path_column, label_column, split_column, split)
     said = without_secrets(str(source))
     place = canonical(remember(str(source)))
     try:
@@ -105,7 +105,7 @@ def list_dataset(
     return listing
 
 
-def _list(place: str, selection: Selection) -> Listing:
+def _list(place: str, selection: DatasetSelection) -> Listing:
     """A dataset at a URL, or in a container that was named in the way of URLs."""
     inner = member(place)
     if inner is not None and inner.kind in ("zip", "tar"):
@@ -132,7 +132,7 @@ def _list(place: str, selection: Selection) -> Listing:
     return _list_tree(tree, selection)
 
 
-def _list_local(source: Path, selection: Selection) -> Listing:
+def _list_local(source: Path, selection: DatasetSelection) -> Listing:
     try:
         status = source.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -149,7 +149,7 @@ def _list_local(source: Path, selection: Selection) -> Listing:
     raise DatasetError(f"{shown(source)} is not a dataset: give {_FORMS}.")
 
 
-def _list_local_folder(root: Path, selection: Selection) -> Listing:
+def _list_local_folder(root: Path, selection: DatasetSelection) -> Listing:
     if selection.split is not None and (root / selection.split).is_dir():
         root, selection = root / selection.split, selection.without_split()
     table = _own_table(str(root), lambda file: (root / file).is_file(), selection)
@@ -166,7 +166,7 @@ def _list_local_folder(root: Path, selection: Selection) -> Listing:
     return listing
 
 
-def _list_tree(tree: Tree, selection: Selection) -> Listing:
+def _list_tree(tree: Tree, selection: DatasetSelection) -> Listing:
     if selection.split is not None and selection.split in tree.folders:
         tree, selection = tree.below(selection.split, join(tree.root, selection.split)), selection.without_split()
     table = _own_table(tree.root, tree.files.__contains__, selection)
@@ -178,13 +178,13 @@ def _list_tree(tree: Tree, selection: Selection) -> Listing:
     return listing
 
 
-def _own_table(root: str, has: Callable[[str], bool], selection: Selection) -> str | None:
+def _own_table(root: str, has: Callable[[str], bool], selection: DatasetSelection) -> str | None:
     """The table in a folder that says what its pictures show; others of these names are no concern of ours."""
     there = (join(root, file) for file in _METADATA if has(file))
     return next((table for table in there if describes(table, selection)), None)
 
 
-def _list_file(file: str, selection: Selection) -> Listing:
+def _list_file(file: str, selection: DatasetSelection) -> Listing:
     lower = file_name(file).lower()
     if lower.endswith(".zip"):
         return _list_archive("zip", file, "", selection)
@@ -197,7 +197,7 @@ def _list_file(file: str, selection: Selection) -> Listing:
     return list_manifest(file, parent(file), selection)
 
 
-def _list_archive(kind: str, file: str, inside: str, selection: Selection) -> Listing:
+def _list_archive(kind: str, file: str, inside: str, selection: DatasetSelection) -> Listing:
     archive, _ = open_archive(kind, file, fresh=True)
     if archive.damage:
         raise DatasetError(
@@ -214,7 +214,7 @@ def _list_archive(kind: str, file: str, inside: str, selection: Selection) -> Li
     return _list_tree(tree, selection)
 
 
-def _list_files(files: Sequence[str], folder: str | None, selection: Selection) -> Listing:
+def _list_files(files: Sequence[str], folder: str | None, selection: DatasetSelection) -> Listing:
     """Tars of samples or tables of pictures, all of one kind, in the folder that they have in common."""
     folder = folder or common_folder(files)
     if folder is None:
@@ -289,7 +289,7 @@ def _refuse_flat(root: Path) -> None:
     raise DatasetError(f"{shown(root)} is a flat folder: {images:,} images and no labels; {instead}.")
 
 
-def _refuse_missing_split(root: str, selection: Selection, folders: set[str]) -> None:
+def _refuse_missing_split(root: str, selection: DatasetSelection, folders: set[str]) -> None:
     """Refuse a split that nothing in the dataset could be."""
     if selection.split is not None:
         raise DatasetError(

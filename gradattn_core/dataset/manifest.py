@@ -30,7 +30,7 @@ from gradattn_core.dataset.address import (
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.decoding import read_address
 from gradattn_core.dataset.secrets import remember
-from gradattn_core.dataset.selection import PATH_COLUMN, Selection
+from gradattn_core.dataset.selection import PATH_COLUMN, DatasetSelection
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.text import (
     as_text,
@@ -56,7 +56,7 @@ _THREADS = 16
 _Row = tuple[str, Sequence[object] | str]
 
 
-def list_manifest(file: str, root: str, selection: Selection) -> Listing:
+def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
     """List the images that a manifest names; see ``list_dataset``.
 
     Labels are taken exactly as written: "001", "NA" and " x" are labels. Numbers in Parquet and JSONL become their
@@ -72,7 +72,7 @@ def list_manifest(file: str, root: str, selection: Selection) -> Listing:
         DatasetError: the file cannot be read as what its ending says, or the columns or the split are not there.
     """
     splits: Counter[str] = Counter()
-    images = _Images(root)
+    images = _ImageRows(root)
     try:
         for where, values in _rows(file, selection):
             if isinstance(values, str):
@@ -96,7 +96,7 @@ def list_manifest(file: str, root: str, selection: Selection) -> Listing:
     return images.listing()
 
 
-def describes(file: str, selection: Selection) -> bool:
+def describes(file: str, selection: DatasetSelection) -> bool:
     """Whether a table has the selected columns; False where it cannot be read."""
     try:
         next(_rows(file, selection), None)
@@ -134,7 +134,7 @@ def stamps(addresses: Iterable[str]) -> dict[str, Stamp | str]:
 
 
 @dataclass
-class _Images:
+class _ImageRows:
     """The images that rows have named so far. Those beyond this machine are looked for together, at the end."""
 
     root: str
@@ -183,7 +183,7 @@ class _Images:
         return Listing(self.root, tuple(images), tuple(self.failures))
 
 
-def _rows(file: str, selection: Selection) -> Iterator[_Row]:
+def _rows(file: str, selection: DatasetSelection) -> Iterator[_Row]:
     """The rows of a table, read as its ending says."""
     suffix = posixpath.splitext(file_name(file))[1].lower()
     if suffix == ".parquet":
@@ -195,7 +195,7 @@ def _open(file: str) -> IO[bytes]:
     return io.BytesIO(read_address(file)) if is_url(file) else open(file, "rb")
 
 
-def _columns(file: str, there: Sequence[str], selection: Selection) -> list[str]:
+def _columns(file: str, there: Sequence[str], selection: DatasetSelection) -> list[str]:
     """The columns to read: path, label and, where one is chosen, split."""
     path = selection.path_column
     if path == PATH_COLUMN and path not in there and _OTHER_PATH_COLUMN in there:
@@ -205,7 +205,7 @@ def _columns(file: str, there: Sequence[str], selection: Selection) -> list[str]
     return columns
 
 
-def _delimited_rows(file: str, selection: Selection) -> Iterator[_Row]:
+def _delimited_rows(file: str, selection: DatasetSelection) -> Iterator[_Row]:
     with _open(file) as stream:
         utf16 = stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what Excel calls "Unicode text"
         stream.seek(0)
@@ -226,7 +226,7 @@ def _delimited_rows(file: str, selection: Selection) -> Iterator[_Row]:
                 yield where, [fields[at] if at < len(fields) else None for at in positions]
 
 
-def _parquet_rows(file: str, selection: Selection) -> Iterator[_Row]:
+def _parquet_rows(file: str, selection: DatasetSelection) -> Iterator[_Row]:
     import pyarrow  # decoding workers import this package and need no pyarrow
 
     try:
@@ -244,7 +244,7 @@ def _parquet_rows(file: str, selection: Selection) -> Iterator[_Row]:
         raise DatasetError(f"{shown(file)} cannot be read as Parquet: {cause(error)}.") from None
 
 
-def _json_rows(file: str, selection: Selection) -> Iterator[_Row]:
+def _json_rows(file: str, selection: DatasetSelection) -> Iterator[_Row]:
     keys: dict[str, None] = {}
     names = (selection.path_column, _OTHER_PATH_COLUMN, selection.label_column, selection.split_column)
     rows: list[tuple[str, dict[str, object] | str]] = []

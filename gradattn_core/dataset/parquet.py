@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cachetools import LRUCache
 
 from gradattn_core.dataset.address import file_name, is_url, member_address, relative
-from gradattn_core.dataset.selection import PATH_COLUMN, Selection
+from gradattn_core.dataset.selection import PATH_COLUMN, DatasetSelection
 from gradattn_core.dataset.storage import Stamp, lock_of, open_file
 from gradattn_core.dataset.text import cause, cell_text, check_columns, is_text, shown, shown_all
 from gradattn_core.errors import DatasetError, UnreadableImageError
@@ -79,7 +79,7 @@ def label_text(value: object, names: Sequence[str]) -> str | None:
     return cell_text(value)
 
 
-def list_tables(files: Sequence[str], folder: str, selection: Selection) -> Listing:
+def list_tables(files: Sequence[str], folder: str, selection: DatasetSelection) -> Listing:
     """List the rows of Parquet files below a folder whose pictures are in the files; see ``list_dataset``.
 
     No picture is read. A row's path is ``file.parquet#000017``, counted from 0 in its file.
@@ -144,7 +144,9 @@ def _holds_bytes(kind: Any) -> bool:
     return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
 
 
-def _rows(file: str, folder: str, column: str, selection: Selection) -> Iterator[tuple[ImageRecord | Failure, str]]:
+def _rows(
+    file: str, folder: str, column: str, selection: DatasetSelection
+) -> Iterator[tuple[ImageRecord | Failure, str]]:
     """Every row with its split, "" where none is asked for."""
     columns = [selection.label_column] + ([] if selection.split is None else [selection.split_column])
     stamp = open_file(file, fresh=True).stamp

@@ -24,7 +24,7 @@ _MAX_FILES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class DatasetSelection:
     """The columns by name, and the one split that is listed; None lists all."""
 
     path_column: str = PATH_COLUMN
@@ -32,7 +32,7 @@ class Selection:
     split_column: str = SPLIT_COLUMN
     split: str | None = None
 
-    def without_split(self) -> Selection:
+    def without_split(self) -> DatasetSelection:
         """What remains to be selected once the files of the split are."""
         return replace(self, split=None)
 
