@@ -72,18 +72,18 @@ def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
         DatasetError: the file cannot be read as what its ending says, or the columns or the split are not there.
     """
     splits: Counter[str] = Counter()
-    images = _ImageRows(root)
+    image_rows = _ImageRows(root)
     try:
         for where, values in _rows(file, selection):
             if isinstance(values, str):
-                images.failures.append(Failure(where, "list", values))
+                image_rows.failures.append(Failure(where, "list", values))
                 continue
             if selection.split is not None:
                 of_row = cell_text(values[2]) or ""
                 splits[of_row] += 1
                 if of_row != selection.split:
                     continue
-            images.add(where, cell_text(values[0]), cell_text(values[1]))
+            image_rows.add(where, cell_text(values[0]), cell_text(values[1]))
     except PermissionError:
         raise DatasetError(f"{shown(file)} may not be read: no permission.") from None
     except (OSError, UnicodeError, UnreadableImageError, csv.Error) as error:
@@ -93,7 +93,7 @@ def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
             f"{shown(file)} has no split {shown(selection.split)}; column {shown(selection.split_column)} has "
             f"{shown_all(sorted(splits))}.{did_you_mean(selection.split, splits)}"
         )
-    return images.listing()
+    return image_rows.listing()
 
 
 def describes(file: str, selection: DatasetSelection) -> bool:
