@@ -1,4 +1,4 @@
-"""Estimates of shares and of numbers of wrong labels: their intervals, of about 95 %, and how a share is written."""
+"""Estimates of shares and of numbers of wrong labels: their intervals, of about 95 %, and how they are said."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def share(part: int, whole: int) -> tuple[float, float]:
     width = TWO_SIDED * math.sqrt(part * (whole - part) / whole + z / 4) / (whole + z)
     # At the ends Wilson's bound is the share itself, which rounding misses.
     return (0.0 if part == 0 else middle - width), (1.0 if part == whole else middle + width)
+
+
+def first_to_review(suspects: int, images: int) -> int:
+    """How many of the most suspect images to speak of: all suspects, in round numbers (two digits, upwards)."""
+    unit = int(10 ** max(len(str(suspects)) - 2, 0))
+    return min(-(-suspects // unit) * unit, images)
 
 
 def percent(share: float, digits: int = 0, *, counted: bool = False) -> str:

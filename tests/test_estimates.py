@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from gradattn_core.estimates import percent, share, wrong_labels
+from gradattn_core.estimates import first_to_review, percent, share, wrong_labels
 
 
 @pytest.mark.parametrize(("part", "whole"), [(0, 7), (1, 7), (7, 7), (30, 40), (999, 1000)])
@@ -39,3 +39,11 @@ def test_a_counted_share_is_none_or_all_only_where_it_is() -> None:
     assert [percent(share, counted=True) for share in (0.0, 0.001, 0.374, 0.999, 1.0, math.nan)] == [
         "0%", "<1%", "37%", ">99%", "100%", "–",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("suspects", "images", "first"),
+    [(0, 9, 0), (7, 9, 7), (99, 500, 99), (101, 500, 110), (1931, 10_000, 2000), (101, 105, 105)],
+)
+def test_suspects_are_spoken_of_in_round_numbers(suspects: int, images: int, first: int) -> None:
+    assert first_to_review(suspects, images) == first

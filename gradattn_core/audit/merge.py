@@ -16,10 +16,11 @@ from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_aud
 from gradattn_core.audit.rank import agreement, heads_file, predictions_file, ranked_without_model, scores_file
 from gradattn_core.audit.reuse import MARK
 from gradattn_core.audit.sweep import failures_file, sweep_file, swept, taken_over
+from gradattn_core.estimates import first_to_review
 from gradattn_core.export import CANDIDATES, write_candidates
 from gradattn_core.files import remove_folder
 from gradattn_core.progress import Progress, silent
-from gradattn_core.ranking.noise import class_pairs, first_to_review, noise_estimate
+from gradattn_core.ranking.noise import class_pairs, noise_estimate
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from gradattn_core.cli.findings import number, open_audit
 from gradattn_core.cli.wording import escape
 from gradattn_core.errors import StoreError
+from gradattn_core.estimates import first_to_review
 from gradattn_core.kinds import KINDS
-from gradattn_core.ranking.noise import first_to_review
 from gradattn_core.store.store import Store
 from gradattn_core.wording import estimate
 

@@ -15,8 +15,8 @@ NEIGHBOURS = 6
 EXEMPLARS = 8
 ALIKE = 0.4
 """Cosine from which two suspects look alike enough to share a cluster: mostly pictures that look like one class."""
-# Of so few images the spread of a class cannot be told.
 _FEW = 8
+"""Of fewer images the spread of a class cannot be told."""
 
 
 def directions(features: FloatArray, out: FloatArray | None = None) -> FloatArray:
@@ -32,12 +32,12 @@ def directions(features: FloatArray, out: FloatArray | None = None) -> FloatArra
     return unit
 
 
-def similar_images(unit: FloatArray, wanted: IntArray, count: int = NEIGHBOURS) -> Neighbours:
-    """The ``count`` images most like each of ``wanted`` [W] rows of ``unit`` [N, D], itself left out.
+def similar_images(unit: FloatArray, rows: IntArray, count: int = NEIGHBOURS) -> Neighbours:
+    """The ``count`` images most like each of the ``rows`` [R] of ``unit`` [N, D], itself left out.
 
-    ``index`` and ``similarity`` are [W, min(count, N − 1)], most alike first, ties to the earlier row.
+    ``index`` and ``similarity`` are [R, min(count, N − 1)], most alike first, ties to the earlier row.
     """
-    found = find_neighbours(unit, count, wanted)
+    found = find_neighbours(unit, count, rows)
     return Neighbours(found.index, np.minimum(found.similarity, 1.0))
 
 
@@ -48,23 +48,23 @@ def clusters(unit: FloatArray, suspects: IntArray) -> IntArray:
     to it is at least ``ALIKE`` joins. So nothing is random, all members look like one image, and number 0 is that of
     the most suspect one.
     """
-    number = np.full(len(suspects), -1, dtype=np.int64)
-    left = np.arange(len(suspects))
+    cluster = np.full(len(suspects), -1, dtype=np.int64)
+    rest = np.arange(len(suspects))
     rows = unit[suspects]
-    found = 0
-    while len(left):
+    founders = 0
+    while len(rest):
         # The founders of a block are told from one matrix product: one product per founder would be all overhead.
-        block = left[: max(1, NUMBERS // len(left))]
-        alike = rows[block] @ rows[left].T >= ALIKE
+        block = rest[: max(1, NUMBERS // len(rest))]
+        alike = rows[block] @ rows[rest].T >= ALIKE
         for position, suspect in enumerate(block):
-            if number[suspect] >= 0:
+            if cluster[suspect] >= 0:
                 continue
-            joining = alike[position] & (number[left] < 0)
-            number[left[joining]] = found
-            number[suspect] = found
-            found += 1
-        left = left[number[left] < 0]
-    return number
+            members = alike[position] & (cluster[rest] < 0)
+            cluster[rest[members]] = founders
+            cluster[suspect] = founders
+            founders += 1
+        rest = rest[cluster[rest] < 0]
+    return cluster
 
 
 def unlikeness(
@@ -74,7 +74,7 @@ def unlikeness(
 
     min over classes k of (median_k − cos(x, centre_k)) / spread_k, any real, larger is more unlike: the centre is the
     class's mean direction, an image weighing ``trust`` [N] in [0, 1], and median and spread (1.4826 × median absolute
-    deviation) are those of the cosines of its ``sure`` members. Classes of less than ``_FEW`` of these have the median
+    deviation) are those of the cosines of its ``sure`` members. Classes of fewer than ``_FEW`` of these have the median
     of the other classes' spreads; with none such in any class both results are NaN.
     """
     classes = int(codes.max()) + 1
@@ -93,15 +93,15 @@ def unlikeness(
         return np.full(len(rows), np.nan, np.float32), np.full(len(rows), np.nan, np.float32)
     spread = np.maximum(np.where(np.isnan(spread), np.nanmedian(spread), spread), 1e-6)
 
-    def far(wanted: IntArray) -> FloatArray:
-        values = np.empty(len(wanted), dtype=np.float32)
-        for block in row_blocks(len(wanted), max(classes, unit.shape[1])):
-            cosines = unit[wanted[block]] @ centres.T
+    def distance(images: IntArray) -> FloatArray:
+        values = np.empty(len(images), dtype=np.float32)
+        for block in row_blocks(len(images), max(classes, unit.shape[1])):
+            cosines = unit[images[block]] @ centres.T
             values[block] = np.nanmin((middle - cosines) / spread, axis=1)
         return values
 
-    usual = np.sort(far(sure))
-    value = far(rows)
+    usual = np.sort(distance(sure))
+    value = distance(rows)
     return value, np.asarray(1 - np.searchsorted(usual, value, side="left") / len(usual), dtype=np.float32)
 
 
@@ -138,14 +138,14 @@ def exemplars(
 
 
 def _distinct(unit: FloatArray | None, order: IntArray, contents: Sequence[str], near_duplicate: float) -> IntArray:
-    kept: list[int] = []
+    rows: list[int] = []
     seen: set[str] = set()
     for row in order.tolist():
         double = contents[row] in seen
-        double |= unit is not None and bool(kept) and float((unit[kept] @ unit[row]).max()) >= near_duplicate
+        double |= unit is not None and bool(rows) and float((unit[rows] @ unit[row]).max()) >= near_duplicate
         if not double:
-            kept.append(row)
+            rows.append(row)
             seen.add(contents[row])
-        if len(kept) == EXEMPLARS:
+        if len(rows) == EXEMPLARS:
             break
-    return np.array(kept, dtype=np.int64)
+    return np.array(rows, dtype=np.int64)

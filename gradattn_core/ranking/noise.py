@@ -12,6 +12,10 @@ from numpy.typing import ArrayLike
 from gradattn_core.errors import RankingError
 from gradattn_core.estimates import wrong_labels
 
+_PAIR_COLUMNS = [
+    *("given_label", "suggested_label", "suspects", "class_size", "share", "mean_suspicion", "expected", "lift"),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class NoiseEstimate:
@@ -55,19 +59,6 @@ def noise_estimate(given: Any, ranked: pd.DataFrame) -> NoiseEstimate:
     return NoiseEstimate(len(frame), total, low, high, classes)
 
 
-def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:
-    labels = list(given)
-    if len(labels) != len(ranked):
-        raise RankingError(f"given holds {len(labels)} labels, but ranked has {len(ranked)} rows: pass the same images")
-    return ranked[["suggested_label", "suspicion"]].reset_index(drop=True).assign(given_label=labels)
-
-
-def first_to_review(suspects: int, images: int) -> int:
-    """How many of the most suspect images to speak of: all suspects, in round numbers (two digits, upwards)."""
-    unit = int(10 ** max(len(str(suspects)) - 2, 0))
-    return min(-(-suspects // unit) * unit, images)
-
-
 def class_pairs(
     given: Any, ranked: pd.DataFrame, threshold: float = 0.5, suspects: ArrayLike | None = None
 ) -> pd.DataFrame:
@@ -94,24 +85,21 @@ def class_pairs(
     """
     frame = _labelled(given, ranked)
     sizes = frame["given_label"].value_counts()
-    doubted = frame["suspicion"] >= threshold if suspects is None else np.asarray(suspects, dtype=bool)
-    groups = frame[doubted].groupby(["given_label", "suggested_label"], sort=True)["suspicion"]
+    is_suspect = frame["suspicion"] >= threshold if suspects is None else np.asarray(suspects, dtype=bool)
+    groups = frame[is_suspect].groupby(["given_label", "suggested_label"], sort=True)["suspicion"]
     pairs = groups.agg(suspects="size", mean_suspicion="mean", expected="sum").reset_index()
     pairs["class_size"] = pairs["given_label"].map(sizes).astype(np.int64)
     pairs["share"] = pairs["suspects"] / pairs["class_size"]
     pairs["lift"] = _lift(pairs)
     pairs = pairs.sort_values(["expected", "share"], ascending=False, kind="stable", ignore_index=True)
-    columns = [
-        "given_label",
-        "suggested_label",
-        "suspects",
-        "class_size",
-        "share",
-        "mean_suspicion",
-        "expected",
-        "lift",
-    ]
-    return pairs[columns]
+    return pairs[_PAIR_COLUMNS]
+
+
+def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:
+    labels = list(given)
+    if len(labels) != len(ranked):
+        raise RankingError(f"given holds {len(labels)} labels, but ranked has {len(ranked)} rows: pass the same images")
+    return ranked[["suggested_label", "suspicion"]].reset_index(drop=True).assign(given_label=labels)
 
 
 def _lift(pairs: pd.DataFrame) -> pd.Series:

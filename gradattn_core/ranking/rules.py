@@ -34,6 +34,12 @@ POSSIBLE = 0.001
 a part is hidden: of one thing of a narrow world, a digit without one of its strokes, another can be left."""
 CLOSE = 3.0
 """Odds of suggested to given label up to which the two are hardly told apart."""
+NUMBERS = (
+    *("given_probability", "suggested_probability", "runner_up_probability"),
+    *("identical", "similarity", "usual_similarity", "detail", "unlikeness", "more_unlike"),
+    *("hidden_margin", "hidden_is_given", "hidden_probability", "lift", "reverse_lift"),
+)
+"""What the rules ask for; see :func:`kinds_of`."""
 
 
 def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
@@ -63,33 +69,25 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
     is at least as probable as the suggested one, or their odds are at most ``CLOSE`` and both lifts at least 1: the
     classes are taken for one another more than for others, both ways. *mislabel* all else.
     """
-    known = {name: _column(facts, name) for name in NUMBERS}
-    odds = known["suggested_probability"] / np.maximum(known["given_probability"], 1e-12)
-    nearer = 1 - known["similarity"] <= CLOSER * (1 - known["usual_similarity"])
+    columns = {name: _column(facts, name) for name in NUMBERS}
+    odds = columns["suggested_probability"] / np.maximum(columns["given_probability"], 1e-12)
+    nearer = 1 - columns["similarity"] <= CLOSER * (1 - columns["usual_similarity"])
     # Comparisons with NaN are false: what is not known decides nothing.
-    possible = ~(known["given_probability"] < POSSIBLE)
-    both_ways = (known["lift"] >= 1 - 1e-9) & (known["reverse_lift"] >= 1 - 1e-9)
+    possible = ~(columns["given_probability"] < POSSIBLE)
+    both_ways = (columns["lift"] >= 1 - 1e-9) & (columns["reverse_lift"] >= 1 - 1e-9)
     rules = {
-        "nothing to see": known["detail"] < DETAIL,
-        "duplicate": (known["identical"] == 1) | ((known["similarity"] >= SAME) & nearer),
-        "out of place": known["more_unlike"] <= UNLIKE,
-        "two objects": (known["hidden_is_given"] == 1) & (known["hidden_margin"] >= BOTH) & possible,
+        "nothing to see": columns["detail"] < DETAIL,
+        "duplicate": (columns["identical"] == 1) | ((columns["similarity"] >= SAME) & nearer),
+        "out of place": columns["more_unlike"] <= UNLIKE,
+        "two objects": (columns["hidden_is_given"] == 1) & (columns["hidden_margin"] >= BOTH) & possible,
         "confusable": (odds <= 1) | ((odds <= CLOSE) & both_ways),
     }
     kind = np.select(list(rules.values()), list(rules), default="mislabel")
-    table = np.stack(list(known.values()), axis=1)
+    table = np.stack(list(columns.values()), axis=1)
     numbers = [
-        {name: float(value) for name, value in zip(known, row, strict=True) if not math.isnan(value)} for row in table
+        {name: float(value) for name, value in zip(columns, row, strict=True) if not math.isnan(value)} for row in table
     ]
     return pd.DataFrame({"kind": kind.astype(object), "kind_numbers": pd.Series(numbers, dtype=object)})
-
-
-NUMBERS = (
-    *("given_probability", "suggested_probability", "runner_up_probability"),
-    *("identical", "similarity", "usual_similarity", "detail", "unlikeness", "more_unlike"),
-    *("hidden_margin", "hidden_is_given", "hidden_probability", "lift", "reverse_lift"),
-)
-"""What ``kind_numbers`` may hold; see :func:`kinds_of`."""
 
 
 def _column(facts: pd.DataFrame, name: str) -> NDArray[np.float64]:

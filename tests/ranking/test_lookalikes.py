@@ -8,7 +8,7 @@ import pytest
 
 from gradattn_core.ranking import arrays, lookalikes
 from gradattn_core.ranking.lookalikes import ALIKE, clusters, directions, exemplars, similar_images, unlikeness
-from gradattn_core.ranking.noise import class_pairs, first_to_review
+from gradattn_core.ranking.noise import class_pairs
 from gradattn_core.records import FloatArray
 
 
@@ -151,11 +151,3 @@ def test_with_two_classes_every_lift_is_one() -> None:
     pairs = class_pairs(["a"] * 5 + ["b"] * 2, ranked(["b"] * 5 + ["a"] * 2))
     assert pairs["lift"].tolist() == [1.0, 1.0]
     assert class_pairs(["a", "b"], ranked(["b", "a"]), threshold=1.0)["lift"].empty
-
-
-@pytest.mark.parametrize(
-    ("suspects", "images", "first"),
-    [(0, 9, 0), (7, 9, 7), (99, 500, 99), (101, 500, 110), (1931, 10_000, 2000), (101, 105, 105)],
-)
-def test_suspects_are_spoken_of_in_round_numbers(suspects: int, images: int, first: int) -> None:
-    assert first_to_review(suspects, images) == first
