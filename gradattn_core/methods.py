@@ -26,8 +26,10 @@ SIDES = ("left", "right", "top", "bottom")
 FITS = ("crop", "pad", "stretch")
 OPTIMISERS = ("sgd", "adam")
 GRAD_MODES = ("full", "frozen")
-
 MOST_STEPS = 10_000
+
+StepCount = Callable[[int, int], None]
+"""Called with (steps done, steps) after every step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Method:
     def objective_name(self) -> str:
         """Of a callable its own name."""
         return self.objective if isinstance(self.objective, str) else getattr(self.objective, "__name__", "callable")
+
+    def check_difference(self, what: str) -> None:
+        """Refuse another objective where ``what`` follows the difference of two logits by its nature."""
+        if self.objective != "difference":
+            raise InterpretError(f"objective={self.objective_name!r}: {what} works with 'difference' alone")
 
 
 @dataclass(frozen=True, slots=True)

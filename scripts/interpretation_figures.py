@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from gradattn_core.cli import main as gradattn
 from gradattn_core.demo.digits import write_digits
 from gradattn_core.demo.model import GLYPH_VIT, GLYPH_VIT_WEIGHTS, create_glyph_vit
-from gradattn_core.evaluate.perturbation import ORDERS, perturbation_curve, random_maps
-from gradattn_core.evaluate.perturbation import Curve as Measured
+from gradattn_core.evaluate.perturbation import ORDERS, PerturbationCurve, perturbation_curve, random_maps
 from gradattn_core.evaluate.statistics import bootstrap
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.model.preprocessing import Preprocessing
@@ -176,7 +175,7 @@ def _perturbation(folder: Path) -> Image.Image:
     return contact_sheet(plots)
 
 
-def _curve(name: str, measured: Measured) -> Curve:
+def _curve(name: str, measured: PerturbationCurve) -> Curve:
     intervals = [bootstrap(column, resamples=1000) for column in measured.accuracy.T]
     mean, low, high = (
         np.array([getattr(interval, part) for interval in intervals], np.float32) for part in ("mean", "low", "high")

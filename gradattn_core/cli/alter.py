@@ -15,8 +15,9 @@ from torch import Tensor
 
 from gradattn_core.cli.opened import Opened, open_picture
 from gradattn_core.cli.progress import late_progress
-from gradattn_core.interpret.rewrite import Rewrite, rewrite
+from gradattn_core.interpret.rewrite import AdversarialExample, rewrite
 from gradattn_core.interpret.transfer import Transfer, transfer
+from gradattn_core.methods import Descent, Method
 from gradattn_core.records import FloatArray
 from gradattn_core.render.curves import Curve
 from gradattn_core.render.films import Answered, Frame, rewrite_figure, transfer_figure
@@ -41,12 +42,8 @@ def run_transfer(options: argparse.Namespace) -> int:
             opened.pixels,
             target,
             against,
-            rate=options.rate,
-            optimiser=options.optimiser,
-            renormalise=options.renormalise,
-            grad_mode=options.grad_mode,
-            correction=options.correction,
-            steps=options.steps,
+            descent=Descent(options.steps, options.rate, options.optimiser, options.renormalise, options.grad_mode),
+            method=Method(correction=options.correction),
             progress=progress,
         )
     if opened.file.suffix.lower() == ".npz":
@@ -69,7 +66,7 @@ def run_rewrite(options: argparse.Namespace) -> int:
             opened.pixels,
             target,
             against,
-            correction=options.correction,
+            method=Method(correction=options.correction),
             budget=options.budget,
             steps=options.steps,
             progress=progress,
@@ -99,9 +96,10 @@ def _curves(names: list[str], values: Tensor) -> list[Curve]:
 
 
 def _settings(result: Transfer) -> str:
-    kept = ", rows renormalised" if result.renormalise else ""
+    descent = result.descent
+    kept = ", rows renormalised" if descent.renormalise else ""
     return (
-        f"{len(result.logits) - 1} steps of {result.rate:g} ({result.optimiser}), {result.grad_mode} gradient{kept}, "
+        f"{descent.steps} steps of {descent.rate:g} ({descent.optimiser}), {descent.grad_mode} gradient{kept}, "
         f"{result.provenance.correction} correction"
     )
 
@@ -168,11 +166,7 @@ def _tell_transfer(opened: Opened, result: Transfer, options: argparse.Namespace
         facts: dict[str, Any] = {
             "for": names[0],
             "against": None if options.against is None else names[1],
-            "steps": len(result.logits) - 1,
-            "rate": result.rate,
-            "optimiser": result.optimiser,
-            "renormalise": result.renormalise,
-            "grad_mode": result.grad_mode,
+            **{name: value for name, value in asdict(result.descent).items() if name != "snapshots"},
             "snapshots": snapshots,
             "output": str(opened.file),
         }
@@ -186,15 +180,15 @@ def _tell_transfer(opened: Opened, result: Transfer, options: argparse.Namespace
         print(f"wrote {opened.file}")
 
 
-def _apart(result: Rewrite) -> str:
+def _apart(result: AdversarialExample) -> str:
     change = result.fidelity
     return (
         f"No channel changed by more than {change.linf} of 255; L2 {change.l2:,.0f}; PSNR {change.psnr:.1f} dB; "
-        f"SSIM {change.ssim:.3f}; {'the aim was reached' if result.succeeded else 'the aim was not reached'}"
+        f"{'the aim was reached' if result.succeeded else 'the aim was not reached'}"
     )
 
 
-def _rewrite_picture(opened: Opened, result: Rewrite, options: argparse.Namespace) -> Image.Image:
+def _rewrite_picture(opened: Opened, result: AdversarialExample, options: argparse.Namespace) -> Image.Image:
     target, against = (opened.names.display(index) for index in (result.target, result.against))
     before, after = (
         Answered(
@@ -221,7 +215,7 @@ def _rewrite_picture(opened: Opened, result: Rewrite, options: argparse.Namespac
     )
 
 
-def _write_rewrite_numbers(opened: Opened, result: Rewrite) -> None:
+def _write_rewrite_numbers(opened: Opened, result: AdversarialExample) -> None:
     np.savez_compressed(
         opened.file,
         before=result.before.numpy(),
@@ -236,7 +230,9 @@ def _write_rewrite_numbers(opened: Opened, result: Rewrite) -> None:
     )
 
 
-def _tell_rewrite(opened: Opened, result: Rewrite, options: argparse.Namespace, pixels_file: Path | None) -> None:
+def _tell_rewrite(
+    opened: Opened, result: AdversarialExample, options: argparse.Namespace, pixels_file: Path | None
+) -> None:
     names = [opened.names.display(index) for index in (result.target, result.against)]
     probabilities = result.probabilities.tolist()
     logits = [

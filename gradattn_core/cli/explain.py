@@ -16,11 +16,10 @@ from gradattn_core.cli.opened import Opened, open_picture
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError
 from gradattn_core.interpret.detail import detail
-from gradattn_core.interpret.guide import Guided, guide
-from gradattn_core.interpret.maps import Interpretation, Provenance, interpret
+from gradattn_core.interpret.guide import GuidedMap, guide, seen_classes
+from gradattn_core.interpret.maps import Interpretation, Provenance, signed_maps
 from gradattn_core.interpret.regions import map_statistics
-from gradattn_core.methods import CORRECTIONS
-from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.methods import CORRECTIONS, Layout, Method
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.figures import evidence_figure
 from gradattn_core.render.panels import Style, corrections_figure, detail_figure, guide_figure
@@ -40,8 +39,8 @@ def run_pair(options: argparse.Namespace) -> int:
         against = opened.find(options.against)
     corrections = CORRECTIONS if options.correction == "all" else (options.correction,)
     results = {
-        correction: interpret(
-            opened.model, opened.pixels[None], target, against, objective=options.objective, correction=correction
+        correction: signed_maps(
+            opened.model, opened.pixels[None], target, against, Method(options.objective, correction)
         )
         for correction in corrections
     }
@@ -75,8 +74,7 @@ def run_detail(options: argparse.Namespace) -> int:
         opened.model,
         opened.pixels[None],
         int(typed[0]) if len(typed) == 1 else [opened.find(text) for text in typed],
-        objective=options.objective,
-        correction=options.correction,
+        method=Method(options.objective, options.correction),
     )
     classes = result.classes[0].tolist()
     names = [opened.names.display(index) for index in classes]
@@ -110,18 +108,9 @@ def run_guide(options: argparse.Namespace) -> int:
     target = _target(opened, options)
     guides = [read_image(file).image for file in options.guide]
     against = _guide_classes(opened, guides, target, options)
-    how: dict[str, Any] = {"objective": options.objective, "correction": options.correction}
-    result = guide(
-        opened.model,
-        opened.image,
-        guides,
-        target,
-        against,
-        side=options.side,
-        ratio=options.ratio,
-        fit=options.fit,
-        **how,
-    )
+    method = Method(options.objective, options.correction)
+    layout = Layout(options.side, options.ratio, options.fit)
+    result = guide(opened.model, opened.image, guides, target, against, layout=layout, method=method)
     if _wants_numbers(opened):
         _save(
             opened,
@@ -137,13 +126,15 @@ def run_guide(options: argparse.Namespace) -> int:
     else:
         # The same question without a guide, averaged over the guides' classes in the same way.
         copies = opened.pixels.expand(len(guides), -1, -1, -1)
-        alone = interpret(opened.model, copies, target, torch.tensor(against), **how)
+        alone = signed_maps(opened.model, copies, target, torch.tensor(against), method)
         _guide_picture(opened, alone, result, options).save(opened.file)
     _tell_guide(opened, result, options)
     return 0
 
 
-def _guide_picture(opened: Opened, alone: Interpretation, result: Guided, options: argparse.Namespace) -> Image.Image:
+def _guide_picture(
+    opened: Opened, alone: Interpretation, result: GuidedMap, options: argparse.Namespace
+) -> Image.Image:
     names = [opened.names.display(index) for index in result.against]
     return guide_figure(
         opened.image,
@@ -156,7 +147,7 @@ def _guide_picture(opened: Opened, alone: Interpretation, result: Guided, option
     )
 
 
-def _tell_guide(opened: Opened, result: Guided, options: argparse.Namespace) -> None:
+def _tell_guide(opened: Opened, result: GuidedMap, options: argparse.Namespace) -> None:
     """How probable both classes are in each joined picture."""
     own = opened.names.display(result.target)
     told = [
@@ -194,12 +185,9 @@ def _guide_classes(opened: Opened, guides: list[Image.Image], target: int, optio
                 f"--against {options.against}: a guide of the picture's own class ({name}) guides nothing"
             )
         return [against] * len(guides)
-    preprocessing = Preprocessing.of(opened.model)
-    seen = []
-    for file, picture in zip(options.guide, guides, strict=True):
-        with torch.inference_mode():
-            seen.append(int(opened.model(preprocessing(picture)[None].to(opened.pixels)).argmax()))
-        if seen[-1] == target:
+    seen = seen_classes(opened.model, guides)
+    for file, label in zip(options.guide, seen, strict=True):
+        if label == target:
             raise GradattnError(
                 f"guide {file}: the model sees {opened.names.display(target)} in it, as in the picture; give a picture "
                 "of another class, or say with --against what it shows"

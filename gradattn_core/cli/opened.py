@@ -6,7 +6,6 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError, ModelError
 from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
 from gradattn_core.model.classes import ClassNames, class_names, find_class
+from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Box
 
@@ -58,8 +58,7 @@ def open_picture(options: argparse.Namespace, what: str) -> Opened:
         raise ModelError(f"model {spec.name}: has no classifier to explain; give a checkpoint with one")
     preprocessing = Preprocessing.of(model)
     pixels = preprocessing(decoded.image).to(next(model.parameters()).device)
-    with torch.inference_mode():
-        order = model(pixels[None])[0].argsort(descending=True).tolist()
+    order = answer(model, pixels[None])[0].argsort(descending=True).tolist()
     return Opened(
         decoded.image,
         pixels,

@@ -21,7 +21,7 @@ from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
 from gradattn_core.attention.readout import model_name
-from gradattn_core.attention.tape import prepared
+from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import EvaluateError
 
 FloatArray = NDArray[np.float64]
@@ -32,7 +32,7 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
-class Curve:
+class PerturbationCurve:
     """What the model says about each image's label while a growing share of the patches is masked.
 
     Attributes:
@@ -75,7 +75,7 @@ def perturbation_curve(
     allowed: Tensor | None = None,
     batch_size: int = 32,
     seed: int = 0,
-) -> Curve:
+) -> PerturbationCurve:
     """Mask ``round(share · patches)`` patches of each image in the order of its map, for every share.
 
     Args:
@@ -113,7 +113,7 @@ def perturbation_curve(
             ]
             answers.append(_answers(torch.stack(logits, dim=1), classes[part]))
     accuracy, probability, logit = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    return Curve(grid, accuracy, probability, logit, order, replace, patches)
+    return PerturbationCurve(grid, accuracy, probability, logit, order, replace, patches)
 
 
 def random_maps(maps: Tensor, seed: int = 0) -> Tensor:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from gradattn_core.errors import EvaluateError
-from gradattn_core.evaluate.perturbation import Curve
+from gradattn_core.evaluate.perturbation import PerturbationCurve
 
 FloatArray = NDArray[np.float64]
+_HELD = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Interval:
     level: float
 
 
-def area(curve: Curve, measure: str = "accuracy") -> FloatArray:
+def area(curve: PerturbationCurve, measure: str = "accuracy") -> FloatArray:
     """Area under each image's curve, [images], by trapezoids from the first to the last share.
 
     It is divided by that range, so a constant curve has its own value as area, whatever the shares are. The published
@@ -50,16 +52,25 @@ def bootstrap(values: ArrayLike, *, resamples: int = 10_000, level: float = 0.95
     Raises:
         EvaluateError: an argument is unusable; the message names it.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
-        raise EvaluateError(f"values: expected one finite number per image, got shape {list(found.shape)}")
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
+        raise EvaluateError(f"values: expected one finite number per image, got shape {list(sample.shape)}")
     if not 0 < level < 1 or resamples < 1:
         raise EvaluateError(f"level={level}, resamples={resamples}: expected a level in (0, 1) and at least 1 resample")
-    rng = np.random.default_rng(seed)
-    # One resample at a time: all of them at once would be images x resamples numbers.
-    means = np.array([found[rng.integers(len(found), size=len(found))].mean() for _ in range(resamples)])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(found.mean()), float(low), float(high), level)
+    mean = float(sample.mean())
+    if len(sample) == 1:
+        return Interval(mean, mean, mean, level)
+    low, high = stats.bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=resamples,
+        # All of them at once would be images x resamples numbers.
+        batch=max(1, _HELD // len(sample)),
+        confidence_level=level,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(mean, float(low), float(high), level)
 
 
 def paired_difference(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from numbers import Integral
 from operator import index
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradattn_core.errors import InterpretError
-from gradattn_core.interpret.maps import Objective, Provenance, interpret
+from gradattn_core.interpret.maps import Provenance, signed_maps
+from gradattn_core.methods import PAIR_OBJECTIVES, Method
+from gradattn_core.model.forward import Head, answer
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,8 @@ def detail(
     images: Tensor,
     classes: int | Sequence[int] = 3,
     *,
-    objective: Objective = "difference",
-    correction: str = "complete",
-    aggregation: str = "product",
-    readout: str = "auto",
-    head: Callable[[Tensor], Tensor] | None = None,
+    method: Method = Method(),
+    head: Head | None = None,
 ) -> Detail:
     """Interpret every ordered pair of classes: k·(k−1) forward and backward passes of the batch.
 
@@ -57,28 +55,19 @@ def detail(
         model: a timm Vision Transformer with global self-attention. It is left as it was found.
         images: [B, 3, H, W], preprocessed as the model expects.
         classes: how many of each image's likeliest classes to compare, or the classes themselves, two or more.
-        objective, correction, aggregation, readout, head: as for ``interpret``; an objective of two classes.
+        method: how each map is made; its objective must be one of two classes.
+        head: as for ``interpret``.
 
     Raises:
         InterpretError: an argument is unusable; the message names it.
         ModelError: the model has no global self-attention.
     """
-    if objective == "logit" or callable(objective):
+    if method.objective not in PAIR_OBJECTIVES:
         raise InterpretError("objective: a pair of classes needs one of two classes, such as 'difference'")
-    options: dict[str, Any] = {
-        "objective": objective,
-        "correction": correction,
-        "aggregation": aggregation,
-        "readout": readout,
-        "head": head,
-    }
-    wanted = _wanted(classes)
-    # The first answer is only needed to choose by it; one more pass among k·(k−1).
-    chosen = _likeliest(class_logits(model, images, head), wanted) if isinstance(wanted, int) else wanted
-    maps = {
-        (i, j): interpret(model, images, chosen[i], chosen[j], **options)
-        for i, j in permutations(range(len(chosen)), 2)
-    }
+    asked = _asked(classes)
+    chosen = _likeliest(answer(model, images, head), asked) if isinstance(asked, int) else asked
+    places = range(len(chosen))
+    maps = {(i, j): signed_maps(model, images, chosen[i], chosen[j], method, head) for i, j in permutations(places, 2)}
     first = maps[0, 1]
     scores = first.scores.new_zeros(len(images), len(chosen), len(chosen), *first.scores.shape[1:])
     for (i, j), result in maps.items():
@@ -87,29 +76,19 @@ def detail(
     return Detail(torch.stack(columns, dim=1), scores, first.logits, first.provenance)
 
 
-def class_logits(model: nn.Module, images: Tensor, head: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """[B, K] float32, of the model's classifier or of ``head`` on its features.
-
-    Raises:
-        InterpretError: what ``interpret`` would refuse about model, images and head.
-    """
-    # Any scalar will do: this is for the engine's checks and for the answer it returns beside the map.
-    return interpret(model, images, objective=lambda logits: logits.float().sum(1), head=head).logits
-
-
-def _wanted(classes: int | Sequence[int]) -> int | list[int]:
-    """How many, or which."""
+def _asked(classes: int | Sequence[int]) -> int | list[int]:
+    """How many of the likeliest classes, or which ones."""
     try:
         if isinstance(classes, Integral):
             return int(classes)
-        wanted = [index(label) for label in classes]  # type: ignore[union-attr]
+        labels = [index(label) for label in classes]  # type: ignore[union-attr]
     except TypeError:
         raise InterpretError(
             f"classes={classes!r}: give how many of the likeliest to compare, or class indices"
         ) from None
-    if len(wanted) < 2 or len(set(wanted)) != len(wanted):
-        raise InterpretError(f"classes={wanted}: give two or more different classes, or how many of the likeliest")
-    return wanted
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise InterpretError(f"classes={labels}: give two or more different classes, or how many of the likeliest")
+    return labels
 
 
 def _likeliest(logits: Tensor, count: int) -> Sequence[Tensor]:

@@ -8,23 +8,121 @@ Fig. 8). The paper does not say how pictures are joined, hence side, share and f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
 from gradattn_core.attention.readout import patch_grid
 from gradattn_core.errors import InterpretError
-from gradattn_core.interpret.detail import class_logits
-from gradattn_core.interpret.maps import Objective, Provenance, interpret
-from gradattn_core.methods import FITS, SIDES
+from gradattn_core.interpret.maps import Provenance, signed_maps
+from gradattn_core.methods import Layout, Method
+from gradattn_core.model.forward import Head, answer
+from gradattn_core.model.preprocessing import Preprocessing, preprocessed
 from gradattn_core.records import Box
 
+_AT_ONCE = 8
 Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class GuidedMap:
+    """A picture's signed map under guidance.
+
+    Attributes:
+        scores: [rows, columns] float32 in [-1, 1], the mean over guides of each guide's map divided by its own max|S|
+            on the picture's patches; positive speaks for ``target``.
+        each: [guides, rows, columns] float32, raw, of the picture's patches only.
+        joined_scores: [guides, grid height, grid width] float32, raw, of the whole joined pictures.
+        joined: the joined pictures as the model saw them, RGB.
+        box: what ``scores`` and ``each`` cover, in pixels of the original picture; with ``fit="pad"`` it reaches
+            beyond the picture by less than a patch.
+        target: the class of the picture.
+        against: the class of each guide.
+        logits: [guides, K] float32, of the joined pictures.
+        provenance: of the maps.
+    """
+
+    scores: Tensor
+    each: Tensor
+    joined_scores: Tensor
+    joined: tuple[Image.Image, ...]
+    box: Box
+    target: int
+    against: tuple[int, ...]
+    logits: Tensor
+    provenance: Provenance
+
+
+def guide(
+    model: nn.Module,
+    image: Image.Image,
+    guides: Sequence[Image.Image],
+    target: int | None = None,
+    against: int | Sequence[int] | None = None,
+    *,
+    layout: Layout = Layout(),
+    method: Method = Method(),
+    head: Head | None = None,
+) -> GuidedMap:
+    """Join the picture with each guide, interpret the joined pictures, and cut the maps back to the picture.
+
+    The joined picture is made at the size of the model's input and nothing is cropped from it afterwards. It is split
+    on a border between patches, so that every patch shows either the picture or the guide.
+
+    Args:
+        model: a timm Vision Transformer with global self-attention. It is left as it was found.
+        image: the upright picture to explain.
+        guides: one or more upright pictures of another class. Several are averaged: each map is first divided by its
+            max|S|, so that every guide counts alike; ``each`` holds the raw maps for any other mean.
+        target: the picture's class; what the model sees in the picture alone where ``None``.
+        against: the guides' class, one or one per guide; what the model sees in each guide alone where ``None``.
+        layout: how the picture and a guide share the model's input.
+        method, head: as for ``interpret``.
+
+    Raises:
+        InterpretError: an argument is unusable, a guide shows the picture's class, or a map is zero everywhere; the
+            message names it.
+        ModelError: the model has no global self-attention.
+    """
+    pictures = _checked(image, guides)
+    model = getattr(model, "_orig_mod", model)
+    canvas = Canvas.of(model)
+    split = Split.of(canvas, layout.side, layout.ratio)
+    a, b = _classes(model, pictures, target, against, head)
+    joined = tuple(split.join(pictures[0], other, layout.fit) for other in pictures[1:])
+    own = next(model.parameters())
+    results = []
+    for first in range(0, len(joined), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        images = torch.stack([canvas.exact(picture) for picture in joined[part]]).to(own.device, own.dtype)
+        results.append(signed_maps(model, images, a, torch.tensor(b[part]), method, head))
+    scores = torch.cat([result.scores for result in results])
+    rows, columns, box = split.covered(image.size, layout.fit)
+    each = scores[:, rows, columns].contiguous()
+    limits = each.abs().amax(dim=(1, 2))
+    if not bool((limits > 0).all()):
+        number = int((limits == 0).nonzero()[0]) + 1
+        raise InterpretError(f"guides: with guide {number} the map of the picture is zero everywhere and has no scale")
+    return GuidedMap(
+        scores=(each / limits[:, None, None]).mean(0),
+        each=each,
+        joined_scores=scores,
+        joined=joined,
+        box=box,
+        target=a,
+        against=b,
+        logits=torch.cat([result.logits for result in results]),
+        provenance=results[0].provenance,
+    )
+
+
+def seen_classes(model: nn.Module, pictures: Sequence[Image.Image], head: Head | None = None) -> list[int]:
+    """What the model sees in each upright picture alone."""
+    return [int(answer(model, preprocessed(model, [picture]), head).argmax()) for picture in pictures]
 
 
 @dataclass(frozen=True)
@@ -34,17 +132,12 @@ class Canvas:
     Attributes:
         size: of the input, in pixels.
         patch: size of one patch, in pixels.
-        fill: the colour that the model's normalisation turns into (nearly) zero.
-        alone: any picture → [channels, H, W], by the model's own preprocessing.
-        exact: a picture of the input's size → [channels, H, W], with every pixel where it is.
+        preprocessing: of the model.
     """
 
     size: Pair
     patch: Pair
-    fill: tuple[int, int, int]
-    resample: Image.Resampling
-    alone: Callable[[Image.Image], Tensor]
-    exact: Callable[[Image.Image], Tensor]
+    preprocessing: Preprocessing
 
     @classmethod
     def of(cls, model: nn.Module) -> Canvas:
@@ -54,39 +147,33 @@ class Canvas:
             InterpretError: the model does not take colour pictures, or its input is not cut into whole patches.
             ModelError: the model has no single grid of patches.
         """
-        config: dict[str, Any] = dict(resolve_model_data_config(model))
-        # The configuration names the size of the published weights, which an argument may have changed.
-        built_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
-        channels = int(config["input_size"][0])
-        height, width = (int(side) for side in built_for or config["input_size"][1:])
-        config["input_size"] = (channels, height, width)
+        preprocessing = Preprocessing.of(model)
+        channels, height, width = preprocessing.input_size
         rows, columns = patch_grid(model, torch.empty(1, channels, height, width, device="meta"))
         if channels != 3 or width % columns or height % rows:
             raise InterpretError(
                 f"model: a guide needs colour pictures cut into whole patches; its input is {channels} x {height} x "
                 f"{width} in {rows} x {columns} patches"
             )
-        red, green, blue = (round(255 * float(value)) for value in config["mean"])
-        return cls(
-            (width, height),
-            (width // columns, height // rows),
-            (red, green, blue),
-            Image.Resampling[str(config["interpolation"]).upper()],
-            create_transform(**config, is_training=False),
-            # Resizing a picture to the size that it has leaves its pixels alone.
-            create_transform(**{**config, "crop_pct": 1.0, "crop_mode": "squash"}, is_training=False),
-        )
+        return cls((width, height), (width // columns, height // rows), preprocessing)
+
+    def exact(self, picture: Image.Image) -> Tensor:
+        """A colour picture of the input's size as the model takes it, [3, H, W], with every pixel where it is."""
+        return self.preprocessing.normalised(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
 
     def fitted(self, picture: Image.Image, size: Pair, fit: str) -> Image.Image:
         """The picture brought to ``size`` by ``crop``, ``pad`` or ``stretch``."""
         picture = picture.convert("RGB")
+        resample = Image.Resampling[self.preprocessing.interpolation.upper()]
         if fit == "pad":
             inner, place = _inside(picture.size, size)
-            padded = Image.new("RGB", size, self.fill)
-            padded.paste(picture.resize(inner, self.resample), place)
+            # The colour that the model's normalisation turns into (nearly) zero.
+            red, green, blue = (round(255 * value) for value in self.preprocessing.mean)
+            padded = Image.new("RGB", size, (red, green, blue))
+            padded.paste(picture.resize(inner, resample), place)
             return padded
         box = _central(picture.size, size) if fit == "crop" else (0.0, 0.0, *picture.size)
-        return picture.resize(size, self.resample, box=box)
+        return picture.resize(size, resample, box=box)
 
 
 @dataclass(frozen=True)
@@ -104,10 +191,8 @@ class Split:
         """The guide at ``side``, the picture on the ``ratio`` of the canvas that is nearest in whole patches.
 
         Raises:
-            InterpretError: an unknown side, or a ratio that leaves no patch to one of them.
+            InterpretError: a ratio that leaves no patch to one of them.
         """
-        if side not in SIDES:
-            raise InterpretError(f"side={side!r} is unknown; choose one of {', '.join(SIDES)}")
         axis = 0 if side in ("left", "right") else 1
         patch, total = canvas.patch[axis], canvas.size[axis]
         cells = total // patch
@@ -165,118 +250,7 @@ def _central(picture: Pair, size: Pair) -> tuple[float, float, float, float]:
     return left, top, left + width, top + height
 
 
-_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class Guided:
-    """A picture's signed map under guidance.
-
-    Attributes:
-        scores: [rows, columns] float32 in [-1, 1], the mean over guides of each guide's map divided by its own max|S|
-            on the picture's patches; positive speaks for ``target``.
-        each: [guides, rows, columns] float32, raw, of the picture's patches only.
-        joined_scores: [guides, grid height, grid width] float32, raw, of the whole joined pictures.
-        joined: the joined pictures as the model saw them, RGB.
-        box: what ``scores`` and ``each`` cover, in pixels of the original picture; with ``fit="pad"`` it reaches
-            beyond the picture by less than a patch.
-        target: the class of the picture.
-        against: the class of each guide.
-        logits: [guides, K] float32, of the joined pictures.
-        provenance: of the maps.
-    """
-
-    scores: Tensor
-    each: Tensor
-    joined_scores: Tensor
-    joined: tuple[Image.Image, ...]
-    box: Box
-    target: int
-    against: tuple[int, ...]
-    logits: Tensor
-    provenance: Provenance
-
-
-def guide(
-    model: nn.Module,
-    image: Image.Image,
-    guides: Sequence[Image.Image],
-    target: int | None = None,
-    against: int | Sequence[int] | None = None,
-    *,
-    side: str = "right",
-    ratio: float = 0.5,
-    fit: str = "stretch",
-    objective: Objective = "difference",
-    correction: str = "complete",
-    aggregation: str = "product",
-    readout: str = "auto",
-    head: Callable[[Tensor], Tensor] | None = None,
-) -> Guided:
-    """Join the picture with each guide, interpret the joined pictures, and cut the maps back to the picture.
-
-    The joined picture is made at the size of the model's input and nothing is cropped from it afterwards. It is split
-    on a border between patches, so that every patch shows either the picture or the guide.
-
-    Args:
-        model: a timm Vision Transformer with global self-attention. It is left as it was found.
-        image: the upright picture to explain.
-        guides: one or more upright pictures of another class. Several are averaged: each map is first divided by its
-            max|S|, so that every guide counts alike; ``each`` holds the raw maps for any other mean.
-        target: the picture's class; what the model sees in the picture alone where ``None``.
-        against: the guides' class, one or one per guide; what the model sees in each guide alone where ``None``.
-        side: where the guide is: ``left``, ``right``, ``top`` or ``bottom`` of the picture.
-        ratio: the picture's share of the model's input, rounded to whole patches.
-        fit: how both are brought to their part's shape: ``crop`` fills the part and cuts what sticks out, ``pad``
-            shows all and fills up with the model's mean colour, ``stretch`` shows all and distorts.
-        objective, correction, aggregation, readout, head: as for ``interpret``.
-
-    Raises:
-        InterpretError: an argument is unusable, a guide shows the picture's class, or a map is zero everywhere; the
-            message names it.
-        ModelError: the model has no global self-attention.
-    """
-    pictures = _checked(image, guides, fit)
-    model = getattr(model, "_orig_mod", model)
-    canvas = Canvas.of(model)
-    split = Split.of(canvas, side, ratio)
-    a, b = _classes(model, canvas, pictures, target, against, head)
-    joined = tuple(split.join(pictures[0], other, fit) for other in pictures[1:])
-    options: dict[str, Any] = {"correction": correction, "aggregation": aggregation, "readout": readout, "head": head}
-    results = [
-        interpret(
-            model,
-            _batch(model, canvas.exact, joined[first : first + _AT_ONCE]),
-            a,
-            torch.tensor(b[first : first + _AT_ONCE]),
-            objective=objective,
-            **options,
-        )
-        for first in range(0, len(joined), _AT_ONCE)
-    ]
-    scores = torch.cat([result.scores for result in results])
-    rows, columns, box = split.covered(image.size, fit)
-    each = scores[:, rows, columns].contiguous()
-    limits = each.abs().amax(dim=(1, 2))
-    if not bool((limits > 0).all()):
-        number = int((limits == 0).nonzero()[0]) + 1
-        raise InterpretError(f"guides: with guide {number} the map of the picture is zero everywhere and has no scale")
-    return Guided(
-        scores=(each / limits[:, None, None]).mean(0),
-        each=each,
-        joined_scores=scores,
-        joined=joined,
-        box=box,
-        target=a,
-        against=b,
-        logits=torch.cat([result.logits for result in results]),
-        provenance=results[0].provenance,
-    )
-
-
-def _checked(image: Image.Image, guides: Sequence[Image.Image], fit: str) -> list[Image.Image]:
-    if fit not in FITS:
-        raise InterpretError(f"fit={fit!r} is unknown; choose one of {', '.join(FITS)}")
+def _checked(image: Image.Image, guides: Sequence[Image.Image]) -> list[Image.Image]:
     if isinstance(guides, Image.Image) or not guides:
         raise InterpretError("guides: give a list of one or more pictures of another class")
     for name, picture in (("image", image), *((f"guides[{number}]", other) for number, other in enumerate(guides))):
@@ -285,37 +259,24 @@ def _checked(image: Image.Image, guides: Sequence[Image.Image], fit: str) -> lis
     return [image, *guides]
 
 
-def _batch(model: nn.Module, preprocess: Callable[[Image.Image], Tensor], pictures: Sequence[Image.Image]) -> Tensor:
-    own = next(model.parameters())
-    return torch.stack([preprocess(picture.convert("RGB")) for picture in pictures]).to(own.device, own.dtype)
-
-
 def _classes(
     model: nn.Module,
-    canvas: Canvas,
     pictures: list[Image.Image],
     target: int | None,
     against: int | Sequence[int] | None,
-    head: Callable[[Tensor], Tensor] | None,
+    head: Head | None,
 ) -> tuple[int, tuple[int, ...]]:
     """The picture's class and each guide's, as given or as the model sees them alone."""
-
-    def seen(shown: Sequence[Image.Image]) -> list[int]:
-        logits = [class_logits(model, _batch(model, canvas.alone, [picture]), head) for picture in shown]
-        return [int(answer.argmax()) for answer in logits]
-
-    a = seen(pictures[:1])[0] if target is None else target
-    guides = pictures[1:]
-    how = "shows to the model" if against is None else "is said to show"
+    image, *guides = pictures
+    a = seen_classes(model, [image], head)[0] if target is None else target
     if against is None:
-        b = seen(guides)
-    elif isinstance(against, Sequence):
-        b = list(against)
+        b = seen_classes(model, guides, head)
     else:
-        b = [against] * len(guides)
+        b = list(against) if isinstance(against, Sequence) else [against] * len(guides)
     if len(b) != len(guides):
         raise InterpretError(f"against: {len(b)} classes for {len(guides)} guides; give one, or one per guide")
     if a in b:
+        how = "shows to the model" if against is None else "is said to show"
         raise InterpretError(
             f"guides: guide {b.index(a) + 1} {how} class {a}, the class of the picture itself; give a guide of another "
             "class" + (", or say with against what it shows" if against is None else "")

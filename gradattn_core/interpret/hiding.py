@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gradattn_core.model.forward import Head, class_logits
 
 SHARE = 0.4
 """Share of the patches that is hidden. On pictures made of two, 0.2 to 0.6 part them about equally well."""
@@ -53,7 +53,7 @@ def ask_again(
     model: nn.Module,
     images: Tensor,
     scores: Tensor,
-    head: Callable[[Tensor], Tensor] | None = None,
+    head: Head | None = None,
     share: float = SHARE,
 ) -> Tensor:
     """Logits [B, K], float32, once the evidence for the other class is hidden; one forward pass.
@@ -66,10 +66,7 @@ def ask_again(
         share: see :func:`hidden_patches`.
     """
     with torch.inference_mode():
-        tokens = model.forward_features(hide(images, hidden_patches(scores, share)))  # type: ignore[operator]
-        if head is None:
-            return model.forward_head(tokens).float()  # type: ignore[operator, no-any-return]
-        return head(model.forward_head(tokens, pre_logits=True)).float()  # type: ignore[operator]
+        return class_logits(model, hide(images, hidden_patches(scores, share)), head).float()
 
 
 def _closeness(side: int, device: torch.device) -> Tensor:

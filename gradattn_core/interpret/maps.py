@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import timm
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from gradattn_core.attention.readout import SUPPORTED, find_readout, model_name, patch_grid
-from gradattn_core.attention.tape import AttentionTape, RowRecursion, check_calls, prepared
-from gradattn_core.errors import InterpretError, ModelError
-from gradattn_core.methods import AGGREGATIONS, CORRECTIONS, OBJECTIVES, READOUTS
+from gradattn_core.attention.readout import find_readout, model_name, patch_grid
+from gradattn_core.attention.rollout import check_model, follow_row
+from gradattn_core.errors import InterpretError
+from gradattn_core.methods import Method
+from gradattn_core.model.forward import Head, check_images, class_logits
+from gradattn_core.model.preprocessing import preprocessed
 
 Objective = str | Callable[[Tensor], Tensor]
 Classes = int | Tensor
@@ -69,7 +71,7 @@ class Interpretation:
 
 def interpret(
     model: nn.Module,
-    images: Tensor,
+    images: Tensor | Sequence[Image.Image],
     target: Classes | None = None,
     against: Classes | None = None,
     *,
@@ -77,7 +79,7 @@ def interpret(
     correction: str = "complete",
     aggregation: str = "product",
     readout: str = "auto",
-    head: Callable[[Tensor], Tensor] | None = None,
+    head: Head | None = None,
 ) -> Interpretation:
     """Explain a batch by one forward and one backward pass, without ever holding a layer's N x N attention map.
 
@@ -96,7 +98,7 @@ def interpret(
 
     Args:
         model: a timm Vision Transformer with global self-attention. It is left as it was found.
-        images: [B, 3, H, W], preprocessed as the model expects.
+        images: upright pictures, or [B, 3, H, W], preprocessed as the model expects.
         target: the class(es) that red speaks for: an int or [B] integers. Not needed with a callable objective.
         against: the class(es) that blue speaks for. ``None`` with a two-class objective takes each image's strongest
             other class.
@@ -112,103 +114,59 @@ def interpret(
         InterpretError: an argument is unusable; the message names it.
         ModelError: the model has no global self-attention.
     """
-    _check_options(objective, correction, aggregation, readout, head)
+    return signed_maps(model, images, target, against, Method(objective, correction, aggregation, readout), head)
+
+
+interpret_images = interpret
+"""The same function, by the name that :mod:`gradattn_core` offers."""
+
+
+def signed_maps(
+    model: nn.Module,
+    images: Tensor | Sequence[Image.Image],
+    target: Classes | None = None,
+    against: Classes | None = None,
+    method: Method = Method(),
+    head: Head | None = None,
+) -> Interpretation:
+    """:func:`interpret` for a method that is already one record."""
     model = getattr(model, "_orig_mod", model)
-    _check_model(model)
-    _check_images(model, images)
+    check_model(model)
+    if isinstance(images, Sequence) and images and all(isinstance(picture, Image.Image) for picture in images):
+        images = preprocessed(model, images)
+    if not isinstance(images, Tensor):
+        raise InterpretError(f"images: expected a batch [B, channels, H, W] or pictures, got {type(images).__name__}")
+    check_images(model, images)
+    if not bool(torch.isfinite(images).all()):
+        raise InterpretError("images: some pixels are not finite")
     grid = patch_grid(model, images)
-    found = find_readout(model, readout)
-    # Inference mode outside must not reach in: its tensors cannot be differentiated, hence the clone.
-    with torch.inference_mode(False), torch.enable_grad(), prepared(model), AttentionTape(model_name(model)) as tape:
-        logits = _logits(model, images.detach().clone().requires_grad_(True), head)
-        tokens = found.prefix_tokens + grid[0] * grid[1]
-        pooled = found.kind == "attention-pool"
-        check_calls(tape.calls, len(images), tokens, len(model.blocks), pooled, model_name(model))  # type: ignore[arg-type]
-        scalar = _objective_value(objective, logits, target, against)
-        recursion = RowRecursion(tape.calls, found, correction, aggregation)
-        tape.on_gradient = recursion.step
-        origin = recursion.start
-        if torch.autograd.grad(scalar.sum(), tape.first_output, allow_unused=True)[0] is None:
-            raise InterpretError("head: what it returns does not depend on the image's features")
-        row, logits = recursion.row - origin, logits.detach().float()
-    scores = row[:, found.prefix_tokens :].reshape(-1, *grid)
-    if not bool(torch.isfinite(scores).all()):
-        raise InterpretError("model: the map is not finite (half precision overflow? try float32 or bfloat16)")
+    readout = find_readout(model, method.readout)
+    answers: list[Tensor] = []
+
+    def value(pixels: Tensor) -> Tensor:
+        logits = class_logits(model, pixels, head)
+        if not logits.requires_grad:
+            raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
+        answers.append(logits.detach().float())
+        return _objective_value(method.objective, logits, target, against)
+
+    row = follow_row(model, images, value, readout, correction=method.correction, aggregation=method.aggregation)
     mass = row.abs()
+    prefix = readout.prefix_tokens
     return Interpretation(
-        scores=scores,
-        logits=logits,
-        prefix_share=mass[:, : found.prefix_tokens].sum(1) / mass.sum(1).clamp_min(torch.finfo(mass.dtype).tiny),
+        scores=row[:, prefix:].reshape(-1, *grid),
+        logits=answers[0],
+        prefix_share=mass[:, :prefix].sum(1) / mass.sum(1).clamp_min(torch.finfo(mass.dtype).tiny),
         provenance=Provenance(
             model=model_name(model),
-            objective=objective if isinstance(objective, str) else getattr(objective, "__name__", "callable"),
-            correction=correction,
-            aggregation=aggregation,
-            readout=found.kind,
+            objective=method.objective_name,
+            correction=method.correction,
+            aggregation=method.aggregation,
+            readout=readout.kind,
             torch=torch.__version__,
             timm=timm.__version__,
         ),
     )
-
-
-def _logits(model: Any, pixels: Tensor, head: Callable[[Tensor], Tensor] | None) -> Tensor:
-    """[B, K] of the model's own classifier, or of ``head`` on its pre-logit features."""
-    try:
-        tokens = model.forward_features(pixels)
-    except AssertionError as error:
-        # timm asserts that the input fits its patch grid and position embedding, and says what would.
-        raise InterpretError(f"images: {model_name(model)} cannot take {list(pixels.shape)}: {error}") from error
-    logits = model.forward_head(tokens) if head is None else head(model.forward_head(tokens, pre_logits=True))
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(pixels):
-        seen = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InterpretError(f"head: expected logits [{len(pixels)}, K], got {seen}")
-    if not logits.requires_grad:
-        raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
-    return logits
-
-
-def _check_options(objective: Objective, correction: str, aggregation: str, readout: str, head: object) -> None:
-    for name, value, allowed in (
-        ("objective", objective, OBJECTIVES),
-        ("correction", correction, CORRECTIONS),
-        ("aggregation", aggregation, AGGREGATIONS),
-        ("readout", readout, READOUTS),
-    ):
-        if value not in allowed and not (name == "objective" and callable(value)):
-            raise InterpretError(f"{name}={value!r} is unknown; choose one of {', '.join(allowed)}")
-    if head is not None and not callable(head):
-        raise InterpretError(f"head: expected a callable from features to logits, got {type(head).__name__}")
-
-
-def _check_images(model: nn.Module, images: Tensor) -> None:
-    if not isinstance(images, Tensor) or images.ndim != 4 or 0 in images.shape:
-        seen = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise InterpretError(f"images: expected a batch [B, channels, H, W], got {seen}")
-    embed = getattr(model, "patch_embed", None)
-    convolutions = [module for module in embed.modules() if isinstance(module, nn.Conv2d)] if embed is not None else []
-    if convolutions and convolutions[0].in_channels != images.shape[1]:
-        raise InterpretError(
-            f"images: {images.shape[1]} channels, but {model_name(model)} takes {convolutions[0].in_channels}"
-        )
-    own = next(model.parameters())
-    cast = images.is_floating_point() and torch.is_autocast_enabled(images.device.type)
-    if images.device != own.device or (images.dtype != own.dtype and not cast):
-        raise InterpretError(
-            f"images: {images.dtype} on {images.device}, but the model computes in {own.dtype} on {own.device}"
-        )
-    if not bool(torch.isfinite(images).all()):
-        raise InterpretError("images: some pixels are not finite")
-
-
-def _check_model(model: nn.Module) -> None:
-    if not hasattr(model, "forward_features") or not hasattr(model, "forward_head"):
-        raise ModelError(f"model {model_name(model)} is not a timm classifier; of timm's models, {SUPPORTED}")
-    for name, module in model.named_modules():
-        if name.endswith("_orig_mod") or (name and module._compiled_call_impl is not None):
-            part = name.removesuffix("._orig_mod")
-            raise InterpretError(f"model: its part {part!r} is compiled; interpret it before torch.compile")
-    if any(parameter.is_inference() for parameter in model.parameters()):
-        raise InterpretError("model: it was made inside torch.inference_mode and cannot be differentiated")
 
 
 def _objective_value(objective: Objective, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
@@ -248,7 +206,7 @@ def _class_objective(objective: str, logits: Tensor, target: Classes | None, aga
         warnings.warn(
             f"objective={objective!r}: a logit is not positive, so the signs of its map may be turned round; "
             "'difference' has no such case",
-            stacklevel=4,
+            stacklevel=7,
         )
     return (z_a - z_b) / z_a if objective == "ratio" else z_a / z_b
 

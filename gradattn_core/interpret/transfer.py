@@ -26,7 +26,7 @@ needs, the gradients, and Adam's two moments.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,12 +35,171 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradattn_core.attention.readout import Readout, find_readout, patch_grid
-from gradattn_core.attention.tape import prepared
+from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import InterpretError
-from gradattn_core.interpret.maps import Provenance, interpret
-from gradattn_core.methods import GRAD_MODES, OPTIMISERS
+from gradattn_core.interpret.maps import Provenance, signed_maps
+from gradattn_core.methods import Descent, Method, StepCount
+from gradattn_core.model.forward import Head, class_logits
 
 _MOST_BYTES = 2 << 30
+_FOLLOWED = 4
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How the answers and the map changed while the attention was moved; maps and attention on the model's device.
+
+    Attributes:
+        snapshots: [S] the number of steps before each map; the first is 0, the untouched model.
+        maps: [S, grid height, grid width] float32, raw signed maps; positive speaks for the target.
+        leaders: [S] the class with the greatest logit at each snapshot.
+        leading_maps: [S, grid height, grid width] float32, raw signed maps of that class's logit.
+        classes: the K followed classes: target, against where given, the four that were most probable at any time, and
+            the leaders.
+        logits: [steps + 1, K] float32, of ``classes`` after each number of steps; row 0 is the untouched model.
+        probabilities: [steps + 1, K] float32 in [0, 1], the softmax over all of the model's classes.
+        attention: per layer [H, Nq, Nk], the maps after the last step.
+        provenance: of the maps.
+        descent: as given.
+    """
+
+    snapshots: tuple[int, ...]
+    maps: Tensor
+    leaders: tuple[int, ...]
+    leading_maps: Tensor
+    classes: tuple[int, ...]
+    logits: Tensor
+    probabilities: Tensor
+    attention: tuple[Tensor, ...]
+    provenance: Provenance
+    descent: Descent
+
+
+def transfer(
+    model: nn.Module,
+    image: Tensor,
+    target: int,
+    against: int | None = None,
+    *,
+    descent: Descent = Descent(),
+    method: Method = Method(),
+    head: Head | None = None,
+    progress: StepCount | None = None,
+) -> Transfer:
+    """Descend the logit of ``target`` with the attention maps as the only parameters; the module gives the formulas.
+
+    Args:
+        model: a timm Vision Transformer with global self-attention. It is left as it was found.
+        image: [channels, H, W], one picture, preprocessed as the model expects.
+        target: the class whose logit is descended and that red speaks for.
+        against: the class that blue speaks for: the maps explain z_target − z_against, or z_target alone where
+            ``None``. What is descended is z_target in both cases.
+        descent: steps, their size, and how the maps move.
+        method, head: as for ``interpret``; the objective is ``difference``, or ``logit`` without ``against``.
+        progress: called with (steps done, steps) after every step.
+
+    Raises:
+        InterpretError: an argument is unusable, the rate is so high that the logits overflow, or one set of maps is
+            larger than 2 GB; the message names the argument.
+        ModelError: the model has no global self-attention.
+    """
+    if not isinstance(image, Tensor) or image.ndim != 3:
+        seen = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise InterpretError(f"image: expected one picture [channels, H, W], got {seen}")
+    method.check_difference("transfer")
+    if against is None:
+        method = replace(method, objective="logit")
+    model = getattr(model, "_orig_mod", model)
+    # Checks every other argument, and that the attention of this model can be followed at all.
+    provenance = signed_maps(model, image[None], target, against, method, head).provenance
+    with torch.inference_mode(False), torch.enable_grad(), prepared(model):
+        network = _Network(model, image, method, descent, head)
+        course, snapshots = _descend(network, target, against, descent, progress)
+        probabilities = course.softmax(1)
+        leaders = tuple(snapshot.leader for snapshot in snapshots)
+        ever = probabilities.amax(0).argsort(descending=True)[:_FOLLOWED].tolist()
+        classes = tuple(dict.fromkeys([target, *([] if against is None else [against]), *ever, *leaders]))
+        return Transfer(
+            snapshots=tuple(snapshot.step for snapshot in snapshots),
+            maps=torch.stack([snapshot.scores for snapshot in snapshots]),
+            leaders=leaders,
+            leading_maps=torch.stack([snapshot.leading_scores for snapshot in snapshots]),
+            classes=classes,
+            logits=course[:, classes],
+            probabilities=probabilities[:, classes],
+            attention=tuple(layer.detach()[0] for layer in network.attention.maps),
+            provenance=provenance,
+            descent=descent,
+        )
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """After ``step`` steps: the asked map, and the class that leads then with the map of its logit."""
+
+    step: int
+    scores: Tensor
+    leader: int
+    leading_scores: Tensor
+
+
+def _descend(
+    network: _Network,
+    target: int,
+    against: int | None,
+    descent: Descent,
+    progress: StepCount | None,
+) -> tuple[Tensor, list[_Snapshot]]:
+    """The logits [steps + 1, K] of the whole way, and the snapshots taken on it."""
+    steps, intervals = descent.steps, max(1, descent.snapshots - 1)
+    taken = {round(number * steps / intervals) for number in range(descent.snapshots)}
+    course: list[Tensor] = []
+    snapshots: list[_Snapshot] = []
+    stepper: torch.optim.Optimizer | None = None
+    for step in range(steps + 1):
+        logits = network.answer()
+        if not bool(torch.isfinite(logits).all()):
+            raise InterpretError(
+                f"rate={descent.rate}: the logits are not finite after {step} steps; a smaller rate works"
+            )
+        course.append(logits.detach().cpu())
+        if step in taken:
+            value = logits[target] if against is None else logits[target] - logits[against]
+            leader = int(course[-1].argmax())
+            snapshots.append(_Snapshot(step, network.explain(value), leader, network.explain(logits.max())))
+        if step < steps:
+            stepper = stepper or _optimiser(descent, network.attention.parameters)
+            network.attention.step(torch.autograd.grad(logits[target], network.attention.maps), stepper)
+            if progress is not None:
+                progress(step + 1, steps)
+    return torch.stack(course), snapshots
+
+
+def _optimiser(descent: Descent, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    kind = torch.optim.SGD if descent.optimiser == "sgd" else torch.optim.Adam
+    return kind(parameters, lr=descent.rate)
+
+
+class _Network:
+    """One picture in one model whose attention is moved: its logits, and the maps that explain them."""
+
+    def __init__(self, model: nn.Module, image: Tensor, method: Method, descent: Descent, head: Head | None) -> None:
+        self.model, self.method, self.head = model, method, head
+        # A clone, because a tensor made in inference mode cannot take part in autograd.
+        self.pixels = image.detach()[None].clone()
+        self.readout, self.grid = find_readout(model, method.readout), patch_grid(model, self.pixels)
+        layers = len(model.blocks)  # type: ignore[arg-type]
+        self.attention = MovedAttention(layers, full=descent.grad_mode == "full", renormalise=descent.renormalise)
+
+    def answer(self) -> Tensor:
+        """[K] logits under the moved attention, float32, with their graph."""
+        with self.attention:
+            return class_logits(self.model, self.pixels, self.head)[0].float()
+
+    def explain(self, value: Tensor) -> Tensor:
+        """[grid height, grid width] signed map of a scalar of the last answer."""
+        gradients = torch.autograd.grad(value, self.attention.maps, retain_graph=True)
+        return _signed_map(self.attention.maps, gradients, self.readout, self.method).reshape(self.grid)
 
 
 class MovedAttention(TorchFunctionMode):
@@ -142,183 +301,9 @@ def _check_memory(query: Tensor, key: Tensor, layers: int) -> None:
         )
 
 
-_MOST_STEPS = 10_000
-_FOLLOWED = 4
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """How the answers and the map changed while the attention was moved; maps and attention on the model's device.
-
-    Attributes:
-        snapshots: [S] the number of steps before each map; the first is 0, the untouched model.
-        maps: [S, grid height, grid width] float32, raw signed maps; positive speaks for the target.
-        leaders: [S] the class with the greatest logit at each snapshot.
-        leading_maps: [S, grid height, grid width] float32, raw signed maps of that class's logit.
-        classes: the K followed classes: target, against where given, the four that were most probable at any time, and
-            the leaders.
-        logits: [steps + 1, K] float32, of ``classes`` after each number of steps; row 0 is the untouched model.
-        probabilities: [steps + 1, K] float32 in [0, 1], the softmax over all of the model's classes.
-        attention: per layer [H, Nq, Nk], the maps after the last step.
-        provenance: of the maps.
-        rate, optimiser, renormalise, grad_mode: as given.
-    """
-
-    snapshots: tuple[int, ...]
-    maps: Tensor
-    leaders: tuple[int, ...]
-    leading_maps: Tensor
-    classes: tuple[int, ...]
-    logits: Tensor
-    probabilities: Tensor
-    attention: tuple[Tensor, ...]
-    provenance: Provenance
-    rate: float
-    optimiser: str
-    renormalise: bool
-    grad_mode: str
-
-
-def transfer(
-    model: nn.Module,
-    image: Tensor,
-    target: int,
-    against: int | None = None,
-    *,
-    steps: int = 12,
-    rate: float = 4e-4,
-    optimiser: str = "sgd",
-    renormalise: bool = False,
-    grad_mode: str = "full",
-    snapshots: int = 7,
-    correction: str = "complete",
-    aggregation: str = "product",
-    readout: str = "auto",
-    head: Callable[[Tensor], Tensor] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Transfer:
-    """Descend the logit of ``target`` with the attention maps as the only parameters; the module gives the formulas.
-
-    Args:
-        model: a timm Vision Transformer with global self-attention. It is left as it was found.
-        image: [channels, H, W], one picture, preprocessed as the model expects.
-        target: the class whose logit is descended and that red speaks for.
-        against: the class that blue speaks for: the maps explain z_target − z_against, or z_target alone where
-            ``None``. What is descended is z_target in both cases.
-        steps: 1 to 10,000; each costs one forward and one backward pass. With the paper's rate and ``sgd`` a ViT
-            usually leaves the class within ten steps, and what it names long after that means nothing any more.
-        rate: the learning rate η; the paper's is 4e-4.
-        optimiser: ``sgd`` or ``adam`` (the paper does not say which).
-        renormalise: keep every row of every map a distribution.
-        grad_mode: ``full`` or ``frozen``.
-        snapshots: how many maps to make, evenly from before the first to after the last step.
-        correction, aggregation, readout, head: as for ``interpret``.
-        progress: called with (steps done, steps) after every step.
-
-    Raises:
-        InterpretError: an argument is unusable, the rate is so high that the logits overflow, or one set of maps is
-            larger than 2 GB; the message names the argument.
-        ModelError: the model has no global self-attention.
-    """
-    _check(image, steps, rate, optimiser, grad_mode, snapshots)
-    model = getattr(model, "_orig_mod", model)
-    objective = "logit" if against is None else "difference"
-    # Checks every other argument, and that the attention of this model can be followed at all.
-    checked = interpret(
-        model,
-        image[None],
-        target,
-        against,
-        objective=objective,
-        correction=correction,
-        aggregation=aggregation,
-        readout=readout,
-        head=head,
-    )
-    taken = tuple(dict.fromkeys(round(n * steps / max(1, snapshots - 1)) for n in range(snapshots)))
-    answers: list[Tensor] = []
-    maps: list[Tensor] = []
-    leading: list[Tensor] = []
-    with torch.inference_mode(False), torch.enable_grad(), prepared(model):
-        moved = MovedAttention(len(model.blocks), full=grad_mode == "full", renormalise=renormalise)  # type: ignore[arg-type]
-        network = _Network(model, image, head, moved, readout, correction, aggregation)
-        stepper: torch.optim.Optimizer | None = None
-        for step in range(steps + 1):
-            logits = network.answer()
-            if not bool(torch.isfinite(logits).all()):
-                raise InterpretError(f"rate={rate}: the logits are not finite after {step} steps; a smaller rate works")
-            answers.append(logits.detach().cpu())
-            if step in taken:
-                maps.append(network.explain(logits[target] if against is None else logits[target] - logits[against]))
-                leading.append(network.explain(logits.max()))
-            if step < steps:
-                stepper = stepper or _optimiser(optimiser, moved.parameters, rate)
-                moved.step(torch.autograd.grad(logits[target], moved.maps), stepper)
-                if progress is not None:
-                    progress(step + 1, steps)
-        course = torch.stack(answers)
-        probabilities = course.softmax(1)
-        leaders = tuple(course[list(taken)].argmax(1).tolist())
-        ever = probabilities.amax(0).argsort(descending=True)[:_FOLLOWED].tolist()
-        classes = tuple(dict.fromkeys([target, *([] if against is None else [against]), *ever, *leaders]))
-        return Transfer(
-            snapshots=taken,
-            maps=torch.stack(maps),
-            leaders=leaders,
-            leading_maps=torch.stack(leading),
-            classes=classes,
-            logits=course[:, classes],
-            probabilities=probabilities[:, classes],
-            attention=tuple(layer.detach()[0] for layer in moved.maps),
-            provenance=checked.provenance,
-            rate=rate,
-            optimiser=optimiser,
-            renormalise=renormalise,
-            grad_mode=grad_mode,
-        )
-
-
-class _Network:
-    """One picture in one model whose attention is moved: its logits, and the maps that explain them."""
-
-    def __init__(
-        self,
-        model: Any,
-        image: Tensor,
-        head: Callable[[Tensor], Tensor] | None,
-        moved: MovedAttention,
-        readout: str,
-        correction: str,
-        aggregation: str,
-    ) -> None:
-        self.model, self.head, self.moved = model, head, moved
-        self.correction, self.aggregation = correction, aggregation
-        # A clone, because a tensor made in inference mode cannot take part in autograd.
-        self.pixels = image.detach()[None].clone()
-        self.readout, self.grid = find_readout(model, readout), patch_grid(model, self.pixels)
-
-    def answer(self) -> Tensor:
-        """[K] logits under the moved attention, float32, with their graph."""
-        with self.moved:
-            tokens = self.model.forward_features(self.pixels)
-            if self.head is None:
-                logits = self.model.forward_head(tokens)
-            else:
-                logits = self.head(self.model.forward_head(tokens, pre_logits=True))
-        return logits[0].float()  # type: ignore[no-any-return]
-
-    def explain(self, value: Tensor) -> Tensor:
-        """[grid height, grid width] signed map of a scalar of the last answer."""
-        gradients = torch.autograd.grad(value, self.moved.maps, retain_graph=True)
-        scores = _signed_map(self.moved.maps, gradients, self.readout, self.correction, self.aggregation)
-        return scores.reshape(self.grid)
-
-
-def _signed_map(
-    maps: Sequence[Tensor], gradients: Sequence[Tensor], readout: Readout, correction: str, aggregation: str
-) -> Tensor:
+def _signed_map(maps: Sequence[Tensor], gradients: Sequence[Tensor], readout: Readout, method: Method) -> Tensor:
     """S [patches] float32 of the maps in effect: C − r0 without the prefix, one row followed back (eqs. 1-3)."""
-    mixed = [_weighted(a.detach()[0], g[0], correction).mean(0) for a, g in zip(maps, gradients, strict=True)]
+    mixed = [_weighted(a.detach()[0], g[0], method.correction).mean(0) for a, g in zip(maps, gradients, strict=True)]
     tokens = mixed[0].shape[-1]
     if readout.kind == "attention-pool":
         pooled = mixed.pop().mean(0)
@@ -327,7 +312,7 @@ def _signed_map(
         start = origin = readout.row(tokens)[0].to(mixed[0])
     row = start
     for layer in reversed(mixed):
-        row = row + (start if aggregation == "sum" else row) @ layer
+        row = row + (start if method.aggregation == "sum" else row) @ layer
     return (row - origin)[readout.prefix_tokens :].float()
 
 
@@ -338,22 +323,3 @@ def _weighted(maps: Tensor, gradients: Tensor, correction: str) -> Tensor:
     elif correction != "complete":
         gradients = gradients.relu() if correction == "positive" else gradients.abs()
     return gradients * maps
-
-
-def _optimiser(name: str, parameters: list[Tensor], rate: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=rate) if name == "sgd" else torch.optim.Adam(parameters, lr=rate)
-
-
-def _check(image: Tensor, steps: int, rate: float, optimiser: str, grad_mode: str, snapshots: int) -> None:
-    for name, value, allowed in (("optimiser", optimiser, OPTIMISERS), ("grad_mode", grad_mode, GRAD_MODES)):
-        if value not in allowed:
-            raise InterpretError(f"{name}={value!r} is unknown; choose one of {', '.join(allowed)}")
-    if not isinstance(image, Tensor) or image.ndim != 3:
-        seen = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise InterpretError(f"image: expected one picture [channels, H, W], got {seen}")
-    if not 1 <= steps <= _MOST_STEPS:
-        raise InterpretError(f"steps={steps}: give a number from 1 to {_MOST_STEPS:,}")
-    if snapshots < 1:
-        raise InterpretError(f"snapshots={snapshots}: give at least 1")
-    if not 0 < rate < float("inf"):
-        raise InterpretError(f"rate={rate}: give a positive number such as 4e-4")

@@ -11,8 +11,10 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from gradattn_core.errors import ModelError
-from gradattn_core.interpret.maps import interpret
+from gradattn_core.attention.readout import find_readout, patch_grid
+from gradattn_core.attention.rollout import check_model, follow_row
+from gradattn_core.errors import InterpretError, ModelError
+from gradattn_core.model.forward import class_logits
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.model.spec import ModelSpec as ModelSpec
 from gradattn_core.model.spec import checkpoint_file
@@ -131,12 +133,19 @@ def _load(model: nn.Module, state: dict[str, Tensor], spec: ModelSpec) -> None:
 
 
 def _check_attention(model: nn.Module) -> None:
-    """One interpretation of a blank image: the cheapest proof that every later one will work."""
-    size = Preprocessing.of(model).input_size
+    """One row followed through a blank image: the cheapest proof that every later map can be made."""
+    check_model(model)
     parameter = next(model.parameters())
+    size = Preprocessing.of(model).input_size
     blank = torch.zeros(1, *size, device=parameter.device, dtype=parameter.dtype)
-    interpret(model, blank, objective=_sum_of_squares, head=lambda features: features)
+    # Of two reasons to refuse a model, its want of a grid of patches is the plainer one.
+    patch_grid(model, blank)
+    follow_row(model, blank, lambda images: _size_of_features(model, images), find_readout(model))
 
 
-def _sum_of_squares(values: Tensor) -> Tensor:
-    return values.float().square().sum(dim=1)
+def _size_of_features(model: nn.Module, images: Tensor) -> Tensor:
+    """A scalar of each image that any model has, with a classifier or without: [B]."""
+    features = class_logits(model, images, head=lambda features: features).float()
+    if not bool(torch.isfinite(features).all()):
+        raise InterpretError("model: its features are not finite (NaN weights, or an overflow in half precision)")
+    return features.square().sum(dim=1)

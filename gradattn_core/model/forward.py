@@ -1,16 +1,85 @@
-"""One forward pass: logits, the features the head reads, and richer features from several depths."""
+"""What a model answers: logits of its own classifier or of another head, and features from several depths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
 
+from gradattn_core.attention.readout import model_name
+from gradattn_core.attention.rollout import check_model, prepared
+from gradattn_core.errors import InterpretError
+
+Head = Callable[[Tensor], Tensor]
+"""From a model's pre-logit features [B, D] to logits [B, K]."""
+
 # After blocks 6, 8 and 10 of 12 (and the last): label noise shows better in several depths than in the last alone.
 _DEPTHS = (1 / 2, 2 / 3, 5 / 6)
+
+
+def answer(model: nn.Module, images: Tensor, head: Head | None = None) -> Tensor:
+    """What the model says about a batch in evaluation mode: logits [B, K], float32, without a graph.
+
+    Args:
+        model: a timm Vision Transformer. It is left as it was found.
+        images: [B, channels, H, W], preprocessed, on the model's device and of its precision.
+        head: takes the place of the model's classifier.
+
+    Raises:
+        ModelError: it is not a timm classifier.
+        InterpretError: the images or the head are unusable; the message names the argument.
+    """
+    model = getattr(model, "_orig_mod", model)
+    check_model(model)
+    check_images(model, images)
+    with torch.no_grad(), prepared(model):
+        return class_logits(model, images, head).float()
+
+
+def class_logits(model: nn.Module, images: Tensor, head: Head | None = None) -> Tensor:
+    """Logits [B, K] in the model's precision and in the state it is in, with their graph where gradients are on.
+
+    Raises:
+        InterpretError: the model cannot take images of this size, or the head is none; the message names the argument.
+    """
+    if head is not None and not callable(head):
+        raise InterpretError(f"head: expected a callable from features to logits, got {type(head).__name__}")
+    try:
+        tokens = model.forward_features(images)  # type: ignore[operator]
+    except AssertionError as error:
+        # timm asserts that the input fits its patch grid and position embedding, and says what would.
+        raise InterpretError(f"images: {model_name(model)} cannot take {list(images.shape)}: {error}") from error
+    features = model.forward_head(tokens, pre_logits=head is not None)  # type: ignore[operator]
+    logits = features if head is None else head(features)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        seen = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InterpretError(f"head: expected logits [{len(images)}, K], got {seen}")
+    return logits
+
+
+def check_images(model: nn.Module, images: Tensor) -> None:
+    """Refuse what is no batch for this model.
+
+    Raises:
+        InterpretError: another shape, device or precision than the model takes.
+    """
+    if images.ndim != 4 or 0 in images.shape:
+        raise InterpretError(f"images: expected a batch [B, channels, H, W], got {list(images.shape)}")
+    embed = getattr(model, "patch_embed", None)
+    convolutions = [module for module in embed.modules() if isinstance(module, nn.Conv2d)] if embed is not None else []
+    if convolutions and convolutions[0].in_channels != images.shape[1]:
+        raise InterpretError(
+            f"images: {images.shape[1]} channels, but {model_name(model)} takes {convolutions[0].in_channels}"
+        )
+    own = next(model.parameters())
+    cast = images.is_floating_point() and torch.is_autocast_enabled(images.device.type)
+    if images.device != own.device or (images.dtype != own.dtype and not cast):
+        raise InterpretError(
+            f"images: {images.dtype} on {images.device}, but the model computes in {own.dtype} on {own.device}"
+        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ class Preprocessing:
 
     Attributes:
         input_size: (channels, height, width) of the model's input.
+        interpolation: by which a picture is resized.
         mean, std: per channel, of black to white in [0, 1].
         settings: everything that the transform was made from, in words; equal ones mean equal transforms.
         transform: resizes and crops, PIL RGB picture → [channels, height, width] uint8.
@@ -35,6 +36,7 @@ class Preprocessing:
     crop_mode: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: str
     settings: str = field(repr=False)
     transform: Callable[[Image.Image], Tensor] = field(repr=False, compare=False)
 
@@ -53,6 +55,7 @@ class Preprocessing:
             str(config["crop_mode"]),
             tuple(config["mean"]),
             tuple(config["std"]),
+            str(config["interpolation"]),
             repr(sorted(config.items())),
             # What timm calls a prefetcher normalises whole batches on the model's device, as :meth:`normalised` does.
             create_transform(**config, is_training=False, use_prefetcher=True),
@@ -76,9 +79,28 @@ class Preprocessing:
         return self.transform(image).contiguous()
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """What the model takes for some :meth:`pixels` [..., channels, height, width], float32 on their device."""
-        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (self.mean, self.std))
-        return pixels.float().div_(255).sub_(mean).div_(std)
+        """What the model takes for some :meth:`pixels`.
+
+        Args:
+            pixels: [..., channels, height, width], 0 to 255, on any device.
+
+        Returns:
+            of the same shape, in the precision of the pixels, float32 of whole ones; differentiable.
+        """
+        values = pixels / 255
+        mean, std = self._scale(values)
+        return values.sub_(mean).div_(std)
+
+    def denormalised(self, images: Tensor) -> Tensor:
+        """The inverse of :meth:`normalised`: 0 to 255 for what it made, not rounded, float32 or better."""
+        values = images.to(torch.promote_types(images.dtype, torch.float32))
+        mean, std = self._scale(values)
+        return (values * std + mean) * 255
+
+    def _scale(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation [channels, 1, 1], like ``values`` in device and precision."""
+        mean, std = (values.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        return mean, std
 
     def suffices(self, width: int, height: int) -> tuple[int, int]:
         """Width and height from which a ``width`` x ``height`` picture is resized as well as from the whole of it.
@@ -114,6 +136,12 @@ class Preprocessing:
             return int(target_height * width / height), target_height
         ratio = min(height / target_height, width / target_width)
         return round(width / ratio), round(height / ratio)
+
+
+def preprocessed(model: nn.Module, pictures: Sequence[Image.Image]) -> Tensor:
+    """What the model takes for some upright pictures: [B, channels, H, W] on its device and in its precision."""
+    preprocessing, own = Preprocessing.of(model), next(model.parameters())
+    return torch.stack([preprocessing(picture.convert("RGB")) for picture in pictures]).to(own.device, own.dtype)
 
 
 def _centre_offset(resized: int, wanted: int) -> int:

@@ -21,6 +21,7 @@ from gradattn_core.interpret.detail import detail
 from gradattn_core.interpret.guide import guide
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.methods import Layout, Method
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.figures import evidence_figure
 from gradattn_core.render.overlays import PALETTES
@@ -111,7 +112,8 @@ def test_guide_numbers_are_those_of_the_library(
     guides = ["--guide", scene.picture("b"), scene.picture("b")]
     status, out, _ = explain(scene, scene.picture("a"), *guides, *options, "-o", file, "--json", capsys=capsys)
     own, other = (Image.open(scene.picture(name)) for name in ("a", "b"))
-    expected = guide(scene.model, own, [other, other], side="bottom", ratio=0.6, fit="pad", correction="centred")
+    layout, method = Layout("bottom", 0.6, "pad"), Method(correction="centred")
+    expected = guide(scene.model, own, [other, other], layout=layout, method=method)
     stored = loaded(file)
     assert status == 0 and stored["classes"].tolist() == [scene.seen["a"], scene.seen["b"], scene.seen["b"]]
     np.testing.assert_allclose(stored["scores"], expected.scores, rtol=1e-4, atol=1e-6)

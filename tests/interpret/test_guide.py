@@ -15,7 +15,7 @@ from gradattn_core.errors import GradattnError, InterpretError, ModelError
 from gradattn_core.interpret.detail import detail
 from gradattn_core.interpret.guide import Canvas, Split, guide
 from gradattn_core.interpret.maps import interpret
-from gradattn_core.methods import FITS, SIDES
+from gradattn_core.methods import FITS, SIDES, Layout, Method
 from tests.helpers.explicit_maps import pictures, relative, tiny, vit
 
 
@@ -79,7 +79,7 @@ def test_a_guided_map_is_the_map_of_the_picture_joined_by_hand(
     model: nn.Module, side: str, fit: str, ratio: float, own: Piece, others: Piece, cut: Cut
 ) -> None:
     image, other = noise(*WIDE), noise(*TALL, seed=1)
-    found = guide(model, image, [other], 2, 5, side=side, ratio=ratio, fit=fit)
+    found = guide(model, image, [other], 2, 5, layout=Layout(side=side, ratio=ratio, fit=fit))
     joined = Image.new("RGB", (64, 64), (128, 128, 128))
     for picture, (part, size, place) in ((image, own), (other, others)):
         joined.paste(picture.resize(size, Image.Resampling.BICUBIC, box=part), place)
@@ -122,11 +122,11 @@ def test_without_position_embeddings_it_does_not_matter_on_which_side_the_guide_
     torch.nn.init.zeros_(blind.pos_embed)  # type: ignore[arg-type]
     image, other = noise(64, 64), noise(64, 64, seed=1)
     for one, opposite in (("left", "right"), ("top", "bottom")):
-        a, b = (guide(blind, image, [other], 0, 1, side=side, ratio=0.5) for side in (one, opposite))
+        a, b = (guide(blind, image, [other], 0, 1, layout=Layout(side=side, ratio=0.5)) for side in (one, opposite))
         assert relative(a.each, b.each) < 1e-6
         assert relative(a.logits, b.logits) < 1e-6
     sighted = vit()
-    a, b = (guide(sighted, image, [other], 0, 1, side=side, ratio=0.5) for side in ("left", "right"))
+    a, b = (guide(sighted, image, [other], 0, 1, layout=Layout(side=side, ratio=0.5)) for side in ("left", "right"))
     assert relative(a.each, b.each) > 1e-3
 
 
@@ -147,7 +147,7 @@ def test_several_guides_count_alike_in_any_order_and_number(model: nn.Module) ->
 def test_options_of_the_map_reach_the_joined_picture(model: nn.Module) -> None:
     image, other = noise(64, 64), noise(64, 64, seed=1)
     options: dict[str, Any] = {"objective": "logit", "correction": "positive", "aggregation": "sum"}
-    found = guide(model, image, [other], 3, 1, **options)
+    found = guide(model, image, [other], 3, 1, method=Method(**options))
     expected = interpret(model, normalised(found.joined[0]), 3, **options)
     assert relative(found.joined_scores, expected.scores) < 1e-5
     assert (found.provenance.objective, found.provenance.correction) == ("logit", "positive")
@@ -176,34 +176,35 @@ def test_classes_that_are_not_given_are_what_the_model_sees_in_each_picture_alon
 def test_a_custom_head_and_a_wide_input_work() -> None:
     wide = tiny("vit_tiny_patch16_224", torch.float32, img_size=(32, 96), embed_dim=32, depth=2, num_heads=2)
     head = nn.Linear(32, 4)
-    found = guide(wide, noise(50, 50), [noise(30, 60, 1)], 3, 0, ratio=0.3, head=head)
+    found = guide(wide, noise(50, 50), [noise(30, 60, 1)], 3, 0, layout=Layout(ratio=0.3), head=head)
     assert found.joined[0].size == (96, 32) and found.each.shape == (1, 2, 2) and found.logits.shape == (1, 4)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ratio": 0.0}, r"ratio=0.0 leaves no patch.*4 columns of patches, 0.25 to 0.75"),
-        ({"ratio": 0.1, "side": "top"}, r"ratio=0.1.*4 rows"),
-        ({"ratio": 1.0}, "ratio=1.0"),
-        ({"ratio": -3.0}, "ratio=-3.0"),
-        ({"ratio": float("nan")}, "ratio=nan"),
-        ({"side": "above"}, "side='above'.*left, right, top, bottom"),
-        ({"fit": "squash"}, "fit='squash'.*crop, pad, stretch"),
+        ({"layout": {"ratio": 0.0}}, r"ratio=0.0 leaves no patch.*4 columns of patches, 0.25 to 0.75"),
+        ({"layout": {"ratio": 0.1, "side": "top"}}, r"ratio=0.1.*4 rows"),
+        ({"layout": {"ratio": 1.0}}, "ratio=1.0"),
+        ({"layout": {"ratio": -3.0}}, "ratio=-3.0"),
+        ({"layout": {"ratio": float("nan")}}, "ratio=nan"),
+        ({"layout": {"side": "above"}}, "side='above'.*left, right, top, bottom"),
+        ({"layout": {"fit": "squash"}}, "fit='squash'.*crop, pad, stretch"),
         ({"guides": []}, "guides: give a list"),
         ({"guides": noise(8, 8)}, "guides: give a list"),
         ({"guides": ["dog.jpg"]}, r"guides\[0\]: expected a PIL picture, got str"),
         ({"image": np.zeros((8, 8, 3), np.uint8)}, "image: expected a PIL picture, got ndarray"),
         ({"against": [1, 2]}, "against: 2 classes for 1 guides"),
         ({"against": 99}, "against: class 99 is out of range"),
-        ({"objective": "logits"}, "objective='logits'"),
+        ({"method": {"objective": "logits"}}, "objective='logits'"),
         ({"head": lambda features: features[:, :2] * 0}, "guide 1 the map of the picture is zero everywhere"),
     ],
 )
 def test_what_cannot_guide_is_named(model: nn.Module, change: dict[str, Any], message: str) -> None:
     arguments = {"image": noise(64, 64), "guides": [noise(64, 64, 1)], "target": 0, "against": 1, **change}
     with pytest.raises(InterpretError, match=message):
-        guide(model, **arguments)
+        layout, method = Layout(**arguments.pop("layout", {})), Method(**arguments.pop("method", {}))
+        guide(model, **arguments, layout=layout, method=method)
 
 
 def test_a_model_without_patches_is_refused() -> None:
@@ -214,7 +215,7 @@ def test_a_model_without_patches_is_refused() -> None:
 
 def test_detail_gives_every_ordered_pair_of_each_images_likeliest_classes(model: nn.Module) -> None:
     images = pictures(3)
-    found = detail(model, images, 3, correction="centred")
+    found = detail(model, images, 3, method=Method(correction="centred"))
     with torch.no_grad():
         likeliest = model(images).topk(3, dim=1).indices
     assert torch.equal(found.classes, likeliest)
@@ -228,7 +229,7 @@ def test_detail_gives_every_ordered_pair_of_each_images_likeliest_classes(model:
 
 
 def test_detail_takes_classes_as_given_and_swapping_them_swaps_the_sign_of_a_sum(model: nn.Module) -> None:
-    found = detail(model, pictures(2), (5, 0, 3), aggregation="sum")
+    found = detail(model, pictures(2), (5, 0, 3), method=Method(aggregation="sum"))
     assert found.classes.tolist() == [[5, 0, 3]] * 2
     assert relative(found.scores, -found.scores.transpose(1, 2)) < 1e-5
     product = detail(model, pictures(2), (5, 0, 3))
@@ -245,12 +246,13 @@ def test_detail_takes_classes_as_given_and_swapping_them_swaps_the_sign_of_a_sum
         ({"classes": [2, 7]}, "class 7 is out of range"),
         ({"classes": 2.5}, "classes=2.5"),
         ({"classes": ["dog", "cat"]}, "class indices"),
-        ({"objective": "logit"}, "objective"),
-        ({"objective": lambda logits: logits[:, 0]}, "objective"),
-        ({"correction": "relative"}, "correction='relative'"),
+        ({"method": {"objective": "logit"}}, "objective"),
+        ({"method": {"objective": lambda logits: logits[:, 0]}}, "objective"),
+        ({"method": {"correction": "relative"}}, "correction='relative'"),
         ({"images": torch.zeros(3, 64, 64)}, "images: expected a batch"),
     ],
 )
 def test_what_cannot_be_compared_in_detail_is_named(model: nn.Module, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InterpretError, match=message):
-        detail(model, **{"images": pictures(1), **arguments})
+        method = Method(**arguments.get("method", {}))
+        detail(model, **{"images": pictures(1), **arguments, "method": method})

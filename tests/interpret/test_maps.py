@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.attention.backward import Gradients, attention_backward
+from gradattn_core.attention.rollout import prepared
 from gradattn_core.attention.rows import AttentionCall, corrected_row
-from gradattn_core.attention.tape import AttentionTape, prepared
+from gradattn_core.attention.tape import AttentionTape
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Interpretation, interpret
 from gradattn_core.methods import CORRECTIONS, OBJECTIVES

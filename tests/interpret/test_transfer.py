@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.interpret.transfer import Transfer, transfer
+from gradattn_core.methods import Descent, Method
 from tests.helpers.explicit_maps import explicit_scores, pictures, relative, set_fused, tiny, vit
 from tests.interpret.test_families import FAMILIES, family, readout_row
 from tests.interpret.test_safety import mixed_state_model, state_of
@@ -157,7 +159,7 @@ def test_every_step_is_that_of_a_vit_written_out_by_hand(grad_mode: str, renorma
     start = readout_row("cls", 17, 1)
     untouched = slow_twin(forward, 1, 4, start, 1, steps=0, rate=0.0)[2]
     twin = slow_twin(forward, 1, 4, start, 1, **options)
-    assert_equal(transfer(model, image, 1, 4, snapshots=5, **options), twin, untouched)
+    assert_equal(transfer(model, image, 1, 4, descent=Descent(snapshots=5, **options)), twin, untouched)
 
 
 SOME_FAMILIES = (
@@ -184,7 +186,7 @@ def test_every_family_takes_the_steps_of_its_unfused_twin(key: str, grad_mode: s
     probe = slow_twin(forward, 1, None, None, prefix, steps=0, rate=0.0)[2]
     start = readout_row(kind, probe[0].shape[-1], prefix)
     twin = slow_twin(forward, 1, None, start, prefix, **options)
-    found = transfer(model, images[0], 1, snapshots=3, **options)
+    found = transfer(model, images[0], 1, descent=Descent(snapshots=3, **options))
     assert_equal(found, twin, probe)
     assert found.provenance.readout == kind
 
@@ -195,14 +197,16 @@ def test_the_first_snapshot_is_the_interpretation_of_the_untouched_model(key: st
     model, images = family(key)
     for aggregation in ("product", "sum"):
         options: dict[str, Any] = {"correction": correction, "aggregation": aggregation}
-        found = transfer(model, images[0], 2, 5, steps=1, **options)
+        found = transfer(model, images[0], 2, 5, descent=Descent(steps=1), method=Method(**options))
         expected = interpret(model, images[:1], 2, 5, **options)
         assert relative(found.maps[0], expected.scores[0]) < 1e-5
         torch.testing.assert_close(found.logits[0], expected.logits[0, list(found.classes)])
         assert found.provenance == expected.provenance
         leading = interpret(model, images[:1], found.leaders[0], objective="logit", **options)
         assert relative(found.leading_maps[0], leading.scores[0]) < 1e-5
-    frozen = transfer(model, images[0], 2, 5, steps=1, grad_mode="frozen", correction=correction).maps[0]
+    frozen = transfer(
+        model, images[0], 2, 5, descent=Descent(steps=1, grad_mode="frozen"), method=Method(correction=correction)
+    ).maps[0]
     product = interpret(model, images[:1], 2, 5, correction=correction).scores[0]
     assert relative(frozen, product) > 1e-3, "without the paths through later softmaxes the map is another"
 
@@ -211,23 +215,25 @@ def test_the_first_snapshot_is_the_interpretation_of_the_untouched_model(key: st
 @pytest.mark.parametrize("renormalise", [False, True])
 def test_the_logit_falls_at_every_small_step(grad_mode: str, renormalise: bool) -> None:
     model, image = vit(), pictures()[0]
-    found = transfer(model, image, 3, steps=6, rate=1e-3, grad_mode=grad_mode, renormalise=renormalise)
+    found = transfer(model, image, 3, descent=Descent(steps=6, rate=1e-3, grad_mode=grad_mode, renormalise=renormalise))
     assert bool((found.logits[1:, 0] < found.logits[:-1, 0]).all())
 
 
 @pytest.mark.parametrize("grad_mode", ["full", "frozen"])
 def test_renormalised_rows_are_distributions_and_others_are_not(grad_mode: str) -> None:
     model, image = vit(), pictures()[0]
-    for layer in transfer(model, image, 3, steps=3, rate=0.5, grad_mode=grad_mode, renormalise=True).attention:
+    for layer in transfer(
+        model, image, 3, descent=Descent(steps=3, rate=0.5, grad_mode=grad_mode, renormalise=True)
+    ).attention:
         assert bool((layer >= 0).all())
         torch.testing.assert_close(layer.sum(-1), torch.ones_like(layer[..., 0]))
-    free = transfer(model, image, 3, steps=3, rate=0.5, grad_mode=grad_mode).attention
+    free = transfer(model, image, 3, descent=Descent(steps=3, rate=0.5, grad_mode=grad_mode)).attention
     assert any(bool((layer < 0).any()) for layer in free)
     assert all(float((layer.sum(-1) - 1).abs().max()) > 1e-3 for layer in free)
 
 
 def test_it_follows_the_asked_classes_first_and_whichever_class_ever_led() -> None:
-    found = transfer(vit(), pictures()[0], 6, 0, steps=5, rate=0.05, snapshots=3)
+    found = transfer(vit(), pictures()[0], 6, 0, descent=Descent(steps=5, rate=0.05, snapshots=3))
     assert found.classes[:2] == (6, 0) and len(set(found.classes)) == len(found.classes)
     assert found.snapshots == (0, 2, 5)
     assert set(found.leaders) <= set(found.classes)
@@ -235,14 +241,18 @@ def test_it_follows_the_asked_classes_first_and_whichever_class_ever_led() -> No
     assert found.logits.shape == found.probabilities.shape == (6, len(found.classes))
     led = [found.classes[column] for column in found.logits[list(found.snapshots)].argmax(1).tolist()]
     assert tuple(led) == found.leaders
-    assert transfer(vit(), pictures()[0], 6, steps=2, snapshots=7).snapshots == (0, 1, 2), "no step is shown twice"
+    assert transfer(vit(), pictures()[0], 6, descent=Descent(steps=2, snapshots=7)).snapshots == (0, 1, 2), (
+        "no step is shown twice"
+    )
 
 
 def test_a_head_of_ones_own_takes_the_place_of_the_classifier() -> None:
     model: Any = vit()
     image = pictures()[0]
-    expected = transfer(model, image, 3, steps=3, rate=0.02)
-    found = transfer(model, image, 3, steps=3, rate=0.02, head=lambda features: model.head(features) + 1.0)
+    expected = transfer(model, image, 3, descent=Descent(steps=3, rate=0.02))
+    found = transfer(
+        model, image, 3, descent=Descent(steps=3, rate=0.02), head=lambda features: model.head(features) + 1.0
+    )
     torch.testing.assert_close(found.logits, expected.logits + 1.0)
     torch.testing.assert_close(found.maps, expected.maps)
 
@@ -250,9 +260,9 @@ def test_a_head_of_ones_own_takes_the_place_of_the_classifier() -> None:
 def test_the_model_is_left_as_it_was_found() -> None:
     model, image = mixed_state_model(), pictures()[0]
     before = state_of(model)
-    found = transfer(model, image, 1, steps=2, rate=0.02)
+    found = transfer(model, image, 1, descent=Descent(steps=2, rate=0.02))
     assert state_of(model) == before
-    torch.testing.assert_close(found.maps, transfer(vit(), image, 1, steps=2, rate=0.02).maps)
+    torch.testing.assert_close(found.maps, transfer(vit(), image, 1, descent=Descent(steps=2, rate=0.02)).maps)
     torch.testing.assert_close(
         interpret(model, image[None], 1, objective="logit").scores[0], found.maps[0], rtol=1e-4, atol=1e-7
     )
@@ -267,25 +277,25 @@ def test_the_model_is_left_as_it_was_found() -> None:
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_it_works_where_gradients_are_switched_off(mode: Callable[[], Any]) -> None:
-    expected = transfer(vit(), pictures()[0], 1, steps=2, rate=0.02)
+    expected = transfer(vit(), pictures()[0], 1, descent=Descent(steps=2, rate=0.02))
     model = vit()
     with mode():
-        found = transfer(model, pictures()[0], 1, steps=2, rate=0.02)
+        found = transfer(model, pictures()[0], 1, descent=Descent(steps=2, rate=0.02))
     torch.testing.assert_close(found.maps, expected.maps)
     assert not found.maps.is_inference() and not found.logits.is_inference() and not found.maps.requires_grad
 
 
 def test_half_precision_stays_close() -> None:
     model, image = vit().to(torch.bfloat16), pictures()[0].to(torch.bfloat16)
-    found = transfer(model, image, 1, steps=3, rate=0.02)
-    expected = transfer(vit(), pictures()[0], 1, steps=3, rate=0.02)
+    found = transfer(model, image, 1, descent=Descent(steps=3, rate=0.02))
+    expected = transfer(vit(), pictures()[0], 1, descent=Descent(steps=3, rate=0.02))
     assert all(layer.dtype == torch.float32 for layer in found.attention), "parameters are kept in single precision"
     assert relative(found.logits[:, 0], expected.logits[:, 0]) < 0.1
 
 
 def test_progress_is_told_after_every_step() -> None:
     told: list[tuple[int, int]] = []
-    transfer(vit(), pictures()[0], 1, steps=3, progress=lambda done, total: told.append((done, total)))
+    transfer(vit(), pictures()[0], 1, descent=Descent(steps=3), progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -295,22 +305,27 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "image array": ({"image": [1.0]}, "image: expected one picture .* got list"),
     "target": ({"target": 7}, "target: class 7 is out of range"),
     "against the same": ({"against": 1}, "against: is the same class as target"),
-    "steps": ({"steps": 0}, "steps=0: give a number from 1 to 10,000"),
-    "rate": ({"rate": -1.0}, "rate=-1.0: give a positive number"),
-    "rate nan": ({"rate": float("nan")}, "rate=nan: give a positive number"),
-    "rate too high": ({"rate": 1e300}, "rate=1e.300: the logits are not finite after 1 steps; a smaller rate works"),
-    "optimiser": ({"optimiser": "lbfgs"}, "optimiser='lbfgs' is unknown; choose one of sgd, adam"),
-    "grad_mode": ({"grad_mode": "half"}, "grad_mode='half' is unknown; choose one of full, frozen"),
-    "snapshots": ({"snapshots": 0}, "snapshots=0: give at least 1"),
-    "correction": ({"correction": "gae"}, "correction='gae' is unknown"),
+    "steps": ({"descent": {"steps": 0}}, "steps=0: give a number from 1 to 10,000"),
+    "rate": ({"descent": {"rate": -1.0}}, "rate=-1.0: give a positive number"),
+    "rate nan": ({"descent": {"rate": float("nan")}}, "rate=nan: give a positive number"),
+    "rate too high": (
+        {"descent": {"rate": 1e300}},
+        "rate=1e.300: the logits are not finite after 1 steps; a smaller rate works",
+    ),
+    "optimiser": ({"descent": {"optimiser": "lbfgs"}}, "optimiser='lbfgs' is unknown; choose one of sgd, adam"),
+    "grad_mode": ({"descent": {"grad_mode": "half"}}, "grad_mode='half' is unknown; choose one of full, frozen"),
+    "snapshots": ({"descent": {"snapshots": 0}}, "snapshots=0: give at least 1"),
+    "correction": ({"method": {"correction": "gae"}}, "correction='gae' is unknown"),
+    "objective": ({"method": {"objective": "ratio"}}, "objective='ratio': transfer works with 'difference' alone"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_by_the_arguments_name(case: str) -> None:
-    changes, message = BAD[case]
+    changes, message = copy.deepcopy(BAD[case])
     with pytest.raises(InterpretError, match=message):
-        transfer(vit(), **{"image": pictures()[0], "target": 1, "steps": 2, **changes})
+        descent, method = Descent(**{"steps": 2, **changes.pop("descent", {})}), Method(**changes.pop("method", {}))
+        transfer(vit(), **{"image": pictures()[0], "target": 1, **changes}, descent=descent, method=method)
 
 
 def test_maps_too_large_to_be_parameters_are_refused_before_they_are_made() -> None:
@@ -329,8 +344,8 @@ def test_a_model_without_global_attention_is_refused() -> None:
 @pytest.mark.parametrize("grad_mode", ["full", "frozen"])
 def test_a_gpu_takes_the_steps_of_the_cpu(grad_mode: str) -> None:
     options: dict[str, Any] = {"steps": 3, "rate": 0.02, "grad_mode": grad_mode, "renormalise": True}
-    expected = transfer(vit(), pictures()[0], 1, 4, **options)
-    found = transfer(vit().cuda(), pictures()[0].cuda(), 1, 4, **options)
+    expected = transfer(vit(), pictures()[0], 1, 4, descent=Descent(**options))
+    found = transfer(vit().cuda(), pictures()[0].cuda(), 1, 4, descent=Descent(**options))
     assert found.maps.is_cuda and found.classes == expected.classes
     torch.testing.assert_close(found.maps.cpu(), expected.maps, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-5)
