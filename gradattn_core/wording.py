@@ -1,21 +1,34 @@
-"""What the numbers of an audit say in words, for the command line and the page. Imports nothing slower than numpy."""
+"""What the names and numbers of an audit are called in plain English, for the command line and the page.
+
+Imports nothing slower than numpy.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradattn_core.estimates import percent
-from gradattn_core.records import FloatArray
+from gradattn_core.records import Box, Evidence, FloatArray
 
 STANDS_OUT = 2 / 9
 """The share of a map's mass from which one ninth of the picture stands out: spread evenly, each holds a ninth."""
 
 _NAMES = (("upper left", "top", "upper right"), ("left", "middle", "right"), ("lower left", "bottom", "lower right"))
 _PREPOSITIONS = (("at", "at", "at"), ("on", "in", "on"), ("at", "at", "at"))
+# Of the picture's area: a box larger than this has no place in it worth naming.
+_EVERYWHERE = 0.5
+_WNID = re.compile(r"n\d{8}")
+_WNID_TABLE = Path("data", "_info", "imagenet_synset_to_lemma.txt")
+_ABSENT = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,70 @@ def heaviest_ninth(mass: FloatArray) -> tuple[Ninth, float] | None:
     return Ninth(row, column), float(shares[row, column])
 
 
+def place(box: Box, size: tuple[int, int]) -> str:
+    """Where in a picture of ``size`` (width, height) a box lies, by the ninth that its centre falls into."""
+    width, height = size
+    if box.width * box.height > _EVERYWHERE * width * height:
+        return "over most of the picture"
+    ninth = ninth_of((box.left + box.right) / 2 / width, (box.top + box.bottom) / 2 / height)
+    in_a_corner = ninth.row != 1 and ninth.column != 1
+    return ninth.name if in_a_corner else ninth.phrase
+
+
+def strongest_part(
+    evidence: Evidence, size: tuple[int, int], *, names: tuple[str, str], colours: tuple[str, str] = ("red", "blue")
+) -> str:
+    """Where the strongest evidence for the other class lies, or, where there is none, that for the given label.
+
+    Args:
+        size: (width, height) of the upright original in pixels.
+        names: what (the given label, the other class) are called.
+        colours: what (positive, negative) evidence is drawn in.
+
+    Returns:
+        A sentence such as ``The strongest blue part, upper left, holds 71% of the evidence for bald eagle.``; empty
+        where the map has no region.
+    """
+    masses = (evidence.statistics.positive_mass, evidence.statistics.negative_mass)
+    for sign, side in ((-1, 1), (1, 0)):
+        strongest = [region for region in evidence.statistics.regions if (region.sign, region.rank) == (sign, 1)]
+        if strongest and masses[side] > 0:
+            where = place(strongest[0].box, size)
+            share = percent(min(1.0, strongest[0].mass_share * sum(masses) / masses[side]), counted=True)
+            return f"The strongest {colours[side]} part, {where}, holds {share} of the evidence for {names[side]}."
+    return ""
+
+
+def nearest_labels(labels: Sequence[str], given: str, suggested: str, *, names: tuple[str, str]) -> str:
+    """How many of the nearest images carry the suggested and how many the given label.
+
+    Args:
+        labels: the given labels of the nearest images.
+        names: what (the given label, the suggested label) are called.
+    """
+    if not labels:
+        return ""
+    first, second = (sum(label == name for label in labels) for name in (suggested, given))
+    verb = "is" if first == 1 else "are"
+    return (
+        f"Of the {len(labels)} images most like it, {first or 'none'} {verb} filed as {names[1]} "
+        f"and {second or 'none'} as {names[0]}."
+    )
+
+
+def disagreement(decisions: Sequence[tuple[str, str, str]]) -> str:
+    """Who said what where reviewers differ.
+
+    Args:
+        decisions: (reviewer, decision, new label or "") of each reviewer's last word, newest first.
+    """
+    sayings = ", ".join(
+        f"{reviewer} said {decision}{f' to {new_label}' if new_label else ''}"
+        for reviewer, decision, new_label in decisions
+    )
+    return f"Reviewers differ: {sayings}. The newest stands."
+
+
 def estimate(errors: float, low: float | None, high: float | None, *, images: int, first: int, found: float) -> str:
     """How many labels are wrong, as a sentence: ``about 12 (8 to 16) of 100 labels are wrong; …``.
 
@@ -79,6 +156,92 @@ def estimate(errors: float, low: float | None, high: float | None, *, images: in
         if first and errors >= 0.5
         else sentence
     )
+
+
+def count_of(count: int, noun: str) -> str:
+    """``1 image``, ``1,200 images``."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
+def rough_number(number: float) -> str:
+    """A count in two significant digits, at least whole: ``1,700`` for 1,684; a dash for NaN."""
+    return _rounded(number, 2)
+
+
+def interval(low: float, high: float) -> str:
+    """Both ends in three significant digits: ``1,480–1,920``; a dash where one is NaN."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return _ABSENT
+    return f"{_rounded(low, 3)}–{_rounded(high, 3)}"
+
+
+def number_and_interval(number: float, low: float, high: float) -> str:
+    """``1,700 (1,480–1,920)``."""
+    return f"{rough_number(number)} ({interval(low, high)})"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: ``45 s``, ``12 min``, ``3 h 5 min``."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{max(0, round(seconds))} s"
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes} min" if not hours else f"{hours} h {rest} min"
+
+
+def minute(moment: str) -> str:
+    """``2026-11-22 14:03`` for a moment of the store, ISO 8601 in UTC."""
+    return moment[:16].replace("T", " ")
+
+
+def list_lengths(images: int, suspects: int) -> list[int]:
+    """Lengths of a list worth asking about: 10, 20, 50, 100 … below the number of images, and both numbers."""
+    steps = {digit * 10**power for power in range(1, 10) for digit in (1, 2, 5)}
+    return sorted({step for step in steps if step < images} | {suspects, images})
+
+
+def full_name(label: str) -> str:
+    """The label with its name in front: ``tench · n01440764`` for an ImageNet id, any other label unchanged."""
+    name = short_name(label)
+    return label if name == label else f"{name} · {label}"
+
+
+def short_name(label: str) -> str:
+    """The name alone: ``tench`` for n01440764, any other label unchanged. Not unique: there are two cranes."""
+    return _imagenet_names().get(label, label) if _WNID.fullmatch(label) else label
+
+
+def distinct_names(given: str, suggested: str) -> tuple[str, str]:
+    """Names for two classes of one sentence: short ones, unless they are the same."""
+    if short_name(given) == short_name(suggested):
+        return full_name(given), full_name(suggested)
+    return short_name(given), short_name(suggested)
+
+
+def pair_title(given: str, suggested: str) -> str:
+    """``kite → bald eagle``."""
+    return " → ".join(distinct_names(given, suggested))
+
+
+@functools.cache
+def _imagenet_names() -> dict[str, str]:
+    """The first name of each ImageNet id, read without importing timm; empty where timm keeps its table elsewhere."""
+    timm = importlib.util.find_spec("timm")
+    if timm is None or timm.origin is None:
+        return {}
+    try:
+        lines = Path(timm.origin).parent.joinpath(_WNID_TABLE).read_text("utf-8").splitlines()
+    except OSError:
+        return {}
+    rows = (line.split("\t", 1) for line in lines if "\t" in line)
+    return {wnid: names.split(",")[0].strip() for wnid, names in rows}
+
+
+def _rounded(number: float, digits: int) -> str:
+    if not math.isfinite(number):
+        return _ABSENT
+    surplus = max(0, len(str(int(abs(number)))) - digits)
+    return f"{round(number, -surplus):,.0f}"
 
 
 def _thirds(side: int) -> NDArray[np.float64]:

@@ -1,16 +1,37 @@
-"""Where evidence lies and how many labels are wrong, in words."""
+"""Where evidence lies, what classes are called and how numbers are written, in words."""
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from gradattn_core.records import FloatArray
-from gradattn_core.wording import STANDS_OUT, Ninth, estimate, heaviest_ninth, ninth_of
+from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.records import Box, Evidence, FloatArray
+from gradattn_core.wording import (
+    STANDS_OUT,
+    Ninth,
+    disagreement,
+    distinct_names,
+    duration,
+    estimate,
+    full_name,
+    heaviest_ninth,
+    interval,
+    list_lengths,
+    nearest_labels,
+    ninth_of,
+    place,
+    rough_number,
+    short_name,
+    strongest_part,
+)
 
+SIZE = (300, 300)
+NAMES = ("kite", "bald eagle")
 NINTHS = [
     (0, 0, "upper left", "at the upper left"), (0, 1, "top", "at the top"), (0, 2, "upper right", "at the upper right"),
     (1, 0, "left", "on the left"), (1, 1, "middle", "in the middle"), (1, 2, "right", "on the right"),
@@ -67,6 +88,107 @@ def test_the_estimate_is_one_sentence_with_what_is_known() -> None:
     assert older.startswith("about 1,700 of 10,000 labels are wrong;")
     assert estimate(0.2, 0.0, 1.1, images=50, first=0, found=0.0) == "about 0 (0 to 1) of 50 labels are wrong"
     assert estimate(3, 2, 4, images=50, first=20, found=1.0).endswith("finds >99% of them")
+
+
+def test_estimates_are_written_with_the_digits_they_deserve() -> None:
+    assert [rough_number(number) for number in (0, 4.4, 88.2, 110.4, 1684, 123_456, math.nan)] == [
+        "0", "4", "88", "110", "1,700", "120,000", "–",
+    ]  # fmt: skip
+    assert interval(1483.2, 1918) == "1,480–1,920"
+    assert interval(math.nan, 3) == "–"
+    assert [duration(seconds) for seconds in (0.2, 45, 119, 700, 11_100)] == [
+        "0 s",
+        "45 s",
+        "2 min",
+        "12 min",
+        "3 h 5 min",
+    ]
+    assert list_lengths(300, 37) == [10, 20, 37, 50, 100, 200, 300]
+
+
+def evidence(scores: FloatArray) -> Evidence:
+    crop = Box(0, 0, *SIZE)
+    statistics = map_statistics(scores, crop, *SIZE)
+    return Evidence("kite", "bald eagle", 0.0, 1.0, scores, crop, "difference", "complete", statistics)
+
+
+def test_the_strongest_part_of_the_other_class_is_named_with_its_place_and_share() -> None:
+    scores = np.zeros((9, 9), np.float32)
+    scores[0:2, 0:2] = -1.5  # 6 of 8 against
+    scores[8, 8] = -2.0
+    scores[4, 4] = 5.0
+    assert (
+        strongest_part(evidence(scores), SIZE, names=NAMES)
+        == "The strongest blue part, upper left, holds 75% of the evidence for bald eagle."
+    )
+    purple = strongest_part(evidence(scores), SIZE, names=NAMES, colours=("orange", "purple"))
+    assert purple.startswith("The strongest purple part, upper left,")
+
+
+def test_where_nothing_speaks_for_the_other_class_the_given_label_is_spoken_of() -> None:
+    scores = np.zeros((9, 9), np.float32)
+    scores[7:, 3:6] = 1.0
+    assert (
+        strongest_part(evidence(scores), SIZE, names=NAMES)
+        == "The strongest red part, at the bottom, holds 100% of the evidence for kite."
+    )
+
+
+def test_a_map_without_regions_says_nothing() -> None:
+    assert strongest_part(evidence(np.zeros((9, 9), np.float32)), SIZE, names=NAMES) == ""
+
+
+@pytest.mark.parametrize(
+    ("box", "where"),
+    [
+        (Box(0, 0, 60, 60), "upper left"),
+        (Box(120, 0, 180, 60), "at the top"),
+        (Box(240, 240, 300, 300), "lower right"),
+        (Box(0, 120, 60, 180), "on the left"),
+        (Box(240, 120, 300, 180), "on the right"),
+        (Box(100, 100, 200, 200), "in the middle"),
+        (Box(0, 0, 300, 200), "over most of the picture"),
+    ],
+)
+def test_a_place_is_the_third_of_the_picture_that_the_middle_of_the_box_lies_in(box: Box, where: str) -> None:
+    assert place(box, SIZE) == where
+
+
+def test_the_nearest_images_are_counted_by_what_they_are_filed_as() -> None:
+    labels = ["eagle", "eagle", "owl", "eagle", "kite", "eagle"]
+    assert (
+        nearest_labels(labels, "kite", "eagle", names=NAMES)
+        == "Of the 6 images most like it, 4 are filed as bald eagle and 1 as kite."
+    )
+    assert "none are filed as bald eagle and none as kite" in nearest_labels(["owl"] * 3, "kite", "eagle", names=NAMES)
+    assert nearest_labels([], "kite", "eagle", names=NAMES) == ""
+
+
+def test_reviewers_who_differ_are_quoted_newest_first() -> None:
+    words = [("ann", "remove", ""), ("bob", "relabel", "owl"), ("cy", "keep", "")]
+    assert (
+        disagreement(words)
+        == "Reviewers differ: ann said remove, bob said relabel to owl, cy said keep. The newest stands."
+    )
+
+
+def test_imagenet_ids_have_the_names_that_timm_gives_them() -> None:
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-22k")
+    for index, wnid in enumerate(info.label_names()):
+        name = info.index_to_description(index).split(",")[0].strip()
+        assert full_name(wnid) == f"{name} · {wnid}"
+
+
+def test_other_labels_are_left_as_they_are() -> None:
+    for label in ("kite", "n123", "n99999999", "xn01440764", "n01440764 ", "", "<b>"):
+        assert (full_name(label), short_name(label)) == (label, label)
+
+
+def test_two_classes_of_one_name_are_told_apart_by_their_ids() -> None:
+    assert distinct_names("n01440764", "n03425413") == ("tench", "gas pump")
+    assert distinct_names("n02012849", "n03126707") == ("crane · n02012849", "crane · n03126707")
 
 
 def test_it_imports_nothing_that_is_slow() -> None:

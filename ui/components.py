@@ -21,8 +21,8 @@ from gradattn_core.render.overlays import PALETTES, Palette
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.decisions import DecisionFilter
 from gradattn_core.store.store import Store
+from gradattn_core.wording import full_name, minute
 from ui.identity import reviewer as reviewer
-from ui.words import full_name, minute
 
 Row = Mapping[str, Any]
 

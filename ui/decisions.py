@@ -9,11 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.estimates import percent
+from gradattn_core.wording import full_name, minute
 from ui import components
 from ui.components import DECISIONS, Row, escaped
 from ui.grid import bulk
 from ui.grid.bulk import BulkDecision, Verdict
-from ui.words import full_name, minute
 
 _SIZE = 50
 

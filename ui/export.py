@@ -10,8 +10,8 @@ import streamlit as st
 
 from gradattn_core.export import MEDIA_TYPES, TABLES, encoded
 from gradattn_core.store.store import Store
+from gradattn_core.wording import count_of
 from ui import components
-from ui.words import count_of
 
 _PREVIEW = 20
 _FORMATS = {"CSV": "csv", "Parquet": "parquet", "JSON": "json", "JSON lines": "jsonl"}

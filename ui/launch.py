@@ -13,8 +13,10 @@ from types import FrameType
 
 from gradattn_core.errors import GradattnError
 
+OWN_MACHINE = ("localhost", "127.0.0.1", "::1")
+"""The addresses that only this machine reaches."""
+
 _APP = Path(__file__).with_name("app.py")
-_OWN_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
 def launch(
@@ -62,6 +64,13 @@ def launch(
             process.kill()
 
 
+def child_environment(**variables: str) -> dict[str, str]:
+    """The environment of a process that imports these packages from where they lie now, with ``variables``."""
+    # Streamlit puts the app's own folder on the path; the app imports its package from the folder above.
+    above = [str(_APP.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(above), **variables}
+
+
 def _command(port: int, address: str) -> list[str]:
     options = {
         "server.port": port,
@@ -76,11 +85,8 @@ def _command(port: int, address: str) -> list[str]:
 
 
 def _environment(directory: Path, address: str, read_only: bool) -> dict[str, str]:
-    environment = {**os.environ, "GRADATTN_OUT": str(directory.resolve()), "GRADATTN_READ_ONLY": str(int(read_only))}
-    # Streamlit puts the app's own folder on the path; the app imports its package from the folder above.
-    above = [str(_APP.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(above)
-    if address in _OWN_MACHINE and "GRADATTN_REVIEWER" not in environment:
+    environment = child_environment(GRADATTN_OUT=str(directory.resolve()), GRADATTN_READ_ONLY=str(int(read_only)))
+    if address in OWN_MACHINE and "GRADATTN_REVIEWER" not in environment:
         # Whoever sits at this machine is the reviewer; over the network the page asks for the name instead.
         environment["GRADATTN_REVIEWER"] = _user_name()
     return environment

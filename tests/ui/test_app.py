@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,12 @@ def test_escaped_text_has_no_markdown_left_and_keeps_its_letters() -> None:
     assert all(text[index - 1] == "\\" for index, sign in enumerate(text) if sign in "*[]()`$<>#_")
     assert ":smile:" not in text.replace("\\", "")
     assert len(escaped("x" * 500)) == 60
+
+
+def test_the_page_never_imports_torch() -> None:
+    code = (
+        "import sys; from gradattn_core.wording import full_name; from ui.review import card; "
+        "assert full_name('n01440764') == 'tench · n01440764'; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"

@@ -12,13 +12,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
+from gradattn_core.wording import interval
 from tests.helpers import small_audit
 from tests.helpers.app_pages import opened, press, texts
 from tests.helpers.ready_audit import ready
 from tests.helpers.small_audit import AUDIT_ID, CLASSES, HOSTILE_LABELS, path_of
 from ui import components
 from ui.overview import heat_map
-from ui.words import duration, estimate, interval, list_lengths
 
 
 @pytest.fixture
@@ -200,19 +200,3 @@ def contrast(one: list[float], other: list[float]) -> float:
 def luminance(colour: list[float]) -> float:
     linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_estimates_are_written_with_the_digits_they_deserve() -> None:
-    assert [estimate(number) for number in (0, 4.4, 88.2, 110.4, 1684, 123_456, math.nan)] == [
-        "0", "4", "88", "110", "1,700", "120,000", "–",
-    ]  # fmt: skip
-    assert interval(1483.2, 1918) == "1,480–1,920"
-    assert interval(math.nan, 3) == "–"
-    assert [duration(seconds) for seconds in (0.2, 45, 119, 700, 11_100)] == [
-        "0 s",
-        "45 s",
-        "2 min",
-        "12 min",
-        "3 h 5 min",
-    ]
-    assert list_lengths(300, 37) == [10, 20, 37, 50, 100, 200, 300]

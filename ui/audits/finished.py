@@ -12,9 +12,9 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.records import News
+from gradattn_core.wording import duration, minute, number_and_interval
 from ui import components
 from ui.components import Row, cell, plain, rows_of
-from ui.words import duration, estimate_and_interval, minute
 
 _COMPARISONS = 6
 _COLUMNS = {
@@ -77,7 +77,7 @@ def _facts(row: Row) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("finished_at", "model", "head", "images", "suspects")},
         "dataset": Path(row["dataset"]).name,
-        "wrong": estimate_and_interval(row["estimated_errors"], row["estimated_low"], row["estimated_high"]),
+        "wrong": number_and_interval(row["estimated_errors"], row["estimated_low"], row["estimated_high"]),
         "took": _duration(row["started_at"], row["finished_at"]),
     }
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
-from concurrent.futures import Future
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
+from gradattn_core.wording import duration
 from ui import components
 from ui.audits import finished, process, timetable
 from ui.audits import work as begun
 from ui.components import plain
-from ui.words import duration
 
 _LOG_LINES = 12
 _FORM = {"dataset": "Dataset", "model": "Model", "checkpoint": "Checkpoint"}
@@ -41,7 +37,7 @@ def show() -> None:
     st.fragment(_work, run_every=2 if busy else 10)(out, refusal, busy)
     finished.show()
     _start(out, refusal, busy)
-    _schedule()
+    timetable.show()
 
 
 def _busy(out: Path) -> bool:
@@ -207,59 +203,6 @@ def _attempt(begin: Any) -> None:
     except GradattnError as error:
         st.session_state["start-problem"] = str(error)
     st.rerun()
-
-
-def _schedule() -> None:
-    st.subheader("Schedule")
-    address = timetable.server()
-    if address is None:
-        st.write("No worker serves schedules here, and no Prefect server is set for this page. To audit every Monday:")
-        out = shlex.quote(str(components.directory().absolute()))
-        st.code(
-            f"gradattn schedule add /data/photos --out {out} --cron '0 3 * * 1'\ngradattn worker",
-            language=None,
-            wrap_lines=True,
-        )
-        return
-    answer = _asked(address)
-    st.fragment(_answered, run_every=None if answer.done() else 1)(address, answer.done())
-
-
-@st.cache_resource(ttl=60, max_entries=4, show_spinner=False)
-def _asked(address: str) -> Future[pd.DataFrame]:
-    return timetable.ask()
-
-
-def _answered(address: str, was_done: bool) -> None:
-    answer = _asked(address)
-    if not answer.done():
-        st.caption("Asking Prefect …")
-        return
-    if not was_done:
-        st.rerun()
-    try:
-        known = answer.result()
-    except GradattnError as error:
-        plain(str(error), "quiet-prefect")
-        return
-    if known.empty:
-        st.write("Nothing is scheduled yet: `gradattn schedule add` does that.")
-        return
-    st.dataframe(
-        known,
-        hide_index=True,
-        column_config={
-            "deployment": st.column_config.TextColumn("Deployment"),
-            "dataset": st.column_config.TextColumn("Dataset"),
-            "out": st.column_config.TextColumn("Output folder"),
-            "schedule": st.column_config.TextColumn("Schedule"),
-            "active": st.column_config.CheckboxColumn("Active"),
-            "state": st.column_config.TextColumn("State"),
-            "next_run": st.column_config.DatetimeColumn("Next run"),
-            "last_run": st.column_config.TextColumn("Last run"),
-        },
-    )
-    st.caption(f"As of {datetime.now(UTC):%H:%M} UTC. `gradattn schedule` and Prefect's own page change schedules.")
 
 
 show()

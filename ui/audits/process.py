@@ -27,6 +27,7 @@ from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.dataset.selection import is_pattern
 from gradattn_core.errors import GradattnError
 from ui.audits.work import at_work
+from ui.launch import OWN_MACHINE, child_environment
 
 OPTIONS = (
     "model", "checkpoint", "head", "class_map", "folds", "in_sample", "interpret", "threshold", "objective",
@@ -36,7 +37,6 @@ OPTIONS = (
 """The options of ``gradattn audit`` that may be given here; where it writes is not among them."""
 
 ALLOW = "GRADATTN_ALLOW_START"
-OWN_MACHINE = ("localhost", "127.0.0.1", "::1")
 _FLAGS = ("from_scratch", "restart")
 _KEPT_LOGS = 20
 _TAIL = 16_384
@@ -146,7 +146,7 @@ def start(out: Path, command: Sequence[str]) -> Run:
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
-                    env=_environment(),
+                    env=child_environment(PYTHONUNBUFFERED="1", COLUMNS="100"),
                     start_new_session=True,
                 )
             facts = {"pid": process.pid, "arguments": list(command)}
@@ -210,11 +210,6 @@ def _text(name: str, text: str) -> str:
     if "\0" in text:
         raise GradattnError(f"{name} holds a null character, which no path or option can")
     return text
-
-
-def _environment() -> dict[str, str]:
-    above = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(above), "PYTHONUNBUFFERED": "1", "COLUMNS": "100"}
 
 
 def _logs(out: Path) -> list[Path]:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
+from gradattn_core.wording import count_of, full_name, short_name
 from ui import components, identity
 from ui.components import Row
 from ui.grid.gallery import Gallery, Groups
-from ui.words import count_of, full_name, short_name
 
 _LONGEST_WAY_BACK = 20
 _BUTTONS = (

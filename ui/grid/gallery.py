@@ -19,9 +19,9 @@ import streamlit as st
 
 from gradattn_core.estimates import percent
 from gradattn_core.render.overlays import PALETTES
+from gradattn_core.wording import full_name, pair_title, short_name
 from ui import components, thumbnails
 from ui.components import Row, present
-from ui.words import full_name, pair_title, short_name
 
 _HERE = Path(__file__).parent
 _COMPONENT = st.components.v2.component(

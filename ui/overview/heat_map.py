@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ui.words import full_name
+from gradattn_core.wording import full_name
 
 CLASSES = 20
 """At most so many given and so many suggested labels are on the map."""

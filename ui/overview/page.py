@@ -14,11 +14,11 @@ from gradattn_core.kinds import KINDS
 from gradattn_core.ranking.recalibration import too_few
 from gradattn_core.rerank import rerank, reset
 from gradattn_core.store.store import Store
+from gradattn_core.wording import count_of, full_name, interval, list_lengths, minute, number_and_interval, rough_number
 from ui import components
 from ui.audits import finished
 from ui.components import plain
 from ui.overview import heat_map
-from ui.words import count_of, estimate, estimate_and_interval, full_name, interval, list_lengths, minute
 
 _FAILURES = 200
 _ROWS = 500
@@ -72,7 +72,7 @@ def _numbers(summary: dict[str, Any], review: dict[str, Any]) -> None:
         {
             "Images": (f"{summary['images']:,}", f"{summary['failures']:,} unreadable"),
             "Wrong labels, estimated": (
-                f"about {estimate(summary['estimated_errors'])}",
+                f"about {rough_number(summary['estimated_errors'])}",
                 f"{interval(summary['estimated_low'], summary['estimated_high'])} (95%)",
             ),
             "Reviewed": (
@@ -84,7 +84,7 @@ def _numbers(summary: dict[str, Any], review: dict[str, Any]) -> None:
                 f"{review['wrong']:,} of {verdicts:,} ({low}–{high})" if verdicts else "nothing decided yet",
             ),
             "Left to find, estimated": (
-                f"about {estimate(review['estimated_left'])}",
+                f"about {rough_number(review['estimated_left'])}",
                 f"{interval(review['left_low'], review['left_high'])} among the undecided",
             ),
         }
@@ -129,7 +129,7 @@ def _relearn(store: Store, audit: str) -> None:
         _say(audit, str(error))
     if not outcome.recalibration.used:
         _say(audit, outcome.recalibration.reason)
-    left = estimate_and_interval(outcome.estimated_left, outcome.left_low, outcome.left_high)
+    left = number_and_interval(outcome.estimated_left, outcome.left_low, outcome.left_high)
     _say(audit, f"{outcome.recalibration.reason} By estimate, about {left} wrong labels left.")
 
 
@@ -238,7 +238,7 @@ def _classes(audit: str, health: pd.DataFrame) -> None:
         {
             "class": health["given_label"].map(full_name),
             "images": health["images"],
-            "wrong": health["wrong"].map(estimate),
+            "wrong": health["wrong"].map(rough_number),
             "range": [interval(low, high) for low, high in zip(health["low"], health["high"], strict=True)],
             "share": 100 * health["wrong"] / health["images"],
             "suspects": health["suspects"],

@@ -9,12 +9,12 @@ import streamlit as st
 
 from gradattn_core.estimates import percent
 from gradattn_core.store.candidates import CandidateFilter
+from gradattn_core.wording import distinct_names, full_name, pair_title, short_name
 from ui import components
 from ui.components import escaped, plain
 from ui.grid import bulk, gallery
 from ui.pair import pattern
 from ui.pair.pattern import Pair
-from ui.words import distinct_names, full_name, pair_title, short_name
 
 _SIZE, _WIDTH = 48, 120
 _TYPICAL = 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,18 +13,13 @@ from PIL import Image
 from gradattn_core.estimates import percent
 from gradattn_core.records import Box, FloatArray
 from gradattn_core.render.overlays import Palette, overlay
+from gradattn_core.wording import STANDS_OUT, full_name, heaviest_ninth
 from ui import components
-from ui.words import full_name, place
 
 # A selectbox of more pairs than these takes the browser long; any other pair is reached by its address.
 _CHOICES = 500
 _SIDE = 480
 _NEUTRAL = (150, 150, 150)
-# Of nine equal fields one holds at least a ninth; below this share none stands out.
-_STANDS_OUT = 0.2
-_PREPOSITION = {
-    f"{down} {across}": f"at the {down} {across}" for down in ("upper", "lower") for across in ("left", "right")
-}
 _LABELS = ["given_label", "suggested_label"]
 
 
@@ -91,26 +85,13 @@ def sentences(scores: FloatArray, names: tuple[str, str]) -> list[str]:
 
 
 def _sentence(mass: FloatArray, name: str) -> str:
-    total = float(mass.sum())
-    if not math.isfinite(total) or total <= 0:
+    heaviest = heaviest_ninth(mass)
+    if heaviest is None:
         return f"On average no part speaks for {name}."
-    fields = _thirds(mass.shape[0]) @ mass @ _thirds(mass.shape[1]).T / total
-    row, column = np.unravel_index(int(fields.argmax()), fields.shape)
-    share = float(fields[row, column])
-    if share < _STANDS_OUT:
+    ninth, share = heaviest
+    if share < STANDS_OUT:
         return f"What speaks for {name} is spread over the whole picture."
-    where = place(Box(float(column), float(row), column + 1.0, row + 1.0), (3, 3))
-    where = _PREPOSITION.get(where, where)
-    return f"What speaks for {name} lies most often {where}: {percent(share, counted=True)} of it."
-
-
-def _thirds(cells: int) -> FloatArray:
-    """[3, cells] share of each cell that lies in each third of their extent."""
-    edges = np.linspace(0, cells, 4)
-    start, stop = edges[:-1, None], edges[1:, None]
-    left = np.arange(cells)[None, :]
-    shares: FloatArray = np.clip(np.minimum(stop, left + 1) - np.maximum(start, left), 0, 1).astype(np.float32)
-    return shares
+    return f"What speaks for {name} lies most often {ninth.phrase}: {percent(share, counted=True)} of it."
 
 
 def _pair_in_address(pairs: pd.DataFrame, address: tuple[str | None, str | None]) -> Pair | None:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import streamlit as st
 
+from gradattn_core import wording
 from gradattn_core.errors import GradattnError
 from gradattn_core.estimates import percent
 from gradattn_core.kinds import describe
 from gradattn_core.records import Evidence
-from ui import components, pictures, words
+from gradattn_core.wording import distinct_names, full_name, short_name
+from ui import components, pictures
 from ui.components import Row, meter, plain, present
 from ui.pictures import Subject, View
 from ui.thumbnails import thumbnails
-from ui.words import distinct_names, full_name, short_name
 
 MODES = ("Original", "Overlay", "Side by side")
 _TYPICAL = 6
@@ -91,7 +92,7 @@ def explanation(row: Row, evidence: Evidence | None, kind_numbers: dict[str, flo
             colours = ("orange", "purple") if components.palette() == "orange-purple" else ("red", "blue")
             sides = distinct_names(evidence.for_label, evidence.against_label)
             size = (int(row["width"]), int(row["height"]))
-            sentence = words.strongest_part(evidence, size, names=sides, colours=colours)
+            sentence = wording.strongest_part(evidence, size, names=sides, colours=colours)
             if sentence:
                 plain(sentence, "quiet-part")
         _remarks(row)
@@ -112,7 +113,7 @@ def _remarks(row: Row) -> None:
         note = f" ({row['note']})" if present(row["note"]) else ""
         plain(f"Decided: {components.DECISIONS[row['decision']]}{new}{who}{note}", "mark-decision")
     if row["conflict"]:
-        plain(words.disagreement(_last_words(row)), "mark-conflict")
+        plain(wording.disagreement(_last_words(row)), "mark-conflict")
 
 
 def _last_words(row: Row) -> list[tuple[str, str, str]]:
@@ -159,7 +160,7 @@ def comparison(shown: Subject, row: Row) -> None:
         with column, st.container(gap="xsmall"):
             plain(title, f"strip-{position}")
             _strip([(files[path], label) for path, label in images], title, key=f"thumbs-{position}")
-    sentence = words.nearest_labels([label for _, label in strips[2]], given, suggested, names=names)
+    sentence = wording.nearest_labels([label for _, label in strips[2]], given, suggested, names=names)
     if sentence:
         plain(sentence, "quiet-nearest")
 

@@ -9,11 +9,11 @@ import streamlit as st
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.store.candidates import CandidateFilter
+from gradattn_core.wording import full_name, short_name
 from ui import components, identity, pictures
 from ui.components import Row, escaped, plain, present
 from ui.review import card
 from ui.review.queue import Queue
-from ui.words import full_name, short_name
 
 _SCRIPT = Path(__file__).with_name("keys.html")
 _KEYS = {
