@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gradattn_core.errors import ModelError
+from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
-from gradattn_core.model.forward import forward
+from gradattn_core.model.forward import answer, forward
 from gradattn_core.model.training import FineTuning, finetune
 
 NAME = "vit_tiny_patch16_224"
@@ -165,6 +165,35 @@ def test_devices_are_checked() -> None:
     for name in ("tpu9", "cuda:99"):
         with pytest.raises(ModelError, match=f"device '{name}'"):
             pick_device(name)
+
+
+def test_an_answer_is_that_of_the_model_in_evaluation_mode_which_is_left_as_it_was() -> None:
+    model: Any = small(num_classes=5, drop_rate=0.5)
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected, features = model(images), model.forward_head(model.forward_features(images), pre_logits=True)
+    model.train()
+    torch.testing.assert_close(answer(model, images), expected)
+    torch.testing.assert_close(answer(model, images, head=lambda seen: seen * 2), features * 2)
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+    half = answer(model.to(torch.bfloat16), images.to(torch.bfloat16))
+    assert half.dtype == torch.float32 and not half.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("images", "head", "message"),
+    [
+        (torch.zeros(3, 32, 32), None, r"images: expected a batch .* got \[3, 32, 32\]"),
+        (torch.zeros(1, 3, 40, 40), None, "cannot take .*40"),
+        (torch.zeros(1, 1, 32, 32), None, "images: 1 channels"),
+        (torch.zeros(1, 3, 32, 32).double(), None, "images: torch.float64"),
+        (torch.zeros(1, 3, 32, 32), "probe", "head: expected a callable from features to logits, got str"),
+        (torch.zeros(1, 3, 32, 32), lambda features: features[0], r"head: expected logits \[1, K\], got \[16\]"),
+    ],
+)
+def test_what_cannot_be_answered_is_named(images: Tensor, head: Any, message: str) -> None:
+    with pytest.raises(InterpretError, match=message):
+        answer(small(), images, head)
 
 
 def test_features_are_class_token_and_mean_patch_of_four_depths() -> None:

@@ -112,3 +112,16 @@ def test_it_is_timms_own_transform_to_the_bit_and_a_batch_is_what_each_picture_i
     assert pixels.dtype == torch.uint8
     assert torch.equal(prepared.normalised(pixels), expected)
     assert all(torch.equal(prepared(picture), row) for picture, row in zip(pictures, expected, strict=True))
+
+
+def test_normalising_is_undone_and_differentiable_in_the_precision_of_the_pixels() -> None:
+    prepared = preprocessing(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0))
+    pixels = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    for kind in (torch.uint8, torch.float32, torch.float64):
+        images = prepared.normalised(pixels.to(kind))
+        assert images.dtype == (torch.float32 if kind == torch.uint8 else kind)
+        assert torch.equal(prepared.denormalised(images).round(), pixels.to(images.dtype))
+    leaf = pixels.double().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(prepared.normalised(leaf).sum(), leaf)
+    torch.testing.assert_close(gradient[0, :, 0, 0], 1 / (255 * torch.tensor([0.5, 0.25, 2.0], dtype=torch.float64)))
+    assert torch.equal(leaf.detach(), pixels.double()), "the pixels are left as they are"

@@ -1,0 +1,182 @@
+"""One picture explained for a person: opened, asked about, put into words and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from gradattn_core.attention.readout import model_name
+from gradattn_core.config import DEFAULT_MODEL
+from gradattn_core.dataset.decoding import read_image
+from gradattn_core.errors import InterpretError, ModelError
+from gradattn_core.interpret.maps import Provenance, signed_maps
+from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.methods import Method
+from gradattn_core.model.backbone import load_model, pick_device
+from gradattn_core.model.classes import ClassNames, class_names, find_class
+from gradattn_core.model.forward import answer
+from gradattn_core.model.preprocessing import Preprocessing, preprocessed
+from gradattn_core.model.spec import ModelSpec
+from gradattn_core.records import Box, Evidence, FloatArray
+
+if TYPE_CHECKING:
+    from gradattn_core.render.panels import Style
+
+
+def explain_image(
+    image: str | Path | Image.Image,
+    target: int | str | None = None,
+    against: int | str | None = None,
+    *,
+    model: str | nn.Module = DEFAULT_MODEL,
+    checkpoint: str | None = None,
+    model_arguments: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    objective: str = "difference",
+    correction: str = "complete",
+) -> Explanation:
+    """Which parts of a picture speak for one class (red) and which for another (blue).
+
+    Args:
+        image: a file, a URL, or a picture.
+        target: the class that red speaks for: an output, an ImageNet wnid or a class name; the model's answer where
+            ``None``.
+        against: the class that blue speaks for; the strongest other one where ``None``.
+        model: a timm Vision Transformer with global self-attention, by its name or loaded already.
+        checkpoint, model_arguments, device: of a model that is given by its name.
+        objective, correction: as for :func:`~gradattn_core.interpret.interpret`.
+
+    Raises:
+        UnreadableImageError: the picture cannot be opened.
+        ModelError: the model cannot be loaded, or has no classifier.
+        ClassAlignmentError: a class is none of the model's; the message lists the nearest.
+        InterpretError: another argument is unusable; the message names it.
+    """
+    method = Method(objective, correction)
+    if isinstance(model, str):
+        model = load_model(ModelSpec(model, checkpoint, dict(model_arguments or {})), device=pick_device(device))
+    return Subject.of(image, model).explain(target, against, method)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A picture's evidence for one class and against another.
+
+    Attributes:
+        image: the upright picture, RGB.
+        evidence: the signed map, where it lies, its numbers, and the names of both classes.
+        target, against: the model's outputs of both classes. With the objective ``logit`` the map says nothing about
+            ``against``, which is the strongest other class then.
+        logits: [K] float32, the model's answer.
+        names: of the model's outputs.
+        provenance: of the map.
+    """
+
+    image: Image.Image
+    evidence: Evidence
+    target: int
+    against: int
+    logits: FloatArray
+    names: ClassNames
+    provenance: Provenance
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """[K] in [0, 1], softmax over all of the model's classes."""
+        return torch.from_numpy(self.logits).softmax(0).numpy()
+
+    def figure(self, style: Style | None = None) -> Image.Image:
+        """The picture beside its map."""
+        from gradattn_core.render.figures import evidence_figure
+        from gradattn_core.render.panels import Style, corrections_figure
+
+        style, evidence = style or Style(), self.evidence
+        if evidence.correction == "absolute":
+            # Without a sign it must not be drawn in the classes' colours.
+            pair = (evidence.for_label, evidence.against_label)
+            maps = {evidence.correction: evidence.scores}
+            return corrections_figure(self.image, evidence.crop, maps, pair, style=style)
+        return evidence_figure(self.image, evidence, opacity=style.opacity, smooth=style.smooth, palette=style.palette)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An upright picture and the model that is asked about it.
+
+    Attributes:
+        image: RGB.
+        crop: the part of it that the model sees.
+        model: with a classifier; ``names`` are what its outputs are called.
+        pixels: [channels, H, W], the picture as the model takes it, on its device and in its precision.
+        order: every class, the model's answer first.
+    """
+
+    image: Image.Image
+    crop: Box
+    model: nn.Module
+    names: ClassNames
+    pixels: Tensor
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, image: str | Path | Image.Image, model: nn.Module) -> Subject:
+        """Open a file, a URL or a picture, and ask the model what it sees.
+
+        Raises:
+            UnreadableImageError: the picture cannot be opened.
+            ModelError: the model has no classifier.
+        """
+        outputs = int(getattr(model, "num_classes", 0))
+        if outputs < 2:
+            raise ModelError(f"model {model_name(model)}: has no classifier to explain; give a checkpoint with one")
+        if isinstance(image, Image.Image):
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        else:
+            upright = read_image(image).image
+        pixels = preprocessed(model, [upright])
+        order = answer(model, pixels)[0].argsort(descending=True).tolist()
+        crop = Preprocessing.of(model).crop(*upright.size)
+        return cls(upright, crop, model, class_names(model), pixels[0], tuple(order))
+
+    def output(self, label: int | str) -> int:
+        """The output that is meant by an index, an ImageNet wnid or a class name.
+
+        Raises:
+            ClassAlignmentError: none of the model's; the message lists the nearest.
+        """
+        return find_class(str(label), len(self.order), self.names)
+
+    def pair(self, target: int | str | None, against: int | str | None) -> tuple[int, int]:
+        """The outputs of both classes: the model's answer, and the strongest other one, where they are not said."""
+        a = self.order[0] if target is None else self.output(target)
+        b = next(output for output in self.order if output != a) if against is None else self.output(against)
+        return a, b
+
+    def explain(
+        self, target: int | str | None = None, against: int | str | None = None, method: Method = Method()
+    ) -> Explanation:
+        """One class against another, as :func:`explain_image` does."""
+        if method.objective == "logit" and against is not None:
+            raise InterpretError("objective='logit' looks at one class; leave against out, or choose 'difference'")
+        a, b = self.pair(target, against)
+        result = signed_maps(self.model, self.pixels[None], a, b, method)
+        scores, logits = result.scores[0].cpu().numpy(), result.logits[0].cpu().numpy()
+        name = self.names.display(a)
+        evidence = Evidence(
+            for_label=name,
+            against_label=f"against {name}" if method.objective == "logit" else self.names.display(b),
+            for_logit=float(logits[a]),
+            against_logit=float(logits[b]),
+            scores=scores,
+            crop=self.crop,
+            objective=method.objective_name,
+            correction=method.correction,
+            statistics=map_statistics(scores, self.crop, *self.image.size),
+        )
+        return Explanation(self.image, evidence, a, b, logits, self.names, result.provenance)
