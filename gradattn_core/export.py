@@ -1,8 +1,7 @@
 """What an audit found and what reviewers said as files: CSV for people, Parquet and JSON for programs.
 
-CSV opens in a spreadsheet without harm and is read back exactly.
-
-RFC 4180: comma, double quotes where needed, CRLF, one header line; UTF-8 without a byte order mark.
+CSV opens in a spreadsheet without harm and is read back exactly. It is that of RFC 4180 (comma, double quotes where
+needed, CRLF, one header line) in UTF-8 without a byte order mark.
 
 Text that a spreadsheet could run as a formula gets an apostrophe in front, and so does text that begins with an
 apostrophe itself. A text cell that begins with an apostrophe therefore always carries exactly one that is not its own,
@@ -16,11 +15,8 @@ import csv
 import io
 import json
 import math
-import os
 import re
-import shutil
 import sys
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradattn_core.errors import StoreError
+from gradattn_core.files import write_output
 
 COLUMNS: dict[str, str] = {
     "rank": "int64",
@@ -105,7 +102,7 @@ _SKIPPED = r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 _FORMULA = re.compile(rf"[\t\r\n]|{_SKIPPED}[=+\-@＝＋－＠﹦﹢﹣﹫−]")
 
 
-def encoded(table: str, frame: pd.DataFrame, form: str) -> bytes:
+def encode(table: str, frame: pd.DataFrame, form: str) -> bytes:
     """A whole file with the rows of ``frame``, which the store answers for ``table``.
 
     CSV has the columns of ``TABLES`` and is safe in a spreadsheet, but for ``corrected``: that is a manifest for
@@ -142,7 +139,7 @@ def candidates_csv(frame: pd.DataFrame) -> str:
     Raises:
         StoreError: where the frame lacks a column.
     """
-    return encoded("candidates", frame, "csv").decode()
+    return encode("candidates", frame, "csv").decode()
 
 
 def new_suspects_csv(frame: pd.DataFrame) -> bytes:
@@ -164,42 +161,8 @@ def write_candidates(frame: pd.DataFrame, target: Path) -> Path:
     Raises:
         StoreError: where the frame lacks a column, or the file cannot be written; an earlier file is untouched then.
     """
-    return write(encoded("candidates", frame, "csv"), target)
-
-
-def write(content: bytes, target: Path) -> Path:
-    """Write a file so that ``target`` is at every moment the old file or the whole new one; return ``target``.
-
-    The permissions of an earlier file stay.
-
-    Raises:
-        StoreError: where the file cannot be written; an earlier file is untouched then.
-    """
-    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with open(draft, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(target, draft)
-        draft.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise StoreError(f"cannot write {target}: {error.strerror}; choose another file or make room") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+    write_output(target, encode("candidates", frame, "csv"))
     return target
-
-
-def clear_drafts(target: Path) -> None:
-    """Remove what :func:`write` left beside ``target`` when it was killed; nobody else may be writing it now."""
-    draft = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}")
-    for entry in os.listdir(target.parent):
-        if draft.fullmatch(entry):
-            with contextlib.suppress(OSError):
-                target.with_name(entry).unlink()
 
 
 def read_candidates(path: Path) -> pd.DataFrame:
@@ -304,13 +267,3 @@ def _cells_of_any_size() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(before)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system can sync folders."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

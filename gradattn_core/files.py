@@ -1,28 +1,92 @@
-"""Files that are either whole or not there: written under another name, then renamed."""
+"""Files that are whole or not there: written under another name beside their place, then renamed.
+
+Whoever reads at any moment, also after a kill or a power cut, finds the earlier file or the new one.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from gradattn_core.errors import StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it: a killed process leaves no half file."""
+    """Let ``write`` fill a draft beside ``path``, then rename it. The permissions of an earlier file stay.
+
+    Raises:
+        OSError: the file cannot be written; an earlier one is untouched then, and nothing else is left behind.
+    """
     # Processes of two machines may have one number, and may write the same file when a lost one turns out to live.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
+        write(draft)
+        with draft.open("r+b") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        with suppress(FileNotFoundError):
+            shutil.copymode(path, draft)
+        draft.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes whole."""
+    write_whole(path, lambda draft: draft.write_bytes(content))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole."""
+    write_bytes(path, text.encode())
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table whole."""
+    import pyarrow.parquet as pq
+
+    write_whole(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file for the user to keep: it is on the disk for good when this returns.
+
+    Raises:
+        StoreError: it cannot be written; an earlier one is untouched then.
+    """
+    try:
+        write_bytes(path, content)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; choose another file or make room") from error
+
+
+def clear_drafts(path: Path) -> None:
+    """Remove what a process that was killed left beside ``path``; nobody else may be writing it now."""
+    draft = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}")
+    for entry in os.listdir(path.parent):
+        if draft.fullmatch(entry):
+            with suppress(OSError):
+                path.with_name(entry).unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename itself survive a power cut, where the system can sync folders."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def remove_folder(folder: Path, first: Sequence[str]) -> None:
@@ -30,18 +94,3 @@ def remove_folder(folder: Path, first: Sequence[str]) -> None:
     for name in first:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder)
-
-
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a table whole."""
-    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes whole."""
-    write_whole(path, lambda temporary: temporary.write_bytes(content))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text whole."""
-    write_whole(path, lambda temporary: temporary.write_text(text, "utf-8"))

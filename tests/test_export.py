@@ -19,7 +19,8 @@ import pytest
 from gradattn_core.cli import main
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import StoreError
-from gradattn_core.export import COLUMNS, TABLES, candidates_csv, encoded, read_candidates, write, write_candidates
+from gradattn_core.export import COLUMNS, TABLES, candidates_csv, encode, read_candidates, write_candidates
+from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 from tests.helpers.sample_audit import HOSTILE, PATHS, audit_row, sample_store, tables
 
@@ -206,13 +207,13 @@ def test_programs_get_every_column_and_every_number_exactly(form: str) -> None:
     frame = frame_of(HOSTILE).assign(rank=range(len(HOSTILE)), conflict=True, more="text")
     frame.loc[0, "margin"] = float("nan")
     frame = frame.replace([np.inf], 1e300)
-    back = read_back(encoded("candidates", frame, form), form)
+    back = read_back(encode("candidates", frame, form), form)
     pd.testing.assert_frame_equal(back, frame, check_exact=True, check_dtype=False)
 
 
 def test_an_infinite_number_is_null_in_json() -> None:
     frame = frame_of(["kite"]).assign(margin=float("-inf"))
-    assert json.loads(encoded("candidates", frame, "json"))[0]["margin"] is None
+    assert json.loads(encode("candidates", frame, "json"))[0]["margin"] is None
 
 
 def reviewed(tmp_path: Path) -> Store:
@@ -250,7 +251,7 @@ def test_the_corrected_manifest_is_a_dataset_wherever_it_is_written(tmp_path: Pa
     store = reviewed(tmp_path)
     (tmp_path / place).mkdir(exist_ok=True)
     target = tmp_path / place / f"corrected.{form}"
-    write(encoded("corrected", store.review.corrected("first", folder=target.parent), form), target)
+    write_output(target, encode("corrected", store.review.corrected("first", folder=target.parent), form))
     listing = list_dataset(target)
     assert not listing.failures
     found = {Path(listing.root, image.path).resolve(): image.label for image in listing.images}
@@ -275,7 +276,7 @@ def test_removals_name_who_and_why_whether_the_image_is_a_suspect_or_not(tmp_pat
         {"path": "-x/08.jpg", "given_label": " 007", "reviewer": "bob", "note": "not a suspect"},
         {"path": "sub, folder/01.jpg", "given_label": "=1+1", "reviewer": "=ann", "note": "'twice'"},
     ]
-    rows = list(csv.reader(io.StringIO(encoded("removals", frame, "csv").decode(), newline="")))
+    rows = list(csv.reader(io.StringIO(encode("removals", frame, "csv").decode(), newline="")))
     assert rows[0] == list(frame.columns)
     assert [[cell.removeprefix("'") for cell in row] for row in rows[1:]] == frame.to_numpy().tolist()
     assert rows[2][1:4] == ["'=1+1", "'=ann", "''twice'"]
@@ -283,12 +284,12 @@ def test_removals_name_who_and_why_whether_the_image_is_a_suspect_or_not(tmp_pat
 
 def test_decisions_go_out_with_their_flags_as_words(tmp_path: Path) -> None:
     frame = reviewed(tmp_path).decisions.page()
-    rows = list(csv.DictReader(io.StringIO(encoded("decisions", frame, "csv").decode(), newline="")))
+    rows = list(csv.DictReader(io.StringIO(encode("decisions", frame, "csv").decode(), newline="")))
     assert len(rows) == len(frame) == 7
     assert [row["stands"] == "true" for row in rows] == list(frame["stands"])
     assert {row["conflict"] for row in rows} == {"false"}
     assert [row["decided_at"] for row in rows] == list(frame["decided_at"])
-    pd.testing.assert_frame_equal(read_back(encoded("decisions", frame, "parquet"), "parquet"), frame)
+    pd.testing.assert_frame_equal(read_back(encode("decisions", frame, "parquet"), "parquet"), frame)
 
 
 @pytest.mark.parametrize("table", list(TABLES))
@@ -303,9 +304,9 @@ def test_a_table_without_rows_is_a_whole_file_in_every_format(tmp_path: Path, ta
         "removals": store.review.removals("first"),
     }[table]
     assert frame.empty
-    assert encoded(table, frame, "csv").decode() == ",".join(TABLES[table]) + "\r\n"
-    assert json.loads(encoded(table, frame, "json")) == [] and encoded(table, frame, "jsonl") == b""
-    assert list(read_back(encoded(table, frame, "parquet"), "parquet").columns) == list(frame.columns)
+    assert encode(table, frame, "csv").decode() == ",".join(TABLES[table]) + "\r\n"
+    assert json.loads(encode(table, frame, "json")) == [] and encode(table, frame, "jsonl") == b""
+    assert list(read_back(encode(table, frame, "parquet"), "parquet").columns) == list(frame.columns)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_a_table_without_rows_is_a_whole_file_in_every_format(tmp_path: Path, ta
 )
 def test_an_unknown_table_or_format_is_refused_with_what_would_work(table: str, form: str, message: str) -> None:
     with pytest.raises(StoreError, match=message):
-        encoded(table, frame_of(["kite"]), form)
+        encode(table, frame_of(["kite"]), form)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -327,7 +328,7 @@ def test_the_command_writes_what_the_functions_give(tmp_path: Path, capsys: pyte
     store = reviewed(tmp_path)
     out = ["--out", str(tmp_path)]
     assert run(capsys, *out) == run(capsys, "candidates", *out) == candidates_csv(store.candidates.page("first"))
-    assert run(capsys, "removals", *out) == encoded("removals", store.review.removals("first"), "csv").decode()
+    assert run(capsys, "removals", *out) == encode("removals", store.review.removals("first"), "csv").decode()
     assert run(capsys, "corrected", "--format", "jsonl", *out).count("\n") == 7
     standing = run(capsys, "decisions", "--standing", "--reviewer", "bob", "--json", *out)
     assert {row["path"] for row in json.loads(standing)} == set(

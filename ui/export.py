@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from gradattn_core.export import MEDIA_TYPES, TABLES, encoded
+from gradattn_core.export import MEDIA_TYPES, TABLES, encode
 from gradattn_core.store.store import Store
 from gradattn_core.wording import count_of
 from ui import components
@@ -68,7 +68,7 @@ def show() -> None:
         return
     st.download_button(
         f"Download {count_of(file.count, 'row')} as {form}",
-        lambda: encoded(table.name, file.whole(), ending),
+        lambda: encode(table.name, file.whole(), ending),
         file_name=f"{table.name}.{ending}",
         mime=MEDIA_TYPES[ending],
         on_click="ignore",

@@ -10,7 +10,7 @@ from pathlib import Path
 from gradattn_core.apply.journal import Move
 from gradattn_core.dataset.decoding import content_hash, read_file
 from gradattn_core.errors import UnreadableImageError
-from gradattn_core.export import sync_folder
+from gradattn_core.files import sync_folder
 
 
 def move(old: Path, new: Path) -> None:

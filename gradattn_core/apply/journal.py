@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from gradattn_core.errors import ApplyError
-from gradattn_core.export import sync_folder
+from gradattn_core.files import sync_folder
 
 JOURNAL, KEPT, REMOVED = "applied.jsonl", "manifests", "removed"
 # The lock of audits too: an audit would miss the files that are moved meanwhile.

@@ -17,7 +17,7 @@ from gradattn_core.apply.corrections import Applied, LeftAlone, Plan, Progress, 
 from gradattn_core.apply.journal import KEPT, Application, Journal, Rewrite
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.errors import ApplyError
-from gradattn_core.export import clear_drafts, write
+from gradattn_core.files import clear_drafts, write_output
 
 
 @dataclass(slots=True)
@@ -102,11 +102,11 @@ def _replace(plan: Plan, file: Path, before: bytes, after: bytes, out: Path) -> 
     application = Application(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", plan.audit_id, plan.root)
     kept = out / KEPT / f"{application.name}-{file.name}"
     kept.parent.mkdir(exist_ok=True)
-    write(before, kept)
+    write_output(kept, before)
     journal.begin(application)
     step = Rewrite(str(file), str(kept), content_hash(before), content_hash(after))
     journal.intend(application, steps=[step])
-    write(after, file)
+    write_output(file, after)
     journal.end(application)
 
 

@@ -17,7 +17,8 @@ from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.folder import IMAGE_SUFFIXES
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ApplyError, UnreadableImageError
-from gradattn_core.export import clear_drafts, encoded, write
+from gradattn_core.export import encode
+from gradattn_core.files import clear_drafts, write_output
 
 MARK, LABELS = ".gradattn-tree.json", "labels.csv"
 _ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
@@ -133,7 +134,7 @@ def _claim(target: Path, plan: Plan, items: Sequence[Item]) -> None:
         )
     if known is None and there:
         raise ApplyError(f"{target} is not empty and was not made by gradattn apply; give an empty or a new folder")
-    write(json.dumps(mark).encode(), target / MARK)
+    write_output(target / MARK, json.dumps(mark).encode())
 
 
 def _make_folders(target: Path, folders: Sequence[str]) -> None:
@@ -158,7 +159,7 @@ def _labels_note(target: Path, folders: Sequence[str], placed: Sequence[Item]) -
     if not escaped:
         return []
     rows = {"path": [str(item.place) for item in placed], "label": [item.label for item in placed]}
-    write(encoded("corrected", pd.DataFrame(rows), "csv"), target / LABELS)
+    write_output(target / LABELS, encode("corrected", pd.DataFrame(rows), "csv"))
     return [
         f"{shown(label_of(escaped[0]), 60)} names no folder, so it is in {shown(escaped[0], 60)}"
         + (f", and so on for {len(escaped):,} labels" if len(escaped) > 1 else "")

@@ -13,7 +13,7 @@ from gradattn_core.apply.files import draft_of, has_content, is_half_done, is_th
 from gradattn_core.apply.journal import Application, Journal, Move, Rewrite
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.errors import ApplyError, StoreError
-from gradattn_core.export import clear_drafts, write
+from gradattn_core.files import clear_drafts, write_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _undo_rewrite(rewrite: Rewrite | None, left: list[LeftAlone]) -> bool:
         clear_drafts(file)
         now = content_hash(file.read_bytes())
         if now == rewrite.after:
-            write(Path(rewrite.kept).read_bytes(), file)
+            write_output(file, Path(rewrite.kept).read_bytes())
         elif now != rewrite.before:
             left.append(LeftAlone(rewrite.file, f"it was changed since; the original is {rewrite.kept}"))
             return False

@@ -29,7 +29,8 @@ from gradattn_core.cli.findings import open_store
 from gradattn_core.cli.progress import late_progress
 from gradattn_core.cli.wording import escape
 from gradattn_core.errors import ApplyError
-from gradattn_core.export import encoded, write
+from gradattn_core.export import encode
+from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 
 DONE, LEFT_SOME_ALONE = 0, 1
@@ -130,7 +131,7 @@ def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
     plan = read_plan(store, audit_id, everything=True)
     if plan.manifest is not None and target.exists() and target.samefile(plan.manifest):
         raise ApplyError(f"{target} is the audited manifest itself; give another file, or --in-place")
-    write(encoded("corrected", store.review.corrected(audit_id, folder=target.parent), form), target)
+    write_output(target, encode("corrected", store.review.corrected(audit_id, folder=target.parent), form))
     applied = Applied(*counted(plan.images))
     facts = {"audit_id": audit_id, **asdict(applied)}
     return _report(options, facts, _sentences(options, plan, applied), ())

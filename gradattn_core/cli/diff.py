@@ -15,7 +15,8 @@ from rich.table import Table
 from gradattn_core.cli.findings import number, open_store
 from gradattn_core.cli.wording import escape
 from gradattn_core.errors import StoreError
-from gradattn_core.export import new_suspects_csv, write
+from gradattn_core.export import new_suspects_csv
+from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 
 _TITLES = {
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     moved = counts["changed_images"] + counts["relabelled_images"]
     counts |= {"new_images": counts["new_images"] - moved, "gone_images": counts["gone_images"] - moved}
     if options.csv:
-        write(new_suspects_csv(lists["new_suspects"]), Path(options.csv))
+        write_output(Path(options.csv), new_suspects_csv(lists["new_suspects"]))
     sides = {"before": _side(store, before), "after": _side(store, after)}
     shown = {name: frame.head(options.top) for name, frame in lists.items()}
     if options.json:

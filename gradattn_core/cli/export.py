@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from gradattn_core.errors import StoreError
-from gradattn_core.export import COLUMNS, MEDIA_TYPES, encoded, write
+from gradattn_core.export import COLUMNS, MEDIA_TYPES, encode
+from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 
 _OF_LISTS = ("top", "reviewer", "path_contains")
@@ -37,12 +38,12 @@ def run(options: argparse.Namespace) -> int:
         # As it always was; --format json has every column.
         sys.stdout.write(frame[[*COLUMNS, "new_label"]].to_json(orient="records", force_ascii=False) + "\n")
     elif target is not None:
-        write(encoded(options.table, frame, form), Path(target))
+        write_output(Path(target), encode(options.table, frame, form))
         print(f"{len(frame):,} rows in {target}", file=sys.stderr)
     elif form == "parquet":
-        sys.stdout.buffer.write(encoded(options.table, frame, form))
+        sys.stdout.buffer.write(encode(options.table, frame, form))
     else:
-        sys.stdout.write(encoded(options.table, frame, form).decode())
+        sys.stdout.write(encode(options.table, frame, form).decode())
     return 0
 
 

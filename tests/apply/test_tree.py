@@ -16,7 +16,8 @@ from gradattn_core.apply.names import folder_name
 from gradattn_core.apply.tree import LABELS, MARK
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ApplyError
-from gradattn_core.export import encoded, write
+from gradattn_core.export import encode
+from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 from tests.helpers.killed import run_killed
 from tests.helpers.reviewed_dataset import audited, corrected, decide, ignored, labelled, plan_of, snapshot, write_files
@@ -236,7 +237,7 @@ def test_a_dataset_that_moved_is_found_below_the_data_root(store: Store, photos:
 def test_the_tree_and_the_manifest_agree_with_the_export(store: Store, tmp_path: Path) -> None:
     make_tree(plan_of(store), tmp_path / "new", "copy", ignored)
     frame = store.review.corrected("first", folder=tmp_path)
-    write(encoded("corrected", frame, "csv"), tmp_path / "manifest.csv")
+    write_output(tmp_path / "manifest.csv", encode("corrected", frame, "csv"))
     assert labelled(tmp_path / "manifest.csv") == labelled(tmp_path / "new")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {MARK, "kite", "owl", "hawk"}
     assert list_dataset(tmp_path / "new").skipped == 1

@@ -16,7 +16,7 @@ import pytest
 from gradattn_core.audit.run import run_audit
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.listing import list_dataset
-from gradattn_core.export import encoded
+from gradattn_core.export import encode
 from gradattn_core.store.store import Store
 from tests.helpers import sample_audit
 from tests.helpers import source_forms as forms
@@ -108,7 +108,7 @@ def test_the_corrected_manifest_of_any_form_is_a_dataset_again(
     store = stored(tmp_path / "out", listing.root, rows)
     frame = store.review.corrected("first", folder=tmp_path)
     manifest = tmp_path / "corrected.csv"
-    manifest.write_bytes(encoded("corrected", frame, "csv"))
+    manifest.write_bytes(encode("corrected", frame, "csv"))
     again = list_dataset(manifest)
     assert not again.failures
     assert content(again.root, {image.path: image.label for image in again.images}) == content(listing.root, rows)
