@@ -219,8 +219,8 @@ def distinct_names(given: str, suggested: str) -> tuple[str, str]:
 
 
 def pair_title(given: str, suggested: str) -> str:
-    """``kite → bald eagle``."""
-    return " → ".join(distinct_names(given, suggested))
+    """``kite → bald eagle``; the given label alone where none is suggested."""
+    return " → ".join(distinct_names(given, suggested)) if suggested else short_name(given)
 
 
 @functools.cache

@@ -9,11 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.estimates import percent
+from gradattn_core.store.decisions import Decision
 from gradattn_core.wording import full_name, minute
 from ui import components
 from ui.components import DECISIONS, Row, escaped
 from ui.grid import bulk
-from ui.grid.bulk import BulkDecision, Verdict
+from ui.grid.bulk import BulkDecision
 
 _SIZE = 50
 
@@ -47,13 +48,13 @@ def _log(log: pd.DataFrame, reviewer: str) -> None:
     """A page of the log; what is chosen in it can be undone or opened."""
     buttons = st.container()
     with st.container(key="log", gap="xsmall"):
-        chosen = [
+        entries = [
             entry
             for entry in components.rows_of(log)
             if st.checkbox(_line(entry), key=f"log-{entry['decision_id']}-{bulk.history().generation}")
         ]
     with buttons:
-        _buttons(chosen, reviewer)
+        _buttons(entries, reviewer)
 
 
 def _line(entry: Row) -> str:
@@ -77,8 +78,8 @@ def _line(entry: Row) -> str:
     return " · ".join(facts)
 
 
-def _buttons(chosen: Sequence[Row], reviewer: str) -> None:
-    standing = [entry for entry in chosen if entry["stands"]]
+def _buttons(entries: Sequence[Row], reviewer: str) -> None:
+    standing = [entry for entry in entries if entry["stands"]]
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="log-row"):
         if not components.read_only():
             st.button(
@@ -90,9 +91,9 @@ def _buttons(chosen: Sequence[Row], reviewer: str) -> None:
                 type="primary",
                 icon=":material/undo:",
             )
-        if st.button("Open in Review", key="log-open", disabled=len(chosen) != 1, icon=":material/rule:"):
-            components.leave("review", path=str(chosen[0]["path"]), audit=str(chosen[0]["audit_id"]))
-        if not chosen:
+        if st.button("Open in Review", key="log-open", disabled=len(entries) != 1, icon=":material/rule:"):
+            components.leave("review", path=str(entries[0]["path"]), audit=str(entries[0]["audit_id"]))
+        if not entries:
             st.caption("Choose entries to take back what stands; what was said before then stands again.")
         elif not standing and not components.read_only():
             st.caption("Nothing chosen stands any more.")
@@ -102,10 +103,9 @@ def _buttons(chosen: Sequence[Row], reviewer: str) -> None:
 
 
 def _undo(entries: Sequence[Row], reviewer: str) -> None:
-    by_audit: dict[str, dict[str, Verdict]] = defaultdict(dict)
+    by_audit: dict[str, dict[str, Decision]] = defaultdict(dict)
     for entry in entries:
-        verdict = Verdict(entry["decision"], entry["new_label"], entry["reviewer"])
-        by_audit[entry["audit_id"]][entry["path"]] = verdict
+        by_audit[entry["audit_id"]][entry["path"]] = bulk.decision_of(entry)
     bulk.take_back([BulkDecision(*part) for part in by_audit.items()], reviewer=reviewer)
 
 

@@ -42,17 +42,17 @@ def reviewer() -> str:
     """The name decisions are stored with; empty until somebody has given one."""
     if "is_logged_in" in st.user:
         return _login_name()
-    known = unquote(st.context.cookies.to_dict().get(_COOKIE, "")) or os.environ.get("GRADATTN_REVIEWER", "")
+    before = unquote(st.context.cookies.to_dict().get(_COOKIE, "")) or os.environ.get("GRADATTN_REVIEWER", "")
     name = st.sidebar.text_input(
         "Reviewer",
-        value=known[:_LONGEST],
+        value=before[:_LONGEST],
         key="reviewer",
         placeholder="Your name",
         max_chars=_LONGEST,
         persist_state="session",
         help="Stored with every decision.",
     ).strip()
-    if name and name != known:
+    if name and name != before:
         _remember(name)
     return name
 
@@ -86,7 +86,7 @@ def _remember(name: str) -> None:
 def _providers() -> list[str | None]:
     """The login providers of ``[auth]`` in secrets.toml; None is the one without a name."""
     section = st.secrets["auth"]
-    named: list[str | None] = [
+    names: list[str | None] = [
         name for name in section if isinstance(section[name], Mapping) and name != "client_kwargs"
     ]
-    return [None, *named] if "client_id" in section else named
+    return [None, *names] if "client_id" in section else names

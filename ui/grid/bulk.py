@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
+from gradattn_core.store.decisions import Decision
 from gradattn_core.wording import count_of, full_name, short_name
 from ui import components, identity
 from ui.components import Row
@@ -31,20 +31,12 @@ _OUTCOMES = {
 }
 
 
-class Verdict(NamedTuple):
-    """What somebody said about one image; ``new_label`` is empty where it has none."""
-
-    decision: str
-    new_label: str
-    reviewer: str
-
-
 @dataclass(frozen=True)
 class BulkDecision:
-    """One decision about many images of an audit: what was stored about each path."""
+    """What was decided about many images of an audit, by path."""
 
     audit: str
-    verdicts: Mapping[str, Verdict]
+    decisions: Mapping[str, Decision]
 
 
 @dataclass
@@ -55,7 +47,7 @@ class BulkHistory:
         generation: counts what has been stored, so that pages draw anew and forget selections.
     """
 
-    decisions: list[BulkDecision] = field(default_factory=list)
+    bulks: list[BulkDecision] = field(default_factory=list)
     sentence: str = ""
     problem: str = ""
     generation: int = 0
@@ -95,7 +87,7 @@ def show(audit: str, rows: Sequence[Row], groups: Groups, *, width: int, evidenc
 
 def show_undo(reviewer: str) -> None:
     """The undo of the last decision, where the list has become empty through it."""
-    if history().decisions and not components.read_only():
+    if history().bulks and not components.read_only():
         _undo_button(reviewer)
     report()
 
@@ -119,62 +111,61 @@ def decide(audit: str, rows: Sequence[Row], decision: str, *, new_label: str | N
     """
     past, store, reviewer = history(), components.store(), identity.signing(reviewer)
     past.sentence = past.problem = ""
-    verdicts: dict[str, Verdict] = {}
+    stored: dict[str, Decision] = {}
     try:
-        for verdict, paths in _verdicts(rows, decision, new_label, reviewer).items():
-            store.decisions.append_many(
-                audit, paths, verdict.decision, new_label=verdict.new_label or None, reviewer=reviewer
-            )
-            verdicts |= dict.fromkeys(paths, verdict)
+        for each, paths in _decisions(rows, decision, new_label, reviewer).items():
+            store.decisions.append_many(audit, paths, each.decision, new_label=each.new_label, reviewer=each.reviewer)
+            stored |= dict.fromkeys(paths, each)
     except GradattnError as error:
         past.problem = str(error)
-    if verdicts:
+    if stored:
         outcome = _OUTCOMES.get(decision) or f"relabelled to {short_name(str(new_label))}"
-        past.sentence = f"{count_of(len(verdicts), 'image')}: {outcome}"
-        past.decisions = [*past.decisions, BulkDecision(audit, verdicts)][-_LONGEST_WAY_BACK:]
+        past.sentence = f"{count_of(len(stored), 'image')}: {outcome}"
+        past.bulks = [*past.bulks, BulkDecision(audit, stored)][-_LONGEST_WAY_BACK:]
     past.generation += 1
 
 
-def take_back(decisions: Sequence[BulkDecision], *, reviewer: str) -> None:
-    """Undo what was said about each image, except where somebody has said something else since."""
+def take_back(bulks: Sequence[BulkDecision], *, reviewer: str) -> None:
+    """Undo what was decided about each image, except where somebody has decided something else since."""
     past, undone = history(), 0
     past.sentence = past.problem = ""
     try:
-        for decision in decisions:
-            undone += _undo_standing(decision, identity.signing(reviewer))
+        for bulk in bulks:
+            undone += _undo_standing(bulk, identity.signing(reviewer))
     except GradattnError as error:
         past.problem = str(error)
     if undone or not past.problem:
         past.sentence = f"Taken back for {count_of(undone, 'image')}"
-        anew = sum(len(decision.verdicts) for decision in decisions) - undone
+        anew = sum(len(bulk.decisions) for bulk in bulks) - undone
         if anew and not past.problem:
             past.sentence += f"; {anew:,} {'has' if anew == 1 else 'have'} been decided anew since"
     past.generation += 1
 
 
-def _undo_standing(decision: BulkDecision, reviewer: str) -> int:
-    """Undo the verdicts that still stand, and count them. Raises StoreError."""
+def decision_of(row: Row) -> Decision:
+    """What stands about an image, or was entered in the log, without its note."""
+    return Decision(row["decision"], row["reviewer"], row["new_label"] or None)
+
+
+def _undo_standing(bulk: BulkDecision, reviewer: str) -> int:
+    """Undo the decisions that still stand, and count them. Raises StoreError."""
     store = components.store()
-    now = store.candidates.page(decision.audit, paths=list(decision.verdicts))
-    columns = (now["path"], now["decision"], now["new_label"], now["reviewer"])
-    standing = [path for path, *verdict in zip(*columns, strict=True) if decision.verdicts[path] == tuple(verdict)]
-    return store.decisions.undo_many(decision.audit, standing, reviewer=reviewer) if standing else 0
+    rows = components.rows_of(store.candidates.page(bulk.audit, paths=list(bulk.decisions), decided="yes"))
+    standing = [row["path"] for row in rows if decision_of(row) == bulk.decisions[row["path"]]]
+    return store.decisions.undo_many(bulk.audit, standing, reviewer=reviewer) if standing else 0
 
 
-def _verdicts(rows: Sequence[Row], decision: str, new_label: str | None, reviewer: str) -> dict[Verdict, list[str]]:
+def _decisions(rows: Sequence[Row], decision: str, new_label: str | None, reviewer: str) -> dict[Decision, list[str]]:
     """Paths by what is to be stored about them; a row that a relabel has no label for is left out."""
-    paths: dict[Verdict, list[str]] = defaultdict(list)
+    paths: dict[Decision, list[str]] = defaultdict(list)
     for row in rows:
-        label = str(row["suggested_label"]) if decision == "accept" else new_label or ""
+        label = str(row["suggested_label"]) if decision == "accept" else new_label
         if decision not in ("accept", "relabel"):
-            verdict = Verdict(decision, "", reviewer)
-        elif not label:
-            continue
-        elif label == row["given_label"]:
-            verdict = Verdict("keep", "", reviewer)
-        else:
-            verdict = Verdict("relabel", label, reviewer)
-        paths[verdict].append(str(row["path"]))
+            paths[Decision(decision, reviewer)].append(str(row["path"]))
+        elif label:
+            keeps = label == row["given_label"]
+            what = Decision("keep", reviewer) if keeps else Decision("relabel", reviewer, label)
+            paths[what].append(str(row["path"]))
     return paths
 
 
@@ -221,7 +212,7 @@ def _undo_button(reviewer: str) -> None:
         shortcut="Z",
         on_click=_undo_last,
         args=(reviewer,),
-        disabled=not history().decisions or not reviewer,
+        disabled=not history().bulks or not reviewer,
         help="Take back the last decision about several images",
     )
 
@@ -239,8 +230,8 @@ def _decide_selected(gallery: Gallery, rows: Sequence[Row], reviewer: str, decis
 
 def _undo_last(reviewer: str) -> None:
     past = history()
-    if past.decisions:
-        take_back(past.decisions[-1:], reviewer=reviewer)
+    if past.bulks:
+        take_back(past.bulks[-1:], reviewer=reviewer)
         if not past.problem:
-            past.decisions = past.decisions[:-1]
+            past.bulks = past.bulks[:-1]
     st.session_state["bulk-done"] = True

@@ -21,7 +21,7 @@ from gradattn_core.estimates import percent
 from gradattn_core.render.overlays import PALETTES
 from gradattn_core.wording import full_name, pair_title, short_name
 from ui import components, thumbnails
-from ui.components import Row, present
+from ui.components import Row
 
 _HERE = Path(__file__).parent
 _COMPONENT = st.components.v2.component(
@@ -164,7 +164,7 @@ def cards(rows: Iterable[Row], *, with_pair: bool = True) -> list[Card]:
 def by_pair(rows: Sequence[Row]) -> Groups:
     """Rows ordered by pair, below headings that name the pairs."""
     return [
-        (_pair_title(given, suggested), cards(members, with_pair=False))
+        (pair_title(given, suggested), cards(members, with_pair=False))
         for (given, suggested), members in itertools.groupby(
             rows, lambda row: (str(row["given_label"]), str(row["suggested_label"]))
         )
@@ -197,7 +197,7 @@ def _card(row: Row, with_pair: bool) -> Card:
         alt += f"; {percent(share, counted=True)} of the evidence speaks for {short_name(given)}"
     if mark:
         alt += f"; decided: {mark}"
-    lines = (_pair_title(given, suggested),) if with_pair else ()
+    lines = (pair_title(given, suggested),) if with_pair else ()
     conflict = bool(row["conflict"])
     return Card(
         path,
@@ -215,11 +215,7 @@ def _mark(row: Row) -> str:
     decision = str(row["decision"])
     if decision == "relabel":
         return f"→ {short_name(str(row['new_label']))}"
-    return _MARKS.get(decision, decision) if present(decision) else ""
-
-
-def _pair_title(given: str, suggested: str) -> str:
-    return pair_title(given, suggested) if suggested else short_name(given)
+    return _MARKS.get(decision, decision)
 
 
 def _thumbnails(audit: str, cards: Iterable[Card], evidence: bool, patience: float) -> dict[str, thumbnails.Thumbnail]:
