@@ -146,10 +146,11 @@ def estimate(errors: float, low: float | None, high: float | None, *, images: in
     """How many labels are wrong, as a sentence: ``about 12 (8 to 16) of 100 labels are wrong; …``.
 
     Args:
-        errors, low, high: the estimate and its interval; None where an older audit has none.
+        errors, low, high: the estimate and its interval; None or NaN where an older audit has none.
         first, found: reviewing the ``first`` most suspect images finds this share of all wrong labels, 0 to 1.
     """
-    interval = "" if low is None or high is None else f" ({low:,.0f} to {high:,.0f})"
+    sure = low is not None and high is not None and not math.isnan(low + high)
+    interval = f" ({low:,.0f} to {high:,.0f})" if sure else ""
     sentence = f"about {errors:,.0f}{interval} of {images:,} labels are wrong"
     return (
         f"{sentence}; reviewing the first {first:,} finds {percent(found)} of them"

@@ -15,7 +15,7 @@ import pytest
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
 from gradattn_core.audit.run import run_audit
-from gradattn_core.cli.arguments import build_parser
+from gradattn_core.cli import build_parser
 from tests.helpers.container_processes import (
     BIN,
     COMPOSE,

@@ -346,11 +346,13 @@ def test_the_command_writes_what_the_functions_give(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["corrected", "--given", "kite"], "--given chooses among candidates, not among corrected"),
-        (["removals", "--top", "3"], "--top chooses among candidates and decisions, not among removals"),
-        (["--standing"], "--standing chooses among decisions, not among candidates"),
-        (["decisions", "--decided", "yes"], "--decided yes chooses among candidates"),
-        (["--decided", "undo"], "gradattn export decisions --decided undo"),
+        (["corrected", "--given", "kite"], "--given goes with gradattn export, not with gradattn export corrected"),
+        (["removals", "--top", "3"], "--top goes with gradattn export or gradattn export decisions, not with"),
+        (["--standing"], "--standing goes with gradattn export decisions, not with gradattn export$"),
+        (["decisions", "--min-suspicion", "0.5"], "--min-suspicion goes with gradattn export, not with"),
+        (["--data-root", "photos"], "--data-root goes with gradattn export corrected, not with gradattn export$"),
+        (["decisions", "--decided", "yes"], "--decided yes goes with gradattn export; gradattn export decisions takes"),
+        (["--decided", "undo"], "--decided undo goes with gradattn export decisions; gradattn export takes any, yes,"),
         (["--csv", "a.csv", "--format", "parquet"], "give -o FILE"),
         (["--json", "--format", "csv"], "contradict"),
         (["-o", "a.xlsx"], r"a\.xlsx does not end in \.csv, \.parquet, \.json, \.jsonl"),
@@ -360,5 +362,6 @@ def test_options_that_do_not_go_together_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     sample_store(tmp_path)
-    assert main(["export", *arguments, "--out", str(tmp_path)]) != 0
-    assert re.search(message, capsys.readouterr().err)
+    assert main(["export", *arguments, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error, re.MULTILINE) and error.startswith("gradattn: ") and error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The command line. Every command is imported when it runs, so that ``gradattn --help`` answers at once."""
+"""The command line: each command beside its options, and what is heavy imported when it runs, so that help is quick."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from gradattn_core.cli.arguments import build_parser
+import gradattn_core
+from gradattn_core.cli.options import CommandParser
 from gradattn_core.errors import GradattnError
 
 USAGE, INTERRUPTED = 2, 130
@@ -47,6 +48,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "out of memory" not in str(error):
             raise
         return _complain("the device is out of memory; the same command with a smaller --batch-size continues")
+
+
+def build_parser() -> CommandParser:
+    """The whole command line."""
+    from gradattn_core.cli import apply, audit, demo, diff, report, review, schedule
+    from gradattn_core.cli.arguments import explain
+
+    parser = CommandParser(
+        prog="gradattn",
+        description="Find wrong labels in image datasets and show why.",
+        epilog="examples:\n"
+        "  gradattn demo\n"
+        "  gradattn audit photos/                       # photos/<label>/*.jpg\n"
+        "  gradattn audit labels.csv --model vit_base_patch16_224 --head probe\n"
+        "  gradattn ui\n"
+        "  gradattn export --min-suspicion 0.9 --csv worst.csv\n"
+        "  gradattn apply --to corrected/\n"
+        "  gradattn schedule add photos/ --cron '0 3 * * 1' && gradattn worker\n"
+        "  gradattn explain bird.jpg --for kite --against 'bald eagle'",
+    )
+    parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (audit, report, diff, review, apply, schedule, explain, demo):
+        module.add(commands)
+    return parser
 
 
 def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

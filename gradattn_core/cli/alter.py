@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from gradattn_core.cli.opened import Opened, open_picture
-from gradattn_core.cli.progress import late_progress
+from gradattn_core.cli.terminal import late_progress
 from gradattn_core.interpret.rewrite import AdversarialExample, rewrite
 from gradattn_core.interpret.transfer import Transfer, transfer
 from gradattn_core.methods import Descent, Method

@@ -1,44 +1,75 @@
-"""``gradattn apply``."""
+"""``gradattn apply``: the dataset as the reviewers' decisions have it."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
-from gradattn_core.apply import (
-    Applied,
-    Image,
-    LeftAlone,
-    Plan,
-    apply_in_place,
-    counted,
-    make_tree,
-    read_plan,
-    sound_changes,
-    undo,
-)
-from gradattn_core.cli.findings import open_store
-from gradattn_core.cli.progress import late_progress
-from gradattn_core.cli.wording import escape
+from gradattn_core.cli.options import Commands, command, open_store, out_folder, output_style
+from gradattn_core.cli.terminal import console, escape, late_progress, table, tell
 from gradattn_core.errors import ApplyError
-from gradattn_core.export import encode
-from gradattn_core.files import write_output
-from gradattn_core.store.store import Store
+
+if TYPE_CHECKING:
+    from gradattn_core.apply import Applied, LeftAlone, Plan
+    from gradattn_core.store.store import Store
 
 DONE, LEFT_SOME_ALONE = 0, 1
 _MANIFESTS = ("csv", "parquet", "jsonl")
 
 
+def add(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "apply",
+        run,
+        "Make the corrected dataset of the reviewers' standing decisions: relabelled images under their new label, "
+        "removed ones left out, all others as they are.",
+        "  gradattn apply --dry-run\n"
+        "  gradattn apply --to corrected/ && gradattn audit corrected/\n"
+        "  gradattn apply --manifest corrected.csv\n"
+        "  gradattn apply --in-place                    # the dataset itself\n"
+        "  gradattn apply --undo                        # and back\n"
+        "\nexit code: 0 all done, 1 done but for files that were left alone, 2 nothing done",
+    )
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    way.add_argument("--to", metavar="DIR", help="a new tree DIR/<label>/… with every image; the dataset is only read")
+    way.add_argument(
+        "--manifest", metavar="FILE", help="a new manifest path,label (.csv, .parquet or .jsonl); as export corrected"
+    )
+    way.add_argument(
+        "--in-place",
+        action="store_true",
+        help="the dataset itself: move files between its class folders, removed ones to OUT/removed; or rewrite its "
+        "manifest, the original kept in OUT/manifests; every step is in OUT/applied.jsonl before it is taken",
+    )
+    way.add_argument("--undo", action="store_true", help="take the last --in-place back; never over what changed since")
+    out_folder(parser)
+    parser.add_argument("--audit", metavar="ID", help="which audit's images (default: the latest)")
+    parser.add_argument(
+        "--link",
+        choices=("symlink", "hard", "copy"),
+        help="what --to makes (default symlink; images are copied where links cannot be made)",
+    )
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="where the dataset is now, if it was moved since the audit (default: $GRADATTN_DATA_ROOT, else where the "
+        "audit found it)",
+    )
+    parser.add_argument("--top", type=int, default=20, metavar="N", help="how many files to list (default 20)")
+    output_style(parser)
+
+
 def run(options: argparse.Namespace) -> int:
     """Correct the dataset in the way that was chosen, or take that back."""
+    from gradattn_core.apply import apply_in_place, make_tree, read_plan
+
     _refuse_idle_options(options)
     store = open_store(options, data_root=options.data_root)
     if options.undo:
@@ -71,52 +102,57 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
 
 
 def _dry_run(options: argparse.Namespace, store: Store, audit_id: str) -> int:
+    from gradattn_core.apply import counted, read_plan, sound_changes
+
     with late_progress("check", quiet=options.quiet or options.json) as progress:
         plan = read_plan(store, audit_id, everything=True)
         _, left = sound_changes(plan, progress)
     objections = {skipped.path: skipped.reason for skipped in left}
-    if options.json:
-        rows = [
-            {"path": image.path, "given_label": image.given_label, "label": image.label}
-            | {"objection": objections.get(image.path)}
-            for image in plan.changes
-        ]
-        counts = dict(zip(("relabelled", "removed", "as_before"), counted(plan.images), strict=True))
-        print(json.dumps({"audit_id": plan.audit_id, **counts, "changes": rows}, ensure_ascii=False))
-    elif not options.quiet:
-        _show_changes(plan, plan.changes, objections, options.top)
+    rows = [
+        {
+            "path": image.path,
+            "given_label": image.given_label,
+            "label": image.label,
+            "objection": objections.get(image.path),
+        }
+        for image in plan.changes
+    ]
+    counts = dict(zip(("relabelled", "removed", "as_before"), counted(plan.images), strict=True))
+    facts = {"audit_id": plan.audit_id, **counts, "changes": rows}
+    tell(options, facts, partial(_show_changes, plan, objections, options.top))
     return DONE
 
 
-def _show_changes(plan: Plan, changes: Sequence[Image], objections: dict[str, str], top: int) -> None:
-    console = Console()
+def _show_changes(plan: Plan, objections: dict[str, str], top: int) -> None:
+    from gradattn_core.apply import counted
+
+    screen, changes = console(), plan.changes
     relabelled, removed, as_before = counted(plan.images)
-    console.print(
+    screen.print(
         f"[bold]{relabelled:,}[/] relabelled, [bold]{removed:,}[/] removed, "
         f"{as_before:,} of {len(plan.images):,} images as they are",
         soft_wrap=True,
     )
     if not changes:
-        console.print("no standing decision changes a label; gradattn ui is where they are made", soft_wrap=True)
+        screen.print("no standing decision changes a label; gradattn ui is where they are made", soft_wrap=True)
         return
-    table = Table("given", "becomes", box=None, pad_edge=False)
-    table.add_column("images", justify="right")
+    drawn = table(["given", "becomes"], ["images"])
     for (given, label), images in Counter((image.given_label, image.label) for image in changes).most_common(top):
-        table.add_row(escape(given), _becomes(label), f"{images:,}")
-    console.print(table)
-    console.print()
+        drawn.add_row(escape(given), _becomes(label), f"{images:,}")
+    screen.print(drawn)
+    screen.print()
     for image in changes[:top]:
         said = f"  [yellow]would be left alone: {escape(objections[image.path])}[/]" if image.path in objections else ""
-        console.print(
+        screen.print(
             f"{escape(image.path)}: {escape(image.given_label)} → {_becomes(image.label)}{said}",
             soft_wrap=True,
             highlight=False,
         )
     if len(changes) > top:
-        console.print(f"[dim]{len(changes) - top:,} more; --top {len(changes)} shows all[/]")
+        screen.print(f"[dim]{len(changes) - top:,} more; --top {len(changes)} shows all[/]")
     hidden = len(objections) - sum(image.path in objections for image in changes[:top])
     if hidden:
-        console.print(f"[yellow]{hidden:,} of those would be left alone[/]")
+        screen.print(f"[yellow]{hidden:,} of those would be left alone[/]")
 
 
 def _becomes(label: str | None) -> str:
@@ -124,6 +160,10 @@ def _becomes(label: str | None) -> str:
 
 
 def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
+    from gradattn_core.apply import Applied, counted, read_plan
+    from gradattn_core.export import encode
+    from gradattn_core.files import write_output
+
     target = Path(options.manifest)
     form = target.suffix.lower().removeprefix(".")
     if form not in _MANIFESTS:
@@ -138,6 +178,8 @@ def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
 
 
 def _undo(options: argparse.Namespace) -> int:
+    from gradattn_core.apply import undo
+
     with late_progress("undo", quiet=options.quiet or options.json) as progress:
         undone = undo(Path(options.out), progress)
     sentence = f"{undone.files:,} files are back where they were (applied from audit {undone.audit_id})"
@@ -159,18 +201,17 @@ def _sentences(options: argparse.Namespace, plan: Plan, applied: Applied) -> lis
 def _report(
     options: argparse.Namespace, facts: dict[str, Any], sentences: Sequence[str], left: Sequence[LeftAlone]
 ) -> int:
-    if options.json:
-        print(json.dumps(facts, ensure_ascii=False))
-    elif not options.quiet:
-        console = Console()
-        for sentence in sentences:
-            console.print(escape(sentence), soft_wrap=True, highlight=False)
-        for skipped in left[: options.top]:
-            console.print(
-                f"[yellow]left alone[/] {escape(skipped.path)}: {escape(skipped.reason)}",
-                soft_wrap=True,
-                highlight=False,
-            )
-        if len(left) > options.top:
-            console.print(f"[yellow]{len(left) - options.top:,} more were left alone; --json lists all[/]")
+    tell(options, facts, partial(_show, sentences, left, options.top))
     return LEFT_SOME_ALONE if left else DONE
+
+
+def _show(sentences: Sequence[str], left: Sequence[LeftAlone], top: int) -> None:
+    screen = console()
+    for sentence in sentences:
+        screen.print(escape(sentence), soft_wrap=True, highlight=False)
+    for skipped in left[:top]:
+        screen.print(
+            f"[yellow]left alone[/] {escape(skipped.path)}: {escape(skipped.reason)}", soft_wrap=True, highlight=False
+        )
+    if len(left) > top:
+        screen.print(f"[yellow]{len(left) - top:,} more were left alone; --json lists all[/]")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-
-import pandas as pd
-from rich.console import Console
-from sklearn.metrics import average_precision_score
+from typing import TYPE_CHECKING
 
 from gradattn_core.cli.audit import audit
-from gradattn_core.cli.show import show_summary
-from gradattn_core.config import AuditConfig
-from gradattn_core.dataset.decoding import read_image
-from gradattn_core.demo.digits import write_digits
-from gradattn_core.demo.model import GLYPH_VIT, GLYPH_VIT_WEIGHTS
-from gradattn_core.render.figures import contact_sheet, evidence_figure
-from gradattn_core.store.store import Store
+from gradattn_core.cli.options import Commands, command, output_style
+from gradattn_core.cli.report import show_audit
+from gradattn_core.cli.terminal import console, tell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradattn_core.config import AuditConfig
+    from gradattn_core.records import AuditSummary
 
 _SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Hits:
     """How well the ranking found the planted errors.
 
     Attributes:
@@ -38,8 +37,50 @@ class Found:
     average_precision: float
 
 
+def add(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "demo",
+        run,
+        "Audit handwritten digits with planted wrong labels, offline.",
+        "  gradattn demo --out demo",
+    )
+    parser.add_argument("--out", default="demo", metavar="DIR", help="folder for dataset and results (default demo)")
+    parser.add_argument("--flow", action="store_true", help="run as a Prefect flow")
+    output_style(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the digits, audit them, compare with the truth, and draw the worst suspects."""
+    from gradattn_core.demo.digits import write_digits
+
+    out = Path(options.out)
+    truth = write_digits(out / "digits")
+    summary = audit(demo_config(out), flow=options.flow, quiet=options.quiet or options.json)
+    hits = compare(out, summary.audit_id, truth)
+    picture = draw(out, summary.audit_id)
+    facts = {**asdict(hits), "picture": picture, "candidates": summary.candidates}
+    tell(options, facts, partial(_show, summary, hits, picture))
+    return 0
+
+
+def _show(summary: AuditSummary, hits: Hits, picture: Path) -> None:
+    show_audit(summary, str(picture.parent))
+    screen = console()
+    screen.print(
+        f"\n{hits.planted} labels were made wrong on purpose: [bold]{hits.in_top}[/] of them are among the first "
+        f"{hits.planted} of the list (average precision {hits.average_precision:.2f}).",
+        soft_wrap=True,
+        highlight=False,
+    )
+    screen.print(f"picture     {picture}", soft_wrap=True, markup=False, highlight=False)
+
+
 def demo_config(out: Path) -> AuditConfig:
     """The audit of the demo: the shipped model, which has never seen these digits, and a K-fold probe."""
+    from gradattn_core.config import AuditConfig
+    from gradattn_core.demo.model import GLYPH_VIT, GLYPH_VIT_WEIGHTS
+
     arguments = {name: value for name, value in GLYPH_VIT.items() if name != "model_name"}
     return AuditConfig(
         dataset=str(out / "digits"),
@@ -52,39 +93,24 @@ def demo_config(out: Path) -> AuditConfig:
     )
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write the digits, audit them, compare with the truth, and draw the worst suspects."""
-    out = Path(options.out)
-    quiet = options.quiet or options.json
-    truth = write_digits(out / "digits")
-    summary = audit(demo_config(out), flow=options.flow, quiet=quiet)
-    found = compare(out, summary.audit_id, truth)
-    picture = draw(out, summary.audit_id)
-    show_summary(summary, as_json=False, quiet=quiet, out=str(out))
-    if options.json:
-        facts = {"planted": found.planted, "in_top": found.in_top, "average_precision": found.average_precision}
-        print(json.dumps({**facts, "picture": str(picture), "candidates": str(summary.candidates)}))
-    elif not options.quiet:
-        console = Console(highlight=False)
-        console.print(
-            f"\n{found.planted} labels were made wrong on purpose: [bold]{found.in_top}[/] of them are among the first "
-            f"{found.planted} of the list (average precision {found.average_precision:.2f}).",
-            soft_wrap=True,
-        )
-        console.print(f"picture     {picture}", soft_wrap=True, markup=False)
-    return 0
-
-
-def compare(out: Path, audit_id: str, truth: pd.DataFrame) -> Found:
+def compare(out: Path, audit_id: str, truth: pd.DataFrame) -> Hits:
     """Compare the ranking of all images with the planted errors."""
+    from sklearn.metrics import average_precision_score
+
+    from gradattn_core.store.store import Store
+
     ranked = Store(out).candidates.page(audit_id, min_suspicion=0.0).merge(truth, on="path", suffixes=("", "_truth"))
     wrong = ranked["given_label"] != ranked["true_label"]
     planted = int(wrong.sum())
-    return Found(planted, int(wrong.head(planted).sum()), float(average_precision_score(wrong, ranked["suspicion"])))
+    return Hits(planted, int(wrong.head(planted).sum()), float(average_precision_score(wrong, ranked["suspicion"])))
 
 
 def draw(out: Path, audit_id: str) -> Path:
     """One picture of the first suspects with their evidence."""
+    from gradattn_core.dataset.decoding import read_image
+    from gradattn_core.render.figures import contact_sheet, evidence_figure
+    from gradattn_core.store.store import Store
+
     store = Store(out)
     figures = []
     for row in store.candidates.page(audit_id, top=_SHOWN).to_dict("records"):

@@ -1,23 +1,23 @@
-"""``gradattn diff``."""
+"""``gradattn diff``: what differs between two audits of a dataset."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
-from gradattn_core.cli.findings import number, open_store
-from gradattn_core.cli.wording import escape
+from gradattn_core.cli.options import Commands, command, open_store, out_folder, output_style
+from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
-from gradattn_core.export import new_suspects_csv
-from gradattn_core.files import write_output
-from gradattn_core.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradattn_core.store.store import Store
 
 _TITLES = {
     "new_suspects": "new suspects",
@@ -29,12 +29,46 @@ _TITLES = {
     "moved_images": "images moved under the same label",
 }
 _HEADS = {"given_label": "label", "suggested_label": "looks like", "old_path": "was", "old_label": "label before"}
+_SIDE = (
+    *("audit_id", "dataset", "finished_at", "images", "suspects"),
+    *("estimated_errors", "estimated_low", "estimated_high"),
+)
+
+
+def add(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "diff",
+        run,
+        "What a second audit of a dataset has that the first had not: suspects, images, labels.",
+        "  gradattn diff                                # the newest audit against the one of its dataset before\n"
+        "  gradattn diff 20261101T0300-0a1b2c3d 20261108T0300-4e5f6a7b --top 50\n"
+        "  gradattn diff --csv new.csv",
+    )
+    parser.add_argument(
+        "audits",
+        metavar="AUDIT",
+        nargs="*",
+        help="the earlier and the later audit; of one, the difference to the one of the same dataset before it "
+        "(default: of the newest)",
+    )
+    out_folder(parser)
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="how many of each list (default 10)")
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write all new suspects there; cells that a spreadsheet would run as a formula start with an apostrophe",
+    )
+    output_style(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show what differs between two audits."""
     if options.top < 0:
         raise StoreError(f"--top {options.top} is negative; give 0 or more")
+    from gradattn_core.export import new_suspects_csv
+    from gradattn_core.files import write_output
+
     store = open_store(options)
     before, after = _pair(store, options.audits)
     with _waiting(quiet=options.quiet or options.json):
@@ -48,11 +82,8 @@ def run(options: argparse.Namespace) -> int:
         write_output(Path(options.csv), new_suspects_csv(lists["new_suspects"]))
     sides = {"before": _side(store, before), "after": _side(store, after)}
     shown = {name: frame.head(options.top) for name, frame in lists.items()}
-    if options.json:
-        rows = {name: _rows(frame) for name, frame in shown.items()}
-        print(json.dumps({**sides, "counts": counts, **rows}, ensure_ascii=False))
-    elif not options.quiet:
-        _show(sides, counts, shown)
+    rows = {name: frame.to_dict("records") for name, frame in shown.items()}
+    tell(options, {**sides, "counts": counts, **rows}, partial(_show, sides, counts, shown))
     return 0
 
 
@@ -72,63 +103,55 @@ def _pair(store: Store, audits: list[str]) -> tuple[str, str]:
 
 def _side(store: Store, audit_id: str) -> dict[str, Any]:
     facts = store.audits.summary(audit_id)
-    estimated = {name: number(facts[name]) for name in ("estimated_errors", "estimated_low", "estimated_high")}
-    return {**{name: facts[name] for name in ("audit_id", "dataset", "finished_at", "images", "suspects")}, **estimated}
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(name): number(cell) if isinstance(cell, float) else cell for name, cell in row.items()}
-        for row in frame.to_dict("records")
-    ]
+    return {name: facts[name] for name in _SIDE}
 
 
 def _show(sides: dict[str, dict[str, Any]], counts: dict[str, int], lists: dict[str, pd.DataFrame]) -> None:
     before, after = sides["before"], sides["after"]
-    console = Console()
-    console.print(
+    screen = console()
+    screen.print(
         f"[bold]{escape(after['dataset'])}[/]  {escape(before['audit_id'])} → {escape(after['audit_id'])}",
         soft_wrap=True,
         highlight=False,
     )
-    console.print(
+    screen.print(
         f"images {before['images']:,} → {after['images']:,}, suspects {before['suspects']:,} → {after['suspects']:,}, "
         f"wrong labels expected {_estimate(before)} → {_estimate(after)}",
         soft_wrap=True,
     )
     if not any(counts.values()):
-        console.print("nothing else differs")
+        screen.print("nothing else differs")
     for name, title in _TITLES.items():
         if counts[name]:
-            console.print(f"\n{title}: [bold]{counts[name]:,}[/]")
-            _show_list(console, _short(lists[name]) if name == "gone_suspects" else lists[name], counts[name])
+            screen.print(f"\n{title}: [bold]{counts[name]:,}[/]")
+            _show_list(screen, _short(lists[name]) if name == "gone_suspects" else lists[name], counts[name])
 
 
 def _estimate(side: dict[str, Any]) -> str:
-    if side["estimated_errors"] is None:
+    if not is_number(side["estimated_errors"]):
         return "?"
     low, high = side["estimated_low"], side["estimated_high"]
-    interval = "" if low is None or high is None else f" ({low:,.0f} to {high:,.0f})"
+    interval = f" ({low:,.0f} to {high:,.0f})" if is_number(low) and is_number(high) else ""
     return f"{side['estimated_errors']:,.0f}{interval}"
 
 
 def _short(gone: pd.DataFrame) -> pd.DataFrame:
     """What became of each suspect in one column, and whether that is what reviewers said."""
     became = []
-    for why, label, decision, wanted in gone[["why", "label_now", "decision", "new_label"]].itertuples(index=False):
-        done = (why == "removed" and decision == "remove") or (why == "relabelled" and label == wanted)
+    for why, label, decision, new_label in gone[["why", "label_now", "decision", "new_label"]].itertuples(index=False):
+        done = (why == "removed" and decision == "remove") or (why == "relabelled" and label == new_label)
         said = ", as decided" if done else f", decided: {decision}" if decision else ""
         became.append((f"{why}: {label}" if why == "relabelled" else why) + said)
     return gone[["rank", "path", "given_label", "suspicion"]].assign(**{"what became of it": became})
 
 
-def _show_list(console: Console, frame: pd.DataFrame, count: int) -> None:
+def _show_list(screen: Console, frame: pd.DataFrame, count: int) -> None:
     if len(frame):
-        table = Table(box=None, pad_edge=False)
+        drawn = table([])
         for name in frame.columns:
-            table.add_column(_HEADS.get(str(name), str(name)), overflow="fold")
+            drawn.add_column(_HEADS.get(str(name), str(name)), overflow="fold")
         for row in frame.itertuples(index=False):
-            table.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
-        console.print(table)
+            drawn.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
+        screen.print(drawn)
     if count > len(frame):
-        console.print(f"[dim]{count - len(frame):,} more; --top {count} shows all[/]")
+        screen.print(f"[dim]{count - len(frame):,} more; --top {count} shows all[/]")

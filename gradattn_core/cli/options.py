@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gradattn_core.errors import GradattnError
+from gradattn_core.errors import GradattnError, StoreError
+
+if TYPE_CHECKING:  # the store imports duckdb and pandas
+    from gradattn_core.store.store import Store
 
 OUT = "gradattn-out"
-# The names that gradattn_core.interpret knows, written out so that --help does not import torch.
-TWO_CLASSES = ("difference", "ratio", "quotient", "normalised")
-SIGNED = ("complete", "centred")
 
 Run = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
@@ -44,7 +45,8 @@ class CommandParser(argparse.ArgumentParser):
         form.set_defaults(run=run)
         if self._listed is None:
             self._listed = self.add_argument_group("other forms, each with --help and options of its own", "")
-        self._listed.description = f"{self._listed.description}{form.prog}\n    {summary}\n"
+        about = textwrap.fill(summary, 76, initial_indent="    ", subsequent_indent="    ")
+        self._listed.description = f"{self._listed.description}{form.prog}\n{about}\n"
         self.forms[name] = form
         return form
 
@@ -115,27 +117,21 @@ class CommandParser(argparse.ArgumentParser):
         return list(dict.fromkeys((self.command, *self.command.forms.values())))
 
 
-def command(commands: Commands, name: str, summary: str, examples: str) -> CommandParser:
-    parser = commands.add_parser(name, help=summary, description=summary, epilog=f"examples:\n{examples}")
-    parser.set_defaults(run=_late(name))
+def command(commands: Commands, name: str, run: Run, summary: str, examples: str) -> CommandParser:
+    """A command of ``gradattn``, or an action of one of its commands, with an example a line."""
+    epilog = f"examples:\n{examples}" if examples else None
+    parser = commands.add_parser(name, help=summary, description=summary, epilog=epilog)
+    parser.set_defaults(run=run)
     return parser
 
 
-def _late(name: str) -> Run:
-    """The command's own module is only imported when it runs."""
-
-    def run(options: argparse.Namespace) -> int:
-        module = importlib.import_module(f"gradattn_core.cli.{name}")
-        return int(module.run(options))
-
-    return run
-
-
 def out_folder(parser: argparse.ArgumentParser) -> None:
+    """``--out``; :func:`open_store` opens the store there."""
     parser.add_argument("--out", default=OUT, metavar="DIR", help=f"output folder (default {OUT})")
 
 
 def model(parser: argparse.ArgumentParser) -> None:
+    """The model to load and where."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", metavar="M", help="timm Vision Transformer (default vit_small_patch16_224, published weights)"
@@ -151,28 +147,14 @@ def model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 … (default auto)")
 
 
-def interpretation(parser: argparse.ArgumentParser, objectives: tuple[str, ...], corrections: tuple[str, ...]) -> None:
-    group = parser.add_argument_group("interpretation")
-    group.add_argument(
-        "--objective",
-        default="difference",
-        choices=objectives,
-        help="what is differentiated (default difference, the log-odds)",
-    )
-    group.add_argument(
-        "--correction",
-        default="complete",
-        choices=corrections,
-        help="how the gradient weights attention (default complete)",
-    )
-
-
 def output_style(parser: argparse.ArgumentParser) -> None:
+    """``--json`` and ``--quiet``, which ``terminal.tell`` heeds."""
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress, no table")
 
 
 def json_object(text: str) -> dict[str, Any]:
+    """The value of an option that takes a JSON object."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -180,3 +162,26 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"img_size": 384}}')
     return value
+
+
+def open_audit(options: argparse.Namespace) -> tuple[Store, str]:
+    """The store of ``--out``, read-only, and the audit that was asked for with ``--audit``, or the latest.
+
+    Raises:
+        StoreError: there is no such folder or audit.
+    """
+    store = open_store(options, read_only=True)
+    return store, options.audit or store.audits.latest_id()
+
+
+def open_store(options: argparse.Namespace, *, read_only: bool = False, data_root: str | None = None) -> Store:
+    """The store of ``--out``; unless it is read-only, a database of an older schema is brought up to date.
+
+    Raises:
+        StoreError: there is no such folder.
+    """
+    from gradattn_core.store.store import Store
+
+    if not Path(options.out).is_dir():
+        raise StoreError(f"output folder {options.out}: there is none; run gradattn audit first, or give --out")
+    return Store(options.out, read_only=read_only, data_root=data_root)

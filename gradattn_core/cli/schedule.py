@@ -1,40 +1,58 @@
-"""``gradattn schedule``."""
+"""``gradattn schedule`` and ``gradattn worker``: audits that come back."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from gradattn_core.cli.wording import escape
+from gradattn_core.cli.audit import audit_config, audit_options
+from gradattn_core.cli.options import CommandParser, Commands, command
+from gradattn_core.cli.terminal import console, escape, print_json, table, tell
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# The name that flows.schedules knows, written out so that --help does not import Prefect.
+POOL = "gradattn"
 
-def run(options: argparse.Namespace) -> int:
-    """Do what was asked of the schedules."""
-    if not (options.quiet or options.json):
-        print("asking Prefect …", file=sys.stderr)
-    # Its lines are for its page; what is wrong comes out as one sentence.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    {"add": _add, "list": _list, "run": _run, "pause": _pause, "resume": _pause, "remove": _remove}[options.action](
-        options
+
+def add(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "schedule",
+        run_list,
+        "Audit a dataset again and again: make, list, run, pause and remove schedules. gradattn worker serves them.",
+        "  gradattn schedule add photos/ --cron '0 3 * * 1' --timezone Europe/Berlin\n"
+        "  gradattn schedule add labels.csv --every 6h --name birds --head probe\n"
+        "  gradattn schedule list\n"
+        "  gradattn schedule run photos",
     )
-    return 0
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _add_add(actions)
+    _output_style(command(actions, "list", run_list, "What is scheduled, when it runs next, and how it went.", ""))
+    for name, run, summary in (
+        ("run", run_now, "Run an audit now, beside its schedule."),
+        ("pause", partial(run_pause, paused=True), "Let no further run fall due until it is resumed."),
+        ("resume", partial(run_pause, paused=False), "Let a paused schedule run again."),
+        ("remove", run_remove, "Remove a schedule; what its audits found stays."),
+    ):
+        one = command(actions, name, run, summary, f"  gradattn schedule {name} photos")
+        one.add_argument("name", metavar="NAME", help="as gradattn schedule list shows it")
+        _output_style(one)
+    _add_worker(commands)
 
 
-def _add(options: argparse.Namespace) -> None:
+def run_add(options: argparse.Namespace) -> int:
+    """Schedule an audit, or change its schedule."""
+    _reach(options)
     from flows.notify import Notice
     from flows.schedules import add, cron, every
-    from gradattn_core.cli.audit import audit_config
 
     timing = (
         cron(options.cron, options.timezone) if options.cron is not None else every(options.every, options.timezone)
@@ -50,73 +68,170 @@ def _add(options: argparse.Namespace) -> None:
     )
     done = "added" if added.created else "updated"
     paused = "; it is paused, gradattn schedule resume lets it run" if added.paused else ""
-    _say(
+    other_pool = "" if added.pool == POOL else f" --pool {added.pool}"
+    sentences = (
+        f"{done} schedule {added.name}: {added.schedule}{paused}",
+        f"dataset  {added.dataset}",
+        f"output   {added.out}",
+        f"served by gradattn worker{other_pool}",
+    )
+    tell(options, added, sentences)
+    return 0
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Show every schedule."""
+    _reach(options)
+    from flows.status import schedules
+
+    listed = schedules(start=True)
+    # --quiet leaves out what is said beside the answer, and this is the answer.
+    if options.json:
+        print_json(listed.to_dict("records"))
+    elif listed.empty:
+        print("no schedule yet; gradattn schedule add makes one")
+    else:
+        console().print(_table(listed))
+    return 0
+
+
+def run_now(options: argparse.Namespace) -> int:
+    """Ask for a run beside the schedule."""
+    _reach(options)
+    from flows.schedules import run
+
+    identity, served = run(options.name)
+    wait = "" if served else "; no worker is there to take it, start gradattn worker"
+    tell(
         options,
-        asdict(added),
-        f"{done} schedule {added.name}: {added.schedule}{paused}\n"
-        f"dataset  {added.dataset}\noutput   {added.out}\nserved by gradattn worker{_other_pool(added.pool)}",
+        {"flow_run": identity, "worker": served},
+        [f"run of {options.name} asked for ({identity}){wait}"],
+    )
+    return 0
+
+
+def run_pause(options: argparse.Namespace, *, paused: bool) -> int:
+    """Pause a schedule or let it run again."""
+    _reach(options)
+    from flows.schedules import pause
+
+    changed = pause(options.name, paused=paused)
+    state = f"{'paused' if paused else 'active'}{'' if changed else ' already'}"
+    facts = {"name": options.name, "paused": paused, "changed": changed}
+    tell(options, facts, [f"schedule {options.name} is {state}"])
+    return 0
+
+
+def run_remove(options: argparse.Namespace) -> int:
+    """Remove a schedule."""
+    _reach(options)
+    from flows.schedules import remove
+
+    remove(options.name)
+    tell(options, {"name": options.name, "removed": True}, [f"removed schedule {options.name}; its results stay"])
+    return 0
+
+
+def run_worker(options: argparse.Namespace) -> int:
+    """Serve schedules until stopped."""
+    quiet = options.quiet or options.json
+    if not quiet:
+        print("reaching Prefect …", file=sys.stderr)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if quiet else "INFO")
+    from flows.worker import default_name, work
+
+    def started(page: str, own: bool) -> None:
+        ends = ", which ends with this command" if own else ""
+        sentence = f"serving work pool {options.pool}; Prefect's page is {page}{ends}. Ctrl-C stops."
+        tell(options, {"page": page, "pool": options.pool, "own_server": own}, [sentence])
+        sys.stdout.flush()
+
+    work(
+        options.pool,
+        name=options.name or default_name(),
+        limit=options.limit,
+        health_port=options.health_port,
+        started=started,
+    )
+    return 0
+
+
+def _add_add(actions: Commands) -> None:
+    parser = command(
+        actions,
+        "add",
+        run_add,
+        "Schedule an audit; a schedule of the same name is updated. Every option of gradattn audit may be given.",
+        "  gradattn schedule add photos/ --cron '0 3 * * 1' --timezone Europe/Berlin\n"
+        "  gradattn schedule add photos/ --every 1d --notify-above 10 --webhook https://example.org/hook\n"
+        "  gradattn schedule add /data/photos --out /results --cron '@daily' --elsewhere",
+    )
+    audit_options(parser)
+    timing = parser.add_argument_group("schedule")
+    when = timing.add_mutually_exclusive_group(required=True)
+    when.add_argument("--cron", metavar="EXPR", help="minute hour day month weekday, such as '0 3 * * 1'")
+    when.add_argument("--every", metavar="INTERVAL", help="such as 30m, 6h, 1d, 2w; counted from midnight")
+    timing.add_argument("--timezone", metavar="ZONE", help="of the tz database, such as Europe/Berlin (default UTC)")
+    timing.add_argument("--name", metavar="NAME", help="of the schedule (default: the dataset's)")
+    timing.add_argument(
+        "--elsewhere", action="store_true", help="the paths are another machine's: do not look for them here"
+    )
+    _pool(timing)
+    after = parser.add_argument_group("after a run")
+    after.add_argument("--notify-above", type=int, metavar="N", help="emit an event if more suspects than N are new")
+    after.add_argument("--webhook", metavar="URL", help="post that event there (implies --notify-above 0)")
+    after.add_argument(
+        "--page-url", metavar="URL", help="of the review page, for the run to link to (default: $GRADATTN_PAGE_URL)"
+    )
+    _output_style(parser)
+
+
+def _add_worker(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "worker",
+        run_worker,
+        "Serve the schedules: run each audit when it is due, in a process of its own, until this is stopped.",
+        "  gradattn worker                      # with a Prefect server of its own, where none is set\n"
+        "  PREFECT_API_URL=http://server:4200/api gradattn worker --limit 2",
+    )
+    _pool(parser)
+    parser.add_argument("--limit", type=int, default=1, metavar="N", help="how many audits at a time (default 1)")
+    parser.add_argument(
+        "--name", metavar="NAME", help="what Prefect's page calls it; keep it to continue runs that it left"
+    )
+    parser.add_argument(
+        "--health-port", type=int, metavar="N", help="answer /health there, for this machine only (default: nowhere)"
+    )
+    parser.add_argument("--json", action="store_true", help="where Prefect's page is, as one JSON object, at the start")
+    parser.add_argument("--quiet", action="store_true", help="warnings only")
+
+
+def _pool(parser: CommandParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument(
+        "--pool", default=POOL, metavar="NAME", help=f"Prefect work pool between schedules and workers (default {POOL})"
     )
 
 
-def _other_pool(pool: str) -> str:
-    from flows.schedules import POOL
-
-    return "" if pool == POOL else f" --pool {pool}"
-
-
-def _list(options: argparse.Namespace) -> None:
-    from flows.status import schedules
-
-    known = schedules(start=True)
-    if options.json:
-        print(known.to_json(orient="records"))
-    elif known.empty:
-        print("no schedule yet; gradattn schedule add makes one")
-    else:
-        Console().print(_table(known))
+def _output_style(parser: CommandParser) -> None:
+    parser.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no confirmation")
 
 
-def _table(known: pd.DataFrame) -> Table:
-    table = Table("name", "dataset", "schedule", "next run", "last run", "state", box=None, pad_edge=False)
-    for row in known.to_dict("records"):
+def _reach(options: argparse.Namespace) -> None:
+    """Before Prefect is imported, which takes seconds: say so, and keep its lines for its own page."""
+    if not (options.quiet or options.json):
+        print("asking Prefect …", file=sys.stderr)
+    # What is wrong comes out as one sentence.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+
+
+def _table(listed: pd.DataFrame) -> Table:
+    drawn = table(["name", "dataset", "schedule", "next run", "last run", "state"])
+    for row in listed.to_dict("records"):
         name = str(row["deployment"]).partition("/")[2]
         state = row["state"] if row["active"] or row["state"] == "running" else "paused"
         due = f"{datetime.fromisoformat(row['next_run']):%Y-%m-%d %H:%M} UTC" if row["next_run"] else ""
         cells = (name, row["dataset"], row["schedule"], due, row["last_run"], state)
-        table.add_row(*(escape(str(cell)) for cell in cells))
-    return table
-
-
-def _run(options: argparse.Namespace) -> None:
-    from flows.schedules import run as run_now
-
-    identity, served = run_now(options.name)
-    wait = "" if served else "; no worker is there to take it, start gradattn worker"
-    _say(options, {"flow_run": identity, "worker": served}, f"run of {options.name} asked for ({identity}){wait}")
-
-
-def _pause(options: argparse.Namespace) -> None:
-    from flows.schedules import pause
-
-    paused = options.action == "pause"
-    changed = pause(options.name, paused=paused)
-    state = "paused" if paused else "active"
-    _say(
-        options,
-        {"name": options.name, "paused": paused, "changed": changed},
-        f"schedule {options.name} is {state}{'' if changed else ' already'}",
-    )
-
-
-def _remove(options: argparse.Namespace) -> None:
-    from flows.schedules import remove
-
-    remove(options.name)
-    _say(options, {"name": options.name, "removed": True}, f"removed schedule {options.name}; its results stay")
-
-
-def _say(options: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
-    if options.json:
-        print(json.dumps(facts, ensure_ascii=False))
-    elif not options.quiet:
-        Console(highlight=False).print(escape(text), soft_wrap=True)
+        drawn.add_row(*(escape(str(cell)) for cell in cells))
+    return drawn

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gradattn_core.cli import main, progress
+from gradattn_core.cli import main, terminal
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.interpret.transfer import transfer
 from gradattn_core.methods import Descent
@@ -122,7 +122,7 @@ def test_quiet_says_nothing(explain: Explain, capsys: pytest.CaptureFixture[str]
 def test_progress_is_shown_once_the_work_takes_long(
     explain: Explain, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(terminal, "PATIENCE", 0.0)
     assert explain("--transfer", "--steps", "3") == 0
     out, err = capsys.readouterr()
     assert "transfer: 2 of 3" in err and "transfer" not in out.split("wrote")[0]

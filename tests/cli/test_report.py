@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gradattn_core.cli import main
-from gradattn_core.cli.pairs import place
+from gradattn_core.cli.report import place
 from gradattn_core.kinds import KINDS
 from gradattn_core.store.store import Store
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables

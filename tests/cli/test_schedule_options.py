@@ -42,7 +42,7 @@ def test_what_cannot_be_scheduled_is_one_sentence(
 
 def test_help_needs_no_prefect() -> None:
     check = (
-        "import sys; from gradattn_core.cli.arguments import build_parser; parser = build_parser(); "
+        "import sys; from gradattn_core.cli import build_parser; parser = build_parser(); "
         "parser.parse_args(['schedule', 'list']); parser.parse_args(['worker']); assert 'prefect' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -24,7 +24,7 @@ from gradattn_core.audit.plan import make_plan, survey_dataset
 from gradattn_core.audit.rank import judge
 from gradattn_core.audit.run import output_lock
 from gradattn_core.audit.sweep import sweep_shard
-from gradattn_core.cli.arguments import build_parser
+from gradattn_core.cli import build_parser
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError
 from tests.helpers import small_audit

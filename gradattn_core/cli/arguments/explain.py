@@ -6,8 +6,9 @@ import argparse
 import importlib
 from typing import Any
 
-from gradattn_core.cli.options import SIGNED, TWO_CLASSES, Commands, command, model, output_style
+from gradattn_core.cli.options import Commands, command, model, output_style
 from gradattn_core.errors import GradattnError
+from gradattn_core.methods import CORRECTIONS, OBJECTIVES
 
 # What each way of explaining takes, with the value where nothing is typed. Options are None until they are settled, so
 # that one that means nothing in this way is refused instead of silently ignored.
@@ -32,10 +33,11 @@ _RUNS = {"transfer": ("alter", "run_transfer"), "rewrite": ("alter", "run_rewrit
 _TYPED = {"target": "--for", "grad_mode": "--grad-mode"}
 
 
-def explain(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     parser = command(
         commands,
         "explain",
+        _run,
         "Show which parts of one picture speak for a class (red) and which for another (blue).",
         "  gradattn explain bird.jpg                                        # the model's answer against its second\n"
         "  gradattn explain bird.jpg --for kite --against 'bald eagle' -o bird.png\n"
@@ -47,7 +49,6 @@ def explain(commands: Commands) -> None:
         "  gradattn explain bird.jpg --for kite --transfer --steps 12 --optimiser adam -o film.png\n"
         "  gradattn explain bird.jpg --for kite --against 'bald eagle' --rewrite --budget 2",
     )
-    parser.set_defaults(run=_run)
     parser.add_argument("image", metavar="IMAGE", help="file, or the URL of one")
     parser.add_argument(
         "--for", dest="target", metavar="CLASS", help="index, ImageNet wnid or class name (default: the model's answer)"
@@ -74,12 +75,12 @@ def _map_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("interpretation")
     group.add_argument(
         "--objective",
-        choices=("logit", *TWO_CLASSES),
+        choices=OBJECTIVES,
         help="what is differentiated (default difference, the log-odds)",
     )
     group.add_argument(
         "--correction",
-        choices=(*SIGNED, "positive", "absolute", "all"),
+        choices=(*CORRECTIONS, "all"),
         help="how the gradient weights attention (default complete); all draws the four side by side",
     )
 

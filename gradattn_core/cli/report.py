@@ -1,0 +1,288 @@
+"""``gradattn summary`` and ``gradattn pairs``, and the table at the end of an audit: what was found, in short."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder
+from gradattn_core.cli.terminal import console, escape, is_number, table, tell
+from gradattn_core.errors import StoreError
+from gradattn_core.estimates import first_to_review, percent
+from gradattn_core.kinds import KINDS
+
+if TYPE_CHECKING:
+    from gradattn_core.records import AuditSummary, FloatArray, News
+    from gradattn_core.store.store import Store
+
+_WORST_PAIRS = 5
+_EXAMPLES = 3
+# Of so many pairs the files are named in the text; --json names those of all.
+_PAIRS_WITH_EXAMPLES = 3
+
+
+def add(commands: Commands) -> None:
+    summary = command(
+        commands,
+        "summary",
+        run_summary,
+        "How many labels are wrong, in total and per class, the kinds of doubt, and how far the review is.",
+        "  gradattn summary\n  gradattn summary --top 5 --json",
+    )
+    _source(summary)
+    summary.add_argument("--top", type=int, default=10, metavar="N", help="how many classes, worst first (default 10)")
+    pairs = command(
+        commands,
+        "pairs",
+        run_pairs,
+        "Which class is polluted by which: given label, what its suspects look like, how many, and where to look.",
+        "  gradattn pairs\n  gradattn pairs --given kite --top 3\n  gradattn pairs --json",
+    )
+    _source(pairs)
+    pairs.add_argument("--given", metavar="LABEL", help="only this given label")
+    pairs.add_argument("--suggested", metavar="LABEL", help="only this suggested label")
+    pairs.add_argument("--top", type=int, default=20, metavar="N", help="how many pairs, worst first (default 20)")
+
+
+def _source(parser: CommandParser) -> None:
+    out_folder(parser)
+    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+
+
+def run_summary(options: argparse.Namespace) -> int:
+    """Show the health of the audited dataset and how far its review is."""
+    _require_top(options)
+    facts = _summary(*open_audit(options))
+    tell(options, {**facts, "classes": facts["classes"][: options.top]}, partial(_show_summary, facts, options.top))
+    return 0
+
+
+def run_pairs(options: argparse.Namespace) -> int:
+    """Show the class pairs with suspects, most expected wrong labels first."""
+    _require_top(options)
+    store, audit_id = open_audit(options)
+    frame = store.audits.class_pairs(audit_id)
+    for column, label in (("given_label", options.given), ("suggested_label", options.suggested)):
+        if label is not None:
+            _require_class(store, audit_id, label)
+            frame = frame[frame[column] == label]
+    pairs = [_pair(store, audit_id, row) for row in frame.head(options.top).to_dict("records")]
+    nothing = "no suspects" if options.given is None and options.suggested is None else "no suspects of this pair"
+    tell(options, pairs, partial(_show_pairs, pairs, len(frame)) if pairs else [nothing])
+    return 0
+
+
+def show_audit(summary: AuditSummary, out: str) -> None:
+    """The short table at the end of an audit."""
+    from gradattn_core.wording import estimate
+
+    screen = console()
+    screen.print(
+        f"[bold]{summary.images:,}[/] images, [bold]{summary.suspects:,}[/] suspects, "
+        f"{summary.failures:,} failures, {summary.skipped:,} files skipped"
+    )
+    screen.print(
+        estimate(
+            summary.estimated_errors,
+            summary.estimated_low,
+            summary.estimated_high,
+            images=summary.images,
+            first=summary.first,
+            found=summary.found,
+        ),
+        soft_wrap=True,
+    )
+    if summary.news is not None:
+        screen.print(news(summary.news), soft_wrap=True, highlight=False)
+    if summary.class_pairs:
+        screen.print(_worst_pairs(summary))
+    for warning in summary.warnings:
+        screen.print(f"[yellow]note[/] {escape(warning)}", soft_wrap=True)
+    if summary.seconds:
+        times = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in summary.seconds.items())
+        screen.print(f"[dim]{times}[/]", soft_wrap=True)
+    screen.print(f"candidates  {escape(str(summary.candidates))}", soft_wrap=True, highlight=False)
+    screen.print(f"database    {escape(str(summary.database))}", soft_wrap=True, highlight=False)
+    screen.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)
+
+
+def news(since: News) -> str:
+    """One line on what has changed since the audit before."""
+    return f"since audit {escape(since.since)}: {since.words} [dim](gradattn diff lists them)[/]"
+
+
+def place(evidence: FloatArray) -> str:
+    """Where most of the evidence for the other class lies, in words.
+
+    Args:
+        evidence: [grid height, grid width] signed map; negative speaks for the other class.
+
+    Returns:
+        ``upper left``, ``top``, ``middle`` …; ``all over`` where no ninth of the picture holds more than twice its
+        share; empty where nothing speaks for the other class.
+    """
+    from gradattn_core.wording import STANDS_OUT, heaviest_ninth
+
+    heaviest = heaviest_ninth((-evidence).clip(min=0))
+    if heaviest is None:
+        return ""
+    ninth, share = heaviest
+    return ninth.name if share >= STANDS_OUT else "all over"
+
+
+def _require_top(options: argparse.Namespace) -> None:
+    if options.top < 1:
+        raise StoreError(f"--top {options.top} leaves nothing to show; give 1 or more")
+
+
+def _require_class(store: Store, audit_id: str, label: str) -> None:
+    classes = store.audits.classes(audit_id)
+    if label not in classes:
+        shown = ", ".join(classes[:10]) + (" …" if len(classes) > 10 else "")
+        raise StoreError(f"audit {audit_id} has no class {label!r}; it has {shown}")
+
+
+def _summary(store: Store, audit_id: str) -> dict[str, Any]:
+    facts = store.audits.summary(audit_id)
+    first = first_to_review(facts["suspects"], facts["images"])
+    names = ("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects", "failures")
+    return {
+        **{name: facts[name] for name in (*names, "estimated_errors", "estimated_low", "estimated_high")},
+        "first": first,
+        "expected_found": store.audits.expected_found(audit_id, first),
+        "classes": store.audits.class_health(audit_id).to_dict("records"),
+        "kinds": store.audits.kinds(audit_id),
+        "review": store.review.progress(audit_id),
+        "warnings": list(facts["warnings"]),
+    }
+
+
+def _show_summary(facts: dict[str, Any], top: int) -> None:
+    from gradattn_core.wording import estimate
+
+    screen = console()
+    screen.print(f"[bold]{escape(facts['dataset'])}[/]  {escape(facts['audit_id'])}", soft_wrap=True, highlight=False)
+    screen.print(
+        estimate(
+            facts["estimated_errors"] if is_number(facts["estimated_errors"]) else 0.0,
+            facts["estimated_low"],
+            facts["estimated_high"],
+            images=facts["images"],
+            first=facts["first"],
+            found=facts["expected_found"] if is_number(facts["expected_found"]) else 0.0,
+        ),
+        soft_wrap=True,
+    )
+    screen.print(_review(facts["review"]), soft_wrap=True)
+    for warning in facts["warnings"]:
+        screen.print(f"[yellow]note[/] {escape(warning)}", soft_wrap=True)
+    screen.print()
+    classes = facts["classes"]
+    screen.print(_class_table(classes[:top]))
+    if len(classes) > top:
+        screen.print(f"[dim]{len(classes) - top:,} more classes; --top {len(classes)} shows all[/]")
+    if facts["kinds"]:
+        screen.print()
+        screen.print(_kind_table(facts["kinds"]))
+
+
+def _review(review: dict[str, Any]) -> str:
+    if not review["reviewed"]:
+        return f"review: nothing decided yet, {review['suspects']:,} suspects wait"
+    precision = review["precision"]
+    wrong = f" ({percent(precision, counted=True)} of the clear ones were wrong)" if is_number(precision) else ""
+    left = review["estimated_left"]
+    return (
+        f"review: {review['reviewed']:,} decided{wrong}: {review['wrong']:,} wrong, {review['right']:,} right, "
+        f"{review['unsure']:,} unsure; {review['suspects'] - review['suspects_decided']:,} suspects left, "
+        f"about {left if is_number(left) else 0:,.0f} wrong labels left"
+    )
+
+
+def _class_table(classes: list[dict[str, Any]]) -> Table:
+    drawn = table(["class"], ["images", "suspects", "wrong", "interval", "of its class", "decided"])
+    for row in classes:
+        wrong = row["wrong"] if is_number(row["wrong"]) else 0.0
+        drawn.add_row(
+            escape(row["given_label"]),
+            f"{row['images']:,}",
+            f"{row['suspects']:,}",
+            f"{wrong:,.1f}",
+            f"{row['low']:,.1f}–{row['high']:,.1f}" if is_number(row["low"]) else "",
+            percent(wrong / row["images"], 1),
+            f"{row['decided']:,}",
+        )
+    return drawn
+
+
+def _kind_table(kinds: dict[str, int]) -> Table:
+    drawn = table(["kind of doubt"], ["suspects"])
+    drawn.add_column("what it means", overflow="fold")
+    for kind, suspects in kinds.items():
+        drawn.add_row(escape(kind), f"{suspects:,}", KINDS.get(kind, ""))
+    return drawn
+
+
+def _worst_pairs(summary: AuditSummary) -> Table:
+    drawn = table(
+        ["given", "looks like"],
+        ["suspects", "expected wrong", "of its class"],
+        title="worst class pairs",
+        title_justify="left",
+    )
+    for pair in summary.class_pairs[:_WORST_PAIRS]:
+        drawn.add_row(
+            escape(str(pair["given_label"])),
+            escape(str(pair["suggested_label"])),
+            f"{pair['suspects']:,}",
+            f"{pair['expected']:,.1f}",
+            percent(pair["share"], 1),
+        )
+    return drawn
+
+
+def _pair(store: Store, audit_id: str, row: dict[Any, Any]) -> dict[str, Any]:
+    given, suggested = row["given_label"], row["suggested_label"]
+    evidence = store.audits.pair_map(audit_id, given, suggested)
+    examples = store.candidates.page(audit_id, given=given, suggested=suggested, top=_EXAMPLES)
+    return {
+        "given_label": given,
+        "suggested_label": suggested,
+        "suspects": int(row["suspects"]),
+        "decided": int(row["decided"]),
+        **{name: row[name] for name in ("expected", "lift", "share", "mean_suspicion")},
+        "where": "" if evidence is None else place(evidence),
+        "most_suspect": list(examples["path"]),
+        "exemplars": {label: list(store.images.exemplars(audit_id, label)["path"]) for label in (given, suggested)},
+    }
+
+
+def _show_pairs(pairs: list[dict[str, Any]], count: int) -> None:
+    drawn = table(["given", "looks like"], ["suspects", "wrong", "lift", "of its class"])
+    drawn.add_column("where it shows", no_wrap=True)
+    for pair in pairs:
+        drawn.add_row(
+            escape(pair["given_label"]),
+            escape(pair["suggested_label"]),
+            f"{pair['suspects']:,}",
+            f"{pair['expected']:,.1f}" if is_number(pair["expected"]) else "",
+            f"{pair['lift']:.1f}×" if is_number(pair["lift"]) else "",
+            percent(pair["share"], 1) if is_number(pair["share"]) else "",
+            pair["where"],
+        )
+    screen = console()
+    screen.print(drawn)
+    if count > len(pairs):
+        screen.print(f"[dim]{count - len(pairs):,} more pairs; --top {count} shows them all[/]")
+    for pair in pairs[:_PAIRS_WITH_EXAMPLES]:
+        given, suggested = pair["given_label"], pair["suggested_label"]
+        screen.print(f"\n{escape(given)} → {escape(suggested)}", soft_wrap=True, highlight=False)
+        examples = {"most suspect": pair["most_suspect"]}
+        examples |= {f"a sure {label}": paths for label, paths in pair["exemplars"].items()}
+        for what, paths in examples.items():
+            for path in paths[:_EXAMPLES]:
+                screen.print(f"  {escape(what)}: {escape(path)}", soft_wrap=True, highlight=False)

@@ -1,0 +1,346 @@
+"""What is done with an audit's suspects: ``gradattn ui`` reviews, ``rerank`` learns from it, ``export`` hands out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradattn_core.cli.options import CommandParser, Commands, command, open_store, out_folder, output_style
+from gradattn_core.cli.terminal import is_number, tell
+from gradattn_core.errors import StoreError
+from gradattn_core.estimates import percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradattn_core.rerank import Reranking
+    from gradattn_core.store.store import Store
+
+_STRONGEST = 3
+
+
+def add(commands: Commands) -> None:
+    _add_ui(commands)
+    _add_rerank(commands)
+    _add_export(commands)
+
+
+def run_ui(options: argparse.Namespace) -> int:
+    """Serve the review page until it is stopped."""
+    from ui.launch import launch
+
+    directory = Path(options.out)
+    if not directory.is_dir():
+        raise StoreError(f"output folder {options.out}: there is none; run gradattn audit first, or give --out")
+    data_root = None if options.data_root is None else Path(options.data_root)
+    if data_root is not None and not data_root.is_dir():
+        raise StoreError(
+            f"--data-root {options.data_root}: there is no such folder; give the one the images are in now"
+        )
+    return launch(
+        directory, port=options.port, address=options.address, read_only=options.read_only, data_root=data_root
+    )
+
+
+def run_rerank(options: argparse.Namespace) -> int:
+    """Learn from the decisions, or go back to the audit's own order."""
+    from gradattn_core.rerank import rerank, reset
+
+    store = open_store(options, read_only=options.dry_run)
+    audit_id = options.audit or store.audits.latest_id()
+    if options.reset:
+        was = reset(store, audit_id)
+        sentence = "the audit's own order is back" if was else "the audit's own order was in force already"
+        tell(options, {"audit_id": audit_id, "reset": was}, [sentence])
+        return 0
+    reranking = rerank(store, audit_id, dry_run=options.dry_run)
+    facts = _facts(store, reranking)
+    tell(options, facts | {"dry_run": options.dry_run}, _sentences(options, store, facts, reranking))
+    return 0
+
+
+def run_candidates(options: argparse.Namespace) -> int:
+    """Write the suspects, or whichever images the options choose."""
+    return _export(
+        options,
+        "candidates",
+        lambda store: store.candidates.page(
+            options.audit or store.audits.latest_id(),
+            order=options.order,
+            top=options.top,
+            min_suspicion=options.min_suspicion,
+            max_suspicion=options.max_suspicion,
+            given=options.given,
+            suggested=options.suggested,
+            kind=options.kind,
+            decided=options.decided,
+            # Who asks for decisions wants all of them, also on images that no longer are suspects.
+            everything=options.decided not in ("any", "no"),
+            reviewer=options.reviewer,
+            path_contains=options.path_contains,
+        ),
+    )
+
+
+def run_decisions(options: argparse.Namespace) -> int:
+    """Write the log of what was decided and undone."""
+    return _export(
+        options,
+        "decisions",
+        lambda store: store.decisions.page(
+            top=options.top,
+            audit_id=options.audit,
+            decision=options.decided,
+            reviewer=options.reviewer,
+            path_contains=options.path_contains,
+            standing=options.standing,
+            conflicts=options.conflicts,
+        ),
+    )
+
+
+def run_corrected(options: argparse.Namespace) -> int:
+    """Write the audited dataset as the reviewers left it, as a manifest."""
+    target = options.csv or options.output
+    return _export(
+        options,
+        "corrected",
+        lambda store: store.review.corrected(
+            options.audit or store.audits.latest_id(), folder=Path(target).parent if target else None
+        ),
+        data_root=options.data_root,
+    )
+
+
+def run_removals(options: argparse.Namespace) -> int:
+    """Write which images are to be taken away."""
+    return _export(options, "removals", lambda store: store.review.removals(options.audit or store.audits.latest_id()))
+
+
+def _add_ui(commands: Commands) -> None:
+    parser = command(commands, "ui", run_ui, "Open the review page on an audit's results.", "  gradattn ui --port 8600")
+    out_folder(parser)
+    parser.add_argument("--port", type=int, default=8501, metavar="N")
+    parser.add_argument(
+        "--address", default="localhost", metavar="HOST", help="whom to listen to (default: this machine only)"
+    )
+    parser.add_argument("--read-only", action="store_true", help="show, but take no decisions")
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="where the dataset's images are now, if they were moved since the audit (default: $GRADATTN_DATA_ROOT, "
+        "else where the audit found them)",
+    )
+
+
+def _add_rerank(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "rerank",
+        run_rerank,
+        "Order the suspects that are still undecided by what the decisions so far have shown, if that is better.",
+        "  gradattn rerank\n"
+        "  gradattn rerank --dry-run                    # what would come of it; changes nothing\n"
+        "  gradattn rerank results/ --audit 20261101T0300-0a1b2c3d\n"
+        "  gradattn rerank --reset                      # back to the audit's own order",
+    )
+    # Absent, it must leave --out alone.
+    parser.add_argument("out", metavar="DIR", nargs="?", default=argparse.SUPPRESS, help="output folder, as --out")
+    out_folder(parser)
+    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--reset", action="store_true", help="back to the order and the suspicions of the audit")
+    form.add_argument("--dry-run", action="store_true", help="learn and report, but change nothing")
+    output_style(parser)
+
+
+def _add_export(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "export",
+        run_candidates,
+        "Write the candidates, or decisions, corrected labels or the list of removals, to a file or to the terminal.",
+        "  gradattn export --csv candidates.csv\n"
+        "  gradattn export --given kite --suggested 'bald eagle' --top 20\n"
+        "  gradattn export --decided relabel --csv corrections.csv\n"
+        "  gradattn export decisions --reviewer ann -o log.parquet\n"
+        "  gradattn export corrected -o photos/corrected.csv && gradattn audit photos/corrected.csv",
+    )
+    parser.forms["candidates"] = parser
+    _file_options(parser, "which audit (default: the latest)")
+    _candidate_options(parser)
+    decisions = parser.add_form(
+        "decisions",
+        run_decisions,
+        "The log of everything that was decided and undone, in all audits, newest first.",
+        "  gradattn export decisions --standing --json\n  gradattn export decisions --reviewer ann -o log.parquet",
+    )
+    _file_options(decisions, "only from this audit (default: from all)")
+    _decision_options(decisions)
+    corrected = parser.add_form(
+        "corrected",
+        run_corrected,
+        "A manifest path,label of the whole audit, with standing relabels applied and removed images left out.",
+        "  gradattn export corrected -o photos/corrected.csv && gradattn audit photos/corrected.csv",
+    )
+    _file_options(corrected, "which audit (default: the latest)")
+    corrected.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="the folder that the paths start from (default: the dataset's root as audited); they are absolute, but "
+        "relative where they lie below the folder of FILE",
+    )
+    removals = parser.add_form(
+        "removals",
+        run_removals,
+        "The images that are to be taken away, who said so, and why.",
+        "  gradattn export removals --csv removals.csv",
+    )
+    _file_options(removals, "which audit (default: the latest)")
+
+
+def _file_options(parser: CommandParser, audit: str) -> None:
+    out_folder(parser)
+    parser.add_argument("--audit", metavar="ID", help=audit)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("-o", "--output", metavar="FILE", help="where to write (default: standard output)")
+    form.add_argument("--csv", metavar="FILE", help="write CSV there")
+    form.add_argument("--json", action="store_true", help="JSON records on standard output")
+    parser.add_argument(
+        "--format",
+        choices=("csv", "parquet", "json", "jsonl"),
+        help="default: the ending of FILE, else csv; cells of CSV that a spreadsheet would run as a formula start "
+        "with an apostrophe, except in corrected, which gradattn audit reads (as csv, parquet or jsonl)",
+    )
+
+
+def _candidate_options(parser: CommandParser) -> None:
+    group = parser.add_argument_group("rows")
+    group.add_argument("--top", type=int, metavar="N", help="only the first N, the most suspect")
+    group.add_argument(
+        "--min-suspicion",
+        type=float,
+        metavar="X",
+        help="all images of at least this suspicion, suspects or not; 0 gives every image",
+    )
+    group.add_argument("--max-suspicion", type=float, metavar="X", help="only images of at most this suspicion")
+    group.add_argument("--given", metavar="C", help="only this given label")
+    group.add_argument("--suggested", metavar="C", help="only this suggested label")
+    group.add_argument("--kind", metavar="K", help="only this kind of doubt, for example 'two objects'")
+    group.add_argument(
+        "--decided",
+        default="any",
+        choices=("any", "yes", "no", "keep", "relabel", "remove", "unsure"),
+        help="only with this state of review",
+    )
+    group.add_argument("--reviewer", metavar="NAME", help="only where this reviewer decided")
+    group.add_argument("--path-contains", metavar="TEXT", help="only with this text in the path")
+    group.add_argument(
+        "--order", default="rank", choices=("rank", "pair", "similar", "path", "decided"), help="default rank"
+    )
+
+
+def _decision_options(parser: CommandParser) -> None:
+    group = parser.add_argument_group("rows")
+    group.add_argument("--top", type=int, metavar="N", help="only the first N, the newest")
+    group.add_argument(
+        "--decided", choices=("keep", "relabel", "remove", "unsure", "undo"), help="only where this was said"
+    )
+    group.add_argument("--reviewer", metavar="NAME", help="only what this reviewer said")
+    group.add_argument("--path-contains", metavar="TEXT", help="only with this text in the path")
+    group.add_argument("--standing", action="store_true", help="only decisions that stand")
+    group.add_argument("--conflicts", action="store_true", help="only last words of reviewers who differ")
+
+
+def _export(
+    options: argparse.Namespace, table: str, rows: Callable[[Store], pd.DataFrame], *, data_root: str | None = None
+) -> int:
+    from gradattn_core.export import COLUMNS, encode
+    from gradattn_core.files import write_output
+
+    # Not read-only: a database of an older schema is brought up to date.
+    store = open_store(options, data_root=data_root)
+    target, form = options.csv or options.output, _format(options)
+    frame = rows(store)
+    if options.json and table == "candidates":
+        # As it always was; --format json has every column.
+        sys.stdout.write(frame[[*COLUMNS, "new_label"]].to_json(orient="records", force_ascii=False) + "\n")
+    elif target is not None:
+        write_output(Path(target), encode(table, frame, form))
+        print(f"{len(frame):,} rows in {target}", file=sys.stderr)
+    elif form == "parquet":
+        sys.stdout.buffer.write(encode(table, frame, form))
+    else:
+        sys.stdout.write(encode(table, frame, form).decode())
+    return 0
+
+
+def _format(options: argparse.Namespace) -> str:
+    from gradattn_core.export import MEDIA_TYPES
+
+    if options.csv is not None and options.format not in (None, "csv"):
+        raise StoreError(f"--csv writes CSV; for {options.format} give -o FILE")
+    if options.json and options.format not in (None, "json"):
+        raise StoreError(f"--json and --format {options.format} contradict each other; give one")
+    if options.json:
+        return "json"
+    if options.format is not None or options.csv is not None:
+        return options.format or "csv"
+    ending = Path(options.output).suffix.lower().removeprefix(".") if options.output else "csv"
+    if ending not in MEDIA_TYPES:
+        raise StoreError(f"{options.output} does not end in .{', .'.join(MEDIA_TYPES)}; give --format too")
+    return ending
+
+
+def _facts(store: Store, reranking: Reranking) -> dict[str, Any]:
+    from gradattn_core.rerank import phrase
+
+    result = reranking.recalibration
+    review = store.review.progress(reranking.audit_id)
+    strongest = result.influences[:_STRONGEST]
+    return {
+        "audit_id": reranking.audit_id,
+        "used": result.used,
+        "reason": result.reason,
+        "decisions": result.decisions,
+        "wrong": result.wrong,
+        **{name: review[name] for name in ("precision", "precision_low", "precision_high")},
+        "average_precision_before": result.precision_before,
+        "average_precision_after": result.precision_after,
+        "gain_error": result.gain_error,
+        "strongest": [asdict(influence) | {"words": phrase(influence)} for influence in strongest],
+        "undecided": reranking.undecided,
+        "left": reranking.estimated_left,
+        "left_low": reranking.left_low,
+        "left_high": reranking.left_high,
+    }
+
+
+def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any], reranking: Reranking) -> list[str]:
+    from gradattn_core.export import CANDIDATES
+
+    result = reranking.recalibration
+    right = result.decisions - result.wrong
+    lines = [f"decisions    {result.decisions:,} about suspects: {result.wrong:,} wrong labels, {right:,} right ones"]
+    if is_number(facts["precision"]):
+        low, high = percent(facts["precision_low"]), percent(facts["precision_high"])
+        share = percent(facts["precision"], counted=True)
+        lines.append(f"precision    {share} of what was decided was wrong ({low} to {high})")
+    if is_number(result.precision_before) and is_number(result.precision_after):
+        lines.append(
+            f"order        average precision {result.precision_before:.3f} → {result.precision_after:.3f} on decisions "
+            f"that it had not seen, give or take {result.gain_error:.3f}"
+        )
+    lines.append(f"{'used        ' if result.used else 'not used    '} {result.reason}")
+    lines += [f"learnt       {influence['words']}" for influence in facts["strongest"]]
+    left = f"about {reranking.estimated_left:,.0f} ({reranking.left_low:,.0f} to {reranking.left_high:,.0f})"
+    lines.append(f"left         {left} wrong labels among {reranking.undecided:,} undecided suspects")
+    if options.dry_run:
+        lines.append("nothing was changed (--dry-run)")
+    elif store.audits.latest_id() == reranking.audit_id:
+        lines.append(f"candidates   {store.directory / CANDIDATES}")
+    return lines
