@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
+from gradattn_core.config import FineTuning, ModelSpec
 from gradattn_core.dataset.decoding import read_image
-from gradattn_core.model.backbone import ModelSpec, load_model
+from gradattn_core.model.backbone import load_model
 from gradattn_core.model.forward import forward
-from gradattn_core.model.training import FineTuning, finetune
+from gradattn_core.model.training import finetune
 from gradattn_core.ranking.arrays import log_softmax
 from gradattn_core.ranking.formulas import self_confidence
 from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels

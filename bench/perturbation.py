@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradattn_core.config import ModelSpec
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.evaluate.perturbation import MEASURES, ORDERS, REPLACEMENTS, perturbation_curve, random_maps
@@ -40,7 +41,7 @@ from gradattn_core.evaluate.statistics import area, bootstrap, paired_difference
 from gradattn_core.interpret.guide import Canvas, Split
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.methods import CORRECTIONS
-from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
+from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.classes import align_classes, class_names
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import ImageRecord

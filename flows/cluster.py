@@ -27,6 +27,7 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
+from gradattn_core.outfolder import AuditFolder
 
 # Ray asks for at least 75 MiB to pass objects in; the results of an audit are files.
 _OBJECT_STORE_BYTES = 100 * 2**20
@@ -167,7 +168,7 @@ def opened_on_node(folder: str, share: Share, is_own: bool = False) -> Plan:
         GradattnError: this node cannot see the audit's files.
     """
     torch.set_num_threads(share.threads)
-    _require_visible(os.path.exists(os.path.join(folder, "plan.json")), folder)
+    _require_visible(AuditFolder(Path(folder)).plan.exists(), folder)
     plan = load_plan(folder)
     checkpoint = plan.config.checkpoint
     if is_own and checkpoint is not None:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from gradattn_core.audit.plan import PLAN, Plan
+from gradattn_core import outfolder
+from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.stages import Stage
 from gradattn_core.dataset.address import join
 from gradattn_core.dataset.storage import files_below, with_filesystem
 from gradattn_core.errors import GradattnError
 from gradattn_core.files import write_whole
 
-_BASE = (PLAN, "listing.parquet", "checkpoint*")
+_BASE = (outfolder.PLAN, outfolder.LISTING, "checkpoint*")
 
 
 def checkpoint_name(checkpoint: str) -> str:
@@ -42,7 +43,7 @@ class Exchange:
         self.send(
             file
             for file in sorted(plan.folder.iterdir())
-            if _matches(file.name, patterns) and (file.name not in there or file.name == PLAN)
+            if _matches(file.name, patterns) and (file.name not in there or file == plan.files.plan)
         )
         checkpoint = plan.config.checkpoint
         if checkpoint is not None and checkpoint_name(checkpoint) not in there:

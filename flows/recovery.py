@@ -29,7 +29,8 @@ from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.status import FLOW
-from gradattn_core.errors import GradattnError
+from gradattn_core import outfolder
+from gradattn_core.errors import GradattnError, OutputBusyError
 
 _WORKER = "prefect.worker.name"
 _BY_SCHEDULE = "auto-scheduled"
@@ -135,15 +136,11 @@ def _is_dead(run: FlowRun, starting: timedelta) -> bool:
         return False
     if run.state.type == StateType.PENDING:
         return datetime.now(UTC) - run.state.timestamp > starting
-    # Late, because it brings torch.
-    from gradattn_core.audit.run import output_lock
-    from gradattn_core.errors import OutputBusyError
-
     out = run.parameters.get("out")
     if not out:
         return True
     try:
-        with output_lock(str(out)):
+        with outfolder.lock(str(out)):
             return True
     except OutputBusyError:
         return False

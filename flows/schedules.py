@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -22,16 +22,12 @@ from flows.artifacts import plain
 from flows.notify import Notice, forget, pass_on
 from flows.server import connected
 from flows.status import FLOW, words
+from gradattn_core.config import AuditConfig, parameters
 from gradattn_core.errors import GradattnError
-
-if TYPE_CHECKING:
-    from gradattn_core.config import AuditConfig
 
 POOL = "gradattn"
 TAG = "gradattn"
 _ENTRYPOINT = "flows.audit.audit_flow"
-_PATHS = ("dataset", "out", "checkpoint", "class_map")
-_INPUTS = ("dataset", "checkpoint", "class_map")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SHORTEST = timedelta(minutes=1)
 
@@ -161,13 +157,15 @@ def _placed(config: AuditConfig, *, elsewhere: bool) -> AuditConfig:
 
         require_absolute(config)
         return config
-    given = {name: getattr(config, name) for name in _PATHS}
-    placed: dict[str, Any] = {name: _absolute(path) for name, path in given.items() if path is not None}
-    for name in _INPUTS:
-        path = placed.get(name)
-        if path is not None and "://" not in path and not os.path.exists(path):
+    placed: dict[str, Any] = {}
+    for parameter in parameters():
+        path = getattr(config, parameter.name) if parameter.path else None
+        if path is None:
+            continue
+        placed[parameter.name] = absolute = _absolute(path)
+        if parameter.path == "input" and "://" not in absolute and not os.path.exists(absolute):
             raise GradattnError(
-                f"{name} {given[name]!r}: there is no such file or folder on this machine; "
+                f"{parameter.name} {path!r}: there is no such file or folder on this machine; "
                 "give absolute paths and --elsewhere if the worker is on another one"
             )
     return replace(config, **placed)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,7 +29,7 @@ from flows.cluster import Share, joined, opened_on_node
 from flows.exchange import Exchange
 from gradattn_core.audit.loading import release_model
 from gradattn_core.audit.plan import Plan, load_plan
-from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
+from gradattn_core.audit.stages import STAGES, Stage
 from gradattn_core.audit.workers import Workers, local_workers
 from gradattn_core.dataset.address import join
 from gradattn_core.errors import GradattnError
@@ -72,27 +72,11 @@ _SHOWN_SECONDS = 90.0
 _workers: ContextVar[Workers | None] = ContextVar("workers", default=None)
 
 
-@step(SWEEP.name, "sweep shard {index}")
-def _sweep(folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None) -> None:
-    compute_part(SWEEP, folder, index, share, exchange)
-
-
-@step(FINETUNE.name, "fine-tune fold {index}")
-def _finetune(folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None) -> None:
-    compute_part(FINETUNE, folder, index, share, exchange)
-
-
-@step(INTERPRET.name, "interpret shard {index}")
-def _interpret(folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None) -> None:
-    compute_part(INTERPRET, folder, index, share, exchange)
-
-
-_TASKS = {SWEEP.name: _sweep, FINETUNE.name: _finetune, INTERPRET.name: _interpret}
-
-
-def compute_part(stage: Stage, folder: str, index: int, share: Share | None, exchange: Exchange | None) -> None:
+def compute_part(
+    stage_name: str, folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None
+) -> None:
     """Compute a part of a stage: as a node's share of the cluster, in a GPU's process, or here."""
-    workers = _workers.get()
+    stage, workers = STAGES[stage_name], _workers.get()
     if share is not None and exchange is not None:
         own = own_folder(exchange.url)
         exchange.join_in(own, stage)
@@ -104,10 +88,16 @@ def compute_part(stage: Stage, folder: str, index: int, share: Share | None, exc
             file.unlink()
     elif share is not None:
         stage.run(opened_on_node(folder, share), index, listener.get())
-    elif workers is not None:
+    elif workers is not None and stage.part:
         workers.run(stage, index)
     else:
         stage.run(opened(folder), index, listener.get())
+
+
+@cache
+def _task(stage: Stage) -> Task[..., None]:
+    name = f"{stage.name} {stage.part} {{index}}" if stage.part else stage.name
+    return step(stage.name, name)(compute_part)
 
 
 @lru_cache(maxsize=1)
@@ -135,15 +125,18 @@ def computing(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[Call
         elif (workers := stack.enter_context(local_workers(plan, devices))) is not None:
             yield stack.enter_context(_on_devices(plan, workers))
         else:
-            yield lambda stage: _here(plan, stage)
+            yield partial(compute_here, plan)
 
 
-def _here(plan: Plan, stage: Stage) -> None:
+def compute_here(plan: Plan, stage: Stage) -> None:
     """Parts run one after the other: they share one model, and it keeps the machine busy."""
+    if not stage.part:
+        _task(stage)(stage.name, str(plan.folder), 0)
+        return
     missing, parts = stage.missing(plan), stage.parts(plan)
     stage.tell(plan, len(missing), listener.get())
     for index in counted(stage.name, f"{stage.part}s", parts, missing, parts - len(missing)):
-        _TASKS[stage.name](str(plan.folder), index)
+        _task(stage)(stage.name, str(plan.folder), index)
 
 
 @contextmanager
@@ -198,8 +191,8 @@ def _on_cluster(plan: Plan) -> Iterator[Callable[[Stage], None]]:
 def _submitter(
     plan: Plan, stage: Stage, runner: TaskRunner[Any], **arguments: object
 ) -> Callable[[int], PrefectFuture[None]]:
-    task: Task[Any, None] = _TASKS[stage.name]
-    return lambda index: runner.submit(task, {"folder": str(plan.folder), "index": index, **arguments})
+    task, where = _task(stage), {"stage_name": stage.name, "folder": str(plan.folder)}
+    return lambda index: runner.submit(task, {**where, "index": index, **arguments})
 
 
 def _spread(
@@ -210,6 +203,9 @@ def _spread(
     exchange: Exchange | None = None,
 ) -> None:
     """Compute the missing parts elsewhere; those whose file is there cost no task."""
+    if not stage.part:
+        compute_here(plan, stage)
+        return
     missing = stage.missing(plan)
     parts, left = stage.parts(plan), len(missing)
     stage.tell(plan, left, listener.get())

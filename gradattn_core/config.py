@@ -1,131 +1,295 @@
-"""What an audit is asked to do."""
+"""What an audit is asked to do: every parameter once, with its type, default, choices, bounds and help.
+
+Command line, flow, page and schedules read the parameters from here; a new one is a field and its tests.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gradattn_core.dataset.address import absolute
 from gradattn_core.dataset.secrets import remember, without_secrets
-from gradattn_core.errors import GradattnError
-from gradattn_core.methods import OBJECTIVES, PRECISIONS
-from gradattn_core.model.spec import FineTuning, ModelSpec
+from gradattn_core.errors import GradattnError, ModelError
+from gradattn_core.files import digest
+from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS
 
-HEADS = ("auto", "as-is", "probe", "finetune")
-INTERPRET = ("suspects", "all")
-RUNNERS = ("local", "ray")
-IN_SAMPLE = ("auto", "yes", "no")
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 
-# What changes where or how fast an audit runs, but no number beyond the last digits of a float.
-_NOT_IN_FINGERPRINT = (
-    *("out", "device", "workers", "batch_size", "shard_size", "restart"),
-    *("runner", "ray_address", "ray_storage"),
-)
-# A shard is held in memory until it is written, with up to 20 kB of features an image.
-_LARGEST_SHARD = 100_000
-# An audit's maps are read as red for one class and blue for another, so only signed ones between two classes will do.
-AUDIT_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "logit")
-AUDIT_CORRECTIONS = ("complete", "centred")
+# Of the command line; a parameter without one stands before them all.
+MODEL, INTERPRETATION, MANIFEST = "model", "interpretation", "manifest, table or samples"
+TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
+
+_TYPES = (str, int, float, bool, dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter as whoever asks for its value sees it.
+
+    Attributes:
+        name: of the field; ``--shard-size`` on the command line is ``shard_size``.
+        type: ``str``, ``int``, ``float``, ``bool`` or ``dict``.
+        default: MISSING where a value is needed.
+        help: one phrase that begins in lower case.
+        choices: the only values, where they can be counted.
+        least, most: bounds of a number.
+        group: heading on the command line.
+        placeholder: of a value on the command line.
+        path: ``input`` or ``output`` where it may name a file or folder of the machine that runs the audit.
+        is_result: whether it can change a number of the result beyond the last digits of a float.
+        is_local: whether only whoever sits at the machine or runs a cluster may choose it.
+    """
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    group: str = ""
+    placeholder: str = ""
+    path: Literal["", "input", "output"] = ""
+    is_result: bool = True
+    is_local: bool = False
+
+    @property
+    def option(self) -> str:
+        """As it is typed."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def check(self, value: Any) -> None:
+        """Raises:
+        GradattnError: it is none of the choices, or out of bounds.
+        """
+        name = self.name.replace("_", " ") if self.group == TUNING else self.name
+        if self.choices and value not in self.choices:
+            raise GradattnError(f"{name} {value!r} is unknown; choose one of {', '.join(self.choices)}")
+        if self.least is not None and value < self.least:
+            raise GradattnError(f"{name} {value} is too small; at least {self.least:g} works")
+        if self.most is not None and value > self.most:
+            raise GradattnError(f"{name} {value} is too large; at most {self.most:,.10g} works")
+
+
+def _parameter(default: Any, help: str, *, choices: tuple[str, ...] = (), **facts: Any) -> Any:
+    """A field with what there is to know about the parameter beside its name, type and default."""
+    known = {"help": help, "choices": choices, **facts}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=known)
+    return field(metadata=known) if default is MISSING else field(default=default, metadata=known)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How the folds are trained. ``learning_rate`` is reached after the first tenth, then falls along a cosine."""
+
+    epochs: int = _parameter(5, "how often each training picture is seen", least=1, group=TUNING, placeholder="N")
+    learning_rate: float = _parameter(
+        1e-4, "the highest; 1e-5 to 1e-2 makes sense", least=1e-8, most=0.5, group=TUNING, placeholder="RATE"
+    )
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model to build.
+
+    Attributes:
+        name: a timm model name, optionally with a tag or a ``hf-hub:`` prefix.
+        checkpoint: a safetensors file or a torch file of plain tensors; the published weights where ``None``.
+        arguments: further keyword arguments of ``timm.create_model`` (``img_size``, ``embed_dim`` …).
+        from_scratch: random weights, for ``finetune`` only.
+    """
+
+    name: str
+    checkpoint: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    from_scratch: bool = False
+
+    @property
+    def file(self) -> Path | None:
+        """The checkpoint's file.
+
+        Raises:
+            ModelError: it is not there.
+        """
+        if self.checkpoint is None:
+            return None
+        file = Path(self.checkpoint).expanduser()
+        if not file.is_file():
+            raise ModelError(
+                f"checkpoint {self.checkpoint}: no such file; give a .safetensors file or a torch state dictionary"
+            )
+        return file
+
+    def digest(self) -> str:
+        """A fingerprint of the checkpoint's bytes (empty without a checkpoint)."""
+        return "" if self.file is None else digest(self.file)
 
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """The parameters of one audit.
+    """The parameters of one audit; the help of each says what it does.
 
-    Attributes:
-        dataset: class folder, archive, WebDataset, or manifest; a path, URL or pattern, see
-            :func:`~gradattn_core.dataset.list_dataset`.
-        out: output folder; nothing is written elsewhere.
-        model, checkpoint, model_arguments, from_scratch: see :class:`~gradattn_core.model.ModelSpec`.
-        head: ``as-is`` (the model's classifier), ``probe`` (K-fold linear classifier on frozen features), ``finetune``
-            (K-fold fine-tuning), or ``auto``: as-is where the classes align by name, else probe.
-        class_map: file that says which output speaks for which class (``as-is``).
-        folds: K of the cross-validation of ``probe`` and ``finetune``; an image's fold follows from its content, so
-            copies share it. The ranking cross-validates on its own.
-        in_sample: whether the model was trained on these labels and may know the wrong ones by heart. If so, it has no
-            vote in the ranking, and of its features only the shallowest. ``auto`` finds out, see
-            :func:`~gradattn_core.ranking.knows_by_heart`; fine-tuned folds never saw the labels they judge.
-        interpret: which images get a map, ``suspects`` or ``all``.
-        threshold: suspicion from which an image is a suspect even if the model agrees with its label.
-        objective, correction: of the map, see :func:`~gradattn_core.interpret.interpret`; signed ones between two
-            classes only.
-        precision: of the sweep's matrix products, see :func:`~gradattn_core.model.forward`; ``auto`` is float16 on a
-            GPU and float32 elsewhere. Maps are always float32.
-        batch_size: images per forward pass; 0 is 32 on a CPU, and on a GPU 64 or what fits.
-        shard_size: images per shard, the unit that is kept when an audit is interrupted, at most 100,000; 0 is 1,024 on
-            a CPU and up to 16,384 on a GPU, seconds of work in either case.
-        path_column, label_column, split_column, split: of a manifest.
-        finetuning: how the folds are trained (``finetune``).
-        seed: of everything random.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
-        workers: that decode, threads for a CPU and processes for a GPU; 0 is one per core.
-        restart: begin anew instead of continuing an interrupted audit or keeping a finished one.
-        runner: ``local`` (every GPU of this machine, else its CPU) or ``ray`` (a Ray cluster; as a flow only).
-        ray_address: ``HOST:PORT`` of the cluster's head, or ``auto`` for the one that this machine is part of;
-            without it that of ``RAY_ADDRESS``, else one of this machine alone is started for the audit.
-        ray_storage: URL of a folder over which nodes that share none exchange files (anything that fsspec knows).
+    Raises:
+        GradattnError: a value that no audit can use, in one sentence.
     """
 
-    dataset: str
-    out: str = "gradattn-out"
-    model: str = DEFAULT_MODEL
-    checkpoint: str | None = None
-    model_arguments: dict[str, Any] = field(default_factory=dict)
-    from_scratch: bool = False
-    head: str = "auto"
-    class_map: str | None = None
-    folds: int = 5
-    in_sample: str = "auto"
-    interpret: str = "suspects"
-    threshold: float = 0.25
-    objective: str = "difference"
-    correction: str = "complete"
-    precision: str = "auto"
-    batch_size: int = 0
-    shard_size: int = 0
-    path_column: str = "path"
-    label_column: str = "label"
-    split_column: str = "split"
-    split: str | None = None
-    finetuning: FineTuning = field(default_factory=FineTuning)
-    seed: int = 0
-    device: str = "auto"
-    workers: int = 0
-    restart: bool = False
-    runner: str = "local"
-    ray_address: str | None = None
-    ray_storage: str | None = None
+    dataset: str = _parameter(
+        MISSING,
+        "folder root/<label>/**/image, a zip or tar of one, WebDataset tars, Parquet with pictures, or a "
+        "CSV/Parquet/JSONL manifest; a path, a URL (s3://, gs://, hf://, https://), or a pattern of several files",
+        path="input",
+    )
+    out: str = _parameter(
+        "gradattn-out", "output folder; nothing is written elsewhere", placeholder="DIR", path="output", is_result=False
+    )
+    model: str = _parameter(DEFAULT_MODEL, "timm Vision Transformer", group=MODEL, placeholder="M")
+    checkpoint: str | None = _parameter(
+        None,
+        "safetensors, or a torch file of plain tensors; the published weights without it",
+        group=MODEL,
+        placeholder="FILE",
+        path="input",
+    )
+    model_arguments: dict[str, Any] = _parameter(  # noqa: RUF009 - it is a field
+        {},
+        'further arguments of timm.create_model as a JSON object, such as {"img_size": 384}',
+        group=MODEL,
+        placeholder="JSON",
+    )
+    from_scratch: bool = _parameter(False, "begin fine-tuning from random weights", group=TUNING)
+    head: str = _parameter(
+        "auto",
+        "who judges: the model's own classifier (as-is), a K-fold linear probe on frozen features, K-fold fine-tuning; "
+        "auto is as-is where the class names match, else probe",
+        choices=("auto", "as-is", "probe", "finetune"),
+    )
+    class_map: str | None = _parameter(
+        None, "JSON or CSV (label, output): the model's output of each class (as-is)", placeholder="FILE", path="input"
+    )
+    folds: int = _parameter(
+        5, "K of the cross-validation; a picture's fold follows from its content", least=2, placeholder="K"
+    )
+    in_sample: str = _parameter(
+        "auto",
+        "whether the model was trained on these very labels: then it has no vote; auto finds out",
+        choices=("auto", "yes", "no"),
+    )
+    interpret: str = _parameter("suspects", "which images get a map of the evidence", choices=("suspects", "all"))
+    threshold: float = _parameter(
+        0.25,
+        "suspicion, 0 to 1, from which an image is a suspect although the model agrees with its label",
+        least=0.0,
+        most=1.0,
+        placeholder="P",
+    )
+    # Its maps are read as red for one class and blue for another, so only signed ones between two classes will do.
+    objective: str = _parameter(
+        "difference",
+        "what is differentiated for the map; difference is the log-odds",
+        choices=PAIR_OBJECTIVES,
+        group=INTERPRETATION,
+    )
+    correction: str = _parameter(
+        "complete", "how the gradient weights attention in the map", choices=SIGNED_CORRECTIONS, group=INTERPRETATION
+    )
+    precision: str = _parameter(
+        "auto",
+        "of the sweep; auto is float16 on a GPU and float32 on a CPU; maps are always float32",
+        choices=PRECISIONS,
+        group=RUNNING,
+    )
+    batch_size: int = _parameter(
+        0,
+        "images per forward pass; 0 is 32 on a CPU, and on a GPU 64 or what fits",
+        least=0,
+        group=RUNNING,
+        placeholder="N",
+        is_result=False,
+    )
+    shard_size: int = _parameter(
+        0,
+        "images that are kept together when the audit is interrupted, at most 100,000; 0 is 1,024 on a CPU and up to "
+        "16,384 on a GPU",
+        least=0,
+        # A shard is held in memory until it is written, with up to 20 kB of features an image.
+        most=100_000,
+        group=RUNNING,
+        placeholder="N",
+        is_result=False,
+    )
+    path_column: str = _parameter(
+        "path", "column of the paths, or of a Parquet file's pictures", group=MANIFEST, placeholder="NAME"
+    )
+    label_column: str = _parameter(
+        "label", "column of the labels, or field of a sample's JSON", group=MANIFEST, placeholder="NAME"
+    )
+    split_column: str = _parameter("split", "column of the split", group=MANIFEST, placeholder="NAME")
+    split: str | None = _parameter(
+        None, "only this split: rows, folder, or files named after it", group=MANIFEST, placeholder="VALUE"
+    )
+    finetuning: FineTuning = field(
+        default_factory=FineTuning, metadata={"help": "how the folds are trained (finetune)"}
+    )
+    seed: int = _parameter(0, "of everything random", least=0, group=RUNNING, placeholder="N")
+    device: str = _parameter(
+        "auto",
+        "auto, cpu, cuda, cuda:1 …; auto is every GPU, else the CPU",
+        group=MODEL,
+        placeholder="D",
+        is_result=False,
+    )
+    workers: int = _parameter(
+        0,
+        "that decode, threads for a CPU and processes for a GPU; 0 is one per core",
+        least=0,
+        group=RUNNING,
+        placeholder="N",
+        is_result=False,
+    )
+    restart: bool = _parameter(
+        False, "begin anew instead of continuing or keeping a result", group=RUNNING, is_result=False
+    )
+    runner: str = _parameter(
+        "local",
+        "where the shards run: every GPU of this machine, else its CPU (local), or a Ray cluster, as a flow (ray)",
+        choices=("local", "ray"),
+        group=RUNNING,
+        is_result=False,
+        is_local=True,
+    )
+    ray_address: str | None = _parameter(
+        None,
+        "the cluster's head, HOST:PORT, or auto for the one that this machine is part of; without it that of "
+        "RAY_ADDRESS, else one of this machine alone is started",
+        group=RUNNING,
+        placeholder="ADDRESS",
+        is_result=False,
+        is_local=True,
+    )
+    ray_storage: str | None = _parameter(
+        None,
+        "URL of a folder, such as s3://bucket/gradattn, over which nodes exchange files; without it --out lies on "
+        "storage that all of them share",
+        group=RUNNING,
+        placeholder="URL",
+        is_result=False,
+        is_local=True,
+    )
 
     def __post_init__(self) -> None:
         # What is stored, shown and logged from here on has no password in it; this process still reads with it.
         object.__setattr__(self, "dataset", remember(self.dataset))
-        choices = (
-            ("head", self.head, HEADS),
-            ("in_sample", self.in_sample, IN_SAMPLE),
-            ("interpret", self.interpret, INTERPRET),
-            ("precision", self.precision, PRECISIONS),
-            ("objective", self.objective, AUDIT_OBJECTIVES),
-            ("correction", self.correction, AUDIT_CORRECTIONS),
-            ("runner", self.runner, RUNNERS),
-        )
-        for name, value, allowed in choices:
-            if value not in allowed:
-                raise GradattnError(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")
-        at_least = (("folds", self.folds, 2), ("batch_size", self.batch_size, 0), ("shard_size", self.shard_size, 0))
-        tuning = (("epochs", self.finetuning.epochs, 1), ("fine-tuning batch size", self.finetuning.batch_size, 1))
-        for name, number, least in (*at_least, *tuning, ("workers", self.workers, 0), ("seed", self.seed, 0)):
-            if number < least:
-                raise GradattnError(f"{name} {number} is too small; at least {least} works")
-        if self.shard_size > _LARGEST_SHARD:
-            raise GradattnError(f"shard_size {self.shard_size} is too large for memory; at most {_LARGEST_SHARD} works")
-        if not 0.0 <= self.threshold <= 1.0:
-            raise GradattnError(f"threshold {self.threshold} is not a probability; 0 to 1 works")
-        if not 0.0 < self.finetuning.learning_rate < 1.0:
-            raise GradattnError(f"learning rate {self.finetuning.learning_rate} makes no sense; 1e-5 to 1e-2 works")
+        for parameter in parameters():
+            parameter.check(self.value(parameter.name))
         for name in ("ray_address", "ray_storage"):
             value = getattr(self, name)
             if value is not None and self.runner != "ray":
@@ -134,6 +298,10 @@ class AuditConfig:
         if self.from_scratch and self.head != "finetune":
             raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
 
+    def value(self, name: str) -> Any:
+        """Of a parameter by its name, those of the fine-tuning included."""
+        return getattr(self if hasattr(self, name) else self.finetuning, name)
+
     @property
     def spec(self) -> ModelSpec:
         """The model to build."""
@@ -141,13 +309,11 @@ class AuditConfig:
 
     def identity(self) -> dict[str, Any]:
         """Every parameter that can change a number of the result; paths are absolute, files stand for their content."""
-        values = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_FINGERPRINT}
-        if self.head != "finetune":
-            del values["finetuning"]
+        values = {name: value for name, value in asdict(self).items() if name in self._of_result()}
         values["dataset"] = absolute(self.dataset)
         values["checkpoint"] = self.spec.digest()
         if self.class_map is not None and Path(self.class_map).is_file():
-            values["class_map"] = hashlib.blake2b(Path(self.class_map).read_bytes(), digest_size=16).hexdigest()
+            values["class_map"] = digest(Path(self.class_map))
         return values
 
     def listed(self) -> str:
@@ -155,12 +321,21 @@ class AuditConfig:
         columns = (self.path_column, self.label_column, self.split_column, self.split)
         return json.dumps([absolute(self.dataset), *columns])
 
-    def differences(self, earlier: dict[str, Any]) -> list[str]:
+    def differences(self, earlier: Mapping[str, Any]) -> list[str]:
         """What this audit does otherwise than one whose parameters were ``earlier``, in words, a parameter each."""
         now = json.loads(json.dumps(asdict(self)))
-        skipped = {*_NOT_IN_FINGERPRINT, *(() if self.head == "finetune" else ("finetuning",))}
-        names = [name for name in now if name in earlier and name not in skipped]
+        names = [name for name in now if name in earlier and name in self._of_result()]
         return [f"{name} {now[name]!r} (was {earlier[name]!r})" for name in names if now[name] != earlier[name]]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> AuditConfig:
+        """From values by the names of :func:`parameters`; others are passed over, absent ones have their default."""
+        tuning = {each.name: values[each.name] for each in _described(FineTuning) if each.name in values}
+        if values.get("batch_size"):
+            # Where fewer pictures fit into a forward pass, no more fit into a step of training.
+            tuning["batch_size"] = values["batch_size"]
+        own = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        return cls(**{**own, "finetuning": FineTuning(**tuning)})
 
     @classmethod
     def from_json(cls, text: str) -> AuditConfig:
@@ -168,3 +343,28 @@ class AuditConfig:
         values = json.loads(text)
         values["finetuning"] = FineTuning(**values["finetuning"])
         return cls(**{item.name: values[item.name] for item in fields(cls) if item.name in values})
+
+    def _of_result(self) -> set[str]:
+        """The fields that can change a number of the result."""
+        names = {item.name for item in fields(self) if item.metadata.get("is_result", True)}
+        return names if self.head == "finetune" else names - {"finetuning"}
+
+
+@cache
+def parameters() -> tuple[Parameter, ...]:
+    """Every parameter of an audit in the order of the fields; those of the fine-tuning stand at its place."""
+    return tuple(_described(AuditConfig))
+
+
+def _described(config: type) -> list[Parameter]:
+    types = get_type_hints(config)
+    described: list[Parameter] = []
+    for item in fields(config):
+        kind = types[item.name]
+        if kind is FineTuning:
+            described += _described(FineTuning)
+        elif item.metadata:
+            plain = next(part for part in (get_origin(kind), *get_args(kind), kind) if part in _TYPES)
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            described.append(Parameter(item.name, plain, default, **item.metadata))
+    return described

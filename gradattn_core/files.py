@@ -5,6 +5,7 @@ Whoever reads at any moment, also after a kill or a power cut, finds the earlier
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -94,3 +95,9 @@ def remove_folder(folder: Path, first: Sequence[str]) -> None:
     for name in first:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder)
+
+
+def digest(path: Path) -> str:
+    """32 hexadecimal digits that tell the file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

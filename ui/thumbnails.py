@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
+from gradattn_core import outfolder
 from gradattn_core.errors import GradattnError, StoreError
 from gradattn_core.files import write_bytes
 from gradattn_core.records import Evidence
@@ -131,7 +132,7 @@ def make(requests: Iterable[ThumbnailRequest], *, patience: float | None = None)
 @functools.cache
 def cache_folder(directory: str) -> Path:
     """Where the thumbnails of an output folder are kept; a folder of this process where nothing may be written."""
-    folder = Path(directory) / "cache" / "thumbnails"
+    folder = outfolder.thumbnails(Path(directory))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{uuid.uuid4().hex}"

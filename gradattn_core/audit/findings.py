@@ -11,12 +11,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from gradattn_core.audit.interpret import evidence_file, evidence_shards
+from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.rank import scores_file
 from gradattn_core.audit.sweep import swept, swept_matrix
 from gradattn_core.files import write_parquet
-from gradattn_core.progress import Progress, silent
+from gradattn_core.progress import FINDINGS, Progress, silent
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
 from gradattn_core.ranking.lookalikes import clusters, directions, exemplars, similar_images, unlikeness
 from gradattn_core.ranking.neighbours import Neighbours
@@ -25,30 +24,17 @@ from gradattn_core.ranking.rules import kinds_of
 from gradattn_core.records import FloatArray
 
 
-def doubts_file(plan: Plan) -> Path:
-    """The scores with kind, its numbers and cluster added; the two files below are there where it is."""
-    return plan.folder / "doubts.parquet"
-
-
-def neighbours_file(plan: Plan) -> Path:
-    return plan.folder / "neighbours.parquet"
-
-
-def exemplars_file(plan: Plan) -> Path:
-    return plan.folder / "exemplars.parquet"
-
-
-def tell_doubts(plan: Plan, progress: Progress = silent) -> Path:
+def write_findings(plan: Plan, progress: Progress = silent) -> Path:
     """Tell the kind of each suspect's doubt, its neighbours and cluster, and each class's exemplars, unless done.
 
     Comes after the last shard was interpreted. Where features mean nothing (``from_scratch``) there are no neighbours
     and no clusters, and the kinds are told from the rest.
     """
-    target = doubts_file(plan)
+    target = plan.files.findings
     if target.exists():
         return target
-    scores = pq.read_table(scores_file(plan))
-    progress("findings", 0, len(scores))
+    scores = pq.read_table(plan.files.rank)
+    progress(FINDINGS.name, 0, len(scores))
     table = scores.drop_columns(["components"]).to_pandas()
     images = swept(plan, ["content_hash", "given_label"]).to_pandas()
     table = table.assign(content_hash=images["content_hash"], given_label=images["given_label"])
@@ -65,7 +51,7 @@ def tell_doubts(plan: Plan, progress: Progress = silent) -> Path:
         _write_exemplars(plan, table, unit)
     _write_neighbours(plan, table, suspects, near)
     write_parquet(target, _with_kinds(scores, suspects, kinds_of(facts), cluster))
-    progress("findings", len(scores), len(scores))
+    progress(FINDINGS.name, len(scores), len(scores))
     return target
 
 
@@ -110,7 +96,7 @@ def _pair_lifts(table: pd.DataFrame) -> pd.DataFrame:
 def _asked(plan: Plan) -> pd.DataFrame:
     """What the head said with the evidence for the other class hidden, of every interpreted image."""
     columns = ["path", "for_label", *("hidden_for_logit", "hidden_against_logit", "hidden_label", "hidden_probability")]
-    files = [evidence_file(plan, index) for index in range(evidence_shards(plan))]
+    files = [plan.files.interpret(index) for index in range(interpret_shards(plan))]
     parts = [pq.read_table(file, columns=[*columns, "detail"]) for file in files]
     if not parts:
         return pd.DataFrame({"path": pd.Series(dtype=str)})
@@ -150,7 +136,7 @@ def _write_neighbours(plan: Plan, table: pd.DataFrame, suspects: NDArray[np.int6
     paths, labels = table["path"].to_numpy(), table["given_label"].to_numpy()
     index = found.index.ravel()
     write_parquet(
-        neighbours_file(plan),
+        plan.files.neighbours,
         pa.table(
             {
                 "path": pa.array(np.repeat(paths[suspects[: len(found.index)]], count), pa.string()),
@@ -171,7 +157,7 @@ def _write_exemplars(plan: Plan, table: pd.DataFrame, unit: FloatArray | None) -
     rows = np.concatenate(chosen)
     sizes = [len(part) for part in chosen]
     write_parquet(
-        exemplars_file(plan),
+        plan.files.exemplars,
         pa.table(
             {
                 "label": pa.array(np.repeat(np.asarray(names, dtype=object), sizes), pa.string()),

@@ -21,7 +21,7 @@ from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.model.training import finetune
-from gradattn_core.progress import Progress, silent
+from gradattn_core.progress import FINETUNE, Progress, silent
 from gradattn_core.records import ImageRecord
 
 
@@ -37,26 +37,16 @@ def content_folds(hashes: Sequence[str], folds: int) -> NDArray[np.int64]:
 def fold_model(plan: Plan, fold: int) -> nn.Module:
     """The fine-tuned model that has not seen the images of ``fold``."""
     model = _new_model(plan)
-    model.load_state_dict(load_file(weights_file(plan, fold)))
+    model.load_state_dict(load_file(plan.files.fold_weights(fold)))
     return model.eval().requires_grad_(False)
-
-
-def fold_file(plan: Plan, fold: int) -> Path:
-    """path and logits of the images of one fold, by the model that has not seen them."""
-    return plan.folder / f"fold-{fold}.parquet"
-
-
-def weights_file(plan: Plan, fold: int) -> Path:
-    """The model of one fold."""
-    return plan.folder / f"fold-{fold}.safetensors"
 
 
 def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     """Fine-tune on the other folds, judge the images of this one, unless the result is there."""
-    target = fold_file(plan, fold)
+    target = plan.files.finetune(fold)
     if target.exists():
         return target
-    stage = f"fine-tune fold {fold + 1}/{plan.config.folds}"
+    stage = f"{FINETUNE.name} fold {fold + 1}/{plan.config.folds}"
     table = swept(plan, ["path", "content_hash", "given_label"]).to_pandas()
     records = [ImageRecord(path, label, 0) for path, label in zip(table["path"], table["given_label"], strict=True)]
     code = {name: position for position, name in enumerate(plan.classes)}
@@ -82,7 +72,7 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     )
     logits = _predict(plan, model, [records[row] for row in test], preprocessing)
     state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    write_bytes(weights_file(plan, fold), save(state))
+    write_bytes(plan.files.fold_weights(fold), save(state))
     columns = {"path": [records[row].path for row in test], "logits": list(logits)}
     write_parquet(target, pa.table(columns, schema=pa.schema([("path", pa.string()), ("logits", _LOGITS)])))
     return target

@@ -16,35 +16,23 @@ from torch import Tensor, nn
 from gradattn_core.audit.finetune import fold_model
 from gradattn_core.audit.loading import LoadedImage, audit_model, in_parts, load_batches
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.rank import LinearHeads, count_suspects, explained_outputs, heads_file, suspects_file
-from gradattn_core.audit.reuse import regions_beside, take_maps, with_outputs
-from gradattn_core.audit.sweep import failures_file, failures_table
+from gradattn_core.audit.rank import LinearHeads, count_suspects, explained_outputs
+from gradattn_core.audit.reuse import take_maps, with_outputs
+from gradattn_core.audit.sweep import failures_table
 from gradattn_core.errors import InterpretError
 from gradattn_core.files import write_parquet
 from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.interpret.regions import map_statistics
 from gradattn_core.model.preprocessing import Preprocessing
-from gradattn_core.progress import Progress, silent
+from gradattn_core.outfolder import failures_beside
+from gradattn_core.progress import INTERPRET, Progress, interpret_shard_size, silent
 from gradattn_core.records import Failure, ImageRecord
 
-# Interpreting costs about three times what sweeping does, so its shards hold a quarter of the images.
-_SHARD_DIVISOR = 4
 
-
-def evidence_file(plan: Plan, index: int) -> Path:
-    """Where the shard's interpretations lie once they are whole; their regions and failures are there then too."""
-    return plan.folder / f"interpretations-{index:05d}.parquet"
-
-
-def regions_file(plan: Plan, index: int) -> Path:
-    """The regions that belong to a shard's interpretations."""
-    return regions_beside(evidence_file(plan, index))
-
-
-def evidence_shards(plan: Plan) -> int:
+def interpret_shards(plan: Plan) -> int:
     """How many shards :func:`interpret_shard` has; known once the images are judged."""
-    return -(-count_suspects(plan) // _shard_size(plan))
+    return -(-count_suspects(plan) // interpret_shard_size(plan.shard_size))
 
 
 def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
@@ -53,21 +41,21 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
     The map explains the head whose logits are stored (as-is classifier, the fold's probe or the fold's model), between
     the given label (red) and the class that the ranking suggests (blue).
     """
-    target = evidence_file(plan, index)
-    count, size = count_suspects(plan), _shard_size(plan)
+    target = plan.files.interpret(index)
+    count, size = count_suspects(plan), interpret_shard_size(plan.shard_size)
     if not target.exists():
-        suspects = pq.read_table(suspects_file(plan)).slice(index * size, size).to_pandas()
+        suspects = pq.read_table(plan.files.suspects).slice(index * size, size).to_pandas()
         suspects = suspects.assign(objective=plan.config.objective, correction=plan.config.correction)
         outputs = explained_outputs(plan)
         found = _Found(*take_maps(plan.sources if plan.head == "as-is" else (), suspects, outputs), [])
         new = suspects[~suspects["path"].isin([row["path"] for row in found.maps])]
         for fold, rows in _by_model(plan, new):
             for _ in _interpret_rows(plan, fold, rows, outputs, found):
-                progress("interpret", index * size + len(found.maps) + len(found.failures), count)
-        write_parquet(regions_file(plan, index), pa.Table.from_pylist(found.regions, schema=_REGIONS))
-        write_parquet(failures_file(target), failures_table(found.failures))
+                progress(INTERPRET.name, index * size + len(found.maps) + len(found.failures), count)
+        write_parquet(plan.files.regions(index), pa.Table.from_pylist(found.regions, schema=_REGIONS))
+        write_parquet(failures_beside(target), failures_table(found.failures))
         write_parquet(target, with_outputs(pa.Table.from_pylist(found.maps, schema=_INTERPRETATIONS), outputs))
-    progress("interpret", min((index + 1) * size, count), count)
+    progress(INTERPRET.name, min((index + 1) * size, count), count)
     return target
 
 
@@ -122,10 +110,6 @@ class _FoldHeads:
         return torch.einsum("bd,bkd->bk", features.float(), self.weights) + self.bias
 
 
-def _shard_size(plan: Plan) -> int:
-    return max(1, plan.shard_size // _SHARD_DIVISOR)
-
-
 def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.DataFrame]]:
     """Fine-tuned folds have a model each; otherwise all images share one."""
     if plan.head != "finetune":
@@ -141,7 +125,7 @@ def _interpret_rows(
 ) -> Iterator[None]:
     """Fill ``found``, one batch at each step."""
     model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
-    heads = LinearHeads.load(heads_file(plan)) if plan.head == "probe" else None
+    heads = LinearHeads.load(plan.files.heads) if plan.head == "probe" else None
     explained = _Explained(plan, model, Preprocessing.of(model), heads, outputs)
     facts = {row["path"]: row for row in rows.to_dict("records")}
     records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from gradattn_core.config import AuditConfig
+from gradattn_core.config import AuditConfig, ModelSpec
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.dataset.secrets import add_secrets, current_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
-from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
+from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Failure, ImageRecord
 

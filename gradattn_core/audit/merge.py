@@ -10,16 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from gradattn_core.audit.findings import doubts_file, exemplars_file, neighbours_file
-from gradattn_core.audit.interpret import evidence_file, evidence_shards, regions_file
-from gradattn_core.audit.plan import FEATURES, PLAN, Plan, load_plan, stored_audits
-from gradattn_core.audit.rank import agreement, heads_file, predictions_file, ranked_without_model, scores_file
-from gradattn_core.audit.reuse import MARK
-from gradattn_core.audit.sweep import failures_file, sweep_file, swept, taken_over
+from gradattn_core import outfolder
+from gradattn_core.audit.interpret import interpret_shards
+from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, remove_audit
+from gradattn_core.audit.rank import agreement, ranked_without_model
+from gradattn_core.audit.sweep import swept, taken_over
 from gradattn_core.estimates import first_to_review
-from gradattn_core.export import CANDIDATES, write_candidates
-from gradattn_core.files import remove_folder
-from gradattn_core.progress import Progress, silent
+from gradattn_core.export import write_candidates
+from gradattn_core.outfolder import AuditFolder, failures_beside, regions_beside
+from gradattn_core.progress import MERGE, Progress, silent
 from gradattn_core.ranking.noise import class_pairs, noise_estimate
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
@@ -30,35 +29,31 @@ _DOUBTFUL_AGREEMENT = 0.2
 
 def merge(plan: Plan, progress: Progress = silent) -> AuditSummary:
     """Store the finished audit, export its candidates, and clear the work folder; safe to repeat at any point."""
-    progress("store", 0, 1)
-    if not is_stored(plan):
+    progress(MERGE.name, 0, 1)
+    if not is_stored(plan.out, plan.audit_id):
         _store(plan)
     _keep_features(plan)
-    summary = finish(plan.out, plan.audit_id)
+    summary = summarise(plan.out, plan.audit_id)
     _clear_superseded(plan)
-    remove_folder(plan.folder, (PLAN, MARK))
-    progress("store", 1, 1)
+    remove_audit(plan.folder)
+    progress(MERGE.name, 1, 1)
     return summary
 
 
-def is_stored(plan: Plan) -> bool:
-    """Whether the database has this audit: then a run was stopped while it cleared up."""
-    return any(audit_id == plan.audit_id for audit_id, _ in stored_audits(plan.out))
-
-
 def _store(plan: Plan) -> None:
-    sweeps = [sweep_file(plan, index) for index in range(plan.shards)]
-    shards = range(evidence_shards(plan))
-    evidence = [evidence_file(plan, index) for index in shards]
+    sweeps = [plan.files.sweep(index) for index in range(plan.shards)]
+    shards = range(interpret_shards(plan))
+    evidence = [plan.files.interpret(index) for index in shards]
     failures = pd.concat(
         [pd.DataFrame(list(plan.list_failures), columns=["path", "stage", "reason"])]
-        + [pd.read_parquet(failures_file(path)) for path in (*sweeps, *evidence)],
+        + [pd.read_parquet(failures_beside(path)) for path in (*sweeps, *evidence)],
         ignore_index=True,
     )
-    scores = pd.read_parquet(scores_file(plan), columns=["suspicion", "suggested_label", "is_suspect"])
+    scores = pd.read_parquet(plan.files.rank, columns=["suspicion", "suggested_label", "is_suspect"])
     given = swept(plan, ["given_label"])["given_label"].to_pylist()
     estimate = noise_estimate(given, scores)
     warnings = _warnings(plan, len(scores))
+    features = outfolder.features(plan.out) / plan.audit_id
     audit: dict[str, Any] = {
         "audit_id": plan.audit_id,
         "dataset": plan.config.dataset,
@@ -81,28 +76,28 @@ def _store(plan: Plan) -> None:
         "estimated_low": estimate.low,
         "estimated_high": estimate.high,
         "warnings": list(warnings),
-        "features": f"{FEATURES}/{plan.audit_id}",
+        "features": features.relative_to(plan.out).as_posix(),
     }
     Store(plan.out).audits.merge(
         audit,
         {
             "images": sweeps,
-            "predictions": [predictions_file(plan)],
-            "scores": [doubts_file(plan)],
+            "predictions": [plan.files.predictions],
+            "scores": [plan.files.findings],
             "interpretations": evidence,
-            "regions": [regions_file(plan, index) for index in shards],
+            "regions": [plan.files.regions(index) for index in shards],
             "class_pairs": class_pairs(given, scores, suspects=scores["is_suspect"]),
-            "neighbours": [neighbours_file(plan)],
-            "exemplars": [exemplars_file(plan)],
+            "neighbours": [plan.files.neighbours],
+            "exemplars": [plan.files.exemplars],
             "failures": failures,
         },
     )
 
 
-def finish(out: Path, audit_id: str) -> AuditSummary:
+def summarise(out: Path, audit_id: str) -> AuditSummary:
     """Write the candidates of a stored audit and summarise it; safe to repeat."""
     store = Store(out)
-    target = write_candidates(store.candidates.page(audit_id), out / CANDIDATES)
+    target = write_candidates(store.candidates.page(audit_id), outfolder.candidates(out))
     facts = store.audits.summary(audit_id)
     worst = store.audits.class_pairs(audit_id).head(10).to_dict("records")
     first = first_to_review(int(facts["suspects"]), int(facts["images"]))
@@ -155,15 +150,13 @@ def _warnings(plan: Plan, images: int) -> tuple[str, ...]:
 
 def _keep_features(plan: Plan) -> None:
     """Move what a later audit can take over (and the probe's weights) out of the work folder, beside the database."""
-    target = plan.out / FEATURES / plan.audit_id
-    target.mkdir(parents=True, exist_ok=True)
-    maps = ("interpretations-*.parquet", "regions-*.parquet") if plan.head == "as-is" else ()
-    for pattern in ("sweep-*.parquet", *maps, heads_file(plan).name):
-        for path in plan.folder.glob(pattern):
-            path.replace(target / path.name)
+    kept, made = AuditFolder(outfolder.features(plan.out) / plan.audit_id), plan.files
+    kept.path.mkdir(parents=True, exist_ok=True)
+    maps = made.interpreted() if plan.head == "as-is" else []
     # The mark comes last: a folder without it is never taken for a whole one.
-    if (plan.folder / MARK).exists():
-        (plan.folder / MARK).replace(target / MARK)
+    for file in (*made.swept(), *map(regions_beside, maps), *maps, made.heads, made.mark):
+        if file.exists():
+            file.replace(kept.path / file.name)
 
 
 def _clear_superseded(plan: Plan) -> None:
@@ -175,6 +168,5 @@ def _clear_superseded(plan: Plan) -> None:
     for sweep in plan.sources:
         if sweep.dataset != plan.sweep.dataset or sweep.folder.name == plan.audit_id:
             continue
-        begun = sweep.folder / PLAN
-        if not begun.exists() or not load_plan(sweep.folder).listing.equals(plan.listing):
-            remove_folder(sweep.folder, (PLAN, MARK))
+        if not can_be_continued(sweep.folder, plan.listing):
+            remove_audit(sweep.folder)

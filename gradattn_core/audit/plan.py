@@ -1,4 +1,4 @@
-"""Plans an audit, or finds the interrupted one that the same command began."""
+"""Plans an audit: what there is to do, or that it was done, or how far an interrupted run of the same command came."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import json
 import platform
 import shutil
 import uuid
-import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,8 +21,9 @@ import timm
 import torch
 
 import gradattn_core
+from gradattn_core import outfolder
 from gradattn_core.audit.loading import audit_model
-from gradattn_core.audit.reuse import MARK, Sweep, sweeps_like
+from gradattn_core.audit.reuse import Sweep, sweeps_like, tell_changes
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ClassAlignmentError, StoreError
@@ -31,11 +31,14 @@ from gradattn_core.files import remove_folder, write_parquet, write_text
 from gradattn_core.model.backbone import pick_device, weights_digest
 from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.forward import sweep_precision
+from gradattn_core.outfolder import AuditFolder
+from gradattn_core.progress import PLAN, Progress, silent
 from gradattn_core.records import ImageRecord, Listing
 from gradattn_core.store.store import Store
 
-# Raised when what the files of an audit hold changes its meaning: those of before are then not continued.
-FORMAT = 2
+# Raised when the numbers of an audit or of its sweep change their meaning: those of before then stand for nothing.
+_RESULT_FORMAT = 2
+_SHARD_ON_CPU, _SHARD_ON_GPU = 1024, 16384
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,89 @@ class Survey:
 
     listing: Listing
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An audit as it is being made. It lives in ``folder``; every step reads it from there.
+
+    Attributes:
+        folder: ``OUT/work/<audit_id>``.
+        root: the dataset's root.
+        classes: sorted given labels.
+        head: ``as-is``, ``probe`` or ``finetune``.
+        alignment: the model's output of each class (``as-is``).
+        shards, shard_size: how many there are, and of how many images.
+        precision: of the sweep, ``auto`` resolved for the device it began on.
+        sweep_key: digest of what the numbers of the sweep depend on but the images.
+        takes_from: folders below the output folder with sweeps of the same key, newest first.
+        notes: what the user should know about how the audit was set up.
+        is_finished: the audit has been made before and nothing is left to do; there is no work folder then.
+    """
+
+    config: AuditConfig
+    audit_id: str
+    fingerprint: str
+    folder: Path
+    root: str
+    classes: tuple[str, ...]
+    head: str
+    alignment: Alignment | None = None
+    shards: int = 0
+    shard_size: int = _SHARD_ON_CPU
+    images: int = 0
+    skipped: int = 0
+    list_failures: tuple[dict[str, str], ...] = ()
+    started_at: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    precision: str = ""
+    sweep_key: str = ""
+    takes_from: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    is_finished: bool = False
+
+    @property
+    def out(self) -> Path:
+        return self.folder.parent.parent
+
+    @property
+    def files(self) -> AuditFolder:
+        return AuditFolder(self.folder)
+
+    @property
+    def sweep(self) -> Sweep:
+        """The sweep that this audit makes."""
+        return Sweep(self.folder, self.sweep_key, self.root, self.config.listed())
+
+    @cached_property
+    def sources(self) -> tuple[Sweep, ...]:
+        """The sweeps from which images are taken over."""
+        return tuple(sweeps_like(self.sweep_key, [self.out / name for name in self.takes_from]))
+
+    @cached_property
+    def listing(self) -> pd.DataFrame:
+        """path, label, size, modified of every image, ordered by path."""
+        frame: pd.DataFrame = pq.read_table(self.files.listing).to_pandas()
+        return frame
+
+    def shard(self, index: int) -> list[ImageRecord]:
+        """The images of one shard."""
+        size = self.shard_size
+        rows = self.listing.iloc[index * size : (index + 1) * size]
+        return [ImageRecord(*row) for row in rows.itertuples(index=False, name=None)]
+
+
+def plan_audit(config: AuditConfig, progress: Progress = silent) -> Plan:
+    """The plan to work on; one that ``is_finished`` where the same audit was made before and is not to be restarted.
+
+    Raises:
+        GradattnError: the dataset, the model or the output folder cannot be used.
+    """
+    progress(PLAN.name, 0, 1)
+    survey = survey_dataset(config)
+    plan = _finished_plan(config, survey) or make_plan(config, survey)
+    progress(PLAN.name, 1, 1)
+    return plan
 
 
 def survey_dataset(config: AuditConfig) -> Survey:
@@ -63,131 +149,6 @@ def survey_dataset(config: AuditConfig) -> Survey:
     return Survey(listing, _fingerprint(config, listing))
 
 
-def _fingerprint(config: AuditConfig, listing: Listing) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([gradattn_core.__version__, FORMAT, config.identity()], sort_keys=True).encode())
-    for image in listing.images:
-        digest.update(json.dumps([image.path, image.label, image.size, image.modified]).encode())
-    return digest.hexdigest()
-
-
-# audit_id, root, parameters, whether it is finished
-_Earlier = tuple[str, str, dict[str, Any], bool]
-
-
-def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
-    """Warn in one sentence of what differs from the last audit of the dataset, an unfinished one before a finished."""
-    name = PurePath(config.dataset).name
-    for audit_id, root, parameters, finished in [*_begun(out), *_stored(out)]:
-        if root != listing.root or PurePath(parameters.get("dataset", "")).name != name:
-            continue
-        differences = config.differences(parameters)
-        what = ", ".join(differences) or "the images, the labels or the checkpoint have changed"
-        left = "" if finished else ", which was interrupted and stays as it is"
-        warnings.warn(f"a new audit begins, other than {audit_id}{left}: {what}", UserWarning, stacklevel=2)
-        return
-
-
-def _begun(out: Path) -> list[_Earlier]:
-    files = sorted(out.glob("work/*/plan.json"), reverse=True)
-    plans = [json.loads(file.read_text("utf-8")) for file in files]
-    return [(plan["audit_id"], plan["root"], plan["config"], False) for plan in plans]
-
-
-def _stored(out: Path) -> list[_Earlier]:
-    audits = Store(out).audits.all()
-    columns = (audits[name] for name in ("audit_id", "root", "parameters"))
-    return [(audit_id, root, json.loads(parameters), True) for audit_id, root, parameters in zip(*columns, strict=True)]
-
-
-WORK, FEATURES, PLAN = "work", "features", "plan.json"
-_SHARD_ON_CPU, _SHARD_ON_GPU = 1024, 16384
-
-
-@dataclass(frozen=True)
-class Plan:
-    """An audit as it is being made. It lives in ``folder``; every step reads it from there.
-
-    Attributes:
-        folder: ``OUT/work/<audit_id>``.
-        root: the dataset's root.
-        classes: sorted given labels.
-        head: ``as-is``, ``probe`` or ``finetune``.
-        alignment: the model's output of each class (``as-is``).
-        shards, shard_size: how many there are, and of how many images.
-        precision: of the sweep, ``auto`` resolved for the device it began on.
-        sweep_key: digest of what the numbers of the sweep depend on but the images.
-        takes_from: folders below the output folder with sweeps of the same key, newest first.
-        notes: what the user should know about how the audit was set up.
-    """
-
-    config: AuditConfig
-    audit_id: str
-    fingerprint: str
-    folder: Path
-    root: str
-    classes: tuple[str, ...]
-    head: str
-    alignment: Alignment | None
-    shards: int
-    shard_size: int
-    images: int
-    skipped: int
-    list_failures: tuple[dict[str, str], ...]
-    started_at: str
-    versions: dict[str, str]
-    precision: str
-    sweep_key: str
-    takes_from: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def out(self) -> Path:
-        return self.folder.parent.parent
-
-    @property
-    def sweep(self) -> Sweep:
-        """The sweep that this audit makes."""
-        return Sweep(self.folder, self.sweep_key, self.root, self.config.listed())
-
-    @cached_property
-    def sources(self) -> tuple[Sweep, ...]:
-        """The sweeps from which images are taken over."""
-        return tuple(sweeps_like(self.sweep_key, [self.out / name for name in self.takes_from]))
-
-    @cached_property
-    def listing(self) -> pd.DataFrame:
-        """path, label, size, modified of every image, ordered by path."""
-        frame: pd.DataFrame = pq.read_table(self.folder / "listing.parquet").to_pandas()
-        return frame
-
-    def shard(self, index: int) -> list[ImageRecord]:
-        """The images of one shard."""
-        size = self.shard_size
-        rows = self.listing.iloc[index * size : (index + 1) * size]
-        return [ImageRecord(*row) for row in rows.itertuples(index=False, name=None)]
-
-
-def finished_audit(config: AuditConfig, survey: Survey) -> str | None:
-    """The id of the newest finished audit with the same fingerprint.
-
-    ``None`` without one, with ``restart``, and where a run of it was stopped while it cleared up.
-    """
-    out = output_folder(config.out)
-    if config.restart or _unfinished(out / WORK, survey.fingerprint) is not None:
-        return None
-    return next((audit_id for audit_id, mark in stored_audits(out) if mark == survey.fingerprint), None)
-
-
-def stored_audits(out: Path) -> list[tuple[str, str]]:
-    """(audit_id, fingerprint) of every finished audit, newest first; empty before the first one."""
-    store = Store(out)
-    if not store.database.exists():
-        return []
-    audits = store.audits.all()
-    return list(zip(audits["audit_id"], audits["fingerprint"], strict=True))
-
-
 def make_plan(config: AuditConfig, survey: Survey) -> Plan:
     """Check the model against the dataset and write the plan; or continue the one that an interrupted run left.
 
@@ -195,23 +156,17 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         GradattnError: the model or the output folder cannot be used; nothing has been written then.
     """
     listing, fingerprint = survey.listing, survey.fingerprint
-    work = output_folder(config.out) / WORK
-    found = _unfinished(work, fingerprint)
-    if found is not None:
-        if not config.restart:
-            # What may differ (device, batch size, where the checkpoint lies) is what this command says.
-            plan = replace(load_plan(found), config=config)
-            if plan.takes_from:
-                # Those of then may have been taken over by another audit meanwhile.
-                plan = replace(plan, takes_from=_below(work.parent, sweeps_of(work.parent, plan.sweep_key)))
-            _write_plan(plan)
-            return plan
-        remove_folder(found, (PLAN, MARK))
+    out = outfolder.prepared(config.out)
+    begun = _begun(out, fingerprint)
+    if begun is not None and not config.restart:
+        return _continued(begun, config)
+    if begun is not None:
+        remove_audit(begun)
     head, alignment, notes = _choose_head(config, listing)
     # A database that cannot be written must be noticed before hours of work, not after.
-    Store(work.parent).prepare()
+    Store(out).prepare()
     if not config.restart:
-        tell_changes(config, listing, work.parent)
+        tell_changes(config, listing, out)
     now = datetime.now(UTC)
     audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
     device = pick_device(config.device)
@@ -222,7 +177,7 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         config=config,
         audit_id=audit_id,
         fingerprint=fingerprint,
-        folder=work / audit_id,
+        folder=outfolder.work(out) / audit_id,
         root=listing.root,
         classes=tuple(listing.classes),
         head=head,
@@ -236,7 +191,7 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         versions=_versions(),
         precision=precision,
         sweep_key=key,
-        takes_from=() if config.restart else _below(work.parent, sweeps_of(work.parent, key)),
+        takes_from=() if config.restart else _sweeps_with(out, key),
         notes=notes,
     )
     _write(plan, listing)
@@ -244,15 +199,24 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
 
 
 def load_plan(folder: Path | str) -> Plan:
-    """Read a plan back from its folder."""
-    folder = Path(folder)
-    values: dict[str, Any] = json.loads((folder / PLAN).read_text("utf-8"))
+    """Read a plan back from its folder.
+
+    Raises:
+        StoreError: another version of gradattn has begun the audit.
+    """
+    files = AuditFolder(Path(folder))
+    values = files.read_plan()
+    if values.pop("format", None) != outfolder.FORMAT:
+        raise StoreError(
+            f"{folder} was begun by another version of gradattn and can only be continued by that one; the audit's "
+            "command begins anew and uses what was swept there"
+        )
     alignment = values.pop("alignment")
     return Plan(
         **{
             **values,
             "config": AuditConfig.from_json(json.dumps(values["config"])),
-            "folder": folder,
+            "folder": files.path,
             "classes": tuple(values["classes"]),
             "alignment": alignment and Alignment(tuple(alignment["indices"]), alignment["method"]),
             "list_failures": tuple(values["list_failures"]),
@@ -262,29 +226,79 @@ def load_plan(folder: Path | str) -> Plan:
     )
 
 
-def output_folder(out: str) -> Path:
-    """The output folder, made if need be.
+def can_be_continued(folder: Path, listing: pd.DataFrame) -> bool:
+    """Whether an unfinished audit of these very images and labels lies in ``folder``."""
+    return AuditFolder(folder).is_current() and load_plan(folder).listing.equals(listing)
 
-    Raises:
-        StoreError: it cannot be made or written to.
+
+def remove_audit(folder: Path) -> None:
+    """Remove an audit's work folder, or what it has left for later ones."""
+    files = AuditFolder(folder)
+    # Killed in between, what is left must not be taken for an audit or for a sweep.
+    remove_folder(folder, (files.plan.name, files.mark.name))
+
+
+def is_stored(out: Path, audit_id: str) -> bool:
+    """Whether the database has this audit; with its work folder there too, a run was stopped while it cleared up."""
+    return any(stored == audit_id for stored, _, _ in _stored_audits(out))
+
+
+def _fingerprint(config: AuditConfig, listing: Listing) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([gradattn_core.__version__, _RESULT_FORMAT, config.identity()], sort_keys=True).encode())
+    for image in listing.images:
+        digest.update(json.dumps([image.path, image.label, image.size, image.modified]).encode())
+    return digest.hexdigest()
+
+
+# audit_id, root, parameters, whether it is finished
+_Earlier = tuple[str, str, dict[str, Any], bool]
+
+
+def _finished_plan(config: AuditConfig, survey: Survey) -> Plan | None:
+    """The newest finished audit with the same fingerprint.
+
+    None without one, with ``restart``, and where a run of it was stopped while it cleared up.
     """
-    folder = Path(out).expanduser().resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StoreError(
-            f"output folder {out}: cannot be written ({error.strerror}); give another with --out"
-        ) from error
-    return folder
+    out = outfolder.prepared(config.out)
+    if config.restart or _begun(out, survey.fingerprint) is not None:
+        return None
+    same = (audit for audit in _stored_audits(out) if audit[1] == survey.fingerprint)
+    audit_id, fingerprint, head = next(same, (None, "", ""))
+    if audit_id is None:
+        return None
+    folder, classes = outfolder.work(out) / audit_id, tuple(survey.listing.classes)
+    return Plan(config, audit_id, fingerprint, folder, survey.listing.root, classes, head, is_finished=True)
 
 
-def sweeps_of(out: Path, key: str) -> list[Sweep]:
-    """The sweeps with this key in an output folder, of finished and unfinished audits, newest first."""
-    folders = [folder for place in (FEATURES, WORK) for folder in (out / place).glob("*")]
-    return sweeps_like(key, sorted(folders, key=lambda folder: folder.name, reverse=True))
+def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
+    """(audit_id, fingerprint, head) of every finished audit, newest first; empty before the first one."""
+    store = Store(out)
+    if not store.database.exists():
+        return []
+    audits = store.audits.all()
+    return list(zip(audits["audit_id"], audits["fingerprint"], audits["head"], strict=True))
+
+
+def _begun(out: Path, fingerprint: str) -> Path | None:
+    """The work folder of an unfinished audit that this version can continue."""
+    for folder in sorted(outfolder.work(out).glob(f"*-{fingerprint[:8]}")):
+        files = AuditFolder(folder)
+        if files.is_current():
+            return folder
+        if not files.plan.is_file():
+            shutil.rmtree(folder)
+    return None
+
+
+def _continued(folder: Path, config: AuditConfig) -> Plan:
+    # What may differ (device, batch size, where the checkpoint lies) is what this command says.
+    plan = replace(load_plan(folder), config=config)
+    if plan.takes_from:
+        # Those of then may have been taken over by another audit meanwhile.
+        plan = replace(plan, takes_from=_sweeps_with(plan.out, plan.sweep_key))
+    _write_plan(plan)
+    return plan
 
 
 def _write(plan: Plan, listing: Listing) -> None:
@@ -298,18 +312,21 @@ def _write(plan: Plan, listing: Listing) -> None:
             "modified": pa.array([image.modified for image in images], pa.int64()),
         }
     )
-    write_parquet(plan.folder / "listing.parquet", table)
+    write_parquet(plan.files.listing, table)
     plan.sweep.mark()
     # The plan is written last: a folder without it was never begun.
     _write_plan(plan)
 
 
 def _write_plan(plan: Plan) -> None:
-    values = {**asdict(plan), "folder": None}
-    write_text(plan.folder / PLAN, json.dumps(values, ensure_ascii=True))
+    values = {**asdict(plan), "folder": None, "format": outfolder.FORMAT}
+    write_text(plan.files.plan, json.dumps(values, ensure_ascii=True))
 
 
-def _below(out: Path, sweeps: list[Sweep]) -> tuple[str, ...]:
+def _sweeps_with(out: Path, key: str) -> tuple[str, ...]:
+    """The folders with sweeps of this key, of finished and unfinished audits, newest first, from ``out`` on."""
+    folders = [folder for place in (outfolder.features(out), outfolder.work(out)) for folder in place.glob("*")]
+    sweeps = sweeps_like(key, sorted(folders, key=lambda folder: folder.name, reverse=True))
     return tuple(sweep.folder.relative_to(out).as_posix() for sweep in sweeps)
 
 
@@ -327,7 +344,7 @@ def _sweep_key(config: AuditConfig, precision: str, classes: list[str], alignmen
         return uuid.uuid4().hex
     outputs = None if alignment is None else list(zip(classes, alignment.indices, strict=True))
     facts = [
-        FORMAT,
+        _RESULT_FORMAT,
         timm.__version__,
         config.model,
         config.model_arguments,
@@ -337,14 +354,6 @@ def _sweep_key(config: AuditConfig, precision: str, classes: list[str], alignmen
         outputs,
     ]
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _unfinished(work: Path, fingerprint: str) -> Path | None:
-    for folder in sorted(work.glob(f"*-{fingerprint[:8]}")):
-        if (folder / PLAN).is_file():
-            return folder
-        shutil.rmtree(folder)
-    return None
 
 
 def _choose_head(config: AuditConfig, listing: Listing) -> tuple[str, Alignment | None, tuple[str, ...]]:

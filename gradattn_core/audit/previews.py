@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pyarrow.parquet as pq
 from PIL import Image
 
-from gradattn_core.audit.findings import doubts_file, exemplars_file, neighbours_file
+from gradattn_core import outfolder
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.sweep import swept
 from gradattn_core.dataset.address import is_plain_file
@@ -19,7 +19,6 @@ from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.files import write_bytes
 from gradattn_core.progress import Progress, silent
-from gradattn_core.store.images import preview_file
 
 SIDE = 512
 """Most pixels of a preview's longer side; smaller pictures keep their size."""
@@ -38,7 +37,7 @@ def write_previews(plan: Plan, progress: Progress = silent) -> int:
     waiting = {
         content_hash: path
         for path, content_hash in _shown(plan).items()
-        if not is_plain_file(plan.root, path) and not preview_file(plan.out, content_hash).is_file()
+        if not is_plain_file(plan.root, path) and not outfolder.preview(plan.out, content_hash).is_file()
     }
     written = 0
     with _pool(plan.config.workers or os.cpu_count() or 1) as pool:
@@ -60,17 +59,17 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def _shown(plan: Plan) -> dict[str, str]:
     """Content hash by path of the images that the page shows large or in strips."""
-    doubts = pq.read_table(doubts_file(plan), columns=["path", "is_suspect"])
+    doubts = pq.read_table(plan.files.findings, columns=["path", "is_suspect"])
     wanted = set(doubts.filter(doubts["is_suspect"])["path"].to_pylist())
-    wanted.update(pq.read_table(neighbours_file(plan), columns=["neighbour_path"])["neighbour_path"].to_pylist())
-    wanted.update(pq.read_table(exemplars_file(plan), columns=["path"])["path"].to_pylist())
+    wanted.update(pq.read_table(plan.files.neighbours, columns=["neighbour_path"])["neighbour_path"].to_pylist())
+    wanted.update(pq.read_table(plan.files.exemplars, columns=["path"])["path"].to_pylist())
     images = swept(plan, ["path", "content_hash"])
     both = zip(images["path"].to_pylist(), images["content_hash"].to_pylist(), strict=True)
     return {path: content_hash for path, content_hash in both if path in wanted}
 
 
 def _write(plan: Plan, content_hash: str, path: str) -> bool:
-    target = preview_file(plan.out, content_hash)
+    target = outfolder.preview(plan.out, content_hash)
     try:
         decoded = decode_image(read_bytes(plan.root, path), path)
     except UnreadableImageError:

@@ -1,4 +1,4 @@
-"""Judges every image: out-of-sample predictions of the head that the maps explain, and the ranking."""
+"""Ranks every image: out-of-sample predictions of the head that the maps explain, and how suspect its label is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from safetensors.numpy import load_file, save
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
-from gradattn_core.audit.finetune import content_folds, fold_file
+from gradattn_core.audit.finetune import content_folds
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.sweep import matrix, on_disk, sweep_file, swept, swept_matrix
+from gradattn_core.audit.sweep import matrix, on_disk, swept, swept_matrix
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
-from gradattn_core.progress import Progress, silent
+from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
 from gradattn_core.ranking.probe import crossval_probe
 from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
@@ -49,24 +49,7 @@ class LinearHeads:
         return cls(arrays["weights"], arrays["bias"])
 
 
-def predictions_file(plan: Plan) -> Path:
-    return plan.folder / "predictions.parquet"
-
-
-def scores_file(plan: Plan) -> Path:
-    return plan.folder / "scores.parquet"
-
-
-def suspects_file(plan: Plan) -> Path:
-    """What is to be interpreted: path, label, content_hash, size, other, fold, and the head's output of either."""
-    return plan.folder / "suspects.parquet"
-
-
-def heads_file(plan: Plan) -> Path:
-    return plan.folder / "heads.safetensors"
-
-
-def judge(plan: Plan, progress: Progress = silent) -> Path:
+def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     """Predict and rank every swept image, unless that is done.
 
     Returns:
@@ -75,10 +58,10 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
     Raises:
         DatasetError: fewer than two classes are left once unreadable images are gone.
     """
-    target = scores_file(plan)
+    target = plan.files.rank
     if target.exists():
         return target
-    progress("rank", 0, plan.images)
+    progress(RANK.name, 0, plan.images)
     table = swept(plan, ["path", "content_hash", "given_label", "size", "outside_label", "outside_probability"])
     paths, given = table["path"].to_pylist(), table["given_label"].to_pylist()
     if len(set(given)) < 2:
@@ -93,13 +76,13 @@ def judge(plan: Plan, progress: Progress = silent) -> Path:
         logits, fold = _explained_logits(plan, paths, given, classes, folds)
         ranked, in_sample = _ranked(plan, given, classes, logits)
     predictions = _predictions(table, given, classes, logits, fold)
-    write_parquet(predictions_file(plan), predictions)
+    write_parquet(plan.files.predictions, predictions)
     in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
-    write_parquet(suspects_file(plan), _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"]))
+    write_parquet(plan.files.suspects, _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"]))
     # The scores are renamed into place last: where they are, everything else is too.
     scores = _scores(paths, ranked, in_doubt)
     write_parquet(target, scores.replace_schema_metadata({_IN_SAMPLE: str(in_sample)}))
-    progress("rank", plan.images, plan.images)
+    progress(RANK.name, plan.images, plan.images)
     return target
 
 
@@ -120,13 +103,13 @@ def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray
 
 def _width(plan: Plan) -> int:
     """Numbers of a token, told from the first image that was swept."""
-    shards = (pq.read_table(sweep_file(plan, index), columns=["readout"]) for index in range(plan.shards))
+    shards = (pq.read_table(plan.files.sweep(index), columns=["readout"]) for index in range(plan.shards))
     return next(len(shard["readout"][0]) for shard in shards if len(shard))
 
 
 def ranked_without_model(plan: Plan) -> bool:
     """Whether the ranking did without the model's head and deep features."""
-    return (pq.read_schema(scores_file(plan)).metadata or {}).get(_IN_SAMPLE) == b"True"
+    return (pq.read_schema(plan.files.rank).metadata or {}).get(_IN_SAMPLE) == b"True"
 
 
 def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
@@ -178,18 +161,18 @@ def _suspects(
 
 def count_suspects(plan: Plan) -> int:
     """How many images are to be interpreted."""
-    return int(pq.read_metadata(suspects_file(plan)).num_rows)
+    return int(pq.read_metadata(plan.files.suspects).num_rows)
 
 
 def explained_outputs(plan: Plan) -> dict[str, int]:
     """Every class of which an image could be read, and its output of the explained head."""
-    metadata = pq.read_schema(suspects_file(plan)).metadata
+    metadata = pq.read_schema(plan.files.suspects).metadata
     return {str(name): int(place) for name, place in json.loads(metadata[_OUTPUTS]).items()}
 
 
 def agreement(plan: Plan) -> float:
     """Share of images whose given label is the explained head's prediction, in [0, 1]."""
-    table = pq.read_table(predictions_file(plan), columns=["predicted_label"])
+    table = pq.read_table(plan.files.predictions, columns=["predicted_label"])
     given = swept(plan, ["given_label"])["given_label"].to_pylist()
     return float(np.mean([a == b for a, b in zip(table["predicted_label"].to_pylist(), given, strict=True)]))
 
@@ -206,13 +189,13 @@ def _explained_logits(
         logits = on_disk(plan.folder, len(paths), len(classes))
         place = {path: row for row, path in enumerate(paths)}
         for fold in range(plan.config.folds):
-            table = pq.read_table(fold_file(plan, fold))
+            table = pq.read_table(plan.files.finetune(fold))
             logits[[place[path] for path in table["path"].to_pylist()]] = matrix(table["logits"])[:, kept]
         return logits, folds
     codes = _codes(given, classes)
     logits = on_disk(plan.folder, len(paths), len(classes))
     probe = crossval_probe(swept_matrix(plan, "readout"), codes, folds, out=logits)
-    LinearHeads(probe.weights, probe.bias).save(heads_file(plan))
+    LinearHeads(probe.weights, probe.bias).save(plan.files.heads)
     return probe.logits, np.asarray(probe.fold_index)
 
 

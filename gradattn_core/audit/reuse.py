@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gradattn_core import outfolder
+from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import join, member
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.files import write_text
-from gradattn_core.records import ImageRecord
+from gradattn_core.outfolder import AuditFolder, regions_beside
+from gradattn_core.records import ImageRecord, Listing
+from gradattn_core.store.store import Store
 
-MARK = "sweep.json"
 _COLUMNS = ["path", "size", "modified", "content_hash"]
 
 
@@ -49,7 +53,7 @@ class Sweep:
     def mark(self) -> None:
         """Write key, root and dataset into the folder; they stay with the shards wherever they are moved."""
         facts = {"key": self.key, "root": self.root, "dataset": self.dataset}
-        write_text(self.folder / MARK, json.dumps(facts))
+        write_text(AuditFolder(self.folder).mark, json.dumps(facts))
 
 
 def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
@@ -57,7 +61,7 @@ def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
     found = []
     for folder in folders:
         try:
-            sweep = Sweep(folder, **json.loads((folder / MARK).read_text("utf-8")))
+            sweep = Sweep(folder, **json.loads(AuditFolder(folder).mark.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             continue
         if sweep.key == key:
@@ -66,7 +70,7 @@ def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class SweptImages:
     """The images of some sweeps.
 
     Attributes:
@@ -157,14 +161,14 @@ class Known:
 
 
 @lru_cache(maxsize=1)
-def known_images(sweeps: tuple[Sweep, ...]) -> Known:
+def swept_images(sweeps: tuple[Sweep, ...]) -> SweptImages:
     """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
-    files = [(path, sweep.root) for sweep in sweeps for path in sorted(sweep.folder.glob("sweep-*.parquet"))]
+    files = [(path, sweep.root) for sweep in sweeps for path in AuditFolder(sweep.folder).swept()]
     frames = [
         pq.read_table(path, columns=_COLUMNS).to_pandas().assign(file=number).rename_axis("row").reset_index()
         for number, (path, _) in enumerate(files)
     ]
-    return Known(tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS))
+    return SweptImages(tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS))
 
 
 def _in_table(root: str, image: ImageRecord) -> bool:
@@ -218,15 +222,10 @@ def take_maps(
     return maps, regions
 
 
-def regions_beside(evidence: Path) -> Path:
-    """The file of the regions that belong to a file of maps."""
-    return evidence.with_name(evidence.name.replace("interpretations", "regions"))
-
-
 @lru_cache(maxsize=1)
 def _index(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
     """The files of maps, and for each map its key, its file and its row."""
-    files = [path for sweep in sources for path in sorted(sweep.folder.glob("interpretations-*.parquet"))]
+    files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpreted()]
     files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
     tables = [pq.read_table(path, columns=MAP_KEY).to_pandas() for path in files]
     numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
@@ -236,3 +235,40 @@ def _index(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.Dat
 
 def _text(outputs: dict[str, int]) -> str:
     return json.dumps(sorted(outputs.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class _EarlierAudit:
+    audit_id: str
+    root: str
+    parameters: dict[str, Any]
+    is_finished: bool
+    is_current: bool = True
+
+
+def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
+    """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence."""
+    name = PurePath(config.dataset).name
+    for earlier in (*_begun_audits(out), *_finished_audits(out)):
+        if earlier.root != listing.root or PurePath(earlier.parameters.get("dataset", "")).name != name:
+            continue
+        what = ", ".join(config.differences(earlier.parameters))
+        what = what or "the images, the labels or the checkpoint have changed"
+        if not earlier.is_current:
+            what = "another version of gradattn has begun it; what it had swept is used"
+        interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
+        warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
+        return
+
+
+def _begun_audits(out: Path) -> Iterator[_EarlierAudit]:
+    for files in outfolder.audits_begun(out):
+        plan = files.read_plan()
+        yield _EarlierAudit(plan["audit_id"], plan["root"], plan["config"], False, files.is_current())
+
+
+def _finished_audits(out: Path) -> Iterator[_EarlierAudit]:
+    audits = Store(out).audits.all()
+    columns = (audits[name] for name in ("audit_id", "root", "parameters"))
+    for audit_id, root, parameters in zip(*columns, strict=True):
+        yield _EarlierAudit(audit_id, root, json.loads(parameters), True)

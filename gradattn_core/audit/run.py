@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from filelock import FileLock, Timeout
-
-from gradattn_core.audit.findings import tell_doubts
-from gradattn_core.audit.merge import finish, is_stored, merge
-from gradattn_core.audit.plan import Plan, finished_audit, make_plan, output_folder, survey_dataset
-from gradattn_core.audit.previews import write_previews
-from gradattn_core.audit.rank import judge
-from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP
+from gradattn_core import outfolder
+from gradattn_core.audit.merge import summarise
+from gradattn_core.audit.plan import plan_audit
+from gradattn_core.audit.stages import stages_left
 from gradattn_core.audit.workers import local_workers, run_stage
 from gradattn_core.config import AuditConfig
-from gradattn_core.errors import GradattnError, OutputBusyError
-from gradattn_core.progress import Progress, silent
+from gradattn_core.errors import GradattnError
+from gradattn_core.progress import PLAN, Progress, silent
 from gradattn_core.records import AuditSummary
 
 
@@ -30,84 +26,33 @@ def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
 
     Args:
         config: what to audit and how.
-        progress: told ``(stage, done, total)``.
+        progress: told ``(step, done, total)``.
 
     Returns:
-        counts, worst class pairs, and where the files are.
+        counts, worst class pairs, where the files are, and the seconds of each step.
 
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
     """
     if config.runner != "local":
         raise GradattnError(f"runner {config.runner!r} spreads the tasks of a flow; run the audit as one")
-    with output_lock(config.out):
+    with outfolder.lock(config.out):
         seconds: dict[str, float] = {}
-        with _timed(seconds, "plan"):
+        with _timed(seconds, PLAN.name):
             plan = plan_audit(config, progress)
-            if isinstance(plan, str):
-                return finish(output_folder(config.out), plan)
-        if not is_stored(plan):
-            _compute(plan, progress, seconds)
-        with _timed(seconds, "store"):
-            summary = merge(plan, progress)
-        return replace(summary, seconds=seconds)
-
-
-def plan_audit(config: AuditConfig, progress: Progress = silent) -> Plan | str:
-    """The plan to work on, or the id of the finished audit that this one would repeat.
-
-    Raises:
-        GradattnError: the dataset, the model or the output folder cannot be used.
-    """
-    progress("plan", 0, 1)
-    survey = survey_dataset(config)
-    finished = finished_audit(config, survey)
-    if finished is not None:
-        return finished
-    plan = make_plan(config, survey)
-    progress("plan", 1, 1)
-    return plan
-
-
-def _compute(plan: Plan, progress: Progress, seconds: dict[str, float]) -> None:
-    """Every step between plan and merge; a step whose result is there returns at once."""
-    with local_workers(plan) as workers:
-        with _timed(seconds, "sweep"):
-            run_stage(plan, SWEEP, workers, progress)
-        if plan.head == "finetune":
-            with _timed(seconds, "fine-tune"):
-                run_stage(plan, FINETUNE, workers, progress)
-        with _timed(seconds, "rank"):
-            judge(plan, progress)
-        with _timed(seconds, "interpret"):
-            run_stage(plan, INTERPRET, workers, progress)
-    with _timed(seconds, "findings"):
-        tell_doubts(plan, progress)
-        write_previews(plan, progress)
+        shared, others = stages_left(plan)
+        with local_workers(plan) if shared else nullcontext() as workers:
+            for stage in shared:
+                with _timed(seconds, stage.name):
+                    run_stage(plan, stage, workers, progress)
+        for stage in others:
+            with _timed(seconds, stage.name):
+                run_stage(plan, stage, None, progress)
+        return replace(summarise(plan.out, plan.audit_id), seconds={} if plan.is_finished else seconds)
 
 
 @contextmanager
-def output_lock(out: str) -> Iterator[None]:
-    """One audit at a time writes to an output folder.
-
-    Raises:
-        OutputBusyError: another one is at work there.
-    """
-    lock = FileLock(output_folder(out) / ".audit.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputBusyError(
-            f"output folder {out}: another audit is at work there; wait, or give another --out"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
     start = time.monotonic()
     yield
-    seconds[stage] = time.monotonic() - start
+    seconds[step] = time.monotonic() - start

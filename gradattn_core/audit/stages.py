@@ -1,4 +1,7 @@
-"""The stages of an audit that fall into parts: any process may compute any part, in any order, and leaves its file."""
+"""The steps of an audit after its plan, in their order: how each is computed, and what files say that it is done.
+
+Most fall into parts: any process may compute any part, in any order, and leaves its files.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradattn_core.audit.finetune import finetune_fold, fold_file, weights_file
-from gradattn_core.audit.interpret import evidence_file, evidence_shards, interpret_shard
-from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.rank import count_suspects
-from gradattn_core.audit.reuse import regions_beside
-from gradattn_core.audit.sweep import failures_file, sweep_file, sweep_shard
-from gradattn_core.progress import Progress
+from gradattn_core import outfolder, progress
+from gradattn_core.audit.findings import write_findings
+from gradattn_core.audit.finetune import finetune_fold
+from gradattn_core.audit.interpret import interpret_shard, interpret_shards
+from gradattn_core.audit.merge import merge
+from gradattn_core.audit.plan import Plan, is_stored
+from gradattn_core.audit.previews import write_previews
+from gradattn_core.audit.rank import count_suspects, rank_images
+from gradattn_core.audit.sweep import sweep_shard
+from gradattn_core.outfolder import failures_beside
+from gradattn_core.progress import Progress, Step
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage and its parts.
+    """One step and its parts.
 
     Attributes:
-        name: as progress tells it, and the key of ``STAGES``.
-        part: what one of its parts is called.
-        run: computes a part, unless its file is there.
-        files: what a part writes into the plan's folder; where the last of them is, the others are whole too.
+        step: its name.
+        run: computes a part, unless its files are there.
+        files: what a part writes; where the last of them is, the others are whole too. None for the merge, whose result
+            is in the database.
+        part: what one of its parts is called; empty where there is one part, which the audit's own process computes.
         parts: how many there are, once the stages before are done.
         total: how many units progress counts.
         needs: patterns of what a part reads in the plan's folder, beside the plan and the listing.
     """
 
-    name: str
-    part: str
-    run: Callable[[Plan, int, Progress], Path]
+    step: Step
+    run: Callable[[Plan, int, Progress], object]
     files: Callable[[Plan, int], tuple[Path, ...]]
-    parts: Callable[[Plan], int]
-    total: Callable[[Plan], int]
+    part: str = ""
+    parts: Callable[[Plan], int] = lambda plan: 1
+    total: Callable[[Plan], int] = lambda plan: plan.images
     needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the step."""
+        return self.step.name
 
     def file(self, plan: Plan, index: int) -> Path:
         """The file of a part that is there once all of it is."""
@@ -45,37 +58,62 @@ class Stage:
         """The parts that are still to be computed, in order."""
         return [index for index in range(self.parts(plan)) if not self.file(plan, index).exists()]
 
-    def tell(self, plan: Plan, left: int, progress: Progress) -> None:
+    def tell(self, plan: Plan, missing: int, told: Progress) -> None:
         """Tell how far the stage is while its parts are computed elsewhere; to the part, in its own unit."""
         total, parts = self.total(plan), self.parts(plan)
-        progress(self.name, total * (parts - left) // parts if parts else total, total)
+        told(self.name, total * (parts - missing) // parts if parts else total, total)
 
 
-def _swept(plan: Plan, index: int) -> tuple[Path, ...]:
-    file = sweep_file(plan, index)
-    return failures_file(file), file
+def stages_left(plan: Plan) -> tuple[list[Stage], list[Stage]]:
+    """What is to be done about an audit, in order; what a stage finds done costs it nothing.
+
+    Returns:
+        the stages up to the last one that falls into parts, and those after it, for which no other process is needed.
+    """
+    if plan.is_finished:
+        return [], []
+    if is_stored(plan.out, plan.audit_id):
+        return [], [MERGE]
+    stages = [stage for stage in STAGES.values() if plan.head == "finetune" or stage is not FINETUNE]
+    shared = stages.index(INTERPRET) + 1
+    return stages[:shared], stages[shared:]
+
+
+def _swept(plan: Plan, shard: int) -> tuple[Path, ...]:
+    file = plan.files.sweep(shard)
+    return failures_beside(file), file
 
 
 def _finetuned(plan: Plan, fold: int) -> tuple[Path, ...]:
-    return weights_file(plan, fold), fold_file(plan, fold)
+    return plan.files.fold_weights(fold), plan.files.finetune(fold)
 
 
-def _interpreted(plan: Plan, index: int) -> tuple[Path, ...]:
-    file = evidence_file(plan, index)
-    return regions_beside(file), failures_file(file), file
+def _interpreted(plan: Plan, shard: int) -> tuple[Path, ...]:
+    file = plan.files.interpret(shard)
+    return plan.files.regions(shard), failures_beside(file), file
 
 
-SWEEP = Stage("sweep", "shard", sweep_shard, _swept, lambda plan: plan.shards, lambda plan: plan.images)
+def _find(plan: Plan, part: int, told: Progress) -> None:
+    write_findings(plan, told)
+    write_previews(plan, told)
+
+
+SWEEP = Stage(progress.SWEEP, sweep_shard, _swept, "shard", parts=lambda plan: plan.shards)
 FINETUNE = Stage(
-    *("fine-tune", "fold", finetune_fold, _finetuned),
+    *(progress.FINETUNE, finetune_fold, _finetuned, "fold"),
     parts=lambda plan: plan.config.folds,
     total=lambda plan: plan.config.folds,
-    needs=("sweep-*.parquet",),
+    needs=(outfolder.SWEEPS,),
 )
+RANK = Stage(progress.RANK, lambda plan, part, told: rank_images(plan, told), lambda plan, part: (plan.files.rank,))
 INTERPRET = Stage(
-    *("interpret", "shard", interpret_shard, _interpreted),
-    parts=evidence_shards,
+    *(progress.INTERPRET, interpret_shard, _interpreted, "shard"),
+    parts=interpret_shards,
     total=count_suspects,
-    needs=("suspects.parquet", "heads.safetensors", "fold-*.safetensors"),
+    needs=(outfolder.SUSPECTS, outfolder.HEADS, outfolder.FOLD_WEIGHTS),
 )
-STAGES = {stage.name: stage for stage in (SWEEP, FINETUNE, INTERPRET)}
+FINDINGS = Stage(progress.FINDINGS, _find, lambda plan, part: (plan.files.findings,))
+MERGE = Stage(progress.MERGE, lambda plan, part, told: merge(plan, told), lambda plan, part: ())
+STAGES = {stage.name: stage for stage in (SWEEP, FINETUNE, RANK, INTERPRET, FINDINGS, MERGE)}
+"""By name, in their order."""
+assert tuple(stage.step for stage in STAGES.values()) == progress.STEPS[1:]

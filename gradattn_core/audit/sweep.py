@@ -15,26 +15,17 @@ from numpy.typing import NDArray
 
 from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, in_parts, load_batches
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.reuse import known_images
+from gradattn_core.audit.reuse import swept_images
 from gradattn_core.files import write_parquet
 from gradattn_core.model.classes import Alignment, ClassNames, class_names
 from gradattn_core.model.forward import Forward, forward
 from gradattn_core.model.preprocessing import Preprocessing
-from gradattn_core.progress import Progress, silent
+from gradattn_core.outfolder import failures_beside
+from gradattn_core.progress import SWEEP, Progress, silent
 from gradattn_core.records import Failure, FloatArray, ImageRecord
 
 _TAKEN = b"taken_over"
 _LARGEST = float(np.finfo(np.float16).max)
-
-
-def sweep_file(plan: Plan, index: int) -> Path:
-    """Where the shard's result lies once it is whole."""
-    return plan.folder / f"sweep-{index:05d}.parquet"
-
-
-def failures_file(path: Path) -> Path:
-    """The failures that belong to a shard's result."""
-    return path.with_name(f"failures-{path.name}")
 
 
 def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
@@ -49,31 +40,31 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
         the parquet file, in listing order: path, content_hash, given_label, size, modified, width, height, readout,
         features, and for the as-is head logits of the dataset's classes and the model's best class outside them.
     """
-    target = sweep_file(plan, index)
+    target = plan.files.sweep(index)
     images = plan.shard(index)
     first = index * plan.shard_size
     if not target.exists():
-        known = known_images(plan.sources).take(plan.root, images, _SCHEMA.names)
+        known = swept_images(plan.sources).take(plan.root, images, _SCHEMA.names)
         taken = set() if known is None else set(known["path"].to_pylist())
         new = [image for image in images if image.path not in taken]
         failures: list[Failure] = []
         tables = [_SCHEMA.empty_table() if known is None else known]
         if new:
             tables += _sweep(
-                plan, new, failures, lambda done: progress("sweep", first + len(taken) + done, plan.images)
+                plan, new, failures, lambda done: progress(SWEEP.name, first + len(taken) + done, plan.images)
             )
-        write_parquet(failures_file(target), failures_table(failures))
+        write_parquet(failures_beside(target), failures_table(failures))
         # The result is renamed into place last: where it is, its failures are too.
         write_parquet(
             target, _in_order(pa.concat_tables(tables), images).replace_schema_metadata({_TAKEN: str(len(taken))})
         )
-    progress("sweep", first + len(images), plan.images)
+    progress(SWEEP.name, first + len(images), plan.images)
     return target
 
 
 def taken_over(plan: Plan) -> int:
     """How many images of a swept audit were not swept anew."""
-    return sum(int(pq.read_schema(sweep_file(plan, index)).metadata[_TAKEN]) for index in range(plan.shards))
+    return sum(int(pq.read_schema(plan.files.sweep(index)).metadata[_TAKEN]) for index in range(plan.shards))
 
 
 def failures_table(failures: list[Failure]) -> pa.Table:
@@ -176,13 +167,13 @@ def _outside(
 
 def swept(plan: Plan, columns: Sequence[str]) -> pa.Table:
     """The named columns of every swept image, in listing order."""
-    tables = [pq.read_table(sweep_file(plan, index), columns=list(columns)) for index in range(plan.shards)]
+    tables = [pq.read_table(plan.files.sweep(index), columns=list(columns)) for index in range(plan.shards)]
     return pa.concat_tables(tables)
 
 
 def swept_matrix(plan: Plan, column: str, kept: Sequence[int] | None = None) -> FloatArray:
     """A list column of every swept image as [N, D] float32 on disk, in listing order; ``kept`` names the D places."""
-    files = [sweep_file(plan, index) for index in range(plan.shards)]
+    files = [plan.files.sweep(index) for index in range(plan.shards)]
     rows = sum(pq.read_metadata(file).num_rows for file in files)
     table: FloatArray | None = None
     start = 0

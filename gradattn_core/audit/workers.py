@@ -50,12 +50,12 @@ def local_workers(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[
 
 
 def run_stage(plan: Plan, stage: Stage, workers: Workers | None, progress: Progress = silent) -> None:
-    """Compute every missing part of a stage, in this process where ``workers`` is None.
+    """Compute every missing part of a stage, in this process where ``workers`` is None or there is one part only.
 
     Raises:
         GradattnError: a worker process was lost; what was finished is kept.
     """
-    if workers is None:
+    if workers is None or not stage.part:
         for index in range(stage.parts(plan)):
             stage.run(plan, index, progress)
         return

@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor, nn
 
-from gradattn_core.config import DEFAULT_MODEL
+from gradattn_core.config import DEFAULT_MODEL, ModelSpec
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError, ModelError
-from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
+from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.classes import ClassNames, class_names, find_class
 from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing

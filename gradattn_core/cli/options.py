@@ -7,15 +7,16 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from gradattn_core.config import MODEL, Parameter, parameters
 from gradattn_core.errors import GradattnError, StoreError
 
 if TYPE_CHECKING:  # the store imports duckdb and pandas
     from gradattn_core.store.store import Store
 
-OUT = "gradattn-out"
 
 Run = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
@@ -125,26 +126,48 @@ def command(commands: Commands, name: str, run: Run, summary: str, examples: str
     return parser
 
 
+def add_parameters(
+    parser: argparse.ArgumentParser, wanted: Iterable[Parameter]
+) -> dict[str, argparse.ArgumentParser | argparse._ArgumentGroup]:
+    """Parameters of an audit as options, below the headings of their groups.
+
+    Returns:
+        the parser's groups by name; the parser itself is that of parameters without one.
+    """
+    groups: dict[str, argparse.ArgumentParser | argparse._ArgumentGroup] = {"": parser}
+    for parameter in wanted:
+        if parameter.group not in groups:
+            groups[parameter.group] = parser.add_argument_group(parameter.group)
+        _add_parameter(groups[parameter.group], parameter)
+    return groups
+
+
+def _add_parameter(place: argparse.ArgumentParser | argparse._ArgumentGroup, parameter: Parameter) -> None:
+    help = parameter.help.replace("%", "%%")
+    if parameter.default is MISSING:
+        place.add_argument(parameter.name, metavar=parameter.name.upper(), help=help)
+    elif parameter.type is bool:
+        place.add_argument(parameter.option, action="store_true", help=help)
+    else:
+        default = "" if parameter.default in (None, {}) else f" (default {parameter.default})"
+        place.add_argument(
+            parameter.option,
+            type=json_object if parameter.type is dict else parameter.type,
+            default=parameter.default,
+            choices=parameter.choices or None,
+            metavar=parameter.placeholder or None,
+            help=help + default,
+        )
+
+
 def out_folder(parser: argparse.ArgumentParser) -> None:
     """``--out``; :func:`open_store` opens the store there."""
-    parser.add_argument("--out", default=OUT, metavar="DIR", help=f"output folder (default {OUT})")
+    add_parameters(parser, [each for each in parameters() if each.name == "out"])
 
 
 def model(parser: argparse.ArgumentParser) -> None:
     """The model to load and where."""
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--model", metavar="M", help="timm Vision Transformer (default vit_small_patch16_224, published weights)"
-    )
-    group.add_argument("--checkpoint", metavar="FILE", help="safetensors, or a torch file of plain tensors")
-    group.add_argument(
-        "--model-arguments",
-        type=json_object,
-        default={},
-        metavar="JSON",
-        help="further arguments of timm.create_model, for example '{\"img_size\": 384}'",
-    )
-    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 … (default auto)")
+    add_parameters(parser, [each for each in parameters() if each.group == MODEL])
 
 
 def output_style(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from gradattn_core.attention.readout import model_name
-from gradattn_core.config import DEFAULT_MODEL
+from gradattn_core.config import DEFAULT_MODEL, ModelSpec
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.interpret.maps import Provenance, signed_maps
@@ -22,7 +22,6 @@ from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.classes import ClassNames, class_names, find_class
 from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing, preprocessed
-from gradattn_core.model.spec import ModelSpec
 from gradattn_core.records import Box, Evidence, FloatArray
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,11 +14,10 @@ from torch import Tensor, nn
 
 from gradattn_core.attention.readout import find_readout, patch_grid
 from gradattn_core.attention.rollout import check_model, follow_row
+from gradattn_core.config import ModelSpec
 from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.model.forward import class_logits
 from gradattn_core.model.preprocessing import Preprocessing
-from gradattn_core.model.spec import ModelSpec as ModelSpec
-from gradattn_core.model.spec import checkpoint_file
 
 
 def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch.device | str = "cpu") -> nn.Module:
@@ -30,7 +30,7 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
             of reach, or no global self-attention.
     """
     arguments = dict(spec.arguments)
-    state = None if spec.checkpoint is None else _read_checkpoint(spec.checkpoint)
+    state = None if spec.file is None else _read_checkpoint(spec.file)
     if num_classes is not None:
         arguments["num_classes"] = num_classes
     elif state is not None and "num_classes" not in arguments:
@@ -89,18 +89,17 @@ def _create(spec: ModelSpec, arguments: dict[str, Any], *, pretrained: bool) -> 
     return model
 
 
-def _read_checkpoint(path: str) -> dict[str, Tensor]:
-    file = checkpoint_file(path)
+def _read_checkpoint(file: Path) -> dict[str, Tensor]:
     try:
         state = load_state_dict(str(file), weights_only=True)
     except Exception as error:
         # A pickle with code in it, a truncated file and a foreign format all raise different things.
         raise ModelError(
-            f"checkpoint {path} cannot be read as plain tensors ({type(error).__name__}); "
+            f"checkpoint {file} cannot be read as plain tensors ({type(error).__name__}); "
             "safetensors files and torch state dictionaries without other objects work"
         ) from error
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"checkpoint {path} holds no state dictionary of tensors")
+        raise ModelError(f"checkpoint {file} holds no state dictionary of tensors")
     return dict(state)
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradattn_core.model.spec import FineTuning as FineTuning
+from gradattn_core.config import FineTuning
 
 Batches = Callable[[Sequence[int]], Tensor]
 

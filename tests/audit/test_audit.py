@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from gradattn_core import outfolder
 from gradattn_core.audit.finetune import content_folds
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.run import output_lock, run_audit
+from gradattn_core.audit.run import run_audit
 from gradattn_core.audit.sweep import sweep_shard
-from gradattn_core.config import AuditConfig
+from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.errors import ClassAlignmentError, DatasetError, GradattnError, ModelError, StoreError
 from gradattn_core.export import read_candidates
-from gradattn_core.model.training import FineTuning
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny, make_tiny
 
@@ -260,7 +260,7 @@ def test_two_audits_do_not_write_to_one_folder_at_once(tiny: Tiny, tmp_path: Pat
 
 
 def _hold(out: str, held: object, release: object) -> None:
-    with output_lock(out):
+    with outfolder.lock(out):
         held.set()  # type: ignore[attr-defined]
         release.wait(60)  # type: ignore[attr-defined]
 
@@ -320,9 +320,9 @@ def test_a_dataset_of_which_one_class_can_be_read_is_refused(tiny: Tiny, tmp_pat
         pytest.param("work/*/plan.json", marks=pytest.mark.slow),
         "work/*/sweep-00001.parquet",
         pytest.param("work/*/predictions.parquet", marks=pytest.mark.slow),
-        "work/*/interpretations-00000.parquet",
+        "work/*/interpret-00000.parquet",
         pytest.param("work/*/exemplars.parquet", marks=pytest.mark.slow),
-        "work/*/doubts.parquet",
+        "work/*/findings.parquet",
         "features/*/sweep-00000.parquet",
     ],
 )

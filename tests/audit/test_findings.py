@@ -16,13 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gradattn_core.audit.run import run_audit
-from gradattn_core.config import AuditConfig
+from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.kinds import KINDS
 from gradattn_core.model.backbone import load_model
 from gradattn_core.model.preprocessing import Preprocessing
-from gradattn_core.model.training import FineTuning
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny, make_tiny
 

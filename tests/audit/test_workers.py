@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from gradattn_core.audit.findings import tell_doubts
+from gradattn_core import progress
+from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import Plan, make_plan, survey_dataset
-from gradattn_core.audit.rank import judge
+from gradattn_core.audit.rank import rank_images
 from gradattn_core.audit.run import run_audit
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
 from gradattn_core.audit.workers import Workers, local_devices, local_workers, run_stage
+from gradattn_core.config import FineTuning
 from gradattn_core.errors import DatasetError, GradattnError
 from gradattn_core.files import write_bytes, write_whole
-from gradattn_core.model.training import FineTuning
 from gradattn_core.progress import silent
 from tests.helpers.tiny import Tiny, make_tiny
 
@@ -64,15 +65,15 @@ def test_two_processes_give_the_list_of_one_without_what_is_there_and_tell_how_f
         before = [cpu_seconds(pid) for pid in processes]
         run_stage(plan, FINETUNE, workers, lambda *progress: told.append(progress))
         assert all(cpu_seconds(pid) > start + 0.05 for pid, start in zip(processes, before, strict=True))
-        judge(plan)
+        rank_images(plan)
         run_stage(plan, INTERPRET, workers, lambda *progress: told.append(progress))
     assert not workers_now() and SWEEP.file(plan, 3).stat().st_mtime_ns == kept
-    tell_doubts(plan)
+    write_findings(plan)
     merge(plan)
     assert (tmp_path / "two/candidates.csv").read_bytes() == (tmp_path / "one/candidates.csv").read_bytes()
     swept = [done for stage, done, total in told if stage == "sweep"]
     assert swept == [8 * part for part in range(1, 10)]
-    assert ("fine-tune", 2, 2) in told and told[-1][0] == "interpret" and told[-1][1] == told[-1][2]
+    assert ("finetune", 2, 2) in told and told[-1][0] == "interpret" and told[-1][1] == told[-1][2]
 
 
 def test_a_part_s_error_comes_out_as_it_is_and_a_killed_process_is_one_sentence(tiny: Tiny, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> No
 @pytest.mark.parametrize(("parts", "told"), [(4, [0, 25, 50, 75, 100]), (3, [0, 33, 66, 100]), (0, [100])])
 def test_progress_is_told_in_the_unit_of_the_stage(tiny: Tiny, tmp_path: Path, parts: int, told: list[int]) -> None:
     plan = planned(tiny, tmp_path)
-    stage = Stage("x", "shard", SWEEP.run, SWEEP.files, lambda _: parts, lambda _: 100)
+    stage = Stage(progress.SWEEP, SWEEP.run, SWEEP.files, "shard", lambda _: parts, lambda _: 100)
     heard: list[int] = []
     for left in range(parts, -1, -1):
         stage.tell(plan, left, lambda _stage, done, _total: heard.append(done))

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from gradattn_core.cli import main, terminal
+from gradattn_core.config import ModelSpec
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.interpret.transfer import transfer
 from gradattn_core.methods import Descent
-from gradattn_core.model.backbone import ModelSpec, load_model
+from gradattn_core.model.backbone import load_model
 from gradattn_core.model.preprocessing import Preprocessing
 from tests.helpers.tiny import TINY_VIT, write_tiny_vit
 

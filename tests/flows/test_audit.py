@@ -28,11 +28,11 @@ from flows.artifacts import (
 )
 from flows.audit import audit_flow, require_absolute, run_as_flow
 from flows.status import schedules
+from gradattn_core import outfolder
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.run import output_lock, run_audit
-from gradattn_core.config import AUDIT_CORRECTIONS, AUDIT_OBJECTIVES, HEADS, INTERPRET, AuditConfig
+from gradattn_core.audit.run import run_audit
+from gradattn_core.config import AuditConfig, FineTuning, parameters
 from gradattn_core.errors import DatasetError, GradattnError, StoreError
-from gradattn_core.model.training import FineTuning
 from gradattn_core.records import AuditSummary, News
 from gradattn_core.store.store import Store
 from tests.helpers.flow_runs import latest_run, tasks_of
@@ -78,14 +78,14 @@ def test_a_flow_gives_the_result_of_the_audit_without_prefect_and_shows_it(
     without = run_audit(tiny.config(plain))
     assert without_places(summary) == without_places(without)
     assert summary.candidates == tmp_path / "candidates.csv" and summary.database.is_file()
-    assert ("sweep", 42, 42) in told and ("store", 1, 1) in told
+    assert ("sweep", 42, 42) in told and ("merge", 1, 1) in told
 
     run = latest_run(client)
     assert run.state is not None and run.state.is_completed()
     assert run.name == f"audit of {tiny.dataset}"
     assert run.parameters["dataset"] == str(tiny.dataset) and run.parameters["finetuning"]["epochs"] == 5
     shards = {f"sweep shard {index}" for index in range(3)}
-    names = {"plan", "judge", "interpret shard 0", "findings", "merge"} | shards
+    names = {"plan", "rank", "interpret shard 0", "findings", "merge"} | shards
     assert names <= set(tasks_of(client, run, names))
     shown = artifacts_of(client, run)
     assert shown[progress_key("sweep")] == shown[progress_key("interpret")] == 100.0
@@ -101,7 +101,7 @@ def test_a_fine_tuned_flow_gives_the_result_of_the_audit_without_prefect(
     run_audit(config)
     run_as_flow(replace(config, out=str(tmp_path / "flow")))
     assert (tmp_path / "flow/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
-    assert artifacts_of(client, latest_run(client))[progress_key("fine-tune")] == 100.0
+    assert artifacts_of(client, latest_run(client))[progress_key("finetune")] == 100.0
 
 
 def test_a_finished_audit_is_not_made_again(tiny: Tiny, plain: Path, client: SyncPrefectClient) -> None:
@@ -171,7 +171,7 @@ def test_what_the_user_must_change_is_not_retried_and_comes_out_as_it_is(
 
 
 def test_a_second_audit_into_the_same_folder_is_refused(tiny: Tiny, client: SyncPrefectClient, tmp_path: Path) -> None:
-    with output_lock(str(tmp_path)), pytest.raises(StoreError, match="another audit is at work there"):
+    with outfolder.lock(str(tmp_path)), pytest.raises(StoreError, match="another audit is at work there"):
         run_as_flow(tiny.config(tmp_path))
     run = latest_run(client)
     assert run.state is not None and run.state.is_failed()
@@ -240,8 +240,9 @@ def test_the_flow_offers_every_parameter_of_an_audit_described_and_with_its_choi
         if item.default is not MISSING:
             assert defaults[name] == item.default, name
     assert defaults["finetuning"] == FineTuning() and schema["required"] == ["dataset"]
-    choices = {"head": HEADS, "interpret": INTERPRET, "objective": AUDIT_OBJECTIVES, "correction": AUDIT_CORRECTIONS}
-    assert {name: set(offered[name]["enum"]) for name in choices} == {name: set(each) for name, each in choices.items()}
+    choices = {parameter.name: list(parameter.choices) for parameter in parameters() if parameter.choices}
+    assert {name: offered[name]["enum"] for name in choices} == choices
+    assert choices["head"] == ["auto", "as-is", "probe", "finetune"] and len(choices) > 5
 
 
 def test_a_schedule_refuses_paths_that_start_from_somewhere(tiny: Tiny, tmp_path: Path) -> None:

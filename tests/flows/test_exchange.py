@@ -11,16 +11,15 @@ import torch
 from flows.cluster import Share, opened_on_node, prepared
 from flows.exchange import Exchange
 from flows.tasks import compute_part, own_folder
-from gradattn_core.audit.findings import tell_doubts
+from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import Plan, make_plan, survey_dataset
-from gradattn_core.audit.rank import judge
+from gradattn_core.audit.rank import rank_images
 from gradattn_core.audit.run import run_audit
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
-from gradattn_core.config import AuditConfig
+from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.dataset.storage import files_below
 from gradattn_core.errors import GradattnError
-from gradattn_core.model.training import FineTuning
 from tests.helpers.tiny import Tiny, make_tiny
 
 SHARE = Share("cpu", 1, torch.get_num_threads())
@@ -43,7 +42,7 @@ def compute_elsewhere(plan: Plan, stage: Stage, exchange: Exchange) -> list[int]
     exchange.begin(plan, stage)
     missing = stage.missing(plan)
     for index in missing:
-        compute_part(stage, "/no/such/folder", index, SHARE, exchange)
+        compute_part(stage.name, "/no/such/folder", index, SHARE, exchange)
         assert not stage.file(plan, index).exists()
         exchange.fetch(stage.files(plan, index))
     return missing
@@ -59,11 +58,11 @@ def test_over_a_url_the_list_is_that_of_the_plain_audit(tiny: Tiny, tmp_path: Pa
     compute_elsewhere(plan, SWEEP, exchange)
     if head == "finetune":
         assert compute_elsewhere(plan, FINETUNE, exchange) == [0, 1]
-    judge(plan)
+    rank_images(plan)
     assert compute_elsewhere(plan, INTERPRET, exchange)
     node = opened_on_node(str(own_folder(exchange.url)), SHARE, is_own=True)
     assert Path(str(node.config.checkpoint)).parent == own_folder(exchange.url) != plan.folder
-    tell_doubts(plan)
+    write_findings(plan)
     merge(plan)
     assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
     exchange.remove()

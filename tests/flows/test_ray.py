@@ -33,16 +33,15 @@ from safetensors.torch import save_file
 from flows.audit import run_as_flow
 from flows.cluster import Share, joined, opened_on_node, prepared, require_reachable, share_of
 from flows.tasks import computing, in_turn, interrupts_stay_interrupts, step
-from gradattn_core.audit.findings import tell_doubts
+from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.rank import judge
+from gradattn_core.audit.rank import rank_images
 from gradattn_core.audit.run import run_audit
 from gradattn_core.audit.stages import INTERPRET, SWEEP
 from gradattn_core.cli import main
-from gradattn_core.config import AuditConfig
+from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.errors import GradattnError
-from gradattn_core.model.training import FineTuning
 from gradattn_core.progress import silent
 from tests.helpers.flow_runs import latest_run, tasks_of
 from tests.helpers.interrupting import interrupt_once_there
@@ -230,11 +229,11 @@ def test_a_flow_spreads_its_tasks_over_the_processes_of_this_machine_s_devices(
     def spread() -> None:
         with computing(plan, ["cpu", "cpu"]) as compute:
             compute(SWEEP)
-            judge(plan)
+            rank_images(plan)
             compute(INTERPRET)
 
     spread()
-    tell_doubts(plan)
+    write_findings(plan)
     merge(plan)
     assert (tmp_path / "spread/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
     names = {task.name for task in client.read_task_runs()}

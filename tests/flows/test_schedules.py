@@ -27,7 +27,8 @@ from flows.notify import already_told, tell
 from flows.recovery import continue_runs, left_runs, skip_missed
 from flows.schedules import make_pool
 from flows.server import running
-from gradattn_core.audit.run import output_lock, run_audit
+from gradattn_core import outfolder
+from gradattn_core.audit.run import run_audit
 from gradattn_core.cli import main
 from tests.helpers.serving import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
 from tests.helpers.tiny import Tiny, make_tiny
@@ -205,7 +206,7 @@ def test_a_run_into_a_folder_at_work_is_skipped_and_says_so(
     command: Command, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
 ) -> None:
     assert command("add", tiny.dataset, *options(tiny, tmp_path), "--every", "52w", "--name", "second")[0] == 0
-    with output_lock(str(tmp_path)):
+    with outfolder.lock(str(tmp_path)):
         run = ended(client, json.loads(command("run", "second", "--json")[1])["flow_run"])
     sentence = f"output folder {tmp_path}: another audit is at work there, so this run is left out"
     assert run.state is not None and run.state.is_cancelled()
@@ -261,7 +262,7 @@ def test_runs_of_a_killed_worker_are_continued_and_those_that_live_are_left_alon
     assert {run.id for run in watched} == {dead, living, tried, stopping, starting}
 
     over = threading.Event()
-    with output_lock(str(tmp_path / "living")):
+    with outfolder.lock(str(tmp_path / "living")):
         often = {"pause": 0.2, "starting": timedelta(seconds=2)}
         thread = threading.Thread(target=continue_runs, args=(client, watched, over), kwargs=often)
         thread.start()

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gradattn_core.config import FineTuning, ModelSpec
 from gradattn_core.errors import InterpretError, ModelError
-from gradattn_core.model.backbone import ModelSpec, load_model, pick_device
+from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.forward import answer, forward
-from gradattn_core.model.training import FineTuning, finetune
+from gradattn_core.model.training import finetune
 
 NAME = "vit_tiny_patch16_224"
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}

@@ -17,16 +17,17 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gradattn_core.audit.findings import tell_doubts
+from gradattn_core import outfolder
+from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.interpret import interpret_shard
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.rank import judge
-from gradattn_core.audit.run import output_lock
+from gradattn_core.audit.rank import rank_images
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.cli import build_parser
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError
+from gradattn_core.progress import INTERPRET, SWEEP, StepProgress, unfinished_audits
 from tests.helpers import small_audit
 from tests.helpers.app_pages import opened, press, texts
 from tests.helpers.ready_audit import ready
@@ -35,7 +36,6 @@ from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny
 from ui import components
 from ui.audits import process
 from ui.audits.process import ALLOW, Run, arguments, latest, refusal
-from ui.audits.work import Stage, at_work, unfinished
 
 
 @pytest.fixture(scope="module")
@@ -91,31 +91,31 @@ def test_progress_follows_the_files_of_a_real_audit_from_plan_to_merge(tiny: Tin
     config = tiny.config(tmp_path)
     plan = make_plan(config, survey_dataset(config))
 
-    def stages() -> list[Stage]:
-        [work] = unfinished(tmp_path)
+    def stages() -> list[StepProgress]:
+        [work] = unfinished_audits(tmp_path)
         assert (work.dataset, work.images, work.head) == (str(tiny.dataset), 42, "probe")
-        return list(work.stages)
+        return list(work.steps)
 
-    assert stages()[0] == Stage("Sweep", 0, 42, "images")
+    assert stages()[0] == StepProgress(SWEEP, 0, 42)
     for index, swept in enumerate((20, 40, 42)):
         sweep_shard(plan, index)
-        assert stages()[0] == Stage("Sweep", swept, 42, "images")
-    assert unfinished(tmp_path)[0].stage.name == "Rank"
-    judge(plan)
+        assert stages()[0] == StepProgress(SWEEP, swept, 42)
+    assert unfinished_audits(tmp_path)[0].current.step.name == "rank"
+    rank_images(plan)
     before = stages()
     assert before[1].done == before[1].total == 1
-    assert before[2].name == "Interpret" and before[2].done == 0 < before[2].total < 42
+    assert before[2].step == INTERPRET and before[2].done == 0 < before[2].total < 42
     interpret_shard(plan, 0)
     assert stages()[2].done == min(5, before[2].total)
     index = 1
-    while unfinished(tmp_path)[0].stage.name == "Interpret":
+    while unfinished_audits(tmp_path)[0].current.step.name == "interpret":
         interpret_shard(plan, index)
         index += 1
-    assert unfinished(tmp_path)[0].stage.name == "Findings"
-    tell_doubts(plan)
-    assert unfinished(tmp_path)[0].stage.name == "Store"
+    assert unfinished_audits(tmp_path)[0].current.step.name == "findings"
+    write_findings(plan)
+    assert unfinished_audits(tmp_path)[0].current.step.name == "merge"
     merge(plan)
-    assert unfinished(tmp_path) == []
+    assert unfinished_audits(tmp_path) == []
 
 
 def test_the_pace_of_the_last_shards_tells_how_long_a_stage_takes(tiny: Tiny, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_pace_of_the_last_shards_tells_how_long_a_stage_takes(tiny: Tiny, tm
     # A day passes between the first and the others, while the audit is interrupted.
     for index, moment in enumerate((0, 86_400, 86_410, 86_420)):
         os.utime(sweep_shard(plan, index), (moment, moment))
-    assert unfinished(tmp_path)[0].seconds_left == pytest.approx(38 * 10)
+    assert unfinished_audits(tmp_path)[0].seconds_left == pytest.approx(38 * 10)
 
 
 def test_an_unreadable_plan_is_no_audit_at_work(tmp_path: Path) -> None:
@@ -132,15 +132,15 @@ def test_an_unreadable_plan_is_no_audit_at_work(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for text in ("", "{", "[]", '{"config": {}}', "null"):
         (folder / "plan.json").write_text(text)
-        assert unfinished(tmp_path) == []
+        assert unfinished_audits(tmp_path) == []
 
 
 def test_the_lock_of_an_audit_is_seen_and_left_alone(tmp_path: Path) -> None:
-    assert not at_work(tmp_path)
-    with output_lock(str(tmp_path)):
-        assert at_work(tmp_path)
-    assert not at_work(tmp_path)
-    with output_lock(str(tmp_path)):
+    assert not outfolder.is_locked(tmp_path)
+    with outfolder.lock(str(tmp_path)):
+        assert outfolder.is_locked(tmp_path)
+    assert not outfolder.is_locked(tmp_path)
+    with outfolder.lock(str(tmp_path)):
         pass
 
 
@@ -148,13 +148,13 @@ def test_an_audit_that_runs_elsewhere_is_shown_with_its_stages(tiny: Tiny, out: 
     config = tiny.config(out)
     plan = make_plan(config, survey_dataset(config))
     sweep_shard(plan, 0)
-    with output_lock(str(out)):
+    with outfolder.lock(str(out)):
         app = opened("audits")
         bars = [bar.proto.text for bar in app.get("progress")]
-        assert bars == ["Sweep: 20 of 42 images", "Rank", "Interpret", "Findings", "Store"]
+        assert bars == ["Sweep: 20 of 42 images", "Rank", "Interpret", "Findings", "Merge"]
         assert "Started elsewhere" in " ".join(caption.value for caption in app.caption)
         assert not [button for button in app.button if button.label == "Stop"]
-    assert "An audit of it was interrupted in stage sweep, 48% done." in " ".join(texts(opened("audits")))
+    assert "An audit of it was interrupted in step sweep, 48% done." in " ".join(texts(opened("audits")))
 
 
 @pytest.mark.parametrize("address", [None, "0.0.0.0", "192.168.1.5", "example.org", ""])
@@ -244,7 +244,7 @@ def test_an_audit_started_on_the_page_can_be_stopped_goes_on_and_appears(out: Pa
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("work/*/sweep-*.parquet")}
     assert 3 <= len(kept) < 150
     app = opened("audits")
-    assert any(text.startswith("The audit was stopped in stage sweep") for text in texts(app))
+    assert any(text.startswith("The audit was stopped in step sweep") for text in texts(app))
     press(app, "Continue")
     run = ended(out)
     assert (run.state, run.sentence) == ("finished", ""), run.tail

@@ -10,22 +10,18 @@ from typing import Any
 
 import streamlit as st
 
+from gradattn_core.config import DEFAULT_MODEL, MANIFEST, Parameter, parameters
 from gradattn_core.errors import GradattnError
+from gradattn_core.outfolder import is_locked
+from gradattn_core.progress import StepProgress, UnfinishedAudit, unfinished_audits
 from gradattn_core.wording import duration
 from ui import components
 from ui.audits import finished, process, timetable
-from ui.audits import work as begun
 from ui.components import plain
 
 _LOG_LINES = 12
-_FORM = {"dataset": "Dataset", "model": "Model", "checkpoint": "Checkpoint"}
-_HEADS = ("auto", "as-is", "probe", "finetune")
-_MANIFEST = {
-    "label_column": "Column of the labels",
-    "path_column": "Column of the paths",
-    "split_column": "Column of the splits",
-    "split": "Only this split",
-}
+_PARAMETERS = {parameter.name: parameter for parameter in parameters()}
+_MANIFEST = [name for name, parameter in _PARAMETERS.items() if parameter.group == MANIFEST]
 
 
 def show() -> None:
@@ -42,11 +38,11 @@ def show() -> None:
 
 def _busy(out: Path) -> bool:
     run = process.latest(out)
-    return (run is not None and run.state == "running") or begun.at_work(out)
+    return (run is not None and run.state == "running") or is_locked(out)
 
 
 def _work(out: Path, refusal: str | None, was_busy: bool) -> None:
-    run, works = process.latest(out), begun.unfinished(out)
+    run, works = process.latest(out), unfinished_audits(out)
     busy = _busy(out)
     if busy != was_busy:
         components.audits.clear()
@@ -59,15 +55,15 @@ def _work(out: Path, refusal: str | None, was_busy: bool) -> None:
         _interrupted(works)
 
 
-def _progress(work: begun.Work | None, run: process.Run | None, refusal: str | None) -> None:
+def _progress(work: UnfinishedAudit | None, run: process.Run | None, refusal: str | None) -> None:
     with st.container(border=True, key="at-work"):
         if work is None:
             st.text("An audit has begun: it is looking through the dataset.")
         else:
             plain(Path(work.dataset).name, "name-at-work")
             plain(f"{work.images:,} images · {work.model} · head {work.head}", "quiet-at-work")
-            for stage in work.stages:
-                st.progress(min(1.0, stage.share), _stage_text(stage, work))
+            for step in work.steps:
+                st.progress(step.share, _step_text(step, work))
         if run is not None:
             with st.container(horizontal=True):
                 if not refusal:
@@ -80,17 +76,18 @@ def _progress(work: begun.Work | None, run: process.Run | None, refusal: str | N
 _STOPPING = "As Ctrl-C does. What is finished is kept, and the audit can go on from there."
 
 
-def _stage_text(stage: begun.Stage, work: begun.Work) -> str:
-    if stage.done >= stage.total:
-        return f"{stage.name}: done"
-    if stage is not work.stage:
-        return stage.name
-    counts = f"{stage.done:,} of {stage.total:,} {stage.unit}" if stage.unit else "at work"
-    left = f", about {duration(work.seconds_left)} left" if work.seconds_left is not None else ""
-    return f"{stage.name}: {counts}{left}"
+def _step_text(progress: StepProgress, audit: UnfinishedAudit) -> str:
+    step = progress.step
+    if progress.is_over:
+        return f"{step.title}: done"
+    if progress is not audit.current:
+        return step.title
+    counts = f"{progress.done:,} of {progress.total:,} {step.unit}" if step.unit else "at work"
+    left = f", about {duration(audit.seconds_left)} left" if audit.seconds_left is not None else ""
+    return f"{step.title}: {counts}{left}"
 
 
-def _ended(out: Path, run: process.Run, works: list[begun.Work], refusal: str | None) -> None:
+def _ended(out: Path, run: process.Run, works: list[UnfinishedAudit], refusal: str | None) -> None:
     with st.container(border=True, key="ended"):
         if run.state == "stopped":
             st.text(f"The audit was stopped{_place(works)}. It goes on from there.")
@@ -106,7 +103,7 @@ def _ended(out: Path, run: process.Run, works: list[begun.Work], refusal: str | 
         _log(run)
 
 
-def _interrupted(works: list[begun.Work]) -> None:
+def _interrupted(works: list[UnfinishedAudit]) -> None:
     for work in works[:3]:
         with st.container(border=True, key=f"interrupted-{work.audit_id}"):
             plain(Path(work.dataset).name, f"name-{work.audit_id}")
@@ -115,11 +112,11 @@ def _interrupted(works: list[begun.Work]) -> None:
             )
 
 
-def _place(works: list[begun.Work]) -> str:
+def _place(works: list[UnfinishedAudit]) -> str:
     if not works:
         return ""
-    stage = works[0].stage
-    return f" in stage {stage.name.lower()}, {stage.share:.0%} done"
+    current = works[0].current
+    return f" in step {current.step.name}, {current.share:.0%} done"
 
 
 def _log(run: process.Run) -> None:
@@ -146,27 +143,18 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
         st.error("The audit was not started.")
         plain(problem, "name-problem")
     with st.form("start"):
-        values: dict[str, Any] = {
-            "dataset": st.text_input(
-                "Dataset",
-                key="start-dataset",
-                placeholder="/data/photos",
-                help="A folder with one folder of images per class, an archive, WebDataset tars, or a CSV, Parquet or "
-                "JSONL manifest, on the machine where this page runs or at a URL.",
-            )
-        }
+        values: dict[str, Any] = {"dataset": _text("dataset", "/data/photos")}
         left, right = st.columns([3, 1])
         with left:
-            values["model"] = st.text_input(
-                "Model", key="start-model", placeholder="vit_small_patch16_224, published weights"
-            )
+            values["model"] = _text("model", f"{DEFAULT_MODEL}, published weights")
         with right:
-            values["head"] = st.selectbox("Head", _HEADS, key="start-head", help=_HEAD_HELP)
-        values["checkpoint"] = st.text_input("Checkpoint", key="start-checkpoint", placeholder="Published weights")
+            head = _PARAMETERS["head"]
+            values["head"] = st.selectbox("Head", head.choices, key="start-head", help=_sentence(head))
+        values["checkpoint"] = _text("checkpoint", "Published weights")
         with st.expander("Manifest columns, further options"):
-            columns = st.columns(len(_MANIFEST))
-            for (name, title), column in zip(_MANIFEST.items(), columns, strict=True):
-                values[name] = column.text_input(title, key=f"start-{name}")
+            for name, column in zip(_MANIFEST, st.columns(len(_MANIFEST)), strict=True):
+                with column:
+                    values[name] = _text(name)
             more = st.text_area(
                 "Further options of gradattn audit, as JSON",
                 key="start-more",
@@ -178,10 +166,16 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
         _attempt(lambda: process.start(out, _command(out, values, more)))
 
 
-_HEAD_HELP = (
-    "as-is: the model's own classifier. probe: a linear classifier on frozen features, which never saw the image it "
-    "judges. finetune: the whole model, per fold. auto: as-is where the class names match, else probe."
-)
+def _text(name: str, placeholder: str = "") -> str:
+    """A field for a parameter of the audit."""
+    title = name.replace("_", " ").capitalize()
+    text: str = st.text_input(title, key=f"start-{name}", placeholder=placeholder, help=_sentence(_PARAMETERS[name]))
+    return text
+
+
+def _sentence(parameter: Parameter) -> str:
+    """What it does, as Streamlit's Markdown shows it."""
+    return components.escaped(f"{parameter.help[0].upper()}{parameter.help[1:]}.", longest=1000)
 
 
 def _command(out: Path, values: Mapping[str, Any], more: str) -> list[str]:

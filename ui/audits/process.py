@@ -22,22 +22,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+from gradattn_core import outfolder
+from gradattn_core.config import Parameter, parameters
 from gradattn_core.dataset.address import absolute, is_url
 from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.dataset.selection import is_pattern
 from gradattn_core.errors import GradattnError
-from ui.audits.work import at_work
+from gradattn_core.outfolder import is_locked
 from ui.launch import OWN_MACHINE, child_environment
 
-OPTIONS = (
-    "model", "checkpoint", "head", "class_map", "folds", "in_sample", "interpret", "threshold", "objective",
-    "correction", "model_arguments", "path_column", "label_column", "split_column", "split", "epochs", "learning_rate",
-    "from_scratch", "precision", "batch_size", "shard_size", "workers", "seed", "device", "restart",
-)  # fmt: skip
-"""The options of ``gradattn audit`` that may be given here; where it writes is not among them."""
+OPTIONS = {each.name: each for each in parameters() if each.name not in ("dataset", "out") and not each.is_local}
+"""The parameters of an audit that may be given here; where it writes is not among them."""
 
 ALLOW = "GRADATTN_ALLOW_START"
-_FLAGS = ("from_scratch", "restart")
 _KEPT_LOGS = 20
 _TAIL = 16_384
 # Whatever the page was started from may ignore Ctrl-C, and so would its children.
@@ -111,7 +108,7 @@ def arguments(out: Path, dataset: str, options: Mapping[str, Any]) -> list[str]:
     for name in given:
         if name not in OPTIONS:
             raise GradattnError(f"option {name!r} is unknown; choose from {', '.join(OPTIONS)}")
-    typed = [_option(name, value) for name, value in given.items() if value is not None and value != ""]
+    typed = [_option(OPTIONS[name], value) for name, value in given.items() if value is not None and value != ""]
     if not dataset.strip():
         raise GradattnError(
             "dataset: name a folder with one folder of images per class, an archive, a manifest, or a URL"
@@ -134,7 +131,7 @@ def start(out: Path, command: Sequence[str]) -> Run:
     """
     with _start_lock:
         run = latest(out)
-        if at_work(out) or (run is not None and run.state == "running"):
+        if is_locked(out) or (run is not None and run.state == "running"):
             raise GradattnError("another audit is at work in this output folder; wait until it has ended")
         try:
             log = _new_log(out)
@@ -192,14 +189,13 @@ def _name(host: str) -> str | None:
         return None
 
 
-def _option(name: str, value: Any) -> str | None:
-    flag = f"--{name.replace('_', '-')}"
-    if name in _FLAGS:
+def _option(parameter: Parameter, value: Any) -> str | None:
+    if parameter.type is bool:
         if not isinstance(value, bool):
-            raise GradattnError(f"option {name!r} is switched on by true and off by false, not by {value!r}")
-        return flag if value else None
+            raise GradattnError(f"option {parameter.name!r} is switched on by true and off by false, not by {value!r}")
+        return parameter.option if value else None
     text = value if isinstance(value, str) else json.dumps(value)
-    return f"{flag}={_text(name, text)}"
+    return f"{parameter.option}={_text(parameter.name, text)}"
 
 
 def _text(name: str, text: str) -> str:
@@ -213,11 +209,11 @@ def _text(name: str, text: str) -> str:
 
 
 def _logs(out: Path) -> list[Path]:
-    return sorted(out.glob("logs/audit-*.log"))
+    return sorted(outfolder.logs(out).glob("audit-*.log"))
 
 
 def _new_log(out: Path) -> Path:
-    folder = out / "logs"
+    folder = outfolder.logs(out)
     folder.mkdir(parents=True, exist_ok=True)
     for old in _logs(out)[: 1 - _KEPT_LOGS]:
         old.with_suffix(".json").unlink(missing_ok=True)
