@@ -87,7 +87,7 @@ def _offers_parameters(run: Callable[..., Any]) -> Callable[..., Any]:
         default = inspect.Parameter.empty if item.name == "dataset" else getattr(empty, item.name)
         kind = Literal[choices[item.name]] if item.name in choices else types[item.name]
         offered.append(
-            inspect.Parameter(item.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
+            inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         )
         described.append(f"{item.name}: {item.metadata['help'][:1].upper()}{item.metadata['help'][1:]}.")
     keywords = [each for each in own if each.kind is inspect.Parameter.KEYWORD_ONLY]

@@ -1,3 +1,45 @@
-"""Find wrong labels in image datasets and show why: the core, without Prefect and without Streamlit."""
+"""Find wrong labels in image datasets and show why: the core, without Prefect and without Streamlit.
+
+What most programs need is offered here and imported when it is asked for::
+
+    from gradattn_core import AuditConfig, Store, audit_images
+"""
+
+from typing import TYPE_CHECKING
+
+from gradattn_core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gradattn_core.audit.run import audit_images as audit_images
+    from gradattn_core.config import AuditConfig as AuditConfig
+    from gradattn_core.dataset.decoding import read_image as read_image
+    from gradattn_core.errors import DatasetError as DatasetError
+    from gradattn_core.errors import GradattnError as GradattnError
+    from gradattn_core.errors import ModelError as ModelError
+    from gradattn_core.errors import StoreError as StoreError
+    from gradattn_core.ranking.noise import class_pairs as class_pairs
+    from gradattn_core.ranking.noise import noise_estimate as noise_estimate
+    from gradattn_core.ranking.suspicion import rank_labels as rank_labels
+    from gradattn_core.store.store import Store as Store
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AuditConfig": "config",
+    "DatasetError": "errors",
+    "GradattnError": "errors",
+    "ModelError": "errors",
+    "Store": "store.store",
+    "StoreError": "errors",
+    "audit_images": "audit.run",
+    "class_pairs": "ranking.noise",
+    "noise_estimate": "ranking.noise",
+    "rank_labels": "ranking.suspicion",
+    "read_image": "dataset.decoding",
+}
+__all__ = [*_HOMES]  # noqa: PLE0604
+__getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for name, home in _HOMES.items()})
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -151,7 +151,7 @@ class AuditConfig:
     out: str = _parameter(
         "gradattn-out", "output folder; nothing is written elsewhere", placeholder="DIR", path="output", is_result=False
     )
-    model: str = _parameter(DEFAULT_MODEL, "timm Vision Transformer", group=MODEL, placeholder="M")
+    model: str = _parameter(DEFAULT_MODEL, "name of a timm Vision Transformer", group=MODEL, placeholder="M")
     checkpoint: str | None = _parameter(
         None,
         "safetensors, or a torch file of plain tensors; the published weights without it",
