@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.config import AuditConfig
 from gradattn_core.store.store import Store
 
@@ -33,7 +33,7 @@ def main() -> int:
         config = AuditConfig(
             options.dataset, out, model=options.model, checkpoint=options.checkpoint, head=options.head
         )
-        summary = run_audit(config)
+        summary = audit_images(config)
         ranked = Store(out).candidates.page(summary.audit_id, min_suspicion=0.0)
     found = ranked.merge(pd.read_csv(options.truth, dtype=str), on="path", suffixes=("", "_truth"))
     wrong = found["is_error"] == "1" if "is_error" in found else found["given_label"] != found["true_label"]

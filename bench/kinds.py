@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.dataset.listing import list_dataset
@@ -214,7 +214,7 @@ def main() -> None:
             dataset=f"{folder}/pictures", out=f"{folder}/out", model=options.model,
             checkpoint=options.checkpoint, head=options.head,
         )  # fmt: skip
-        run_audit(config)
+        audit_images(config)
         measure(Store(f"{folder}/out", read_only=True), config, planted)
 
 

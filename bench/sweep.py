@@ -32,7 +32,7 @@ from torch import nn
 
 from gradattn_core.audit.loading import audit_model, load_batches
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
@@ -80,13 +80,13 @@ def main() -> int:
         model = audit_model(everything)  # loaded before the clock starts
         ceilings = Ceilings(everything, model)
         start = time.perf_counter()
-        summary = run_audit(everything, ceilings)
+        summary = audit_images(everything, ceilings)
         taken = time.perf_counter() - start - sum(ceilings.stood_still.values())
         show(everything, model, summary, taken, ceilings)
         added = options.images // 100
         subset(options.dataset, options.images + added, Path(everything.dataset))
         start = time.perf_counter()
-        later = run_audit(everything)
+        later = audit_images(everything)
         again = time.perf_counter() - start
         print(f"\nA later audit with {added:,} more images: {again:.1f} s, {again / taken:.0%} of the first's")
         print("\n| stage | later, s |\n|---|---:|")

@@ -43,7 +43,7 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
         progress: told ``(step, done, total)``.
 
     Returns:
-        what :func:`~gradattn_core.audit.run.run_audit` returns, but for the seconds: Prefect's page has them by task.
+        what ``audit_images`` returns, but for the seconds: Prefect's page has them by task.
 
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
@@ -86,9 +86,7 @@ def _offers_parameters(run: Callable[..., Any]) -> Callable[..., Any]:
     for item in fields(AuditConfig):
         default = inspect.Parameter.empty if item.name == "dataset" else getattr(empty, item.name)
         kind = Literal[choices[item.name]] if item.name in choices else types[item.name]
-        offered.append(
-            inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        )
+        offered.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
         described.append(f"{item.name}: {item.metadata['help'][:1].upper()}{item.metadata['help'][1:]}.")
     keywords = [each for each in own if each.kind is inspect.Parameter.KEYWORD_ONLY]
     run.__signature__ = inspect.Signature([*offered, *keywords])  # type: ignore[attr-defined]

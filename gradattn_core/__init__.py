@@ -37,7 +37,7 @@ _HOMES = {
     "rank_labels": "ranking.suspicion",
     "read_image": "dataset.decoding",
 }
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for name, home in _HOMES.items()})
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import build_parser
 from tests.helpers.container_processes import (
     BIN,
@@ -158,7 +158,7 @@ def test_the_containers_commands_as_processes_carry_a_scheduled_audit_to_its_csv
     run = processes.wait_for_run("COMPLETED")
     assert run["work_pool_name"] == "gradattn"
     processes.wait_until_healthy("page")
-    run_audit(tiny.config(tmp_path / "plain"))
+    audit_images(tiny.config(tmp_path / "plain"))
     assert (processes.results / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
 
 
@@ -192,5 +192,5 @@ def test_a_scheduled_audit_survives_the_kill_of_its_worker_and_of_the_server(
     assert processes.wait_for_run("COMPLETED")["id"] == run["id"]
     (features,) = processes.results.glob("features/*")
     assert all((features / path.name).stat().st_mtime_ns == moment for path, moment in kept.items())
-    run_audit(tiny.config(tmp_path / "plain", shard_size=2))
+    audit_images(tiny.config(tmp_path / "plain", shard_size=2))
     assert (processes.results / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.config import AuditConfig
 from gradattn_core.store.store import Store
 
@@ -20,7 +20,7 @@ def audited(shared_data: Path, name: str, out: Path, head: str) -> pd.DataFrame:
     """Every image in order of rank, with ``wrong`` from the truth file."""
     weights = shared_data / "weights" / "vit_tiny_patch16_224.safetensors"
     dataset = shared_data / "data" / name
-    summary = run_audit(
+    summary = audit_images(
         AuditConfig(str(dataset), str(out), model="vit_tiny_patch16_224", checkpoint=str(weights), head=head)
     )
     truth = pd.read_csv(dataset.with_name(f"{name}.truth.csv"), dtype=str)

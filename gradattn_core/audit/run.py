@@ -18,7 +18,7 @@ from gradattn_core.progress import PLAN, Progress, silent
 from gradattn_core.records import AuditSummary
 
 
-def run_audit(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
+def audit_images(config: AuditConfig, progress: Progress = silent) -> AuditSummary:
     """Audit a dataset from listing to candidates.csv, continuing where an interrupted run of the same audit stopped.
 
     Every GPU of this machine is used where the device is ``auto`` or ``cuda``, see

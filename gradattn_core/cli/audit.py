@@ -46,9 +46,9 @@ def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:
     """Run the audit here, or as a Prefect flow."""
     with progress_display(quiet=quiet) as progress:
         if not flow:
-            from gradattn_core.audit.run import run_audit
+            from gradattn_core.audit.run import audit_images
 
-            return run_audit(config, progress)
+            return audit_images(config, progress)
         # Prefect takes seconds to import, and only flows need it.
         from flows.audit import run_as_flow
 

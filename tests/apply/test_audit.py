@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import make_tiny
@@ -24,14 +24,14 @@ def as_json(*arguments: str) -> Any:
 def test_planted_errors_are_found_corrected_and_gone_from_the_next_audit(tmp_path: Path) -> None:
     tiny = make_tiny(tmp_path)
     out = str(tmp_path / "out")
-    first = run_audit(tiny.config(Path(out))).audit_id
+    first = audit_images(tiny.config(Path(out))).audit_id
     store = Store(out)
     for path in tiny.wrong:
         store.decisions.append(first, path, "relabel", new_label=Path(path).name.split("-")[0], reviewer="ann")
 
     # A tree audits as the corrected dataset.
     as_json("apply", "--to", str(tmp_path / "clean"), "--out", out)
-    clean = run_audit(tiny.config(Path(out), dataset=str(tmp_path / "clean"))).audit_id
+    clean = audit_images(tiny.config(Path(out), dataset=str(tmp_path / "clean"))).audit_id
     every = store.review.corrections(clean, everything=True)
     assert len(every) == 72 and all(
         Path(path).name.startswith(label) for path, label in every[["path", "label"]].values
@@ -40,7 +40,7 @@ def test_planted_errors_are_found_corrected_and_gone_from_the_next_audit(tmp_pat
 
     # So does the dataset itself once it is corrected in place; its audits are compared without naming them.
     assert as_json("apply", "--in-place", "--audit", first, "--out", out)["relabelled"] == len(tiny.wrong)
-    second = run_audit(tiny.config(Path(out))).audit_id
+    second = audit_images(tiny.config(Path(out))).audit_id
     found = as_json("diff", "--top", "100", "--out", out)
     assert (found["before"]["audit_id"], found["after"]["audit_id"]) == (first, second)
     counts = found["counts"]

@@ -23,7 +23,7 @@ from PIL import Image
 from gradattn_core import outfolder
 from gradattn_core.audit.finetune import content_folds
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.errors import ClassAlignmentError, DatasetError, GradattnError, ModelError, StoreError
@@ -40,7 +40,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="module")
 def audited(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("audited")
-    run_audit(tiny.config(out))
+    audit_images(tiny.config(out))
     return out
 
 
@@ -96,11 +96,11 @@ def test_a_finished_audit_is_kept_and_restart_makes_another(tiny: Tiny, audited:
     out = tmp_path / "out"
     shutil.copytree(audited, out)
     (out / "candidates.csv").unlink()
-    first = run_audit(tiny.config(out))
+    first = audit_images(tiny.config(out))
     assert first.seconds == {} and first.audit_id == latest(out)[1]
     assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
     time.sleep(1.1)
-    second = run_audit(tiny.config(out, restart=True))
+    second = audit_images(tiny.config(out, restart=True))
     assert second.audit_id != first.audit_id and len(Store(out).audits.all()) == 2
     assert (out / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
 
@@ -123,7 +123,7 @@ def test_broken_images_are_failures_and_the_audit_goes_on(tiny: Tiny, tmp_path: 
     (dataset / "blue" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (dataset / "blue" / ".hidden.png").touch()
     (dataset / "blue" / "notes.txt").touch()
-    summary = run_audit(tiny.config(tmp_path / "out", dataset=str(dataset)))
+    summary = audit_images(tiny.config(tmp_path / "out", dataset=str(dataset)))
     assert (summary.images, summary.failures, summary.skipped) == (72, 3, 2)
     store, audit_id = latest(tmp_path / "out")
     failures = store.audits.failures(audit_id)
@@ -134,7 +134,7 @@ def test_broken_images_are_failures_and_the_audit_goes_on(tiny: Tiny, tmp_path: 
 def test_a_line_of_pixels_is_a_failure_and_fills_no_memory(tiny: Tiny, tmp_path: Path) -> None:
     dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
     Image.new("RGB", (1, 60_000)).save(dataset / "red" / "line.png")
-    summary = run_audit(tiny.config(tmp_path / "out", dataset=str(dataset)))
+    summary = audit_images(tiny.config(tmp_path / "out", dataset=str(dataset)))
     store, audit_id = latest(tmp_path / "out")
     assert summary.failures == 1 and "too unequal" in store.audits.failures(audit_id)["reason"][0]
 
@@ -152,7 +152,7 @@ def test_a_class_that_its_fold_never_saw_is_not_held_against_it(tiny: Tiny, tmp_
     dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
     (dataset / "rare").mkdir()
     shutil.copy(dataset / "red" / "red-10.png", dataset / "rare" / "only.png")
-    run_audit(tiny.config(tmp_path / "out", dataset=str(dataset), threshold=1.0))
+    audit_images(tiny.config(tmp_path / "out", dataset=str(dataset), threshold=1.0))
     store, audit_id = latest(tmp_path / "out")
     assert "rare/only.png" not in set(store.candidates.page(audit_id)["path"])
 
@@ -167,7 +167,7 @@ def test_an_interrupted_audit_goes_on_with_the_device_and_batch_size_of_the_new_
     again = make_plan(tiny.config(tmp_path), survey_dataset(tiny.config(tmp_path)))
     assert again.audit_id == plan.audit_id and again.config.batch_size == 8
     assert (again.folder / "sweep-00000.parquet").read_bytes() == kept
-    run_audit(tiny.config(tmp_path))
+    audit_images(tiny.config(tmp_path))
     assert (tmp_path / "candidates.csv").read_bytes() == (audited / "candidates.csv").read_bytes()
 
 
@@ -182,7 +182,7 @@ def test_a_picture_that_breaks_between_sweep_and_interpretation_is_a_failure(tin
     size, modified = (dataset / broken).stat().st_size, (dataset / broken).stat().st_mtime_ns
     (dataset / broken).write_bytes(b"x" * size)
     os.utime(dataset / broken, ns=(modified, modified))
-    summary = run_audit(config)
+    summary = audit_images(config)
     store, audit_id = latest(tmp_path / "out")
     assert summary.failures == 1 and list(store.audits.failures(audit_id)["path"]) == [broken]
     assert store.images.evidence(audit_id, broken) is None
@@ -193,14 +193,14 @@ def test_labels_with_odd_characters_go_through(tiny: Tiny, tmp_path: Path) -> No
     odd = {"red": "=1+1", "green": '<b>grün<b>, "x"', "blue": "🐦 ‮bird"}
     for name, label in odd.items():
         shutil.copytree(tiny.dataset / name, tmp_path / "dataset" / label)
-    run_audit(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset")))
+    audit_images(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset")))
     candidates = read_candidates(tmp_path / "out" / "candidates.csv")
     assert set(candidates["given_label"]) == set(odd.values())
     assert all((tmp_path / "dataset" / path).is_file() for path in candidates["path"])
 
 
 def test_interpret_all_maps_every_image(tiny: Tiny, tmp_path: Path) -> None:
-    summary = run_audit(tiny.config(tmp_path, interpret="all"))
+    summary = audit_images(tiny.config(tmp_path, interpret="all"))
     store, audit_id = latest(tmp_path)
     paths = store.candidates.page(audit_id, min_suspicion=0.0)["path"]
     assert len(paths) == summary.images
@@ -210,7 +210,7 @@ def test_interpret_all_maps_every_image(tiny: Tiny, tmp_path: Path) -> None:
 def test_as_is_speaks_for_the_outputs_of_the_class_map(tiny: Tiny, tmp_path: Path) -> None:
     class_map = tmp_path / "map.csv"
     class_map.write_text("label,output\nred,2\ngreen,0\nblue,1\n")
-    run_audit(tiny.config(tmp_path / "out", head="as-is", class_map=str(class_map), interpret="all"))
+    audit_images(tiny.config(tmp_path / "out", head="as-is", class_map=str(class_map), interpret="all"))
     store, audit_id = latest(tmp_path / "out")
     assert store.audits.all()["head"][0] == "as-is"
     prediction = store.images.prediction(audit_id, "red/red-10.png")
@@ -227,7 +227,7 @@ def test_as_is_speaks_for_the_outputs_of_the_class_map(tiny: Tiny, tmp_path: Pat
 def test_finetuning_judges_each_image_by_a_model_that_never_saw_it(tiny: Tiny, tmp_path: Path) -> None:
     tuning = FineTuning(epochs=12, learning_rate=2e-3, batch_size=16)
     config = tiny.config(tmp_path, head="finetune", folds=2, finetuning=tuning, from_scratch=True, checkpoint=None)
-    run_audit(config)
+    audit_images(config)
     candidates = read_candidates(tmp_path / "candidates.csv")
     assert len(set(candidates.head(len(tiny.wrong))["path"]) & tiny.wrong) >= len(tiny.wrong) - 1
     store, audit_id = latest(tmp_path)
@@ -253,7 +253,7 @@ def test_two_audits_do_not_write_to_one_folder_at_once(tiny: Tiny, tmp_path: Pat
     try:
         assert held.wait(60)
         with pytest.raises(StoreError, match="another audit is at work"):
-            run_audit(tiny.config(tmp_path))
+            audit_images(tiny.config(tmp_path))
     finally:
         release.set()
         holder.join()
@@ -280,7 +280,7 @@ def test_unusable_input_is_one_sentence_and_leaves_nothing(
     tiny: Tiny, tmp_path: Path, changes: dict[str, object], error: type[GradattnError], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        run_audit(tiny.config(tmp_path, **changes))
+        audit_images(tiny.config(tmp_path, **changes))
     assert not (tmp_path / "gradattn.duckdb").exists()
     assert not list(tmp_path.glob("work/*/plan.json"))
 
@@ -311,7 +311,7 @@ def test_a_dataset_of_which_one_class_can_be_read_is_refused(tiny: Tiny, tmp_pat
     (tmp_path / "dataset" / "blue").mkdir()
     (tmp_path / "dataset" / "blue" / "broken.png").touch()
     with pytest.raises(DatasetError, match="at least two classes"):
-        run_audit(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset")))
+        audit_images(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset")))
 
 
 @pytest.mark.parametrize(
@@ -393,10 +393,10 @@ def check_undisturbed(out: Path, audited: Path, shards: int = 4) -> None:
 _RUN = """
 import sys
 from pathlib import Path
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from tests.helpers.tiny import Tiny
 tiny = Tiny(Path(sys.argv[1]), Path(sys.argv[2]), frozenset())
-run_audit(tiny.config(Path(sys.argv[3]), shard_size=int(sys.argv[4])))
+audit_images(tiny.config(Path(sys.argv[3]), shard_size=int(sys.argv[4])))
 """
 
 

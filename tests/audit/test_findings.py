@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.interpret.hiding import ask_again
@@ -41,7 +41,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="module")
 def store(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("audited")
-    run_audit(tiny.config(out, threshold=0.05))
+    audit_images(tiny.config(out, threshold=0.05))
     return Store(out)
 
 
@@ -126,7 +126,7 @@ def test_the_stored_answer_is_that_of_the_explained_head_to_the_hidden_picture(
 def test_the_estimate_has_an_interval_and_says_what_the_first_hold(store: Store, audit_id: str) -> None:
     facts = store.audits.summary(audit_id)
     assert 0 <= facts["estimated_low"] < facts["estimated_errors"] < facts["estimated_high"] <= facts["images"]
-    summary = run_audit(AuditConfig(**{**facts_of(store, audit_id), "out": str(store.directory)}))
+    summary = audit_images(AuditConfig(**{**facts_of(store, audit_id), "out": str(store.directory)}))
     assert summary.audit_id == audit_id
     assert (summary.estimated_low, summary.estimated_high) == (facts["estimated_low"], facts["estimated_high"])
     assert (
@@ -145,7 +145,7 @@ def test_without_meaningful_features_there_are_kinds_but_no_neighbours(tiny: Tin
     config = tiny.config(
         tmp_path, head="finetune", folds=2, finetuning=tuning, from_scratch=True, checkpoint=None, threshold=0.01
     )
-    run_audit(config)
+    audit_images(config)
     store = Store(tmp_path)
     scores = rows(store, "SELECT is_suspect, kind, cluster FROM scores")
     assert scores["is_suspect"].any() and (scores["kind"].notna() == scores["is_suspect"]).all()
@@ -160,7 +160,7 @@ def test_an_audit_without_suspects_says_so_everywhere(tmp_path: Path, tiny: Tiny
             blotches = np.random.default_rng(row).normal(0, 5, (6, 8, 3)).repeat(6, 0).repeat(6, 1)
             pixels = np.clip(np.array(colour) + blotches, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "dataset" / label / f"{row}.png")
-    summary = run_audit(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset"), threshold=1.0))
+    summary = audit_images(tiny.config(tmp_path / "out", dataset=str(tmp_path / "dataset"), threshold=1.0))
     store = Store(tmp_path / "out")
     assert (summary.suspects, summary.first) == (0, 0)
     assert store.audits.kinds(summary.audit_id) == {} and store.audits.class_pairs(summary.audit_id).empty

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.config import AuditConfig
 from gradattn_core.files import remove_folder
@@ -47,7 +47,7 @@ class Audited:
     def audit(self, **changes: Any) -> AuditSummary:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            return run_audit(self.config(**changes))
+            return audit_images(self.config(**changes))
 
     def swept(self, audit_id: str) -> pd.DataFrame:
         files = sorted((self.out / "features" / audit_id).glob("sweep-*.parquet"))
@@ -194,12 +194,12 @@ def test_an_interrupted_audit_of_another_split_stays_and_loses_no_features(audit
     manifest.write_text("\n".join(["path,label,split", *rows]))
     train = audited.tiny.config(audited.out, dataset=str(manifest), split="train")
     val = audited.tiny.config(audited.out, dataset=str(manifest), split="val")
-    run_audit(val)
+    audit_images(val)
     with pytest.warns(UserWarning, match="split"):
         begun = make_plan(train, survey_dataset(train))
     (audited.dataset / paths[0]).unlink()  # of val
     with pytest.warns(UserWarning):
-        run_audit(val)
+        audit_images(val)
     assert begun.folder.is_dir() and make_plan(train, survey_dataset(train)).audit_id == begun.audit_id
     # The features of the class folder are not those of a split of it.
     assert len(list((audited.out / "features").iterdir())) == 2

@@ -17,7 +17,7 @@ from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import Plan, make_plan, survey_dataset
 from gradattn_core.audit.rank import rank_images
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
 from gradattn_core.audit.workers import Workers, local_devices, local_workers, run_stage
 from gradattn_core.config import FineTuning
@@ -53,7 +53,7 @@ def test_two_processes_give_the_list_of_one_without_what_is_there_and_tell_how_f
     tiny: Tiny, tmp_path: Path
 ) -> None:
     config = {"head": "finetune", "folds": 2, "finetuning": FineTuning(epochs=1), "shard_size": 8}
-    run_audit(tiny.config(tmp_path / "one", **config))
+    audit_images(tiny.config(tmp_path / "one", **config))
     plan = planned(tiny, tmp_path / "two", **config)
     told: list[tuple[str, int, int]] = []
     SWEEP.run(plan, 3, silent)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.errors import StoreError
 from gradattn_core.store.images import preview_file
 from gradattn_core.store.store import Store
@@ -26,7 +26,7 @@ def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A finished audit of ``photos.zip``."""
     tiny = make_tiny(tmp_path, per_class=8, wrong_per_class=1)
     archive = forms.write_zip(tiny.dataset, tmp_path / "photos.zip")
-    run_audit(tiny.config(tmp_path / "out", dataset=str(archive)))
+    audit_images(tiny.config(tmp_path / "out", dataset=str(archive)))
     monkeypatch.setenv("GRADATTN_OUT", str(tmp_path / "out"))
     monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
     return Store(tmp_path / "out")
@@ -62,7 +62,7 @@ def test_previews_are_small_and_written_once(audited: Store, tmp_path: Path) -> 
     previews = {file: file.stat().st_mtime_ns for file in (audited.directory / "previews").rglob("*.webp")}
     assert previews and max(file.stat().st_size for file in previews) < 30_000
     tiny = make_tiny(tmp_path, per_class=8, wrong_per_class=1)
-    run_audit(tiny.config(tmp_path / "out", dataset=str(tmp_path / "photos.zip"), restart=True))
+    audit_images(tiny.config(tmp_path / "out", dataset=str(tmp_path / "photos.zip"), restart=True))
     assert {file: file.stat().st_mtime_ns for file in previews} == previews
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]
 import pytest
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import absolute
@@ -162,7 +162,7 @@ def test_a_password_opens_the_dataset_and_is_stored_nowhere(secret: str, site: s
     out = tmp_path / "out"
     config = tiny.config(out, dataset=secret.format(site))
     assert config.dataset == f"http://{site}/photos.zip"
-    assert run_audit(config).images == 24
+    assert audit_images(config).images == 24
     assert "no permission" in refusal(f"http://{site.replace('127.0.0.1', 'localhost')}/photos.zip")
     for file in out.rglob("*"):
         assert file.is_dir() or b"s3cret" not in file.read_bytes()

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.export import encode
@@ -59,7 +59,7 @@ def source(tiny: Tiny, tmp_path: Path, request: pytest.FixtureRequest) -> Callab
 def of_folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """What the audit of the plain folder finds."""
     out = tmp_path_factory.mktemp("folder")
-    run_audit(tiny.config(out))
+    audit_images(tiny.config(out))
     assert not (out / "previews").exists()
     return findings(out)
 
@@ -75,7 +75,7 @@ def test_every_form_of_a_dataset_gives_the_same_findings(
     form: str, source: Callable[[str], str], tiny: Tiny, of_folder: pd.DataFrame, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    summary = run_audit(tiny.config(out, dataset=source(form)))
+    summary = audit_images(tiny.config(out, dataset=source(form)))
     assert (summary.images, summary.failures) == (30, 0)
     pd.testing.assert_frame_equal(findings(out), of_folder)
     assert list((out / "previews").rglob("*.webp"))

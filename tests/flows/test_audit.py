@@ -30,7 +30,7 @@ from flows.audit import audit_flow, require_absolute, run_as_flow
 from flows.status import schedules
 from gradattn_core import outfolder
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.config import AuditConfig, FineTuning, parameters
 from gradattn_core.errors import DatasetError, GradattnError, StoreError
 from gradattn_core.records import AuditSummary, News
@@ -56,7 +56,7 @@ def client() -> Iterator[SyncPrefectClient]:
 def plain(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of the audit without Prefect."""
     out = tmp_path_factory.mktemp("plain")
-    run_audit(tiny.config(out))
+    audit_images(tiny.config(out))
     return out
 
 
@@ -75,7 +75,7 @@ def test_a_flow_gives_the_result_of_the_audit_without_prefect_and_shows_it(
     told: list[tuple[str, int, int]] = []
     summary = run_as_flow(tiny.config(tmp_path), lambda *progress: told.append(progress))
     assert (tmp_path / "candidates.csv").read_bytes() == (plain / "candidates.csv").read_bytes()
-    without = run_audit(tiny.config(plain))
+    without = audit_images(tiny.config(plain))
     assert without_places(summary) == without_places(without)
     assert summary.candidates == tmp_path / "candidates.csv" and summary.database.is_file()
     assert ("sweep", 42, 42) in told and ("merge", 1, 1) in told
@@ -98,7 +98,7 @@ def test_a_fine_tuned_flow_gives_the_result_of_the_audit_without_prefect(
     tiny: Tiny, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
     config = tiny.config(tmp_path / "plain", head="finetune", folds=2, finetuning=FineTuning(epochs=1))
-    run_audit(config)
+    audit_images(config)
     run_as_flow(replace(config, out=str(tmp_path / "flow")))
     assert (tmp_path / "flow/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
     assert artifacts_of(client, latest_run(client))[progress_key("finetune")] == 100.0
@@ -106,7 +106,7 @@ def test_a_fine_tuned_flow_gives_the_result_of_the_audit_without_prefect(
 
 def test_a_finished_audit_is_not_made_again(tiny: Tiny, plain: Path, client: SyncPrefectClient) -> None:
     (plain / "candidates.csv").unlink()
-    first = run_audit(tiny.config(plain))
+    first = audit_images(tiny.config(plain))
     (plain / "candidates.csv").unlink()
     again = run_as_flow(tiny.config(plain))
     assert again.audit_id == first.audit_id and again.candidates.is_file()
@@ -122,7 +122,7 @@ def test_what_is_new_since_the_audit_before_is_in_the_summary(
     shutil.copytree(plain, out)
     shutil.copytree(tiny.dataset, dataset)
     first = replace(tiny.config(out), dataset=str(dataset))
-    run_audit(first)
+    audit_images(first)
     moved = dataset / "blue/blue-05.png"
     moved.rename(dataset / "red/blue-05.png")
     (dataset / "green/green-06.png").unlink()
@@ -221,10 +221,10 @@ def test_ctrl_c_on_the_temporary_server_leaves_what_the_next_run_continues(tiny:
     assert "Traceback" not in complaint and "continues where it stopped" in complaint
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/work/*/sweep-*.parquet")}
     assert 4 <= len(kept) < 42
-    summary = run_audit(config)
+    summary = audit_images(config)
     continued = tmp_path / "out/features" / summary.audit_id
     assert all((continued / path.name).stat().st_mtime_ns == moment for path, moment in kept.items())
-    run_audit(replace(config, out=str(tmp_path / "undisturbed")))
+    audit_images(replace(config, out=str(tmp_path / "undisturbed")))
     assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / "undisturbed/candidates.csv").read_bytes()
 
 

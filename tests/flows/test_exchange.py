@@ -15,7 +15,7 @@ from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import Plan, make_plan, survey_dataset
 from gradattn_core.audit.rank import rank_images
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
 from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.dataset.storage import files_below
@@ -51,7 +51,7 @@ def compute_elsewhere(plan: Plan, stage: Stage, exchange: Exchange) -> list[int]
 @pytest.mark.parametrize("head", ["probe", "finetune"])
 def test_over_a_url_the_list_is_that_of_the_plain_audit(tiny: Tiny, tmp_path: Path, head: str) -> None:
     changes = {"head": head, "folds": 2, "finetuning": FineTuning(epochs=1), "shard_size": 8, "device": "cpu"}
-    run_audit(tiny.config(tmp_path / "plain", **changes))
+    audit_images(tiny.config(tmp_path / "plain", **changes))
     config = tiny.config(tmp_path / "out", **changes)
     plan = make_plan(config, survey_dataset(config))
     exchange = Exchange(f"memory://exchange-{head}/{plan.audit_id}")

@@ -37,7 +37,7 @@ from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import make_plan, survey_dataset
 from gradattn_core.audit.rank import rank_images
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.stages import INTERPRET, SWEEP
 from gradattn_core.cli import main
 from gradattn_core.config import AuditConfig, FineTuning
@@ -110,7 +110,7 @@ def test_a_cluster_of_this_machine_gives_the_list_of_the_plain_audit_and_listens
     ray: ModuleType, tiny: Tiny, tmp_path: Path
 ) -> None:
     config = tiny.config(tmp_path / "ray", shard_size=8)
-    run_audit(replace(config, out=str(tmp_path / "plain")))
+    audit_images(replace(config, out=str(tmp_path / "plain")))
     process = subprocess.Popen(
         command(config, "--json"),
         env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "HOME": str(tmp_path)},
@@ -138,7 +138,7 @@ def test_a_node_killed_in_the_middle_costs_its_part_only(
     ray: ModuleType, cluster: Any, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
 ) -> None:
     config = deep(tiny, tmp_path, head="finetune", folds=3, finetuning=FineTuning(epochs=1), shard_size=2, batch_size=1)
-    run_audit(replace(config, out=str(tmp_path / "plain")))
+    audit_images(replace(config, out=str(tmp_path / "plain")))
     node = cluster.list_all_nodes()[1]
     raylet = node.all_processes["raylet"][0].process.pid
     killed_at: list[int] = []
@@ -162,7 +162,7 @@ def test_nodes_that_share_no_folder_exchange_files_over_a_url(
     ray: ModuleType, cluster: Any, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
 ) -> None:
     config = tiny.config(tmp_path / "out", shard_size=8)
-    run_audit(replace(config, out=str(tmp_path / "plain")))
+    audit_images(replace(config, out=str(tmp_path / "plain")))
     storage = tmp_path / "storage"
     over = {"runner": "ray", "ray_address": cluster.address, "ray_storage": storage.as_uri()}
     assert run_as_flow(replace(config, **over)).images == 42
@@ -222,7 +222,7 @@ def test_a_flow_spreads_its_tasks_over_the_processes_of_this_machine_s_devices(
     client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
 ) -> None:
     config = tiny.config(tmp_path / "spread", shard_size=4)
-    run_audit(replace(config, out=str(tmp_path / "plain")))
+    audit_images(replace(config, out=str(tmp_path / "plain")))
     plan = make_plan(config, survey_dataset(config))
 
     @flow
@@ -257,7 +257,7 @@ def test_ctrl_c_on_a_cluster_leaves_what_the_next_run_continues(ray: ModuleType,
     kept = list(tmp_path.glob("out/work/*/sweep-*.parquet"))
     assert kept and not list(tmp_path.glob("out/candidates.csv"))
     moments = {path.name: path.stat().st_mtime_ns for path in kept}
-    summary = run_audit(config)
+    summary = audit_images(config)
     assert summary.images == 42
     continued = tmp_path / "out/features" / summary.audit_id
     assert {name: (continued / name).stat().st_mtime_ns for name in moments} == moments
@@ -422,5 +422,5 @@ def test_without_ray_the_command_says_how_to_get_it_before_anything_is_done(
 
 def test_the_core_runs_an_audit_of_another_runner_as_a_flow_only(tmp_path: Path) -> None:
     with pytest.raises(GradattnError, match="runner 'ray' spreads the tasks of a flow"):
-        run_audit(AuditConfig(str(tmp_path), out=str(tmp_path / "out"), runner="ray"))
+        audit_images(AuditConfig(str(tmp_path), out=str(tmp_path / "out"), runner="ray"))
     assert not (tmp_path / "out").exists()

@@ -28,7 +28,7 @@ from flows.recovery import continue_runs, left_runs, skip_missed
 from flows.schedules import make_pool
 from flows.server import running
 from gradattn_core import outfolder
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
 from tests.helpers.serving import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
 from tests.helpers.tiny import Tiny, make_tiny
@@ -171,7 +171,7 @@ def test_a_run_leaves_its_findings_and_tells_of_new_suspects_once(
         assert status == 0 and json.loads(answer)["worker"]
         run = ended(client, json.loads(answer)["flow_run"])
         assert run.state is not None and run.state.is_completed(), run.state
-        run_audit(tiny.config(tmp_path / "plain"))
+        audit_images(tiny.config(tmp_path / "plain"))
         assert (out / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
 
         shown = {
@@ -192,7 +192,7 @@ def test_a_run_leaves_its_findings_and_tells_of_new_suspects_once(
 
         # A run that finds this audit finished has no news of its own.
         with temporary_settings({PREFECT_API_URL: running()}):
-            summary = run_audit(tiny.config(out))
+            summary = audit_images(tiny.config(out))
             # The server writes events down every few seconds.
             while not already_told(summary.audit_id) and time.monotonic() < deadline:
                 time.sleep(0.2)
@@ -330,5 +330,5 @@ def test_a_worker_killed_with_its_run_and_server_continues_it_after_a_restart(tm
             assert again.state is not None and again.state.is_completed() and again.run_count == 2
     (features,) = out.glob("features/*")
     assert all((features / name).stat().st_mtime_ns == moment for name, moment in kept.items())
-    run_audit(tiny.config(tmp_path / "plain", shard_size=2))
+    audit_images(tiny.config(tmp_path / "plain", shard_size=2))
     assert (out / "candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gradattn_core.audit.run import run_audit
+from gradattn_core.audit.run import audit_images
 from gradattn_core.errors import GradattnError, RankingError
 from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
 from gradattn_core.records import FloatArray
@@ -74,7 +74,7 @@ def test_a_model_said_to_be_trained_on_the_labels_has_no_vote(tiny: Tiny, tmp_pa
     (tmp_path / "map.csv").write_text("label,output\nred,2\ngreen,0\nblue,1\n")
     class_map = str(tmp_path / "map.csv") if head == "as-is" else None
     config = tiny.config(tmp_path / "out", head=head, class_map=class_map, in_sample="yes")
-    summary = run_audit(config)
+    summary = audit_images(config)
     assert any("It had no vote" in warning for warning in summary.warnings)
     files = sorted((tmp_path / "out" / "features" / summary.audit_id).glob("sweep-*.parquet"))
     table = pa.concat_tables([pq.read_table(file) for file in files]).to_pandas()
@@ -87,7 +87,7 @@ def test_a_model_said_to_be_trained_on_the_labels_has_no_vote(tiny: Tiny, tmp_pa
 
 
 def test_a_fair_model_votes_and_nothing_is_said_of_it(tiny: Tiny, tmp_path: Path) -> None:
-    summary = run_audit(tiny.config(tmp_path))
+    summary = audit_images(tiny.config(tmp_path))
     assert not any("vote" in warning for warning in summary.warnings)
 
 
