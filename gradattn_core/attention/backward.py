@@ -47,8 +47,8 @@ def attention_backward(
     with torch.autocast("cpu", enabled=False):
         dtype = torch.promote_types(call.query.dtype, torch.float32)
         batch, heads, keys, _ = call.key.shape
-        wanted = (call.query, call.key, call.value) if inputs else ()
-        sums = [torch.empty(tensor.shape, dtype=dtype) for tensor in wanted]
+        tensors = (call.query, call.key, call.value) if inputs else ()
+        sums = [torch.empty(tensor.shape, dtype=dtype) for tensor in tensors]
         if inputs:
             sums[0][:, :, queries:] = 0
         row = torch.zeros(batch, heads, 1, keys, dtype=dtype)
@@ -63,11 +63,11 @@ def attention_backward(
                 rows = slice(start, min(start + high, queries))
                 for first in range(0, keys, wide):
                     tiles.add(rows, slice(first, min(first + wide, keys)), scratch, targets)
-        found = row.squeeze(2).mean(dim=1).float()
+        product = row.squeeze(2).mean(dim=1).float()
     if not inputs:
-        return None, found
+        return None, product
     query, key, value = (tensor.to(call.query.dtype) for tensor in sums)
-    return (query, key, value), found
+    return (query, key, value), product
 
 
 def _even(count: int, most: int) -> int:

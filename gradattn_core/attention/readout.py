@@ -47,17 +47,15 @@ def find_readout(model: nn.Module, kind: str = "auto") -> Readout:
     """
     prefix = int(getattr(model, "num_prefix_tokens", 0))
     includes = bool(getattr(model, "pool_include_prefix", False))
-    found = _own_readout(model)
+    own = _own_readout(model)
     if kind != "auto":
-        if (kind == "attention-pool") != (found == "attention-pool") or prefix < {"cls": 1, "distilled": 2}.get(
-            kind, 0
-        ):
+        if (kind == "attention-pool") != (own == "attention-pool") or prefix < {"cls": 1, "distilled": 2}.get(kind, 0):
             raise InterpretError(
-                f"readout={kind!r}: {model_name(model)} has {prefix} prefix tokens and reads its tokens by {found!r}"
+                f"readout={kind!r}: {model_name(model)} has {prefix} prefix tokens and reads its tokens by {own!r}"
             )
-        found = kind
+        own = kind
     # EVA's pool sees every token and says so nowhere.
-    return Readout(found, prefix, includes or (found == "attention-pool" and not hasattr(model, "pool_include_prefix")))
+    return Readout(own, prefix, includes or (own == "attention-pool" and not hasattr(model, "pool_include_prefix")))
 
 
 def _own_readout(model: nn.Module) -> str:

@@ -86,17 +86,17 @@ def prepared(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     training = [module for module in modules if module.training]
     flags = [
-        (module, name, flag, wanted)
+        (module, name, flag, value)
         for module in modules
-        for name, wanted in (("fused_attn", True), ("grad_checkpointing", False))
-        if (flag := vars(module).get(name, wanted)) != wanted
+        for name, value in (("fused_attn", True), ("grad_checkpointing", False))
+        if (flag := vars(module).get(name, value)) != value
     ]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for module in training:
             module.training = False
-        for module, name, _, wanted in flags:
-            setattr(module, name, wanted)
+        for module, name, _, value in flags:
+            setattr(module, name, value)
         for parameter in learning:
             parameter.requires_grad_(False)
         yield
@@ -144,8 +144,8 @@ class RowRecursion:
             self.start = self.row = F.pad(pooled, (self.offset, 0))
             return gradients
         share = self.start if self.aggregation == "sum" else self.row
-        found, gradients = self._product(call, gradient, share, self.rows, inputs=index > 0)
-        self.row = self.row + found
+        product, gradients = self._product(call, gradient, share, self.rows, inputs=index > 0)
+        self.row = self.row + product
         if self.aggregation == "product":
             self.rows = slice(0, self.row.shape[1])
         return gradients
@@ -158,8 +158,8 @@ class RowRecursion:
         # Behind a class token the last layer's gradient is zero in all other queries, which need no visit then.
         beyond = bool(gradient[:, :, rows.stop :].any())
         queries = gradient.shape[2] if beyond else rows.stop
-        gradients, found = attention_backward(call, gradient, share, self.correction, queries, inputs=inputs)
-        return found, gradients
+        gradients, product = attention_backward(call, gradient, share, self.correction, queries, inputs=inputs)
+        return product, gradients
 
 
 def _check_calls(calls: list[AttentionCall], batch: int, tokens: int, blocks: int, pooled: bool, name: str) -> None:

@@ -64,19 +64,19 @@ def detail(
     """
     if method.objective not in PAIR_OBJECTIVES:
         raise InterpretError("objective: a pair of classes needs one of two classes, such as 'difference'")
-    asked = _asked(classes)
-    chosen = _likeliest(answer(model, images, head), asked) if isinstance(asked, int) else asked
-    places = range(len(chosen))
-    maps = {(i, j): signed_maps(model, images, chosen[i], chosen[j], method, head) for i, j in permutations(places, 2)}
+    which = _count_or_labels(classes)
+    labels = _likeliest(answer(model, images, head), which) if isinstance(which, int) else which
+    places = range(len(labels))
+    maps = {(i, j): signed_maps(model, images, labels[i], labels[j], method, head) for i, j in permutations(places, 2)}
     first = maps[0, 1]
-    scores = first.scores.new_zeros(len(images), len(chosen), len(chosen), *first.scores.shape[1:])
+    scores = first.scores.new_zeros(len(images), len(labels), len(labels), *first.scores.shape[1:])
     for (i, j), result in maps.items():
         scores[:, i, j] = result.scores
-    columns = [torch.as_tensor(label, device=first.logits.device).expand(len(images)) for label in chosen]
+    columns = [torch.as_tensor(label, device=first.logits.device).expand(len(images)) for label in labels]
     return Detail(torch.stack(columns, dim=1), scores, first.logits, first.provenance)
 
 
-def _asked(classes: int | Sequence[int]) -> int | list[int]:
+def _count_or_labels(classes: int | Sequence[int]) -> int | list[int]:
     """How many of the likeliest classes, or which ones."""
     try:
         if isinstance(classes, Integral):

@@ -11,7 +11,7 @@ from gradattn_core.records import Box, FloatArray, MapStatistics, Region
 # Patches weaker than this share of the strongest are left out of the regions: without a floor the faint background of
 # either sign would join everything into two regions.
 _FLOOR = 0.2
-_KEPT = 5
+_MOST = 5
 _NEIGHBOURS = np.ones((3, 3), dtype=int)
 
 
@@ -56,12 +56,12 @@ def _regions(mass: NDArray[np.float64], sign: int, total: float, crop: Box, widt
     if mass.max() == 0:
         return []
     labels, _ = ndimage.label(mass >= _FLOOR * mass.max(), structure=_NEIGHBOURS)
-    found = []
+    regions = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels == number
-        found.append((float(mass[inside].sum()), float(mass[inside].max()), int(inside.sum()), rows, columns))
+        regions.append((float(mass[inside].sum()), float(mass[inside].max()), int(inside.sum()), rows, columns))
     # Ties are broken by position, so that the same map always gives the same order.
-    found.sort(key=lambda region: (-region[0], region[3].start, region[4].start))
+    regions.sort(key=lambda region: (-region[0], region[3].start, region[4].start))
     return [
         Region(
             sign=sign,
@@ -71,7 +71,7 @@ def _regions(mass: NDArray[np.float64], sign: int, total: float, crop: Box, widt
             peak=sign * peak,
             box=patch_box(rows, columns, mass.shape, crop, width, height),
         )
-        for rank, (weight, peak, patches, rows, columns) in enumerate(found[:_KEPT], start=1)
+        for rank, (weight, peak, patches, rows, columns) in enumerate(regions[:_MOST], start=1)
     ]
 
 

@@ -70,9 +70,9 @@ def align_classes(
         return Alignment(tuple(by_wnid[name] for name in classes), "wnid")
     by_name = _by_name(names)
     matches = {name: by_name.get(_normal(name), []) for name in classes}
-    found = [indices[0] for indices in matches.values() if len(indices) == 1]
-    if len(found) == len(classes) and len(set(found)) == len(found):
-        return Alignment(tuple(found), "name")
+    unambiguous = [indices[0] for indices in matches.values() if len(indices) == 1]
+    if len(unambiguous) == len(classes) == len(set(unambiguous)):
+        return Alignment(tuple(unambiguous), "name")
     # One name that does match proves that the rest are misspelt, not that the order is the meaning.
     if outputs == len(classes) and not any(matches.values()):
         return Alignment(tuple(range(outputs)), "index order")

@@ -112,10 +112,10 @@ def forward(model: nn.Module, images: Tensor, precision: str = "float32") -> For
     return _forward(model, images, "float32")
 
 
-def sweep_precision(asked: str, device: torch.device) -> str:
+def sweep_precision(name: str, device: torch.device) -> str:
     """The precision of :func:`forward`: ``auto`` is float16 on a GPU and float32 elsewhere."""
-    if asked != "auto":
-        return asked
+    if name != "auto":
+        return name
     return "float16" if device.type == "cuda" else "float32"
 
 
@@ -140,11 +140,11 @@ def _block_outputs(model: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the tokens [B, N, D] after the chosen blocks; the last block's come normalised from the model itself."""
     blocks: list[nn.Module] = list(model.blocks)  # type: ignore[arg-type]
     count = len(blocks)
-    chosen = [depth for depth in sorted({round(count * f) for f in _DEPTHS}) if 0 < depth < count]
+    depths = [depth for depth in sorted({round(count * f) for f in _DEPTHS}) if 0 < depth < count]
     tokens: list[Tensor] = []
     handles = [
         blocks[depth - 1].register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
-        for depth in chosen
+        for depth in depths
     ]
     try:
         yield tokens

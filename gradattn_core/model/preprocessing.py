@@ -144,8 +144,8 @@ def preprocessed(model: nn.Module, pictures: Sequence[Image.Image]) -> Tensor:
     return torch.stack([preprocessing(picture.convert("RGB")) for picture in pictures]).to(own.device, own.dtype)
 
 
-def _centre_offset(resized: int, wanted: int) -> int:
+def _centre_offset(resized: int, size: int) -> int:
     """Where a centred crop begins; negative where the picture is padded (the padding's larger half comes last)."""
-    if resized >= wanted:
-        return round((resized - wanted) / 2.0)
-    return -((wanted - resized) // 2)
+    if resized >= size:
+        return round((resized - size) / 2.0)
+    return -((size - resized) // 2)
