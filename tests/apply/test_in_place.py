@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gradattn_core.apply.corrections import LeftAlone
+from gradattn_core.apply.corrections import UntouchedFile
 from gradattn_core.apply.names import folder_name
 from gradattn_core.errors import ApplyError
 from gradattn_core.store.store import Store
@@ -194,9 +194,9 @@ def test_files_that_are_not_what_was_decided_about_are_left_alone(store: Store, 
     (photos / "kite" / "2.jpg").unlink()
     applied = in_place(store)
     assert applied.left_alone == (
-        LeftAlone("kite/1.jpg", "its content is not what the audit saw"),
-        LeftAlone("kite/2.jpg", "'2.jpg' does not exist."),
-        LeftAlone("kite/2020/2.jpg", "its content is not what the audit saw"),
+        UntouchedFile("kite/1.jpg", "its content is not what the audit saw"),
+        UntouchedFile("kite/2.jpg", "'2.jpg' does not exist."),
+        UntouchedFile("kite/2020/2.jpg", "its content is not what the audit saw"),
     )
     assert (photos / "kite/1.jpg").read_bytes().endswith(b"edited")
     assert (photos / "kite/2020/2.jpg").exists() and not (photos / "kite/2020/3.jpg").exists()
