@@ -26,14 +26,12 @@ from gradattn_core.evaluate.perturbation import ORDERS, PerturbationCurve, pertu
 from gradattn_core.evaluate.statistics import bootstrap
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.model.preprocessing import Preprocessing
-from gradattn_core.render.curves import Curve, line_plot
-from gradattn_core.render.figures import contact_sheet
+from gradattn_core.render.plots import Line, Plot, plot_figure
 
 Labels = NDArray[np.int64]
 
 _PAIRS = 600
-_MASKED, _PLOT = 400, (500, 300)
-_SCALE = 0.75
+_MASKED = 400
 
 
 def main() -> int:
@@ -165,27 +163,24 @@ def _perturbation(folder: Path) -> Image.Image:
     maps["random"] = random_maps(maps["complete"])
     plots = []
     for order in ORDERS:
-        curves = [
-            _curve(name, perturbation_curve(model, images, scores, labels, order=order, replace="drop"))
+        lines = [
+            _line(name, perturbation_curve(model, images, scores, labels, order=order, replace="drop"))
             for name, scores in maps.items()
         ]
-        title = f"{order} relevant patches first"
-        plot = line_plot(curves, x_label="share left out", y_label="accuracy", title=title, size=_PLOT, y_range=(0, 1))
-        plots.append(plot)
-    return contact_sheet(plots)
+        plots.append(Plot(lines, "share left out", "accuracy", f"{order} relevant patches first", y_range=(0, 1)))
+    return plot_figure(plots)
 
 
-def _curve(name: str, measured: PerturbationCurve) -> Curve:
+def _line(name: str, measured: PerturbationCurve) -> Line:
     intervals = [bootstrap(column, resamples=1000) for column in measured.accuracy.T]
     mean, low, high = (
         np.array([getattr(interval, part) for interval in intervals], np.float32) for part in ("mean", "low", "high")
     )
-    return Curve(name, measured.shares.astype(np.float32), mean, low, high, dashed=name == "random")
+    return Line(name, measured.shares.astype(np.float32), mean, low, high, dashed=name == "random")
 
 
 def _write(figure: Image.Image, target: Path) -> None:
-    size = (round(figure.width * _SCALE), round(figure.height * _SCALE))
-    figure.resize(size, Image.Resampling.LANCZOS).save(target, optimize=True)
+    figure.save(target, optimize=True)
     print(f"{target}: {target.stat().st_size:,} bytes")
 
 

@@ -43,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     subprocess.run([sys.executable, "-m", "gradattn_core", "demo", "--out", str(options.demo), "--quiet"], check=True)
     options.images.mkdir(parents=True, exist_ok=True)
-    picture = Image.open(options.demo / "suspects.png").convert("RGB")
-    picture.thumbnail((960, 960))
-    _save(picture, options.images / "demo.png")
+    _save(Image.open(options.demo / "suspects.png").convert("RGB"), options.images / "demo.png")
     with tempfile.TemporaryDirectory() as folder:
         # A copy: the decisions are for show, and whoever made some of their own in the demo keeps them.
         copy = Path(folder) / "gradattn-out"

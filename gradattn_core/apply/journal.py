@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,7 +43,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestChange:
+class Rewrite:
     """A manifest whose content goes from one hash to another, and where the original is kept."""
 
     file: str
@@ -63,16 +62,11 @@ class Application:
     ended: bool = False
     moves: dict[int, Move] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
-    rewrite: ManifestChange | None = None
+    rewrite: Rewrite | None = None
 
     @property
     def stands(self) -> bool:
         return bool(self.moves) or self.rewrite is not None
-
-
-def new_name() -> str:
-    """Of an application that begins now; names sort by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
 
 
 class Journal:
@@ -87,14 +81,14 @@ class Journal:
         Raises:
             ApplyError: the journal is there and cannot be read.
         """
-        applications: dict[str, Application] = {}
+        found: dict[str, Application] = {}
         for number, line in self._lines():
             try:
                 name = line.pop("apply")
-                _read_into(applications.setdefault(name, Application(name)), line)
+                _take(line, found.setdefault(name, Application(name)))
             except (AttributeError, KeyError, TypeError) as error:
                 raise ApplyError(f"{self.file}, line {number} is none that gradattn apply writes") from error
-        return list(applications.values())
+        return list(found.values())
 
     def begin(self, application: Application) -> None:
         self._append(
@@ -105,21 +99,20 @@ class Journal:
         )
 
     def intend(
-        self, application: Application, *, folders: Sequence[Path] = (), steps: Sequence[Move | ManifestChange]
+        self, application: Application, *, folders: Sequence[Path] = (), steps: Sequence[Move | Rewrite]
     ) -> None:
         """Write down what is about to be done, folders first; it is on disk when this returns."""
-        lines: list[dict[str, object]] = [{"what": "folder", "folder": str(folder)} for folder in folders]
+        lines: list[dict[str, Any]] = [{"what": "folder", "folder": str(folder)} for folder in folders]
         lines += [{"what": "move" if isinstance(step, Move) else "rewrite", **asdict(step)} for step in steps]
         self._append([{"apply": application.name, **line} for line in lines])
 
     def end(self, application: Application) -> None:
         self._append([{"what": "end", "apply": application.name}])
 
-    def record_undo(self, application: Application, moves: list[int], *, rewrite: bool) -> None:
-        """Write down which moves, by their numbers, have been undone, and whether the manifest has."""
+    def undone(self, application: Application, moves: list[int], *, rewrite: bool) -> None:
         self._append([{"what": "undone", "apply": application.name, "moves": moves, "rewrite": rewrite}])
 
-    def _append(self, lines: Sequence[Mapping[str, object]]) -> None:
+    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         new = not self.file.exists()
         with self.file.open("a+b") as file:
@@ -142,21 +135,21 @@ class Journal:
                 yield number, json.loads(line)
 
 
-def _read_into(application: Application, line: dict[str, Any]) -> None:
+def _take(line: dict[str, Any], into: Application) -> None:
     what = line.pop("what")
     if what == "begin":
-        application.audit_id, application.root = line["audit_id"], line["root"]
+        into.audit_id, into.root = line["audit_id"], line["root"]
     elif what == "folder":
-        application.folders.append(line["folder"])
+        into.folders.append(line["folder"])
     elif what == "move":
-        application.moves[line["number"]] = Move(**line)
+        into.moves[line["number"]] = Move(**line)
     elif what == "rewrite":
-        application.rewrite = ManifestChange(**line)
+        into.rewrite = Rewrite(**line)
     elif what in ("end", "undone"):
-        application.ended = True
+        into.ended = True
         undone = set(line.get("moves", ()))
-        application.moves = {number: move for number, move in application.moves.items() if number not in undone}
-        application.rewrite = None if line.get("rewrite") else application.rewrite
+        into.moves = {number: move for number, move in into.moves.items() if number not in undone}
+        into.rewrite = None if line.get("rewrite") else into.rewrite
     else:
         raise KeyError(what)
 

@@ -19,9 +19,9 @@ from gradattn_core.interpret.rewrite import AdversarialExample, rewrite
 from gradattn_core.interpret.transfer import Transfer, transfer
 from gradattn_core.methods import Descent, Method
 from gradattn_core.records import FloatArray
-from gradattn_core.render.curves import Curve
-from gradattn_core.render.films import Answered, Frame, rewrite_figure, transfer_figure
-from gradattn_core.render.panels import Style
+from gradattn_core.render.figures import Style
+from gradattn_core.render.films import Answer, Frame, rewrite_figure, transfer_figure
+from gradattn_core.render.plots import Line
 
 _CURVES = 6
 _FRAME, _PICTURE = 148, 272
@@ -83,16 +83,17 @@ def run_rewrite(options: argparse.Namespace) -> int:
 
 
 def _style(options: argparse.Namespace, side: int) -> Style:
-    return Style(side=side, opacity=options.opacity, smooth=not options.patches, palette=options.palette)
+    unsigned = options.correction == "absolute"
+    return Style(side, options.opacity, smooth=not options.patches, palette=options.palette, unsigned=unsigned)
 
 
 def _array(values: Tensor) -> FloatArray:
     return values.detach().cpu().numpy().astype(np.float32)
 
 
-def _curves(names: list[str], values: Tensor) -> list[Curve]:
+def _curves(names: list[str], values: Tensor) -> list[Line]:
     steps = np.arange(len(values), dtype=np.float32)
-    return [Curve(name, steps, _array(values[:, column])) for column, name in enumerate(names[:_CURVES])]
+    return [Line(name, steps, _array(values[:, column])) for column, name in enumerate(names[:_CURVES])]
 
 
 def _settings(result: Transfer) -> str:
@@ -129,7 +130,6 @@ def _transfer_picture(opened: Opened, result: Transfer, options: argparse.Namesp
             f"Attention transfer: only the attention maps move, to lower the logit of {names[0]}",
             _settings(result),
         ),
-        unsigned=options.correction == "absolute",
         style=_style(options, _FRAME),
     )
 
@@ -191,7 +191,7 @@ def _apart(result: AdversarialExample) -> str:
 def _rewrite_picture(opened: Opened, result: AdversarialExample, options: argparse.Namespace) -> Image.Image:
     target, against = (opened.names.display(index) for index in (result.target, result.against))
     before, after = (
-        Answered(
+        Answer(
             Image.fromarray(pixels.numpy()),
             _array(interpretation.scores[0]),
             f"{target} {row[0]:.1%}, {against} {row[1]:.1%}",
@@ -210,7 +210,6 @@ def _rewrite_picture(opened: Opened, result: AdversarialExample, options: argpar
         target=target,
         against=against,
         lines=(*WARNING, _apart(result)),
-        unsigned=options.correction == "absolute",
         style=_style(options, _PICTURE),
     )
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradattn_core.records import AuditSummary
 
 _SHOWN = 12
+_SIDE = 136  # three figures to a row are 960 pixels wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def compare(out: Path, audit_id: str, truth: pd.DataFrame) -> Hits:
 def draw(out: Path, audit_id: str) -> Path:
     """One picture of the first suspects with their evidence."""
     from gradattn_core.dataset.decoding import read_image
-    from gradattn_core.render.figures import contact_sheet, evidence_figure
+    from gradattn_core.render.figures import Style, contact_sheet, evidence_figure
     from gradattn_core.store.store import Store
 
     store = Store(out)
@@ -118,7 +119,7 @@ def draw(out: Path, audit_id: str) -> Path:
         if evidence is not None:
             picture = read_image(store.images.file(audit_id, row["path"])).image
             title = f"{row['rank']}. filed under {row['given_label']}, looks like {row['suggested_label']}"
-            figures.append(evidence_figure(picture, evidence, lines=[title]))
+            figures.append(evidence_figure(picture, evidence, lines=[title], style=Style(side=_SIDE)))
     target = out / "suspects.png"
     contact_sheet(figures, columns=3).save(target)
     return target

@@ -21,10 +21,10 @@ from gradattn_core.interpret.maps import Interpretation, Provenance, signed_maps
 from gradattn_core.interpret.regions import map_statistics
 from gradattn_core.methods import CORRECTIONS, Layout, Method
 from gradattn_core.records import Box, Evidence
-from gradattn_core.render.figures import evidence_figure
-from gradattn_core.render.panels import Style, corrections_figure, detail_figure, guide_figure
+from gradattn_core.render.figures import Style, corrections_figure, detail_figure, evidence_figure, guide_figure
 
 _MOST_CLASSES = 12
+_PAIR = 288  # pixels of the longer side
 
 
 def run_pair(options: argparse.Namespace) -> int:
@@ -89,10 +89,8 @@ def run_detail(options: argparse.Namespace) -> int:
             logits=result.logits[0].cpu().numpy(),
         )
     else:
-        lines = ("Red: the class of the row; blue: of the column",)
-        detail_figure(opened.image, opened.crop, names, probabilities, scores, lines=lines, style=_style(options)).save(
-            opened.file
-        )
+        figure = detail_figure(opened.image, opened.crop, names, probabilities, scores, style=_style(options))
+        figure.save(opened.file)
     told = [
         {"class": name, "index": index, "probability": round(probability, 6)}
         for name, index, probability in zip(names, classes, probabilities, strict=True)
@@ -142,7 +140,7 @@ def _guide_picture(
         (result.scores.cpu().numpy(), result.box),
         list(zip(result.joined, result.joined_scores.cpu().numpy(), names, strict=True)),
         opened.names.display(result.target),
-        lines=(f"With a guide on the {options.side}, {options.correction} correction of the {options.objective}",),
+        lines=(f"Beside a guide on the {options.side}", f"{options.correction} correction of the {options.objective}"),
         style=_style(options),
     )
 
@@ -171,8 +169,9 @@ def _target(opened: Opened, options: argparse.Namespace) -> int:
     return opened.order[0] if options.target is None else opened.find(options.target)
 
 
-def _style(options: argparse.Namespace) -> Style:
-    return Style(opacity=options.opacity, smooth=not options.patches, palette=options.palette)
+def _style(options: argparse.Namespace, side: int = Style.side) -> Style:
+    unsigned = options.correction == "absolute"
+    return Style(side, options.opacity, smooth=not options.patches, palette=options.palette, unsigned=unsigned)
 
 
 def _guide_classes(opened: Opened, guides: list[Image.Image], target: int, options: argparse.Namespace) -> list[int]:
@@ -197,11 +196,9 @@ def _guide_classes(opened: Opened, guides: list[Image.Image], target: int, optio
 
 def _evidence(opened: Opened, result: Interpretation, target: int, against: int) -> Evidence:
     scores, logits = result.scores[0].cpu().numpy(), result.logits[0].cpu()
-    name = opened.names.display(target)
-    single = result.provenance.objective == "logit"
     return Evidence(
-        for_label=name,
-        against_label=f"against {name}" if single else opened.names.display(against),
+        for_label=opened.names.display(target),
+        against_label=opened.names.display(against),
         for_logit=float(logits[target]),
         against_logit=float(logits[against]),
         scores=scores,
@@ -213,11 +210,12 @@ def _evidence(opened: Opened, result: Interpretation, target: int, against: int)
 
 
 def _pair_picture(opened: Opened, evidence: dict[str, Evidence], options: argparse.Namespace) -> Image.Image:
-    first, style = next(iter(evidence.values())), _style(options)
-    if len(evidence) > 1 or options.correction == "absolute":
-        maps = {correction: shown.scores for correction, shown in evidence.items()}
-        return corrections_figure(opened.image, opened.crop, maps, (first.for_label, first.against_label), style=style)
-    return evidence_figure(opened.image, first, opacity=style.opacity, smooth=style.smooth, palette=style.palette)
+    first = next(iter(evidence.values()))
+    if len(evidence) == 1:
+        return evidence_figure(opened.image, first, style=_style(options, _PAIR))
+    maps = {correction: shown.scores for correction, shown in evidence.items()}
+    against = None if options.objective == "logit" else first.against_label
+    return corrections_figure(opened.image, opened.crop, maps, first.for_label, against, style=_style(options))
 
 
 def _wants_numbers(opened: Opened) -> bool:

@@ -25,7 +25,7 @@ from gradattn_core.model.preprocessing import Preprocessing, preprocessed
 from gradattn_core.records import Box, Evidence, FloatArray
 
 if TYPE_CHECKING:
-    from gradattn_core.render.panels import Style
+    from gradattn_core.render.figures import Style
 
 
 def explain_image(
@@ -91,17 +91,10 @@ class Explanation:
         return torch.from_numpy(self.logits).softmax(0).numpy()
 
     def figure(self, style: Style | None = None) -> Image.Image:
-        """The picture beside its map."""
+        """The picture beside its map; one without a sign is not drawn in the classes' colours."""
         from gradattn_core.render.figures import evidence_figure
-        from gradattn_core.render.panels import Style, corrections_figure
 
-        style, evidence = style or Style(), self.evidence
-        if evidence.correction == "absolute":
-            # Without a sign it must not be drawn in the classes' colours.
-            pair = (evidence.for_label, evidence.against_label)
-            maps = {evidence.correction: evidence.scores}
-            return corrections_figure(self.image, evidence.crop, maps, pair, style=style)
-        return evidence_figure(self.image, evidence, opacity=style.opacity, smooth=style.smooth, palette=style.palette)
+        return evidence_figure(self.image, self.evidence, style=style)
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from gradattn_core.errors import InterpretError
 from gradattn_core.records import Box, FloatArray
-from gradattn_core.render.curves import Curve, line_plot
-from gradattn_core.render.figures import colour_bar, strength_bar
-from gradattn_core.render.lettering import fitted
-from gradattn_core.render.panels import Style
+from gradattn_core.render.figures import Style, named
+from gradattn_core.render.layout import GAP, Block, captioned, column, drawn, heading, picture, row, words
+from gradattn_core.render.overlays import colours
+from gradattn_core.render.plots import Line, Plot, chart, legend
 
-_PAPER, _INK, _QUIET = (255, 255, 255), (32, 33, 36), (90, 95, 100)
-_MARGIN, _GAP, _LETTERS = 12, 8, 13
-_LINE = round(_LETTERS * 1.5)
+_MOST_FRAMES = 12
+_NARROWEST = 760  # below it two plots, and a warning, cannot be read
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Answered:
+class Answer:
     """A picture at the model's input size with what the model says to it.
 
     Attributes:
@@ -62,12 +61,11 @@ def transfer_figure(
     image: Image.Image,
     crop: Box,
     frames: Sequence[Frame],
-    logits: Sequence[Curve],
-    probabilities: Sequence[Curve],
+    logits: Sequence[Line],
+    probabilities: Sequence[Line],
     *,
     target: str,
     against: str | None = None,
-    unsigned: bool = False,
     lines: Sequence[str] = (),
     style: Style | None = None,
 ) -> Image.Image:
@@ -81,54 +79,49 @@ def transfer_figure(
         image: the upright original picture.
         crop: the part of it that the maps cover, in original pixels.
         frames: one to twelve snapshots, in the order of their steps.
-        logits, probabilities: the followed classes over the number of steps.
-        target, against: what red and blue speak for in the first row.
-        unsigned: the maps say how much a patch matters and not for whom (``absolute``).
-        lines: of text above, each shortened to the width.
+        logits, probabilities: the same classes over the number of steps.
+        target, against: what the two colours speak for in the first row.
+        lines: a title and further lines, each shortened to the width.
 
     Raises:
-        InterpretError: no frame or too many; or a map or curve cannot be drawn.
+        InterpretError: no frame or too many; or a map or line cannot be drawn.
     """
-    if not 1 <= len(frames) <= 12:
-        raise InterpretError(f"frames: {len(frames)} given; a strip of 1 to 12 can be read")
+    if not 1 <= len(frames) <= _MOST_FRAMES:
+        raise InterpretError(f"frames: {len(frames)} given; a strip of 1 to {_MOST_FRAMES} can be read")
     style = style or Style(side=148)
     image, crop = _seen(image, crop)
 
-    def drawn(scores: FloatArray) -> Image.Image:
-        return style.drawn(image, scores, crop, unsigned=unsigned)
+    def strip(maps: Sequence[FloatArray], captions: Sequence[str]) -> Block:
+        shown = [style.map(image, scores, crop) for scores in maps]
+        return row([captioned(*cell) for cell in zip(shown, captions, strict=True)], GAP // 2)
 
-    followed = [(drawn(frame.scores), f"step {frame.step}: logit {frame.logit:.1f}") for frame in frames]
-    leading = [(drawn(frame.leading_scores), f"{frame.probability:.0%} {frame.leader}") for frame in frames]
-    width = max(760, len(frames) * (followed[0][0].width + _GAP) - _GAP)
-    half = ((width - _GAP) // 2, 240)
+    followed = strip([f.scores for f in frames], [f"step {f.step}: logit {f.logit:.1f}" for f in frames])
+    leading = strip([f.leading_scores for f in frames], [f"{f.probability:.0%} {f.leader}" for f in frames])
+    width = max(_NARROWEST, followed.width)
     marks = [float(frame.step) for frame in frames]
     plots = [
-        line_plot(logits, x_label="steps", y_label="logit", size=half, marks=marks),
-        line_plot(probabilities, x_label="steps", y_label="probability", size=half, marks=marks, y_range=(0.0, 1.0)),
+        Plot(logits, x_label="steps", y_label="logit", marks=marks),
+        Plot(probabilities, x_label="steps", y_label="probability", marks=marks, y_range=(0.0, 1.0)),
     ]
-    verb = "matters" if unsigned else "speaks"
-    return _stacked(
-        [
-            _text(lines, width, _INK),
-            _text([f"What {verb} for {target}" + ("" if against is None else f" or {against}")], width, _QUIET),
-            _row(followed, width),
-            _bar(target, f"against {target}" if against is None else against, width, style, unsigned),
-            _text([f"What {verb} for the class that the model names at that step"], width, _QUIET),
-            _row(leading, width),
-            _row([(plot, "") for plot in plots], width),
-        ],
-        width,
-    )
+    charts = row([chart(plot, (width - 2 * GAP) // 2, 240) for plot in plots], 2 * GAP)
+    verb = "matters" if style.unsigned else "speaks"
+    pair = target if against is None else f"{target} or {against}"
+    bar = style.bar(target, against, width)
+    parts = [
+        column([words(f"What {verb} for {pair}", width), followed, bar], GAP // 2),
+        column([words(f"What {verb} for the class that the model names at that step", width), leading], GAP // 2),
+        column([charts, legend(logits, width)], GAP // 2),
+    ]
+    return drawn(column([heading(lines, width), *parts]))
 
 
 def rewrite_figure(
-    before: Answered,
-    after: Answered,
-    course: Sequence[Curve],
+    before: Answer,
+    after: Answer,
+    course: Sequence[Line],
     *,
     target: str,
     against: str,
-    unsigned: bool = False,
     lines: Sequence[str] = (),
     style: Style | None = None,
 ) -> Image.Image:
@@ -136,37 +129,39 @@ def rewrite_figure(
 
     Args:
         before, after: the two pictures, of one size.
-        course: the logits of both classes over the number of steps.
-        target, against: the class that was left (red) and the one that was aimed at (blue).
-        unsigned: the maps say how much a patch matters and not for whom (``absolute``).
-        lines: of text above; say here that it is an adversarial example.
+        course: the logits of both classes over the number of steps, drawn in the colours of the maps.
+        target, against: the class that was left (first colour) and the one that was aimed at (second colour).
+        lines: a title and further lines; say here that it is an adversarial example.
 
     Raises:
-        InterpretError: the pictures differ in size; or a map or curve cannot be drawn.
+        InterpretError: the pictures differ in size; or a map or line cannot be drawn.
     """
     if before.image.size != after.image.size:
         raise InterpretError(f"after: a picture of {after.image.size}, but the one before is of {before.image.size}")
     style = style or Style(side=272)
     whole = Box(0, 0, before.image.width, before.image.height)
-    maps = [style.drawn(answered.image, answered.scores, whole, unsigned=unsigned) for answered in (before, after)]
-    size = maps[0].size
+    maps = [style.map(answer.image, answer.scores, whole) for answer in (before, after)]
     difference, gain = amplified_difference(before.image, after.image)
-    pictures = [
-        (style.plain(before.image), f"before: {before.caption}"),
-        (style.plain(after.image), f"after: {after.caption}"),
-        (difference.resize(size, Image.Resampling.NEAREST), f"difference, {gain:.3g} times enlarged (grey: none)"),
-    ]
-    plot = line_plot(course, x_label="steps", y_label="logit", size=(max(240, size[0]), max(140, size[1])))
-    width = 2 * (size[0] + _GAP) + plot.width
-    return _stacked(
+    enlarged = difference.resize((maps[0].width, maps[0].height), Image.Resampling.NEAREST)
+    tinted = [replace(line, colour=named(*colour)) for line, colour in zip(course, colours(style.palette), strict=True)]
+    plot = chart(Plot(tinted, x_label="steps", y_label="logit"), max(240, maps[0].width), max(140, maps[0].height))
+    pictures = row(
         [
-            _text(lines, width, _INK),
-            _row(pictures, width),
-            _row([(maps[0], "map before"), (maps[1], "map after"), (plot, "logits while descending")], width),
-            _bar(target, against, width, style, unsigned),
-        ],
-        width,
+            captioned(style.plain(before.image), f"before: {before.caption}"),
+            captioned(style.plain(after.image), f"after: {after.caption}"),
+            captioned(picture(enlarged), f"difference × {gain:.3g} (grey: none)"),
+        ]
     )
+    answers = row(
+        [
+            captioned(maps[0], "map before"),
+            captioned(maps[1], "map after"),
+            column([plot, legend(tinted, plot.width)], 4),
+        ]
+    )
+    width = max(_NARROWEST, pictures.width, answers.width)
+    bar = style.bar(target, against, width)
+    return drawn(column([heading(lines, width), pictures, answers, bar]))
 
 
 def amplified_difference(before: Image.Image, after: Image.Image) -> tuple[Image.Image, float]:
@@ -183,43 +178,3 @@ def _seen(image: Image.Image, crop: Box) -> tuple[Image.Image, Box]:
     left, top = max(0, math.floor(crop.left)), max(0, math.floor(crop.top))
     part = image.crop((left, top, min(image.width, math.ceil(crop.right)), min(image.height, math.ceil(crop.bottom))))
     return part, Box(crop.left - left, crop.top - top, crop.right - left, crop.bottom - top)
-
-
-def _bar(target: str, against: str, width: int, style: Style, unsigned: bool) -> Image.Image:
-    if unsigned:
-        return strength_bar("matters most", width=width, palette=style.palette, opacity=style.opacity)
-    return colour_bar(target, against, width=width, palette=style.palette, opacity=style.opacity)
-
-
-def _row(cells: Sequence[tuple[Image.Image, str]], width: int) -> Image.Image:
-    """Pictures from left to right, each with its caption underneath, shortened to the picture's width."""
-    captions = any(caption for _, caption in cells)
-    row = Image.new("RGB", (width, max(picture.height for picture, _ in cells) + _LINE * captions), _PAPER)
-    draw = ImageDraw.Draw(row)
-    left = 0
-    for picture, caption in cells:
-        row.paste(picture, (left, 0))
-        text, font = fitted(caption, _LETTERS, picture.width)
-        draw.text((left, picture.height + 2), text, font=font, fill=_INK)
-        left += picture.width + _GAP
-    return row
-
-
-def _text(lines: Sequence[str], width: int, ink: tuple[int, int, int]) -> Image.Image:
-    block = Image.new("RGB", (width, _LINE * len(lines)), _PAPER)
-    draw = ImageDraw.Draw(block)
-    for number, line in enumerate(lines):
-        text, font = fitted(line, _LETTERS, width)
-        draw.text((0, number * _LINE), text, font=font, fill=ink)
-    return block
-
-
-def _stacked(pieces: Sequence[Image.Image], width: int) -> Image.Image:
-    shown = [piece for piece in pieces if piece.height]
-    height = sum(piece.height for piece in shown) + _GAP * (len(shown) - 1)
-    figure = Image.new("RGB", (width + 2 * _MARGIN, height + 2 * _MARGIN), _PAPER)
-    top = _MARGIN
-    for piece in shown:
-        figure.paste(piece, (_MARGIN, top))
-        top += piece.height + _GAP
-    return figure

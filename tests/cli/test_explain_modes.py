@@ -23,9 +23,8 @@ from gradattn_core.interpret.maps import interpret
 from gradattn_core.interpret.regions import map_statistics
 from gradattn_core.methods import Layout, Method
 from gradattn_core.records import Box, Evidence
-from gradattn_core.render.figures import evidence_figure
+from gradattn_core.render.figures import Style, evidence_figure
 from gradattn_core.render.overlays import PALETTES
-from gradattn_core.render.panels import Style
 from tests.helpers.tiny import TINY_VIT, write_tiny_vit
 
 
@@ -165,7 +164,8 @@ def test_drawing_options_reach_the_picture(scene: Scene, tmp_path: Path, capsys:
     explain(scene, scene.picture("a"), *pair, *drawing, "-o", tmp_path / "d.png", capsys=capsys)
     drawn = np.asarray(Image.open(tmp_path / "d.png"))
     picture = Image.open(scene.picture("a"))
-    expected = evidence_figure(picture, evidence, smooth=False, opacity=1.0, palette="orange-purple")
+    style = Style(side=288, smooth=False, opacity=1.0, palette="orange-purple")
+    expected = evidence_figure(picture, evidence, style=style)
     np.testing.assert_array_equal(drawn, np.asarray(expected))
     unsigned = [*pair, "--correction", "absolute", "-o", tmp_path / "u.png"]
     explain(scene, scene.picture("a"), *unsigned, capsys=capsys)

@@ -10,15 +10,19 @@ from PIL import Image
 
 from gradattn_core.errors import InterpretError
 from gradattn_core.records import Box
-from gradattn_core.render.curves import Curve
-from gradattn_core.render.films import Answered, Frame, amplified_difference, rewrite_figure, transfer_figure
-from gradattn_core.render.panels import Style
-from tests.render.test_overlays import HOSTILE_NAMES, noise, one_hot, tinted
+from gradattn_core.render.figures import Style
+from gradattn_core.render.films import Answer, Frame, amplified_difference, rewrite_figure, transfer_figure
+from gradattn_core.render.overlays import overlay, unsigned_colour
+from gradattn_core.render.plots import Line
+from tests.helpers.drawings import HOSTILE_NAMES, noise, one_hot, places, tinted
+
+pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of what it cannot draw
 
 STEPS = np.arange(3, dtype=np.float32)
-CURVES = [Curve("zebra", STEPS, np.array([3, 2, 1], np.float32))]
-CHANCES = [Curve("zebra", STEPS, np.array([0.9, 0.5, 0.1], np.float32))]
-SIDE, MARGIN, GAP, LINE = 100, 12, 8, 20
+LOGITS = [Line("zebra", STEPS, np.array([3, 2, 1], np.float32))]
+CHANCES = [Line("zebra", STEPS, np.array([0.9, 0.5, 0.1], np.float32))]
+COURSE = [*LOGITS, Line("elephant", STEPS, np.array([1, 2, 3], np.float32))]
+SIDE = 100
 STYLE = Style(side=SIDE, smooth=False)
 
 
@@ -26,19 +30,40 @@ def frame(step: int, row: int, column: int, leader: str = "zebra") -> Frame:
     return Frame(step, 3.0 - step, one_hot(row, column), leader, 0.5, one_hot(row, column, -1.0))
 
 
-def strip(frames: list[Frame], image: Image.Image, crop: Box, **options: str) -> Image.Image:
-    return transfer_figure(image, crop, frames, CURVES, CHANCES, target=options.get("target", "zebra"), style=STYLE)
+def strip(
+    frames: list[Frame], image: Image.Image, crop: Box, *, style: Style = STYLE, target: str = "zebra"
+) -> Image.Image:
+    return transfer_figure(image, crop, frames, LOGITS, CHANCES, target=target, style=style)
 
 
 def test_each_frame_shows_its_own_map_in_the_part_that_the_model_sees() -> None:
     # The crop is the right half; the hot patch of frame i is in column i of its 5 columns.
-    figure = strip([frame(i, 1, i) for i in range(3)], Image.new("RGB", (200, 100), "white"), Box(100, 0, 200, 100))
-    top = MARGIN + LINE + GAP
-    for number in range(3):
-        left = MARGIN + number * (SIDE + GAP)
-        rows, columns = np.nonzero(tinted(figure.crop((left, top, left + SIDE, top + SIDE))))
+    image, seen = noise(200, 100), Box(0, 0, 100, 100)
+    frames = [frame(i, 1, i) for i in range(3)]
+    figure = strip(frames, image, Box(100, 0, 200, 100))
+    followed, leading = [], []
+    for number, shown in enumerate(frames):
+        maps = [
+            overlay(image.crop((100, 0, 200, 100)), scores, seen, opacity=STYLE.opacity, smooth=False)
+            for scores in (shown.scores, shown.leading_scores)
+        ]
+        rows, columns = np.nonzero(tinted(maps[0]))
         assert (columns.min(), columns.max() + 1) == (number * 20, number * 20 + 20)
         assert (rows.min(), rows.max() + 1) == (25, 50)
+        followed.extend(places(figure, maps[0]))
+        leading.extend(places(figure, maps[1]))
+    for places_of_row in (followed, leading):
+        assert len(places_of_row) == 3 == len({left for _, left in places_of_row})
+        assert places_of_row == sorted(places_of_row) and len({top for top, _ in places_of_row}) == 1
+    assert followed[0][0] + SIDE < leading[0][0]
+
+
+def test_maps_without_a_sign_are_drawn_in_a_colour_of_their_own() -> None:
+    unsigned = replace(STYLE, unsigned=True, opacity=1.0)
+    shown = replace(frame(0, 1, 1), leading_scores=one_hot(2, 2))
+    figure = np.asarray(strip([shown], noise(40, 40), Box(0, 0, 40, 40), style=unsigned))
+    own = (figure == unsigned_colour("red-blue")).all(-1)
+    assert own.sum() >= 2 * (SIDE // 4) * (SIDE // 5)
 
 
 def test_a_strip_is_as_large_whatever_the_names_are() -> None:
@@ -70,25 +95,24 @@ def test_the_difference_is_enlarged_around_grey() -> None:
 
 
 def test_a_rewriting_shows_both_pictures_and_both_maps() -> None:
-    white, black = Image.new("RGB", (50, 50), "white"), Image.new("RGB", (50, 50), "black")
-    before = Answered(white, one_hot(0, 0, shape=(2, 2)), "zebra 90 %")
-    after = Answered(black, one_hot(1, 1, -1.0, shape=(2, 2)), "elephant 90 %")
-    figure = rewrite_figure(before, after, CURVES, target="zebra", against="elephant", style=STYLE)
-    pixels = np.asarray(figure).astype(int)
-    second = MARGIN + SIDE + GAP
-    assert (pixels[MARGIN : MARGIN + SIDE, MARGIN : MARGIN + SIDE] == 255).all()
-    assert (pixels[MARGIN : MARGIN + SIDE, second : second + SIDE] == 0).all()
-    top = MARGIN + SIDE + LINE + GAP
-    for left, rows, columns in ((MARGIN, (0, 50), (0, 50)), (second, (50, 100), (50, 100))):
-        found = np.nonzero(tinted(figure.crop((left, top, left + SIDE, top + SIDE))))
-        assert (found[0].min(), found[0].max() + 1) == rows
-        assert (found[1].min(), found[1].max() + 1) == columns
+    before = Answer(noise(50, 50), one_hot(0, 0, shape=(2, 2)), "zebra 90 %")
+    after = Answer(before.image.rotate(90), one_hot(1, 1, -1.0, shape=(2, 2)), "elephant 90 %")
+    figure = rewrite_figure(before, after, COURSE, target="zebra", against="elephant", style=STYLE)
+    size, found = (SIDE, SIDE), []
+    for answer in (before, after):
+        mapped = overlay(answer.image, answer.scores, Box(0, 0, 50, 50), opacity=0.8, smooth=False, size=size)
+        found.append(places(figure, answer.image.resize(size, Image.Resampling.LANCZOS)) + places(figure, mapped))
+    [(first, left), (below, under)], [(second, right), (beside, last)] = found
+    assert first == second < below == beside and left == under < right == last
+    difference = amplified_difference(before.image, after.image)[0].resize(size, Image.Resampling.NEAREST)
+    [(third, farthest)] = places(figure, difference)
+    assert third == first and farthest > right
     for name in HOSTILE_NAMES:
-        other = rewrite_figure(replace(before, caption=name), after, CURVES, target=name, against=name, style=STYLE)
+        other = rewrite_figure(replace(before, caption=name), after, COURSE, target=name, against=name, style=STYLE)
         assert other.size == figure.size
 
 
 def test_two_pictures_of_different_size_are_refused() -> None:
-    answered = Answered(noise(50, 50), one_hot(0, 0), "")
+    answer = Answer(noise(50, 50), one_hot(0, 0), "")
     with pytest.raises(InterpretError, match="after: a picture of"):
-        rewrite_figure(answered, replace(answered, image=noise(50, 51)), CURVES, target="a", against="b")
+        rewrite_figure(answer, replace(answer, image=noise(50, 51)), COURSE, target="a", against="b")

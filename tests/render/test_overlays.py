@@ -7,44 +7,9 @@ import pytest
 from PIL import Image
 
 from gradattn_core.errors import InterpretError
-from gradattn_core.records import Box, Evidence, FloatArray, MapStatistics, Region
-from gradattn_core.render.figures import colour_bar, contact_sheet, evidence_figure
-from gradattn_core.render.lettering import fitted
+from gradattn_core.records import Box, FloatArray, Region
 from gradattn_core.render.overlays import PALETTES, Palette, display_size, outline_regions, overlay
-
-HOSTILE_NAMES = ["<b>x</b>", "=cmd()", "🦅 eagle", "アフリカ象", "عقاب", "two\nlines\tand\x00nul", "", "long " * 400]
-
-
-def noise(width: int, height: int) -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def one_hot(row: int, column: int, value: float = 1.0, shape: tuple[int, int] = (4, 5)) -> FloatArray:
-    scores = np.zeros(shape, dtype=np.float32)
-    scores[row, column] = value
-    return scores
-
-
-def tinted(picture: Image.Image) -> np.ndarray:
-    """[height, width] whether a pixel is anything but grey."""
-    pixels = np.asarray(picture).astype(int)
-    return np.asarray(np.ptp(pixels, axis=2) > 0)
-
-
-def evidence(for_label: str = "kite", against_label: str = "bald eagle", crop: Box | None = None) -> Evidence:
-    region = Region(1, 1, 1.0, 0.05, 1.0, Box(4, 4, 12, 12))
-    return Evidence(
-        for_label=for_label,
-        against_label=against_label,
-        for_logit=1.0,
-        against_logit=2.0,
-        scores=one_hot(1, 2),
-        crop=crop or Box(0, 0, 32, 32),
-        objective="difference",
-        correction="complete",
-        statistics=MapStatistics(1.0, 0.0, 1.0, 1.0, 0.0, (region,)),
-    )
+from tests.helpers.drawings import noise, one_hot, tinted
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (1, 3), (3, 4)])
@@ -137,13 +102,13 @@ def test_the_overlay_drawn_smaller_is_aligned_like_the_full_one() -> None:
 
 
 def test_inputs_are_left_as_they_were() -> None:
-    picture, shown = noise(32, 32), evidence()
-    before, scores_before = picture.tobytes(), shown.scores.copy()
-    shown.scores.setflags(write=False)
-    evidence_figure(picture, shown, regions=True)
-    outline_regions(picture, shown.statistics.regions, picture.size)
+    picture, scores = noise(32, 32), one_hot(1, 2)
+    before, scores_before = picture.tobytes(), scores.copy()
+    scores.setflags(write=False)
+    overlay(picture, scores, Box(0, 0, 32, 32))
+    outline_regions(picture, [Region(1, 1, 1.0, 0.05, 1.0, Box(4, 4, 12, 12))], picture.size)
     assert picture.tobytes() == before
-    np.testing.assert_array_equal(shown.scores, scores_before)
+    np.testing.assert_array_equal(scores, scores_before)
 
 
 def test_region_boxes_are_outlined_at_their_place_in_the_colour_of_their_sign() -> None:
@@ -177,50 +142,3 @@ def test_small_originals_are_enlarged_and_keep_their_shape() -> None:
     assert display_size(32, 32, 288) == (288, 288)
     assert display_size(3000, 1500, 300) == (300, 150)
     assert display_size(10_000, 3, 100) == (100, 1)
-
-
-def test_figures_have_one_width_whatever_the_picture_and_the_names() -> None:
-    plain = evidence_figure(noise(32, 32), evidence())
-    for name in HOSTILE_NAMES:
-        figure = evidence_figure(noise(32, 32), evidence(name, name))
-        assert figure.size == plain.size
-    tall = evidence_figure(noise(10, 90), evidence(crop=Box(0, 0, 10, 90)))
-    assert tall.width == plain.width
-
-
-def test_the_overlay_in_a_figure_shows_the_hot_patch_where_the_original_has_it() -> None:
-    side = 320
-    figure = evidence_figure(Image.new("RGB", (32, 32), "white"), evidence(), side=side, smooth=False)
-    right = figure.crop((24 + side, 12, 24 + 2 * side, 12 + side))
-    rows, columns = np.nonzero(tinted(right))
-    assert (columns.min(), columns.max() + 1) == (2 * side // 5, 3 * side // 5)
-    assert (rows.min(), rows.max() + 1) == (side // 4, side // 2)
-
-
-def test_the_bar_runs_from_the_given_label_to_the_other_class() -> None:
-    bar = np.asarray(colour_bar("kite", "bald eagle", width=300))
-    np.testing.assert_array_equal(bar[5, 0], PALETTES["red-blue"][0])
-    np.testing.assert_array_equal(bar[5, -1], PALETTES["red-blue"][1])
-    assert (bar[5, 149:151] > 250).all()
-
-
-@pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_names_are_written_on_one_line_within_their_width(name: str) -> None:
-    text, font = fitted(name, 14, 120)
-    assert "\n" not in text and "\x00" not in text
-    assert font.getlength(text) <= 120
-
-
-def test_markup_is_written_as_it_stands_and_unknown_letters_stay_distinguishable() -> None:
-    assert fitted("<b>x</b> **y**", 14, 500)[0] == "<b>x</b> **y**"
-    unassigned, other = fitted("\U000e0fff", 14, 500)[0], fitted("\U000e0ffe", 14, 500)[0]
-    assert unassigned == "\\U000e0fff" and unassigned != other
-
-
-def test_a_contact_sheet_keeps_reading_order() -> None:
-    shades = [Image.new("RGB", (4, height), (value,) * 3) for height, value in [(2, 10), (3, 20), (2, 30)]]
-    sheet = np.asarray(contact_sheet(shades, 2))[..., 0]
-    assert sheet.shape == (5, 8)
-    assert (sheet[0, 0], sheet[0, 4], sheet[3, 0]) == (10, 20, 30)
-    with pytest.raises(InterpretError, match="contact sheet"):
-        contact_sheet([], 2)

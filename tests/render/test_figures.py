@@ -1,0 +1,225 @@
+"""Figures of maps: which map stands where, in which colour, whatever the names are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradattn_core.errors import InterpretError
+from gradattn_core.records import Box, Evidence, FloatArray, MapStatistics
+from gradattn_core.render.figures import (
+    Style,
+    contact_sheet,
+    corrections_figure,
+    detail_figure,
+    evidence_figure,
+    guide_figure,
+)
+from gradattn_core.render.layout import GAP, MARGIN, drawn
+from gradattn_core.render.overlays import PALETTES, Palette, display_size, overlay, unsigned_colour
+from tests.helpers.drawings import HOSTILE_NAMES, noise, one_hot, places, tinted
+
+pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of what it cannot draw
+
+SIDE = 120
+STYLE = Style(side=SIDE, smooth=False, opacity=1.0)
+PICTURE, WHOLE = noise(40, 40), Box(0, 0, 40, 40)
+PLAIN = PICTURE.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def hot(row: int, column: int, value: float = 1.0) -> FloatArray:
+    return one_hot(row, column, value, shape=(4, 4))
+
+
+def shown(scores: FloatArray, crop: Box = WHOLE, image: Image.Image = PICTURE, **options: Any) -> Image.Image:
+    return overlay(image, scores, crop, smooth=False, opacity=1.0, size=(SIDE, SIDE), **options)
+
+
+def evidence(for_label: str = "kite", against_label: str = "bald eagle", crop: Box | None = None) -> Evidence:
+    return Evidence(
+        for_label=for_label,
+        against_label=against_label,
+        for_logit=1.0,
+        against_logit=2.0,
+        scores=one_hot(1, 2),
+        crop=crop or Box(0, 0, 32, 32),
+        objective="difference",
+        correction="complete",
+        statistics=MapStatistics(1.0, 0.0, 1.0, 1.0, 0.0, ()),
+    )
+
+
+def has(figure: Image.Image, colour: tuple[int, int, int]) -> bool:
+    return bool((np.abs(np.asarray(figure).astype(int) - colour) <= 1).all(-1).any())
+
+
+def test_evidence_stands_to_the_right_of_its_picture_pixel_by_pixel() -> None:
+    picture, found = noise(32, 32), evidence()
+    figure = evidence_figure(picture, found, style=Style(side=200))
+    plain = picture.resize((200, 200), Image.Resampling.LANCZOS)
+    mapped = overlay(picture, found.scores, found.crop, opacity=0.8, size=(200, 200))
+    assert places(figure, plain) == [(MARGIN, MARGIN)]
+    assert places(figure, mapped) == [(MARGIN, MARGIN + 200 + GAP)]
+
+
+def test_the_overlay_in_a_figure_shows_the_hot_patch_where_the_original_has_it() -> None:
+    side = 320
+    figure = evidence_figure(Image.new("RGB", (32, 32), "white"), evidence(), style=Style(side=side, smooth=False))
+    left = MARGIN + side + GAP
+    rows, columns = np.nonzero(tinted(figure.crop((left, MARGIN, left + side, MARGIN + side))))
+    assert (columns.min(), columns.max() + 1) == (2 * side // 5, 3 * side // 5)
+    assert (rows.min(), rows.max() + 1) == (side // 4, side // 2)
+
+
+def test_figures_have_one_width_whatever_the_picture_and_the_names() -> None:
+    plain = evidence_figure(noise(32, 32), evidence())
+    for name in HOSTILE_NAMES:
+        figure = evidence_figure(noise(32, 32), evidence(name, name))
+        assert figure.size == plain.size
+    tall = evidence_figure(noise(10, 90), evidence(crop=Box(0, 0, 10, 90)))
+    assert tall.width == plain.width
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    picture, found = noise(32, 32), evidence()
+    before, scores_before = picture.tobytes(), found.scores.copy()
+    found.scores.setflags(write=False)
+    evidence_figure(picture, found)
+    assert picture.tobytes() == before
+    np.testing.assert_array_equal(found.scores, scores_before)
+
+
+@pytest.mark.parametrize("palette", list(PALETTES))
+def test_the_bar_runs_from_the_given_label_to_the_other_class(palette: Palette) -> None:
+    bar = np.asarray(drawn(Style(opacity=1.0, palette=palette).bar("kite", "bald eagle", 300), 0))
+    np.testing.assert_array_equal(bar[5, 0], PALETTES[palette][0])
+    np.testing.assert_array_equal(bar[5, -1], PALETTES[palette][1])
+    assert (bar[5, 149:151] > 250).all()
+    for opacity in (1.0, 0.5):
+        unsigned = np.asarray(drawn(Style(palette=palette, unsigned=True, opacity=opacity).bar("kite", None, 300), 0))
+        np.testing.assert_allclose(unsigned[5, 0], 255 + opacity * (np.array(unsigned_colour(palette)) - 255.0), atol=1)
+        assert (unsigned[5, -1] > 250).all()
+
+
+def test_a_bar_says_what_its_colours_speak_for() -> None:
+    def bar(target: str, against: str | None, **style: Any) -> bytes:
+        return drawn(Style(**style).bar(target, against, 300)).tobytes()
+
+    assert bar("kite", "owl") != bar("kite", None) != bar("owl", None)
+    assert bar("kite", "owl", unsigned=True) == bar("a", None, unsigned=True), "a map without a sign speaks for nobody"
+
+
+@pytest.mark.parametrize("palette", list(PALETTES))
+def test_in_detail_the_row_is_the_first_colour_and_the_column_the_second(palette: Palette) -> None:
+    scores = np.zeros((3, 3, 4, 4), np.float32)
+    for i in range(3):
+        for j in range(3):
+            scores[i, j] = hot(i, j, 1.0 if i < j else -1.0)
+    style = replace(STYLE, palette=palette)
+    figure = detail_figure(PICTURE, WHOLE, ["snail", "conch", "slug"], [0.7, 0.2, 0.1], scores, style=style)
+    corners = {
+        (i, j): places(figure, shown(scores[i, j], palette=palette)) for i in range(3) for j in range(3) if i != j
+    }
+    assert all(len(found) == 1 for found in corners.values())
+    tops = [{top for (i, _), [(top, _)] in corners.items() if i == number} for number in range(3)]
+    lefts = [{left for (_, j), [(_, left)] in corners.items() if j == number} for number in range(3)]
+    assert [len(values) for values in (*tops, *lefts)] == [1] * 6
+    (first, second, third), across = (values.pop() for values in tops), [values.pop() for values in lefts]
+    assert first < second < third and across == [MARGIN + n * (SIDE + GAP) for n in range(3)]
+    assert places(figure, PLAIN) == list(zip((first, second, third), across, strict=True)), "the diagonal"
+
+
+def test_a_map_without_sign_is_drawn_in_neither_class_colour() -> None:
+    maps = {"absolute": hot(0, 0), "complete": hot(0, 1)}
+    for palette, ends in PALETTES.items():
+        style = replace(STYLE, palette=palette)
+        figure = corrections_figure(PICTURE, WHOLE, maps, "a", "b", style=style)
+        absolute, complete = (
+            shown(maps["absolute"], unsigned=True, palette=palette),
+            shown(maps["complete"], palette=palette),
+        )
+        [(_, first)], [(_, second)], [(_, third)] = (places(figure, part) for part in (PLAIN, complete, absolute))
+        assert first < second < third
+        assert unsigned_colour(palette) not in ends and has(absolute, unsigned_colour(palette))
+        alone = corrections_figure(PICTURE, WHOLE, {"absolute": hot(0, 0)}, "a", "b", style=style)
+        single = evidence_figure(PICTURE, replace(evidence(crop=WHOLE), correction="absolute"), style=style)
+        assert not any(has(drawing, end) for drawing in (alone, single) for end in ends)
+    with pytest.raises(InterpretError, match="negative"):
+        overlay(PICTURE, hot(0, 0, -1.0), WHOLE, unsigned=True)
+
+
+def test_corrections_keep_their_order_with_the_one_without_sign_last() -> None:
+    maps = {name: hot(0, n) for n, name in enumerate(("complete", "positive", "absolute", "centred"))}
+    figure = corrections_figure(PICTURE, WHOLE, maps, "a", None, style=STYLE)
+    order = [("complete", False), ("positive", False), ("centred", False), ("absolute", True)]
+    lefts = [left for name, unsigned in order for _, left in places(figure, shown(maps[name], unsigned=unsigned))]
+    assert len(lefts) == 4 and lefts == sorted(lefts)
+
+
+def test_a_guided_map_stands_at_its_place_in_the_original_and_joined_maps_in_their_pictures() -> None:
+    half = Box(0, 20, 40, 40)  # the guided map covers the lower half only
+    joined = [(noise(40, 41 + n), hot(3, n, -1.0), name) for n, name in enumerate(("b", "c", "d"))]
+    figure = guide_figure(PICTURE, (hot(1, 1), WHOLE), (hot(0, 0), half), joined, "a", style=STYLE)
+    [plain], [alone], [guided] = (places(figure, part) for part in (PLAIN, shown(hot(1, 1)), shown(hot(0, 0), half)))
+    assert plain < alone < guided and plain[0] == guided[0]
+    pixels = np.nonzero(tinted(shown(hot(0, 0), half, Image.new("RGB", (40, 40)))))
+    assert (pixels[0].min(), pixels[1].max() + 1) == (SIDE // 2, SIDE // 4)
+    below = []
+    for both, scores, _ in joined:
+        size = display_size(*both.size, SIDE)
+        mapped = overlay(both, scores, Box(0, 0, *both.size), smooth=False, opacity=1.0, size=size)
+        [pair], [its_map] = places(figure, both.resize(size, Image.Resampling.LANCZOS)), places(figure, mapped)
+        assert pair[0] == its_map[0] and pair[1] < its_map[1]
+        below.append(pair)
+    assert guided < below[0] < below[1] < below[2] and below[0][0] == below[1][0] < below[2][0]
+
+
+def test_names_never_change_the_size_of_a_figure() -> None:
+    scores = np.zeros((2, 2, 4, 4), np.float32)
+    scores[0, 1] = hot(0, 0)
+    maps, drawings = {"complete": hot(0, 0), "absolute": hot(0, 0)}, []
+    for name in ("a", *HOSTILE_NAMES):
+        joined = [(PICTURE, hot(0, 0), name)]
+        drawings.append(
+            (
+                detail_figure(PICTURE, WHOLE, [name, "b"], [0.5, 0.4], scores, style=STYLE).size,
+                corrections_figure(PICTURE, WHOLE, maps, name, name, style=STYLE).size,
+                guide_figure(
+                    PICTURE, (hot(0, 0), WHOLE), (hot(0, 0), WHOLE), joined, name, lines=[name], style=STYLE
+                ).size,
+            )
+        )
+    assert len(set(drawings)) == 1
+
+
+@pytest.mark.parametrize("size", [(30, 2000), (2000, 30), (1, 1), (4000, 3000)])
+def test_pictures_of_any_shape_are_drawn_whole(size: tuple[int, int]) -> None:
+    picture, crop = noise(*size), Box(0, 0, *size)
+    maps = {"complete": hot(0, 0), "absolute": hot(1, 1)}
+    figure = corrections_figure(picture, crop, maps, "kite", "owl", style=STYLE)
+    small = display_size(*size, SIDE)
+    assert places(figure, picture.resize(small, Image.Resampling.LANCZOS))
+    assert places(
+        figure, overlay(picture, maps["absolute"], crop, smooth=False, opacity=1.0, unsigned=True, size=small)
+    )
+    edge = np.concatenate([np.asarray(figure)[[0, -1]].reshape(-1, 3), np.asarray(figure)[:, [0, -1]].reshape(-1, 3)])
+    assert (edge == 255).all(), "nothing is cut off"
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_detail_needs_a_map_for_every_pair(names: list[str]) -> None:
+    with pytest.raises(InterpretError, match=f"{len(names)} names need maps"):
+        detail_figure(PICTURE, WHOLE, names, [1.0], np.zeros((2, 2, 4, 4), np.float32))
+
+
+def test_a_contact_sheet_keeps_reading_order() -> None:
+    shades = [Image.new("RGB", (4, height), (value,) * 3) for height, value in [(2, 10), (3, 20), (2, 30)]]
+    sheet = np.asarray(contact_sheet(shades, 2))[..., 0]
+    assert sheet.shape == (5, 8)
+    assert (sheet[0, 0], sheet[0, 4], sheet[3, 0]) == (10, 20, 30)
+    with pytest.raises(InterpretError, match="contact sheet"):
+        contact_sheet([], 2)

@@ -1,0 +1,114 @@
+"""Blocks stand where the layout says, pixel by pixel, and text stays on its line whatever it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradattn_core.render.layout import (
+    MARGIN,
+    Sheet,
+    column,
+    drawn,
+    heading,
+    line_height,
+    one_line,
+    picture,
+    row,
+    two_names,
+    words,
+)
+from tests.helpers.drawings import HOSTILE_NAMES, noise, places
+
+pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of what it cannot draw
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 53), (101, 7), (640, 479), (2003, 11)])
+def test_a_picture_keeps_every_pixel_and_its_place(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    figure = drawn(row([picture(image), column([picture(image), picture(image)], 5)], 9))
+    right, below = MARGIN + size[0] + 9, MARGIN + size[1] + 5
+    assert figure.size == (2 * MARGIN + 2 * size[0] + 9, 2 * MARGIN + 2 * size[1] + 5)
+    if size != (1, 1):
+        assert places(figure, image) == [(MARGIN, MARGIN), (MARGIN, right), (below, right)]
+
+
+def test_an_empty_block_takes_no_room() -> None:
+    image = picture(noise(30, 20))
+    assert column([heading([], 30), image]).height == column([image]).height == 20
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_is_written_on_one_line_within_its_width(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of letters that no font has
+        letters = np.asarray(drawn(words(name, 120))).min(-1) < 250
+    sheet, line = Sheet(10, 10), one_line(name)
+    assert line.isprintable() and sheet.measured(sheet.fitted(name, 12, 120), 12) <= 120
+    inside = np.zeros_like(letters)
+    inside[MARGIN : MARGIN + line_height(12), MARGIN - 1 : MARGIN + 121] = True
+    assert not (letters & ~inside).any()
+    assert letters.any() == bool(name)
+
+
+def test_markup_is_written_as_it_stands_and_unknown_letters_stay_distinguishable() -> None:
+    assert one_line("<b>x</b> **y** $z_1$") == "<b>x</b> **y** $z_1$"
+    assert one_line("\U000e0fff") == "\\U000e0fff" != one_line("\U000e0ffe")
+    assert one_line("\u202eabc") == "\\u202eabc", "the direction of writing is not turned"
+    formula, plain = (np.asarray(drawn(words(text, 200))) for text in ("$x^2$", "x2"))
+    assert not np.array_equal(formula, plain)
+
+
+def test_what_is_too_long_ends_in_an_ellipsis_and_what_fits_does_not() -> None:
+    sheet = Sheet(10, 10)
+    width = sheet.measured("an African elephant", 12)
+    assert sheet.fitted("an African elephant", 12, width) == "an African elephant"
+    shortened = sheet.fitted("an African elephant bull", 12, width)
+    assert shortened.endswith("…") and "an African elephant bull".startswith(shortened[:-1]) and len(shortened) > 12
+
+
+def test_of_two_names_a_long_one_takes_the_room_that_a_short_one_leaves() -> None:
+    long, black = "an African elephant bull with long tusks", "#000000"
+    ends = []
+    for other in ("b", "b" * 200):
+        letters = np.asarray(drawn(two_names((long, other), ("#c80000", black), 260), 0)).astype(int)
+        ends.append(int(np.nonzero((letters[..., 0] - letters[..., 2]).max(0) > 60)[0].max()))
+    assert 100 < ends[1] <= 130 < 200 < ends[0]
+
+
+def test_figures_drawn_at_the_same_time_are_the_same() -> None:
+    def figure(number: int) -> bytes:
+        return drawn(column([words(f"picture {number % 4}", 200), picture(noise(50 + number % 4, 40))])).tobytes()
+
+    alone = [figure(number) for number in range(4)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(figure, range(32))) == alone * 8
+
+
+def test_letters_are_dark_on_white_whatever_the_users_settings_are(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nfigure.facecolor: black\naxes.grid: True\nbackend: TkAgg\n"
+    )
+    program = "from tests.render.test_layout import *; print(drawn(words('owl', 60)).tobytes().hex())"
+    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path), "DISPLAY": ""}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    figure = drawn(words("owl", 60))
+    assert done.stdout.strip() == figure.tobytes().hex()
+    assert np.asarray(figure).min() < 90 and figure.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_matplotlib_is_not_imported_before_a_figure_is_drawn_and_never_its_windows() -> None:
+    program = (
+        "import sys, gradattn_core.render.figures, gradattn_core.render.films as films, ui.pictures\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "films.drawn(films.words('owl', 60))\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
