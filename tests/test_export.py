@@ -352,6 +352,10 @@ def test_the_command_writes_what_the_functions_give(tmp_path: Path, capsys: pyte
         (["decisions", "--min-suspicion", "0.5"], "--min-suspicion goes with gradattn export, not with"),
         (["--data-root", "photos"], "--data-root goes with gradattn export corrected, not with gradattn export$"),
         (["decisions", "--decided", "yes"], "--decided yes goes with gradattn export; gradattn export decisions takes"),
+        (
+            ["decision"],
+            "there is no gradattn export decision; choose one of candidates, decisions, corrected, removals",
+        ),
         (["--decided", "undo"], "--decided undo goes with gradattn export decisions; gradattn export takes any, yes,"),
         (["--csv", "a.csv", "--format", "parquet"], "give -o FILE"),
         (["--json", "--format", "csv"], "contradict"),

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES
+from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, SPLIT_COLUMN, DatasetSelection
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.store.store import Store
 
@@ -19,7 +20,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class AuditedImage:
     """An image of the audit; ``label`` is the one that now holds, None where it is to be removed."""
 
     path: str
@@ -33,7 +34,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftAlone:
+class UntouchedFile:
     """A file that was not changed, and why."""
 
     path: str
@@ -41,21 +42,21 @@ class LeftAlone:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Corrections:
     """The corrected dataset.
 
     Attributes:
         root: what relative paths resolve against: a folder, or whatever else ``read_bytes`` reads from.
         dataset: what was audited, as it was typed.
-        parameters: of the audit; the columns and the split of a manifest are among them.
+        selection: the columns and the split of a manifest, as they were audited.
         images: ordered by path; all of them, or those that change.
     """
 
     audit_id: str
     root: str
     dataset: str
-    parameters: dict[str, Any]
-    images: tuple[Image, ...]
+    selection: DatasetSelection
+    images: tuple[AuditedImage, ...]
 
     @property
     def manifest(self) -> Path | None:
@@ -64,12 +65,12 @@ class Plan:
         return file if file.suffix.lower() in MANIFEST_SUFFIXES and file.is_file() else None
 
     @property
-    def changes(self) -> list[Image]:
+    def changes(self) -> list[AuditedImage]:
         return [image for image in self.images if image.changes]
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class ApplyResult:
     """What was done.
 
     Attributes:
@@ -84,28 +85,28 @@ class Applied:
     removed: int
     as_before: int = 0
     already: int = 0
-    left_alone: tuple[LeftAlone, ...] = ()
+    left_alone: tuple[UntouchedFile, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def read_plan(store: Store, audit_id: str, *, everything: bool) -> Plan:
+def read_corrections(store: Store, audit_id: str, *, everything: bool) -> Corrections:
     """Read an audit's images with the labels that now hold; without ``everything`` only those that change.
 
     Raises:
         StoreError: there is no such audit, or the database cannot be read.
     """
-    facts = store.audits.summary(audit_id)
+    audit = store.audits.summary(audit_id)
     frame = store.review.corrections(audit_id, everything=everything)
     columns = (frame[name].tolist() for name in ("path", "content_hash", "given_label", "decision", "label"))
     images = tuple(
-        Image(path, content, given, None if decision == "remove" else label)
+        AuditedImage(path, content, given, None if decision == "remove" else label)
         for path, content, given, decision, label in zip(*columns, strict=True)
     )
-    root = facts["root"] if store.data_root is None else str(store.data_root)
-    return Plan(audit_id, root, facts["dataset"], json.loads(facts["parameters"]), images)
+    root = audit["root"] if store.data_root is None else str(store.data_root)
+    return Corrections(audit_id, root, audit["dataset"], _selection(audit["parameters"]), images)
 
 
-def objection(root: str, image: Image) -> str | None:
+def objection(root: str, image: AuditedImage) -> str | None:
     """Why a decision about an image says nothing about the file that is there now; None where it does."""
     if leaves_root(image.path):
         return "its path leaves the dataset's root"
@@ -116,17 +117,17 @@ def objection(root: str, image: Image) -> str | None:
     return None if content_hash(data) == image.content_hash else "its content is not what the audit saw"
 
 
-def sound_changes(plan: Plan, progress: Progress) -> tuple[list[Image], list[LeftAlone]]:
+def check_changes(corrections: Corrections, progress: Progress) -> tuple[list[AuditedImage], list[UntouchedFile]]:
     """The images that change and whose files are what was decided about, and the others with the reason."""
-    sound: list[Image] = []
-    left: list[LeftAlone] = []
-    changes = plan.changes
+    sound: list[AuditedImage] = []
+    left: list[UntouchedFile] = []
+    changes = corrections.changes
     for number, image in enumerate(changes, 1):
-        reason = objection(plan.root, image)
+        reason = objection(corrections.root, image)
         if reason is None:
             sound.append(image)
         else:
-            left.append(LeftAlone(image.path, reason))
+            left.append(UntouchedFile(image.path, reason))
         progress(number, len(changes))
     return sound, left
 
@@ -136,8 +137,19 @@ def leaves_root(path: str) -> bool:
     return not PurePosixPath(path).is_absolute() and os.path.normpath(path).split(os.sep)[0] == os.pardir
 
 
-def counted(images: Sequence[Image]) -> tuple[int, int, int]:
+def count_changes(images: Sequence[AuditedImage]) -> tuple[int, int, int]:
     """How many images are relabelled, removed, and neither."""
     removed = sum(image.label is None for image in images)
     relabelled = sum(image.changes for image in images) - removed
     return relabelled, removed, len(images) - relabelled - removed
+
+
+def _selection(parameters: str) -> DatasetSelection:
+    """The columns and the split among an audit's parameters, which may lack them."""
+    audited = json.loads(parameters)
+    return DatasetSelection(
+        path_column=str(audited.get("path_column") or PATH_COLUMN),
+        label_column=str(audited.get("label_column") or LABEL_COLUMN),
+        split_column=str(audited.get("split_column") or SPLIT_COLUMN),
+        split=audited.get("split"),
+    )

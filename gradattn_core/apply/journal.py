@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,7 +44,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewrite:
+class ManifestChange:
     """A manifest whose content goes from one hash to another, and where the original is kept."""
 
     file: str
@@ -62,11 +63,16 @@ class Application:
     ended: bool = False
     moves: dict[int, Move] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
-    rewrite: Rewrite | None = None
+    rewrite: ManifestChange | None = None
 
     @property
     def stands(self) -> bool:
         return bool(self.moves) or self.rewrite is not None
+
+
+def new_name() -> str:
+    """Of an application that begins now; names sort by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
 
 
 class Journal:
@@ -81,14 +87,14 @@ class Journal:
         Raises:
             ApplyError: the journal is there and cannot be read.
         """
-        found: dict[str, Application] = {}
+        applications: dict[str, Application] = {}
         for number, line in self._lines():
             try:
                 name = line.pop("apply")
-                _take(line, found.setdefault(name, Application(name)))
+                _read_into(applications.setdefault(name, Application(name)), line)
             except (AttributeError, KeyError, TypeError) as error:
                 raise ApplyError(f"{self.file}, line {number} is none that gradattn apply writes") from error
-        return list(found.values())
+        return list(applications.values())
 
     def begin(self, application: Application) -> None:
         self._append(
@@ -99,20 +105,21 @@ class Journal:
         )
 
     def intend(
-        self, application: Application, *, folders: Sequence[Path] = (), steps: Sequence[Move | Rewrite]
+        self, application: Application, *, folders: Sequence[Path] = (), steps: Sequence[Move | ManifestChange]
     ) -> None:
         """Write down what is about to be done, folders first; it is on disk when this returns."""
-        lines: list[dict[str, Any]] = [{"what": "folder", "folder": str(folder)} for folder in folders]
+        lines: list[dict[str, object]] = [{"what": "folder", "folder": str(folder)} for folder in folders]
         lines += [{"what": "move" if isinstance(step, Move) else "rewrite", **asdict(step)} for step in steps]
         self._append([{"apply": application.name, **line} for line in lines])
 
     def end(self, application: Application) -> None:
         self._append([{"what": "end", "apply": application.name}])
 
-    def undone(self, application: Application, moves: list[int], *, rewrite: bool) -> None:
+    def record_undo(self, application: Application, moves: list[int], *, rewrite: bool) -> None:
+        """Write down which moves, by their numbers, have been undone, and whether the manifest has."""
         self._append([{"what": "undone", "apply": application.name, "moves": moves, "rewrite": rewrite}])
 
-    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+    def _append(self, lines: Sequence[Mapping[str, object]]) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         new = not self.file.exists()
         with self.file.open("a+b") as file:
@@ -135,21 +142,21 @@ class Journal:
                 yield number, json.loads(line)
 
 
-def _take(line: dict[str, Any], into: Application) -> None:
+def _read_into(application: Application, line: dict[str, Any]) -> None:
     what = line.pop("what")
     if what == "begin":
-        into.audit_id, into.root = line["audit_id"], line["root"]
+        application.audit_id, application.root = line["audit_id"], line["root"]
     elif what == "folder":
-        into.folders.append(line["folder"])
+        application.folders.append(line["folder"])
     elif what == "move":
-        into.moves[line["number"]] = Move(**line)
+        application.moves[line["number"]] = Move(**line)
     elif what == "rewrite":
-        into.rewrite = Rewrite(**line)
+        application.rewrite = ManifestChange(**line)
     elif what in ("end", "undone"):
-        into.ended = True
+        application.ended = True
         undone = set(line.get("moves", ()))
-        into.moves = {number: move for number, move in into.moves.items() if number not in undone}
-        into.rewrite = None if line.get("rewrite") else into.rewrite
+        application.moves = {number: move for number, move in application.moves.items() if number not in undone}
+        application.rewrite = None if line.get("rewrite") else application.rewrite
     else:
         raise KeyError(what)
 

@@ -9,13 +9,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gradattn_core.apply.corrections import Applied, LeftAlone, Plan, Progress, sound_changes
-from gradattn_core.apply.journal import KEPT, Application, Journal, Rewrite
+from gradattn_core.apply.corrections import ApplyResult, Corrections, Progress, UntouchedFile, check_changes
+from gradattn_core.apply.journal import KEPT, Application, Journal, ManifestChange, new_name
 from gradattn_core.dataset.decoding import content_hash
+from gradattn_core.dataset.text import cell_text
 from gradattn_core.errors import ApplyError
 from gradattn_core.files import clear_drafts, write_output
 
@@ -27,7 +27,7 @@ class _Rows:
     Attributes:
         columns: those of path and label, then that of the split where there is one.
         labels: by path and given label: the new label, None for a row that goes.
-        met, known: the keys of rows that changed; those of all rows of the audited split.
+        met, keys: the keys of rows that changed; those of all rows of the audited split.
     """
 
     root: str
@@ -35,22 +35,22 @@ class _Rows:
     split: str | None
     labels: Mapping[tuple[str, str], str | None]
     met: set[tuple[str, str]] = field(default_factory=set)
-    known: set[tuple[str, str]] = field(default_factory=set)
+    keys: set[tuple[str, str]] = field(default_factory=set)
 
     def changed(self, cells: Sequence[object]) -> bool:
         """Whether the row with these cells changes; ``new_label`` says to what."""
-        path, label, *split = (_text(cell) for cell in cells)
+        path, label, *split = (cell_text(cell) for cell in cells)
         if path is None or label is None or (self.split is not None and split != [self.split]):
             return False
         key = self._key(path, label)
-        self.known.add(key)
+        self.keys.add(key)
         if key not in self.labels:
             return False
         self.met.add(key)
         return True
 
     def new_label(self, cells: Sequence[object]) -> str | None:
-        return self.labels[self._key(_text(cells[0]) or "", _text(cells[1]) or "")]
+        return self.labels[self._key(cell_text(cells[0]) or "", cell_text(cells[1]) or "")]
 
     def _key(self, path: str, label: str) -> tuple[str, str]:
         """As the listing spells it: relative where it lies below the root, else absolute; what is no path, as it is."""
@@ -61,7 +61,7 @@ class _Rows:
         return whole.removeprefix(below).replace(os.sep, "/"), label
 
 
-def rewrite_manifest(plan: Plan, file: Path, out: Path, progress: Progress) -> Applied:
+def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: Progress) -> ApplyResult:
     """Write the standing labels into the manifest that was audited, and take out the rows of removed images.
 
     Every other row, column and byte stays. The original is kept below ``out/manifests``.
@@ -69,12 +69,11 @@ def rewrite_manifest(plan: Plan, file: Path, out: Path, progress: Progress) -> A
     Raises:
         ApplyError: the manifest cannot be read, or its column cannot hold a new label.
     """
-    sound, left = sound_changes(plan, progress)
-    column = {name: str(plan.parameters.get(f"{name}_column") or name) for name in ("path", "label", "split")}
-    split = plan.parameters.get("split")
-    names = (column["path"], column["label"], *([] if split is None else [column["split"]]))
+    sound, untouched = check_changes(corrections, progress)
+    audited = corrections.selection
+    columns = (audited.path_column, audited.label_column, *([] if audited.split is None else [audited.split_column]))
     labels = {(image.path, image.given_label): image.label for image in sound}
-    rows = _Rows(str(Path(plan.root).resolve()), names, split, labels)
+    rows = _Rows(str(Path(corrections.root).resolve()), columns, audited.split, labels)
     file = file.resolve()
     try:
         clear_drafts(file)
@@ -84,42 +83,30 @@ def rewrite_manifest(plan: Plan, file: Path, out: Path, progress: Progress) -> A
         raise ApplyError(f"{file} cannot be rewritten: {' '.join(str(error).split())}") from error
     done = [image for image in sound if (image.path, image.given_label) in rows.met]
     missed = [image for image in sound if (image.path, image.given_label) not in rows.met]
-    already = {image for image in missed if image.label is None or (image.path, image.label) in rows.known}
+    already = {image for image in missed if image.label is None or (image.path, image.label) in rows.keys}
     reason = "the manifest has no row with this path and label any more"
-    left += [LeftAlone(image.path, reason) for image in missed if image not in already]
+    untouched += [UntouchedFile(image.path, reason) for image in missed if image not in already]
     if after != before:
-        _replace(plan, file, before, after, out)
+        _replace(corrections, file, before, after, out)
     removed = sum(image.label is None for image in done)
-    return Applied(len(done) - removed, removed, already=len(already), left_alone=tuple(left))
+    return ApplyResult(len(done) - removed, removed, already=len(already), left_alone=tuple(untouched))
 
 
-def _replace(plan: Plan, file: Path, before: bytes, after: bytes, out: Path) -> None:
+def _replace(corrections: Corrections, file: Path, before: bytes, after: bytes, out: Path) -> None:
     journal = Journal(out)
     for earlier in journal.applications():
         step = earlier.rewrite
         if step is not None and not earlier.ended and (step.file, step.before) == (str(file), content_hash(before)):
-            journal.undone(earlier, [], rewrite=True)  # a kill came before it was done
-    application = Application(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}", plan.audit_id, plan.root)
+            journal.record_undo(earlier, [], rewrite=True)  # a kill came before it was done
+    application = Application(new_name(), corrections.audit_id, corrections.root)
     kept = out / KEPT / f"{application.name}-{file.name}"
     kept.parent.mkdir(exist_ok=True)
     write_output(kept, before)
     journal.begin(application)
-    step = Rewrite(str(file), str(kept), content_hash(before), content_hash(after))
+    step = ManifestChange(str(file), str(kept), content_hash(before), content_hash(after))
     journal.intend(application, steps=[step])
     write_output(file, after)
     journal.end(application)
-
-
-def _text(cell: object) -> str | None:
-    """The text that the listing takes a cell for; None where it is missing, blank, or neither text nor number."""
-    if cell is None or isinstance(cell, (dict, list)) or cell != cell:
-        return None
-    if isinstance(cell, bytes):
-        cell = cell.decode("utf-8", "surrogateescape")
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    text = str(cell)
-    return text if text.strip() else None
 
 
 def _delimited(content: bytes, rows: _Rows) -> bytes:
@@ -185,7 +172,7 @@ def _json_lines(content: bytes, rows: _Rows) -> bytes:
     return "".join(kept).encode("utf-8", "surrogateescape")
 
 
-def _json_object(line: str) -> dict[str, Any]:
+def _json_object(line: str) -> dict[str, object]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

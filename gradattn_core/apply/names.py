@@ -26,7 +26,7 @@ _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TreePath:
     """Where an image goes, below the corrected dataset's root."""
 
     folder: str
@@ -76,24 +76,24 @@ def below_class(path: str, given_label: str) -> str:
     return "/".join(_short(_escaped(part, _unsafe(part, os.name == "nt"))) for part in parts)
 
 
-def places(wanted: Iterable[tuple[str, str, str]]) -> list[Place]:
+def tree_paths(names: Iterable[tuple[str, str, str]]) -> list[TreePath]:
     """Where each image goes, no two at one place, whether or not the file system tells upper from lower case.
 
     Every one of several that would collide gets ``~`` and a hash of its own path behind its name, so that a name does
     not depend on the order.
 
     Args:
-        wanted: (path, folder, name below it) of each image; the paths are distinct.
+        names: (path, folder, name below it) of each image; the paths are distinct.
     """
-    every = list(wanted)
+    every = list(names)
     taken = Counter(_same(folder, name) for _, folder, name in every)
-    found = []
+    paths = []
     for path, folder, name in every:
         if taken[_same(folder, name)] > 1:
             name = next(other for other in alternatives(path, name) if _same(folder, other) not in taken)
             taken[_same(folder, name)] = 1
-        found.append(Place(folder, name))
-    return found
+        paths.append(TreePath(folder, name))
+    return paths
 
 
 def alternatives(path: str, name: str) -> Iterator[str]:

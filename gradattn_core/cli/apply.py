@@ -15,7 +15,7 @@ from gradattn_core.cli.terminal import console, escape, late_progress, table, te
 from gradattn_core.errors import ApplyError
 
 if TYPE_CHECKING:
-    from gradattn_core.apply import Applied, LeftAlone, Plan
+    from gradattn_core.apply.corrections import ApplyResult, Corrections, UntouchedFile
     from gradattn_core.store.store import Store
 
 DONE, LEFT_SOME_ALONE = 0, 1
@@ -68,7 +68,9 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Correct the dataset in the way that was chosen, or take that back."""
-    from gradattn_core.apply import apply_in_place, make_tree, read_plan
+    from gradattn_core.apply.corrections import read_corrections
+    from gradattn_core.apply.in_place import apply_in_place
+    from gradattn_core.apply.tree import make_tree
 
     _refuse_idle_options(options)
     store = open_store(options, data_root=options.data_root)
@@ -80,13 +82,13 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(options, store, audit_id)
     with late_progress("apply", quiet=options.quiet or options.json) as progress:
-        plan = read_plan(store, audit_id, everything=not options.in_place)
+        corrections = read_corrections(store, audit_id, everything=not options.in_place)
         if options.in_place:
-            applied = apply_in_place(plan, Path(options.out), progress)
+            applied = apply_in_place(corrections, Path(options.out), progress)
         else:
-            applied = make_tree(plan, Path(options.to), options.link or "symlink", progress)
+            applied = make_tree(corrections, Path(options.to), options.link or "symlink", progress)
     facts = {"audit_id": audit_id, **asdict(applied)}
-    return _report(options, facts, _sentences(options, plan, applied), applied.left_alone)
+    return _report(options, facts, _sentences(options, corrections, applied), applied.left_alone)
 
 
 def _refuse_idle_options(options: argparse.Namespace) -> None:
@@ -102,11 +104,11 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
 
 
 def _dry_run(options: argparse.Namespace, store: Store, audit_id: str) -> int:
-    from gradattn_core.apply import counted, read_plan, sound_changes
+    from gradattn_core.apply.corrections import check_changes, count_changes, read_corrections
 
     with late_progress("check", quiet=options.quiet or options.json) as progress:
-        plan = read_plan(store, audit_id, everything=True)
-        _, left = sound_changes(plan, progress)
+        corrections = read_corrections(store, audit_id, everything=True)
+        _, left = check_changes(corrections, progress)
     objections = {skipped.path: skipped.reason for skipped in left}
     rows = [
         {
@@ -115,22 +117,22 @@ def _dry_run(options: argparse.Namespace, store: Store, audit_id: str) -> int:
             "label": image.label,
             "objection": objections.get(image.path),
         }
-        for image in plan.changes
+        for image in corrections.changes
     ]
-    counts = dict(zip(("relabelled", "removed", "as_before"), counted(plan.images), strict=True))
-    facts = {"audit_id": plan.audit_id, **counts, "changes": rows}
-    tell(options, facts, partial(_show_changes, plan, objections, options.top))
+    counts = dict(zip(("relabelled", "removed", "as_before"), count_changes(corrections.images), strict=True))
+    facts = {"audit_id": corrections.audit_id, **counts, "changes": rows}
+    tell(options, facts, partial(_show_changes, corrections, objections, options.top))
     return DONE
 
 
-def _show_changes(plan: Plan, objections: dict[str, str], top: int) -> None:
-    from gradattn_core.apply import counted
+def _show_changes(corrections: Corrections, objections: dict[str, str], top: int) -> None:
+    from gradattn_core.apply.corrections import count_changes
 
-    screen, changes = console(), plan.changes
-    relabelled, removed, as_before = counted(plan.images)
+    screen, changes = console(), corrections.changes
+    relabelled, removed, as_before = count_changes(corrections.images)
     screen.print(
         f"[bold]{relabelled:,}[/] relabelled, [bold]{removed:,}[/] removed, "
-        f"{as_before:,} of {len(plan.images):,} images as they are",
+        f"{as_before:,} of {len(corrections.images):,} images as they are",
         soft_wrap=True,
     )
     if not changes:
@@ -160,7 +162,7 @@ def _becomes(label: str | None) -> str:
 
 
 def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
-    from gradattn_core.apply import Applied, counted, read_plan
+    from gradattn_core.apply.corrections import ApplyResult, count_changes, read_corrections
     from gradattn_core.export import encode
     from gradattn_core.files import write_output
 
@@ -168,17 +170,17 @@ def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
     form = target.suffix.lower().removeprefix(".")
     if form not in _MANIFESTS:
         raise ApplyError(f"{target} does not end in .{', .'.join(_MANIFESTS)}, which gradattn audit reads")
-    plan = read_plan(store, audit_id, everything=True)
-    if plan.manifest is not None and target.exists() and target.samefile(plan.manifest):
+    corrections = read_corrections(store, audit_id, everything=True)
+    if corrections.manifest is not None and target.exists() and target.samefile(corrections.manifest):
         raise ApplyError(f"{target} is the audited manifest itself; give another file, or --in-place")
     write_output(target, encode("corrected", store.review.corrected(audit_id, folder=target.parent), form))
-    applied = Applied(*counted(plan.images))
+    applied = ApplyResult(*count_changes(corrections.images))
     facts = {"audit_id": audit_id, **asdict(applied)}
-    return _report(options, facts, _sentences(options, plan, applied), ())
+    return _report(options, facts, _sentences(options, corrections, applied), ())
 
 
 def _undo(options: argparse.Namespace) -> int:
-    from gradattn_core.apply import undo
+    from gradattn_core.apply.in_place import undo
 
     with late_progress("undo", quiet=options.quiet or options.json) as progress:
         undone = undo(Path(options.out), progress)
@@ -188,24 +190,24 @@ def _undo(options: argparse.Namespace) -> int:
     return _report(options, asdict(undone), [sentence], undone.left_alone)
 
 
-def _sentences(options: argparse.Namespace, plan: Plan, applied: Applied) -> list[str]:
+def _sentences(options: argparse.Namespace, corrections: Corrections, applied: ApplyResult) -> list[str]:
     counts = f"{applied.relabelled:,} relabelled, {applied.removed:,} removed"
     if options.in_place:
         already = f"; {applied.already:,} were already" if applied.already else ""
         back = [f"back  gradattn apply --undo --out {options.out}"] if applied.relabelled + applied.removed else []
-        return [f"{plan.manifest or plan.root}: {counts}{already}", *back]
+        return [f"{corrections.manifest or corrections.root}: {counts}{already}", *back]
     target = options.to or options.manifest
     return [f"{target}: {counts}, {applied.as_before:,} as they were", *applied.notes, f"next  gradattn audit {target}"]
 
 
 def _report(
-    options: argparse.Namespace, facts: dict[str, Any], sentences: Sequence[str], left: Sequence[LeftAlone]
+    options: argparse.Namespace, facts: dict[str, Any], sentences: Sequence[str], left: Sequence[UntouchedFile]
 ) -> int:
     tell(options, facts, partial(_show, sentences, left, options.top))
     return LEFT_SOME_ALONE if left else DONE
 
 
-def _show(sentences: Sequence[str], left: Sequence[LeftAlone], top: int) -> None:
+def _show(sentences: Sequence[str], left: Sequence[UntouchedFile], top: int) -> None:
     screen = console()
     for sentence in sentences:
         screen.print(escape(sentence), soft_wrap=True, highlight=False)

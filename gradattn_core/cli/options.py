@@ -65,7 +65,7 @@ class CommandParser(argparse.ArgumentParser):
                 return form.parse_known_args(words, namespace)
         namespace, surplus = super().parse_known_args(words, namespace)
         if surplus:
-            self._refuse(next((word for word in surplus if word.startswith("-")), "").partition("=")[0])
+            self._explain(surplus)
             self.error(f"unrecognized arguments: {' '.join(surplus)}")
         return namespace, []
 
@@ -83,13 +83,19 @@ class CommandParser(argparse.ArgumentParser):
                 is_value = any(action.nargs != 0 for action in options)
         return None
 
-    def _refuse(self, option: str) -> None:
-        form = self.command.forms.get(option.removeprefix("--"))
+    def _explain(self, surplus: Sequence[str]) -> None:
+        """Refuse what is left over by a sentence of its own, where one can tell what was meant."""
+        options = [word.partition("=")[0] for word in surplus if word.startswith("-")]
+        if not options:
+            if self.forms and not self._get_positional_actions():
+                raise GradattnError(f"there is no {self.prog} {surplus[0]}; choose one of {', '.join(self.forms)}")
+            return
+        form = self.command.forms.get(options[0].removeprefix("--"))
         if form is not None:
-            raise GradattnError(f"{option} is a form of its own: {form.prog} (see {form.prog} --help)")
-        others = [parser.prog for parser in self._family() if option in parser._option_string_actions]
+            raise GradattnError(f"{options[0]} is a form of its own: {form.prog} (see {form.prog} --help)")
+        others = [parser.prog for parser in self._family() if options[0] in parser._option_string_actions]
         if others:
-            raise GradattnError(f"{option} goes with {' or '.join(others)}, not with {self.prog}")
+            raise GradattnError(f"{options[0]} goes with {' or '.join(others)}, not with {self.prog}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """A value that only another form takes is named with it."""

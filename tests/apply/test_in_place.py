@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from gradattn_core.apply.corrections import LeftAlone
+from gradattn_core.apply.corrections import UntouchedFile
+from gradattn_core.apply.in_place import UndoResult, undo
 from gradattn_core.apply.names import folder_name
+from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.errors import ApplyError
 from gradattn_core.store.store import Store
 from tests.helpers.killed import run_killed
@@ -17,6 +19,7 @@ from tests.helpers.reviewed_dataset import (
     audited,
     corrected,
     decide,
+    ignored,
     in_place,
     journal,
     labelled,
@@ -194,9 +197,9 @@ def test_files_that_are_not_what_was_decided_about_are_left_alone(store: Store, 
     (photos / "kite" / "2.jpg").unlink()
     applied = in_place(store)
     assert applied.left_alone == (
-        LeftAlone("kite/1.jpg", "its content is not what the audit saw"),
-        LeftAlone("kite/2.jpg", "'2.jpg' does not exist."),
-        LeftAlone("kite/2020/2.jpg", "its content is not what the audit saw"),
+        UntouchedFile("kite/1.jpg", "its content is not what the audit saw"),
+        UntouchedFile("kite/2.jpg", "'2.jpg' does not exist."),
+        UntouchedFile("kite/2020/2.jpg", "its content is not what the audit saw"),
     )
     assert (photos / "kite/1.jpg").read_bytes().endswith(b"edited")
     assert (photos / "kite/2020/2.jpg").exists() and not (photos / "kite/2020/3.jpg").exists()
@@ -345,6 +348,42 @@ def test_a_label_that_no_folder_can_hold_is_refused_before_anything_moves(store:
     with pytest.raises(ApplyError, match="too long"):
         in_place(store)
     assert snapshot(photos) == before and not (store.directory / "applied.jsonl").exists()
+
+
+def test_what_version_0_1_has_applied_is_undone(tmp_path: Path) -> None:
+    """The journal's lines are spelled out: they lie in output folders of others."""
+    root = write_files(tmp_path / "photos", {"owl/a.jpg": "a", "owl/c.jpg": "c"})
+    out = tmp_path / "out"
+    removed = write_files(out / "removed" / "20261101T101112.000131", {"kite/b.jpg": "b"}) / "kite" / "b.jpg"
+    kept = out / "manifests" / "20261102T101112.000131-list.csv"
+    kept.parent.mkdir()
+    kept.write_text("path,label\na.jpg,kite\n")
+    (root / "list.csv").write_text("path,label\na.jpg,owl\n")
+    hashes = [content_hash(file.read_bytes()) for file in (root / "owl/a.jpg", removed, kept, root / "list.csv")]
+    first, second = '{"apply": "20261101T101112.000131", ', '{"apply": "20261102T101112.000131", '
+    (out / "applied.jsonl").write_text(
+        f'''{first}"what": "begin", "audit_id": "first", "root": "{root}"}}
+{first}"what": "folder", "folder": "{root}/owl"}}
+{first}"what": "folder", "folder": "{removed.parent}"}}
+{first}"what": "move", "number": 1, "path": "kite/a.jpg", "old": "{root}/kite/a.jpg", "new": "{root}/owl/a.jpg", '''
+        f'''"label": "owl", "content_hash": "{hashes[0]}"}}
+{first}"what": "move", "number": 2, "path": "kite/b.jpg", "old": "{root}/kite/b.jpg", "new": "{removed}", '''
+        f'''"label": null, "content_hash": "{hashes[1]}"}}
+{{"what": "end", "apply": "20261101T101112.000131"}}
+{second}"what": "begin", "audit_id": "second", "root": "{root}"}}
+{second}"what": "rewrite", "file": "{root}/list.csv", "kept": "{kept}", "before": "{hashes[2]}", '''
+        f'''"after": "{hashes[3]}"}}
+{{"what": "end", "apply": "20261102T101112.000131"}}
+'''
+    )
+    assert undo(out, ignored) == UndoResult("second", 1)
+    assert (root / "list.csv").read_bytes() == kept.read_bytes()
+    assert undo(out, ignored) == UndoResult("first", 2)
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg")) == [
+        "kite/a.jpg", "kite/b.jpg", "owl/c.jpg"
+    ]  # fmt: skip
+    with pytest.raises(ApplyError, match="nothing was applied in place, or all of it was undone"):
+        undo(out, ignored)
 
 
 def test_a_journal_that_is_none_is_refused(store: Store) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from gradattn_core.apply.names import LONGEST_NAME, below_class, folder_name, label_of, places
+from gradattn_core.apply.names import LONGEST_NAME, below_class, folder_name, label_of, tree_paths
 from gradattn_core.errors import ApplyError
 from tests.helpers.sample_audit import HOSTILE
 
@@ -93,20 +93,20 @@ def test_images_that_would_collide_get_names_of_their_own_whatever_the_order() -
         ("e\u0301", "owl", "e\u0301.jpg"),
         ("\u00e9", "owl", "\u00e9.jpg"),
     ]
-    found = {path: place for (path, _, _), place in zip(wanted, places(wanted), strict=True)}
+    found = {path: place for (path, _, _), place in zip(wanted, tree_paths(wanted), strict=True)}
     assert len({str(place).casefold() for place in found.values()}) == len(wanted)
     assert str(found["owl/b.jpg"]) == "owl/b.jpg" and str(found["hawk/a.jpg"]) == "hawk/a.jpg"
     for path in ("kite/a.jpg", "owl/a.jpg", "owl/A.JPG"):
         assert found[path].name.startswith(("a~", "A~")) and PurePosixPath(found[path].name).suffix.lower() == ".jpg"
     assert all(len(place.name.encode()) <= LONGEST_NAME for place in found.values())
-    turned = {path: place for (path, _, _), place in zip(wanted[::-1], places(wanted[::-1]), strict=True)}
+    turned = {path: place for (path, _, _), place in zip(wanted[::-1], tree_paths(wanted[::-1]), strict=True)}
     assert turned == found
 
 
 def test_a_name_made_to_avoid_a_collision_does_not_collide_itself() -> None:
     pair = [("1", "owl", "a.jpg"), ("2", "owl", "a.jpg")]
-    occupied = [("3", "owl", place.name) for place in places(pair)]
-    assert len({place.name for place in places([*pair, *occupied])}) == 4
+    occupied = [("3", "owl", place.name) for place in tree_paths(pair)]
+    assert len({place.name for place in tree_paths([*pair, *occupied])}) == 4
 
 
 def test_names_are_what_the_file_system_takes(tmp_path: Path) -> None:

@@ -10,17 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from gradattn_core.apply import make_tree
-from gradattn_core.apply.corrections import LeftAlone
+from gradattn_core.apply.corrections import UntouchedFile
 from gradattn_core.apply.names import folder_name
-from gradattn_core.apply.tree import LABELS, MARK
+from gradattn_core.apply.tree import LABELS, MARK, make_tree
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ApplyError
 from gradattn_core.export import encode
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 from tests.helpers.killed import run_killed
-from tests.helpers.reviewed_dataset import audited, corrected, decide, ignored, labelled, plan_of, snapshot, write_files
+from tests.helpers.reviewed_dataset import (
+    audited,
+    corrected,
+    corrections_of,
+    decide,
+    ignored,
+    labelled,
+    snapshot,
+    write_files,
+)
 from tests.helpers.sample_audit import HOSTILE
 from tests.helpers.small_audit import HOSTILE_LABELS
 
@@ -50,7 +58,7 @@ def test_the_tree_lists_as_the_corrected_manifest_and_leaves_the_dataset_alone(
     store: Store, photos: Path, tmp_path: Path, link: str
 ) -> None:
     before = snapshot(photos)
-    applied = make_tree(plan_of(store), tmp_path / "new", link, ignored)
+    applied = make_tree(corrections_of(store), tmp_path / "new", link, ignored)
     assert (applied.relabelled, applied.removed, applied.as_before) == (4, 1, 4)
     assert applied.left_alone == () and applied.notes == ()
     assert labelled(tmp_path / "new") == corrected(store)
@@ -80,7 +88,7 @@ def test_hostile_labels_and_paths_stay_inside_and_come_back_to_the_letter(tmp_pa
     decide(store, {f"images/{number}.jpg": label for number, label in enumerate(labels)})
     target = tmp_path / "new"
     outside = snapshot(root)
-    applied = make_tree(plan_of(store), target, link, ignored)
+    applied = make_tree(corrections_of(store), target, link, ignored)
     assert applied.left_alone == () and "names no folder" in applied.notes[0]
     everything = {path for path in tmp_path.iterdir() if path.name not in ("data", "out", "new", "elsewhere.jpg")}
     assert everything == set() and snapshot(root) == outside
@@ -104,7 +112,7 @@ def test_random_datasets_and_decisions_come_out_as_the_corrected_manifest_says(t
         decide(store, {path: choose.choice([None, "kite", "owl", "50% grey/blue"]) for path in chosen})
         store.decisions.undo_many("first", chosen[:2], reviewer="bob")
         target = tmp_path / f"{turn}" / "new"
-        applied = make_tree(plan_of(store), target, choose.choice(LINKS), ignored)
+        applied = make_tree(corrections_of(store), target, choose.choice(LINKS), ignored)
         expected = corrected(store)
         assert applied.relabelled + applied.as_before == len(expected)
         assert applied.removed == len(files) - len(expected)
@@ -116,15 +124,15 @@ def test_random_datasets_and_decisions_come_out_as_the_corrected_manifest_says(t
 def test_a_run_that_was_interrupted_or_tampered_with_is_repeated_to_the_same_tree(
     store: Store, tmp_path: Path, before: str, link: str
 ) -> None:
-    make_tree(plan_of(store), tmp_path / "whole", link, ignored)
+    make_tree(corrections_of(store), tmp_path / "whole", link, ignored)
     target = tmp_path / "new"
-    make_tree(plan_of(store), target, before, ignored)
+    make_tree(corrections_of(store), target, before, ignored)
     (target / "owl" / "a.jpg").unlink(missing_ok=True)
     first, second = sorted(path for path in target.rglob("*.jpg"))[:2]
     first.unlink()
     if before == "copy":
         second.write_bytes(b"half a cop")
-    make_tree(plan_of(store), target, link, ignored)
+    make_tree(corrections_of(store), target, link, ignored)
     assert snapshot(target) == snapshot(tmp_path / "whole")
 
 
@@ -134,40 +142,40 @@ def test_a_run_that_was_interrupted_or_tampered_with_is_repeated_to_the_same_tre
 def test_killed_on_the_way_the_same_command_makes_the_same_tree(
     store: Store, tmp_path: Path, call: str, count: int, link: str
 ) -> None:
-    make_tree(plan_of(store), tmp_path / "whole", link, ignored)
+    make_tree(corrections_of(store), tmp_path / "whole", link, ignored)
     target = tmp_path / "new"
     run_killed(call, count, "apply", "--to", target, "--link", link, "--out", store.directory)
     assert snapshot(target) != snapshot(tmp_path / "whole")
-    make_tree(plan_of(store), target, link, ignored)
+    make_tree(corrections_of(store), target, link, ignored)
     assert snapshot(target) == snapshot(tmp_path / "whole")
 
 
 def test_a_folder_in_use_is_refused_and_not_touched(store: Store, photos: Path, tmp_path: Path) -> None:
     used = write_files(tmp_path / "used", {"notes.txt": "mine"})
     with pytest.raises(ApplyError, match="not empty and was not made by gradattn apply"):
-        make_tree(plan_of(store), used, "symlink", ignored)
+        make_tree(corrections_of(store), used, "symlink", ignored)
     assert [path.name for path in used.iterdir()] == ["notes.txt"]
     with pytest.raises(ApplyError, match="cannot be used"):
-        make_tree(plan_of(store), used / "notes.txt", "symlink", ignored)
+        make_tree(corrections_of(store), used / "notes.txt", "symlink", ignored)
     (tmp_path / "alias").symlink_to(photos)
     for inside in (photos, photos / "new", photos / "kite" / "new", tmp_path / "alias" / "new"):
         with pytest.raises(ApplyError, match="lies in the dataset"):
-            make_tree(plan_of(store), inside, "symlink", ignored)
+            make_tree(corrections_of(store), inside, "symlink", ignored)
     assert not (photos / "new").exists()
 
 
 def test_a_tree_of_other_decisions_is_refused_until_it_is_deleted(store: Store, tmp_path: Path) -> None:
-    make_tree(plan_of(store), tmp_path / "new", "symlink", ignored)
+    make_tree(corrections_of(store), tmp_path / "new", "symlink", ignored)
     before = snapshot(tmp_path / "new")
     decide(store, {"kite/d.jpg": "owl"})
     with pytest.raises(ApplyError, match=r"other decisions or images \(audit first\); delete it"):
-        make_tree(plan_of(store), tmp_path / "new", "symlink", ignored)
+        make_tree(corrections_of(store), tmp_path / "new", "symlink", ignored)
     assert snapshot(tmp_path / "new") == before
 
 
 def test_what_others_put_into_the_tree_does_not_lead_out_of_it(store: Store, tmp_path: Path) -> None:
     target = tmp_path / "new"
-    make_tree(plan_of(store), target, "symlink", ignored)
+    make_tree(corrections_of(store), target, "symlink", ignored)
     (tmp_path / "elsewhere").mkdir()
     for path in (target / "owl").rglob("*.*"):
         path.unlink()
@@ -175,22 +183,22 @@ def test_what_others_put_into_the_tree_does_not_lead_out_of_it(store: Store, tmp
     (target / "owl").rmdir()
     (target / "owl").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ApplyError, match=r"leads out of .* by a link"):
-        make_tree(plan_of(store), target, "symlink", ignored)
+        make_tree(corrections_of(store), target, "symlink", ignored)
     assert list((tmp_path / "elsewhere").iterdir()) == []
     (target / "owl").unlink()
     (target / "owl").symlink_to(target / "kite")
     with pytest.raises(ApplyError, match="the labels 'kite' and 'owl' are one folder on the file system"):
-        make_tree(plan_of(store), target, "symlink", ignored)
+        make_tree(corrections_of(store), target, "symlink", ignored)
     (target / "owl").unlink()
     (target / "owl").write_text("a file")
     with pytest.raises(ApplyError, match="is a file where a class belongs"):
-        make_tree(plan_of(store), target, "symlink", ignored)
+        make_tree(corrections_of(store), target, "symlink", ignored)
 
 
 def test_a_label_that_no_folder_can_hold_is_refused_before_anything_is_made(store: Store, tmp_path: Path) -> None:
     decide(store, {"kite/d.jpg": "very long " * 30})
     with pytest.raises(ApplyError, match="too long for the name of a folder"):
-        make_tree(plan_of(store), tmp_path / "new", "symlink", ignored)
+        make_tree(corrections_of(store), tmp_path / "new", "symlink", ignored)
     assert not (tmp_path / "new").exists()
 
 
@@ -199,11 +207,11 @@ def test_files_that_changed_since_keep_their_label_and_files_that_are_gone_are_n
 ) -> None:
     write_files(photos, {"kite/b.jpg": "to be removed, but edited", "kite/2020/b.jpg": "edited"})
     (photos / "kite" / "d.jpg").unlink()
-    applied = make_tree(plan_of(store), tmp_path / "new", "symlink", ignored)
+    applied = make_tree(corrections_of(store), tmp_path / "new", "symlink", ignored)
     assert applied.left_alone == (
-        LeftAlone("kite/2020/b.jpg", "its content is not what the audit saw"),
-        LeftAlone("kite/b.jpg", "its content is not what the audit saw"),
-        LeftAlone("kite/d.jpg", "'d.jpg' does not exist."),
+        UntouchedFile("kite/2020/b.jpg", "its content is not what the audit saw"),
+        UntouchedFile("kite/b.jpg", "its content is not what the audit saw"),
+        UntouchedFile("kite/d.jpg", "'d.jpg' does not exist."),
     )
     assert {path.name for path in (tmp_path / "new" / "kite").rglob("*.jpg")} == {"b.jpg", "c.jpg"}
     assert (tmp_path / "new" / "kite" / "2020" / "b.jpg").exists()
@@ -217,7 +225,7 @@ def test_without_links_between_file_systems_the_images_are_copied_and_a_note_say
     if not other.parent.is_dir() or other.parent.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system here")
     try:
-        applied = make_tree(plan_of(store), other, "hard", ignored)
+        applied = make_tree(corrections_of(store), other, "hard", ignored)
         assert "no hard links" in applied.notes[0] and "images were copied" in applied.notes[0]
         assert len(applied.notes) == 1 and labelled(other) == corrected(store)
         assert not any(path.is_symlink() for path in other.rglob("*"))
@@ -230,12 +238,12 @@ def test_without_links_between_file_systems_the_images_are_copied_and_a_note_say
 def test_a_dataset_that_moved_is_found_below_the_data_root(store: Store, photos: Path, tmp_path: Path) -> None:
     photos.rename(tmp_path / "moved")
     there = Store(store.directory, data_root=tmp_path / "moved")
-    make_tree(plan_of(there), tmp_path / "new", "symlink", ignored)
+    make_tree(corrections_of(there), tmp_path / "new", "symlink", ignored)
     assert labelled(tmp_path / "new") == corrected(there)
 
 
 def test_the_tree_and_the_manifest_agree_with_the_export(store: Store, tmp_path: Path) -> None:
-    make_tree(plan_of(store), tmp_path / "new", "copy", ignored)
+    make_tree(corrections_of(store), tmp_path / "new", "copy", ignored)
     frame = store.review.corrected("first", folder=tmp_path)
     write_output(tmp_path / "manifest.csv", encode("corrected", frame, "csv"))
     assert labelled(tmp_path / "manifest.csv") == labelled(tmp_path / "new")

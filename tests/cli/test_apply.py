@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gradattn_core.apply.journal import out_lock
 from gradattn_core.cli import main
 from gradattn_core.store.store import Store
+from tests.helpers.command_line import gradattn, json_here, run_here
 from tests.helpers.reviewed_dataset import audited, corrected, decide, labelled, snapshot, write_files
 
 
@@ -32,49 +28,29 @@ def store(photos: Path, tmp_path: Path) -> Store:
     return store
 
 
-def gradattn(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """As a process of its own."""
-    command = [sys.executable, "-m", "gradattn_core", "apply", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
-
-
-def run(*arguments: str | Path, out: Path) -> tuple[int, str]:
-    """The same in this process: its exit code and what it prints."""
-    written = io.StringIO()
-    with contextlib.redirect_stdout(written):
-        status = main(["apply", *map(str, arguments), "--out", str(out)])
-    return status, written.getvalue()
-
-
-def as_json(*arguments: str | Path, out: Path) -> Any:
-    status, text = run(*arguments, "--json", out=out)
-    assert status == 0
-    return json.loads(text)
-
-
 def test_the_way_of_a_correction_from_dry_run_to_undo(store: Store, photos: Path, tmp_path: Path) -> None:
     before = snapshot(photos)
-    shown = gradattn("--dry-run", cwd=tmp_path)
+    shown = gradattn("apply", "--dry-run", cwd=tmp_path)
     assert shown.returncode == 0 and shown.stderr == ""
     assert "2 relabelled, 1 removed, 5 of 8 images as they are" in shown.stdout
     assert "kite/1.jpg: kite → owl\n" in shown.stdout and "owl/2.jpg: owl → (removed)\n" in shown.stdout
     assert "[bold]owl[2J" in shown.stdout and "\x1b" not in shown.stdout
     assert snapshot(photos) == before and {path.name for path in store.directory.iterdir()} == {"gradattn.duckdb"}
 
-    made = gradattn("--to", "clean", cwd=tmp_path)
+    made = gradattn("apply", "--to", "clean", cwd=tmp_path)
     assert made.returncode == 0 and made.stderr == ""
     assert (
         "clean: 2 relabelled, 1 removed, 5 as they were" in made.stdout and "next  gradattn audit clean" in made.stdout
     )
     assert labelled(tmp_path / "clean") == corrected(store) and snapshot(photos) == before
 
-    done = gradattn("--in-place", cwd=tmp_path)
+    done = gradattn("apply", "--in-place", cwd=tmp_path)
     assert done.returncode == 0 and f"{photos}: 2 relabelled, 1 removed" in done.stdout
     assert labelled(photos) == corrected(store)
-    undone = gradattn("--undo", cwd=tmp_path)
+    undone = gradattn("apply", "--undo", cwd=tmp_path)
     assert undone.returncode == 0 and "3 files are back where they were (applied from audit first)" in undone.stdout
     assert snapshot(photos) == before
-    again = gradattn("--undo", cwd=tmp_path)
+    again = gradattn("apply", "--undo", cwd=tmp_path)
     assert again.returncode == 2 and again.stderr.startswith(
         "gradattn: output folder gradattn-out: nothing was applied"
     )
@@ -83,7 +59,7 @@ def test_the_way_of_a_correction_from_dry_run_to_undo(store: Store, photos: Path
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
 def test_the_manifest_is_the_export_and_a_dataset(store: Store, tmp_path: Path, form: str) -> None:
     target = tmp_path / f"clean.{form}"
-    counts = as_json("--manifest", target, out=store.directory)
+    counts = json_here("apply", "--manifest", target, out=store.directory)
     assert (counts["relabelled"], counts["removed"], counts["as_before"]) == (2, 1, 5)
     exported = tmp_path / f"exported.{form}"
     assert main(["export", "corrected", "-o", str(exported), "--out", str(store.directory)]) == 0
@@ -93,7 +69,7 @@ def test_the_manifest_is_the_export_and_a_dataset(store: Store, tmp_path: Path, 
 
 def test_as_json_everything_is_listed(store: Store, photos: Path, tmp_path: Path) -> None:
     write_files(photos, {"kite/1.jpg": "edited"})
-    plan = as_json("--dry-run", out=store.directory)
+    plan = json_here("apply", "--dry-run", out=store.directory)
     assert plan == {
         "audit_id": "first", "relabelled": 2, "removed": 1, "as_before": 5,
         "changes": [
@@ -103,35 +79,35 @@ def test_as_json_everything_is_listed(store: Store, photos: Path, tmp_path: Path
             {"path": "owl/2.jpg", "given_label": "owl", "label": None, "objection": None},
         ],
     }  # fmt: skip
-    status, text = run("--in-place", "--json", out=store.directory)
+    status, text = run_here("apply", "--in-place", "--json", out=store.directory)
     done = json.loads(text)
     assert status == 1 and (done["relabelled"], done["removed"]) == (1, 1)
     assert done["left_alone"] == [{"path": "kite/1.jpg", "reason": "its content is not what the audit saw"}]
-    assert as_json("--undo", out=store.directory) == {"audit_id": "first", "files": 2, "left_alone": []}
+    assert json_here("apply", "--undo", out=store.directory) == {"audit_id": "first", "files": 2, "left_alone": []}
 
 
 def test_files_left_alone_are_said_and_are_an_exit_code_of_their_own(store: Store, photos: Path) -> None:
     write_files(photos, {"kite/1.jpg": "edited"})
-    assert "kite → owl  would be left alone: its content is" in run("--dry-run", out=store.directory)[1]
-    assert "1 of those would be left alone" in run("--dry-run", "--top", "1", out=store.directory)[1]
-    status, text = run("--in-place", out=store.directory)
+    assert "kite → owl  would be left alone: its content is" in run_here("apply", "--dry-run", out=store.directory)[1]
+    assert "1 of those would be left alone" in run_here("apply", "--dry-run", "--top", "1", out=store.directory)[1]
+    status, text = run_here("apply", "--in-place", out=store.directory)
     assert status == 1 and "left alone kite/1.jpg: its content is not what the audit saw" in text
-    assert run("--in-place", "--quiet", out=store.directory) == (1, "")
+    assert run_here("apply", "--in-place", "--quiet", out=store.directory) == (1, "")
 
 
 def test_a_dataset_without_decisions_is_copied_as_it_is(photos: Path, tmp_path: Path) -> None:
     store = audited(photos, tmp_path / "out")
-    assert "no standing decision changes a label" in run("--dry-run", out=store.directory)[1]
-    assert as_json("--to", tmp_path / "same", out=store.directory)["as_before"] == 8
+    assert "no standing decision changes a label" in run_here("apply", "--dry-run", out=store.directory)[1]
+    assert json_here("apply", "--to", tmp_path / "same", out=store.directory)["as_before"] == 8
     assert labelled(tmp_path / "same") == labelled(photos)
-    assert as_json("--in-place", out=store.directory)["relabelled"] == 0
+    assert json_here("apply", "--in-place", out=store.directory)["relabelled"] == 0
     assert not (store.directory / "applied.jsonl").exists()
 
 
 def test_help_answers_at_once_and_says_the_exit_codes(tmp_path: Path) -> None:
-    gradattn("--help", cwd=tmp_path)
+    gradattn("apply", "--help", cwd=tmp_path)
     begun = time.monotonic()
-    shown = gradattn("--help", cwd=tmp_path)
+    shown = gradattn("apply", "--help", cwd=tmp_path)
     assert time.monotonic() - begun < 1.0
     assert "  gradattn apply --dry-run\n" in shown.stdout and "exit code: 0" in shown.stdout
 
@@ -180,6 +156,6 @@ def test_while_an_audit_is_at_work_nothing_is_moved(
     before = snapshot(photos)
     with out_lock(store.directory):
         for way in ("--in-place", "--undo"):
-            result = gradattn(way, "--out", store.directory, cwd=photos)
+            result = gradattn("apply", way, "--out", store.directory, cwd=photos)
             assert result.returncode == 2 and "an audit or another apply is at work there" in result.stderr
     assert snapshot(photos) == before

@@ -17,12 +17,8 @@ from PIL import Image
 
 from gradattn_core.export import read_candidates
 from gradattn_core.store.store import Store
+from tests.helpers.command_line import gradattn
 from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny
-
-
-def gradattn(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gradattn_core", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from gradattn_core.cli import main
 from gradattn_core.store.store import Store
+from tests.helpers.command_line import gradattn, json_here, run_here
 from tests.helpers.sample_audit import HOSTILE, audit_row, tables
 
 
@@ -47,20 +43,8 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def gradattn(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gradattn_core", "diff", *arguments, "--out", str(out)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def as_json(*arguments: str, out: Path) -> Any:
-    written = io.StringIO()
-    with contextlib.redirect_stdout(written):
-        assert main(["diff", *arguments, "--json", "--out", str(out)]) == 0
-    return json.loads(written.getvalue())
-
-
 def test_the_newest_audit_is_compared_with_the_one_of_its_dataset_before(store: Store) -> None:
-    shown = gradattn(out=store.directory)
+    shown = gradattn("diff", out=store.directory)
     assert shown.returncode == 0 and shown.stderr == ""
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     assert "birds one → two" in lines
@@ -75,7 +59,7 @@ def test_the_newest_audit_is_compared_with_the_one_of_its_dataset_before(store: 
 
 
 def test_as_json_it_has_counts_lists_and_both_sides(store: Store) -> None:
-    found = as_json("one", "two", "--top", "1", out=store.directory)
+    found = json_here("diff", "one", "two", "--top", "1", out=store.directory)
     assert found["counts"] == {
         "new_suspects": 3, "gone_suspects": 3, "new_images": 2, "gone_images": 1,
         "changed_images": 1, "relabelled_images": 1, "moved_images": 1,
@@ -84,13 +68,13 @@ def test_as_json_it_has_counts_lists_and_both_sides(store: Store) -> None:
     assert [row["path"] for row in found["new_suspects"]] == ["kite/d.jpg"]
     assert found["changed_images"] == [{"path": "kite/d.jpg", "given_label": "kite", "old_label": "kite"}]
     assert found["gone_suspects"][0]["decision"] == "relabel"
-    assert as_json("two", out=store.directory)["counts"] == found["counts"]
-    turned = as_json("two", "one", out=store.directory)["counts"]
+    assert json_here("diff", "two", out=store.directory)["counts"] == found["counts"]
+    turned = json_here("diff", "two", "one", out=store.directory)["counts"]
     assert (turned["new_images"], turned["gone_images"]) == (1, 2)
 
 
 def test_the_new_suspects_go_into_a_csv_that_no_spreadsheet_runs(store: Store, tmp_path: Path) -> None:
-    found = as_json("--csv", str(tmp_path / "new.csv"), "--top", "1", out=store.directory)
+    found = json_here("diff", "--csv", str(tmp_path / "new.csv"), "--top", "1", out=store.directory)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "new.csv").read_bytes().decode(), newline="")))
     assert [(row["path"], row["given_label"], row["why"]) for row in rows] == [
         ("kite/d.jpg", "kite", "changed"), ("kite/=new()", f"'{HOSTILE[0]}", "new image"),
@@ -100,11 +84,9 @@ def test_the_new_suspects_go_into_a_csv_that_no_spreadsheet_runs(store: Store, t
 
 
 def test_equal_audits_have_nothing_to_tell(store: Store) -> None:
-    written = io.StringIO()
-    with contextlib.redirect_stdout(written):
-        assert main(["diff", "two", "two", "--out", str(store.directory)]) == 0
-        assert main(["diff", "--quiet", "--out", str(store.directory)]) == 0
-    assert written.getvalue().splitlines()[-1] == "nothing else differs"
+    status, text = run_here("diff", "two", "two", out=store.directory)
+    assert status == 0 and text.splitlines()[-1] == "nothing else differs"
+    assert run_here("diff", "--quiet", out=store.directory) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,21 +12,8 @@ from gradattn_core.cli import main
 from gradattn_core.cli.report import place
 from gradattn_core.kinds import KINDS
 from gradattn_core.store.store import Store
+from tests.helpers.command_line import gradattn, json_here
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
-
-
-def gradattn(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
-    """As a process of its own."""
-    command = [sys.executable, "-m", "gradattn_core", *arguments, "--out", str(out)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def as_json(*arguments: str, out: Path) -> Any:
-    """What a command writes with --json, run here: a process takes a second to start."""
-    written = io.StringIO()
-    with contextlib.redirect_stdout(written):
-        assert main([*arguments, "--json", "--out", str(out)]) == 0
-    return json.loads(written.getvalue())
 
 
 @pytest.fixture
@@ -55,7 +37,7 @@ def test_the_summary_says_how_many_labels_are_wrong_what_kinds_and_how_far_the_r
 
 
 def test_the_summary_as_json_has_the_same_numbers(store: Store) -> None:
-    shown = as_json("summary", "--top", "1", out=store.directory)
+    shown = json_here("summary", "--top", "1", out=store.directory)
     assert (shown["audit_id"], shown["images"], shown["suspects"], shown["first"]) == ("first", 10, 6, 6)
     assert (shown["estimated_errors"], shown["estimated_low"], shown["estimated_high"]) == (4.5, 2.5, 7.0)
     assert shown["expected_found"] == pytest.approx(39 / 45)
@@ -76,15 +58,15 @@ def test_pairs_show_count_lift_place_and_files(store: Store) -> None:
 
 def test_pairs_as_json_can_be_chosen(store: Store) -> None:
     pairs = json.loads(gradattn("pairs", "--json", out=store.directory).stdout)
-    assert pairs == as_json("pairs", out=store.directory)
+    assert pairs == json_here("pairs", out=store.directory)
     assert [(pair["given_label"], pair["suspects"], pair["lift"]) for pair in pairs] == [
         ("kite", 4, 2.5), ("albatross", 2, 0.75),
     ]  # fmt: skip
     most = store.candidates.page("first", given="kite", suggested="bald eagle")["path"]
     assert pairs[0]["most_suspect"] == list(most[:3]) and set(pairs[0]["exemplars"]) == {"kite", "bald eagle"}
-    assert as_json("pairs", "--given", "albatross", out=store.directory) == pairs[1:]
-    assert as_json("pairs", "--top", "1", out=store.directory) == pairs[:1]
-    assert as_json("pairs", "--suggested", "kite", out=store.directory) == []
+    assert json_here("pairs", "--given", "albatross", out=store.directory) == pairs[1:]
+    assert json_here("pairs", "--top", "1", out=store.directory) == pairs[:1]
+    assert json_here("pairs", "--suggested", "kite", out=store.directory) == []
 
 
 def test_hostile_labels_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -96,7 +78,7 @@ def test_hostile_labels_are_shown_as_they_are(tmp_path: Path) -> None:
         shown = gradattn(command, out=tmp_path)
         assert shown.returncode == 0 and "\x1b" not in shown.stdout, shown.stderr
         assert "[bold]" in shown.stdout and "<b>" in shown.stdout
-        assert label in json.dumps(as_json(command, out=tmp_path), ensure_ascii=False).replace("\\u001b", "\x1b")
+        assert label in json.dumps(json_here(command, out=tmp_path), ensure_ascii=False).replace("\\u001b", "\x1b")
 
 
 @pytest.mark.parametrize("command", ["summary", "pairs"])

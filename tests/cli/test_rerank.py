@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,15 @@ import pytest
 
 from gradattn_core.export import CANDIDATES, read_candidates
 from gradattn_core.store.store import Store
+from tests.helpers.command_line import gradattn
 from tests.helpers.sample_audit import audit_row, tables
 
 PATHS = [f"{'kite' if row % 2 == 0 else 'albatross'}/{row:02d}.jpg" for row in range(80)]
 SUSPECTS, DECIDED = 60, 40
 
 
-def gradattn(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gradattn_core", "rerank", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 def as_json(*arguments: str) -> dict[str, Any]:
-    done = gradattn(*arguments, "--json")
+    done = gradattn("rerank", *arguments, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -56,7 +50,7 @@ def kites_first(paths: list[str]) -> bool:
 
 def test_it_says_what_was_learnt_and_every_reader_sees_the_new_order(store: Store) -> None:
     decide(store)
-    done = gradattn(str(store.directory))
+    done = gradattn("rerank", str(store.directory))
     assert (done.returncode, done.stderr) == (0, "")
     for part in (
         "40 about suspects: 20 wrong labels, 20 right ones",
@@ -90,20 +84,20 @@ def test_a_dry_run_changes_nothing_and_reset_takes_it_back(store: Store) -> None
     decide(store)
     out = str(store.directory)
     before = store.database.read_bytes()
-    assert "nothing was changed" in gradattn(out, "--dry-run").stdout
+    assert "nothing was changed" in gradattn("rerank", out, "--dry-run").stdout
     assert store.database.read_bytes() == before and not (store.directory / CANDIDATES).exists()
-    quiet = gradattn(out, "--quiet")
+    quiet = gradattn("rerank", out, "--quiet")
     assert (quiet.returncode, quiet.stdout) == (0, "")
     assert kites_first(store.candidates.page("first")["path"].tolist())
     assert as_json(out, "--reset") == {"audit_id": "first", "reset": True}
     assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
     assert read_candidates(store.directory / CANDIDATES)["path"].tolist() == PATHS[:SUSPECTS]
-    assert "in force already" in gradattn(out, "--reset").stdout
+    assert "in force already" in gradattn("rerank", out, "--reset").stdout
 
 
 def test_an_order_whose_decisions_were_undone_goes_with_them(store: Store) -> None:
     decide(store)
-    gradattn(str(store.directory), "--quiet")
+    gradattn("rerank", str(store.directory), "--quiet")
     store.decisions.undo_many("first", PATHS[:30], reviewer="ann")
     facts = as_json(str(store.directory))
     assert facts["used"] is False and "5 wrong labels and 5 right ones, are too few to learn from" in facts["reason"]
@@ -120,6 +114,6 @@ def test_an_order_whose_decisions_were_undone_goes_with_them(store: Store) -> No
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(store: Store, arguments: list[str], sentence: str) -> None:
-    done = gradattn(*(argument.format(out=store.directory) for argument in arguments))
+    done = gradattn("rerank", *(argument.format(out=store.directory) for argument in arguments))
     assert done.returncode == 2 and done.stdout == "" and sentence in done.stderr
     assert "Traceback" not in done.stderr

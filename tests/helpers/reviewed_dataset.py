@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradattn_core.apply import Applied, Plan, apply_in_place, read_plan, undo
-from gradattn_core.apply.undoing import Undone
+from gradattn_core.apply.corrections import ApplyResult, Corrections, read_corrections
+from gradattn_core.apply.in_place import UndoResult, apply_in_place, undo
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.store.store import Store
@@ -49,15 +49,15 @@ def decide(store: Store, decisions: Mapping[str, str | None], audit_id: str = "f
         store.decisions.append_many(audit_id, paths, said, new_label=label, reviewer="ann")
 
 
-def plan_of(store: Store, audit_id: str = "first") -> Plan:
-    return read_plan(store, audit_id, everything=True)
+def corrections_of(store: Store, audit_id: str = "first") -> Corrections:
+    return read_corrections(store, audit_id, everything=True)
 
 
-def in_place(store: Store, audit_id: str = "first") -> Applied:
-    return apply_in_place(plan_of(store, audit_id), store.directory, ignored)
+def in_place(store: Store, audit_id: str = "first") -> ApplyResult:
+    return apply_in_place(corrections_of(store, audit_id), store.directory, ignored)
 
 
-def take_back(store: Store) -> Undone:
+def take_back(store: Store) -> UndoResult:
     return undo(store.directory, ignored)
 
 

@@ -35,7 +35,7 @@ from tests.helpers.small_audit import AUDIT_ID
 from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny
 from ui import components
 from ui.audits import process
-from ui.audits.process import ALLOW, Run, arguments, latest, refusal
+from ui.audits.process import ALLOW, AuditProcess, arguments, latest, refusal
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def ended(out: Path) -> Run:
+def ended(out: Path) -> AuditProcess:
     wait_for(lambda: state(out) != "running")
     run = latest(out)
     assert run is not None

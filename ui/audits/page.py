@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -17,9 +16,11 @@ from gradattn_core.progress import StepProgress, UnfinishedAudit, unfinished_aud
 from gradattn_core.wording import duration
 from ui import components
 from ui.audits import finished, process, timetable
+from ui.audits.process import AuditProcess
 from ui.components import plain
 
 _LOG_LINES = 12
+_STOPPING = "As Ctrl-C does. What is finished is kept, and the audit can go on from there."
 _PARAMETERS = {parameter.name: parameter for parameter in parameters()}
 _MANIFEST = [name for name, parameter in _PARAMETERS.items() if parameter.group == MANIFEST]
 
@@ -42,28 +43,28 @@ def _busy(out: Path) -> bool:
 
 
 def _work(out: Path, refusal: str | None, was_busy: bool) -> None:
-    run, works = process.latest(out), unfinished_audits(out)
+    run, audits = process.latest(out), unfinished_audits(out)
     busy = _busy(out)
     if busy != was_busy:
         components.audits.clear()
         st.rerun()
     if busy:
-        _progress(works[0] if works else None, run if run and run.state == "running" else None, refusal)
+        _progress(audits[0] if audits else None, run if run and run.state == "running" else None, refusal)
     elif run is not None and run.state in ("failed", "stopped") and run.log.name != st.session_state.get("dismissed"):
-        _ended(out, run, works, refusal)
-    elif works:
-        _interrupted(works)
+        _outcome(out, run, audits, refusal)
+    elif audits:
+        _interruptions(audits)
 
 
-def _progress(work: UnfinishedAudit | None, run: process.Run | None, refusal: str | None) -> None:
+def _progress(audit: UnfinishedAudit | None, run: AuditProcess | None, refusal: str | None) -> None:
     with st.container(border=True, key="at-work"):
-        if work is None:
+        if audit is None:
             st.text("An audit has begun: it is looking through the dataset.")
         else:
-            plain(Path(work.dataset).name, "name-at-work")
-            plain(f"{work.images:,} images · {work.model} · head {work.head}", "quiet-at-work")
-            for step in work.steps:
-                st.progress(step.share, _step_text(step, work))
+            plain(Path(audit.dataset).name, "name-at-work")
+            plain(f"{audit.images:,} images · {audit.model} · head {audit.head}", "quiet-at-work")
+            for step in audit.steps:
+                st.progress(step.share, _step_text(step, audit))
         if run is not None:
             with st.container(horizontal=True):
                 if not refusal:
@@ -73,9 +74,6 @@ def _progress(work: UnfinishedAudit | None, run: process.Run | None, refusal: st
             st.caption("Started elsewhere: in a terminal or by Prefect. There it can be stopped, too.")
 
 
-_STOPPING = "As Ctrl-C does. What is finished is kept, and the audit can go on from there."
-
-
 def _step_text(progress: StepProgress, audit: UnfinishedAudit) -> str:
     step = progress.step
     if progress.is_over:
@@ -83,14 +81,14 @@ def _step_text(progress: StepProgress, audit: UnfinishedAudit) -> str:
     if progress is not audit.current:
         return step.title
     counts = f"{progress.done:,} of {progress.total:,} {step.unit}" if step.unit else "at work"
-    left = f", about {duration(audit.seconds_left)} left" if audit.seconds_left is not None else ""
-    return f"{step.title}: {counts}{left}"
+    rest = f", about {duration(audit.seconds_left)} left" if audit.seconds_left is not None else ""
+    return f"{step.title}: {counts}{rest}"
 
 
-def _ended(out: Path, run: process.Run, works: list[UnfinishedAudit], refusal: str | None) -> None:
+def _outcome(out: Path, run: AuditProcess, audits: list[UnfinishedAudit], refusal: str | None) -> None:
     with st.container(border=True, key="ended"):
         if run.state == "stopped":
-            st.text(f"The audit was stopped{_place(works)}. It goes on from there.")
+            st.text(f"The audit was stopped{_place(audits)}. It goes on from there.")
         else:
             st.error("The audit that was started here has failed.")
             plain(run.sentence, "name-failure")
@@ -103,23 +101,24 @@ def _ended(out: Path, run: process.Run, works: list[UnfinishedAudit], refusal: s
         _log(run)
 
 
-def _interrupted(works: list[UnfinishedAudit]) -> None:
-    for work in works[:3]:
-        with st.container(border=True, key=f"interrupted-{work.audit_id}"):
-            plain(Path(work.dataset).name, f"name-{work.audit_id}")
+def _interruptions(audits: list[UnfinishedAudit]) -> None:
+    for audit in audits[:3]:
+        with st.container(border=True, key=f"interrupted-{audit.audit_id}"):
+            plain(Path(audit.dataset).name, f"name-{audit.audit_id}")
             plain(
-                f"An audit of it was interrupted{_place([work])}. The same command goes on from there.", "quiet-begun"
+                f"An audit of it was interrupted{_place([audit])}. The same command goes on from there.", "quiet-begun"
             )
 
 
-def _place(works: list[UnfinishedAudit]) -> str:
-    if not works:
+def _place(audits: list[UnfinishedAudit]) -> str:
+    """Where the first of them was interrupted."""
+    if not audits:
         return ""
-    current = works[0].current
+    current = audits[0].current
     return f" in step {current.step.name}, {current.share:.0%} done"
 
 
-def _log(run: process.Run) -> None:
+def _log(run: AuditProcess) -> None:
     with st.expander("Log"):
         st.code("\n".join(run.tail.splitlines()[-_LOG_LINES:]) or "Nothing yet.", language=None, wrap_lines=True)
         plain(str(run.log), "quiet-log")
@@ -143,7 +142,7 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
         st.error("The audit was not started.")
         plain(problem, "name-problem")
     with st.form("start"):
-        values: dict[str, Any] = {"dataset": _text("dataset", "/data/photos")}
+        values = {"dataset": _text("dataset", "/data/photos")}
         left, right = st.columns([3, 1])
         with left:
             values["model"] = _text("model", f"{DEFAULT_MODEL}, published weights")
@@ -178,18 +177,18 @@ def _sentence(parameter: Parameter) -> str:
     return components.escaped(f"{parameter.help[0].upper()}{parameter.help[1:]}.", longest=1000)
 
 
-def _command(out: Path, values: Mapping[str, Any], more: str) -> list[str]:
+def _command(out: Path, values: Mapping[str, str], more: str) -> list[str]:
     try:
-        further = json.loads(more) if more.strip() else {}
+        others = json.loads(more) if more.strip() else {}
     except json.JSONDecodeError as error:
         raise GradattnError(f"further options: this is not JSON ({error})") from error
-    if not isinstance(further, dict):
+    if not isinstance(others, dict):
         raise GradattnError('further options: write a JSON object such as {"folds": 10}')
-    options = {name: value for name, value in values.items() if name != "dataset" and value} | further
+    options = {name: value for name, value in values.items() if name != "dataset" and value} | others
     return process.arguments(out, values["dataset"], options)
 
 
-def _attempt(begin: Any) -> None:
+def _attempt(begin: Callable[[], object]) -> None:
     """Start or continue; what is wrong is shown on the next run, above the form."""
     try:
         begin()

@@ -1,4 +1,4 @@
-"""Audits that the page starts: processes of their own, each with its log in ``OUT/logs``. Nothing knows Streamlit.
+"""Audits that the page starts: processes of their own, each with its log in ``OUT/logs``. Knows nothing of Streamlit.
 
 An audit outlives the page. Its process holds a lock on its log for as long as it lives, because the log is its standard
 output: so even a page that was started later knows whether it still runs, and never signals a process that took over
@@ -28,6 +28,7 @@ from gradattn_core.dataset.address import absolute, is_url
 from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.dataset.selection import is_pattern
 from gradattn_core.errors import GradattnError
+from gradattn_core.files import write_text
 from gradattn_core.outfolder import is_locked
 from ui.launch import OWN_MACHINE, child_environment
 
@@ -47,7 +48,7 @@ _start_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Run:
+class AuditProcess:
     """An audit that was started from the page.
 
     Attributes:
@@ -78,12 +79,12 @@ def refusal(address: str | None, host: str | None, environment: Mapping[str, str
         return "This page is read-only: it starts no audits."
     if os.name != "posix":
         return "Audits cannot be started from the page on this system; start them in a terminal."
-    allowed = environment.get(ALLOW)
-    if allowed == "1":
+    permission = environment.get(ALLOW)
+    if permission == "1":
         return None
-    if allowed is not None:
-        return f"Starting audits from this page is switched off ({ALLOW}={allowed})."
-    if address in OWN_MACHINE and _name(host or "localhost") in OWN_MACHINE:
+    if permission is not None:
+        return f"Starting audits from this page is switched off ({ALLOW}={permission})."
+    if address in OWN_MACHINE and _host_name(host or "localhost") in OWN_MACHINE:
         return None
     return (
         "This page can be reached from other machines, and whoever starts an audit makes this one read the folders "
@@ -104,26 +105,26 @@ def arguments(out: Path, dataset: str, options: Mapping[str, Any]) -> list[str]:
     Raises:
         GradattnError: naming the option or the dataset that cannot be used.
     """
-    given = {name.replace("-", "_"): value for name, value in options.items()}
-    for name in given:
+    values = {name.replace("-", "_"): value for name, value in options.items()}
+    for name in values:
         if name not in OPTIONS:
             raise GradattnError(f"option {name!r} is unknown; choose from {', '.join(OPTIONS)}")
-    typed = [_option(OPTIONS[name], value) for name, value in given.items() if value is not None and value != ""]
+    flags = [_option(OPTIONS[name], value) for name, value in values.items() if value is not None and value != ""]
     if not dataset.strip():
         raise GradattnError(
             "dataset: name a folder with one folder of images per class, an archive, a manifest, or a URL"
         )
-    named = _text("dataset", dataset.strip())
-    if without_secrets(named) != named:
+    name = _text("dataset", dataset.strip())
+    if without_secrets(name) != name:
         # The command line and its log can be read by others of this machine.
         raise GradattnError("dataset: leave the password or signature out of the URL; set it where the page is started")
-    place = absolute(named)
+    place = absolute(name)
     if not is_url(place) and not is_pattern(place) and not os.path.exists(place):
-        raise GradattnError(f"dataset {named!r}: there is no such folder or file on the machine of this page")
-    return ["audit", place, f"--out={out.absolute()}", *(option for option in typed if option)]
+        raise GradattnError(f"dataset {name!r}: there is no such folder or file on the machine of this page")
+    return ["audit", place, f"--out={out.absolute()}", *filter(None, flags)]
 
 
-def start(out: Path, command: Sequence[str]) -> Run:
+def start(out: Path, command: Sequence[str]) -> AuditProcess:
     """Start ``gradattn`` with these arguments and return at once.
 
     Raises:
@@ -147,41 +148,41 @@ def start(out: Path, command: Sequence[str]) -> Run:
                     start_new_session=True,
                 )
             facts = {"pid": process.pid, "arguments": list(command)}
-            log.with_suffix(".json").write_text(json.dumps(facts), "utf-8")
+            write_text(log.with_suffix(".json"), json.dumps(facts))
         except OSError as error:
             raise GradattnError(f"the audit could not be started: {error.strerror} ({out})") from error
-    started = latest(out)
-    assert started is not None
-    return started
+    run = latest(out)
+    assert run is not None
+    return run
 
 
-def stop(run: Run) -> None:
+def stop(run: AuditProcess) -> None:
     """Ask a running audit to stop, as Ctrl-C does; the same command goes on from there."""
-    if _held(run.log):
+    if _is_held(run.log):
         with suppress(ProcessLookupError):
             os.kill(run.pid, signal.SIGINT)
 
 
-def resume(out: Path, run: Run) -> Run:
+def resume(out: Path, run: AuditProcess) -> AuditProcess:
     """Start the same audit again, from where it stopped. Raises what :func:`start` raises."""
     return start(out, [part for part in run.arguments if part != "--restart"])
 
 
-def latest(out: Path) -> Run | None:
+def latest(out: Path) -> AuditProcess | None:
     """The audit that this page, or an earlier one over the same folder, started last."""
     for log in reversed(_logs(out)):
         try:
             facts = json.loads(log.with_suffix(".json").read_text("utf-8"))
-            running = _held(log)
+            is_running = _is_held(log)
             tail = _tail(log)
-            state, sentence = ("running", "") if running else _outcome(tail)
-            return Run(log, tuple(facts["arguments"]), int(facts["pid"]), state, sentence, tail)
+            state, sentence = ("running", "") if is_running else _outcome(tail)
+            return AuditProcess(log, tuple(facts["arguments"]), int(facts["pid"]), state, sentence, tail)
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
 
 
-def _name(host: str) -> str | None:
+def _host_name(host: str) -> str | None:
     """The Host header without its port."""
     try:
         return urlsplit(f"//{host}").hostname
@@ -227,7 +228,7 @@ def _hold(file: BinaryIO) -> None:
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _held(log: Path) -> bool:
+def _is_held(log: Path) -> bool:
     import fcntl
 
     with log.open("rb") as file:
@@ -251,9 +252,9 @@ def _outcome(tail: str) -> tuple[str, str]:
     lines = [line for line in tail.splitlines() if line.strip()]
     if any(line.startswith("candidates  ") for line in lines[-5:]):
         return "finished", ""
-    said = [line.removeprefix("gradattn: ") for line in lines if re.match(r"gradattn: (?!note: )", line)]
-    if said:
-        return ("stopped" if said[-1].startswith("interrupted;") else "failed"), said[-1]
+    sentences = [line.removeprefix("gradattn: ") for line in lines if re.match(r"gradattn: (?!note: )", line)]
+    if sentences:
+        return ("stopped" if sentences[-1].startswith("interrupted;") else "failed"), sentences[-1]
     if any(line.startswith("usage: gradattn") for line in lines):
         return "failed", lines[-1].split(": error: ")[-1]
     if lines and lines[-1] and "Traceback (most recent call last):" in tail:
