@@ -231,10 +231,10 @@ def labelled(root: Path, truth: Path | None) -> dict[str, list[Path]]:
 
 def measure(store: Store, config: AuditConfig, planted: dict[str, str]) -> None:
     """Print the two tables."""
-    summary = store.audits.summary(store.audits.latest_id())
-    audit_id, head = summary["audit_id"], summary["head"]
+    audit = store.audits.one(store.audits.latest_id())
+    audit_id, head = audit.audit_id, audit.head
     told = facts(store, audit_id, planted)
-    report(told, planted, summary["images"], head)
+    report(told, planted, audit.images, head)
     two = told[told["planted"].isin(["mislabel", "two objects"]) & told["hidden and asked again"].notna()]
     cues = two[["hidden and asked again", "margin", "1 - overlap", "balance"]]
     if head == "as-is":

@@ -213,7 +213,7 @@ def queries(store: Store, suspects: int) -> dict[str, Callable[[int], object]]:
         "class pairs": lambda _: store.audits.class_pairs("bench"),
         "class health": lambda _: store.audits.class_health("bench"),
         "kinds": lambda _: store.audits.kinds("bench"),
-        "summary": lambda _: store.audits.summary("bench"),
+        "one audit": lambda _: store.audits.one("bench"),
         "review progress": lambda _: store.review.progress("bench"),
         "expected found": lambda _: store.audits.expected_found("bench", 5000),
         "difference to itself": lambda _: store.audits.difference("bench", "bench"),

@@ -18,7 +18,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from gradattn_core.records import AuditSummary, News
+from gradattn_core.records import AuditSummary, Difference
 
 SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-review-page"
 TOP_SUSPECTS = 20
@@ -144,7 +144,7 @@ def _suspect(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
     )
 
 
-def _news_table(news: News) -> str:
+def _news_table(news: Difference) -> str:
     rows = (
         ("suspects", f"{news.new_suspects:,}", f"{news.gone_suspects:,}"),
         ("images", f"{news.new_images:,}", f"{news.gone_images:,}"),

@@ -31,7 +31,7 @@ from gradattn_core.audit.stages import stages_left
 from gradattn_core.config import AuditConfig, parameters
 from gradattn_core.errors import GradattnError, OutputBusyError
 from gradattn_core.progress import PLAN, Progress, silent
-from gradattn_core.records import AuditSummary, News
+from gradattn_core.records import AuditSummary, Difference
 from gradattn_core.store.store import Store
 
 
@@ -68,7 +68,7 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
             "database": Path(values["database"]),
             "candidates": Path(values["candidates"]),
             "warnings": tuple(values["warnings"]),
-            "news": values["news"] and News(**values["news"]),
+            "news": values["news"] and Difference(**values["news"]),
         }
     )
 

@@ -165,11 +165,18 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What an audit found that the one of the same dataset before it had not, in counts of ``Store.audits.difference``.
+class Difference:
+    """What an audit has that an earlier one had not, and the reverse, by image content and given label.
+
+    Copies of one picture under one label count once.
 
     Attributes:
         since: the audit before.
+        new_suspects: suspects that were none before, the image being new or not; ``gone_suspects`` are none any more.
+        new_images, gone_images: how many contents with their label came and went.
+        changed_images, relabelled_images: how many of both are the same path with another content, or the same content
+            under another given label.
+        moved_images: lie at other paths and are otherwise the same.
     """
 
     since: str
@@ -182,14 +189,23 @@ class News:
     moved_images: int
 
     @property
+    def added_images(self) -> int:
+        """New images but for those that were changed or relabelled."""
+        return self.new_images - self.changed_images - self.relabelled_images
+
+    @property
+    def removed_images(self) -> int:
+        """Images that are gone but for those that were changed or relabelled."""
+        return self.gone_images - self.changed_images - self.relabelled_images
+
+    @property
     def words(self) -> str:
         """The counts that are not 0 on one line; what was changed or relabelled is neither added nor removed."""
-        replaced = self.changed_images + self.relabelled_images
         counts = (
             ("new suspects", self.new_suspects),
             ("no longer suspects", self.gone_suspects),
-            ("images added", self.new_images - replaced),
-            ("removed", self.gone_images - replaced),
+            ("images added", self.added_images),
+            ("removed", self.removed_images),
             ("changed", self.changed_images),
             ("relabelled", self.relabelled_images),
         )
@@ -222,4 +238,4 @@ class AuditSummary:
     estimated_high: float | None = None
     first: int = 0
     found: float = 0.0
-    news: News | None = None
+    news: Difference | None = None

@@ -113,11 +113,10 @@ def _decisions(store: Store, audit: str) -> ExportFile:
 
 
 def _corrected(store: Store, audit: str) -> ExportFile:
-    summary = store.audits.summary(audit)
-    counts = summary["decisions"]
-    st.caption(f"{counts['relabel']:,} relabelled, {counts['remove']:,} left out. Paths are absolute.")
+    review = store.review.progress(audit)
+    st.caption(f"{review.wrong - review.removed:,} relabelled, {review.removed:,} left out. Paths are absolute.")
     return ExportFile(
-        int(summary["images"]) - int(counts["remove"]),
+        store.audits.one(audit).images - review.removed,
         lambda: store.review.corrected(audit, top=_PREVIEW),
         lambda: store.review.corrected(audit),
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES
@@ -95,15 +94,15 @@ def read_corrections(store: Store, audit_id: str, *, everything: bool) -> Correc
     Raises:
         StoreError: there is no such audit, or the database cannot be read.
     """
-    audit = store.audits.summary(audit_id)
+    audit = store.audits.one(audit_id)
     frame = store.review.corrections(audit_id, everything=everything)
     columns = (frame[name].tolist() for name in ("path", "content_hash", "given_label", "decision", "label"))
     images = tuple(
         AuditedImage(path, content, given, None if decision == "remove" else label)
         for path, content, given, decision, label in zip(*columns, strict=True)
     )
-    root = audit["root"] if store.data_root is None else str(store.data_root)
-    return Corrections(audit_id, root, audit["dataset"], _selection(audit["parameters"]), images)
+    root = audit.root if store.data_root is None else str(store.data_root)
+    return Corrections(audit_id, root, audit.dataset, _selection(audit.parameters), images)
 
 
 def objection(root: str, image: AuditedImage) -> str | None:
@@ -144,12 +143,11 @@ def count_changes(images: Sequence[AuditedImage]) -> tuple[int, int, int]:
     return relabelled, removed, len(images) - relabelled - removed
 
 
-def _selection(parameters: str) -> DatasetSelection:
+def _selection(parameters: Mapping[str, Any]) -> DatasetSelection:
     """The columns and the split among an audit's parameters, which may lack them."""
-    audited = json.loads(parameters)
     return DatasetSelection(
-        path_column=str(audited.get("path_column") or PATH_COLUMN),
-        label_column=str(audited.get("label_column") or LABEL_COLUMN),
-        split_column=str(audited.get("split_column") or SPLIT_COLUMN),
-        split=audited.get("split"),
+        path_column=str(parameters.get("path_column") or PATH_COLUMN),
+        label_column=str(parameters.get("label_column") or LABEL_COLUMN),
+        split_column=str(parameters.get("split_column") or SPLIT_COLUMN),
+        split=parameters.get("split"),
     )

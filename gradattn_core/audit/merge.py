@@ -98,24 +98,23 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
     """Write the candidates of a stored audit and summarise it; safe to repeat."""
     store = Store(out)
     target = write_candidates(store.candidates.page(audit_id), outfolder.candidates(out))
-    facts = store.audits.summary(audit_id)
+    audit = store.audits.one(audit_id)
     worst = store.audits.class_pairs(audit_id).head(10).to_dict("records")
-    first = first_to_review(int(facts["suspects"]), int(facts["images"]))
-    low, high = (None if pd.isna(facts[name]) else float(facts[name]) for name in ("estimated_low", "estimated_high"))
+    first = first_to_review(audit.suspects, audit.images)
     found = store.audits.expected_found(audit_id, first)
     return AuditSummary(
         audit_id=audit_id,
-        images=int(facts["images"]),
-        failures=int(facts["failures"]),
-        skipped=int(facts["skipped"]),
-        suspects=int(facts["suspects"]),
-        estimated_errors=float(facts["estimated_errors"]),
+        images=audit.images,
+        failures=audit.failures,
+        skipped=audit.skipped,
+        suspects=audit.suspects,
+        estimated_errors=audit.estimated_errors,
         class_pairs=tuple({str(key): value for key, value in row.items()} for row in worst),
         database=store.database,
         candidates=target,
-        warnings=tuple(facts["warnings"]),
-        estimated_low=low,
-        estimated_high=high,
+        warnings=audit.warnings,
+        estimated_low=None if math.isnan(audit.estimated_low) else audit.estimated_low,
+        estimated_high=None if math.isnan(audit.estimated_high) else audit.estimated_high,
         first=first,
         found=0.0 if math.isnan(found) else found,
         news=store.audits.news(audit_id),

@@ -72,12 +72,12 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options)
     before, after = _pair(store, options.audits)
     with _waiting(quiet=options.quiet or options.json):
-        counts = store.audits.difference(before, after)
+        difference = store.audits.difference(before, after)
         # The CSV file has all new suspects, so then the lists are read whole.
         lists = store.audits.changes(before, after, top=None if options.csv else options.top)
     # What is in other lists is no news of its own.
-    moved = counts["changed_images"] + counts["relabelled_images"]
-    counts |= {"new_images": counts["new_images"] - moved, "gone_images": counts["gone_images"] - moved}
+    counts = {name: getattr(difference, name) for name in _TITLES}
+    counts |= {"new_images": difference.added_images, "gone_images": difference.removed_images}
     if options.csv:
         write_output(Path(options.csv), new_suspects_csv(lists["new_suspects"]))
     sides = {"before": _side(store, before), "after": _side(store, after)}
@@ -102,8 +102,8 @@ def _pair(store: Store, audits: list[str]) -> tuple[str, str]:
 
 
 def _side(store: Store, audit_id: str) -> dict[str, Any]:
-    facts = store.audits.summary(audit_id)
-    return {name: facts[name] for name in _SIDE}
+    audit = store.audits.one(audit_id)
+    return {name: getattr(audit, name) for name in _SIDE}
 
 
 def _show(sides: dict[str, dict[str, Any]], counts: dict[str, int], lists: dict[str, pd.DataFrame]) -> None:

@@ -15,7 +15,8 @@ from gradattn_core.estimates import first_to_review, percent
 from gradattn_core.kinds import KINDS
 
 if TYPE_CHECKING:
-    from gradattn_core.records import AuditSummary, FloatArray, News
+    from gradattn_core.records import AuditSummary, Difference, FloatArray
+    from gradattn_core.store.review import ReviewProgress
     from gradattn_core.store.store import Store
 
 _WORST_PAIRS = 5
@@ -110,7 +111,7 @@ def show_audit(summary: AuditSummary, out: str) -> None:
     screen.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)
 
 
-def news(since: News) -> str:
+def news(since: Difference) -> str:
     """One line on what has changed since the audit before."""
     return f"since audit {escape(since.since)}: {since.words} [dim](gradattn diff lists them)[/]"
 
@@ -147,17 +148,17 @@ def _require_class(store: Store, audit_id: str, label: str) -> None:
 
 
 def _summary(store: Store, audit_id: str) -> dict[str, Any]:
-    facts = store.audits.summary(audit_id)
-    first = first_to_review(facts["suspects"], facts["images"])
+    audit = store.audits.one(audit_id)
+    first = first_to_review(audit.suspects, audit.images)
     names = ("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects", "failures")
     return {
-        **{name: facts[name] for name in (*names, "estimated_errors", "estimated_low", "estimated_high")},
+        **{name: getattr(audit, name) for name in (*names, "estimated_errors", "estimated_low", "estimated_high")},
         "first": first,
         "expected_found": store.audits.expected_found(audit_id, first),
         "classes": store.audits.class_health(audit_id).to_dict("records"),
         "kinds": store.audits.kinds(audit_id),
         "review": store.review.progress(audit_id),
-        "warnings": list(facts["warnings"]),
+        "warnings": audit.warnings,
     }
 
 
@@ -169,8 +170,8 @@ def _show_summary(facts: dict[str, Any], top: int) -> None:
     screen.print(
         estimate(
             facts["estimated_errors"] if is_number(facts["estimated_errors"]) else 0.0,
-            facts["estimated_low"],
-            facts["estimated_high"],
+            facts["estimated_low"] if is_number(facts["estimated_low"]) else None,
+            facts["estimated_high"] if is_number(facts["estimated_high"]) else None,
             images=facts["images"],
             first=facts["first"],
             found=facts["expected_found"] if is_number(facts["expected_found"]) else 0.0,
@@ -190,15 +191,15 @@ def _show_summary(facts: dict[str, Any], top: int) -> None:
         screen.print(_kind_table(facts["kinds"]))
 
 
-def _review(review: dict[str, Any]) -> str:
-    if not review["reviewed"]:
-        return f"review: nothing decided yet, {review['suspects']:,} suspects wait"
-    precision = review["precision"]
+def _review(review: ReviewProgress) -> str:
+    if not review.reviewed:
+        return f"review: nothing decided yet, {review.suspects:,} suspects wait"
+    precision = review.precision
     wrong = f" ({percent(precision, counted=True)} of the clear ones were wrong)" if is_number(precision) else ""
-    left = review["estimated_left"]
+    left = review.estimated_left
     return (
-        f"review: {review['reviewed']:,} decided{wrong}: {review['wrong']:,} wrong, {review['right']:,} right, "
-        f"{review['unsure']:,} unsure; {review['suspects'] - review['suspects_decided']:,} suspects left, "
+        f"review: {review.reviewed:,} decided{wrong}: {review.wrong:,} wrong, {review.right:,} right, "
+        f"{review.unsure:,} unsure; {review.suspects - review.suspects_decided:,} suspects left, "
         f"about {left if is_number(left) else 0:,.0f} wrong labels left"
     )
 

@@ -308,7 +308,7 @@ def _facts(store: Store, reranking: Reranking) -> dict[str, Any]:
         "reason": result.reason,
         "decisions": result.decisions,
         "wrong": result.wrong,
-        **{name: review[name] for name in ("precision", "precision_low", "precision_high")},
+        **{name: getattr(review, name) for name in ("precision", "precision_low", "precision_high")},
         "average_precision_before": result.precision_before,
         "average_precision_after": result.precision_after,
         "gain_error": result.gain_error,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,19 +13,53 @@ import pandas as pd
 import pyarrow as pa
 
 from gradattn_core.errors import StoreError
-from gradattn_core.estimates import MODEL_ERROR, TWO_SIDED
+from gradattn_core.estimates import wrong_labels
 from gradattn_core.records import FloatArray
 from gradattn_core.store.comparison import NEWEST_FIRST, Comparison
-from gradattn_core.store.database import TIME, value
-from gradattn_core.store.decisions import DECISIONS
+from gradattn_core.store.database import TIME, rows, value
 from gradattn_core.store.merge import Source, check_sources, merge
-from gradattn_core.store.review import DECIDED
 
 _SUSPECTS = """
     SELECT s.rank, s.suspicion, i.given_label, s.suggested_label, i.content_hash
     FROM scores s JOIN images i ON i.image_rank = s.rank
     WHERE s.audit_id = $audit_id AND i.audit_id = $audit_id AND s.is_suspect"""
 _OF_SAME = "ON d.content_hash = s.content_hash AND d.given_label = s.given_label"
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A finished audit, as :meth:`Audits.all` lists it: absent text is ``""``, absent numbers are NaN.
+
+    Attributes:
+        dataset: as it was typed; ``root`` is what the paths of its images are relative to.
+        started_at, finished_at: ISO 8601 in UTC.
+        images: how many were ranked; ``failures`` could not be used, ``skipped`` files are no images.
+        estimated_errors: how many labels are wrong, with its interval of about 95 %.
+        features: the folder with what a later audit can take over, below the output folder.
+        parameters: of the audit by name; ``versions`` of what it ran with.
+    """
+
+    audit_id: str
+    dataset: str
+    root: str
+    model: str
+    checkpoint: str
+    head: str
+    fingerprint: str
+    started_at: str
+    finished_at: str
+    state: str
+    images: int
+    failures: int
+    skipped: int
+    suspects: int
+    estimated_errors: float
+    estimated_low: float
+    estimated_high: float
+    features: str
+    parameters: Mapping[str, Any]
+    versions: Mapping[str, str]
+    warnings: tuple[str, ...]
 
 
 class Audits(Comparison):
@@ -69,29 +105,12 @@ class Audits(Comparison):
             )
         return str(finished[0])
 
-    def summary(self, audit_id: str) -> dict[str, Any]:
-        """The audit's row of :meth:`all` as a dict, and how far the review is.
-
-        Added keys: ``decided`` (suspects with a standing decision), ``undecided`` (suspects without), and
-        ``decisions``, a dict from each decision to its number of images, suspects or not.
-        """
+    def one(self, audit_id: str) -> Audit:
+        """One finished audit."""
         with self._reading(audit_id) as connection:
-            audits = connection.execute(_AUDITS).df()
-            counts = connection.execute(
-                f"WITH {DECIDED} SELECT decision, count(*), count(*) FILTER (is_suspect) FROM found GROUP BY decision",
-                {"audit_id": audit_id},
-            ).fetchall()
-            of_suspects = "SELECT count(*) FROM scores WHERE audit_id = ? AND is_suspect"
-            suspects = value(connection.execute(of_suspects, [audit_id]))
-        row = audits[audits["audit_id"] == audit_id].iloc[0]
-        decided = sum(decided for _, _, decided in counts)
-        return {
-            **{str(name): cell.item() if isinstance(cell, np.generic) else cell for name, cell in row.items()},
-            "warnings": list(row["warnings"]),
-            "decided": decided,
-            "undecided": suspects - decided,
-            "decisions": {name: 0 for name in DECISIONS} | {name: images for name, images, _ in counts},
-        }
+            [row] = rows(connection.execute(f"SELECT * FROM ({_AUDITS}) WHERE audit_id = ?", [audit_id]))
+        parsed = {name: json.loads(row[name]) for name in ("parameters", "versions")}
+        return Audit(**{**row, **parsed, "warnings": tuple(row["warnings"])})
 
     def failures(self, audit_id: str) -> pd.DataFrame:
         """The inputs that could not be used: ``path, stage, reason``, ordered by path."""
@@ -132,22 +151,24 @@ class Audits(Comparison):
         the class's images, ``low`` and ``high`` are its interval of about 95 % as in ``ranking.noise_estimate``.
         """
         with self._reading(audit_id) as connection:
-            return connection.execute(
+            frame = connection.execute(
                 f"""WITH suspects AS MATERIALIZED ({_SUSPECTS}),
                     decided AS (SELECT s.given_label, count(*) AS decided
                         FROM suspects s SEMI JOIN current_decisions d {_OF_SAME} GROUP BY ALL),
                     classes AS (
                         SELECT i.given_label, count(*) AS images, count(*) FILTER (s.is_suspect) AS suspects,
-                            sum(s.suspicion) AS wrong,
-                            sum(s.suspicion * (1 - s.suspicion)) AS variance,
-                            sqrt({TWO_SIDED**2} * variance + ({MODEL_ERROR} * wrong) ** 2) AS width
+                            sum(s.suspicion) AS wrong, sum(s.suspicion * (1 - s.suspicion)) AS variance
                         FROM images i JOIN scores s ON s.rank = i.image_rank
                         WHERE i.audit_id = $audit_id AND s.audit_id = $audit_id GROUP BY i.given_label)
-                    SELECT given_label, images, suspects, wrong, greatest(wrong - width, 0) AS low,
-                        least(wrong + width, images::DOUBLE) AS high, coalesce(decided, 0) AS decided
+                    SELECT given_label, images, suspects, wrong, variance, coalesce(decided, 0) AS decided
                     FROM classes LEFT JOIN decided USING (given_label) ORDER BY wrong DESC, given_label""",
                 {"audit_id": audit_id},
             ).df()
+        sums = zip(frame["wrong"], frame.pop("variance"), frame["images"], strict=True)
+        intervals = np.array([wrong_labels(*each) for each in sums], dtype=np.float64).reshape(-1, 2)
+        frame.insert(4, "low", intervals[:, 0])
+        frame.insert(5, "high", intervals[:, 1])
+        return frame
 
     def kinds(self, audit_id: str) -> dict[str, int]:
         """How many suspects there are of each kind of doubt, the commonest first."""
@@ -203,8 +224,9 @@ SELECT audit_id, dataset, root, model, coalesce(checkpoint, '') AS checkpoint,
     coalesce(head, '') AS head, coalesce(fingerprint, '') AS fingerprint,
     {TIME.format("started_at")}, {TIME.format("finished_at")}, state,
     coalesce(images, 0) AS images, coalesce(failures, 0) AS failures,
-    coalesce(skipped, 0) AS skipped, coalesce(suspects, 0) AS suspects, estimated_errors,
-    estimated_low, estimated_high,
+    coalesce(skipped, 0) AS skipped, coalesce(suspects, 0) AS suspects,
+    coalesce(estimated_errors, 'nan') AS estimated_errors, coalesce(estimated_low, 'nan') AS estimated_low,
+    coalesce(estimated_high, 'nan') AS estimated_high,
     coalesce(features, '') AS features, coalesce(parameters::TEXT, '{{}}') AS parameters,
     coalesce(versions::TEXT, '{{}}') AS versions, coalesce(warnings, []) AS warnings
 FROM audits a ORDER BY {NEWEST_FIRST}

@@ -5,7 +5,8 @@ A page is chosen first, from no more tables than its filters need, and only its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 import duckdb
@@ -54,6 +55,60 @@ ORDERS: dict[str, tuple[str, ...]] = {
 """The orders of a list, each with the columns it looks at before the rank."""
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One image of an audit's list; absent text is ``""``, absent numbers are NaN.
+
+    Attributes:
+        rank: 1 is the most suspect of all images.
+        suspicion: probability in [0, 1] that the given label is wrong.
+        margin: logit of the given label minus that of the other class, in the explained head.
+        positive_mass, negative_mass, balance: of the map, see :class:`gradattn_core.records.MapStatistics`.
+        top_region_box: ``left,top,right,bottom`` of the strongest region against the label, in whole pixels.
+        decision, reviewer, note, new_label: what stands.
+        width, height: of the original in pixels, 0 where they are not known.
+        predicted_label: the class that the explained head names.
+        outside_label: a class that the dataset lacks and that the image looks more like.
+        kind: of doubt, see :mod:`gradattn_core.kinds`.
+        cluster: number of the suspects that look alike, -1 where there is none.
+        hidden_label: what the head names with the evidence for the other class hidden.
+        conflict: the last words of two reviewers about the image differ.
+        kind_numbers: what the kind of doubt was told from; empty where there is no kind.
+    """
+
+    rank: int
+    path: str
+    given_label: str
+    suggested_label: str
+    suspicion: float
+    given_probability: float
+    suggested_probability: float
+    margin: float
+    positive_mass: float
+    negative_mass: float
+    balance: float
+    top_region_box: str
+    decision: str
+    reviewer: str
+    note: str
+    new_label: str
+    content_hash: str
+    width: int
+    height: int
+    is_suspect: bool
+    runner_up_label: str
+    predicted_label: str
+    outside_label: str
+    outside_probability: float
+    runner_up_probability: float
+    kind: str
+    cluster: int
+    hidden_label: str
+    hidden_probability: float
+    conflict: bool
+    kind_numbers: Mapping[str, float]
+
+
 class Candidates(Part):
     """The list of suspects, page by page."""
 
@@ -75,11 +130,8 @@ class Candidates(Part):
             filters: see :class:`CandidateFilter`.
 
         Returns:
-            The columns of candidates.csv, then ``new_label, content_hash, width, height, is_suspect, runner_up_label,
-            predicted_label, outside_label, outside_probability, runner_up_probability, kind, cluster, hidden_label,
-            hidden_probability, conflict``. ``margin`` is the logit of the given label minus that of the other class, in
-            the explained head; ``predicted_label`` is the class that this head names; ``cluster`` is -1 where there is
-            none; ``conflict`` says that the last words of two reviewers about the image differ.
+            The attributes of :class:`Candidate` but for ``kind_numbers`` as columns, in their order; the first are
+            those of candidates.csv.
 
         Raises:
             StoreError: for an unknown order or decision, or a negative number.
@@ -101,19 +153,16 @@ class Candidates(Part):
             source, parameters = _selection(connection, audit_id, filters)
             return int(value(connection.execute(f"SELECT count(*) FROM ({source})", parameters)))
 
-    def one(self, audit_id: str, path: str) -> dict[str, Any] | None:
-        """One image, suspect or not, as a row of :meth:`page`; None where the audit has no such image.
-
-        ``kind_numbers``, a dict of what the kind of doubt was told from, is added; it is empty where there is no kind.
-        """
+    def one(self, audit_id: str, path: str) -> Candidate | None:
+        """One image, suspect or not; None where the audit ranked no such image."""
         with self._reading(audit_id) as connection:
             image = images.find(connection, audit_id, [path]).get(path)
             if image is None or image.rank is None:
                 return None
             of_rank = "SELECT kind_numbers FROM scores WHERE audit_id = ? AND rank = ?"
             numbers = value(connection.execute(of_rank, [audit_id, image.rank]))
-            row = _wide(connection, audit_id, [image.rank]).to_dict("records")[0]
-        return {**{str(name): cell for name, cell in row.items()}, "kind_numbers": numbers or {}}
+            [row] = _wide(connection, audit_id, [image.rank]).to_dict("records")
+        return Candidate(**{str(name): cell for name, cell in row.items()}, kind_numbers=numbers or {})
 
 
 def _selection(

@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 
 from gradattn_core.errors import StoreError
-from gradattn_core.records import News
+from gradattn_core.records import Difference
 from gradattn_core.store.database import Part, check_page, rows, value
 
 NEWEST_FIRST = "a.finished_at DESC NULLS LAST, a.audit_id DESC"
@@ -121,20 +121,14 @@ class Comparison(Part):
             )
         return before
 
-    def news(self, audit_id: str) -> News | None:
+    def news(self, audit_id: str) -> Difference | None:
         """What the audit found that the one of the same dataset before it had not; None where it is the first."""
         with self._reading(audit_id) as connection:
             before = _previous(connection, audit_id)
-            return None if before is None else News(before, **_difference(connection, before, audit_id))
+            return None if before is None else _difference(connection, before, audit_id)
 
-    def difference(self, before: str, after: str) -> dict[str, int]:
-        """What the audit ``after`` has that ``before`` had not, and the reverse, by image content and given label.
-
-        Keys: ``new_suspects`` (suspects that were none before, the image being new or not), ``gone_suspects``;
-        ``new_images``, ``gone_images``, and how many of both are ``changed_images`` (the same path, another content) or
-        ``relabelled_images`` (the same content, another given label); ``moved_images``, which lie at other paths and
-        are otherwise the same. Copies of one picture under one label count once.
-        """
+    def difference(self, before: str, after: str) -> Difference:
+        """What the audit ``after`` has that ``before`` had not, and the reverse, by image content and given label."""
         with self._reading(before, after) as connection:
             return _difference(connection, before, after)
 
@@ -180,9 +174,9 @@ def _dataset(audit: Mapping[str, Any]) -> tuple[str, str, str | None]:
     return audit["root"], manifest, json.loads(audit["parameters"]).get("split")
 
 
-def _difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> dict[str, int]:
+def _difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> Difference:
     _compare(connection, before, after)
-    counts = connection.execute(
+    result = connection.execute(
         f"""SELECT count(*) FILTER ({_NEW_SUSPECT}) AS new_suspects, count(*) FILTER ({_GONE_SUSPECT}) AS gone_suspects,
                 count(*) FILTER (what = 'new' OR {_REPLACED}) AS new_images,
                 count(*) FILTER (what = 'gone' OR {_REPLACED}) AS gone_images,
@@ -191,7 +185,8 @@ def _difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) 
                 count(*) FILTER (what = 'moved') AS moved_images
             FROM changes c"""
     )
-    return rows(counts)[0]
+    [counts] = rows(result)
+    return Difference(before, **counts)
 
 
 def _compare(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> None:

@@ -52,6 +52,58 @@ def preview_file(directory: Path, content_hash: str) -> Path:
     return directory / "previews" / content_hash[:2] / f"{content_hash}.webp"
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model and the ranking said about one image; None is what was not stored.
+
+    Attributes:
+        size: of the file in bytes; ``width`` and ``height`` in pixels.
+        fold: of the cross-validation, whose head judged the image.
+        given_logit, predicted_logit, head_given_probability, predicted_probability, margin, entropy: of the head; the
+            margin is that of the given label over the likeliest other class.
+        top_labels, top_probabilities: the head's likeliest classes, the likeliest first.
+        outside_label, outside_probability: a class of the model's that the dataset lacks, where it is likelier.
+        rank, suspicion: as they are in force; ``audit_rank`` and ``audit_suspicion`` are the audit's own where a
+            re-ranking has moved the suspect.
+        suggested_probability, given_probability, runner_up_probability: of the ranking.
+        components: the scores that the suspicion was made of, by name.
+        kind, kind_numbers, cluster: of a suspect, see :class:`gradattn_core.store.candidates.Candidate`.
+    """
+
+    path: str
+    content_hash: str
+    given_label: str
+    size: int | None
+    width: int | None
+    height: int | None
+    fold: int | None
+    predicted_label: str | None
+    given_logit: float | None
+    predicted_logit: float | None
+    predicted_probability: float | None
+    margin: float | None
+    entropy: float | None
+    top_labels: Sequence[str] | None
+    top_probabilities: Sequence[float] | None
+    outside_label: str | None
+    outside_probability: float | None
+    head_given_probability: float | None
+    rank: int | None
+    suspicion: float | None
+    is_suspect: bool | None
+    suggested_label: str | None
+    suggested_probability: float | None
+    given_probability: float | None
+    runner_up_label: str | None
+    components: Mapping[str, float] | None
+    runner_up_probability: float | None
+    kind: str | None
+    kind_numbers: Mapping[str, float] | None
+    cluster: int | None
+    audit_rank: int | None
+    audit_suspicion: float | None
+
+
 class Images(Part):
     """Everything that is stored about single images, and where their files lie."""
 
@@ -71,18 +123,15 @@ class Images(Part):
             )
             return {row["path"]: evidence_of(row, ()) for row in rows(maps)}
 
-    def prediction(self, audit_id: str, path: str) -> dict[str, Any] | None:
-        """Everything stored about one image's prediction and score; None where the audit has no such image.
-
-        Keys are the columns of ``images``, ``predictions`` and ``scores``; absent values are None, ``components`` a
-        dict. ``given_probability`` is that of the ranking; the head's own comes back as ``head_given_probability``.
-        """
+    def prediction(self, audit_id: str, path: str) -> Prediction | None:
+        """Everything stored about one image's prediction and score; None where the audit has no such image."""
         with self._reading(audit_id) as connection:
             image = find(connection, audit_id, [path]).get(path)
             if image is None:
                 return None
             facts = connection.execute(
-                """SELECT i.* EXCLUDE (image_rank), p.* EXCLUDE (audit_id, image_rank, path, given_probability),
+                """SELECT i.* EXCLUDE (audit_id, image_rank),
+                       p.* EXCLUDE (audit_id, image_rank, path, given_probability),
                        p.given_probability AS head_given_probability, s.* EXCLUDE (audit_id, path)
                    FROM (SELECT * FROM images
                        WHERE audit_id = $audit_id AND path = $path AND (image_rank = $rank OR $rank IS NULL)) i
@@ -90,7 +139,8 @@ class Images(Part):
                    LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = i.image_rank""",
                 {"audit_id": audit_id, "path": path, "rank": image.rank},
             )
-            return rows(facts)[0]
+            [row] = rows(facts)
+            return Prediction(**row)
 
     def neighbours(self, audit_id: str, path: str) -> pd.DataFrame:
         """The images that look most like a suspect, nearest first: ``position, path, given_label, similarity``.

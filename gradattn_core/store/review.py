@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -26,20 +26,29 @@ from gradattn_core.store.schema import RANKED
 
 _OF_SAME = "ON d.content_hash = i.content_hash AND d.given_label = i.given_label"
 
-# The decided images are few, so they are looked up among all images first.
-DECIDED = """
-    decided AS MATERIALIZED (
-        SELECT i.image_rank, d.decision, hash(i.content_hash, i.given_label) AS key
-        FROM images i JOIN current_decisions d
-            ON d.content_hash = i.content_hash AND d.given_label = i.given_label
-        WHERE i.audit_id = $audit_id),
-    found AS MATERIALIZED (
-        SELECT d.decision, d.key, s.suspicion, coalesce(s.is_suspect, false) AS is_suspect
-        FROM decided d LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = d.image_rank)"""
-
 _SUMS = """coalesce(sum(suspicion) FILTER (is_suspect), 0) AS expected,
     coalesce(sum(suspicion * (1 - suspicion)) FILTER (is_suspect), 0) AS variance"""
 
+# The decided images are few, so they are looked up among all images first.
+_PROGRESS = f"""
+WITH decided AS MATERIALIZED (
+        SELECT i.image_rank, d.decision, hash(i.content_hash, i.given_label) AS key
+        FROM images i JOIN current_decisions d {_OF_SAME} WHERE i.audit_id = $audit_id),
+    found AS MATERIALIZED (
+        SELECT d.decision, d.key, s.suspicion, coalesce(s.is_suspect, false) AS is_suspect
+        FROM decided d LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = d.image_rank),
+    said AS (
+        SELECT count(*) AS reviewed, count(*) FILTER (decision IN ('relabel', 'remove')) AS wrong,
+            count(*) FILTER (decision = 'remove') AS removed, count(*) FILTER (decision = 'keep') AS "right",
+            count(*) FILTER (decision = 'unsure') AS unsure, count(*) FILTER (is_suspect) AS suspects_decided,
+            count(DISTINCT key) FILTER (is_suspect AND decision IN ('relabel', 'remove')) AS learnt_wrong,
+            count(DISTINCT key) FILTER (is_suspect AND decision = 'keep') AS learnt_right, {_SUMS} FROM found),
+    audit AS (SELECT count(*) FILTER (is_suspect) AS suspects, {_SUMS} FROM scores WHERE audit_id = $audit_id)
+SELECT said.* EXCLUDE (expected, variance), suspects,
+    greatest(audit.expected - said.expected, 0) AS estimated_left,
+    greatest(audit.variance - said.variance, 0) AS variance,
+    (SELECT coalesce(reranked_decisions, 0) FROM audits WHERE audit_id = $audit_id) AS reranked
+FROM said, audit"""
 
 _RANK = "coalesce(s.audit_rank, s.rank)"
 _SUSPICION = "coalesce(s.audit_suspicion, s.suspicion)"
@@ -56,49 +65,58 @@ LEFT JOIN interpretations e ON e.audit_id = $audit_id AND e.image_rank = s.rank
 WHERE s.audit_id = $audit_id AND s.is_suspect ORDER BY {_RANK}"""
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewProgress:
+    """How far the review of an audit is; intervals are of about 95 %, see :mod:`gradattn_core.estimates`.
+
+    Attributes:
+        reviewed: images with a standing decision, suspects or not; of these ``wrong`` are to be relabelled or
+            removed, the ``removed`` among them counted once more, ``right`` kept, and ``unsure``.
+        precision: wrong / (wrong + right), with its interval; NaN where there are none.
+        suspects: of the audit; ``suspects_decided`` of these have a standing decision.
+        learnt_wrong, learnt_right: the verdicts on suspects that can be learnt from, of copies one.
+        estimated_left: the sum of the suspicions of the undecided suspects, with its interval ``left_low`` to
+            ``left_high``.
+        reranked: how many decisions the order in force was learnt from, 0 for the audit's own.
+    """
+
+    reviewed: int
+    wrong: int
+    removed: int
+    right: int
+    unsure: int
+    precision: float
+    precision_low: float
+    precision_high: float
+    suspects: int
+    suspects_decided: int
+    learnt_wrong: int
+    learnt_right: int
+    estimated_left: float
+    left_low: float
+    left_high: float
+    reranked: int
+
+
 class Review(Part):
     """How far the review of an audit is, and what comes out of it."""
 
-    def progress(self, audit_id: str) -> dict[str, Any]:
-        """How far the review is, over all images of the audit with a standing decision, suspects or not.
-
-        Keys: ``reviewed``; of these ``wrong`` (relabel, remove), ``right`` (keep) and ``unsure``; ``precision``, wrong
-        / (wrong + right), and its interval ``precision_low`` to ``precision_high`` (Wilson), NaN where there are none;
-        ``suspects`` and ``suspects_decided``; ``learnt_wrong`` and ``learnt_right``, the verdicts on suspects that
-        can be learnt from, of copies one; ``estimated_left``, the sum of the suspicions of the undecided suspects,
-        and its interval ``left_low`` to ``left_high``; ``reranked``, how many decisions the order in force was learnt
-        from, 0 for the audit's own. Intervals are of about 95 %, see ``gradattn_core.estimates``.
-        """
+    def progress(self, audit_id: str) -> ReviewProgress:
+        """How far the review is, over all images of the audit with a standing decision, suspects or not."""
         with self._reading(audit_id) as connection:
-            facts = rows(
-                connection.execute(
-                    f"""WITH {DECIDED},
-                        said AS (SELECT count(*) AS reviewed,
-                                count(*) FILTER (decision IN ('relabel', 'remove')) AS wrong,
-                                count(*) FILTER (decision = 'keep') AS "right",
-                                count(*) FILTER (decision = 'unsure') AS unsure,
-                                count(*) FILTER (is_suspect) AS suspects_decided,
-                                count(DISTINCT key) FILTER (is_suspect AND decision IN ('relabel', 'remove'))
-                                    AS learnt_wrong,
-                                count(DISTINCT key) FILTER (is_suspect AND decision = 'keep') AS learnt_right,
-                                {_SUMS} FROM found),
-                        audit AS (SELECT count(*) FILTER (is_suspect) AS suspects, {_SUMS}
-                            FROM scores WHERE audit_id = $audit_id)
-                        SELECT said.* EXCLUDE (expected, variance), suspects,
-                            greatest(audit.expected - said.expected, 0) AS estimated_left,
-                            greatest(audit.variance - said.variance, 0) AS variance,
-                            (SELECT coalesce(reranked_decisions, 0) FROM audits WHERE audit_id = $audit_id) AS reranked
-                        FROM said, audit""",
-                    {"audit_id": audit_id},
-                )
-            )[0]
+            [facts] = rows(connection.execute(_PROGRESS, {"audit_id": audit_id}))
         judged = facts["wrong"] + facts["right"]
-        left = facts["suspects"] - facts["suspects_decided"]
-        facts["precision"] = facts["wrong"] / judged if judged else math.nan
-        facts["precision_low"], facts["precision_high"] = estimates.share(facts["wrong"], judged)
-        variance = facts.pop("variance")
-        facts["left_low"], facts["left_high"] = estimates.wrong_labels(facts["estimated_left"], variance, left)
-        return facts
+        undecided = facts["suspects"] - facts["suspects_decided"]
+        precision_low, precision_high = estimates.share(facts["wrong"], judged)
+        left_low, left_high = estimates.wrong_labels(facts["estimated_left"], facts.pop("variance"), undecided)
+        return ReviewProgress(
+            **facts,
+            precision=facts["wrong"] / judged if judged else math.nan,
+            precision_low=precision_low,
+            precision_high=precision_high,
+            left_low=left_low,
+            left_high=left_high,
+        )
 
     def suspects(self, audit_id: str, similarity: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Every suspect with all that is stored about it, and which of them look alike; in the audit's own order.

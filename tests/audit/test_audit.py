@@ -65,7 +65,7 @@ def test_the_work_folder_is_cleared_and_the_features_lie_beside_the_database(aud
     store, audit_id = latest(audited)
     assert not list((audited / "work").iterdir())
     features = [pq.read_table(path) for path in sorted((audited / "features" / audit_id).glob("sweep-*.parquet"))]
-    assert sum(len(table) for table in features) == store.audits.summary(audit_id)["images"] == 72
+    assert sum(len(table) for table in features) == store.audits.one(audit_id).images == 72
     assert not [path for path in audited.rglob(".*") if path.name != ".audit.lock"], "temporary files were left"
 
 
@@ -75,8 +75,8 @@ def test_the_map_explains_the_head_whose_logits_are_stored(tiny: Tiny, audited: 
         evidence, prediction = store.images.evidence(audit_id, path), store.images.prediction(audit_id, path)
         assert evidence is not None and prediction is not None
         assert evidence.for_label == path.split("/")[0]
-        assert evidence.for_logit == pytest.approx(prediction["given_logit"], abs=1e-3)
-        assert evidence.against_logit == pytest.approx(prediction["predicted_logit"], abs=1e-3)
+        assert evidence.for_logit == pytest.approx(prediction.given_logit, abs=1e-3)
+        assert evidence.against_logit == pytest.approx(prediction.predicted_logit, abs=1e-3)
         assert evidence.scores.shape == (8, 8) and np.abs(evidence.scores).max() > 0
 
 
@@ -142,9 +142,7 @@ def test_a_line_of_pixels_is_a_failure_and_fills_no_memory(tiny: Tiny, tmp_path:
 def test_the_class_pairs_count_every_suspect(tiny: Tiny, audited: Path) -> None:
     store, audit_id = latest(audited)
     assert (
-        store.audits.class_pairs(audit_id)["suspects"].sum()
-        == store.audits.summary(audit_id)["suspects"]
-        >= len(tiny.wrong)
+        store.audits.class_pairs(audit_id)["suspects"].sum() == store.audits.one(audit_id).suspects >= len(tiny.wrong)
     )
 
 
@@ -221,7 +219,7 @@ def test_as_is_speaks_for_the_outputs_of_the_class_map(tiny: Tiny, tmp_path: Pat
 
     model = audit_model(tiny.config(tmp_path))
     pixels = Preprocessing.of(model)(read_image(tiny.dataset / "red" / "red-10.png").image)
-    assert prediction["given_logit"] == pytest.approx(float(model(pixels[None])[0, 2]), abs=1e-4)
+    assert prediction.given_logit == pytest.approx(float(model(pixels[None])[0, 2]), abs=1e-4)
 
 
 def test_finetuning_judges_each_image_by_a_model_that_never_saw_it(tiny: Tiny, tmp_path: Path) -> None:
@@ -233,8 +231,8 @@ def test_finetuning_judges_each_image_by_a_model_that_never_saw_it(tiny: Tiny, t
     store, audit_id = latest(tmp_path)
     path = sorted(tiny.wrong)[0]
     evidence, prediction = store.images.evidence(audit_id, path), store.images.prediction(audit_id, path)
-    assert evidence is not None and prediction is not None and prediction["fold"] in (0, 1)
-    assert evidence.for_logit == pytest.approx(prediction["given_logit"], abs=1e-3)
+    assert evidence is not None and prediction is not None and prediction.fold in (0, 1)
+    assert evidence.for_logit == pytest.approx(prediction.given_logit, abs=1e-3)
 
 
 def test_folds_follow_from_content_alone() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -66,13 +65,19 @@ def test_only_suspects_have_a_kind_and_a_cluster(store: Store) -> None:
     assert (suspects["cluster"].cummax().diff().dropna() <= 1).all()
 
 
+def kind_of(store: Store, audit_id: str, path: str) -> str | None:
+    prediction = store.images.prediction(audit_id, path)
+    assert prediction is not None
+    return prediction.kind
+
+
 def test_a_file_in_two_classes_is_a_duplicate_and_a_grey_picture_is_nothing_to_see(store: Store, audit_id: str) -> None:
-    kinds = {path: (store.images.prediction(audit_id, path) or {})["kind"] for path in (COPY, EMPTY)}
-    assert kinds == {COPY: "duplicate", EMPTY: "nothing to see"}
+    kinds = [kind_of(store, audit_id, path) for path in (COPY, EMPTY)]
+    assert kinds == ["duplicate", "nothing to see"]
 
 
 def test_planted_errors_are_mislabels_most_of_all(tiny: Tiny, store: Store, audit_id: str) -> None:
-    told = [(store.images.prediction(audit_id, path) or {})["kind"] for path in tiny.wrong]
+    told = [kind_of(store, audit_id, path) for path in tiny.wrong]
     assert told.count("mislabel") >= len(told) - 2
 
 
@@ -106,7 +111,8 @@ def test_the_stored_answer_is_that_of_the_explained_head_to_the_hidden_picture(
     for path in sorted(tiny.wrong):
         evidence, prediction = store.images.evidence(audit_id, path), store.images.prediction(audit_id, path)
         assert evidence is not None and evidence.hidden is not None and prediction is not None
-        fold = prediction["fold"]
+        assert prediction.fold is not None and prediction.kind_numbers is not None
+        fold = prediction.fold
 
         def head(features: torch.Tensor, fold: int = fold) -> torch.Tensor:
             return features @ heads["weights"][fold].T + heads["bias"][fold]
@@ -118,17 +124,17 @@ def test_the_stored_answer_is_that_of_the_explained_head_to_the_hidden_picture(
         best = int(logits.argmax())
         assert evidence.hidden.label == classes[best]
         assert evidence.hidden.probability == pytest.approx(float(logits.softmax(0)[best]), abs=1e-3)
-        numbers = prediction["kind_numbers"]
+        numbers = prediction.kind_numbers
         assert numbers["hidden_margin"] == pytest.approx(evidence.hidden.for_logit - evidence.hidden.against_logit)
         assert numbers["hidden_is_given"] == (evidence.hidden.label == evidence.for_label)
 
 
 def test_the_estimate_has_an_interval_and_says_what_the_first_hold(store: Store, audit_id: str) -> None:
-    facts = store.audits.summary(audit_id)
-    assert 0 <= facts["estimated_low"] < facts["estimated_errors"] < facts["estimated_high"] <= facts["images"]
+    audit = store.audits.one(audit_id)
+    assert 0 <= audit.estimated_low < audit.estimated_errors < audit.estimated_high <= audit.images
     summary = audit_images(AuditConfig(**{**facts_of(store, audit_id), "out": str(store.directory)}))
     assert summary.audit_id == audit_id
-    assert (summary.estimated_low, summary.estimated_high) == (facts["estimated_low"], facts["estimated_high"])
+    assert (summary.estimated_low, summary.estimated_high) == (audit.estimated_low, audit.estimated_high)
     assert (
         summary.found == pytest.approx(store.audits.expected_found(audit_id, summary.first))
         and 0.5 < summary.found <= 1
@@ -136,8 +142,8 @@ def test_the_estimate_has_an_interval_and_says_what_the_first_hold(store: Store,
 
 
 def facts_of(store: Store, audit_id: str) -> dict[str, Any]:
-    parameters: dict[str, Any] = json.loads(store.audits.summary(audit_id)["parameters"])
-    return parameters | {"finetuning": FineTuning(**parameters["finetuning"])}
+    parameters = store.audits.one(audit_id).parameters
+    return {**parameters} | {"finetuning": FineTuning(**parameters["finetuning"])}
 
 
 def test_without_meaningful_features_there_are_kinds_but_no_neighbours(tiny: Tiny, tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_only_added_and_changed_images_are_swept_removed_ones_leave_and_decision
     np.testing.assert_allclose(
         np.stack(before.loc[shared, "readout"].tolist()), np.stack(after.loc[shared, "readout"].tolist()), atol=1e-5
     )
-    assert store.candidates.one(second.audit_id, suspects[0])["decision"] == "relabel"  # type: ignore[index]
+    carried = store.candidates.one(second.audit_id, suspects[0])
+    assert carried is not None and carried.decision == "relabel"
     assert first.news is None and second.news is not None
     assert second.news.since == first.audit_id
     news = second.news
@@ -140,7 +141,7 @@ def test_an_image_moved_into_another_class_is_known_by_its_content(audited: Audi
     row = audited.swept(summary.audit_id).set_index("path").loc[f"{colour}/moved.png"]
     assert row["given_label"] == colour and row["modified"] == moved.stat().st_mtime_ns
     candidate = Store(audited.out).candidates.one(summary.audit_id, f"{colour}/moved.png")
-    assert candidate is not None and candidate["suspicion"] < 0.5, "its new label is right"
+    assert candidate is not None and candidate.suspicion < 0.5, "its new label is right"
 
 
 def test_a_known_path_with_another_content_is_swept_anew(audited: Audited) -> None:

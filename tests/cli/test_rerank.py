@@ -71,9 +71,9 @@ def test_as_json_it_has_the_same_numbers_as_the_page(store: Store) -> None:
     facts = as_json(str(store.directory), "--audit", "first")
     review = store.review.progress("first")
     assert facts["used"] is True and facts["dry_run"] is False and facts["audit_id"] == "first"
-    assert (facts["decisions"], facts["wrong"], review["reranked"]) == (40, 20, 40)
+    assert (facts["decisions"], facts["wrong"], review.reranked) == (40, 20, 40)
     for shown, stored in (("left", "estimated_left"), ("left_low", "left_low"), ("left_high", "left_high")):
-        assert facts[shown] == pytest.approx(review[stored])
+        assert facts[shown] == pytest.approx(getattr(review, stored))
     assert facts["precision"] == 0.5
     assert facts["average_precision_before"] < facts["average_precision_after"] <= 1
     assert len(facts["strongest"]) == 3 and facts["strongest"][0]["words"].startswith("labelled ")

@@ -74,21 +74,21 @@ def test_evidence_lies_where_it_lies_on_the_original_though_a_preview_is_smaller
     audit, path = small_audit.AUDIT_ID, small_audit.path_of(3 + 4)
     row = store.candidates.one(audit, path)
     evidence = store.images.evidence(audit, path)
-    assert row is not None and evidence is not None and (row["width"], row["height"]) == (600, 200)
+    assert row is not None and evidence is not None and (row.width, row.height) == (600, 200)
     remote = Store(tmp_path / "remote")
     remote.directory.mkdir()
-    frame = {"path": [path], "content_hash": [row["content_hash"]], "given_label": ["kite"]}
+    frame = {"path": [path], "content_hash": [row.content_hash], "given_label": ["kite"]}
     tables = sample_audit.tables([path], suspects=1)
     tables["images"] = tables["images"].assign(**frame, width=600, height=200)
     remote.audits.merge(sample_audit.audit_row(root="s3://nowhere/photos"), tables)
-    kept = preview_file(remote.directory, row["content_hash"])
+    kept = preview_file(remote.directory, row.content_hash)
     kept.parent.mkdir(parents=True)
     with Image.open(tmp_path / "pictures" / path) as picture:
         picture.convert("RGB").resize((300, 100)).save(kept, "WEBP", quality=90)
 
     view = View(opacity=1.0, smooth=True, palette="red-blue", regions=True)
-    local = Subject(str(store.directory), audit, path, row["content_hash"])
-    far = Subject(str(remote.directory), "first", path, row["content_hash"])
+    local = Subject(str(store.directory), audit, path, row.content_hash)
+    far = Subject(str(remote.directory), "first", path, row.content_hash)
     drawn = [Image.open(io.BytesIO(evidence_overlay(each, evidence, view))).convert("RGB") for each in (local, far)]
     assert drawn[0].size == drawn[1].size
     difference = np.abs(np.asarray(drawn[0], float) - np.asarray(drawn[1], float))

@@ -33,7 +33,7 @@ from gradattn_core.audit.plan import make_plan, survey_dataset
 from gradattn_core.audit.run import audit_images
 from gradattn_core.config import AuditConfig, FineTuning, parameters
 from gradattn_core.errors import DatasetError, GradattnError, StoreError
-from gradattn_core.records import AuditSummary, News
+from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
 from tests.helpers.flow_runs import latest_run, tasks_of
 from tests.helpers.interrupting import interrupt_once_there
@@ -131,7 +131,8 @@ def test_what_is_new_since_the_audit_before_is_in_the_summary(
     after, before, another = store.audits.all()["audit_id"]
     news = store.audits.news(after)
     assert news is not None and (news.new_images, news.gone_images, news.relabelled_images) == (1, 2, 1)
-    assert summary.news == news == News(before, **store.audits.difference(before, after)) and summary.audit_id == after
+    assert summary.news == news == store.audits.difference(before, after)
+    assert news.since == before and summary.audit_id == after
     # The audit of the same pictures in another place is no audit before.
     assert store.audits.news(before) is None and store.audits.news(another) is None
     shown = artifacts_of(client, latest_run(client))[SUMMARY_KEY]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from gradattn_core.errors import StoreError
+from gradattn_core.records import Difference
 from gradattn_core.store.store import Store
 from tests.helpers.sample_audit import HOSTILE, audit_row, tables
 
@@ -62,10 +63,10 @@ def test_each_image_that_differs_is_named_once_with_what_became_of_it(store: Sto
             ("owl/new.jpg", "H", "owl", True),
         ],
     )
-    assert store.audits.difference("before", "after") == {
-        "new_suspects": 3, "gone_suspects": 4, "new_images": 3, "gone_images": 3,
-        "changed_images": 1, "relabelled_images": 1, "moved_images": 1,
-    }  # fmt: skip
+    assert store.audits.difference("before", "after") == Difference(
+        "before", new_suspects=3, gone_suspects=4, new_images=3, gone_images=3,
+        changed_images=1, relabelled_images=1, moved_images=1,
+    )  # fmt: skip
     assert listed(store, "new_suspects", "rank", "path", "given_label", "why") == [
         (1, "owl/relabelled.jpg", "owl", "relabelled"),
         (5, "kite/doubted.jpg", "kite", "judged anew"),
@@ -93,7 +94,7 @@ def test_renumbered_files_are_moves_and_one_new_image_not_a_thousand_changes(sto
     shifted = [(f"kite/{row + 1:04d}.jpg", f"content {row}", "kite", False) for row in range(1000)]
     merge(store, "after", [("kite/0000.jpg", "fresh", "kite", False), *shifted])
     found = store.audits.difference("before", "after")
-    assert (found["new_images"], found["changed_images"], found["moved_images"]) == (1, 0, 1000)
+    assert (found.new_images, found.changed_images, found.moved_images) == (1, 0, 1000)
 
 
 def test_a_suspect_that_went_away_shows_what_reviewers_said_about_it(store: Store) -> None:
@@ -132,16 +133,16 @@ def test_counts_and_lists_agree_with_a_naive_comparison_of_random_audits(store: 
     old, new = by_key(was), by_key(now)
     lost, fresh = old.keys() - new.keys(), new.keys() - old.keys()
     found, lists = store.audits.difference("before", "after"), store.audits.changes("before", "after")
-    assert (found["new_images"], found["gone_images"]) == (len(fresh), len(lost))
+    assert (found.new_images, found.gone_images) == (len(fresh), len(lost))
 
     relabelled = sum(
         min(len({key for key in fresh if key[0] == content}), len({key for key in lost if key[0] == content}))
         for content in {content for content, _ in lost}
     )
-    assert found["relabelled_images"] == len(lists["relabelled_images"]) == relabelled > 20
-    assert found["changed_images"] == len(lists["changed_images"]) > 20
-    assert found["new_images"] == sum(len(lists[f"{name}_images"]) for name in ("new", "changed", "relabelled"))
-    assert found["gone_images"] == sum(len(lists[f"{name}_images"]) for name in ("gone", "changed", "relabelled"))
+    assert found.relabelled_images == len(lists["relabelled_images"]) == relabelled > 20
+    assert found.changed_images == len(lists["changed_images"]) > 20
+    assert found.new_images == sum(len(lists[f"{name}_images"]) for name in ("new", "changed", "relabelled"))
+    assert found.gone_images == sum(len(lists[f"{name}_images"]) for name in ("gone", "changed", "relabelled"))
 
     content_was, content_now = ({row[0]: row[1:3] for row in rows} for rows in (was, now))
     for path, label, old_label in lists["changed_images"].itertuples(index=False, name=None):
@@ -151,11 +152,11 @@ def test_counts_and_lists_agree_with_a_naive_comparison_of_random_audits(store: 
         assert content_was[old_path][0] == content_now[path][0] and label != old_label
     moved = {key for key in old.keys() & new.keys() if not {row[0] for row in old[key]} & {row[0] for row in new[key]}}
     assert {content_now[path] for path in lists["moved_images"]["path"]} == moved
-    assert found["moved_images"] == len(moved)
+    assert found.moved_images == len(moved)
 
     suspect_was, suspect_now = ({key for key in rows if any(row[3] for row in rows[key])} for rows in (old, new))
-    assert found["new_suspects"] == len(lists["new_suspects"]) == len(suspect_now - suspect_was)
-    assert found["gone_suspects"] == len(lists["gone_suspects"]) == len(suspect_was - suspect_now)
+    assert found.new_suspects == len(lists["new_suspects"]) == len(suspect_now - suspect_was)
+    assert found.gone_suspects == len(lists["gone_suspects"]) == len(suspect_was - suspect_now)
     assert {content_now[path] for path in lists["new_suspects"]["path"]} == suspect_now - suspect_was
     assert {content_was[path] for path in lists["gone_suspects"]["path"]} == suspect_was - suspect_now
 

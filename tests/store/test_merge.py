@@ -55,7 +55,7 @@ def test_merging_again_replaces_and_never_doubles(tmp_path: Path) -> None:
     assert list(store.candidates.page("first", everything=True)["path"]) == PATHS[:4]
     assert store.images.evidence("first", PATHS[3]) is None
     assert sorted(store.audits.all()["audit_id"]) == ["first", "second"]
-    assert store.audits.summary("first")["estimated_errors"] == 1.0
+    assert store.audits.one("first").estimated_errors == 1.0
     assert list(store.candidates.page("second")["path"]) == ["kite/x.jpg"]
 
 
@@ -86,7 +86,7 @@ def test_components_may_be_a_map_column(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.audits.merge(audit_row(), files)
     prediction = store.images.prediction("first", PATHS[0])
-    assert prediction is not None and prediction["components"] == {"margin": 0.5}
+    assert prediction is not None and prediction.components == {"margin": 0.5}
 
 
 @pytest.mark.parametrize("name", ["out[1]", "all*", "audit_id=second", 'it\'s "quoted"'])

@@ -47,9 +47,9 @@ def test_what_an_older_audit_said_is_still_said_and_what_it_lacks_is_absent(olde
     assert (page["decision"][0], page["new_label"][0]) == ("relabel", "bald eagle")
     evidence, prediction = store.images.evidence("first", PATHS[0]), store.images.prediction("first", PATHS[0])
     assert evidence is not None and evidence.hidden is None and evidence.for_logit == 1.5
-    assert prediction is not None and prediction["components"] == {"margin": 0.5, "neighbours": 0.0}
+    assert prediction is not None and prediction.components == {"margin": 0.5, "neighbours": 0.0}
     for column in ("runner_up_probability", "kind", "kind_numbers", "cluster"):
-        assert prediction[column] is None, column
+        assert getattr(prediction, column) is None, column
     assert list(store.audits.class_pairs("first")["suspects"]) == [4, 2]
 
 
@@ -60,8 +60,8 @@ def test_an_older_database_takes_decisions_and_audits_of_this_version(older: Pat
     assert list(store.candidates.page("first", decided="yes")["decision"]) == ["relabel", "keep"]
     evidence, prediction = store.images.evidence("second", PATHS[0]), store.images.prediction("second", PATHS[0])
     assert evidence is not None and evidence.hidden is not None and evidence.hidden.label == "kite"
-    assert prediction is not None and prediction["kind"] == "mislabel"
-    assert prediction["kind_numbers"] == {"hidden_margin": 0.25, "row": 0.0}
+    assert prediction is not None and prediction.kind == "mislabel"
+    assert prediction.kind_numbers == {"hidden_margin": 0.25, "row": 0.0}
     with duckdb.connect(store.database, read_only=True) as connection:
         version = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
         neighbours = connection.execute(

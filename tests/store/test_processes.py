@@ -78,7 +78,7 @@ def test_writers_readers_and_a_merge_in_six_processes_lose_nothing(store: Store,
     for reviewer in ("ann", "bob"):
         assert list(log[log["reviewer"] == reviewer]["note"]) == [str(number) for number in reversed(range(50))]
     assert store.candidates.count("third") == 500
-    assert store.audits.summary("first")["decisions"]["keep"] == 5
+    assert store.review.progress("first").right == 5
 
 
 def count_up(database: Path, times: int) -> None:

@@ -63,7 +63,7 @@ def test_undecided_suspects_change_places_and_all_others_stay(tmp_path: Path) ->
     before = dict(zip(PATHS, np.linspace(1, 0, len(PATHS)), strict=True))
     after = before | dict(zip(moving, np.linspace(0.1, 0.9, len(moving)), strict=True))
     assert list(page["suspicion"]) == pytest.approx([after[path] for path in page["path"]])
-    assert store.review.progress("first")["reranked"] == 2
+    assert store.review.progress("first").reranked == 2
 
 
 def test_whatever_is_kept_by_rank_moves_along(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_second_audit_of_the_same_images_is_left_alone(tmp_path: Path) -> None
     store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
     pd.testing.assert_frame_equal(store.candidates.page("second", everything=True), before[0])
     pd.testing.assert_frame_equal(store.images.neighbours("second", PATHS[0]), before[1])
-    assert store.review.progress("second")["reranked"] == 0
+    assert store.review.progress("second").reranked == 0
 
 
 def test_an_audit_that_is_merged_again_has_its_own_order(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_an_audit_that_is_merged_again_has_its_own_order(tmp_path: Path) -> None
     store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)
     sample(tmp_path)
     assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
-    assert store.review.progress("first")["reranked"] == 0
+    assert store.review.progress("first").reranked == 0
 
 
 def test_paths_that_are_no_suspects_change_nothing(tmp_path: Path) -> None:

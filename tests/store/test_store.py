@@ -176,12 +176,12 @@ def test_an_image_that_was_not_interpreted_has_no_evidence(store: Store) -> None
 def test_a_prediction_carries_everything_known_about_one_image(store: Store) -> None:
     prediction = store.images.prediction("first", PATHS[1])
     assert prediction is not None
-    assert prediction["top_labels"] == ["bald eagle", "albatross"]
-    assert prediction["fold"] == 1
-    assert prediction["outside_label"] is None
-    assert (prediction["given_probability"], prediction["head_given_probability"]) == (0.125, 0.25)
-    assert prediction["components"] == {"margin": 0.5, "neighbours": 1.0}
-    assert (prediction["width"], prediction["rank"], prediction["is_suspect"]) == (640, 2, True)
+    assert prediction.top_labels == ["bald eagle", "albatross"]
+    assert prediction.fold == 1
+    assert prediction.outside_label is None
+    assert (prediction.given_probability, prediction.head_given_probability) == (0.125, 0.25)
+    assert prediction.components == {"margin": 0.5, "neighbours": 1.0}
+    assert (prediction.width, prediction.rank, prediction.is_suspect) == (640, 2, True)
     assert store.images.prediction("first", "kite/unknown.jpg") is None
 
 
@@ -205,22 +205,30 @@ def test_classes_are_sorted_pairs_are_by_expected_errors_and_failures_are_told(s
     ]
 
 
-def test_a_summary_counts_the_review(store: Store) -> None:
+def test_the_progress_counts_the_review(store: Store) -> None:
     store.decisions.append("first", PATHS[0], "keep", reviewer="ann")
     store.decisions.append("first", PATHS[1], "remove", reviewer="ann")
     store.decisions.append("first", PATHS[9], "remove", reviewer="ann")
-    summary = store.audits.summary("first")
-    assert (summary["decided"], summary["undecided"]) == (2, 4)
-    assert summary["decisions"] == {"keep": 1, "relabel": 0, "remove": 2, "unsure": 0}
-    assert (summary["images"], summary["suspects"], summary["estimated_errors"]) == (10, 6, 4.5)
-    assert type(summary["images"]) is int
+    progress = store.review.progress("first")
+    assert (progress.suspects_decided, progress.suspects - progress.suspects_decided) == (2, 4)
+    assert (progress.right, progress.wrong, progress.removed, progress.unsure) == (1, 2, 2, 0)
+
+
+def test_one_audit_is_its_row_of_the_list_with_its_parameters_read(store: Store) -> None:
+    audit = store.audits.one("first")
+    assert (audit.images, audit.suspects, audit.estimated_errors) == (10, 6, 4.5)
+    assert type(audit.images) is int
+    assert audit.parameters == {"folds": 5, "name": "é"} and audit.versions == {"torch": "2.15.0"}
+    assert audit.warnings == ("one class is small",)
+    row = store.audits.all().iloc[0].drop(["parameters", "versions", "warnings"])
+    assert {name: getattr(audit, name) for name in row.index} == row.to_dict()
 
 
 @pytest.mark.parametrize(
     "call",
     [
         lambda store: store.candidates.page("none"),
-        lambda store: store.audits.summary("none"),
+        lambda store: store.audits.one("none"),
         lambda store: store.audits.classes("none"),
         lambda store: store.decisions.append("none", PATHS[0], "keep", reviewer="ann"),
     ],
@@ -283,7 +291,7 @@ def test_hostile_text_goes_through_every_text_column_and_back(tmp_path: Path) ->
     for path, text in zip(paths, HOSTILE, strict=True):
         evidence, prediction = store.images.evidence("first", path), store.images.prediction("first", path)
         assert evidence is not None and (evidence.for_label, evidence.objective) == (text, text)
-        assert prediction is not None and prediction["top_labels"] == [text, text]
+        assert prediction is not None and prediction.top_labels == [text, text]
     for path, text in zip(paths[:6], HOSTILE, strict=False):
         store.decisions.append("first", path, "relabel", new_label=text, reviewer=text, note=text)
     page = store.candidates.page("first", decided="yes")

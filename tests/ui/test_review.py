@@ -108,7 +108,7 @@ def test_every_suspect_can_be_decided_even_without_picture_or_evidence(store: St
             assert "No evidence was computed for this image." in [caption.value for caption in app.caption]
         press(app, "Label is right")
     assert "Nothing left in this list" in [heading.value for heading in app.subheader]
-    assert store.audits.summary(AUDIT_ID)["decided"] == SUSPECTS
+    assert store.review.progress(AUDIT_ID).suspects_decided == SUSPECTS
 
 
 def test_filters_choose_the_list_and_decided_suspects_can_be_listed(store: Store) -> None:
@@ -253,7 +253,7 @@ def test_moved_pictures_are_found_below_a_folder_that_has_the_very_same_files(st
     press(press(app, "Label is right"), "Label is right")
     assert not pictures(app)
     assert any("another picture" in text for text in texts(app))
-    assert store.audits.summary(AUDIT_ID)["decided"] == 2
+    assert store.review.progress(AUDIT_ID).suspects_decided == 2
 
 
 def test_imagenet_ids_are_shown_with_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from gradattn_core.records import News
+from gradattn_core.records import Difference
 from gradattn_core.wording import duration, minute, number_and_interval
 from ui import components
 from ui.components import Row, cell, plain, rows_of
@@ -91,11 +91,12 @@ def _duration(start: str, end: str) -> str:
 def _changes(row: Row, before: Row | None) -> dict[str, int]:
     if before is None:
         return {}
-    return _difference(str(components.directory()), before["audit_id"], row["audit_id"])
+    difference = _difference(str(components.directory()), before["audit_id"], row["audit_id"])
+    return {name: getattr(difference, name) for name in _CHANGES}
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _difference(folder: str, before: str, after: str) -> dict[str, int]:
+def _difference(folder: str, before: str, after: str) -> Difference:
     """Finished audits never change."""
     return components.store().audits.difference(before, after)
 
@@ -120,7 +121,7 @@ def _details(row: Row) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _news(folder: str, audit: str) -> News | None:
+def _news(folder: str, audit: str) -> Difference | None:
     """Finished audits never change."""
     return components.store().audits.news(audit)
 

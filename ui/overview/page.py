@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +13,8 @@ from gradattn_core.estimates import percent
 from gradattn_core.kinds import KINDS
 from gradattn_core.ranking.recalibration import too_few
 from gradattn_core.rerank import rerank, reset
+from gradattn_core.store.audits import Audit
+from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
 from gradattn_core.wording import count_of, full_name, interval, list_lengths, minute, number_and_interval, rough_number
 from ui import components
@@ -29,19 +31,19 @@ _ROW_HEIGHT, _MOST_HEIGHT = 35, 388
 def show() -> None:
     audit = components.audit_id()
     store = components.store()
-    summary = store.audits.summary(audit)
+    summary = store.audits.one(audit)
     st.header("Overview")
     plain(
-        f"{Path(summary['dataset']).name} · {summary['model']} · head {summary['head']} · "
-        f"finished {minute(summary['finished_at'])} UTC",
+        f"{Path(summary.dataset).name} · {summary.model} · head {summary.head} · "
+        f"finished {minute(summary.finished_at)} UTC",
         "quiet-audit",
     )
-    for position, warning in enumerate(summary["warnings"]):
+    for position, warning in enumerate(summary.warnings):
         plain(warning, f"mark-warning-{position}")
     review = store.review.progress(audit)
     _numbers(summary, review)
     _relearning(store, audit, review)
-    if not summary["suspects"]:
+    if not summary.suspects:
         st.write("No label of this audit is in doubt.")
     else:
         ways, worth = st.columns([2, 3], gap="large")
@@ -51,56 +53,56 @@ def show() -> None:
             if st.button("As a grid", icon=":material/grid_view:"):
                 _leave("grid")
         with worth:
-            _worth(audit, int(summary["images"]), int(summary["suspects"]))
+            _worth(audit, summary.images, summary.suspects)
         left, right = st.columns([3, 2], gap="large")
         with left:
             _pairs(audit, store.audits.class_pairs(audit))
         with right:
             _kinds(store.audits.kinds(audit))
         _classes(audit, store.audits.class_health(audit))
-    if summary["failures"]:
+    if summary.failures:
         _failures(store.audits.failures(audit))
     finished.show_changes()
 
 
-def _numbers(summary: dict[str, Any], review: dict[str, Any]) -> None:
-    verdicts = review["wrong"] + review["right"]
+def _numbers(summary: Audit, review: ReviewProgress) -> None:
+    verdicts = review.wrong + review.right
     precision, low, high = (
-        percent(review[name], counted=True) for name in ("precision", "precision_low", "precision_high")
+        percent(getattr(review, name), counted=True) for name in ("precision", "precision_low", "precision_high")
     )
     components.numbers(
         {
-            "Images": (f"{summary['images']:,}", f"{summary['failures']:,} unreadable"),
+            "Images": (f"{summary.images:,}", f"{summary.failures:,} unreadable"),
             "Wrong labels, estimated": (
-                f"about {rough_number(summary['estimated_errors'])}",
-                f"{interval(summary['estimated_low'], summary['estimated_high'])} (95%)",
+                f"about {rough_number(summary.estimated_errors)}",
+                f"{interval(summary.estimated_low, summary.estimated_high)} (95%)",
             ),
             "Reviewed": (
-                f"{review['reviewed']:,}",
-                f"{review['suspects_decided']:,} of {review['suspects']:,} suspects",
+                f"{review.reviewed:,}",
+                f"{review.suspects_decided:,} of {review.suspects:,} suspects",
             ),
             "Precision so far": (
                 precision,
-                f"{review['wrong']:,} of {verdicts:,} ({low}–{high})" if verdicts else "nothing decided yet",
+                f"{review.wrong:,} of {verdicts:,} ({low}–{high})" if verdicts else "nothing decided yet",
             ),
             "Left to find, estimated": (
-                f"about {rough_number(review['estimated_left'])}",
-                f"{interval(review['left_low'], review['left_high'])} among the undecided",
+                f"about {rough_number(review.estimated_left)}",
+                f"{interval(review.left_low, review.left_high)} among the undecided",
             ),
         }
     )
 
 
-def _relearning(store: Store, audit: str, review: dict[str, Any]) -> None:
+def _relearning(store: Store, audit: str, review: ReviewProgress) -> None:
     """Buttons to rank the undecided suspects by what was decided so far, and the way back, where either does anything.
 
     Below them stands what came of the last press.
     """
     if components.read_only():
         return
-    decisions = review["learnt_wrong"] + review["learnt_right"]
-    in_force = review["reranked"]
-    enough = not too_few(review["learnt_wrong"], review["learnt_right"])
+    decisions = review.learnt_wrong + review.learnt_right
+    in_force = review.reranked
+    enough = not too_few(review.learnt_wrong, review.learnt_right)
     with st.container(horizontal=True, key="relearn"):
         if (
             enough

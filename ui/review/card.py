@@ -78,7 +78,7 @@ def _scale(evidence: Evidence) -> None:
 def numbers(directory: str, audit: str, path: str) -> dict[str, float]:
     """What the kind of doubt was told from; it never changes."""
     found = components.store().candidates.one(audit, path)
-    return dict(found["kind_numbers"]) if found else {}
+    return dict(found.kind_numbers) if found else {}
 
 
 def explanation(row: Row, evidence: Evidence | None, kind_numbers: dict[str, float]) -> None:

@@ -103,4 +103,6 @@ class Queue:
             self.at += 1
 
     def _pinned_row(self, store: Store) -> Row | None:
-        return None if self.pinned is None else store.candidates.one(self.audit, self.pinned)
+        if self.pinned is None:
+            return None
+        return next(iter(rows_of(store.candidates.page(self.audit, paths=[self.pinned]))), None)
