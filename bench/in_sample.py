@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,69 +36,49 @@ BATCH = 50
 
 
 def main() -> None:
-    asked = ask("Rank with a model that was trained on the labels", epochs=[3, 6, 12])
-    spec, pixels, given, wrong = asked.spec, asked.pixels, asked.given, asked.wrong
-    print(f"{wrong.sum()} of {len(wrong)} labels are wrong.\n")
-    print("| epochs | agrees | names of the wrong | found out | head | all | without head | shallowest |")
-    print("|---:|---:|---:|---|---:|---:|---:|---:|")
-    for epochs in [0, *asked.epochs]:
-        model = trained(spec, pixels, given, epochs)
-        parts = [forward(model, pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-        logits = torch.cat([part.logits for part in parts]).numpy()
-        features = torch.cat([part.features for part in parts]).numpy()
-        shallow = features[:, : 2 * parts[0].readout.shape[1]]
-        agrees = logits.argmax(axis=1) == given
-
-        ranked = [rank_labels(given, *inputs)["suspicion"] for inputs in ((features, logits), (features,), (shallow,))]
-        precisions = " | ".join(f"{average_precision_score(wrong, suspicion):.3f}" for suspicion in ranked)
-        head = average_precision_score(wrong, self_confidence(log_softmax(logits), given))
-        known = "yes" if knows_by_heart(given, logits.argmax(axis=1), shallow) else "no"
-        print(
-            f"| {epochs} | {agrees.mean():.3f} | {agrees[wrong].mean():.3f} | {known} | {head:.3f} | {precisions} |",
-            flush=True,
-        )
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the command line asks for.
-
-    Attributes:
-        pixels: [N, 3, SIDE, SIDE], preprocessed.
-        given: [N] class numbers.
-        wrong: [N] whether the given label is wrong.
-        epochs: of each training.
-    """
-
-    spec: ModelSpec
-    pixels: Tensor
-    given: NDArray[np.int64]
-    wrong: NDArray[np.bool_]
-    epochs: list[int]
-
-
-def ask(description: str, epochs: list[int]) -> Asked:
-    """Read the command line, and the labels and pictures it names."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description="Rank with a model that was trained on the labels")
     parser.add_argument("root", type=Path)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--model", default="vit_tiny_patch16_224")
     parser.add_argument("--images", type=int, default=1200)
-    parser.add_argument("--epochs", type=int, nargs="*", default=epochs)
+    parser.add_argument("--epochs", type=int, nargs="*", default=[3, 6, 12])
     arguments = parser.parse_args()
     truth = pd.read_csv(arguments.truth).sample(arguments.images, random_state=0)
     names = sorted(truth["given_label"].unique())
     given = truth["given_label"].map(names.index).to_numpy()
     wrong = (truth["given_label"] != truth["true_label"]).to_numpy()
     spec = ModelSpec(arguments.model, arguments.checkpoint)
+    pixels = read_pixels(spec, [arguments.root / path for path in truth["path"]])
+    print(f"{wrong.sum()} of {len(wrong)} labels are wrong.\n")
+    print("| epochs | agrees | names of the wrong | found out | head | all | without head | shallowest |")
+    print("|---:|---:|---:|---|---:|---:|---:|---:|")
+    for epochs in [0, *arguments.epochs]:
+        print(row(train(spec, pixels, given, epochs), pixels, given, wrong, epochs), flush=True)
+
+
+def row(model: nn.Module, pixels: Tensor, given: NDArray[np.int64], wrong: NDArray[np.bool_], epochs: int) -> str:
+    """One line of the table: what the model, trained for so many epochs, is worth to the ranking."""
+    parts = [forward(model, pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    logits = torch.cat([part.logits for part in parts]).numpy()
+    features = torch.cat([part.features for part in parts]).numpy()
+    shallow = features[:, : 2 * parts[0].readout.shape[1]]
+    agrees = logits.argmax(axis=1) == given
+    rankings = [rank_labels(given, *inputs)["suspicion"] for inputs in ((features, logits), (features,), (shallow,))]
+    precisions = " | ".join(f"{average_precision_score(wrong, suspicion):.3f}" for suspicion in rankings)
+    head = average_precision_score(wrong, self_confidence(log_softmax(logits), given))
+    found_out = "yes" if knows_by_heart(given, logits.argmax(axis=1), shallow) else "no"
+    return f"| {epochs} | {agrees.mean():.3f} | {agrees[wrong].mean():.3f} | {found_out} | {head:.3f} | {precisions} |"
+
+
+def read_pixels(spec: ModelSpec, paths: Sequence[Path]) -> Tensor:
+    """[N, 3, SIDE, SIDE], preprocessed as the model wants it."""
     data = timm.data.resolve_model_data_config(load_model(spec))
     transform = timm.data.create_transform(**{**data, "input_size": (3, SIDE, SIDE)})
-    pixels = torch.stack([transform(read_image(arguments.root / path).image) for path in truth["path"]])
-    return Asked(spec, pixels, given, wrong, arguments.epochs)
+    return torch.stack([transform(read_image(path).image) for path in paths])
 
 
-def trained(spec: ModelSpec, pixels: Tensor, given: NDArray[np.int64], epochs: int) -> nn.Module:
+def train(spec: ModelSpec, pixels: Tensor, given: NDArray[np.int64], epochs: int) -> nn.Module:
     """The model in evaluation mode, fine-tuned on the given labels."""
     model = load_model(spec)
     model.set_input_size(img_size=SIDE)  # type: ignore[operator]
