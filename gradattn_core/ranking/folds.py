@@ -89,19 +89,17 @@ def doubt_correlation(doubt: FloatArray, groups: IntArray) -> float:
     return float(products.sum()) / variance if variance > 1e-12 else 0.0
 
 
-def dependent_groups(
-    points: FloatArray, neighbours: Neighbours, codes: IntArray, seed: int, folds: int = FOLDS
-) -> IntArray:
+def dependent_groups(points: FloatArray, neighbours: Neighbours, codes: IntArray, seed: int) -> IntArray:
     """Near-duplicate groups where near-duplicates err together, else every image on its own [N].
 
     Whether they do is asked of the data: judged with groups kept together, near-duplicates of one mistake are doubted
     alike. Images that are merely similar are not, and are too valuable as witnesses for one another to be kept apart.
     """
-    groups = near_duplicate_groups(neighbours, codes, folds)
+    groups = near_duplicate_groups(neighbours, codes)
     alone = np.arange(len(codes), dtype=np.int64)
     if groups.max() + 1 == len(codes):
         return alone
     classes = int(codes.max()) + 1
-    discriminant = fit_discriminant(points, codes, classes, group_folds(codes, groups, seed, folds))
+    discriminant = fit_discriminant(points, codes, classes, group_folds(codes, groups, seed))
     doubt = 1 - np.exp(discriminant.log_p(given_class(codes, classes))[:, 0])
     return groups if doubt_correlation(doubt, groups) >= ERRING_TOGETHER else alone

@@ -27,12 +27,12 @@ VOTING = 20
 """Neighbours that vote; twice as many are looked up, because near-duplicates do not vote."""
 REFITS = 2
 AGREEING = 0.95
-"""Share of all labels that a model names at least which knows them by heart."""
+"""Share of all labels that a model must name to be thought to know them by heart."""
 DOUBTED, DOUBTED_SHARE = 30, 0.02
-"""Images whose label must be in doubt to tell: of a few, or of a hundred clean labels' one or two, a fair model names
-many."""
+"""How many labels, and what share of all, must be in doubt to tell: of a few, or of the one or two that are among a
+hundred clean labels, a fair model may name many."""
 KNOWN = 0.9
-"""Share of the labels in doubt that such a model names at least: one that was trained on the labels until it agreed
+"""Share of the labels in doubt that it must name besides: a model that was trained on the labels until it agreed
 with nearly all of them names the wrong ones too (docs/ranking.md), a fair one can name most of what is clean."""
 
 
@@ -104,7 +104,7 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
 
     A discriminant on ``features`` that has not seen an image's label tells which labels are more likely wrong than
     right. A fair model names few of those. One trained on these very labels names them all, and what it says of any
-    label is worth nothing. A model that knows part of them is not told.
+    label is worth nothing. A model that knows only part of them is not found out.
 
     Args:
         given: [N] labels; predicted: [N] the model's best class of each image.
