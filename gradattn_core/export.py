@@ -85,9 +85,6 @@ TABLES: dict[str, dict[str, str]] = {
 }
 """What can be exported, and the columns of its CSV file."""
 
-CANDIDATES = "candidates.csv"
-"""The list of the newest audit's suspects, in the output folder."""
-
 MEDIA_TYPES: dict[str, str] = {
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",

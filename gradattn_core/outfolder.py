@@ -211,7 +211,7 @@ def lock(out: str | Path) -> Iterator[None]:
     """One process at a time works on an output folder or corrects its dataset.
 
     Raises:
-        OutputBusyError: another one is at work there.
+        OutputBusyError: another one does.
         StoreError: the folder cannot be made or written to.
     """
     held = FileLock(prepared(str(out)) / _LOCK)
@@ -219,7 +219,8 @@ def lock(out: str | Path) -> Iterator[None]:
         held.acquire(timeout=0)
     except Timeout as error:
         raise OutputBusyError(
-            f"output folder {out}: another audit is at work there; wait, or give another --out"
+            f"output folder {out}: another audit is at work there, or its dataset is being corrected; wait, or give "
+            "another --out"
         ) from error
     try:
         yield

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gradattn_core import estimates
-from gradattn_core.export import CANDIDATES, write_candidates
+from gradattn_core import estimates, outfolder
+from gradattn_core.export import write_candidates
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
 from gradattn_core.ranking.recalibration import Influence, Recalibration, recalibrate
 from gradattn_core.records import IntArray
@@ -135,4 +135,4 @@ def _near_duplicate_groups(paths: pd.Series, pairs: pd.DataFrame) -> IntArray:
 def _update_candidates(store: Store, audit_id: str) -> None:
     """Write candidates.csv, which lists the newest audit, anew if this is it."""
     if store.audits.latest_id() == audit_id:
-        write_candidates(store.candidates.page(audit_id), store.directory / CANDIDATES)
+        write_candidates(store.candidates.page(audit_id), outfolder.candidates(store.directory))

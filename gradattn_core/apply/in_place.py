@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradattn_core import outfolder
 from gradattn_core.apply.corrections import ApplyResult, Corrections, Progress, UntouchedFile
-from gradattn_core.apply.journal import Application, Journal, ManifestChange, Move, out_lock
+from gradattn_core.apply.journal import Application, Journal, ManifestChange, Move
 from gradattn_core.apply.manifest import rewrite_manifest
 from gradattn_core.apply.moves import draft_of, has_content, is_half_done, is_there, move, move_files
 from gradattn_core.dataset.decoding import content_hash
@@ -44,8 +45,9 @@ def apply_in_place(corrections: Corrections, out: Path, progress: Progress) -> A
 
     Raises:
         ApplyError: the dataset is neither on this machine, or a label cannot be applied; nothing is changed then.
+        OutputBusyError: an audit is at work there, which would miss the files that are moved meanwhile.
     """
-    with out_lock(out):
+    with outfolder.lock(out):
         if corrections.manifest is not None:
             return rewrite_manifest(corrections, corrections.manifest, out.absolute(), progress)
         return move_files(corrections, out.absolute(), progress)
@@ -58,8 +60,9 @@ def undo(out: Path, progress: Progress) -> UndoResult:
 
     Raises:
         ApplyError: nothing stands that was applied in place.
+        OutputBusyError: as for :func:`apply_in_place`.
     """
-    with out_lock(out):
+    with outfolder.lock(out):
         journal = Journal(out)
         standing = [application for application in journal.applications() if application.stands]
         if not standing:

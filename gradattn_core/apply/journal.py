@@ -9,20 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
+from gradattn_core import outfolder
 from gradattn_core.errors import ApplyError
 from gradattn_core.files import sync_folder
-
-JOURNAL, KEPT, REMOVED = "applied.jsonl", "manifests", "removed"
-# The lock of audits too: an audit would miss the files that are moved meanwhile.
-_LOCK = ".audit.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ class Journal:
     """The journal of one output folder."""
 
     def __init__(self, out: Path) -> None:
-        self.file = out / JOURNAL
+        self.file = outfolder.journal(out)
 
     def applications(self) -> list[Application]:
         """Everything that was applied, oldest first.
@@ -167,21 +162,3 @@ def _is_torn(file: BinaryIO) -> bool:
         return False
     file.seek(-1, os.SEEK_END)
     return file.read(1) != b"\n"
-
-
-@contextmanager
-def out_lock(out: Path) -> Iterator[None]:
-    """One audit or apply at a time works with an output folder.
-
-    Raises:
-        ApplyError: another one is at work there.
-    """
-    lock = FileLock(out / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ApplyError(f"output folder {out}: an audit or another apply is at work there; wait for it") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gradattn_core import outfolder
 from gradattn_core.apply.corrections import ApplyResult, Corrections, Progress, UntouchedFile, check_changes
-from gradattn_core.apply.journal import KEPT, Application, Journal, ManifestChange, new_name
+from gradattn_core.apply.journal import Application, Journal, ManifestChange, new_name
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.dataset.text import cell_text
 from gradattn_core.errors import ApplyError
@@ -99,7 +100,7 @@ def _replace(corrections: Corrections, file: Path, before: bytes, after: bytes, 
         if step is not None and not earlier.ended and (step.file, step.before) == (str(file), content_hash(before)):
             journal.record_undo(earlier, [], rewrite=True)  # a kill came before it was done
     application = Application(new_name(), corrections.audit_id, corrections.root)
-    kept = out / KEPT / f"{application.name}-{file.name}"
+    kept = outfolder.manifests(out) / f"{application.name}-{file.name}"
     kept.parent.mkdir(exist_ok=True)
     write_output(kept, before)
     journal.begin(application)

@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from gradattn_core import outfolder
 from gradattn_core.apply.corrections import (
     ApplyResult,
     AuditedImage,
@@ -20,7 +21,7 @@ from gradattn_core.apply.corrections import (
     UntouchedFile,
     objection,
 )
-from gradattn_core.apply.journal import REMOVED, Application, Journal, Move, new_name
+from gradattn_core.apply.journal import Application, Journal, Move, new_name
 from gradattn_core.apply.names import alternatives, below_class, folder_name
 from gradattn_core.dataset.decoding import content_hash, read_file
 from gradattn_core.errors import ApplyError, UnreadableImageError
@@ -130,9 +131,10 @@ class _Mover:
         is_new: bool,
     ) -> None:
         self._journal, self._application, self._root, self._is_new = journal, application, root, is_new
-        # Hidden where a listing of the dataset would take it for a class.
-        removed = f".{REMOVED}" if out.resolve().is_relative_to(root.resolve()) else REMOVED
-        self._bin = out / removed / application.name
+        removed = outfolder.removed(out)
+        if out.resolve().is_relative_to(root.resolve()):
+            removed = removed.with_name(f".{removed.name}")  # else a listing of the dataset would take it for a class
+        self._bin = removed / application.name
         self._earlier = {step.old: step for application in earlier for step in application.moves.values()}
         self._number = max(application.moves, default=0)
         self._relabelled = self._removed = self._already = 0

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradattn_core import outfolder
 from gradattn_core.cli.options import CommandParser, Commands, command, open_store, out_folder, output_style
 from gradattn_core.cli.terminal import is_number, tell
 from gradattn_core.errors import StoreError
@@ -321,7 +322,6 @@ def _facts(store: Store, reranking: Reranking) -> dict[str, Any]:
 
 
 def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any], reranking: Reranking) -> list[str]:
-    from gradattn_core.export import CANDIDATES
 
     result = reranking.recalibration
     right = result.decisions - result.wrong
@@ -342,5 +342,5 @@ def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any],
     if options.dry_run:
         lines.append("nothing was changed (--dry-run)")
     elif store.audits.latest_id() == reranking.audit_id:
-        lines.append(f"candidates   {store.directory / CANDIDATES}")
+        lines.append(f"candidates   {outfolder.candidates(store.directory)}")
     return lines

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gradattn_core.apply.journal import out_lock
+from gradattn_core import outfolder
 from gradattn_core.cli import main
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import gradattn, json_here, run_here
@@ -154,8 +154,9 @@ def test_while_an_audit_is_at_work_nothing_is_moved(
     store: Store, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = snapshot(photos)
-    with out_lock(store.directory):
+    with outfolder.lock(store.directory):
         for way in ("--in-place", "--undo"):
             result = gradattn("apply", way, "--out", store.directory, cwd=photos)
-            assert result.returncode == 2 and "an audit or another apply is at work there" in result.stderr
+            assert result.returncode == 2
+            assert "another audit is at work there, or its dataset is being corrected" in result.stderr
     assert snapshot(photos) == before

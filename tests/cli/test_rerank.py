@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gradattn_core.export import CANDIDATES, read_candidates
+from gradattn_core import outfolder
+from gradattn_core.export import read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import gradattn
 from tests.helpers.sample_audit import audit_row, tables
@@ -58,12 +59,12 @@ def test_it_says_what_was_learnt_and_every_reader_sees_the_new_order(store: Stor
         "clearly better: average precision 0.5",
         "labelled albatross: less often wrong",
         "among 20 undecided suspects",
-        str(store.directory / CANDIDATES),
+        str(outfolder.candidates(store.directory)),
     ):
         assert part in done.stdout
     order = store.candidates.page("first")["path"].tolist()
     assert kites_first(order)
-    assert read_candidates(store.directory / CANDIDATES)["path"].tolist() == order
+    assert read_candidates(outfolder.candidates(store.directory))["path"].tolist() == order
 
 
 def test_as_json_it_has_the_same_numbers_as_the_page(store: Store) -> None:
@@ -85,13 +86,13 @@ def test_a_dry_run_changes_nothing_and_reset_takes_it_back(store: Store) -> None
     out = str(store.directory)
     before = store.database.read_bytes()
     assert "nothing was changed" in gradattn("rerank", out, "--dry-run").stdout
-    assert store.database.read_bytes() == before and not (store.directory / CANDIDATES).exists()
+    assert store.database.read_bytes() == before and not outfolder.candidates(store.directory).exists()
     quiet = gradattn("rerank", out, "--quiet")
     assert (quiet.returncode, quiet.stdout) == (0, "")
     assert kites_first(store.candidates.page("first")["path"].tolist())
     assert as_json(out, "--reset") == {"audit_id": "first", "reset": True}
     assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
-    assert read_candidates(store.directory / CANDIDATES)["path"].tolist() == PATHS[:SUSPECTS]
+    assert read_candidates(outfolder.candidates(store.directory))["path"].tolist() == PATHS[:SUSPECTS]
     assert "in force already" in gradattn("rerank", out, "--reset").stdout
 
 
