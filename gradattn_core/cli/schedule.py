@@ -18,9 +18,6 @@ from gradattn_core.cli.terminal import console, escape, print_json, table, tell
 if TYPE_CHECKING:
     import pandas as pd
 
-# The name that flows.schedules knows, written out so that --help does not import Prefect.
-POOL = "gradattn"
-
 
 def add(commands: Commands) -> None:
     parser = command(
@@ -52,7 +49,7 @@ def run_add(options: argparse.Namespace) -> int:
     """Schedule an audit, or change its schedule."""
     _reach(options)
     from flows.notify import Notice
-    from flows.schedules import add, cron, every
+    from flows.schedules import POOL, add, cron, every
 
     timing = (
         cron(options.cron, options.timezone) if options.cron is not None else every(options.every, options.timezone)
@@ -62,7 +59,7 @@ def run_add(options: argparse.Namespace) -> int:
         audit_config(options),
         timing,
         name=options.name,
-        pool=options.pool,
+        pool=options.pool or POOL,
         notice=notice,
         elsewhere=options.elsewhere,
     )
@@ -138,16 +135,19 @@ def run_worker(options: argparse.Namespace) -> int:
     if not quiet:
         print("reaching Prefect …", file=sys.stderr)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if quiet else "INFO")
+    from flows.schedules import POOL
     from flows.worker import default_name, work
+
+    pool = options.pool or POOL
 
     def started(page: str, own: bool) -> None:
         ends = ", which ends with this command" if own else ""
-        sentence = f"serving work pool {options.pool}; Prefect's page is {page}{ends}. Ctrl-C stops."
-        tell(options, {"page": page, "pool": options.pool, "own_server": own}, [sentence])
+        sentence = f"serving work pool {pool}; Prefect's page is {page}{ends}. Ctrl-C stops."
+        tell(options, {"page": page, "pool": pool, "own_server": own}, [sentence])
         sys.stdout.flush()
 
     work(
-        options.pool,
+        pool,
         name=options.name or default_name(),
         limit=options.limit,
         health_port=options.health_port,
@@ -209,7 +209,9 @@ def _add_worker(commands: Commands) -> None:
 
 def _pool(parser: CommandParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
-        "--pool", default=POOL, metavar="NAME", help=f"Prefect work pool between schedules and workers (default {POOL})"
+        "--pool",
+        metavar="NAME",
+        help="Prefect work pool between schedules and workers (default: the one that both use unasked)",
     )
 
 
