@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradattn_core.cli.options import Commands, command, open_store, out_folder, output_style
 from gradattn_core.cli.terminal import console, escape, late_progress, table, tell
@@ -201,7 +201,7 @@ def _sentences(options: argparse.Namespace, corrections: Corrections, applied: A
 
 
 def _report(
-    options: argparse.Namespace, facts: dict[str, Any], sentences: Sequence[str], left: Sequence[UntouchedFile]
+    options: argparse.Namespace, facts: dict[str, object], sentences: Sequence[str], left: Sequence[UntouchedFile]
 ) -> int:
     tell(options, facts, partial(_show, sentences, left, options.top))
     return LEFT_SOME_ALONE if left else DONE

@@ -6,7 +6,7 @@ import argparse
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,6 +17,7 @@ from gradattn_core.errors import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gradattn_core.store.audits import Audit
     from gradattn_core.store.store import Store
 
 _TITLES = {
@@ -80,10 +81,10 @@ def run(options: argparse.Namespace) -> int:
     counts |= {"new_images": difference.added_images, "gone_images": difference.removed_images}
     if options.csv:
         write_output(Path(options.csv), new_suspects_csv(lists["new_suspects"]))
-    sides = {"before": _side(store, before), "after": _side(store, after)}
+    sides = store.audits.one(before), store.audits.one(after)
     shown = {name: frame.head(options.top) for name, frame in lists.items()}
-    rows = {name: frame.to_dict("records") for name, frame in shown.items()}
-    tell(options, {**sides, "counts": counts, **rows}, partial(_show, sides, counts, shown))
+    facts = {name: _side(audit) for name, audit in zip(("before", "after"), sides, strict=True)}
+    tell(options, {**facts, "counts": counts, **shown}, partial(_show, *sides, counts, shown))
     return 0
 
 
@@ -101,21 +102,19 @@ def _pair(store: Store, audits: list[str]) -> tuple[str, str]:
     return store.audits.previous_id(after), after
 
 
-def _side(store: Store, audit_id: str) -> dict[str, Any]:
-    audit = store.audits.one(audit_id)
+def _side(audit: Audit) -> dict[str, object]:
     return {name: getattr(audit, name) for name in _SIDE}
 
 
-def _show(sides: dict[str, dict[str, Any]], counts: dict[str, int], lists: dict[str, pd.DataFrame]) -> None:
-    before, after = sides["before"], sides["after"]
+def _show(before: Audit, after: Audit, counts: dict[str, int], lists: dict[str, pd.DataFrame]) -> None:
     screen = console()
     screen.print(
-        f"[bold]{escape(after['dataset'])}[/]  {escape(before['audit_id'])} → {escape(after['audit_id'])}",
+        f"[bold]{escape(after.dataset)}[/]  {escape(before.audit_id)} → {escape(after.audit_id)}",
         soft_wrap=True,
         highlight=False,
     )
     screen.print(
-        f"images {before['images']:,} → {after['images']:,}, suspects {before['suspects']:,} → {after['suspects']:,}, "
+        f"images {before.images:,} → {after.images:,}, suspects {before.suspects:,} → {after.suspects:,}, "
         f"wrong labels expected {_estimate(before)} → {_estimate(after)}",
         soft_wrap=True,
     )
@@ -127,12 +126,12 @@ def _show(sides: dict[str, dict[str, Any]], counts: dict[str, int], lists: dict[
             _show_list(screen, _short(lists[name]) if name == "gone_suspects" else lists[name], counts[name])
 
 
-def _estimate(side: dict[str, Any]) -> str:
-    if not is_number(side["estimated_errors"]):
+def _estimate(audit: Audit) -> str:
+    if not is_number(audit.estimated_errors):
         return "?"
-    low, high = side["estimated_low"], side["estimated_high"]
+    low, high = audit.estimated_low, audit.estimated_high
     interval = f" ({low:,.0f} to {high:,.0f})" if is_number(low) and is_number(high) else ""
-    return f"{side['estimated_errors']:,.0f}{interval}"
+    return f"{audit.estimated_errors:,.0f}{interval}"
 
 
 def _short(gone: pd.DataFrame) -> pd.DataFrame:

@@ -203,6 +203,17 @@ def open_audit(options: argparse.Namespace) -> tuple[Store, str]:
     return store, options.audit or store.audits.latest_id()
 
 
+def existing_out(options: argparse.Namespace) -> Path:
+    """The folder of ``--out``.
+
+    Raises:
+        StoreError: there is none.
+    """
+    if not Path(options.out).is_dir():
+        raise StoreError(f"output folder {options.out}: there is none; run gradattn audit first, or give --out")
+    return Path(options.out)
+
+
 def open_store(options: argparse.Namespace, *, read_only: bool = False, data_root: str | None = None) -> Store:
     """The store of ``--out``; unless it is read-only, a database of an older schema is brought up to date.
 
@@ -211,6 +222,4 @@ def open_store(options: argparse.Namespace, *, read_only: bool = False, data_roo
     """
     from gradattn_core.store.store import Store
 
-    if not Path(options.out).is_dir():
-        raise StoreError(f"output folder {options.out}: there is none; run gradattn audit first, or give --out")
-    return Store(options.out, read_only=read_only, data_root=data_root)
+    return Store(existing_out(options), read_only=read_only, data_root=data_root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,63 @@ from gradattn_core.estimates import first_to_review, percent
 from gradattn_core.kinds import KINDS
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gradattn_core.records import AuditSummary, Difference, FloatArray
+    from gradattn_core.store.audits import Audit
     from gradattn_core.store.review import ReviewProgress
     from gradattn_core.store.store import Store
 
+_FACTS = (
+    *("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects", "failures"),
+    *("estimated_errors", "estimated_low", "estimated_high"),
+)
 _WORST_PAIRS = 5
 _EXAMPLES = 3
 # Of so many pairs the files are named in the text; --json names those of all.
 _PAIRS_WITH_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Health:
+    """How an audited dataset is.
+
+    Attributes:
+        first, expected_found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
+        classes: of ``Store.audits.class_health``.
+        kinds: how many suspects there are of each kind of doubt.
+    """
+
+    audit: Audit
+    first: int
+    expected_found: float
+    classes: pd.DataFrame
+    kinds: dict[str, int]
+    review: ReviewProgress
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """A given label, what suspects of it look like, and where to look.
+
+    Attributes:
+        expected: how many of the ``suspects`` have a wrong label; ``share`` is that of all images of the class.
+        lift: how many times more suspects there are than if the two classes had nothing to do with each other.
+        where: most of the evidence for the suggested label lies, see :func:`place`.
+        most_suspect: paths of the most suspect images; ``exemplars`` of sure ones by label.
+    """
+
+    given_label: str
+    suggested_label: str
+    suspects: int
+    decided: int
+    expected: float
+    lift: float
+    share: float
+    mean_suspicion: float
+    where: str
+    most_suspect: list[str]
+    exemplars: dict[str, list[str]]
 
 
 def add(commands: Commands) -> None:
@@ -57,8 +107,18 @@ def _source(parser: CommandParser) -> None:
 def run_summary(options: argparse.Namespace) -> int:
     """Show the health of the audited dataset and how far its review is."""
     _require_top(options)
-    facts = _summary(*open_audit(options))
-    tell(options, {**facts, "classes": facts["classes"][: options.top]}, partial(_show_summary, facts, options.top))
+    store, audit_id = open_audit(options)
+    audit = store.audits.one(audit_id)
+    first = first_to_review(audit.suspects, audit.images)
+    health = Health(
+        audit,
+        first,
+        store.audits.expected_found(audit_id, first),
+        store.audits.class_health(audit_id),
+        store.audits.kinds(audit_id),
+        store.review.progress(audit_id),
+    )
+    tell(options, _health_facts(health, options.top), partial(_show_health, health, options.top))
     return 0
 
 
@@ -71,7 +131,7 @@ def run_pairs(options: argparse.Namespace) -> int:
         if label is not None:
             _require_class(store, audit_id, label)
             frame = frame[frame[column] == label]
-    pairs = [_pair(store, audit_id, row) for row in frame.head(options.top).to_dict("records")]
+    pairs = [_pair_report(store, audit_id, row) for row in frame.head(options.top).itertuples()]
     nothing = "no suspects" if options.given is None and options.suggested is None else "no suspects of this pair"
     tell(options, pairs, partial(_show_pairs, pairs, len(frame)) if pairs else [nothing])
     return 0
@@ -147,75 +207,71 @@ def _require_class(store: Store, audit_id: str, label: str) -> None:
         raise StoreError(f"audit {audit_id} has no class {label!r}; it has {shown}")
 
 
-def _summary(store: Store, audit_id: str) -> dict[str, Any]:
-    audit = store.audits.one(audit_id)
-    first = first_to_review(audit.suspects, audit.images)
-    names = ("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects", "failures")
+def _health_facts(health: Health, top: int) -> dict[str, object]:
     return {
-        **{name: getattr(audit, name) for name in (*names, "estimated_errors", "estimated_low", "estimated_high")},
-        "first": first,
-        "expected_found": store.audits.expected_found(audit_id, first),
-        "classes": store.audits.class_health(audit_id).to_dict("records"),
-        "kinds": store.audits.kinds(audit_id),
-        "review": store.review.progress(audit_id),
-        "warnings": audit.warnings,
+        **{name: getattr(health.audit, name) for name in _FACTS},
+        "first": health.first,
+        "expected_found": health.expected_found,
+        "classes": health.classes.head(top),
+        "kinds": health.kinds,
+        "review": health.review,
+        "warnings": health.audit.warnings,
     }
 
 
-def _show_summary(facts: dict[str, Any], top: int) -> None:
+def _show_health(health: Health, top: int) -> None:
     from gradattn_core.wording import estimate
 
-    screen = console()
-    screen.print(f"[bold]{escape(facts['dataset'])}[/]  {escape(facts['audit_id'])}", soft_wrap=True, highlight=False)
+    audit, screen = health.audit, console()
+    screen.print(f"[bold]{escape(audit.dataset)}[/]  {escape(audit.audit_id)}", soft_wrap=True, highlight=False)
     screen.print(
         estimate(
-            facts["estimated_errors"] if is_number(facts["estimated_errors"]) else 0.0,
-            facts["estimated_low"] if is_number(facts["estimated_low"]) else None,
-            facts["estimated_high"] if is_number(facts["estimated_high"]) else None,
-            images=facts["images"],
-            first=facts["first"],
-            found=facts["expected_found"] if is_number(facts["expected_found"]) else 0.0,
+            audit.estimated_errors if is_number(audit.estimated_errors) else 0.0,
+            audit.estimated_low,
+            audit.estimated_high,
+            images=audit.images,
+            first=health.first,
+            found=health.expected_found,
         ),
         soft_wrap=True,
     )
-    screen.print(_review(facts["review"]), soft_wrap=True)
-    for warning in facts["warnings"]:
+    screen.print(_review(health.review), soft_wrap=True)
+    for warning in audit.warnings:
         screen.print(f"[yellow]note[/] {escape(warning)}", soft_wrap=True)
     screen.print()
-    classes = facts["classes"]
-    screen.print(_class_table(classes[:top]))
-    if len(classes) > top:
-        screen.print(f"[dim]{len(classes) - top:,} more classes; --top {len(classes)} shows all[/]")
-    if facts["kinds"]:
+    screen.print(_class_table(health.classes.head(top)))
+    if len(health.classes) > top:
+        screen.print(f"[dim]{len(health.classes) - top:,} more classes; --top {len(health.classes)} shows all[/]")
+    if health.kinds:
         screen.print()
-        screen.print(_kind_table(facts["kinds"]))
+        screen.print(_kind_table(health.kinds))
 
 
 def _review(review: ReviewProgress) -> str:
     if not review.reviewed:
         return f"review: nothing decided yet, {review.suspects:,} suspects wait"
-    precision = review.precision
-    wrong = f" ({percent(precision, counted=True)} of the clear ones were wrong)" if is_number(precision) else ""
-    left = review.estimated_left
+    sure = is_number(review.precision)
+    wrong = f" ({percent(review.precision, counted=True)} of the clear ones were wrong)" if sure else ""
     return (
         f"review: {review.reviewed:,} decided{wrong}: {review.wrong:,} wrong, {review.right:,} right, "
         f"{review.unsure:,} unsure; {review.suspects - review.suspects_decided:,} suspects left, "
-        f"about {left if is_number(left) else 0:,.0f} wrong labels left"
+        f"about {review.estimated_left:,.0f} wrong labels left"
     )
 
 
-def _class_table(classes: list[dict[str, Any]]) -> Table:
+def _class_table(classes: pd.DataFrame) -> Table:
     drawn = table(["class"], ["images", "suspects", "wrong", "interval", "of its class", "decided"])
-    for row in classes:
-        wrong = row["wrong"] if is_number(row["wrong"]) else 0.0
+    row: Any
+    for row in classes.itertuples():
+        wrong = row.wrong if is_number(row.wrong) else 0.0
         drawn.add_row(
-            escape(row["given_label"]),
-            f"{row['images']:,}",
-            f"{row['suspects']:,}",
+            escape(row.given_label),
+            f"{row.images:,}",
+            f"{row.suspects:,}",
             f"{wrong:,.1f}",
-            f"{row['low']:,.1f}–{row['high']:,.1f}" if is_number(row["low"]) else "",
-            percent(wrong / row["images"], 1),
-            f"{row['decided']:,}",
+            f"{row.low:,.1f}–{row.high:,.1f}" if is_number(row.low) else "",
+            percent(wrong / row.images, 1),
+            f"{row.decided:,}",
         )
     return drawn
 
@@ -246,44 +302,47 @@ def _worst_pairs(summary: AuditSummary) -> Table:
     return drawn
 
 
-def _pair(store: Store, audit_id: str, row: dict[Any, Any]) -> dict[str, Any]:
-    given, suggested = row["given_label"], row["suggested_label"]
+def _pair_report(store: Store, audit_id: str, row: Any) -> PairReport:
+    """With what there is to see of a row of ``Store.audits.class_pairs``."""
+    given, suggested = row.given_label, row.suggested_label
     evidence = store.audits.pair_map(audit_id, given, suggested)
     examples = store.candidates.page(audit_id, given=given, suggested=suggested, top=_EXAMPLES)
-    return {
-        "given_label": given,
-        "suggested_label": suggested,
-        "suspects": int(row["suspects"]),
-        "decided": int(row["decided"]),
-        **{name: row[name] for name in ("expected", "lift", "share", "mean_suspicion")},
-        "where": "" if evidence is None else place(evidence),
-        "most_suspect": list(examples["path"]),
-        "exemplars": {label: list(store.images.exemplars(audit_id, label)["path"]) for label in (given, suggested)},
-    }
+    return PairReport(
+        given_label=given,
+        suggested_label=suggested,
+        suspects=row.suspects,
+        decided=row.decided,
+        expected=row.expected,
+        lift=row.lift,
+        share=row.share,
+        mean_suspicion=row.mean_suspicion,
+        where="" if evidence is None else place(evidence),
+        most_suspect=list(examples["path"]),
+        exemplars={label: list(store.images.exemplars(audit_id, label)["path"]) for label in (given, suggested)},
+    )
 
 
-def _show_pairs(pairs: list[dict[str, Any]], count: int) -> None:
+def _show_pairs(pairs: list[PairReport], count: int) -> None:
     drawn = table(["given", "looks like"], ["suspects", "wrong", "lift", "of its class"])
     drawn.add_column("where it shows", no_wrap=True)
     for pair in pairs:
         drawn.add_row(
-            escape(pair["given_label"]),
-            escape(pair["suggested_label"]),
-            f"{pair['suspects']:,}",
-            f"{pair['expected']:,.1f}" if is_number(pair["expected"]) else "",
-            f"{pair['lift']:.1f}×" if is_number(pair["lift"]) else "",
-            percent(pair["share"], 1) if is_number(pair["share"]) else "",
-            pair["where"],
+            escape(pair.given_label),
+            escape(pair.suggested_label),
+            f"{pair.suspects:,}",
+            f"{pair.expected:,.1f}" if is_number(pair.expected) else "",
+            f"{pair.lift:.1f}×" if is_number(pair.lift) else "",
+            percent(pair.share, 1) if is_number(pair.share) else "",
+            pair.where,
         )
     screen = console()
     screen.print(drawn)
     if count > len(pairs):
         screen.print(f"[dim]{count - len(pairs):,} more pairs; --top {count} shows them all[/]")
     for pair in pairs[:_PAIRS_WITH_EXAMPLES]:
-        given, suggested = pair["given_label"], pair["suggested_label"]
-        screen.print(f"\n{escape(given)} → {escape(suggested)}", soft_wrap=True, highlight=False)
-        examples = {"most suspect": pair["most_suspect"]}
-        examples |= {f"a sure {label}": paths for label, paths in pair["exemplars"].items()}
+        screen.print(f"\n{escape(pair.given_label)} → {escape(pair.suggested_label)}", soft_wrap=True, highlight=False)
+        examples = {"most suspect": pair.most_suspect}
+        examples |= {f"a sure {label}": paths for label, paths in pair.exemplars.items()}
         for what, paths in examples.items():
             for path in paths[:_EXAMPLES]:
                 screen.print(f"  {escape(what)}: {escape(path)}", soft_wrap=True, highlight=False)

@@ -7,10 +7,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradattn_core import outfolder
-from gradattn_core.cli.options import CommandParser, Commands, command, open_store, out_folder, output_style
+from gradattn_core.cli.options import (
+    CommandParser,
+    Commands,
+    command,
+    existing_out,
+    open_store,
+    out_folder,
+    output_style,
+)
 from gradattn_core.cli.terminal import is_number, tell
 from gradattn_core.errors import StoreError
 from gradattn_core.estimates import percent
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gradattn_core.rerank import Reranking
+    from gradattn_core.store.review import ReviewProgress
     from gradattn_core.store.store import Store
 
 _STRONGEST = 3
@@ -34,9 +43,7 @@ def run_ui(options: argparse.Namespace) -> int:
     """Serve the review page until it is stopped."""
     from ui.launch import launch
 
-    directory = Path(options.out)
-    if not directory.is_dir():
-        raise StoreError(f"output folder {options.out}: there is none; run gradattn audit first, or give --out")
+    directory = existing_out(options)
     data_root = None if options.data_root is None else Path(options.data_root)
     if data_root is not None and not data_root.is_dir():
         raise StoreError(
@@ -59,8 +66,13 @@ def run_rerank(options: argparse.Namespace) -> int:
         tell(options, {"audit_id": audit_id, "reset": was}, [sentence])
         return 0
     reranking = rerank(store, audit_id, dry_run=options.dry_run)
-    facts = _facts(store, reranking)
-    tell(options, facts | {"dry_run": options.dry_run}, _sentences(options, store, facts, reranking))
+    review = store.review.progress(audit_id)
+    sentences = _sentences(reranking, review)
+    if options.dry_run:
+        sentences.append("nothing was changed (--dry-run)")
+    elif store.audits.latest_id() == audit_id:
+        sentences.append(f"candidates   {outfolder.candidates(store.directory)}")
+    tell(options, _facts(reranking, review) | {"dry_run": options.dry_run}, sentences)
     return 0
 
 
@@ -297,11 +309,10 @@ def _format(options: argparse.Namespace) -> str:
     return ending
 
 
-def _facts(store: Store, reranking: Reranking) -> dict[str, Any]:
+def _facts(reranking: Reranking, review: ReviewProgress) -> dict[str, object]:
     from gradattn_core.rerank import phrase
 
     result = reranking.recalibration
-    review = store.review.progress(reranking.audit_id)
     strongest = result.influences[:_STRONGEST]
     return {
         "audit_id": reranking.audit_id,
@@ -309,7 +320,9 @@ def _facts(store: Store, reranking: Reranking) -> dict[str, Any]:
         "reason": result.reason,
         "decisions": result.decisions,
         "wrong": result.wrong,
-        **{name: getattr(review, name) for name in ("precision", "precision_low", "precision_high")},
+        "precision": review.precision,
+        "precision_low": review.precision_low,
+        "precision_high": review.precision_high,
         "average_precision_before": result.precision_before,
         "average_precision_after": result.precision_after,
         "gain_error": result.gain_error,
@@ -321,14 +334,15 @@ def _facts(store: Store, reranking: Reranking) -> dict[str, Any]:
     }
 
 
-def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any], reranking: Reranking) -> list[str]:
+def _sentences(reranking: Reranking, review: ReviewProgress) -> list[str]:
+    from gradattn_core.rerank import phrase
 
     result = reranking.recalibration
     right = result.decisions - result.wrong
     lines = [f"decisions    {result.decisions:,} about suspects: {result.wrong:,} wrong labels, {right:,} right ones"]
-    if is_number(facts["precision"]):
-        low, high = percent(facts["precision_low"]), percent(facts["precision_high"])
-        share = percent(facts["precision"], counted=True)
+    if is_number(review.precision):
+        low, high = percent(review.precision_low), percent(review.precision_high)
+        share = percent(review.precision, counted=True)
         lines.append(f"precision    {share} of what was decided was wrong ({low} to {high})")
     if is_number(result.precision_before) and is_number(result.precision_after):
         lines.append(
@@ -336,11 +350,6 @@ def _sentences(options: argparse.Namespace, store: Store, facts: dict[str, Any],
             f"that it had not seen, give or take {result.gain_error:.3f}"
         )
     lines.append(f"{'used        ' if result.used else 'not used    '} {result.reason}")
-    lines += [f"learnt       {influence['words']}" for influence in facts["strongest"]]
+    lines += [f"learnt       {phrase(influence)}" for influence in result.influences[:_STRONGEST]]
     left = f"about {reranking.estimated_left:,.0f} ({reranking.left_low:,.0f} to {reranking.left_high:,.0f})"
-    lines.append(f"left         {left} wrong labels among {reranking.undecided:,} undecided suspects")
-    if options.dry_run:
-        lines.append("nothing was changed (--dry-run)")
-    elif store.audits.latest_id() == reranking.audit_id:
-        lines.append(f"candidates   {outfolder.candidates(store.directory)}")
-    return lines
+    return [*lines, f"left         {left} wrong labels among {reranking.undecided:,} undecided suspects"]

@@ -31,7 +31,7 @@ def tell(options: argparse.Namespace, facts: object, text: Iterable[str] | Calla
 
     Args:
         options: with ``json``, and with ``quiet`` where the command has it.
-        facts: a record, a mapping or a list of them; what is absent, NaN or infinite in it becomes null.
+        facts: a record, a mapping, a frame, or a list of them; what is absent, NaN or infinite in it becomes null.
         text: sentences, or what shows a longer text.
     """
     if options.json:
@@ -57,8 +57,10 @@ def print_json(facts: object) -> None:
 def _json_value(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _json_value(asdict(value))
-    if hasattr(value, "tolist"):  # numpy's numbers
+    if hasattr(value, "tolist"):  # a number of numpy
         return _json_value(value.tolist())
+    if hasattr(value, "to_dict"):  # a frame
+        return _json_value(value.to_dict("records"))
     if isinstance(value, dict):
         return {str(name): _json_value(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
