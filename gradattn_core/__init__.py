@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gradattn_core.errors import GradattnError as GradattnError
     from gradattn_core.errors import ModelError as ModelError
     from gradattn_core.errors import StoreError as StoreError
+    from gradattn_core.interpret.explanation import explain_image as explain_image
     from gradattn_core.ranking.noise import class_pairs as class_pairs
     from gradattn_core.ranking.noise import noise_estimate as noise_estimate
     from gradattn_core.ranking.suspicion import rank_labels as rank_labels
@@ -33,6 +34,7 @@ _HOMES = {
     "StoreError": "errors",
     "audit_images": "audit.run",
     "class_pairs": "ranking.noise",
+    "explain_image": "interpret.explanation",
     "noise_estimate": "ranking.noise",
     "rank_labels": "ranking.suspicion",
     "read_image": "dataset.decoding",

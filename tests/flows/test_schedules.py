@@ -215,6 +215,27 @@ def test_a_run_into_a_folder_at_work_is_skipped_and_says_so(
     assert command("remove", "second")[0] == 0
 
 
+def test_a_schedule_that_version_0_1_had_stored_runs(
+    command: Command, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
+) -> None:
+    stored = json.loads(Path(__file__).with_name("schedule_of_0_1.json").read_text("utf-8"))
+    client.create_deployment(
+        client.create_flow_from_name("audit"),
+        "stored",
+        entrypoint=stored["entrypoint"],
+        pull_steps=[],
+        parameters={**stored["parameters"], **tiny.parameters(), "out": str(tmp_path / "out")},
+        parameter_openapi_schema=stored["schema"],
+        enforce_parameter_schema=True,
+        work_pool_name="gradattn",
+    )
+    run = ended(client, json.loads(command("run", "stored", "--json")[1])["flow_run"])
+    assert run.state is not None and run.state.is_completed(), run.state.message
+    audit_images(tiny.config(tmp_path / "plain"))
+    assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
+    assert command("remove", "stored")[0] == 0
+
+
 def test_the_page_knows_the_schedules_of_the_worker_on_its_machine(
     command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
