@@ -119,16 +119,16 @@ def objection(root: str, image: AuditedImage) -> str | None:
 def check_changes(corrections: Corrections, progress: Progress) -> tuple[list[AuditedImage], list[UntouchedFile]]:
     """The images that change and whose files are what was decided about, and the others with the reason."""
     sound: list[AuditedImage] = []
-    left: list[UntouchedFile] = []
+    doubtful: list[UntouchedFile] = []
     changes = corrections.changes
     for number, image in enumerate(changes, 1):
         reason = objection(corrections.root, image)
         if reason is None:
             sound.append(image)
         else:
-            left.append(UntouchedFile(image.path, reason))
+            doubtful.append(UntouchedFile(image.path, reason))
         progress(number, len(changes))
-    return sound, left
+    return sound, doubtful
 
 
 def leaves_root(path: str) -> bool:

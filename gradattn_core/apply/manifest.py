@@ -6,7 +6,6 @@ import codecs
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from gradattn_core import outfolder
 from gradattn_core.apply.corrections import ApplyResult, Corrections, Progress, UntouchedFile, check_changes
 from gradattn_core.apply.journal import Application, Journal, ManifestChange, new_name
+from gradattn_core.dataset.address import listed_path
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.dataset.text import cell_text
 from gradattn_core.errors import ApplyError
@@ -28,14 +28,14 @@ class _Rows:
     Attributes:
         columns: those of path and label, then that of the split where there is one.
         labels: by path and given label: the new label, None for a row that goes.
-        met, keys: the keys of rows that changed; those of all rows of the audited split.
+        changes, keys: path and given label of the rows that changed; those of all rows of the audited split.
     """
 
     root: str
     columns: tuple[str, ...]
     split: str | None
     labels: Mapping[tuple[str, str], str | None]
-    met: set[tuple[str, str]] = field(default_factory=set)
+    changes: set[tuple[str, str]] = field(default_factory=set)
     keys: set[tuple[str, str]] = field(default_factory=set)
 
     def changed(self, cells: Sequence[object]) -> bool:
@@ -47,19 +47,17 @@ class _Rows:
         self.keys.add(key)
         if key not in self.labels:
             return False
-        self.met.add(key)
+        self.changes.add(key)
         return True
 
     def new_label(self, cells: Sequence[object]) -> str | None:
         return self.labels[self._key(cell_text(cells[0]) or "", cell_text(cells[1]) or "")]
 
     def _key(self, path: str, label: str) -> tuple[str, str]:
-        """As the listing spells it: relative where it lies below the root, else absolute; what is no path, as it is."""
+        """As the listing spells it; what is no path, as it is."""
         if (path, label) in self.labels:
             return path, label
-        below = os.path.join(self.root, "")
-        whole = os.path.normpath(os.path.join(below, path))
-        return whole.removeprefix(below).replace(os.sep, "/"), label
+        return listed_path(self.root, path.removeprefix("file://")) or path, label
 
 
 def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: Progress) -> ApplyResult:
@@ -82,8 +80,8 @@ def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: 
         after = _EDITORS[file.suffix.lower()](before, rows)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors too
         raise ApplyError(f"{file} cannot be rewritten: {' '.join(str(error).split())}") from error
-    done = [image for image in sound if (image.path, image.given_label) in rows.met]
-    missed = [image for image in sound if (image.path, image.given_label) not in rows.met]
+    done = [image for image in sound if (image.path, image.given_label) in rows.changes]
+    missed = [image for image in sound if (image.path, image.given_label) not in rows.changes]
     already = {image for image in missed if image.label is None or (image.path, image.label) in rows.keys}
     reason = "the manifest has no row with this path and label any more"
     untouched += [UntouchedFile(image.path, reason) for image in missed if image not in already]
@@ -122,27 +120,27 @@ def _delimited(content: bytes, rows: _Rows) -> bytes:
     records = _records(text, delimiter)
     raw, fields = next(records, ("", list[str]()))
     at = [_position(fields, name) for name in rows.columns]
-    kept = [mark, raw]
+    written = [mark, raw]
     for raw, fields in records:
         cells = [fields[index] if index < len(fields) else None for index in at]
         if not rows.changed(cells):
-            kept.append(raw)
+            written.append(raw)
         elif (label := rows.new_label(cells)) is not None:
             fields[at[1]] = label
-            kept.append(_record(fields, delimiter) + raw[len(raw.rstrip("\r\n")) :])
-    return "".join(kept).encode(encoding, "surrogateescape")
+            written.append(_record(fields, delimiter) + raw[len(raw.rstrip("\r\n")) :])
+    return "".join(written).encode(encoding, "surrogateescape")
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
     """Each record as it is written and as its fields."""
     lines: list[str] = []
 
-    def taken() -> Iterator[str]:
+    def source() -> Iterator[str]:
         for line in io.StringIO(text, newline=""):
             lines.append(line)
             yield line
 
-    for fields in csv.reader(taken(), delimiter=delimiter, strict=True):
+    for fields in csv.reader(source(), delimiter=delimiter, strict=True):
         yield "".join(lines), fields
         lines.clear()
 
@@ -161,16 +159,16 @@ def _position(columns: Sequence[str], name: str) -> int:
 
 def _json_lines(content: bytes, rows: _Rows) -> bytes:
     """JSONL, line by line: one that does not change keeps its bytes."""
-    kept = []
+    lines = []
     for line in io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""):
         row = _json_object(line.removeprefix("\ufeff"))
         cells = [row.get(name) for name in rows.columns]
         if not rows.changed(cells):
-            kept.append(line)
+            lines.append(line)
         elif (label := rows.new_label(cells)) is not None:
             row[rows.columns[1]] = int(label) if isinstance(cells[1], int) and label.isdecimal() else label
-            kept.append(json.dumps(row, ensure_ascii=False) + line[len(line.rstrip("\r\n")) :])
-    return "".join(kept).encode("utf-8", "surrogateescape")
+            lines.append(json.dumps(row, ensure_ascii=False) + line[len(line.rstrip("\r\n")) :])
+    return "".join(lines).encode("utf-8", "surrogateescape")
 
 
 def _json_object(line: str) -> dict[str, object]:

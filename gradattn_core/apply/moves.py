@@ -166,7 +166,7 @@ class _Mover:
             self._journal.end(self._application)
         return ApplyResult(self._relabelled, self._removed, already=self._already, left_alone=tuple(self._untouched))
 
-    def _step(self, image: AuditedImage, taken: Container[str]) -> Move | str | None:
+    def _step(self, image: AuditedImage, targets: Container[str]) -> Move | str | None:
         """The move to be made; or why none can be; or None where it was made before."""
         old = self._root / image.path
         earlier = self._earlier.get(str(old))
@@ -183,11 +183,11 @@ class _Mover:
             return reason
         names = (new.name, *alternatives(image.path, new.name))
         free = (new.with_name(name) for name in names)
-        chosen = next((place for place in free if not is_there(place) and str(place) not in taken), None)
-        if chosen is None:
+        target = next((place for place in free if not is_there(place) and str(place) not in targets), None)
+        if target is None:
             return f"{new.parent} has no free name for it"
         self._number += 1
-        return Move(self._number, image.path, str(old), str(chosen), image.label, image.content_hash)
+        return Move(self._number, image.path, str(old), str(target), image.label, image.content_hash)
 
     def _refuse_second_move(self, image: AuditedImage, earlier: Move) -> str | None:
         if earlier.label == image.label:

@@ -86,18 +86,18 @@ def tree_paths(names: Iterable[tuple[str, str, str]]) -> list[TreePath]:
         names: (path, folder, name below it) of each image; the paths are distinct.
     """
     every = list(names)
-    taken = Counter(_same(folder, name) for _, folder, name in every)
+    uses = Counter(_same(folder, name) for _, folder, name in every)
     paths = []
     for path, folder, name in every:
-        if taken[_same(folder, name)] > 1:
-            name = next(other for other in alternatives(path, name) if _same(folder, other) not in taken)
-            taken[_same(folder, name)] = 1
+        if uses[_same(folder, name)] > 1:
+            name = next(other for other in alternatives(path, name) if _same(folder, other) not in uses)
+            uses[_same(folder, name)] = 1
         paths.append(TreePath(folder, name))
     return paths
 
 
 def alternatives(path: str, name: str) -> Iterator[str]:
-    """Other names for where ``name`` is taken: ``b~1f0c….jpg``, with more and more of the path's hash."""
+    """Other names for where ``name`` is uses: ``b~1f0c….jpg``, with more and more of the path's hash."""
     digest = blake2b(path.encode(), digest_size=16).hexdigest()
     folder, slash, last = name.rpartition("/")
     for length in range(8, 33):
@@ -106,16 +106,16 @@ def alternatives(path: str, name: str) -> Iterator[str]:
 
 def _unsafe(text: str, windows: bool) -> set[int]:
     """Where in the text stand characters that cannot stand there in a name that a listing shows."""
-    found = {index for index, character in enumerate(text) if character in "/\0"}
+    unsafe = {index for index, character in enumerate(text) if character in "/\0"}
     if text.startswith("."):  # hidden, and "." and ".." too
-        found.add(0)
+        unsafe.add(0)
     if windows:
-        found |= {index for index, character in enumerate(text) if character in '<>:"\\|?*' or character < " "}
+        unsafe |= {index for index, character in enumerate(text) if character in '<>:"\\|?*' or character < " "}
         if text.endswith((".", " ")):
-            found.add(len(text) - 1)
+            unsafe.add(len(text) - 1)
         if _WINDOWS_DEVICE.match(text):
-            found.add(0)
-    return found
+            unsafe.add(0)
+    return unsafe
 
 
 def _escaped(text: str, where: set[int]) -> str:

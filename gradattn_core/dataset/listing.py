@@ -230,9 +230,9 @@ def _list_files(files: Sequence[str], folder: str | None, selection: DatasetSele
             "Parquet files with pictures may be many."
         )
     if selection.split is not None:
-        chosen = of_split(list(names), selection.split)
-        if chosen:
-            files, selection = [names[each] for each in chosen], selection.without_split()
+        names_of_split = of_split(list(names), selection.split)
+        if names_of_split:
+            files, selection = [names[each] for each in names_of_split], selection.without_split()
         elif tars:
             raise DatasetError(f"No tar in {shown(folder)} belongs to the split {shown(selection.split)}.")
     return list_shards(files, folder, selection.label_column) if tars else list_tables(files, folder, selection)

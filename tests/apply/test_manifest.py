@@ -165,6 +165,15 @@ def test_images_outside_and_files_changed_since_are_matched_and_left_alone(photo
     assert (applied.relabelled, applied.removed, applied.already) == (1, 0, 1)
 
 
+def test_rows_whose_paths_are_file_urls_are_met(photos: Path) -> None:
+    manifest = photos / "list.csv"
+    rows = [f"file://{photos}/a.jpg,kite", "file://b.jpg,kite", "c.jpg,hawk"]
+    manifest.write_text("\n".join(["path,label", *rows]))
+    applied = in_place(review(manifest))
+    assert (applied.relabelled, applied.removed, applied.left_alone) == (1, 1, ())
+    assert manifest.read_text().splitlines()[1:] == [f"file://{photos}/a.jpg,owl", "c.jpg,hawk"]
+
+
 def test_a_manifest_that_was_changed_since_is_not_overwritten_by_the_undo(photos: Path) -> None:
     manifest = photos / "list.csv"
     manifest.write_text("path,label\na.jpg,kite\nb.jpg,kite\nc.jpg,owl\n")
