@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import timm
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
@@ -26,6 +25,7 @@ from gradattn_core.config import FineTuning, ModelSpec
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.model.backbone import load_model
 from gradattn_core.model.forward import forward
+from gradattn_core.model.preprocessing import preprocessed
 from gradattn_core.model.training import finetune
 from gradattn_core.ranking.arrays import log_softmax
 from gradattn_core.ranking.formulas import self_confidence
@@ -73,15 +73,19 @@ def row(model: nn.Module, pixels: Tensor, given: NDArray[np.int64], wrong: NDArr
 
 def read_pixels(spec: ModelSpec, paths: Sequence[Path]) -> Tensor:
     """[N, 3, SIDE, SIDE], preprocessed as the model wants it."""
-    data = timm.data.resolve_model_data_config(load_model(spec))
-    transform = timm.data.create_transform(**{**data, "input_size": (3, SIDE, SIDE)})
-    return torch.stack([transform(read_image(path).image) for path in paths])
+    return preprocessed(small_model(spec), [read_image(path).image for path in paths])
+
+
+def small_model(spec: ModelSpec) -> nn.Module:
+    """For pictures of ``SIDE`` pixels."""
+    model = load_model(spec)
+    model.set_input_size(img_size=SIDE)  # type: ignore[operator]
+    return model
 
 
 def train(spec: ModelSpec, pixels: Tensor, given: NDArray[np.int64], epochs: int) -> nn.Module:
     """The model in evaluation mode, fine-tuned on the given labels."""
-    model = load_model(spec)
-    model.set_input_size(img_size=SIDE)  # type: ignore[operator]
+    model = small_model(spec)
     model.reset_classifier(int(given.max()) + 1)  # type: ignore[operator]
 
     def load(rows: Sequence[int]) -> Tensor:

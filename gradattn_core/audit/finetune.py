@@ -19,6 +19,7 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.model.backbone import load_model, pick_device
+from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.model.training import finetune
 from gradattn_core.progress import FINETUNE, Progress, silent
@@ -111,7 +112,6 @@ def _predict(
 ) -> NDArray[np.float32]:
     device = next(model.parameters()).device
     parts = [np.zeros((0, len(plan.classes)), np.float32)]
-    with torch.inference_mode():
-        for pixels in _batches(plan, records, preprocessing):
-            parts.append(model(pixels.to(device)).float().cpu().numpy())
+    for pixels in _batches(plan, records, preprocessing):
+        parts.append(answer(model, pixels.to(device)).cpu().numpy())
     return np.concatenate(parts)

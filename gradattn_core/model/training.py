@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradattn_core.config import FineTuning
+from gradattn_core.model.forward import class_logits
 
 Batches = Callable[[Sequence[int]], Tensor]
 
@@ -50,9 +51,8 @@ def finetune(
         order = torch.randperm(count, generator=generator)
         for rows in order.split(settings.batch_size):
             images = _shifted(load(rows.tolist()), generator).to(device)
-            loss = F.cross_entropy(
-                model(images).float(), targets[rows].to(device), label_smoothing=settings.label_smoothing
-            )
+            logits = class_logits(model, images).float()
+            loss = F.cross_entropy(logits, targets[rows].to(device), label_smoothing=settings.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
