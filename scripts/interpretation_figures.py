@@ -25,7 +25,8 @@ from gradattn_core.demo.model import GLYPH_VIT, GLYPH_VIT_WEIGHTS, create_glyph_
 from gradattn_core.evaluate.perturbation import ORDERS, PerturbationCurve, perturbation_curve, random_maps
 from gradattn_core.evaluate.statistics import bootstrap
 from gradattn_core.interpret.maps import interpret
-from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.model.forward import answer
+from gradattn_core.model.preprocessing import preprocessed
 from gradattn_core.render.plots import Line, Plot, plot_figure
 
 Labels = NDArray[np.int64]
@@ -53,30 +54,28 @@ def _figures(folder: Path) -> dict[str, list[str]]:
     """Name → arguments of ``gradattn explain``, after the pictures they need have been written."""
     truth = write_digits(folder / "digits", noise=0.0)
     model = create_glyph_vit()
-    preprocessing = Preprocessing.of(model)
     digits = [Image.open(folder / "digits" / path).convert("RGB") for path in truth["path"]]
     labels = truth["true_label"].to_numpy().astype(np.int64)
-    first, second = _two_digits(model, preprocessing, digits, labels)
+    first, second = _two_digits(model, digits, labels)
     _side_by_side(digits[first], digits[second]).save(folder / "two.png")
     print(f"two digits: {truth['path'][first]} and {truth['path'][second]}")
     one, other = str(labels[first]), str(labels[second])
     picture = str(folder / "digits" / truth["path"][first])
-    guides = [str(folder / "digits" / truth["path"][n]) for n in _guides(model, preprocessing, digits, labels, first)]
+    guides = [str(folder / "digits" / truth["path"][n]) for n in _guides(model, digits, labels, first)]
     pair = ["--for", one, "--against", other]
     return {
-        "multi-class": [str(folder / "two.png"), "--detail", one, other],
-        "detail": [str(folder / "digits" / truth["path"][_doubtful(model, preprocessing, digits)]), "--detail", "3"],
-        "guide": [picture, "--for", one, "--guide", *guides, "--fit", "crop"],
+        "multi-class": ["detail", str(folder / "two.png"), one, other],
+        "detail": ["detail", str(folder / "digits" / truth["path"][_doubtful(model, digits)]), "3"],
+        "guide": ["guide", picture, *guides, "--for", one, "--fit", "crop"],
         "mechanism": [str(folder / "two.png"), *pair, "--correction", "all"],
-        "transfer": [str(folder / "two.png"), *pair, "--transfer"],
-        "rewrite": [picture, *pair, "--rewrite", "--budget", "16"],
+        "transfer": ["transfer", str(folder / "two.png"), *pair],
+        "rewrite": ["rewrite", picture, *pair, "--budget", "16"],
     }
 
 
-def _answers(model: nn.Module, preprocessing: Preprocessing, pictures: Sequence[Image.Image]) -> Tensor:
+def _answers(model: nn.Module, pictures: Sequence[Image.Image]) -> Tensor:
     """[pictures, classes] probabilities."""
-    with torch.inference_mode():
-        return torch.as_tensor(model(torch.stack([preprocessing(picture) for picture in pictures])).softmax(1))
+    return answer(model, preprocessed(model, pictures)).softmax(1)
 
 
 def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
@@ -87,39 +86,33 @@ def _side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     return joined
 
 
-def _sureness(
-    model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image], labels: Labels, pairs: list[list[int]]
-) -> list[float]:
+def _sureness(model: nn.Module, digits: list[Image.Image], labels: Labels, pairs: list[list[int]]) -> list[float]:
     """How probable the less probable of the two true classes is when each pair is joined."""
-    answers = _answers(model, preprocessing, [_side_by_side(digits[a], digits[b]) for a, b in pairs])
+    answers = _answers(model, [_side_by_side(digits[a], digits[b]) for a, b in pairs])
     return [min(float(answer[labels[n]]) for n in pair) for answer, pair in zip(answers, pairs, strict=True)]
 
 
-def _two_digits(
-    model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image], labels: Labels
-) -> tuple[int, int]:
+def _two_digits(model: nn.Module, digits: list[Image.Image], labels: Labels) -> tuple[int, int]:
     rng = np.random.default_rng(0)
     pairs = [pair for pair in rng.integers(0, len(digits), (_PAIRS, 2)).tolist() if labels[pair[0]] != labels[pair[1]]]
-    sureness = _sureness(model, preprocessing, digits, labels, pairs)
+    sureness = _sureness(model, digits, labels, pairs)
     first, second = pairs[int(np.argmax(sureness))]
     return first, second
 
 
-def _guides(
-    model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image], labels: Labels, picture: int
-) -> list[int]:
+def _guides(model: nn.Module, digits: list[Image.Image], labels: Labels, picture: int) -> list[int]:
     """Two digits of two other classes beside which the model still sees the picture's class, and theirs."""
     pairs = [[picture, n] for n in range(len(digits)) if labels[n] != labels[picture]]
-    order = np.argsort(_sureness(model, preprocessing, digits, labels, pairs))[::-1]
+    order = np.argsort(_sureness(model, digits, labels, pairs))[::-1]
     best: dict[int, int] = {}
     for n in order:
         best.setdefault(int(labels[pairs[n][1]]), pairs[n][1])
     return list(best.values())[:2]
 
 
-def _doubtful(model: nn.Module, preprocessing: Preprocessing, digits: list[Image.Image]) -> int:
+def _doubtful(model: nn.Module, digits: list[Image.Image]) -> int:
     """The digit whose third likeliest class is the likeliest of all digits'."""
-    third = _answers(model, preprocessing, digits).topk(3, dim=1).values[:, 2]
+    third = _answers(model, digits).topk(3, dim=1).values[:, 2]
     return int(third.argmax())
 
 
@@ -151,9 +144,8 @@ def _perturbation(folder: Path) -> Image.Image:
     """How often the model still names a digit while its patches are left out, by four maps."""
     truth = write_digits(folder / "digits", noise=0.0).sample(_MASKED, random_state=0)
     model = create_glyph_vit()
-    preprocessing = Preprocessing.of(model)
     pictures = [Image.open(folder / "digits" / path).convert("RGB") for path in truth["path"]]
-    images = torch.stack([preprocessing(picture) for picture in pictures])
+    images = preprocessed(model, pictures)
     labels = torch.tensor(truth["true_label"].astype(int).tolist())
     maps = {
         "complete": interpret(model, images, labels).scores,

@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> CommandParser:
     """The whole command line."""
-    from gradattn_core.cli import apply, audit, demo, diff, report, review, schedule
-    from gradattn_core.cli.arguments import explain
+    from gradattn_core.cli import apply, audit, demo, diff, explain, report, review, schedule
 
     parser = CommandParser(
         prog="gradattn",

@@ -1,186 +1,258 @@
-"""``gradattn explain --transfer`` and ``--rewrite``: what happens to the answer when attention or pixels are moved."""
+"""``gradattn explain transfer`` and ``rewrite``: what happens to the answer when attention or pixels are moved."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-from torch import Tensor
+from gradattn_core.cli.options import CommandParser, output_style
+from gradattn_core.cli.subject import (
+    class_options,
+    drawing_options,
+    map_options,
+    open_subject,
+    output_file,
+    picture_options,
+    style,
+    write_numbers,
+)
+from gradattn_core.cli.terminal import late_progress, tell
+from gradattn_core.estimates import percent
+from gradattn_core.methods import CORRECTIONS, GRAD_MODES, OPTIMISERS, Descent, Method
 
-from gradattn_core.cli.opened import Opened, open_picture
-from gradattn_core.cli.terminal import late_progress
-from gradattn_core.interpret.rewrite import AdversarialExample, rewrite
-from gradattn_core.interpret.transfer import Transfer, transfer
-from gradattn_core.methods import Descent, Method
-from gradattn_core.records import FloatArray
-from gradattn_core.render.figures import Style
-from gradattn_core.render.films import Answer, Frame, rewrite_figure, transfer_figure
-from gradattn_core.render.plots import Line
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
 
-_CURVES = 6
-_FRAME, _PICTURE = 148, 272
+    from gradattn_core.interpret.explanation import Subject
+    from gradattn_core.interpret.rewrite import AdversarialExample
+    from gradattn_core.interpret.transfer import Transfer
+    from gradattn_core.records import FloatArray
+    from gradattn_core.render.plots import Line
+
+_LINES = 6
+_FRAME, _PICTURE = 148, 272  # pixels of the longer side
 WARNING = (
     "Adversarial example: the pixels were changed on purpose to make the model answer differently.",
     "This says nothing about what the picture shows.",
 )
 
 
+def add_forms(explain: CommandParser) -> None:
+    form = explain.add_form(
+        "transfer",
+        run_transfer,
+        "Move only the attention until the class of --for fades, and show the way.",
+        "  gradattn explain transfer bird.jpg --for kite\n"
+        "  gradattn explain transfer bird.jpg --for kite --against 'bald eagle' --optimiser adam -o film.png",
+    )
+    picture_options(form, "transfer")
+    class_options(form, "none, the map is that of one class")
+    _add_descent(form)
+    map_options(form, (), CORRECTIONS)
+    drawing_options(form)
+    output_style(form)
+    form = explain.add_form(
+        "rewrite",
+        run_rewrite,
+        "Change the pixels, within a small budget, until the model names the class of --against.",
+        "  gradattn explain rewrite bird.jpg\n"
+        "  gradattn explain rewrite bird.jpg --for kite --against 'bald eagle' --budget 2",
+    )
+    picture_options(form, "rewritten")
+    class_options(form)
+    form.add_argument("--steps", type=int, default=20, metavar="N", help="default 20")
+    form.add_argument(
+        "--budget", type=float, default=4.0, metavar="X", help="most change of a pixel, in 8-bit steps (default 4)"
+    )
+    map_options(form, (), CORRECTIONS)
+    drawing_options(form)
+    output_style(form)
+
+
+def _add_descent(parser: argparse.ArgumentParser) -> None:
+    default = Descent()
+    group = parser.add_argument_group("descent")
+    group.add_argument(
+        "--steps", type=int, default=default.steps, metavar="N", help=f"how many (default {default.steps})"
+    )
+    group.add_argument("--rate", type=float, default=default.rate, metavar="X", help="length of a step (default 4e-4)")
+    group.add_argument(
+        "--optimiser", choices=OPTIMISERS, default=default.optimiser, help=f"default {default.optimiser}"
+    )
+    group.add_argument("--renormalise", action="store_true", help="let each row of changed attention sum to 1 again")
+    group.add_argument(
+        "--grad-mode",
+        choices=GRAD_MODES,
+        default=default.grad_mode,
+        help=f"gradient through later layers too, or not (default {default.grad_mode})",
+    )
+
+
 def run_transfer(options: argparse.Namespace) -> int:
     """Move the attention maps until the logit of ``--for`` falls; write the film strip or the numbers."""
-    opened = open_picture(options, "transfer")
-    target = opened.order[0] if options.target is None else opened.find(options.target)
-    against = None if options.against is None else opened.find(options.against)
+    from gradattn_core.interpret.transfer import transfer
+
+    descent = Descent(options.steps, options.rate, options.optimiser, options.renormalise, options.grad_mode)
+    file, subject = output_file(options), open_subject(options)
+    target = subject.pair(options.target, None)[0]
+    against = None if options.against is None else subject.output(options.against)
     with late_progress("transfer", quiet=options.quiet) as progress:
         result = transfer(
-            opened.model,
-            opened.pixels,
+            subject.model,
+            subject.pixels,
             target,
             against,
-            descent=Descent(options.steps, options.rate, options.optimiser, options.renormalise, options.grad_mode),
+            descent=descent,
             method=Method(correction=options.correction),
             progress=progress,
         )
-    if opened.file.suffix.lower() == ".npz":
-        _write_transfer_numbers(opened, result)
+    if file.suffix.lower() == ".npz":
+        write_numbers(
+            file,
+            asdict(result.provenance),
+            subject.crop,
+            snapshots=result.snapshots,
+            scores=_array(result.maps),
+            leaders=result.leaders,
+            leading_scores=_array(result.leading_maps),
+            classes=result.classes,
+            logits=_array(result.logits),
+            probabilities=_array(result.probabilities),
+            settings=_settings(result),
+        )
     else:
-        _transfer_picture(opened, result, options).save(opened.file)
-    _tell_transfer(opened, result, options)
+        _transfer_figure(subject, result, options).save(file)
+    _tell_transfer(options, subject, result)
     return 0
 
 
 def run_rewrite(options: argparse.Namespace) -> int:
     """Move the pixels from ``--for`` to ``--against`` within the budget; write figure and picture, or the numbers."""
-    opened = open_picture(options, "rewritten")
-    target = opened.order[0] if options.target is None else opened.find(options.target)
-    strongest_other = opened.order[1] if target == opened.order[0] else opened.order[0]
-    against = strongest_other if options.against is None else opened.find(options.against)
+    from PIL import Image
+
+    from gradattn_core.interpret.rewrite import rewrite
+
+    file, subject = output_file(options), open_subject(options)
+    target, against = subject.pair(options.target, options.against)
     with late_progress("rewrite", quiet=options.quiet) as progress:
         result = rewrite(
-            opened.model,
-            opened.pixels,
+            subject.model,
+            subject.pixels,
             target,
             against,
-            method=Method(correction=options.correction),
             budget=options.budget,
             steps=options.steps,
+            method=Method(correction=options.correction),
             progress=progress,
         )
     pixels_file = None
-    if opened.file.suffix.lower() == ".npz":
-        _write_rewrite_numbers(opened, result)
+    if file.suffix.lower() == ".npz":
+        maps = {"before": result.interpretation_before, "after": result.interpretation_after}
+        write_numbers(
+            file,
+            {**asdict(result.interpretation_after.provenance), "note": " ".join(WARNING)},
+            subject.crop,
+            before=result.before.numpy(),
+            after=result.after.numpy(),
+            **{f"scores_{when}": _array(shown.scores[0]) for when, shown in maps.items()},
+            **{f"logits_{when}": _array(shown.logits[0]) for when, shown in maps.items()},
+            classes=[target, against],
+            course=_array(result.course),
+        )
     else:
-        _rewrite_picture(opened, result, options).save(opened.file)
-        pixels_file = opened.file.with_name(f"{opened.file.stem}-pixels.png")
+        _rewrite_figure(subject, result, options).save(file)
+        pixels_file = file.with_name(f"{file.stem}-pixels.png")
         Image.fromarray(result.after.numpy()).save(pixels_file)
-    _tell_rewrite(opened, result, options, pixels_file)
+    _tell_rewrite(options, subject, result, pixels_file)
     return 0
 
 
-def _style(options: argparse.Namespace, side: int) -> Style:
-    unsigned = options.correction == "absolute"
-    return Style(side, options.opacity, smooth=not options.patches, palette=options.palette, unsigned=unsigned)
-
-
 def _array(values: Tensor) -> FloatArray:
-    return values.detach().cpu().numpy().astype(np.float32)
+    return values.detach().float().cpu().numpy()
 
 
-def _curves(names: list[str], values: Tensor) -> list[Line]:
+def _lines(names: list[str], values: Tensor) -> list[Line]:
+    import numpy as np
+
+    from gradattn_core.render.plots import Line
+
     steps = np.arange(len(values), dtype=np.float32)
-    return [Line(name, steps, _array(values[:, column])) for column, name in enumerate(names[:_CURVES])]
+    return [Line(name, steps, _array(values[:, column])) for column, name in enumerate(names[:_LINES])]
 
 
 def _settings(result: Transfer) -> str:
     descent = result.descent
-    kept = ", rows renormalised" if descent.renormalise else ""
+    rows = ", rows renormalised" if descent.renormalise else ""
     return (
-        f"{descent.steps} steps of {descent.rate:g} ({descent.optimiser}), {descent.grad_mode} gradient{kept}, "
+        f"{descent.steps} steps of {descent.rate:g} ({descent.optimiser}), {descent.grad_mode} gradient{rows}, "
         f"{result.provenance.correction} correction"
     )
 
 
-def _transfer_picture(opened: Opened, result: Transfer, options: argparse.Namespace) -> Image.Image:
-    names = [opened.names.display(index) for index in result.classes]
+def _transfer_figure(subject: Subject, result: Transfer, options: argparse.Namespace) -> Image.Image:
+    from gradattn_core.render.films import Frame, transfer_figure
+
+    names = [subject.names.display(output) for output in result.classes]
     frames = [
         Frame(
             step=step,
             logit=float(result.logits[step, 0]),
             scores=_array(result.maps[number]),
-            leader=opened.names.display(leader),
+            leader=subject.names.display(leader),
             probability=float(result.probabilities[step, result.classes.index(leader)]),
             leading_scores=_array(result.leading_maps[number]),
         )
         for number, (step, leader) in enumerate(zip(result.snapshots, result.leaders, strict=True))
     ]
     return transfer_figure(
-        opened.image,
-        opened.crop,
+        subject.image,
+        subject.crop,
         frames,
-        _curves(names, result.logits),
-        _curves(names, result.probabilities),
+        _lines(names, result.logits),
+        _lines(names, result.probabilities),
         target=names[0],
         against=None if options.against is None else names[1],
         lines=(
             f"Attention transfer: only the attention maps move, to lower the logit of {names[0]}",
             _settings(result),
         ),
-        style=_style(options, _FRAME),
+        style=style(options, _FRAME),
     )
 
 
-def _write_transfer_numbers(opened: Opened, result: Transfer) -> None:
-    np.savez_compressed(
-        opened.file,
-        snapshots=np.array(result.snapshots),
-        scores=_array(result.maps),
-        leaders=np.array(result.leaders),
-        leading_scores=_array(result.leading_maps),
-        classes=np.array(result.classes),
-        logits=_array(result.logits),
-        probabilities=_array(result.probabilities),
-        crop=np.array([opened.crop.left, opened.crop.top, opened.crop.right, opened.crop.bottom]),
-        settings=_settings(result),
-        provenance=json.dumps(asdict(result.provenance)),
-    )
+def _tell_transfer(options: argparse.Namespace, subject: Subject, result: Transfer) -> None:
+    names, file = [subject.names.display(output) for output in result.classes], output_file(options)
+    snapshots, sentences = [], []
+    for step, leader in zip(result.snapshots, result.leaders, strict=True):
+        logit, own = float(result.logits[step, 0]), float(result.probabilities[step, 0])
+        leading = float(result.probabilities[step, result.classes.index(leader)])
+        snapshots.append(
+            {
+                "step": step,
+                "logit": round(logit, 6),
+                "probability": round(own, 6),
+                "leader": subject.names.display(leader),
+                "leader_probability": round(leading, 6),
+            }
+        )
+        sentences.append(
+            f"step {step}: {names[0]} {logit:.1f} ({percent(own, 1)}); "
+            f"the model says {subject.names.display(leader)} ({percent(leading, 1)})"
+        )
+    facts = {
+        "for": names[0],
+        "against": None if options.against is None else names[1],
+        **asdict(result.descent),
+        "snapshots": snapshots,
+        "output": file,
+    }
+    tell(options, facts, [*sentences, f"wrote {file}"])
 
 
-def _tell_transfer(opened: Opened, result: Transfer, options: argparse.Namespace) -> None:
-    names = [opened.names.display(index) for index in result.classes]
-    snapshots = [
-        {
-            "step": step,
-            "logit": round(float(result.logits[step, 0]), 6),
-            "probability": round(float(result.probabilities[step, 0]), 6),
-            "leader": opened.names.display(leader),
-            "leader_probability": round(float(result.probabilities[step, result.classes.index(leader)]), 6),
-        }
-        for step, leader in zip(result.snapshots, result.leaders, strict=True)
-    ]
-    if options.json:
-        facts: dict[str, Any] = {
-            "for": names[0],
-            "against": None if options.against is None else names[1],
-            **{name: value for name, value in asdict(result.descent).items() if name != "snapshots"},
-            "snapshots": snapshots,
-            "output": str(opened.file),
-        }
-        print(json.dumps(facts))
-    elif not options.quiet:
-        for row in snapshots:
-            print(
-                f"step {row['step']}: {names[0]} {row['logit']:.1f} ({row['probability']:.1%}); "
-                f"the model says {row['leader']} ({row['leader_probability']:.1%})"
-            )
-        print(f"wrote {opened.file}")
-
-
-def _apart(result: AdversarialExample) -> str:
+def _distance(result: AdversarialExample) -> str:
     change = result.fidelity
     return (
         f"No channel changed by more than {change.linf} of 255; L2 {change.l2:,.0f}; PSNR {change.psnr:.1f} dB; "
@@ -188,13 +260,17 @@ def _apart(result: AdversarialExample) -> str:
     )
 
 
-def _rewrite_picture(opened: Opened, result: AdversarialExample, options: argparse.Namespace) -> Image.Image:
-    target, against = (opened.names.display(index) for index in (result.target, result.against))
+def _rewrite_figure(subject: Subject, result: AdversarialExample, options: argparse.Namespace) -> Image.Image:
+    from PIL import Image
+
+    from gradattn_core.render.films import Answer, rewrite_figure
+
+    target, against = (subject.names.display(output) for output in (result.target, result.against))
     before, after = (
         Answer(
             Image.fromarray(pixels.numpy()),
             _array(interpretation.scores[0]),
-            f"{target} {row[0]:.1%}, {against} {row[1]:.1%}",
+            f"{target} {percent(row[0], 1)}, {against} {percent(row[1], 1)}",
         )
         for pixels, interpretation, row in zip(
             (result.before, result.after),
@@ -206,60 +282,47 @@ def _rewrite_picture(opened: Opened, result: AdversarialExample, options: argpar
     return rewrite_figure(
         before,
         after,
-        _curves([target, against], result.course),
+        _lines([target, against], result.course),
         target=target,
         against=against,
-        lines=(*WARNING, _apart(result)),
-        style=_style(options, _PICTURE),
-    )
-
-
-def _write_rewrite_numbers(opened: Opened, result: AdversarialExample) -> None:
-    np.savez_compressed(
-        opened.file,
-        before=result.before.numpy(),
-        after=result.after.numpy(),
-        scores_before=_array(result.interpretation_before.scores[0]),
-        scores_after=_array(result.interpretation_after.scores[0]),
-        logits_before=_array(result.interpretation_before.logits[0]),
-        logits_after=_array(result.interpretation_after.logits[0]),
-        classes=np.array([result.target, result.against]),
-        course=_array(result.course),
-        provenance=json.dumps({**asdict(result.interpretation_after.provenance), "note": " ".join(WARNING)}),
+        lines=(*WARNING, _distance(result)),
+        style=style(options, _PICTURE),
     )
 
 
 def _tell_rewrite(
-    opened: Opened, result: AdversarialExample, options: argparse.Namespace, pixels_file: Path | None
+    options: argparse.Namespace, subject: Subject, result: AdversarialExample, pixels_file: Path | None
 ) -> None:
-    names = [opened.names.display(index) for index in (result.target, result.against)]
-    probabilities = result.probabilities.tolist()
+    names, file = [subject.names.display(output) for output in (result.target, result.against)], output_file(options)
+    pair = [result.target, result.against]
     logits = [
-        interpretation.logits[0, [result.target, result.against]].tolist()
+        interpretation.logits[0, pair].tolist()
         for interpretation in (result.interpretation_before, result.interpretation_after)
     ]
-    if options.json:
-        facts: dict[str, Any] = {
-            "warning": " ".join(WARNING),
-            "for": names[0],
-            "against": names[1],
-            "reached": result.succeeded,
-            "steps": result.steps,
-            "budget": result.budget,
-            **{
-                f"{when}_{what}": {name: round(value, 6) for name, value in zip(("for", "against"), row, strict=True)}
-                for what, rows in (("probability", probabilities), ("logit", logits))
-                for when, row in zip(("before", "after"), rows, strict=True)
-            },
-            # JSON has no infinity, which is the PSNR of equal pictures.
-            **{name: value if math.isfinite(value) else None for name, value in asdict(result.fidelity).items()},
-            "output": str(opened.file),
-            "pixels": None if pixels_file is None else str(pixels_file),
-        }
-        print(json.dumps(facts))
-    elif not options.quiet:
-        print(" ".join(WARNING))
-        for when, row in zip(("before", "after "), probabilities, strict=True):
-            print(f"{when} {names[0]}: {row[0]:.1%}, {names[1]}: {row[1]:.1%}")
-        print(_apart(result))
-        print(f"wrote {opened.file}" + (f" and the rewritten picture {pixels_file}" if pixels_file else ""))
+    probabilities = result.probabilities.tolist()
+    facts = {
+        "warning": " ".join(WARNING),
+        "for": names[0],
+        "against": names[1],
+        "reached": result.succeeded,
+        "steps": result.steps,
+        "budget": result.budget,
+        **{
+            f"{when}_{what}": {name: round(value, 6) for name, value in zip(("for", "against"), row, strict=True)}
+            for what, rows in (("probability", probabilities), ("logit", logits))
+            for when, row in zip(("before", "after"), rows, strict=True)
+        },
+        **asdict(result.fidelity),
+        "output": file,
+        "pixels": pixels_file,
+    }
+    sentences = [
+        " ".join(WARNING),
+        *(
+            f"{when} {names[0]}: {percent(row[0], 1)}, {names[1]}: {percent(row[1], 1)}"
+            for when, row in zip(("before", "after "), probabilities, strict=True)
+        ),
+        _distance(result),
+        f"wrote {file}" + (f" and the rewritten picture {pixels_file}" if pixels_file else ""),
+    ]
+    tell(options, facts, sentences)

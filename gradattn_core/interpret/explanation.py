@@ -58,9 +58,8 @@ def explain_image(
         InterpretError: another argument is unusable; the message names it.
     """
     method = Method(objective, correction)
-    if isinstance(model, str):
-        model = load_model(ModelSpec(model, checkpoint, dict(model_arguments or {})), device=pick_device(device))
-    return Subject.of(image, model).explain(target, against, method)
+    spec = ModelSpec(model, checkpoint, dict(model_arguments or {})) if isinstance(model, str) else model
+    return Subject.open(image, spec, device).explain(target, against, method)
 
 
 @dataclass(frozen=True)
@@ -117,24 +116,25 @@ class Subject:
     order: tuple[int, ...]
 
     @classmethod
-    def of(cls, image: str | Path | Image.Image, model: nn.Module) -> Subject:
-        """Open a file, a URL or a picture, and ask the model what it sees.
+    def open(cls, image: str | Path | Image.Image, model: ModelSpec | nn.Module, device: str = "auto") -> Subject:
+        """Open a file, a URL or a picture, load the model, and ask it what it sees.
 
         Raises:
             UnreadableImageError: the picture cannot be opened.
-            ModelError: the model has no classifier.
+            ModelError: the model cannot be loaded, or has no classifier.
         """
-        outputs = int(getattr(model, "num_classes", 0))
-        if outputs < 2:
-            raise ModelError(f"model {model_name(model)}: has no classifier to explain; give a checkpoint with one")
         if isinstance(image, Image.Image):
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.exif_transpose(image).convert("RGB")
         else:
-            upright = read_image(image).image
-        pixels = preprocessed(model, [upright])
+            image = read_image(image).image
+        if isinstance(model, ModelSpec):
+            model = load_model(model, device=pick_device(device))
+        if int(getattr(model, "num_classes", 0)) < 2:
+            raise ModelError(f"model {model_name(model)}: has no classifier to explain; give a checkpoint with one")
+        pixels = preprocessed(model, [image])
         order = answer(model, pixels)[0].argsort(descending=True).tolist()
-        crop = Preprocessing.of(model).crop(*upright.size)
-        return cls(upright, crop, model, class_names(model), pixels[0], tuple(order))
+        crop = Preprocessing.of(model).crop(*image.size)
+        return cls(image, crop, model, class_names(model), pixels[0], tuple(order))
 
     def output(self, label: int | str) -> int:
         """The output that is meant by an index, an ImageNet wnid or a class name.
@@ -159,10 +159,9 @@ class Subject:
         a, b = self.pair(target, against)
         result = signed_maps(self.model, self.pixels[None], a, b, method)
         scores, logits = result.scores[0].cpu().numpy(), result.logits[0].cpu().numpy()
-        name = self.names.display(a)
         evidence = Evidence(
-            for_label=name,
-            against_label=f"against {name}" if method.objective == "logit" else self.names.display(b),
+            for_label=self.names.display(a),
+            against_label=self.names.display(b),
             for_logit=float(logits[a]),
             against_logit=float(logits[b]),
             scores=scores,

@@ -1,4 +1,4 @@
-"""``gradattn explain --transfer`` and ``--rewrite``: what they write, what they say, and what they refuse."""
+"""``gradattn explain transfer`` and ``rewrite``: what they write, what they say, and what they refuse."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def explain(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ex
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
-    def run(*options: str, image: str = "picture.png") -> int:
+    def run(form: str, *options: str) -> int:
         arguments = ["--model", "vit_tiny_patch16_224", "--checkpoint", str(folder / "tiny.safetensors")]
         arguments += ["--model-arguments", json.dumps(TINY_VIT), "--device", "cpu"]
-        return main(["explain", str(folder / image), *arguments, *options])
+        return main(["explain", form, str(folder / "picture.png"), *arguments, *options])
 
     return run
 
@@ -51,7 +51,7 @@ def explain(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ex
 def test_transfer_draws_a_film_and_tells_its_course(
     explain: Explain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert explain("--transfer", "--for", "1", "--steps", "4", "--rate", "0.05", "--json") == 0
+    assert explain("transfer", "--for", "1", "--steps", "4", "--rate", "0.05", "--json") == 0
     out, err = capsys.readouterr()
     facts = json.loads(out)
     assert facts["for"] == "class 1" and facts["against"] is None
@@ -65,7 +65,7 @@ def test_transfer_draws_a_film_and_tells_its_course(
 
 
 def test_transfer_writes_the_numbers_that_the_library_gives(explain: Explain, folder: Path, tmp_path: Path) -> None:
-    options = ("--transfer", "--for", "2", "--against", "0", "--steps", "3", "--rate", "0.02", "--optimiser", "adam")
+    options = ("transfer", "--for", "2", "--against", "0", "--steps", "3", "--rate", "0.02", "--optimiser", "adam")
     assert explain(*options, "--renormalise", "--grad-mode", "frozen", "--quiet", "-o", "course.npz") == 0
     model = load_model(ModelSpec("vit_tiny_patch16_224", str(folder / "tiny.safetensors"), TINY_VIT))
     preprocessing = Preprocessing.of(model)
@@ -84,7 +84,7 @@ def test_transfer_writes_the_numbers_that_the_library_gives(explain: Explain, fo
 def test_rewrite_draws_the_figure_writes_the_picture_and_calls_it_adversarial(
     explain: Explain, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert explain("--rewrite", "--budget", "6", "--json") == 0
+    assert explain("rewrite", "--budget", "6", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["warning"].startswith("Adversarial example")
     assert facts["linf"] == 6 and facts["budget"] == 6.0 and facts["psnr"] > 30
@@ -101,12 +101,12 @@ def test_rewrite_draws_the_figure_writes_the_picture_and_calls_it_adversarial(
     reported = sorted((facts["after_logit"]["for"], facts["after_logit"]["against"]))
     assert min(abs(float(value) - reported[1]) for value in logits) < 1e-4
     assert (tmp_path / facts["output"]).is_file()
-    assert explain("--rewrite") == 0
+    assert explain("rewrite") == 0
     assert capsys.readouterr().out.startswith("Adversarial example")
 
 
 def test_rewrite_writes_numbers_with_the_warning(explain: Explain, tmp_path: Path) -> None:
-    assert explain("--rewrite", "--for", "0", "--against", "2", "--steps", "3", "--quiet", "-o", "pixels.npz") == 0
+    assert explain("rewrite", "--for", "0", "--against", "2", "--steps", "3", "--quiet", "-o", "pixels.npz") == 0
     with np.load(tmp_path / "pixels.npz") as written:
         assert written["before"].dtype == written["after"].dtype == np.uint8
         assert np.abs(written["after"].astype(int) - written["before"]).max() == 4
@@ -115,7 +115,7 @@ def test_rewrite_writes_numbers_with_the_warning(explain: Explain, tmp_path: Pat
 
 
 def test_quiet_says_nothing(explain: Explain, capsys: pytest.CaptureFixture[str]) -> None:
-    for way in ("--transfer", "--rewrite"):
+    for way in ("transfer", "rewrite"):
         assert explain(way, "--steps", "1", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
 
@@ -124,24 +124,27 @@ def test_progress_is_shown_once_the_work_takes_long(
     explain: Explain, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "PATIENCE", 0.0)
-    assert explain("--transfer", "--steps", "3") == 0
+    assert explain("transfer", "--steps", "3") == 0
     out, err = capsys.readouterr()
     assert "transfer: 2 of 3" in err and "transfer" not in out.split("wrote")[0]
-    assert explain("--rewrite", "--steps", "3", "--quiet") == 0
+    assert explain("rewrite", "--steps", "3", "--quiet") == 0
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--transfer", "-o", "film.gif"), "output film.gif: end the name in .png"),
-        (("--rewrite", "-o", "nowhere/film.png"), "output nowhere/film.png: its folder is not there"),
-        (("--transfer", "--for", "9"), "class '9' is none of the model's 3 outputs"),
-        (("--transfer", "--rate", "-1"), "rate=-1.0: give a positive number"),
-        (("--rewrite", "--budget", "0.03"), "budget=0.03: give 1 to 255 steps of 8 bits"),
-        (("--rewrite", "--for", "1", "--against", "1"), "against: is the same class as target"),
-        (("--transfer", "--budget", "3"), "--budget goes with --rewrite"),
-        (("--transfer", "--objective", "logit"), "--objective does not go with --transfer"),
+        (("transfer", "-o", "film.gif"), "output film.gif: end the name in .png"),
+        (("rewrite", "-o", "nowhere/film.png"), "output nowhere/film.png: its folder is not there"),
+        (("transfer", "--for", "9"), "class '9' is none of the model's 3 outputs"),
+        (("transfer", "--rate", "-1"), "rate=-1.0: give a positive number"),
+        (("rewrite", "--budget", "0.03"), "budget=0.03: give 1 to 255 steps of 8 bits"),
+        (("rewrite", "--for", "1", "--against", "1"), "against: is the same class as target"),
+        (
+            ("transfer", "--budget", "3"),
+            "--budget goes with gradattn explain rewrite, not with gradattn explain transfer",
+        ),
+        (("transfer", "--objective", "logit"), "--objective goes with gradattn explain or "),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -77,10 +77,11 @@ def loaded(file: Path) -> dict[str, Any]:
         return dict(stored)
 
 
-@pytest.mark.parametrize("way", [["--detail", "3"], ["--guide", "{b}", "--side", "top"]])
-def test_each_way_of_explaining_draws_a_picture_as_a_process(scene: Scene, way: list[str], tmp_path: Path) -> None:
-    arguments = [str(scene.picture("b")) if argument == "{b}" else argument for argument in way]
-    command = [sys.executable, "-m", "gradattn_core", "explain", str(scene.picture("a")), *arguments, *scene.options]
+@pytest.mark.parametrize("words", [["detail", "{a}", "3"], ["guide", "{a}", "{b}", "--side", "top"]])
+def test_each_way_of_explaining_draws_a_picture_as_a_process(scene: Scene, words: list[str], tmp_path: Path) -> None:
+    places = {"{a}": str(scene.picture("a")), "{b}": str(scene.picture("b"))}
+    arguments = [places.get(word, word) for word in words]
+    command = [sys.executable, "-m", "gradattn_core", "explain", *arguments, *scene.options]
     done = subprocess.run([*command, "-o", "f.png"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("wrote f.png\n") and "%" in done.stdout
@@ -91,7 +92,7 @@ def test_detail_numbers_are_those_of_the_library(
     scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "d.npz"
-    status, out, _ = explain(scene, scene.picture("a"), "--detail", "3", "-o", file, "--json", capsys=capsys)
+    status, out, _ = explain(scene, "detail", scene.picture("a"), "3", "-o", file, "--json", capsys=capsys)
     expected = detail(scene.model, scene.pixels("a"), 3)
     stored = loaded(file)
     assert status == 0 and stored["classes"].tolist() == expected.classes[0].tolist()
@@ -99,7 +100,7 @@ def test_detail_numbers_are_those_of_the_library(
     facts = json.loads(out)
     assert [row["index"] for row in facts["classes"]] == stored["classes"].tolist()
     assert sum(row["probability"] for row in facts["classes"]) == pytest.approx(1, abs=1e-5)
-    status, _, _ = explain(scene, scene.picture("a"), "--detail", "2", "0", "-o", file, "--quiet", capsys=capsys)
+    status, _, _ = explain(scene, "detail", scene.picture("a"), "-o", file, "2", "0", "--quiet", capsys=capsys)
     assert status == 0 and loaded(file)["classes"].tolist() == [2, 0]
 
 
@@ -108,8 +109,8 @@ def test_guide_numbers_are_those_of_the_library(
 ) -> None:
     file = tmp_path / "g.npz"
     options = ["--side", "bottom", "--ratio", "0.6", "--fit", "pad", "--correction", "centred"]
-    guides = ["--guide", scene.picture("b"), scene.picture("b")]
-    status, out, _ = explain(scene, scene.picture("a"), *guides, *options, "-o", file, "--json", capsys=capsys)
+    guides = [scene.picture("b"), scene.picture("b")]
+    status, out, _ = explain(scene, "guide", scene.picture("a"), *guides, *options, "-o", file, "--json", capsys=capsys)
     own, other = (Image.open(scene.picture(name)) for name in ("a", "b"))
     layout, method = Layout("bottom", 0.6, "pad"), Method(correction="centred")
     expected = guide(scene.model, own, [other, other], layout=layout, method=method)
@@ -126,7 +127,7 @@ def test_guide_numbers_are_those_of_the_library(
 
 def test_what_a_guide_shows_can_be_said(scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = next(label for label in range(3) if label != scene.seen["a"])
-    arguments = [scene.picture("a"), "--guide", scene.picture("a2"), "--against", str(other), "--json"]
+    arguments = ["guide", scene.picture("a"), scene.picture("a2"), "--against", str(other), "--json"]
     status, out, _ = explain(scene, *arguments, "-o", tmp_path / "g.png", capsys=capsys)
     assert status == 0 and json.loads(out)["guides"][0]["against"] == f"class {other}"
 
@@ -190,32 +191,35 @@ def test_without_classes_the_models_answer_is_explained(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{a}", "--side", "left"], "--side goes with --guide"),
-        (["{a}", "--ratio", "0.5", "--detail", "2"], "--ratio goes with --guide, not with --detail"),
-        (["{a}", "--steps", "3"], "--steps goes with --transfer or --rewrite"),
-        (["{a}", "--rate", "1", "--rewrite"], "--rate goes with --transfer, not with --rewrite"),
-        (["{a}", "--objective", "ratio", "--transfer"], "--objective does not go with --transfer"),
-        (["{a}", "--budget", "1"], "--budget goes with --rewrite"),
-        (["{a}", "--grad-mode", "full"], "--grad-mode goes with --transfer"),
-        (["{a}", "--renormalise", "--guide", "{b}"], "--renormalise goes with --transfer"),
-        (["{a}", "--detail", "3", "--for", "1"], "--for does not go with --detail"),
-        (["{a}", "--detail", "3", "--guide", "{b}"], "one at a time"),
-        (["{a}", "--transfer", "--rewrite"], "one at a time"),
-        (["{a}", "--guide", "{b}", "--correction", "all"], "--correction all"),
+        (["{a}", "--side", "left"], "--side goes with gradattn explain guide, not with gradattn explain"),
+        (["detail", "{a}", "2", "--ratio", "0.5"], "--ratio goes with gradattn explain guide, not with"),
+        (["{a}", "--steps", "3"], "--steps goes with gradattn explain transfer or gradattn explain rewrite"),
+        (["rewrite", "{a}", "--rate", "1"], "--rate goes with gradattn explain transfer, not with"),
+        (["transfer", "{a}", "--objective", "ratio"], "--objective goes with gradattn explain or"),
+        (["{a}", "--budget", "1"], "--budget goes with gradattn explain rewrite"),
+        (["{a}", "--grad-mode", "full"], "--grad-mode goes with gradattn explain transfer"),
+        (["guide", "{a}", "{b}", "--renormalise"], "--renormalise goes with gradattn explain transfer"),
+        (["detail", "{a}", "3", "--for", "1"], "--for goes with gradattn explain or"),
+        (["{a}", "--detail", "3"], "--detail is a form of its own: gradattn explain detail"),
+        (["--detail", "3", "{a}"], "--detail is a form of its own: gradattn explain detail"),
+        (["{a}", "--for", "1", "--guide", "{b}"], "--guide is a form of its own: gradattn explain guide"),
+        (["{a}", "--transfer", "--steps", "3"], "--transfer is a form of its own: gradattn explain transfer"),
+        (["--rewrite", "{a}"], "--rewrite is a form of its own: gradattn explain rewrite"),
+        (["guide", "{a}", "{b}", "--correction", "all"], "--correction all goes with gradattn explain;"),
         (["{a}", "--objective", "logit", "--against", "2"], "--objective logit looks at one class"),
-        (["{a}", "--detail", "2", "--objective", "logit"], "--objective logit"),
-        (["{a}", "--detail", "zebra"], "--detail zebra: give how many"),
-        (["{a}", "--detail", "1"], "classes=1"),
-        (["{a}", "--detail", "4"], "classes=4"),
-        (["{a}", "--detail", "13"], "more than 12 classes"),
-        (["{a}", "--detail", "1", "1"], "different classes"),
-        (["{a}", "--detail", "1", "zebra"], "'zebra' is none of the model's 3 outputs"),
-        (["{a}", "--guide", "{a2}"], "a2.png: the model sees class"),
-        (["{a}", "--guide", "{b}", "--for", "1", "--against", "1"], "the picture's own class"),
-        (["{a}", "--guide", "nowhere.png"], "'nowhere.png' does not exist"),
-        (["{a}", "--guide", "{broken}"], "'broken.png' is not an image"),
-        (["{a}", "--guide", "{b}", "--ratio", "0.01"], "ratio=0.01 leaves no patch"),
-        (["{a}", "--guide", "{b}", "--ratio", "nan"], "ratio=nan"),
+        (["detail", "{a}", "2", "--objective", "logit"], "--objective logit goes with gradattn explain or"),
+        (["detail", "{a}", "zebra"], "zebra: give how many"),
+        (["detail", "{a}", "1"], "classes=1"),
+        (["detail", "{a}", "4"], "classes=4"),
+        (["detail", "{a}", "13"], "more than 12 classes"),
+        (["detail", "{a}", "1", "1"], "different classes"),
+        (["detail", "{a}", "1", "zebra"], "'zebra' is none of the model's 3 outputs"),
+        (["guide", "{a}", "{a2}"], "a2.png: the model sees class"),
+        (["guide", "{a}", "{b}", "--for", "1", "--against", "1"], "the picture's own class"),
+        (["guide", "{a}", "nowhere.png"], "'nowhere.png' does not exist"),
+        (["guide", "{a}", "{broken}"], "'broken.png' is not an image"),
+        (["guide", "{a}", "{b}", "--ratio", "0.01"], "ratio=0.01 leaves no patch"),
+        (["guide", "{a}", "{b}", "--ratio", "nan"], "ratio=nan"),
         (["{a}", "--opacity", "2"], "opacity 2.0 is outside"),
         (["{a}", "--for", "3"], "'3' is none of the model's 3 outputs"),
         (["{a}", "-o", "map.gif"], "map.gif"),
@@ -241,9 +245,27 @@ def test_what_does_not_go_together_or_cannot_be_used_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--side", "above"], ["--fit", "squash"], ["--palette", "jet"], ["--guide"], ["--optimiser", "lion"]]
+    "arguments",
+    [
+        ["a.png", "--palette", "jet"],
+        ["detail", "a.png"],
+        ["guide", "a.png"],
+        ["guide", "a.png", "b.png", "--side", "above"],
+        ["guide", "a.png", "b.png", "--fit", "squash"],
+        ["transfer", "a.png", "--optimiser", "lion"],
+    ],
 )
 def test_values_outside_a_list_show_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["explain", "a.png", *arguments])
+        main(["explain", *arguments])
     assert ended.value.code == 2 and "usage: gradattn explain" in capsys.readouterr().err
+
+
+def test_a_file_that_is_called_like_a_form_is_explained(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("detail").write_bytes(scene.picture("a").read_bytes())
+    for words in (["./detail"], ["--", "detail"], ["detail", "detail", "3"]):
+        assert main(["explain", "--quiet", *scene.options, *words]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["detail", "detail-detail.png", "detail-explained.png"]

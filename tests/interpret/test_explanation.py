@@ -73,8 +73,8 @@ def test_without_classes_the_answer_is_explained_against_the_strongest_other(fol
     assert (found.target, found.against) == (first, second)
     assert explain_image(folder / "picture.png", third, model=model).against == first
     assert explain_image(folder / "picture.png", against=first, target=second, model=model).target == second
-    single = explain_image(folder / "picture.png", 1, model=model, objective="logit").evidence
-    assert (single.for_label, single.against_label) == ("class 1", "against class 1")
+    single = explain_image(folder / "picture.png", third, model=model, objective="logit")
+    assert (single.target, single.against, single.evidence.objective) == (third, first, "logit")
 
 
 def test_a_file_a_lying_file_and_a_picture_are_seen_upright(folder: Path, model: nn.Module) -> None:

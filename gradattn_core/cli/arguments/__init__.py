@@ -1,1 +1,0 @@
-"""Options of ``gradattn explain``."""
