@@ -230,7 +230,8 @@ def test_a_schedule_that_version_0_1_had_stored_runs(
         work_pool_name="gradattn",
     )
     run = ended(client, json.loads(command("run", "stored", "--json")[1])["flow_run"])
-    assert run.state is not None and run.state.is_completed(), run.state.message
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
     audit_images(tiny.config(tmp_path / "plain"))
     assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
     assert command("remove", "stored")[0] == 0
