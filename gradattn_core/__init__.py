@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradattn_core.errors import ModelError as ModelError
     from gradattn_core.errors import StoreError as StoreError
     from gradattn_core.interpret.explanation import explain_image as explain_image
+    from gradattn_core.interpret.maps import interpret_images as interpret_images
     from gradattn_core.ranking.noise import class_pairs as class_pairs
     from gradattn_core.ranking.noise import noise_estimate as noise_estimate
     from gradattn_core.ranking.suspicion import rank_labels as rank_labels
@@ -35,6 +36,7 @@ _HOMES = {
     "audit_images": "audit.run",
     "class_pairs": "ranking.noise",
     "explain_image": "interpret.explanation",
+    "interpret_images": "interpret.maps",
     "noise_estimate": "ranking.noise",
     "rank_labels": "ranking.suspicion",
     "read_image": "dataset.decoding",

@@ -72,25 +72,6 @@ def add_forms(explain: CommandParser) -> None:
     output_style(form)
 
 
-def _add_descent(parser: argparse.ArgumentParser) -> None:
-    default = Descent()
-    group = parser.add_argument_group("descent")
-    group.add_argument(
-        "--steps", type=int, default=default.steps, metavar="N", help=f"how many (default {default.steps})"
-    )
-    group.add_argument("--rate", type=float, default=default.rate, metavar="X", help="length of a step (default 4e-4)")
-    group.add_argument(
-        "--optimiser", choices=OPTIMISERS, default=default.optimiser, help=f"default {default.optimiser}"
-    )
-    group.add_argument("--renormalise", action="store_true", help="let each row of changed attention sum to 1 again")
-    group.add_argument(
-        "--grad-mode",
-        choices=GRAD_MODES,
-        default=default.grad_mode,
-        help=f"gradient through later layers too, or not (default {default.grad_mode})",
-    )
-
-
 def run_transfer(options: argparse.Namespace) -> int:
     """Move the attention maps until the logit of ``--for`` falls; write the film strip or the numbers."""
     from gradattn_core.interpret.transfer import transfer
@@ -125,7 +106,7 @@ def run_transfer(options: argparse.Namespace) -> int:
         )
     else:
         _transfer_figure(subject, result, options).save(file)
-    _tell_transfer(options, subject, result)
+    _tell_transfer(options, subject, result, file)
     return 0
 
 
@@ -166,8 +147,27 @@ def run_rewrite(options: argparse.Namespace) -> int:
         _rewrite_figure(subject, result, options).save(file)
         pixels_file = file.with_name(f"{file.stem}-pixels.png")
         Image.fromarray(result.after.numpy()).save(pixels_file)
-    _tell_rewrite(options, subject, result, pixels_file)
+    _tell_rewrite(options, subject, result, file, pixels_file)
     return 0
+
+
+def _add_descent(parser: argparse.ArgumentParser) -> None:
+    default = Descent()
+    group = parser.add_argument_group("descent")
+    group.add_argument(
+        "--steps", type=int, default=default.steps, metavar="N", help=f"how many (default {default.steps})"
+    )
+    group.add_argument("--rate", type=float, default=default.rate, metavar="X", help="length of a step (default 4e-4)")
+    group.add_argument(
+        "--optimiser", choices=OPTIMISERS, default=default.optimiser, help=f"default {default.optimiser}"
+    )
+    group.add_argument("--renormalise", action="store_true", help="let each row of changed attention sum to 1 again")
+    group.add_argument(
+        "--grad-mode",
+        choices=GRAD_MODES,
+        default=default.grad_mode,
+        help=f"gradient through later layers too, or not (default {default.grad_mode})",
+    )
 
 
 def _array(values: Tensor) -> FloatArray:
@@ -223,8 +223,8 @@ def _transfer_figure(subject: Subject, result: Transfer, options: argparse.Names
     )
 
 
-def _tell_transfer(options: argparse.Namespace, subject: Subject, result: Transfer) -> None:
-    names, file = [subject.names.display(output) for output in result.classes], output_file(options)
+def _tell_transfer(options: argparse.Namespace, subject: Subject, result: Transfer, file: Path) -> None:
+    names = [subject.names.display(output) for output in result.classes]
     snapshots, sentences = [], []
     for step, leader in zip(result.snapshots, result.leaders, strict=True):
         logit, own = float(result.logits[step, 0]), float(result.probabilities[step, 0])
@@ -291,10 +291,10 @@ def _rewrite_figure(subject: Subject, result: AdversarialExample, options: argpa
 
 
 def _tell_rewrite(
-    options: argparse.Namespace, subject: Subject, result: AdversarialExample, pixels_file: Path | None
+    options: argparse.Namespace, subject: Subject, result: AdversarialExample, file: Path, pixels_file: Path | None
 ) -> None:
-    names, file = [subject.names.display(output) for output in (result.target, result.against)], output_file(options)
     pair = [result.target, result.against]
+    names = [subject.names.display(output) for output in pair]
     logits = [
         interpretation.logits[0, pair].tolist()
         for interpretation in (result.interpretation_before, result.interpretation_after)

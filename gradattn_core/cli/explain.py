@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradattn_core.cli import alter
-from gradattn_core.cli.options import Commands, command, output_style
+from gradattn_core.cli.options import CommandParser, Commands, command, output_style
 from gradattn_core.cli.subject import (
     class_options,
     drawing_options,
@@ -54,50 +55,9 @@ def add(commands: Commands) -> None:
     map_options(parser, OBJECTIVES, (*CORRECTIONS, "all"))
     drawing_options(parser)
     output_style(parser)
-    form = parser.add_form(
-        "detail",
-        run_detail,
-        "Several classes, each against each of the others.",
-        "  gradattn explain detail zoo.jpg 3                                # the three likeliest classes\n"
-        "  gradattn explain detail zoo.jpg zebra 'African elephant' ostrich",
-    )
-    picture_options(form, "detail")
-    form.add_argument(
-        "classes", nargs="+", metavar="K", help="how many of the likeliest classes, or two or more classes"
-    )
-    map_options(form, PAIR_OBJECTIVES, CORRECTIONS)
-    drawing_options(form)
-    output_style(form)
-    form = parser.add_form(
-        "guide",
-        run_guide,
-        "The picture joined with pictures of other classes, and its map cut out of theirs.",
-        "  gradattn explain guide bird.jpg eagle.jpg --for kite\n"
-        "  gradattn explain guide bird.jpg dog.jpg cat.jpg --side left --ratio 0.6 --fit crop    # the mean of both",
-    )
-    picture_options(form, "guided")
-    form.add_argument("guides", nargs="+", metavar="GUIDE", help="picture of another class; of several, the mean")
-    class_options(form, "what the model sees in each guide")
-    map_options(form, OBJECTIVES, CORRECTIONS)
-    _add_layout(form)
-    drawing_options(form)
-    output_style(form)
+    _add_detail(parser)
+    _add_guide(parser)
     alter.add_forms(parser)
-
-
-def _add_layout(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("joining")
-    group.add_argument("--side", choices=SIDES, default="right", help="where the guide is (default right)")
-    group.add_argument(
-        "--ratio",
-        type=float,
-        default=0.5,
-        metavar="R",
-        help="share of the model's input for the picture itself (default 0.5)",
-    )
-    group.add_argument(
-        "--fit", choices=FITS, default="stretch", help="how both are brought to their parts' shape (default stretch)"
-    )
 
 
 def run_pair(options: argparse.Namespace) -> int:
@@ -109,12 +69,12 @@ def run_pair(options: argparse.Namespace) -> int:
     file, subject = output_file(options), open_subject(options)
     explanations = [subject.explain(options.target, options.against, method) for method in methods]
     if file.suffix.lower() == ".npz":
-        _write_pair(options, explanations)
+        _write_pair(file, explanations)
     elif options.correction == "all":
         _corrections_figure(explanations, options).save(file)
     else:
         explanations[0].figure(style(options, _PAIR)).save(file)
-    _tell_pair(options, explanations[0])
+    _tell_pair(options, explanations[0], file)
     return 0
 
 
@@ -175,16 +135,61 @@ def run_guide(options: argparse.Namespace) -> int:
         )
     else:
         _guide_figure(subject, result, method, options).save(file)
-    _tell_guide(options, subject, result)
+    _tell_guide(options, subject, result, file)
     return 0
 
 
-def _write_pair(options: argparse.Namespace, explanations: list[Explanation]) -> None:
+def _add_detail(parser: CommandParser) -> None:
+    form = parser.add_form(
+        "detail",
+        run_detail,
+        "Several classes, each against each of the others.",
+        "  gradattn explain detail zoo.jpg 3                                # the three likeliest classes\n"
+        "  gradattn explain detail zoo.jpg zebra 'African elephant' ostrich",
+    )
+    picture_options(form, "detail")
+    form.add_argument(
+        "classes", nargs="+", metavar="K", help="how many of the likeliest classes, or two or more classes"
+    )
+    map_options(form, PAIR_OBJECTIVES, CORRECTIONS)
+    drawing_options(form)
+    output_style(form)
+
+
+def _add_guide(parser: CommandParser) -> None:
+    form = parser.add_form(
+        "guide",
+        run_guide,
+        "The picture joined with pictures of other classes, and its map cut out of theirs.",
+        "  gradattn explain guide bird.jpg eagle.jpg --for kite\n"
+        "  gradattn explain guide bird.jpg dog.jpg cat.jpg --side left --ratio 0.6 --fit crop    # the mean of both",
+    )
+    picture_options(form, "guided")
+    form.add_argument("guides", nargs="+", metavar="GUIDE", help="picture of another class; of several, the mean")
+    class_options(form, "what the model sees in each guide")
+    map_options(form, OBJECTIVES, CORRECTIONS)
+    group = form.add_argument_group("joining")
+    group.add_argument("--side", choices=SIDES, default="right", help="where the guide is (default right)")
+    group.add_argument(
+        "--ratio",
+        type=float,
+        default=0.5,
+        metavar="R",
+        help="share of the model's input for the picture itself (default 0.5)",
+    )
+    group.add_argument(
+        "--fit", choices=FITS, default="stretch", help="how both are brought to their parts' shape (default stretch)"
+    )
+    drawing_options(form)
+    output_style(form)
+
+
+def _write_pair(file: Path, explanations: list[Explanation]) -> None:
     import numpy as np
 
-    first = explanations[0]
-    file, crop = output_file(options), first.evidence.crop
-    if options.correction != "all":
+    first, *others = explanations
+    crop = first.evidence.crop
+    if not others:
         write_numbers(file, asdict(first.provenance), crop, scores=first.evidence.scores, logits=first.logits)
         return
     provenance = [asdict(explanation.provenance) for explanation in explanations]
@@ -202,8 +207,8 @@ def _corrections_figure(explanations: list[Explanation], options: argparse.Names
     return corrections_figure(first.image, first.evidence.crop, maps, *names, style=style(options))
 
 
-def _tell_pair(options: argparse.Namespace, explanation: Explanation) -> None:
-    evidence, file = explanation.evidence, output_file(options)
+def _tell_pair(options: argparse.Namespace, explanation: Explanation, file: Path) -> None:
+    evidence = explanation.evidence
     red, blue = (float(explanation.probabilities[output]) for output in (explanation.target, explanation.against))
     is_single = evidence.objective == "logit"
     facts = {
@@ -263,9 +268,9 @@ def _guide_figure(subject: Subject, result: GuidedMap, method: Method, options: 
     )
 
 
-def _tell_guide(options: argparse.Namespace, subject: Subject, result: GuidedMap) -> None:
+def _tell_guide(options: argparse.Namespace, subject: Subject, result: GuidedMap, file: Path) -> None:
     """How probable both classes are in each joined picture."""
-    own, file = subject.names.display(result.target), output_file(options)
+    own = subject.names.display(result.target)
     facts, sentences = [], []
     for path, output, row in zip(options.guides, result.against, result.logits.softmax(1).tolist(), strict=True):
         other, red, blue = subject.names.display(output), row[result.target], row[output]
