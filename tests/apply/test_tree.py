@@ -30,7 +30,6 @@ from tests.helpers.reviewed_dataset import (
     write_files,
 )
 from tests.helpers.sample_audit import HOSTILE
-from tests.helpers.small_audit import HOSTILE_LABELS
 
 LINKS = ("symlink", "hard", "copy")
 
@@ -72,7 +71,7 @@ def test_the_tree_lists_as_the_corrected_manifest_and_leaves_the_dataset_alone(
 
 @pytest.mark.parametrize("link", ["symlink", "copy"])
 def test_hostile_labels_and_paths_stay_inside_and_come_back_to_the_letter(tmp_path: Path, link: str) -> None:
-    labels = [text for text in (*HOSTILE, *HOSTILE_LABELS) if len(text) < 200 and text.strip()]
+    labels = [text for text in HOSTILE if len(text) < 200 and text.strip()]
     labels += ["..", ".", "../../up", "/abs", ".hidden", "a/b", "a%2Fb"]
     files = {f"images/{number}.jpg": f"picture {number}" for number in range(len(labels))}
     files |= {"images/.hidden.jpg": "hidden", "images/no ending": "none", "images/sub/0.jpg": "same name"}

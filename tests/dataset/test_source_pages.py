@@ -13,7 +13,7 @@ from gradattn_core.audit.run import audit_images
 from gradattn_core.errors import StoreError
 from gradattn_core.store.images import preview_file
 from gradattn_core.store.store import Store
-from tests.helpers import sample_audit, small_audit
+from tests.helpers import pictured_audit, sample_audit
 from tests.helpers import source_forms as forms
 from tests.helpers.app_pages import choose, opened, pictures, suspect
 from tests.helpers.tiny import make_tiny
@@ -69,9 +69,9 @@ def test_previews_are_small_and_written_once(audited: Store, tmp_path: Path) -> 
 def test_evidence_lies_where_it_lies_on_the_original_though_a_preview_is_smaller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = small_audit.build(tmp_path)
+    store = pictured_audit.pictured_store(tmp_path)
     monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    audit, path = small_audit.AUDIT_ID, small_audit.path_of(3 + 4)
+    audit, path = pictured_audit.AUDIT_ID, pictured_audit.path_of(3 + 4)
     row = store.candidates.one(audit, path)
     evidence = store.images.evidence(audit, path)
     assert row is not None and evidence is not None and (row.width, row.height) == (600, 200)

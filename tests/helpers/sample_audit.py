@@ -11,6 +11,8 @@ import pandas as pd
 
 from gradattn_core.store.store import Store
 
+HOSTILE_LABELS = ["<b>x</b>", "=cmd()", "**bold** [link](http://x) :smile:", "🦅 eagle", "very long " * 30 + "label"]
+"""Those of the hostile strings that are classes of the audit with pictures."""
 HOSTILE = [
     "=1+1",
     "@SUM(A1)",
@@ -37,6 +39,7 @@ HOSTILE = [
     "100%_sure\\",
     "../../etc/passwd",
     "C:\\windows\\system32",
+    *HOSTILE_LABELS,
     "Adler 🦅 鷹 й",
     "e\u0301 is not \u00e9",
     "\u202eright to left",
@@ -85,9 +88,17 @@ def audit_row(audit_id: str = "first", root: str = "/data/birds", **changes: Any
 
 
 def tables(
-    paths: list[str], *, suspects: int, interpreted: int | None = None, given: list[str] | None = None
+    paths: list[str],
+    *,
+    suspects: int,
+    interpreted: int | None = None,
+    given: list[str] | None = None,
+    exemplars: int = 2,
 ) -> Tables:
-    """An audit with ``paths[0]`` the most suspect; the first ``interpreted`` (default: suspects) have a 2 x 3 map."""
+    """An audit with ``paths[0]`` the most suspect; the first ``interpreted`` (default: suspects) have a 2 x 3 map.
+
+    ``exemplars`` of each label are its least suspect images.
+    """
     count = len(paths)
     random = np.random.default_rng(count)
     label = given if given is not None else ["kite" if row % 2 == 0 else "albatross" for row in range(count)]
@@ -168,7 +179,7 @@ def tables(
             }
         ),
         "neighbours": _neighbours(paths[:suspects], paths, label),
-        "exemplars": _exemplars(paths, label),
+        "exemplars": _exemplars(paths, label, exemplars),
         "failures": pd.DataFrame({"path": ["kite/broken.jpg"], "stage": "decode", "reason": "truncated"}),
     }  # fmt: skip
 
@@ -218,12 +229,12 @@ def _neighbours(suspects: list[str], paths: list[str], label: list[str]) -> pd.D
     return pd.DataFrame(rows, columns=["path", "position", "neighbour_path", "neighbour_label", "similarity"])
 
 
-def _exemplars(paths: list[str], label: list[str]) -> pd.DataFrame:
-    """Of each label the two least suspect images."""
+def _exemplars(paths: list[str], label: list[str], count: int) -> pd.DataFrame:
+    surest = {name: [row for row in reversed(range(len(paths))) if label[row] == name] for name in dict.fromkeys(label)}
     rows = [
         {"label": name, "position": position, "path": paths[row], "suspicion": 0.01 * position}
-        for name in dict.fromkeys(label)
-        for position, row in enumerate([row for row in reversed(range(len(paths))) if label[row] == name][:2], start=1)
+        for name, of_label in surest.items()
+        for position, row in enumerate(of_label[:count], start=1)
     ]
     return pd.DataFrame(rows, columns=["label", "position", "path", "suspicion"])
 

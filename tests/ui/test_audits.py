@@ -28,10 +28,9 @@ from gradattn_core.cli import build_parser
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError
 from gradattn_core.progress import INTERPRET, SWEEP, StepProgress, unfinished_audits
-from tests.helpers import small_audit
+from tests.helpers import pictured_audit
 from tests.helpers.app_pages import opened, press, texts
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID
+from tests.helpers.pictured_audit import AUDIT_ID, copied_store
 from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny
 from ui import components
 from ui.audits import process
@@ -328,7 +327,7 @@ def test_only_the_newest_logs_are_kept(out: Path) -> None:
 def test_parameters_versions_and_warnings_of_a_past_audit_are_shown_as_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ready(tmp_path)
+    store = copied_store(tmp_path)
     monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
     components.audits.clear()
     app = opened("audits")
@@ -345,8 +344,8 @@ def test_parameters_versions_and_warnings_of_a_past_audit_are_shown_as_text(
 
 
 def test_a_past_audit_tells_what_changed_since_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_audit.build(tmp_path, audit_id="20261121-000000-older", images=30, suspects=9)
-    store = small_audit.build(tmp_path)
+    pictured_audit.pictured_store(tmp_path, audit_id="20261121-000000-older", images=30, suspects=9)
+    store = pictured_audit.pictured_store(tmp_path)
     monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
     components.audits.clear()
     # Both audits finished at the same moment; the greater id counts as the newer one.

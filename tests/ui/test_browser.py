@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,31 +12,11 @@ from playwright.sync_api import Browser, Page, Route, expect
 from gradattn_core.errors import GradattnError
 from gradattn_core.export import candidates_csv
 from gradattn_core.store.store import Store
-from tests.helpers import small_audit
-from tests.helpers.browser import sees, served, settle
-from tests.helpers.small_audit import AUDIT_ID, path_of
+from tests.helpers.browser import sees, settle
+from tests.helpers.pictured_audit import AUDIT_ID, path_of
 from ui.launch import launch
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return small_audit.build(tmp_path)
-
-
-@pytest.fixture
-def address(store: Store) -> Iterator[str]:
-    """The address of a page that ``launch`` serves over the small audit, for the reviewer Ada."""
-    with served(store.directory, environment={"GRADATTN_REVIEWER": "Ada"}) as url:
-        yield url
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    yield context.new_page()
-    context.close()
 
 
 def shows(page: Page, index: int, decided: int) -> None:

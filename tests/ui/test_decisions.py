@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
 from tests.helpers.app_pages import choose, opened, press, table, texts
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID, path_of
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = ready(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
+from tests.helpers.pictured_audit import AUDIT_ID, path_of
 
 
 def log(app: AppTest, part: int) -> list[str]:

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
 from tests.helpers.app_pages import choose, opened, table
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID, HOSTILE_LABELS, IMAGES, path_of
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = ready(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
+from tests.helpers.pictured_audit import AUDIT_ID, IMAGES, path_of
+from tests.helpers.sample_audit import HOSTILE_LABELS
 
 
 def offer(app: AppTest) -> str:

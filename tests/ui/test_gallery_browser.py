@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from gradattn_core.store.store import Store
-from tests.helpers.browser import served, settle
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID, path_of
+from tests.helpers.browser import settle
+from tests.helpers.pictured_audit import AUDIT_ID, path_of
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return ready(tmp_path)
-
-
-@pytest.fixture
-def address(store: Store) -> Iterator[str]:
-    with served(store.directory, environment={"GRADATTN_REVIEWER": "Ada"}) as url:
-        yield url
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    yield page
-    context.close()
 
 
 def selected(page: Page, count: int, of: int = 12) -> None:

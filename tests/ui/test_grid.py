@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gradattn_core.store.store import Store
-from tests.helpers.app_gallery import headings, marks, paths, select, shown
-from tests.helpers.app_pages import choose, opened, press, texts
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID, CLASSES, HOSTILE_LABELS, MISSING, path_of
+from tests.helpers.app_pages import choose, gallery_data, headings, marks, opened, paths, press, select, texts
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, MISSING, copied_store, path_of
+from tests.helpers.sample_audit import HOSTILE_LABELS
 
 MANY = 60
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = ready(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
-
-
-@pytest.fixture
-def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = ready(tmp_path, images=MANY, suspects=MANY)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
+def large(tmp_path: Path, show: Callable[[Store], Store]) -> Store:
+    return show(copied_store(tmp_path, images=MANY, suspects=MANY))
 
 
 def said(store: Store) -> dict[str, tuple[str, str, str]]:
@@ -39,7 +28,7 @@ def said(store: Store) -> dict[str, tuple[str, str, str]]:
 
 
 def test_every_suspect_is_a_card_with_its_picture_its_labels_and_its_evidence(store: Store) -> None:
-    gallery = shown(opened("grid"))
+    gallery = gallery_data(opened("grid"))
     [group] = gallery["groups"]
     cards = group["cards"]
     assert [card["path"] for card in cards] == [path_of(index) for index in range(12)]
@@ -56,7 +45,7 @@ def test_hostile_labels_are_data_and_never_part_of_the_markup(store: Store) -> N
     for element in app.get("bidi_component"):
         markup = element.proto.html_content + element.proto.css_content + element.proto.js_content
         assert not [label for label in HOSTILE_LABELS if label in markup]
-    assert "<b>x</b> → =cmd()" in [line for card in shown(app)["groups"][0]["cards"] for line in card["lines"]]
+    assert "<b>x</b> → =cmd()" in [line for card in gallery_data(app)["groups"][0]["cards"] for line in card["lines"]]
     markdown = [element.value for element in [*app.markdown, *app.caption]]
     assert not [text for text in markdown if any(label in text for label in HOSTILE_LABELS)]
 
@@ -107,7 +96,7 @@ def test_undo_takes_back_one_bulk_after_the_other_but_nobody_elses_word(store: S
 
 def test_a_selection_made_on_other_pictures_decides_nothing(store: Store) -> None:
     app = opened("grid")
-    old = shown(app)["token"]
+    old = gallery_data(app)["token"]
     press(select(app, [0]), "Label is right")
     select(app, [0, 1], token=old)
     assert all(button.disabled for button in app.button if button.label == "Remove")
@@ -125,7 +114,7 @@ def test_when_everything_is_decided_the_page_says_what_is_next_and_can_still_und
 def test_orders_group_by_pair_and_by_likeness(store: Store) -> None:
     app = opened("grid", order="Class pair")
     assert headings(app)[0] == "**bold** [link](http://x) :smile: → 🦅 eagle" and len(headings(app)) == 7
-    assert all(len(card["lines"]) == 1 for group in shown(app)["groups"] for card in group["cards"])
+    assert all(len(card["lines"]) == 1 for group in gallery_data(app)["groups"] for card in group["cards"])
     choose(app, "Order", "What looks alike")
     assert headings(app) == ["4 that look alike"] * 3
     assert paths(app)[:4] == [path_of(index) for index in (0, 3, 6, 9)]

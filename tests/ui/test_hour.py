@@ -16,9 +16,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from gradattn_core.export import candidates_csv, read_candidates
 from gradattn_core.store.store import Store
-from tests.helpers import small_audit
+from tests.helpers import pictured_audit
 from tests.helpers.browser import sees, served, settle
-from tests.helpers.small_audit import AUDIT_ID, CLASSES, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, path_of
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +48,7 @@ class Hour:
 
 @pytest.fixture
 def hour(tmp_path: Path) -> Hour:
-    return Hour(small_audit.build(tmp_path, images=SUSPECTS + 10, suspects=SUSPECTS))
+    return Hour(pictured_audit.pictured_store(tmp_path, images=SUSPECTS + 10, suspects=SUSPECTS))
 
 
 def opened(browser: Browser) -> tuple[BrowserContext, Page]:

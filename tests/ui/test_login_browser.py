@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.helpers import small_audit
+from tests.helpers import pictured_audit
 from tests.helpers.browser import free_port, sees, served
-from tests.helpers.small_audit import path_of
+from tests.helpers.pictured_audit import path_of
 
 pytest.importorskip("authlib", reason="the extra gradattn[login] is not installed")
 from tests.helpers.login_provider import CLIENT, SECRET, login_provider
@@ -28,7 +28,7 @@ server_metadata_url = "{provider}/.well-known/openid-configuration"
 
 
 def test_a_reviewer_logs_in_decides_under_that_name_and_logs_out(browser: Browser, tmp_path: Path) -> None:
-    store = small_audit.build(tmp_path)
+    store = pictured_audit.pictured_store(tmp_path)
     person = {"sub": "1", "name": "Ada L.", "email": "ada@example.org"}
     port = free_port()
     with login_provider(person) as provider:

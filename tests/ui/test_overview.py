@@ -8,25 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
 from gradattn_core.wording import interval
-from tests.helpers import small_audit
+from tests.helpers import pictured_audit
 from tests.helpers.app_pages import opened, press, texts
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID, CLASSES, HOSTILE_LABELS, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, path_of
+from tests.helpers.sample_audit import HOSTILE_LABELS
 from ui import components
 from ui.overview import heat_map
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = ready(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
 
 
 def chart(app: AppTest) -> Any:
@@ -128,7 +119,7 @@ def test_failures_are_listed(store: Store) -> None:
 
 def test_the_history_tells_what_changed_since_the_audit_before(store: Store, tmp_path: Path) -> None:
     assert not any("new_suspects" in frame.value.columns for frame in opened().dataframe)
-    small_audit.build(tmp_path, audit_id="20261121-000000-older", images=30, suspects=9)
+    pictured_audit.pictured_store(tmp_path, audit_id="20261121-000000-older", images=30, suspects=9)
     components.audits.clear()
     history = table(opened(), "new_suspects")
     # Both audits finished at the same moment; the greater id counts as the newer one.

@@ -9,20 +9,11 @@ import pytest
 
 from gradattn_core.store.store import Store
 from tests.helpers import sample_audit
-from tests.helpers.app_gallery import paths, select
-from tests.helpers.app_pages import opened, press, texts
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID, HOSTILE_LABELS, path_of
+from tests.helpers.app_pages import opened, paths, press, select, texts
+from tests.helpers.pictured_audit import AUDIT_ID, path_of
+from tests.helpers.sample_audit import HOSTILE_LABELS
 from ui.pair import pattern
 from ui.pair.pattern import Pair
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = ready(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
 
 
 def standing(store: Store) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,15 @@ from streamlit.testing.v1 import AppTest
 from gradattn_core.store.review import Review
 from gradattn_core.store.store import Store
 from tests.helpers.app_pages import opened, press, texts
-from tests.helpers.ready_audit import ready
-from tests.helpers.small_audit import AUDIT_ID, CLASSES, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, copied_store, path_of
 
 SUSPECTS, DECIDED = 52, 44
 AGAIN, BACK = "Re-rank with 44 decisions", "Back to the audit's order"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = ready(tmp_path, images=SUSPECTS, suspects=SUSPECTS)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
+def store(tmp_path: Path, show: Callable[[Store], Store]) -> Store:
+    return show(copied_store(tmp_path, images=SUSPECTS, suspects=SUSPECTS))
 
 
 def right(index: int) -> bool:

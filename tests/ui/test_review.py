@@ -5,24 +5,23 @@ from __future__ import annotations
 import importlib.machinery
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
-from tests.helpers import small_audit
+from tests.helpers import pictured_audit
 from tests.helpers.app_pages import APP, choose, note, opened, opened_by, pictures, press, progress, suspect, texts
-from tests.helpers.small_audit import AUDIT_ID, HOSTILE_LABELS, SUSPECTS, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, SUSPECTS, path_of
+from tests.helpers.sample_audit import HOSTILE_LABELS
 from ui.review.queue import Queue
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = small_audit.build(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
-    return store
+def store(tmp_path: Path, show: Callable[[Store], Store]) -> Store:
+    return show(pictured_audit.pictured_store(tmp_path))
 
 
 def test_the_first_suspect_is_shown_with_its_pictures_labels_and_evidence(store: Store) -> None:
@@ -97,7 +96,7 @@ def test_every_suspect_can_be_decided_even_without_picture_or_evidence(store: St
     for index in range(SUSPECTS):
         assert suspect(app) == path_of(index)
         shown = texts(app)
-        if path_of(index) == small_audit.MISSING:
+        if path_of(index) == pictured_audit.MISSING:
             assert app.warning[0].value == "The picture cannot be shown. You can still decide."
             assert not pictures(app)
         if index == 1:
@@ -256,11 +255,9 @@ def test_moved_pictures_are_found_below_a_folder_that_has_the_very_same_files(st
     assert store.review.progress(AUDIT_ID).suspects_decided == 2
 
 
-def test_imagenet_ids_are_shown_with_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_audit, "CLASSES", ["n01440764", "n03425413", "n02012849", "kite"])
-    store = small_audit.build(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    monkeypatch.setenv("GRADATTN_REVIEWER", "Ada")
+def test_imagenet_ids_are_shown_with_their_names(tmp_path: Path, show: Callable[[Store], Store]) -> None:
+    classes = ["n01440764", "n03425413", "n02012849", "kite"]
+    store = show(pictured_audit.pictured_store(tmp_path, classes=classes))
     app = opened("review", given="n03425413")
     assert "gas pump · n03425413" in texts(app)
     assert "crane · n02012849" in texts(app)

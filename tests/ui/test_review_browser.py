@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from gradattn_core.store.store import Store
-from tests.helpers import small_audit
+from tests.helpers import pictured_audit
 from tests.helpers.browser import sees, served, settle
-from tests.helpers.small_audit import path_of
+from tests.helpers.pictured_audit import path_of
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def store(place: Path) -> Store:
-    return small_audit.build(place)
+    return pictured_audit.pictured_store(place)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,16 +13,14 @@ import streamlit as st
 from PIL import Image
 
 from gradattn_core.store.store import Store
-from tests.helpers import sample_audit, small_audit
-from tests.helpers.small_audit import AUDIT_ID, MISSING, path_of
+from tests.helpers import pictured_audit, sample_audit
+from tests.helpers.pictured_audit import AUDIT_ID, MISSING, path_of
 from ui import thumbnails
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    store = small_audit.build(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    return store
+def store(tmp_path: Path, show: Callable[[Store], Store]) -> Store:
+    return show(pictured_audit.pictured_store(tmp_path))
 
 
 def hostile(tmp_path: Path, names: list[str]) -> Store:
