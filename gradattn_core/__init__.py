@@ -7,7 +7,8 @@ What most programs need is offered here and imported when it is asked for::
 
 from typing import TYPE_CHECKING
 
-from gradattn_core.lazy import lazily
+from gradattn_core.face import __version__ as __version__
+from gradattn_core.face import lazily
 
 if TYPE_CHECKING:
     from gradattn_core.audit.run import audit_images as audit_images
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from gradattn_core.ranking.noise import noise_estimate as noise_estimate
     from gradattn_core.ranking.suspicion import rank_labels as rank_labels
     from gradattn_core.store.store import Store as Store
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "AuditConfig": "config",

@@ -19,7 +19,7 @@ from tests.helpers.tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUND = (
-    *("config", "errors", "estimates", "files", "kinds", "lazy"),
+    *("config", "errors", "estimates", "files", "face", "kinds"),
     *("methods", "outfolder", "progress", "records", "wording"),
 )
 HEAVY = {

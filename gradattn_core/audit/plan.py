@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 import timm
 import torch
 
-import gradattn_core
 from gradattn_core import outfolder
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.reuse import Sweep, sweeps_like, tell_changes
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ClassAlignmentError, StoreError
+from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, write_parquet, write_text
 from gradattn_core.model.backbone import pick_device, weights_digest
 from gradattn_core.model.classes import Alignment, align_classes, class_names
@@ -245,7 +245,7 @@ def is_stored(out: Path, audit_id: str) -> bool:
 
 def _fingerprint(config: AuditConfig, listing: Listing) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([gradattn_core.__version__, _RESULT_FORMAT, config.identity()], sort_keys=True).encode())
+    digest.update(json.dumps([__version__, _RESULT_FORMAT, config.identity()], sort_keys=True).encode())
     for image in listing.images:
         digest.update(json.dumps([image.path, image.label, image.size, image.modified]).encode())
     return digest.hexdigest()
@@ -380,7 +380,7 @@ def _choose_head(config: AuditConfig, listing: Listing) -> tuple[str, Alignment 
 
 def _versions() -> dict[str, str]:
     return {
-        "gradattn": gradattn_core.__version__,
+        "gradattn": __version__,
         "torch": torch.__version__,
         "timm": timm.__version__,
         "duckdb": duckdb.__version__,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gradattn_core.lazy import lazily
+from gradattn_core.face import lazily
 
 if TYPE_CHECKING:
     from gradattn_core.dataset.decoding import read_image as read_image

@@ -1,9 +1,11 @@
-"""Names that a package offers and imports only when somebody asks for them."""
+"""The version, and how a package offers names of its modules that it imports only when somebody asks for them."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+
+__version__ = "0.1.0"
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
