@@ -133,7 +133,7 @@ def command(commands: Commands, name: str, run: Run, summary: str, examples: str
 
 
 def add_parameters(
-    parser: argparse.ArgumentParser, wanted: Iterable[Parameter]
+    parser: argparse.ArgumentParser, selection: Iterable[Parameter]
 ) -> dict[str, argparse.ArgumentParser | argparse._ArgumentGroup]:
     """Parameters of an audit as options, below the headings of their groups.
 
@@ -141,7 +141,7 @@ def add_parameters(
         the parser's groups by name; the parser itself is that of parameters without one.
     """
     groups: dict[str, argparse.ArgumentParser | argparse._ArgumentGroup] = {"": parser}
-    for parameter in wanted:
+    for parameter in selection:
         if parameter.group not in groups:
             groups[parameter.group] = parser.add_argument_group(parameter.group)
         _add_parameter(groups[parameter.group], parameter)
@@ -168,7 +168,10 @@ def _add_parameter(place: argparse.ArgumentParser | argparse._ArgumentGroup, par
 
 def out_folder(parser: argparse.ArgumentParser) -> None:
     """``--out``; :func:`open_store` opens the store there."""
-    add_parameters(parser, [each for each in parameters() if each.name == "out"])
+    [out] = [each for each in parameters() if each.name == "out"]
+    # An audit writes nowhere else, as the help of its parameter says; other commands do where they are told.
+    help = f"output folder of the audits (default {out.default})"
+    parser.add_argument(out.option, default=out.default, metavar=out.placeholder, help=help)
 
 
 def model(parser: argparse.ArgumentParser) -> None:

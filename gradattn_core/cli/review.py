@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gradattn_core.store.store import Store
 
 _STRONGEST = 3
+_ESCAPED = "cells of CSV that a spreadsheet would run as a formula start with an apostrophe"
 
 
 def add(commands: Commands) -> None:
@@ -200,7 +201,11 @@ def _add_export(commands: Commands) -> None:
         "A manifest path,label of the whole audit, with standing relabels applied and removed images left out.",
         "  gradattn export corrected -o photos/corrected.csv && gradattn audit photos/corrected.csv",
     )
-    _file_options(corrected, "which audit (default: the latest)")
+    _file_options(
+        corrected,
+        "which audit (default: the latest)",
+        "labels are as they are, for programs; gradattn audit reads csv, parquet and jsonl",
+    )
     corrected.add_argument(
         "--data-root",
         metavar="DIR",
@@ -216,7 +221,7 @@ def _add_export(commands: Commands) -> None:
     _file_options(removals, "which audit (default: the latest)")
 
 
-def _file_options(parser: CommandParser, audit: str) -> None:
+def _file_options(parser: CommandParser, audit: str, cells: str = _ESCAPED) -> None:
     out_folder(parser)
     parser.add_argument("--audit", metavar="ID", help=audit)
     form = parser.add_mutually_exclusive_group()
@@ -226,8 +231,7 @@ def _file_options(parser: CommandParser, audit: str) -> None:
     parser.add_argument(
         "--format",
         choices=("csv", "parquet", "json", "jsonl"),
-        help="default: the ending of FILE, else csv; cells of CSV that a spreadsheet would run as a formula start "
-        "with an apostrophe, except in corrected, which gradattn audit reads (as csv, parquet or jsonl)",
+        help=f"default: the ending of FILE, else csv; {cells}",
     )
 
 
@@ -280,7 +284,7 @@ def _export(
     target, form = options.csv or options.output, _format(options)
     frame = rows(store)
     if options.json and table == "candidates":
-        # As it always was; --format json has every column.
+        # The columns of the CSV file and the new label; --format json has every column.
         sys.stdout.write(frame[[*COLUMNS, "new_label"]].to_json(orient="records", force_ascii=False) + "\n")
     elif target is not None:
         write_output(Path(target), encode(table, frame, form))
