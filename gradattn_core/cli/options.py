@@ -197,12 +197,12 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def open_audit(options: argparse.Namespace) -> tuple[Store, str]:
-    """The store of ``--out``, read-only, and the audit that was asked for with ``--audit``, or the latest.
+    """The store of ``--out`` and the audit that was asked for with ``--audit``, or the latest.
 
     Raises:
         StoreError: there is no such folder or audit.
     """
-    store = open_store(options, read_only=True)
+    store = open_store(options)
     return store, options.audit or store.audits.latest_id()
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from gradattn_core.errors import StoreError
 from gradattn_core.store import images
 from gradattn_core.store.database import Part, check_filters, check_page, value
-from gradattn_core.store.decisions import DECISIONS, disputed, stacks, standing
+from gradattn_core.store.decisions import DECISIONS, standing
 
 
 class CandidateFilter(TypedDict, total=False):
@@ -227,16 +227,13 @@ def _condition(decided: str, reviewer: str | None) -> tuple[str, list[str]]:
 def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]) -> pd.DataFrame:
     """All columns of the images with these ranks, in their order."""
     frame = connection.execute(_WIDE, {"audit_id": audit_id, "ranks": ranks}).df()
-    keys = list(zip(frame["content_hash"], frame["given_label"], strict=True))
-    words = stacks(connection, keys)
-    newest = [standing(words.get(key, [])) for key in keys]
+    words = standing(connection, frame["content_hash"].tolist())
+    said = [words.get(key) for key in zip(frame["content_hash"], frame["given_label"], strict=True)]
     at = list(frame.columns).index("top_region_box") + 1
     for shift, name in enumerate(("decision", "reviewer", "note", "new_label")):
-        said = pd.Series([getattr(word, name) if word else "" for word in newest], frame.index, dtype="str")
-        frame.insert(at + shift, name, said)
-    differ = {key for key, stack in words.items() if disputed(stack)}
-    frame["conflict"] = pd.Series([key in differ for key in keys], frame.index, dtype="bool")
-    return frame
+        texts = pd.Series([getattr(word, name) if word else "" for word in said], frame.index, dtype="str")
+        frame.insert(at + shift, name, texts)
+    return frame.assign(conflict=pd.Series([bool(word and word.conflict) for word in said], frame.index, dtype="bool"))
 
 
 _CLUSTER = "coalesce(s.cluster, -1)::BIGINT AS cluster"

@@ -2,7 +2,8 @@
 
 Decisions push and undos pop, one stack per image content and given label. A *word* is a decision that no undo has taken
 back. The newest word of a stack stands. A reviewer's last word is the newest of their own; where the last words of two
-reviewers differ (in the decision or in the new label), there is a conflict.
+reviewers differ (in the decision or in the new label), there is a conflict. The view ``words`` of the schema says all
+of it, and ``current_decisions`` is what of it stands.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import combinations
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 import duckdb
@@ -27,9 +27,6 @@ DECISIONS = ("keep", "relabel", "remove", "unsure")
 Key: TypeAlias = tuple[str, str]
 """Image content and given label."""
 
-# Beyond so many keys it is quicker to read the whole log than to ask for its part.
-_FEW = 2_000
-
 
 class DecisionFilter(TypedDict, total=False):
     """Which rows of the log a list has: without any of these keywords, all.
@@ -39,6 +36,7 @@ class DecisionFilter(TypedDict, total=False):
         reviewer: only what this reviewer said.
         decision: only this decision, or ``undo``.
         path_contains: this text, literally, somewhere in the path.
+        content_hash: only about pictures with this content.
         standing: only what stands.
         conflicts: only the last words of reviewers who differ.
     """
@@ -47,6 +45,7 @@ class DecisionFilter(TypedDict, total=False):
     reviewer: str | None
     decision: str | None
     path_contains: str | None
+    content_hash: str | None
     standing: bool
     conflicts: bool
 
@@ -143,23 +142,25 @@ class Decisions(Part):
         """
         check_page(top, offset)
         with self._reading() as connection:
-            where, parameters = _condition(connection, filters)
+            where, parameters = _condition(filters)
             frame = connection.execute(
                 f"""SELECT decision_id, path, given_label, decision, coalesce(new_label, '') AS new_label, reviewer,
                         note, {TIME.format("decided_at")}, audit_id, content_hash, sequence
-                    FROM decisions WHERE {where} ORDER BY sequence DESC LIMIT ? OFFSET ?""",
-                [*parameters, top, offset],
+                    FROM decisions WHERE {where} ORDER BY sequence DESC LIMIT $top OFFSET $offset""",
+                parameters | {"top": top, "offset": offset},
             ).df()
-            found = stacks(connection, list(zip(frame["content_hash"], frame["given_label"], strict=True))).values()
-        stand = {stack[-1].sequence for stack in found if stack}
-        differ = {word.sequence for stack in found for word in disputed(stack)}
+            few, of_few = _about(frame["content_hash"].tolist())
+            words = connection.execute(f"SELECT sequence, stands, conflict FROM words WHERE {few}", of_few).df()
         sequence = frame.pop("sequence")
-        return frame.assign(stands=sequence.isin(stand), conflict=sequence.isin(differ))
+        return frame.assign(
+            stands=sequence.isin(words["sequence"][words["stands"]]),
+            conflict=sequence.isin(words["sequence"][words["conflict"]]),
+        )
 
     def count(self, **filters: Unpack[DecisionFilter]) -> int:
         """How many rows :meth:`page` has for the same filters on all its pages together."""
         with self._reading() as connection:
-            where, parameters = _condition(connection, filters)
+            where, parameters = _condition(filters)
             return int(value(connection.execute(f"SELECT count(*) FROM decisions WHERE {where}", parameters)))
 
     def reviewers(self) -> list[str]:
@@ -174,18 +175,16 @@ class Decisions(Part):
         One row per pair of reviewers with common images, those with the most first.
         """
         with self._reading() as connection:
-            found = _shared_stacks(connection)
-        both: Counter[tuple[str, str]] = Counter()
-        agree: Counter[tuple[str, str]] = Counter()
-        for stack in found:
-            last = {word.reviewer: _said(word) for word in stack}
-            for pair in combinations(sorted(last), 2):
-                both[pair] += 1
-                agree[pair] += last[pair[0]] == last[pair[1]]
-        counted = sorted(both.items(), key=lambda entry: (-entry[1], entry[0]))
-        rows = [(*pair, number, agree[pair], agree[pair] / number) for pair, number in counted]
-        columns = {"reviewer_a": "str", "reviewer_b": "str", "both": "int64", "agree": "int64", "share": "float64"}
-        return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+            return connection.execute(
+                """WITH last AS MATERIALIZED (SELECT * FROM words WHERE newest)
+                   SELECT a.reviewer AS reviewer_a, b.reviewer AS reviewer_b, count(*) AS "both",
+                       count(*) FILTER (a.decision = b.decision AND a.new_label IS NOT DISTINCT FROM b.new_label)
+                           AS agree,
+                       agree / "both" AS share
+                   FROM last a JOIN last b ON a.content_hash = b.content_hash AND a.given_label = b.given_label
+                       AND a.reviewer < b.reviewer
+                   GROUP BY ALL ORDER BY "both" DESC, reviewer_a, reviewer_b"""
+            ).df()
 
     def _append(
         self, audit_id: str, paths: Sequence[str], decision: str, reviewer: str, new_label: str | None, note: str
@@ -200,14 +199,55 @@ class Decisions(Part):
         said = Decision("undo", reviewer)
         with self._writing(audit_id) as connection:
             keys = _keys(connection, audit_id, paths)
-            words = {key: len(stack) for key, stack in stacks(connection, list(keys.values())).items()}
+            few, of_few = _about([content_hash for content_hash, _ in keys.values()])
+            words = Counter(
+                connection.execute(f"SELECT content_hash, given_label FROM words WHERE {few}", of_few).fetchall()
+            )
             undone = {}
             for path, key in keys.items():
                 # Copies of one picture share a stack: each takes back one decision, as long as there are any.
-                if words.get(key, 0) > 0:
+                if words[key] > 0:
                     words[key] -= 1
                     undone[path] = key
             return _insert(connection, audit_id, undone, said)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A decision that stands, and whether the last words of two reviewers differ."""
+
+    decision: str
+    reviewer: str
+    note: str
+    new_label: str
+    conflict: bool
+
+
+def standing(connection: duckdb.DuckDBPyConnection, contents: Sequence[str]) -> dict[Key, Word]:
+    """What stands about images with these contents; keys about which nothing stands are absent, others may be there."""
+    few, of_few = _about(contents)
+    # Most pages are about images of which nothing was said, and to plan a query of the view takes longest.
+    said = connection.execute(f"SELECT DISTINCT content_hash FROM decisions WHERE {few}", of_few).fetchall()
+    if not said:
+        return {}
+    few, of_few = _about([content_hash for (content_hash,) in said])
+    words = connection.execute(
+        f"""SELECT content_hash, given_label, decision, reviewer, note, coalesce(new_label, ''), conflict
+            FROM current_decisions WHERE {few}""",
+        of_few,
+    ).fetchall()
+    return {(content_hash, given_label): Word(*word) for content_hash, given_label, *word in words}
+
+
+def _about(contents: Sequence[str]) -> tuple[str, dict[str, Sequence[str]]]:
+    """The condition that lets the view ``words`` read no more of the log than what is about these contents.
+
+    It is a condition on one column because nothing else is pushed below the view's windows.
+    """
+    # Beyond so many it is quicker to read the whole log.
+    if len(contents) > 2_000:
+        return "true", {}
+    return "list_contains(CAST($contents AS TEXT[]), content_hash)", {"contents": contents}
 
 
 def _keys(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str]) -> dict[str, Key]:
@@ -245,83 +285,24 @@ def _insert(connection: duckdb.DuckDBPyConnection, audit_id: str, keys: dict[str
     return ids
 
 
-def _condition(connection: duckdb.DuckDBPyConnection, filters: DecisionFilter) -> tuple[str, list[Any]]:
+def _condition(filters: DecisionFilter) -> tuple[str, dict[str, Any]]:
     """The condition over rows of ``decisions`` that the filters are, and its parameters."""
     check_filters(filters, DecisionFilter)
     decision = filters.get("decision")
     if decision is not None and decision not in (*DECISIONS, "undo"):
         raise StoreError(f"decision={decision!r} is unknown; choose {', '.join(DECISIONS)} or undo")
-    differing = None
-    if filters.get("conflicts", False):
-        differing = [word.sequence for stack in _shared_stacks(connection) for word in disputed(stack)]
-    limits = [
-        ("audit_id = ?", filters.get("audit_id")),
-        ("reviewer = ?", filters.get("reviewer")),
-        ("decision = ?", decision),
+    limits = {
+        "audit_id": "audit_id = $audit_id",
+        "reviewer": "reviewer = $reviewer",
+        "decision": "decision = $decision",
+        "content_hash": "content_hash = $content_hash",
         # Not LIKE: % and _ in the text are ordinary characters.
-        ("contains(path, ?)", filters.get("path_contains")),
-        ("sequence IN (SELECT unnest(CAST(? AS BIGINT[])))", differing),
-    ]
-    conditions = [condition for condition, limit in limits if limit is not None]
-    if filters.get("standing", False):
-        conditions.append("sequence IN (SELECT sequence FROM current_decisions)")
-    return " AND ".join(conditions) or "true", [limit for _, limit in limits if limit is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A decision that no undo has taken back."""
-
-    sequence: int
-    decision: str
-    new_label: str
-    reviewer: str
-    note: str
-
-
-def stacks(connection: duckdb.DuckDBPyConnection, keys: Sequence[Key]) -> dict[Key, list[Word]]:
-    """The words about each key, oldest first; keys about which nothing was said are absent, others may be there."""
-    if len(keys) > _FEW:
-        return _stacks(connection, "decisions", {})
-    wanted = "(SELECT unnest(CAST($hashes AS TEXT[])) AS content_hash, unnest(CAST($labels AS TEXT[])) AS given_label)"
-    hashes, labels = [key[0] for key in keys], [key[1] for key in keys]
-    return _stacks(connection, wanted, {"hashes": hashes, "labels": labels})
-
-
-def standing(stack: Sequence[Word]) -> Word | None:
-    """The word that stands."""
-    return stack[-1] if stack else None
-
-
-def disputed(stack: Sequence[Word]) -> list[Word]:
-    """The reviewers' last words, where they differ; else nothing."""
-    last = {word.reviewer: word for word in stack}
-    return list(last.values()) if len({_said(word) for word in last.values()}) > 1 else []
-
-
-def _said(word: Word) -> tuple[str, str]:
-    return word.decision, word.new_label
-
-
-def _stacks(connection: duckdb.DuckDBPyConnection, wanted: str, parameters: dict[str, Any]) -> dict[Key, list[Word]]:
-    said = connection.execute(
-        f"""SELECT d.content_hash, d.given_label, d.sequence, d.decision, coalesce(d.new_label, ''), d.reviewer, d.note
-            FROM decisions d SEMI JOIN {wanted} w
-                ON w.content_hash = d.content_hash AND w.given_label = d.given_label ORDER BY d.sequence""",
-        parameters,
-    ).fetchall()
-    found: dict[Key, list[Word]] = {}
-    for content_hash, given_label, *rest in said:
-        stack, word = found.setdefault((content_hash, given_label), []), Word(*rest)
-        if word.decision == "undo":
-            del stack[-1:]
-        else:
-            stack.append(word)
-    return found
-
-
-def _shared_stacks(connection: duckdb.DuckDBPyConnection) -> list[list[Word]]:
-    """The words about everything that more than one reviewer has touched."""
-    several = """(SELECT content_hash, given_label FROM decisions
-        GROUP BY content_hash, given_label HAVING min(reviewer) < max(reviewer))"""
-    return list(_stacks(connection, several, {}).values())
+        "path_contains": "contains(path, $path_contains)",
+    }
+    parameters = {name: limit for name, limit in filters.items() if name in limits and limit is not None}
+    conditions = [limits[name] for name in parameters]
+    same = f" AND {limits['content_hash']}" if "content_hash" in parameters else ""
+    for flag, column in (("standing", "stands"), ("conflicts", "conflict")):
+        if filters.get(flag):
+            conditions.append(f"sequence IN (SELECT sequence FROM words WHERE {column}{same})")
+    return " AND ".join(conditions) or "true", parameters

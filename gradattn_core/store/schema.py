@@ -98,7 +98,30 @@ _VERSION_3 = (
     "ALTER TABLE audits ADD COLUMN reranked_decisions BIGINT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+# Decisions push and undos pop, one stack per image content and given label. Each row of `words` is a decision that no
+# undo has taken back: the stack was never lower after it than right after it. It stands if it is the top of its stack.
+_VERSION_4 = (
+    """CREATE VIEW words AS
+        WITH steps AS (
+            SELECT *, sum(CASE decision WHEN 'undo' THEN -1 ELSE 1 END) OVER (
+                PARTITION BY content_hash, given_label ORDER BY sequence) AS depth
+            FROM decisions),
+        stacks AS (
+            SELECT *, min(depth) OVER onwards AS lowest, last_value(depth) OVER onwards AS final FROM steps
+            WINDOW onwards AS (PARTITION BY content_hash, given_label ORDER BY sequence
+                ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)),
+        kept AS (
+            SELECT decision_id, sequence, content_hash, given_label, decision, new_label, reviewer, note, decided_at,
+                depth = final AS stands, concat(decision, ' ', new_label) AS said,
+                sequence = max(sequence) OVER (PARTITION BY content_hash, given_label, reviewer) AS newest
+            FROM stacks WHERE decision <> 'undo' AND depth = lowest)
+        SELECT * EXCLUDE (said),
+            newest AND min(said) FILTER (newest) OVER same <> max(said) FILTER (newest) OVER same AS conflict
+        FROM kept WINDOW same AS (PARTITION BY content_hash, given_label)""",
+    "CREATE OR REPLACE VIEW current_decisions AS SELECT * EXCLUDE (stands, newest) FROM words WHERE stands",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 
 UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "scores": (("path",), ("rank",)),

@@ -86,20 +86,22 @@ def test_candidates_show_the_standing_word_and_the_dispute(quarrel: Store) -> No
 def test_every_combination_of_log_filters_selects_what_a_naive_selection_does(quarrel: Store) -> None:
     log = quarrel.decisions.page()
     choices: list[list[Any]] = [
-        [None, "second"], [None, HOSTILE[14]], [None, "undo", "relabel"], [None, "te/0"], [False, True], [False, True]
+        [None, "second"], [None, HOSTILE[14]], [None, "undo", "relabel"], [None, "te/0"],
+        [None, log["content_hash"][0]], [False, True], [False, True],
     ]  # fmt: skip
-    for audit, reviewer, decision, part, standing, conflicts in list(product(*choices))[::5]:
+    for audit, reviewer, decision, part, content, standing, conflicts in list(product(*choices))[::5]:
         wanted = log[
             (log["audit_id"].eq(audit) if audit else True)
             & (log["reviewer"].eq(reviewer) if reviewer else True)
             & (log["decision"].eq(decision) if decision else True)
             & log["path"].map(lambda path, part=part: part is None or part in path)
+            & (log["content_hash"].eq(content) if content else True)
             & (log["stands"] | (not standing))
             & (log["conflict"] | (not conflicts))
         ].reset_index(drop=True)
         filters: dict[str, Any] = {
             "audit_id": audit, "reviewer": reviewer, "decision": decision, "path_contains": part,
-            "standing": standing, "conflicts": conflicts,
+            "content_hash": content, "standing": standing, "conflicts": conflicts,
         }  # fmt: skip
         pd.testing.assert_frame_equal(quarrel.decisions.page(**filters), wanted, check_dtype=not wanted.empty)
         assert quarrel.decisions.count(**filters) == len(wanted)

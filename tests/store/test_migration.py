@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from gradattn_core.cli import main
 from gradattn_core.errors import StoreError
 from gradattn_core.store import schema
 from gradattn_core.store.store import Store
@@ -17,10 +19,14 @@ _TABLES = ("audits", "images", "predictions", "scores", "interpretations", "regi
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    """The sample audit with one decision, in tables that the statements of version 1 made."""
+    """The sample audit with some decisions, in tables and views that the statements of version 1 made."""
     (tmp_path / "newer").mkdir()
     newer = sample_store(tmp_path / "newer")
     newer.decisions.append("first", PATHS[0], "relabel", new_label="bald eagle", reviewer="ann")
+    # Taken back, taken back but for the first, and disputed.
+    newer.decisions.append_many("first", PATHS[6:9], "keep", reviewer="ann")
+    newer.decisions.append_many("first", PATHS[7:9], "remove", reviewer="bob")
+    newer.decisions.undo_many("first", PATHS[6:8], reviewer="cy")
     folder = tmp_path / "older"
     folder.mkdir()
     with duckdb.connect(folder / "gradattn.duckdb") as connection:
@@ -51,6 +57,24 @@ def test_what_an_older_audit_said_is_still_said_and_what_it_lacks_is_absent(olde
     for column in ("runner_up_probability", "kind", "kind_numbers", "cluster"):
         assert getattr(prediction, column) is None, column
     assert list(store.audits.class_pairs("first")["suspects"]) == [4, 2]
+
+
+def test_an_older_log_says_what_it_said(older: Path) -> None:
+    store, newer = Store(older), Store(older.parent / "newer")
+    log = store.decisions.page()
+    assert log.equals(newer.decisions.page())
+    assert list(log["stands"]) == [False, False, True, False, False, True, False, True]
+    assert list(log["conflict"]) == [False, False, True, False, True, False, False, False]
+    said = ["path", "decision", "reviewer", "note", "new_label", "conflict"]
+    pages = [each.candidates.page("first", everything=True)[said] for each in (store, newer)]
+    assert pages[0].equals(pages[1])
+
+
+def test_a_command_that_only_reads_brings_an_older_database_up_to_date(
+    older: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["summary", "--out", str(older), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["review"]["reviewed"] == 3
 
 
 def test_an_older_database_takes_decisions_and_audits_of_this_version(older: Path) -> None:

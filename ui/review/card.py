@@ -118,8 +118,8 @@ def _remarks(row: Row) -> None:
 
 def _last_words(row: Row) -> list[tuple[str, str, str]]:
     """(reviewer, decision, new label) of those who differ about this image, the newest first."""
-    log = components.store().decisions.page(conflicts=True)
-    log = log[(log["content_hash"] == row["content_hash"]) & (log["given_label"] == row["given_label"])]
+    log = components.store().decisions.page(conflicts=True, content_hash=str(row["content_hash"]))
+    log = log[log["given_label"] == row["given_label"]]
     return [
         (str(word["reviewer"]), str(word["decision"]), full_name(str(word["new_label"])))
         for word in log.to_dict("records")
