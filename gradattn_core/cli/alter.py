@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradattn_core.cli.options import CommandParser, output_style
-from gradattn_core.cli.subject import (
+from gradattn_core.cli.picture import (
     class_options,
     drawing_options,
     map_options,
-    open_subject,
+    open_view,
     output_file,
     picture_options,
     style,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from gradattn_core.interpret.explanation import Subject
+    from gradattn_core.interpret.explanation import ModelView
     from gradattn_core.interpret.rewrite import AdversarialExample
     from gradattn_core.interpret.transfer import Transfer
     from gradattn_core.records import FloatArray
@@ -77,13 +77,13 @@ def run_transfer(options: argparse.Namespace) -> int:
     from gradattn_core.interpret.transfer import transfer
 
     descent = Descent(options.steps, options.rate, options.optimiser, options.renormalise, options.grad_mode)
-    file, subject = output_file(options), open_subject(options)
-    target = subject.pair(options.target, None)[0]
-    against = None if options.against is None else subject.output(options.against)
+    file, view = output_file(options), open_view(options)
+    target = view.pair(options.target, None)[0]
+    against = None if options.against is None else view.output(options.against)
     with late_progress("transfer", quiet=options.quiet) as progress:
         result = transfer(
-            subject.model,
-            subject.pixels,
+            view.model,
+            view.pixels,
             target,
             against,
             descent=descent,
@@ -94,7 +94,7 @@ def run_transfer(options: argparse.Namespace) -> int:
         write_numbers(
             file,
             asdict(result.provenance),
-            subject.crop,
+            view.crop,
             snapshots=result.snapshots,
             scores=_array(result.maps),
             leaders=result.leaders,
@@ -105,8 +105,8 @@ def run_transfer(options: argparse.Namespace) -> int:
             settings=_settings(result),
         )
     else:
-        _transfer_figure(subject, result, options).save(file)
-    _tell_transfer(options, subject, result, file)
+        _transfer_figure(view, result, options).save(file)
+    _tell_transfer(options, view, result, file)
     return 0
 
 
@@ -116,12 +116,12 @@ def run_rewrite(options: argparse.Namespace) -> int:
 
     from gradattn_core.interpret.rewrite import rewrite
 
-    file, subject = output_file(options), open_subject(options)
-    target, against = subject.pair(options.target, options.against)
+    file, view = output_file(options), open_view(options)
+    target, against = view.pair(options.target, options.against)
     with late_progress("rewrite", quiet=options.quiet) as progress:
         result = rewrite(
-            subject.model,
-            subject.pixels,
+            view.model,
+            view.pixels,
             target,
             against,
             budget=options.budget,
@@ -135,7 +135,7 @@ def run_rewrite(options: argparse.Namespace) -> int:
         write_numbers(
             file,
             {**asdict(result.interpretation_after.provenance), "note": " ".join(WARNING)},
-            subject.crop,
+            view.crop,
             before=result.before.numpy(),
             after=result.after.numpy(),
             **{f"scores_{when}": _array(shown.scores[0]) for when, shown in maps.items()},
@@ -144,10 +144,10 @@ def run_rewrite(options: argparse.Namespace) -> int:
             course=_array(result.course),
         )
     else:
-        _rewrite_figure(subject, result, options).save(file)
+        _rewrite_figure(view, result, options).save(file)
         pixels_file = file.with_name(f"{file.stem}-pixels.png")
         Image.fromarray(result.after.numpy()).save(pixels_file)
-    _tell_rewrite(options, subject, result, file, pixels_file)
+    _tell_rewrite(options, view, result, file, pixels_file)
     return 0
 
 
@@ -192,24 +192,24 @@ def _settings(result: Transfer) -> str:
     )
 
 
-def _transfer_figure(subject: Subject, result: Transfer, options: argparse.Namespace) -> Image.Image:
+def _transfer_figure(view: ModelView, result: Transfer, options: argparse.Namespace) -> Image.Image:
     from gradattn_core.render.films import Frame, transfer_figure
 
-    names = [subject.names.display(output) for output in result.classes]
+    names = [view.names.display(output) for output in result.classes]
     frames = [
         Frame(
             step=step,
             logit=float(result.logits[step, 0]),
             scores=_array(result.maps[number]),
-            leader=subject.names.display(leader),
+            leader=view.names.display(leader),
             probability=float(result.probabilities[step, result.classes.index(leader)]),
             leading_scores=_array(result.leading_maps[number]),
         )
         for number, (step, leader) in enumerate(zip(result.snapshots, result.leaders, strict=True))
     ]
     return transfer_figure(
-        subject.image,
-        subject.crop,
+        view.image,
+        view.crop,
         frames,
         _lines(names, result.logits),
         _lines(names, result.probabilities),
@@ -223,8 +223,8 @@ def _transfer_figure(subject: Subject, result: Transfer, options: argparse.Names
     )
 
 
-def _tell_transfer(options: argparse.Namespace, subject: Subject, result: Transfer, file: Path) -> None:
-    names = [subject.names.display(output) for output in result.classes]
+def _tell_transfer(options: argparse.Namespace, view: ModelView, result: Transfer, file: Path) -> None:
+    names = [view.names.display(output) for output in result.classes]
     snapshots, sentences = [], []
     for step, leader in zip(result.snapshots, result.leaders, strict=True):
         logit, own = float(result.logits[step, 0]), float(result.probabilities[step, 0])
@@ -234,13 +234,13 @@ def _tell_transfer(options: argparse.Namespace, subject: Subject, result: Transf
                 "step": step,
                 "logit": round(logit, 6),
                 "probability": round(own, 6),
-                "leader": subject.names.display(leader),
+                "leader": view.names.display(leader),
                 "leader_probability": round(leading, 6),
             }
         )
         sentences.append(
             f"step {step}: {names[0]} {logit:.1f} ({percent(own, 1)}); "
-            f"the model says {subject.names.display(leader)} ({percent(leading, 1)})"
+            f"the model says {view.names.display(leader)} ({percent(leading, 1)})"
         )
     facts = {
         "for": names[0],
@@ -260,12 +260,12 @@ def _distance(result: AdversarialExample) -> str:
     )
 
 
-def _rewrite_figure(subject: Subject, result: AdversarialExample, options: argparse.Namespace) -> Image.Image:
+def _rewrite_figure(view: ModelView, result: AdversarialExample, options: argparse.Namespace) -> Image.Image:
     from PIL import Image
 
     from gradattn_core.render.films import Answer, rewrite_figure
 
-    target, against = (subject.names.display(output) for output in (result.target, result.against))
+    target, against = (view.names.display(output) for output in (result.target, result.against))
     before, after = (
         Answer(
             Image.fromarray(pixels.numpy()),
@@ -291,10 +291,10 @@ def _rewrite_figure(subject: Subject, result: AdversarialExample, options: argpa
 
 
 def _tell_rewrite(
-    options: argparse.Namespace, subject: Subject, result: AdversarialExample, file: Path, pixels_file: Path | None
+    options: argparse.Namespace, view: ModelView, result: AdversarialExample, file: Path, pixels_file: Path | None
 ) -> None:
     pair = [result.target, result.against]
-    names = [subject.names.display(output) for output in pair]
+    names = [view.names.display(output) for output in pair]
     logits = [
         interpretation.logits[0, pair].tolist()
         for interpretation in (result.interpretation_before, result.interpretation_after)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from gradattn_core.cli import alter
 from gradattn_core.cli.options import CommandParser, Commands, command, output_style
-from gradattn_core.cli.subject import (
+from gradattn_core.cli.picture import (
     class_options,
     drawing_options,
     map_options,
-    open_subject,
+    open_view,
     output_file,
     picture_options,
     style,
@@ -27,7 +27,7 @@ from gradattn_core.methods import CORRECTIONS, FITS, OBJECTIVES, PAIR_OBJECTIVES
 if TYPE_CHECKING:
     from PIL import Image
 
-    from gradattn_core.interpret.explanation import Explanation, Subject
+    from gradattn_core.interpret.explanation import Explanation, ModelView
     from gradattn_core.interpret.guide import GuidedMap
 
 _MOST_CLASSES = 12
@@ -66,8 +66,8 @@ def run_pair(options: argparse.Namespace) -> int:
         raise GradattnError("--objective logit looks at one class; leave --against out, or choose difference")
     corrections = CORRECTIONS if options.correction == "all" else (options.correction,)
     methods = [Method(options.objective, correction) for correction in corrections]
-    file, subject = output_file(options), open_subject(options)
-    explanations = [subject.explain(options.target, options.against, method) for method in methods]
+    file, view = output_file(options), open_view(options)
+    explanations = [view.explain(options.target, options.against, method) for method in methods]
     if file.suffix.lower() == ".npz":
         _write_pair(file, explanations)
     elif options.correction == "all":
@@ -89,17 +89,17 @@ def run_detail(options: argparse.Namespace) -> int:
     if max(len(words), int(words[0]) if len(words) == 1 else 0) > _MOST_CLASSES:
         raise GradattnError(f"more than {_MOST_CLASSES} classes do not fit into one figure")
     method = Method(options.objective, options.correction)
-    file, subject = output_file(options), open_subject(options)
-    classes = int(words[0]) if len(words) == 1 else [subject.output(word) for word in words]
-    result = detail(subject.model, subject.pixels[None], classes, method=method)
+    file, view = output_file(options), open_view(options)
+    classes = int(words[0]) if len(words) == 1 else [view.output(word) for word in words]
+    result = detail(view.model, view.pixels[None], classes, method=method)
     outputs, probabilities = result.classes[0].tolist(), result.probabilities[0].tolist()
-    names = [subject.names.display(output) for output in outputs]
+    names = [view.names.display(output) for output in outputs]
     scores = result.scores[0].cpu().numpy()
     if file.suffix.lower() == ".npz":
         logits = result.logits[0].cpu().numpy()
-        write_numbers(file, asdict(result.provenance), subject.crop, scores=scores, classes=outputs, logits=logits)
+        write_numbers(file, asdict(result.provenance), view.crop, scores=scores, classes=outputs, logits=logits)
     else:
-        detail_figure(subject.image, subject.crop, names, probabilities, scores, style=style(options)).save(file)
+        detail_figure(view.image, view.crop, names, probabilities, scores, style=style(options)).save(file)
     rows = list(zip(names, outputs, probabilities, strict=True))
     facts = [{"class": name, "index": output, "probability": round(share, 6)} for name, output, share in rows]
     sentences = [*(f"{name}: {percent(share, 1)}" for name, _, share in rows), f"wrote {file}"]
@@ -116,11 +116,11 @@ def run_guide(options: argparse.Namespace) -> int:
 
     method = Method(options.objective, options.correction)
     layout = Layout(options.side, options.ratio, options.fit)
-    file, subject = output_file(options), open_subject(options)
-    target = subject.pair(options.target, None)[0]
+    file, view = output_file(options), open_view(options)
+    target = view.pair(options.target, None)[0]
     guides = [read_image(path).image for path in options.guides]
-    against = _guide_classes(subject, guides, target, options)
-    result = guide(subject.model, subject.image, guides, target, against, layout=layout, method=method)
+    against = _guide_classes(view, guides, target, options)
+    result = guide(view.model, view.image, guides, target, against, layout=layout, method=method)
     if file.suffix.lower() == ".npz":
         write_numbers(
             file,
@@ -134,8 +134,8 @@ def run_guide(options: argparse.Namespace) -> int:
             logits=result.logits.cpu().numpy(),
         )
     else:
-        _guide_figure(subject, result, method, options).save(file)
-    _tell_guide(options, subject, result, file)
+        _guide_figure(view, result, method, options).save(file)
+    _tell_guide(options, view, result, file)
     return 0
 
 
@@ -225,19 +225,19 @@ def _tell_pair(options: argparse.Namespace, explanation: Explanation, file: Path
     tell(options, facts, [*sentences, f"wrote {file}"])
 
 
-def _guide_classes(subject: Subject, guides: list[Image.Image], target: int, options: argparse.Namespace) -> list[int]:
+def _guide_classes(view: ModelView, guides: list[Image.Image], target: int, options: argparse.Namespace) -> list[int]:
     """What each guide shows, as said or as the model sees it; another class than the picture's."""
     from gradattn_core.interpret.guide import seen_classes
 
-    name = subject.names.display(target)
+    name = view.names.display(target)
     if options.against is not None:
-        against = subject.output(options.against)
+        against = view.output(options.against)
         if against == target:
             raise GradattnError(
                 f"--against {options.against}: a guide of the picture's own class ({name}) guides nothing"
             )
         return [against] * len(guides)
-    classes = seen_classes(subject.model, guides)
+    classes = seen_classes(view.model, guides)
     for path, output in zip(options.guides, classes, strict=True):
         if output == target:
             raise GradattnError(
@@ -247,33 +247,33 @@ def _guide_classes(subject: Subject, guides: list[Image.Image], target: int, opt
     return classes
 
 
-def _guide_figure(subject: Subject, result: GuidedMap, method: Method, options: argparse.Namespace) -> Image.Image:
+def _guide_figure(view: ModelView, result: GuidedMap, method: Method, options: argparse.Namespace) -> Image.Image:
     import torch
 
     from gradattn_core.interpret.maps import signed_maps
     from gradattn_core.render.figures import guide_figure
 
     # The same question without a guide, averaged over the guides' classes in the same way.
-    copies = subject.pixels.expand(len(result.against), -1, -1, -1)
-    alone = signed_maps(subject.model, copies, result.target, torch.tensor(result.against), method)
-    names = [subject.names.display(output) for output in result.against]
+    copies = view.pixels.expand(len(result.against), -1, -1, -1)
+    alone = signed_maps(view.model, copies, result.target, torch.tensor(result.against), method)
+    names = [view.names.display(output) for output in result.against]
     return guide_figure(
-        subject.image,
-        (alone.normalised.mean(0).cpu().numpy(), subject.crop),
+        view.image,
+        (alone.normalised.mean(0).cpu().numpy(), view.crop),
         (result.scores.cpu().numpy(), result.box),
         list(zip(result.joined, result.joined_scores.cpu().numpy(), names, strict=True)),
-        subject.names.display(result.target),
+        view.names.display(result.target),
         lines=(f"Beside a guide on the {options.side}", f"{options.correction} correction of the {options.objective}"),
         style=style(options),
     )
 
 
-def _tell_guide(options: argparse.Namespace, subject: Subject, result: GuidedMap, file: Path) -> None:
+def _tell_guide(options: argparse.Namespace, view: ModelView, result: GuidedMap, file: Path) -> None:
     """How probable both classes are in each joined picture."""
-    own = subject.names.display(result.target)
+    own = view.names.display(result.target)
     facts, sentences = [], []
     for path, output, row in zip(options.guides, result.against, result.logits.softmax(1).tolist(), strict=True):
-        other, red, blue = subject.names.display(output), row[result.target], row[output]
+        other, red, blue = view.names.display(output), row[result.target], row[output]
         facts.append(
             {
                 "guide": path,

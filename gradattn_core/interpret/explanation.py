@@ -59,7 +59,7 @@ def explain_image(
     """
     method = Method(objective, correction)
     spec = ModelSpec(model, checkpoint, dict(model_arguments or {})) if isinstance(model, str) else model
-    return Subject.open(image, spec, device).explain(target, against, method)
+    return ModelView.open(image, spec, device).explain(target, against, method)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """An upright picture and the model that is asked about it.
+class ModelView:
+    """An upright picture as a model sees it.
 
     Attributes:
         image: RGB.
@@ -116,7 +116,7 @@ class Subject:
     order: tuple[int, ...]
 
     @classmethod
-    def open(cls, image: str | Path | Image.Image, model: ModelSpec | nn.Module, device: str = "auto") -> Subject:
+    def open(cls, image: str | Path | Image.Image, model: ModelSpec | nn.Module, device: str = "auto") -> ModelView:
         """Open a file, a URL or a picture, load the model, and ask it what it sees.
 
         Raises:

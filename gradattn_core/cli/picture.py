@@ -12,7 +12,7 @@ from gradattn_core.cli.options import model
 from gradattn_core.errors import GradattnError
 
 if TYPE_CHECKING:
-    from gradattn_core.interpret.explanation import Subject
+    from gradattn_core.interpret.explanation import ModelView
     from gradattn_core.records import Box
     from gradattn_core.render.figures import Style
 
@@ -86,12 +86,12 @@ def output_file(options: argparse.Namespace) -> Path:
     return file
 
 
-def open_subject(options: argparse.Namespace) -> Subject:
-    """The picture and the model that is asked about it."""
+def open_view(options: argparse.Namespace) -> ModelView:
+    """The picture, opened, as the model that is asked about it sees it."""
     from gradattn_core.config import ModelSpec
-    from gradattn_core.interpret.explanation import Subject
+    from gradattn_core.interpret.explanation import ModelView
 
-    return Subject.open(
+    return ModelView.open(
         options.image, ModelSpec(options.model, options.checkpoint, options.model_arguments), options.device
     )
 
