@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import string
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
 from uuid import UUID
 
 import pandas as pd
@@ -32,35 +31,29 @@ def progress_key(stage: str) -> str:
     return f"audit-progress-{stage}"
 
 
-def counted(stage: str, unit: str, total: int, parts: Iterable[int], done: int = 0) -> Iterable[int]:
+def track(stage: str, unit: str, total: int, parts: Iterable[int], done: int = 0) -> Iterable[int]:
     """Pass finished parts on while a progress artifact tells how many of ``total`` are done; ``done`` were before.
 
     A server that does not answer for a while costs the telling, not the audit.
     """
     artifact: UUID | None = None
     with suppress(HTTPError):
-        made = create_progress_artifact(
+        created = create_progress_artifact(
             100.0 * done / max(1, total), key=progress_key(stage), description=f"{stage}: {done} of {total} {unit}"
         )
-        if not isinstance(made, UUID):
+        if not isinstance(created, UUID):
             raise TypeError("progress is told from synchronous flows only")
-        artifact = made
-    told = time.monotonic()
+        artifact = created
+    updated_at = time.monotonic()
     for part in parts:
         yield part
         done += 1
         # Ten thousand shards need not be ten thousand requests.
-        if done == total or time.monotonic() - told >= _SECONDS_BETWEEN:
-            _told(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
-            told = time.monotonic()
+        if done == total or time.monotonic() - updated_at >= _SECONDS_BETWEEN:
+            _update(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+            updated_at = time.monotonic()
     if not total:
-        _told(artifact, 100.0, f"{stage}: nothing to do")
-
-
-def _told(artifact: UUID | None, progress: float, description: str) -> None:
-    if artifact is not None:
-        with suppress(HTTPError):
-            update_progress_artifact(artifact, progress, description)
+        _update(artifact, 100.0, f"{stage}: nothing to do")
 
 
 def publish(summary: AuditSummary, dataset: str, suspects: pd.DataFrame, page_url: str | None) -> None:
@@ -109,13 +102,27 @@ def suspects_markdown(suspects: pd.DataFrame) -> str:
     """A table of suspects in the order given; paths and labels come out as plain text."""
     if suspects.empty:
         return "No suspects.\n"
-    rows = (_suspect(row) for row in suspects.to_dict("records"))
+    rows = (
+        (
+            f"{suspect.rank}",
+            *(plain(str(text)) for text in (suspect.path, suspect.given_label, suspect.suggested_label)),
+            f"{suspect.suspicion:.0%}",
+            plain(suspect.kind) if isinstance(suspect.kind, str) else "",
+        )
+        for suspect in suspects.itertuples()
+    )
     return _table(("", "path", "given", "looks like", "suspicion", "kind of doubt"), rows) + "\n"
 
 
 def plain(text: str) -> str:
     """Text of one line that markdown shows as it is: every character that could be markup becomes an entity."""
     return " ".join(text.split()).translate(_ENTITIES)
+
+
+def _update(artifact: UUID | None, progress: float, description: str) -> None:
+    if artifact is not None:
+        with suppress(HTTPError):
+            update_progress_artifact(artifact, progress, description)
 
 
 def _pair_table(summary: AuditSummary) -> str:
@@ -130,18 +137,6 @@ def _pair_table(summary: AuditSummary) -> str:
         for pair in summary.class_pairs[:_PAIRS]
     )
     return _table(("given", "looks like", "suspects", "expected wrong", "of its class"), rows)
-
-
-def _suspect(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
-    kind = row["kind"]
-    return (
-        f"{row['rank']}",
-        plain(str(row["path"])),
-        plain(str(row["given_label"])),
-        plain(str(row["suggested_label"])),
-        f"{row['suspicion']:.0%}",
-        plain(kind) if isinstance(kind, str) else "",
-    )
 
 
 def _news_table(news: Difference) -> str:

@@ -10,8 +10,7 @@ import inspect
 import os
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any, Literal, get_type_hints
 
 from httpx import HTTPError
@@ -20,10 +19,12 @@ from prefect.logging.configuration import setup_logging
 from prefect.states import Cancelled, Failed
 
 from flows.artifacts import TOP_SUSPECTS, publish
-from flows.cluster import prepared
+from flows.cluster import for_runner
 from flows.notify import page_address, tell
-from flows.server import preferred, require_server
-from flows.tasks import compute_here, computing, interrupts_stay_interrupts, listener, opened, step
+from flows.schedules import require_absolute
+from flows.server import require_server, use_server
+from flows.status import FLOW
+from flows.tasks import audit_task, compute_here, computing, interrupts_stay_interrupts, listener, plan_in
 from gradattn_core import outfolder
 from gradattn_core.audit.merge import summarise
 from gradattn_core.audit.plan import Plan, plan_audit
@@ -31,7 +32,7 @@ from gradattn_core.audit.stages import stages_left
 from gradattn_core.config import AuditConfig, parameters
 from gradattn_core.errors import GradattnError, OutputBusyError
 from gradattn_core.progress import PLAN, Progress, silent
-from gradattn_core.records import AuditSummary, Difference
+from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
 
 
@@ -48,29 +49,20 @@ def run_as_flow(config: AuditConfig, progress: Progress = silent) -> AuditSummar
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
     """
-    config = prepared(config)
+    config = for_runner(config)
     # The terminal belongs to progress and result; Prefect's own lines go to its page.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     setup_logging()
-    with preferred():
+    with use_server():
         require_server(", or run without --flow")
         token = listener.set(progress)
         try:
             with interrupts_stay_interrupts():
-                values = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
+                summary = audit_flow(**{item.name: getattr(config, item.name) for item in fields(config)})
         finally:
             listener.reset(token)
-    assert isinstance(values, dict)
-    return AuditSummary(
-        **{
-            **values,
-            "class_pairs": tuple(values["class_pairs"]),
-            "database": Path(values["database"]),
-            "candidates": Path(values["candidates"]),
-            "warnings": tuple(values["warnings"]),
-            "news": values["news"] and Difference(**values["news"]),
-        }
-    )
+    assert isinstance(summary, AuditSummary)
+    return summary
 
 
 def _offers_parameters(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,11 +88,11 @@ def _offers_parameters(run: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-@flow(name="audit", flow_run_name="audit of {dataset}", persist_result=False)
+@flow(name=FLOW, flow_run_name="audit of {dataset}", persist_result=False)
 @_offers_parameters
 def audit_flow(
     *, notify_above: int | None = None, page_url: str | None = None, **given: Any
-) -> dict[str, Any] | State[Any]:
+) -> AuditSummary | State[Any]:
     """Find the wrong labels of an image dataset and show why.
 
     Paths are those of the machine that runs the audit, and absolute where a schedule runs it.
@@ -110,17 +102,18 @@ def audit_flow(
         page_url: Address of the review page that the run links to; else what GRADATTN_PAGE_URL says.
 
     Returns:
-        the fields of :class:`~gradattn_core.records.AuditSummary` as plain JSON values; of a deployment's run whose
-        output folder is in use, the state Skipped.
+        what the audit found; of a deployment's run, the state Skipped where its output folder is in use, and Failed
+        with one sentence where it cannot be made.
     """
     try:
-        config = prepared(AuditConfig(**given))
+        config = for_runner(AuditConfig(**given))
         page = page_address(page_url or os.environ.get("GRADATTN_PAGE_URL"))
         if runtime.deployment.id:
             require_absolute(config)
         with outfolder.lock(config.out):
             summary = _audit(config)
             _publish(summary, config.dataset, page, notify_above)
+            return summary
     except OutputBusyError:
         if not runtime.deployment.id:
             raise
@@ -134,21 +127,6 @@ def audit_flow(
             raise
         # One sentence for its owner, who reads it on Prefect's page: where in the code it arose is no help.
         return Failed(message=str(error))
-    return {**asdict(summary), "database": str(summary.database), "candidates": str(summary.candidates)}
-
-
-def require_absolute(config: AuditConfig) -> None:
-    """Refuse paths that would start from wherever a worker happens to run.
-
-    Raises:
-        GradattnError: naming the first relative path.
-    """
-    for name in (parameter.name for parameter in parameters() if parameter.path):
-        path = getattr(config, name)
-        if path is not None and "://" not in path and not os.path.isabs(path):
-            raise GradattnError(
-                f"{name} {path!r} is relative; a schedule needs the absolute path on the worker's machine"
-            )
 
 
 def _publish(summary: AuditSummary, dataset: str, page: str | None, notify_above: int | None) -> None:
@@ -164,8 +142,8 @@ def _publish(summary: AuditSummary, dataset: str, page: str | None, notify_above
 
 def _audit(config: AuditConfig) -> AuditSummary:
     plan = _plan(config)
-    # A plan of this folder that this process opened before has the settings of then.
-    opened.cache_clear()
+    # A plan of this folder that this process read before has the settings of then.
+    plan_in.cache_clear()
     shared, others = stages_left(plan)
     if shared:
         with computing(plan) as compute:
@@ -176,6 +154,6 @@ def _audit(config: AuditConfig) -> AuditSummary:
     return summarise(plan.out, plan.audit_id)
 
 
-@step(PLAN.name)
+@audit_task(PLAN.name)
 def _plan(config: AuditConfig) -> Plan:
     return plan_audit(config, listener.get())

@@ -36,6 +36,16 @@ _LOOKED_FOR = 20
 _ANSWER_SECONDS = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of the cluster that is alive: its host's name and address, and what it offers."""
+
+    host: str
+    address: str
+    cpus: float
+    gpus: float
+
+
 @dataclass(frozen=True)
 class Share:
     """What one task may use of a node.
@@ -51,7 +61,7 @@ class Share:
     threads: int
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, int]:
         """For Ray: what a task occupies, that its process is kept for the next one, and that a lost one is repeated."""
         return {
             "num_cpus": self.cores,
@@ -62,11 +72,10 @@ class Share:
 
     def slots(self) -> int:
         """How many tasks the cluster can run at a time, as it is now; at least 1."""
-        nodes = [_resources(node) for node in _alive()]
-        return max(1, sum(int(cpus // self.cores if self.device == "cpu" else gpus) for cpus, gpus in nodes))
+        return max(1, sum(int(node.cpus // self.cores if self.device == "cpu" else node.gpus) for node in _nodes()))
 
 
-def prepared(config: AuditConfig) -> AuditConfig:
+def for_runner(config: AuditConfig) -> AuditConfig:
     """The configuration as its runner needs it, once it is clear that Ray is here and can be asked for this.
 
     Raises:
@@ -101,7 +110,7 @@ def prepared(config: AuditConfig) -> AuditConfig:
 
 
 @contextmanager
-def joined(config: AuditConfig, server: str | None) -> Iterator[Share]:
+def join_cluster(config: AuditConfig, server: str | None) -> Iterator[Share]:
     """Be part of a cluster: that of the configuration, else one of this machine alone, which ends with the context.
 
     Args:
@@ -112,28 +121,28 @@ def joined(config: AuditConfig, server: str | None) -> Iterator[Share]:
         GradattnError: no cluster answers, it cannot do what is asked, or its nodes cannot report to the server.
     """
     address = _address(config)
-    ray = _connected(address) if address is not None else _started()
+    ray = _connect(address) if address is not None else _start()
     try:
-        nodes = _alive()
-        require_reachable(server, sorted({str(node["NodeManagerHostname"]) for node in nodes} - {socket.gethostname()}))
-        yield share_of([_resources(node) for node in nodes], config.device, torch.get_num_threads())
+        nodes = _nodes()
+        require_reachable(server, sorted({node.host for node in nodes} - {socket.gethostname()}))
+        yield share_of(nodes, config.device, torch.get_num_threads())
     finally:
         ray.shutdown()
 
 
-def share_of(nodes: Sequence[tuple[float, float]], device: str, threads: int) -> Share:
-    """Share out nodes of (CPUs, GPUs): a GPU and its part of the cores for each task, else ``threads`` cores.
+def share_of(nodes: Sequence[Node], device: str, threads: int) -> Share:
+    """A GPU and its part of the cores for each task, else ``threads`` cores.
 
     Raises:
         GradattnError: ``cuda`` is asked for and there is no GPU.
     """
-    with_gpu = [(cpus, gpus) for cpus, gpus in nodes if gpus >= 1]
+    with_gpu = [node for node in nodes if node.gpus >= 1]
     if device == "cuda" and not with_gpu:
         raise GradattnError("device 'cuda': no node of the Ray cluster has a GPU; auto or cpu work")
     if with_gpu and device != "cpu":
-        return Share("cuda", max(1, min(int(cpus // gpus) for cpus, gpus in with_gpu)), threads)
+        return Share("cuda", max(1, min(int(node.cpus // node.gpus) for node in with_gpu)), threads)
     # The smallest node takes part too; a head without CPUs is there to lead only.
-    smallest = min((int(cpus) for cpus, _ in nodes if cpus >= 1), default=1)
+    smallest = min((int(node.cpus) for node in nodes if node.cpus >= 1), default=1)
     return Share("cpu", min(threads, smallest), threads)
 
 
@@ -157,7 +166,7 @@ def require_reachable(server: str | None, others: Collection[str]) -> None:
 
 
 @lru_cache(maxsize=1)
-def opened_on_node(folder: str, share: Share, is_own: bool = False) -> Plan:
+def plan_on_node(folder: str, share: Share, is_own: bool = False) -> Plan:
     """The plan, in a worker process of the cluster, which opens it once.
 
     Args:
@@ -204,7 +213,7 @@ def _address(config: AuditConfig) -> str | None:
     return config.ray_address or os.environ.get("RAY_ADDRESS") or None
 
 
-def _connected(address: str) -> ModuleType:
+def _connect(address: str) -> ModuleType:
     if address != "auto":
         # Ray itself takes a minute to notice that nobody is there.
         host, port = address.rsplit(":", 1)
@@ -220,13 +229,13 @@ def _connected(address: str) -> ModuleType:
         raise GradattnError(f"Ray cluster at {address}: this machine cannot take part ({reason})") from error
 
 
-def _started() -> ModuleType:
+def _start() -> ModuleType:
     """A cluster of this machine alone, that listens to this machine alone."""
     # Ray reads these when it is imported; the first makes it stay on the loopback address.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = _init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
-    exposed = [str(node["NodeManagerAddress"]) for node in _alive()]
+    exposed = [node.address for node in _nodes()]
     if exposed != ["127.0.0.1"]:
         ray.shutdown()
         raise GradattnError(
@@ -251,10 +260,14 @@ def _ray() -> ModuleType:
     return import_module("ray")
 
 
-def _alive() -> list[dict[str, Any]]:
-    return [node for node in _ray().nodes() if node["Alive"]]
-
-
-def _resources(node: dict[str, Any]) -> tuple[float, float]:
-    """(CPUs, GPUs) of a node."""
-    return float(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0))
+def _nodes() -> list[Node]:
+    return [
+        Node(
+            host=str(node["NodeManagerHostname"]),
+            address=str(node["NodeManagerAddress"]),
+            cpus=float(node["Resources"].get("CPU", 0)),
+            gpus=float(node["Resources"].get("GPU", 0)),
+        )
+        for node in _ray().nodes()
+        if node["Alive"]
+    ]

@@ -37,26 +37,26 @@ class Exchange:
 
     def begin(self, plan: Plan, stage: Stage) -> None:
         """Send what the parts of a stage need, and fetch those that an interrupted run has left here."""
-        there = self._names()
+        present = self._names()
         patterns = (*_BASE, *stage.needs)
         # The plan may say another device or batch size than that of an interrupted run.
         self.send(
             file
             for file in sorted(plan.folder.iterdir())
-            if _matches(file.name, patterns) and (file.name not in there or file == plan.files.plan)
+            if _matches(file.name, patterns) and (file.name not in present or file == plan.files.plan)
         )
         checkpoint = plan.config.checkpoint
-        if checkpoint is not None and checkpoint_name(checkpoint) not in there:
+        if checkpoint is not None and checkpoint_name(checkpoint) not in present:
             self._send(Path(checkpoint), checkpoint_name(checkpoint))
         for index in stage.missing(plan):
             files = stage.files(plan, index)
-            if {file.name for file in files} <= there:
+            if {file.name for file in files} <= present:
                 self.fetch(files)
 
     def join_in(self, folder: Path, stage: Stage) -> None:
         """Bring what the parts of a stage need into a node's own folder, as far as it is not there."""
-        wanted = {name for name in self._names() if _matches(name, (*_BASE, *stage.needs))}
-        self.fetch(folder / name for name in sorted(wanted) if not (folder / name).exists())
+        names = sorted(name for name in self._names() if _matches(name, (*_BASE, *stage.needs)))
+        self.fetch(folder / name for name in names if not (folder / name).exists())
 
     def send(self, files: Iterable[Path]) -> None:
         """Files under their own names, in this order."""
@@ -68,18 +68,18 @@ class Exchange:
         for file in files:
 
             def get(temporary: Path, url: str = join(self.url, file.name)) -> None:
-                with _told(url):
+                with _usable(url):
                     with_filesystem(url, lambda fs, path: fs.get_file(path, str(temporary)))
 
             write_whole(file, get)
 
     def remove(self) -> None:
         """All of it, once the audit has what it needs."""
-        with _told(self.url):
+        with _usable(self.url):
             with_filesystem(self.url, lambda fs, path: fs.rm(path, recursive=True))
 
     def _names(self) -> set[str]:
-        with _told(self.url):
+        with _usable(self.url):
             try:
                 return {name for name, _ in files_below(self.url) if not name.startswith(".")}
             except FileNotFoundError:
@@ -93,7 +93,7 @@ class Exchange:
             fs.put_file(str(file), part)
             fs.mv(part, f"{path}/{name}")
 
-        with _told(self.url):
+        with _usable(self.url):
             with_filesystem(self.url, put)
 
 
@@ -102,7 +102,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _usable(url: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a schedule tells after a run: which event, and the automation that passes it on to a web address."""
+"""What is told after a run: an event about new suspects, and the automation that passes it on to a web address."""
 
 from __future__ import annotations
 
@@ -23,74 +23,6 @@ EVENT = "gradattn.audit.new-suspects"
 _RESOURCE = "gradattn.audit."
 
 
-def tell(summary: AuditSummary, dataset: str, page_url: str | None, *, above: int) -> bool:
-    """Emit :data:`EVENT` once per audit if it has more than ``above`` new suspects; the first audit's are all new.
-
-    Returns:
-        whether it was emitted now.
-    """
-    count = summary.suspects if summary.news is None else summary.news.new_suspects
-    if count <= above or already_told(summary.audit_id):
-        return False
-    emit_event(
-        EVENT,
-        resource={"prefect.resource.id": _RESOURCE + summary.audit_id, "prefect.resource.name": dataset},
-        payload={
-            "text": sentence(count, summary.suspects, dataset, page_url),
-            "dataset": dataset,
-            "audit_id": summary.audit_id,
-            "new_suspects": count,
-            "suspects": summary.suspects,
-            "images": summary.images,
-            "candidates": str(summary.candidates),
-            "page": page_url,
-        },
-    )
-    return True
-
-
-def sentence(new: int, suspects: int, dataset: str, page_url: str | None) -> str:
-    """What a chat shows. Chat programs read ``<!channel>`` and the like as commands, which a path must not give."""
-    shown = " ".join(dataset.split()).replace("<", "‹").replace(">", "›")
-    where = f"; review them at {page_url}" if page_url else ""
-    return f"gradattn: {new:,} new suspects in {shown} ({suspects:,} in all){where}"
-
-
-def page_address(text: str | None) -> str | None:
-    """The address of the review page as a link can hold it; None for none.
-
-    Raises:
-        GradattnError: it is no web address.
-    """
-    if not text:
-        return None
-    web_address(text, "review page")
-    return text.translate({ord(character): f"%{ord(character):02X}" for character in "()<>[]\\\"'`"})
-
-
-def web_address(text: str, what: str) -> str:
-    """``text`` itself.
-
-    Raises:
-        GradattnError: ``what`` it is for, and that it is no http or https address.
-    """
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable() and " " not in text
-    except ValueError:
-        fine = False
-    if not fine:
-        raise GradattnError(f"{what} {text!r} is no web address; one like https://example.org/path works")
-    return text
-
-
-def already_told(audit_id: str) -> bool:
-    """Whether the event is on the server: a run that repeats or continues a stored audit has no news of its own."""
-    wanted = EventFilter(event=EventNameFilter(name=[EVENT]), resource=EventResourceFilter(id=[_RESOURCE + audit_id]))
-    with get_client(sync_client=True) as client:
-        return bool(client.read_events(wanted, limit=1).events)
-
-
 @dataclass(frozen=True)
 class Notice:
     """What is told after a run.
@@ -109,9 +41,9 @@ class Notice:
         if self.above is not None and self.above < 0:
             raise GradattnError(f"--notify-above {self.above} is too small; 0 tells of every new suspect")
         if self.webhook is not None:
-            web_address(self.webhook, "--webhook")
+            _check_address(self.webhook, "--webhook")
         if self.page_url is not None:
-            web_address(self.page_url, "--page-url")
+            _check_address(self.page_url, "--page-url")
 
     @property
     def threshold(self) -> int | None:
@@ -119,10 +51,62 @@ class Notice:
         return 0 if self.above is None and self.webhook is not None else self.above
 
 
+def tell(summary: AuditSummary, dataset: str, page_url: str | None, *, above: int) -> bool:
+    """Emit :data:`EVENT` once per audit if it has more than ``above`` new suspects; the first audit's are all new.
+
+    Returns:
+        whether it was emitted now.
+    """
+    count = summary.suspects if summary.news is None else summary.news.new_suspects
+    if count <= above or was_told(summary.audit_id):
+        return False
+    emit_event(
+        EVENT,
+        resource={"prefect.resource.id": _RESOURCE + summary.audit_id, "prefect.resource.name": dataset},
+        payload={
+            "text": sentence(count, summary.suspects, dataset, page_url),
+            "dataset": dataset,
+            "audit_id": summary.audit_id,
+            "new_suspects": count,
+            "suspects": summary.suspects,
+            "images": summary.images,
+            "candidates": str(summary.candidates),
+            "page": page_url,
+        },
+    )
+    return True
+
+
+def was_told(audit_id: str) -> bool:
+    """Whether the event is on the server: a run that repeats or continues a stored audit has no news of its own."""
+    event = EventFilter(event=EventNameFilter(name=[EVENT]), resource=EventResourceFilter(id=[_RESOURCE + audit_id]))
+    with get_client(sync_client=True) as client:
+        return bool(client.read_events(event, limit=1).events)
+
+
+def sentence(new: int, suspects: int, dataset: str, page_url: str | None) -> str:
+    """What a chat shows. Chat programs read ``<!channel>`` and the like as commands, which a path must not give."""
+    shown = " ".join(dataset.split()).replace("<", "‹").replace(">", "›")
+    where = f"; review them at {page_url}" if page_url else ""
+    return f"gradattn: {new:,} new suspects in {shown} ({suspects:,} in all){where}"
+
+
+def page_address(text: str | None) -> str | None:
+    """The address of the review page as a link can hold it; None for none.
+
+    Raises:
+        GradattnError: it is no web address.
+    """
+    if not text:
+        return None
+    _check_address(text, "review page")
+    return text.translate({ord(character): f"%{ord(character):02X}" for character in "()<>[]\\\"'`"})
+
+
 def pass_on(client: SyncPrefectClient, deployment: DeploymentResponse, url: str) -> None:
-    """An automation that posts the payload of the deployment's event to ``url``."""
+    """Make an automation that posts the payload of the deployment's event to ``url``."""
     hook = Webhook(url=url, headers={"Content-Type": "application/json"})  # type: ignore[arg-type]
-    block = hook.save(_block(deployment), overwrite=True)
+    block = hook.save(_block_name(deployment), overwrite=True)
     assert isinstance(block, UUID)
     resource = f"prefect.deployment.{deployment.id}"
     client.create_automation(
@@ -145,11 +129,24 @@ def forget(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
     """Undo :func:`pass_on`; nothing where there was none."""
     client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
     try:
-        block = client.read_block_document_by_name(_block(deployment), "webhook", include_secrets=False)
+        block = client.read_block_document_by_name(_block_name(deployment), "webhook", include_secrets=False)
     except ObjectNotFound:
         return
     client.delete_block_document(block.id)
 
 
-def _block(deployment: DeploymentResponse) -> str:
+def _check_address(text: str, what: str) -> None:
+    """Raises:
+    GradattnError: ``what`` it is for, and that it is no http or https address.
+    """
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable()
+    except ValueError:
+        is_address = False
+    if not is_address or " " in text:
+        raise GradattnError(f"{what} {text!r} is no web address; one like https://example.org/path works")
+
+
+def _block_name(deployment: DeploymentResponse) -> str:
     return f"gradattn-{deployment.id}"

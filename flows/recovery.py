@@ -1,6 +1,7 @@
-"""Runs that a worker left behind when it was killed: the worker that takes its name continues them.
+"""Runs that a worker left behind when it was killed, and runs that fell due while there was none.
 
 Prefect does not notice that a worker died: its runs stay Running for ever, unless their processes lived to report.
+The next worker of the same name continues them.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ _IN_FLIGHT = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 _logger = get_logger("gradattn.worker")
 
 
-def left_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowRun]:
+def orphaned_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowRun]:
     """The runs that were in flight when the worker of this name was last heard of; ask before it starts again."""
-    seen = max(
+    last_heartbeat = max(
         (
             each.last_heartbeat_time
             for each in client.read_workers_for_work_pool(pool)
@@ -51,7 +52,7 @@ def left_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowRun]:
         ),
         default=None,
     )
-    if seen is None:
+    if last_heartbeat is None:
         return []
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[*_IN_FLIGHT, StateType.CRASHED]))
     runs = client.read_flow_runs(
@@ -61,11 +62,11 @@ def left_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowRun]:
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=_MOST_RUNS,
     )
-    return [run for run in runs if run.labels.get(_WORKER, name) == name and _went_with(run, seen)]
+    return [run for run in runs if run.labels.get(_WORKER, name) == name and _is_orphan(run, last_heartbeat)]
 
 
-def skip_missed(client: SyncPrefectClient, pool: str) -> int:
-    """Of the runs of a schedule that fell due while no worker ran, leave only the last; how many were left out."""
+def skip_missed_runs(client: SyncPrefectClient, pool: str) -> int:
+    """Of the runs of a schedule that fell due while no worker ran, leave only the last; how many were skipped."""
     late = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
         flow_run_filter=FlowRunFilter(
@@ -77,16 +78,16 @@ def skip_missed(client: SyncPrefectClient, pool: str) -> int:
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=_MOST_RUNS,
     )
-    made_up: set[UUID | None] = set()
-    left_out = 0
+    caught_up: set[UUID | None] = set()
+    skipped = 0
     for run in late:
         # One that was begun is not missed.
-        if run.run_count == 0 and run.deployment_id in made_up:
+        if run.run_count == 0 and run.deployment_id in caught_up:
             message = "no worker ran when this was due; a later run makes up for it"
             client.set_flow_run_state(run.id, Cancelled(name="Skipped", message=message))
-            left_out += 1
-        made_up.add(run.deployment_id)
-    return left_out
+            skipped += 1
+        caught_up.add(run.deployment_id)
+    return skipped
 
 
 def continue_runs(
@@ -104,29 +105,29 @@ def continue_runs(
         pause: seconds from one look at them to the next.
         starting: how long it may take from the taking of a run to its process's first word.
     """
-    watched = {run.id: 0 for run in runs}
-    while watched and not ended.is_set():
-        for identity in list(watched):
+    times_dead = {run.id: 0 for run in runs}
+    while times_dead and not ended.is_set():
+        for identity in list(times_dead):
             try:
                 run = client.read_flow_run(identity)
-                watched[identity] = watched[identity] + 1 if _is_dead(run, starting) else 0
+                times_dead[identity] = times_dead[identity] + 1 if _is_dead(run, starting) else 0
                 # Between its states a living run holds no lock for a moment.
-                if watched[identity] > 1 or not _may_live(run):
+                if times_dead[identity] > 1 or not _is_in_flight(run):
                     _settle(client, run)
-                    del watched[identity]
+                    del times_dead[identity]
             except ObjectNotFound:
-                del watched[identity]
+                del times_dead[identity]
             except httpx.HTTPError as error:
                 _logger.warning("Prefect's server does not answer: %s", error)
         ended.wait(pause)
 
 
-def _went_with(run: FlowRun, seen: datetime) -> bool:
+def _is_orphan(run: FlowRun, last_heartbeat: datetime) -> bool:
     """In flight, or crashed after the last sign of life of its worker, and so together with it."""
-    return run.state is not None and (run.state.type in _IN_FLIGHT or run.state.timestamp >= seen)
+    return run.state is not None and (run.state.type in _IN_FLIGHT or run.state.timestamp >= last_heartbeat)
 
 
-def _may_live(run: FlowRun) -> bool:
+def _is_in_flight(run: FlowRun) -> bool:
     return run.state is not None and run.state.type in _IN_FLIGHT
 
 

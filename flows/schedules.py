@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -17,10 +16,11 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
 
 from flows.artifacts import plain
 from flows.notify import Notice, forget, pass_on
-from flows.server import connected
+from flows.server import connect
 from flows.status import FLOW, words
 from gradattn_core.config import AuditConfig, parameters
 from gradattn_core.errors import GradattnError
@@ -33,8 +33,8 @@ _SHORTEST = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Added:
-    """A schedule as it is now; ``created`` is false where one of this name was there and has been updated."""
+class Registration:
+    """A schedule as it is stored now; ``created`` is false where one of this name was there and has been updated."""
 
     name: str
     created: bool
@@ -82,7 +82,7 @@ def add(
     pool: str = POOL,
     notice: Notice = Notice(),  # noqa: B008 - frozen
     elsewhere: bool = False,
-) -> Added:
+) -> Registration:
     """Make a schedule, or update the one of this name.
 
     Args:
@@ -93,23 +93,29 @@ def add(
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
     """
-    config = _placed(config, elsewhere=elsewhere)
+    if elsewhere:
+        require_absolute(config)
+    else:
+        config = _with_absolute_paths(config)
     chosen = _checked(name) if name is not None else _name_of(config.dataset)
-    with connected() as client:
+    with connect() as client:
         before = _find(client, chosen)
         if before is not None and name is None and before.parameters.get("dataset") != config.dataset:
             raise GradattnError(
                 f"schedule {chosen} is of another dataset, {before.parameters.get('dataset')}; give this one a --name"
             )
-        _make_pool(client, pool)
+        kind = make_pool(client, pool)
+        if kind != "process":
+            raise GradattnError(
+                f"work pool {pool} is of type {kind}, which gradattn worker cannot serve; give another --pool"
+            )
         _deploy(client, config, timing, chosen, pool, notice, paused=before is not None and before.paused)
         deployment = client.read_deployment_by_name(f"{FLOW}/{chosen}")
         forget(client, deployment)
         if notice.webhook is not None:
             pass_on(client, deployment, notice.webhook)
-    return Added(
-        chosen, before is None, config.dataset, config.out, words(timing), pool, paused=bool(deployment.paused)
-    )
+    paused = bool(deployment.paused)
+    return Registration(chosen, before is None, config.dataset, config.out, words(timing), pool, paused)
 
 
 def run(name: str) -> tuple[str, bool]:
@@ -118,8 +124,8 @@ def run(name: str) -> tuple[str, bool]:
     Returns:
         its id, and whether a worker is there to take it.
     """
-    with connected() as client:
-        deployment = _known(client, name)
+    with connect() as client:
+        deployment = _deployment(client, name)
         made = client.create_flow_run_from_deployment(deployment.id)
         workers = client.read_workers_for_work_pool(deployment.work_pool_name or POOL)
         return str(made.id), any(str(worker.status.value) == "ONLINE" for worker in workers if worker.status)
@@ -127,18 +133,41 @@ def run(name: str) -> tuple[str, bool]:
 
 def pause(name: str, *, paused: bool) -> bool:
     """Pause a schedule, or resume it; whether that changed anything."""
-    with connected() as client:
-        deployment = _known(client, name)
+    with connect() as client:
+        deployment = _deployment(client, name)
         (client.pause_deployment if paused else client.resume_deployment)(deployment.id)
         return bool(deployment.paused) != paused
 
 
 def remove(name: str) -> None:
     """Remove a schedule with what tells of its runs; what it found stays."""
-    with connected() as client:
-        deployment = _known(client, name)
+    with connect() as client:
+        deployment = _deployment(client, name)
         forget(client, deployment)
         client.delete_deployment(deployment.id)
+
+
+def make_pool(client: SyncPrefectClient, name: str) -> str:
+    """Make a work pool where there is none of this name; its type."""
+    pool = WorkPoolCreate(name=name, type="process", description="Audits of gradattn; gradattn worker serves it.")
+    try:
+        return client.create_work_pool(pool).type
+    except ObjectAlreadyExists:
+        return client.read_work_pool(name).type
+
+
+def require_absolute(config: AuditConfig) -> None:
+    """Refuse paths that would start from wherever a worker happens to run.
+
+    Raises:
+        GradattnError: naming the first relative path.
+    """
+    for name in (parameter.name for parameter in parameters() if parameter.path):
+        path = getattr(config, name)
+        if path is not None and "://" not in path and not os.path.isabs(path):
+            raise GradattnError(
+                f"{name} {path!r} is relative; a schedule needs the absolute path on the worker's machine"
+            )
 
 
 def _zone(name: str | None) -> str:
@@ -150,29 +179,24 @@ def _zone(name: str | None) -> str:
         ) from error
 
 
-def _placed(config: AuditConfig, *, elsewhere: bool) -> AuditConfig:
-    """The config with paths that mean the same from every folder."""
-    if elsewhere:
-        from flows.audit import require_absolute
+def _with_absolute_paths(config: AuditConfig) -> AuditConfig:
+    """The config with paths that mean the same from every folder.
 
-        require_absolute(config)
-        return config
-    placed: dict[str, Any] = {}
+    Raises:
+        GradattnError: an input is not on this machine.
+    """
+    paths: dict[str, str] = {}
     for parameter in parameters():
         path = getattr(config, parameter.name) if parameter.path else None
-        if path is None:
+        if path is None or "://" in path:
             continue
-        placed[parameter.name] = absolute = _absolute(path)
-        if parameter.path == "input" and "://" not in absolute and not os.path.exists(absolute):
+        paths[parameter.name] = absolute = os.path.abspath(os.path.expanduser(path))
+        if parameter.path == "input" and not os.path.exists(absolute):
             raise GradattnError(
                 f"{parameter.name} {path!r}: there is no such file or folder on this machine; "
                 "give absolute paths and --elsewhere if the worker is on another one"
             )
-    return replace(config, **placed)
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    return replace(config, **paths)  # type: ignore[arg-type]
 
 
 def _name_of(dataset: str) -> str:
@@ -193,39 +217,18 @@ def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
         return None
 
 
-def _known(client: SyncPrefectClient, name: str) -> DeploymentResponse:
-    found = _find(client, name) if re.fullmatch(r"[^/%&<>]+", name) else None
-    if found is not None:
-        return found
-    names = sorted(
-        each.name for each in client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
-    )
-    near = get_close_matches(name, names, n=1)
-    if near:
-        hint = f"did you mean {near[0]}?"
+def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
+    deployment = _find(client, name) if re.fullmatch(r"[^/%&<>]+", name) else None
+    if deployment is not None:
+        return deployment
+    audits = FlowFilter(name=FlowFilterName(any_=[FLOW]))
+    names = sorted(each.name for each in client.read_deployments(flow_filter=audits))
+    similar = get_close_matches(name, names, n=1)
+    if similar:
+        hint = f"did you mean {similar[0]}?"
     else:
         hint = f"there are {', '.join(names)}" if names else "there is none yet, gradattn schedule add makes one"
     raise GradattnError(f"schedule {name!r} is unknown; {hint}")
-
-
-def _make_pool(client: SyncPrefectClient, name: str) -> None:
-    try:
-        kind = client.read_work_pool(name).type
-    except ObjectNotFound:
-        kind = make_pool(client, name)
-    if kind != "process":
-        raise GradattnError(
-            f"work pool {name} is of type {kind}, which gradattn worker cannot serve; give another --pool"
-        )
-
-
-def make_pool(client: SyncPrefectClient, name: str) -> str:
-    """Make a work pool where there is none of this name; its type."""
-    wanted = WorkPoolCreate(name=name, type="process", description="Audits of gradattn; gradattn worker serves it.")
-    try:
-        return client.create_work_pool(wanted).type
-    except ObjectAlreadyExists:
-        return client.read_work_pool(name).type
 
 
 def _deploy(
@@ -238,9 +241,6 @@ def _deploy(
     *,
     paused: bool,
 ) -> None:
-    # Late, because it brings torch.
-    from flows.audit import audit_flow
-
     client.create_deployment(
         client.create_flow_from_name(FLOW),
         name,
@@ -248,7 +248,8 @@ def _deploy(
         pull_steps=[],
         schedules=[DeploymentScheduleCreate(schedule=timing, slug="audit")],
         parameters=asdict(config) | {"notify_above": notice.threshold, "page_url": notice.page_url},
-        parameter_openapi_schema=audit_flow.parameters.model_dump(),
+        # The flow brings torch, so it is loaded as late as by a worker.
+        parameter_openapi_schema=load_flow_from_entrypoint(_ENTRYPOINT).parameters.model_dump(),
         enforce_parameter_schema=True,
         description=f"Finds the wrong labels of {plain(config.dataset)}.",
         tags=[TAG],

@@ -28,37 +28,37 @@ _PORT = 4200
 _PATIENCE = 120.0
 
 
-def running() -> str | None:
+def local_address() -> str | None:
     """The address of the server that a worker runs here, such as ``http://127.0.0.1:4200/api``; None without one."""
     try:
-        with FileLock(_home(_LOCK), timeout=0):
+        with FileLock(_file(_LOCK), timeout=0):
             # Nobody runs one: whatever answers at the address of the last one is somebody else's.
             return None
     except Timeout:
         pass
     try:
-        address = _home(_ADDRESS).read_text("utf-8").strip()
+        address = _file(_ADDRESS).read_text("utf-8").strip()
     except OSError:
         return None
     return address if _answers(address) else None
 
 
 @contextmanager
-def preferred() -> Iterator[None]:
+def use_server() -> Iterator[None]:
     """Inside, Prefect uses the server that is set, else the one a worker runs here; else it starts a temporary one."""
-    address = None if PREFECT_API_URL.value() else running()
+    address = None if PREFECT_API_URL.value() else local_address()
     with temporary_settings({PREFECT_API_URL: address}) if address else nullcontext():
         yield
 
 
 @contextmanager
-def connected() -> Iterator[SyncPrefectClient]:
-    """A client of the server that :func:`preferred` chooses.
+def connect() -> Iterator[SyncPrefectClient]:
+    """A client of the server that :func:`use_server` chooses.
 
     Raises:
         GradattnError: the server does not answer, does not start, or refuses what it is asked.
     """
-    with preferred():
+    with use_server():
         require_server()
         try:
             with get_client(sync_client=True) as client:
@@ -89,13 +89,17 @@ def require_server(otherwise: str = "") -> None:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
+def serve() -> Iterator[str]:
     """Run a server on this machine's own database while inside, and yield its address.
 
     Raises:
         GradattnError: another worker runs one already, or it does not start.
     """
-    with _alone(), _home("gradattn-server.log").open("wb") as log:
+    busy = (
+        f"another worker is at work on Prefect's database in {PREFECT_HOME.value()} and serves new schedules too; "
+        "stop it and start one with a greater --limit, or set PREFECT_API_URL to a server that several can share"
+    )
+    with only_process(_LOCK, busy), _file("gradattn-server.log").open("wb") as log:
         port = _free_port()
         address = f"http://127.0.0.1:{port}/api"
         process = subprocess.Popen(
@@ -109,11 +113,30 @@ def serving() -> Iterator[str]:
         )
         try:
             _wait_for(process, address, Path(log.name))
-            _home(_ADDRESS).write_text(address, "utf-8")
+            _file(_ADDRESS).write_text(address, "utf-8")
             yield address
         finally:
-            _home(_ADDRESS).unlink(missing_ok=True)
+            _file(_ADDRESS).unlink(missing_ok=True)
             _stop(process)
+
+
+@contextmanager
+def only_process(lock: str, sentence: str) -> Iterator[None]:
+    """One process of this machine at a time holds a lock in Prefect's folder.
+
+    Raises:
+        GradattnError: ``sentence``, where another one holds it.
+    """
+    held = FileLock(_file(lock))
+    try:
+        # Longer than it takes another command to see whether it is free.
+        held.acquire(timeout=1)
+    except Timeout:
+        raise GradattnError(sentence) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 @contextmanager
@@ -134,36 +157,20 @@ def _place() -> str:
     return f"Prefect's server at {address}" if address else "Prefect's temporary server"
 
 
-def _home(name: str) -> Path:
+def _file(name: str) -> Path:
+    """In Prefect's folder."""
     home = Path(PREFECT_HOME.value())
     home.mkdir(parents=True, exist_ok=True)
     return home / name
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    lock = FileLock(_home(_LOCK))
-    try:
-        # Longer than it takes another command to see whether it is free.
-        lock.acquire(timeout=1)
-    except Timeout:
-        raise GradattnError(
-            f"another worker is at work on Prefect's database in {PREFECT_HOME.value()} and serves new schedules too; "
-            "stop it and start one with a greater --limit, or set PREFECT_API_URL to a server that several can share"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _free_port() -> int:
     """Prefect's usual port, so that its page is where people look for it; where that is taken, any."""
-    for wanted in (_PORT, 0):
+    for port in (_PORT, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", wanted))
+                probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return int(probe.getsockname()[1])

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
 
-import pandas as pd
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -27,62 +27,99 @@ from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule, Inter
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 
-from flows.server import connected, preferred
+from flows.server import connect, use_server
 from gradattn_core.errors import GradattnError
 
 FLOW = "audit"
 _UNITS = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60))
 _ENDED = [State.COMPLETED, State.FAILED, State.CRASHED, State.CANCELLED]
-_COLUMNS = ("deployment", "dataset", "out", "schedule", "active", "state", "next_run", "last_run")
 
 
-def schedules(*, start: bool = False) -> pd.DataFrame:
-    """One row per deployment of the audit flow and schedule of it; a deployment without a schedule is one row too.
+@dataclass(frozen=True, slots=True)
+class ScheduleStatus:
+    """A schedule of a deployment of the audit flow, or a deployment without one.
+
+    Attributes:
+        deployment: ``audit/NAME``.
+        dataset, out: parameters; ``""`` where a run has to name them.
+        schedule: in words; ``""`` without one.
+        active: neither the schedule nor the deployment is paused.
+        state: ``running``, else what Prefect says of the deployment, such as ``ready`` or ``not_ready``.
+        next_run: of the deployment, ISO 8601; ``""`` where none is due.
+        last_run: name of the state in which its last run ended, such as ``Completed`` or ``Skipped``; ``""`` before the
+            first.
+    """
+
+    deployment: str
+    dataset: str
+    out: str
+    schedule: str
+    active: bool
+    state: str
+    next_run: str
+    last_run: str
+
+
+def schedules(*, start: bool = False) -> list[ScheduleStatus]:
+    """Every schedule that Prefect knows, ordered by deployment.
 
     Args:
         start: start a temporary server where none is set and no worker runs one here.
 
-    Returns:
-        ``deployment, dataset, out`` (parameters, ``""`` where a run has to name them), ``schedule`` (``""`` without
-        one), ``active`` (neither the schedule nor the deployment is paused), ``state`` (``running``, else what Prefect
-        says of the deployment, such as ``ready`` or ``not_ready``), ``next_run`` (of the deployment, ISO 8601; ``""``
-        where none is due), ``last_run`` (name of the state in which its last run ended, such as ``Completed`` or
-        ``Skipped``; ``""`` before the first).
-
     Raises:
         GradattnError: there is no Prefect server, or it does not answer.
     """
-    with preferred():
+    with use_server():
         if not (start or PREFECT_API_URL.value()):
             raise GradattnError(
                 "no Prefect server is set and none runs here; start gradattn worker, or set PREFECT_API_URL"
             )
-        with connected() as client:
-            return _read(client)
+        with connect() as client:
+            audits = FlowFilter(name=FlowFilterName(any_=[FLOW]))
+            deployments = client.read_deployments(flow_filter=audits)
+            listed = [status for deployment in deployments for status in _statuses(client, deployment)]
+            return sorted(listed, key=lambda status: (status.deployment, status.schedule))
 
 
-def _read(client: SyncPrefectClient) -> pd.DataFrame:
-    audits = FlowFilter(name=FlowFilterName(any_=[FLOW]))
-    rows = [row for deployment in client.read_deployments(flow_filter=audits) for row in _rows(client, deployment)]
-    return pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values(["deployment", "schedule"], ignore_index=True)
+def words(schedule: SCHEDULE_TYPES) -> str:
+    """A schedule as a person reads it, such as ``0 3 * * 1 (Europe/Berlin)`` or ``every 6h (UTC)``."""
+    if isinstance(schedule, CronSchedule):
+        text = schedule.cron
+    elif isinstance(schedule, IntervalSchedule):
+        text = f"every {_span(schedule.interval)}"
+    elif isinstance(schedule, RRuleSchedule):
+        text = schedule.rrule
+    else:
+        return ""
+    return f"{text} ({schedule.timezone})" if schedule.timezone else text
 
 
-def _rows(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[dict[str, Any]]:
+def main() -> int:
+    """Print :func:`schedules` as JSON records; one sentence on stderr and 2 where there is nothing to ask."""
+    try:
+        print(json.dumps([asdict(status) for status in schedules()]))
+    except GradattnError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _statuses(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[ScheduleStatus]:
+    next_run = _first(client, deployment, [State.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
+    due = next_run.expected_start_time if next_run is not None else None
+    last_run = _first(client, deployment, _ENDED, FlowRunSort.END_TIME_DESC)
     schedules = [(words(each.schedule), each.active, each.parameters) for each in deployment.schedules]
-    coming = _first(client, deployment, [State.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
-    due = coming.expected_start_time if coming is not None else None
-    last = _first(client, deployment, _ENDED, FlowRunSort.END_TIME_DESC)
     return [
-        {
-            "deployment": f"{FLOW}/{deployment.name}",
-            "dataset": str({**deployment.parameters, **parameters}.get("dataset", "")),
-            "out": str({**deployment.parameters, **parameters}.get("out", "")),
-            "schedule": text,
-            "active": active and not deployment.paused,
-            "state": _state(client, deployment),
-            "next_run": due.isoformat() if due is not None and active else "",
-            "last_run": str(last.state.name) if last is not None and last.state is not None else "",
-        }
+        ScheduleStatus(
+            deployment=f"{FLOW}/{deployment.name}",
+            dataset=str({**deployment.parameters, **parameters}.get("dataset", "")),
+            out=str({**deployment.parameters, **parameters}.get("out", "")),
+            schedule=text,
+            active=active and not deployment.paused,
+            state=_state(client, deployment),
+            next_run=due.isoformat() if due is not None and active else "",
+            last_run=str(last_run.state.name) if last_run is not None and last_run.state is not None else "",
+        )
         for text, active, parameters in schedules or [("", False, {})]
     ]
 
@@ -105,33 +142,10 @@ def _first(
     return runs[0] if runs else None
 
 
-def words(schedule: SCHEDULE_TYPES) -> str:
-    """A schedule as a person reads it, such as ``0 3 * * 1 (Europe/Berlin)`` or ``every 6h (UTC)``."""
-    if isinstance(schedule, CronSchedule):
-        text = schedule.cron
-    elif isinstance(schedule, IntervalSchedule):
-        text = f"every {_span(schedule.interval)}"
-    elif isinstance(schedule, RRuleSchedule):
-        text = schedule.rrule
-    else:
-        return ""
-    return f"{text} ({schedule.timezone})" if schedule.timezone else text
-
-
 def _span(interval: timedelta) -> str:
     seconds = int(interval.total_seconds())
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds % size == 0), ("s", 1))
     return f"{seconds // size}{unit}"
-
-
-def main() -> int:
-    """Print :func:`schedules` as JSON records; one sentence on stderr and 2 where there is nothing to ask."""
-    try:
-        print(schedules().to_json(orient="records"))
-    except GradattnError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The parts of the sweep, the fine-tuning and the interpretation as tasks: here, one per GPU, or on a Ray cluster."""
+"""The tasks of the audit flow: each computes one part of a stage, here, in a GPU's process, or on a Ray cluster.
+
+A task gets the audit's folder and the number of its part, and leaves files there.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.artifacts import counted
-from flows.cluster import Share, joined, opened_on_node
+from flows.artifacts import track
+from flows.cluster import Share, join_cluster, plan_on_node
 from flows.exchange import Exchange
 from gradattn_core.audit.loading import release_model
 from gradattn_core.audit.plan import Plan, load_plan
@@ -40,72 +43,22 @@ R = TypeVar("R")
 
 # Where the tasks tell how far they are: the terminal of run_as_flow, nobody in a served run.
 listener: ContextVar[Progress] = ContextVar("listener", default=silent)
+# The processes that tasks hand their parts to, where this machine has several GPUs.
+_workers: ContextVar[Workers | None] = ContextVar("workers", default=None)
+_VISIBLE_SECONDS = 90.0
 
 
-def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task of the audit: its result is a file, and Prefect keeps none of its own."""
+def audit_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a task that is tried again where that may help; its result is a file, Prefect keeps none."""
     return task(
         name=name,
         task_run_name=run_name or name,
         retries=3,
         retry_delay_seconds=[1, 10, 60],
-        retry_condition_fn=_worth_retrying,
+        retry_condition_fn=_may_recover,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
-
-
-@lru_cache(maxsize=1)
-def opened(folder: str) -> Plan:
-    """Tasks get the plan's folder, which any process can open; each process opens it once."""
-    return load_plan(folder)
-
-
-def _worth_retrying(_task: object, _run: object, state: State[Any]) -> bool:
-    """A disk or a device may recover; what the user must change will not."""
-    return not isinstance(state.data, GradattnError)
-
-
-_SHOWN_SECONDS = 90.0
-
-# The processes that tasks hand their parts to, where this machine has several GPUs.
-_workers: ContextVar[Workers | None] = ContextVar("workers", default=None)
-
-
-def compute_part(
-    stage_name: str, folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None
-) -> None:
-    """Compute a part of a stage: as a node's share of the cluster, in a GPU's process, or here."""
-    stage, workers = STAGES[stage_name], _workers.get()
-    if share is not None and exchange is not None:
-        own = own_folder(exchange.url)
-        exchange.join_in(own, stage)
-        plan = opened_on_node(str(own), share, is_own=True)
-        stage.run(plan, index, listener.get())
-        files = stage.files(plan, index)
-        exchange.send(files)
-        for file in files:
-            file.unlink()
-    elif share is not None:
-        stage.run(opened_on_node(folder, share), index, listener.get())
-    elif workers is not None and stage.part:
-        workers.run(stage, index)
-    else:
-        stage.run(opened(folder), index, listener.get())
-
-
-@cache
-def _task(stage: Stage) -> Task[..., None]:
-    name = f"{stage.name} {stage.part} {{index}}" if stage.part else stage.name
-    return step(stage.name, name)(compute_part)
-
-
-@lru_cache(maxsize=1)
-def own_folder(url: str) -> Path:
-    """This process's own copy of an audit's work folder, gone when the process ends."""
-    folder = tempfile.TemporaryDirectory(prefix="gradattn-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
 
 
 @contextmanager
@@ -135,8 +88,102 @@ def compute_here(plan: Plan, stage: Stage) -> None:
         return
     missing, parts = stage.missing(plan), stage.parts(plan)
     stage.tell(plan, len(missing), listener.get())
-    for index in counted(stage.name, f"{stage.part}s", parts, missing, parts - len(missing)):
+    for index in track(stage.name, f"{stage.part}s", parts, missing, parts - len(missing)):
         _task(stage)(stage.name, str(plan.folder), index)
+
+
+def compute_part(
+    stage_name: str, folder: str, index: int, share: Share | None = None, exchange: Exchange | None = None
+) -> None:
+    """Compute a part of a stage: as a node's share of the cluster, in a GPU's process, or here."""
+    stage, workers = STAGES[stage_name], _workers.get()
+    if share is not None and exchange is not None:
+        own = own_folder(exchange.url)
+        exchange.join_in(own, stage)
+        plan = plan_on_node(str(own), share, is_own=True)
+        stage.run(plan, index, listener.get())
+        files = stage.files(plan, index)
+        exchange.send(files)
+        for file in files:
+            file.unlink()
+    elif share is not None:
+        stage.run(plan_on_node(folder, share), index, listener.get())
+    elif workers is not None and stage.part:
+        workers.run(stage, index)
+    else:
+        stage.run(plan_in(folder), index, listener.get())
+
+
+@lru_cache(maxsize=1)
+def plan_in(folder: str) -> Plan:
+    """The plan of an audit's folder; a process reads it once."""
+    return load_plan(folder)
+
+
+@lru_cache(maxsize=1)
+def own_folder(url: str) -> Path:
+    """This process's own copy of an audit's work folder, gone when the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="gradattn-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def completed_parts(
+    what: str, indices: Iterable[int], submit: Callable[[int], PrefectFuture[None]], width: Callable[[], int]
+) -> Iterator[int]:
+    """Submit parts, at most ``width()`` at a time, and yield each once it is done, whichever is first.
+
+    Raises:
+        GradattnError: Ray gave up on a part, called ``what`` and its index.
+        Exception: what the first failed part raised.
+    """
+    finished: SimpleQueue[tuple[int, PrefectFuture[None]]] = SimpleQueue()
+    running = 0
+    for index in indices:
+        while running >= width():
+            yield _completed(what, *finished.get())
+            running -= 1
+        future = submit(index)
+        future.add_done_callback(lambda future, index=index: finished.put((index, future)))  # type: ignore[misc]
+        running += 1
+    for _ in range(running):
+        yield _completed(what, *finished.get())
+
+
+@contextmanager
+def interrupts_stay_interrupts() -> Iterator[None]:
+    """Ctrl-C in the midst of pydantic comes out as an error of pydantic's own; here it becomes Ctrl-C again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    heard = False
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        heard = True
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception as error:
+        if heard:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _may_recover(_task: object, _run: object, state: State[Any]) -> bool:
+    """A disk or a device may; what the user must change will not."""
+    return not isinstance(state.data, GradattnError)
+
+
+@cache
+def _task(stage: Stage) -> Task[..., None]:
+    name = f"{stage.name} {stage.part} {{index}}" if stage.part else stage.name
+    return audit_task(stage.name, name)(compute_part)
 
 
 @contextmanager
@@ -164,7 +211,7 @@ def _on_cluster(plan: Plan) -> Iterator[Callable[[Stage], None]]:
     server = PREFECT_API_URL.value()
     # Without its address each worker would start a temporary server of its own.
     reached = nullcontext() if server else temporary_settings({PREFECT_API_URL: str(context.client.api_url)})
-    with reached, joined(plan.config, server) as share:
+    with reached, join_cluster(plan.config, server) as share:
         release_model()
         # Optional packages are imported by name, so that types can be checked where they are not installed.
         remote_options = import_module("prefect_ray.context").remote_options
@@ -206,41 +253,19 @@ def _spread(
     if not stage.part:
         compute_here(plan, stage)
         return
-    missing = stage.missing(plan)
-    parts, left = stage.parts(plan), len(missing)
-    stage.tell(plan, left, listener.get())
-    finished = in_turn(f"{stage.name} {stage.part}", missing, submit, width)
-    for index in counted(stage.name, f"{stage.part}s", parts, finished, parts - left):
+    missing, parts = stage.missing(plan), stage.parts(plan)
+    done = parts - len(missing)
+    stage.tell(plan, len(missing), listener.get())
+    completed = completed_parts(f"{stage.name} {stage.part}", missing, submit, width)
+    for index in track(stage.name, f"{stage.part}s", parts, completed, done):
         if exchange is not None:
             exchange.fetch(stage.files(plan, index))
-        _require_shown(stage.file(plan, index))
-        left -= 1
-        stage.tell(plan, left, listener.get())
+        _wait_for(stage.file(plan, index))
+        done += 1
+        stage.tell(plan, parts - done, listener.get())
 
 
-def in_turn(
-    what: str, indices: Iterable[int], submit: Callable[[int], PrefectFuture[None]], width: Callable[[], int]
-) -> Iterator[int]:
-    """Submit parts, at most ``width()`` at a time, and yield each once it is done, whichever is first.
-
-    Raises:
-        GradattnError: Ray gave up on a part, called ``what`` and its index.
-        Exception: what the first failed part raised.
-    """
-    finished: SimpleQueue[tuple[int, PrefectFuture[None]]] = SimpleQueue()
-    running = 0
-    for index in indices:
-        while running >= width():
-            yield _done(what, *finished.get())
-            running -= 1
-        future = submit(index)
-        future.add_done_callback(lambda future, index=index: finished.put((index, future)))  # type: ignore[misc]
-        running += 1
-    for _ in range(running):
-        yield _done(what, *finished.get())
-
-
-def _done(what: str, index: int, future: PrefectFuture[None]) -> int:
+def _completed(what: str, index: int, future: PrefectFuture[None]) -> int:
     try:
         future.result()
     except Exception as error:
@@ -253,9 +278,9 @@ def _done(what: str, index: int, future: PrefectFuture[None]) -> int:
     return index
 
 
-def _require_shown(path: Path) -> None:
-    """Wait for a file that another machine has written: a network file system may show it late."""
-    deadline = time.monotonic() + _SHOWN_SECONDS
+def _wait_for(path: Path) -> None:
+    """A network file system may show late what another machine has written."""
+    deadline = time.monotonic() + _VISIBLE_SECONDS
     while not path.exists():
         if time.monotonic() > deadline:
             raise GradattnError(
@@ -263,28 +288,3 @@ def _require_shown(path: Path) -> None:
                 "storage that every node has under the same path"
             )
         time.sleep(1)
-
-
-@contextmanager
-def interrupts_stay_interrupts() -> Iterator[None]:
-    """Ctrl-C in the midst of pydantic comes out as an error of pydantic's own; here it becomes Ctrl-C again."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    heard = False
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        heard = True
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, hear)
-    try:
-        yield
-    except Exception as error:
-        if heard:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)

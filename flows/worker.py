@@ -10,15 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from pathlib import Path
 
 import httpx
-from filelock import FileLock, Timeout
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import (
     PREFECT_API_URL,
-    PREFECT_HOME,
     PREFECT_UI_URL,
     PREFECT_WORKER_WEBSERVER_HOST,
     PREFECT_WORKER_WEBSERVER_PORT,
@@ -26,9 +23,9 @@ from prefect.settings import (
 )
 from prefect.workers.process import ProcessWorker
 
-from flows.recovery import continue_runs, left_runs, skip_missed
+from flows.recovery import continue_runs, orphaned_runs, skip_missed_runs
 from flows.schedules import make_pool
-from flows.server import connected, serving
+from flows.server import connect, only_process, serve
 from gradattn_core.errors import GradattnError
 
 
@@ -58,14 +55,17 @@ def work(
     if limit < 1:
         raise GradattnError(f"--limit {limit} leaves nothing to do; at least 1 works")
     own = not PREFECT_API_URL.value()
-    with _only(name), _health(health_port), _server(own):
-        with connected() as client:
+    # It continues the runs that one of its name left.
+    lock = f"gradattn-worker-{re.sub(r'[^0-9A-Za-z.-]', '-', name)}.lock"
+    busy = f"a worker called {name!r} runs on this machine; give this one another --name"
+    with only_process(lock, busy), _health(health_port), _server(own):
+        with connect() as client:
             make_pool(client, pool)
-            left = left_runs(client, pool, name)
-            skip_missed(client, pool)
+            orphans = orphaned_runs(client, pool, name)
+            skip_missed_runs(client, pool)
         started(PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()), own)
         ended = threading.Event()
-        threading.Thread(target=copy_context().run, args=(_continue, left, ended), daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(_continue, orphans, ended), daemon=True).start()
         try:
             _run(pool, name, limit, health=health_port is not None)
         finally:
@@ -98,9 +98,9 @@ async def _serve(pool: str, name: str, limit: int, *, health: bool) -> None:
     await worker.start(with_healthcheck=health, printer=_silent)
 
 
-def _continue(left: list[FlowRun], ended: threading.Event) -> None:
+def _continue(orphans: list[FlowRun], ended: threading.Event) -> None:
     with get_client(sync_client=True) as client:
-        continue_runs(client, left, ended)
+        continue_runs(client, orphans, ended)
 
 
 def _silent(*_: object, **__: object) -> None:
@@ -112,7 +112,7 @@ def _server(own: bool) -> Iterator[None]:
     if not own:
         yield
         return
-    with serving() as address, temporary_settings({PREFECT_API_URL: address}):
+    with serve() as address, temporary_settings({PREFECT_API_URL: address}):
         yield
 
 
@@ -127,19 +127,3 @@ def _health(port: int | None) -> Iterator[None]:
         raise GradattnError(f"--health-port {port} cannot be used ({error}); choose another port") from error
     with temporary_settings({PREFECT_WORKER_WEBSERVER_PORT: port}):
         yield
-
-
-@contextmanager
-def _only(name: str) -> Iterator[None]:
-    """One worker of a name on this machine, because it continues the runs that one of its name left."""
-    home = Path(PREFECT_HOME.value())
-    home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / f"gradattn-worker-{re.sub(r'[^0-9A-Za-z.-]', '-', name)}.lock")
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        raise GradattnError(f"a worker called {name!r} runs on this machine; give this one another --name") from None
-    try:
-        yield
-    finally:
-        lock.release()

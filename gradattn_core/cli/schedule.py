@@ -16,7 +16,7 @@ from gradattn_core.cli.options import CommandParser, Commands, command
 from gradattn_core.cli.terminal import console, escape, print_json, table, tell
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from flows.status import ScheduleStatus
 
 
 def add(commands: Commands) -> None:
@@ -84,8 +84,8 @@ def run_list(options: argparse.Namespace) -> int:
     listed = schedules(start=True)
     # --quiet leaves out what is said beside the answer, and this is the answer.
     if options.json:
-        print_json(listed.to_dict("records"))
-    elif listed.empty:
+        print_json(listed)
+    elif not listed:
         print("no schedule yet; gradattn schedule add makes one")
     else:
         console().print(_table(listed))
@@ -228,12 +228,11 @@ def _reach(options: argparse.Namespace) -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 
-def _table(listed: pd.DataFrame) -> Table:
+def _table(listed: list[ScheduleStatus]) -> Table:
     drawn = table(["name", "dataset", "schedule", "next run", "last run", "state"])
-    for row in listed.to_dict("records"):
-        name = str(row["deployment"]).partition("/")[2]
-        state = row["state"] if row["active"] or row["state"] == "running" else "paused"
-        due = f"{datetime.fromisoformat(row['next_run']):%Y-%m-%d %H:%M} UTC" if row["next_run"] else ""
-        cells = (name, row["dataset"], row["schedule"], due, row["last_run"], state)
-        drawn.add_row(*(escape(str(cell)) for cell in cells))
+    for schedule in listed:
+        name = schedule.deployment.partition("/")[2]
+        state = schedule.state if schedule.active or schedule.state == "running" else "paused"
+        due = f"{datetime.fromisoformat(schedule.next_run):%Y-%m-%d %H:%M} UTC" if schedule.next_run else ""
+        drawn.add_row(*map(escape, (name, schedule.dataset, schedule.schedule, due, schedule.last_run, state)))
     return drawn

@@ -26,7 +26,8 @@ from flows.artifacts import (
     TOP_SUSPECTS,
     progress_key,
 )
-from flows.audit import audit_flow, require_absolute, run_as_flow
+from flows.audit import audit_flow, run_as_flow
+from flows.schedules import require_absolute
 from flows.status import schedules
 from gradattn_core import outfolder
 from gradattn_core.audit.plan import make_plan, survey_dataset

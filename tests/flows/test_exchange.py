@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.cluster import Share, opened_on_node, prepared
+from flows.cluster import Share, for_runner, plan_on_node
 from flows.exchange import Exchange
 from flows.tasks import compute_part, own_folder
 from gradattn_core.audit.findings import write_findings
@@ -33,7 +33,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(autouse=True)
 def a_node_of_its_own() -> Iterator[None]:
     yield
-    opened_on_node.cache_clear()
+    plan_on_node.cache_clear()
     own_folder.cache_clear()
 
 
@@ -60,7 +60,7 @@ def test_over_a_url_the_list_is_that_of_the_plain_audit(tiny: Tiny, tmp_path: Pa
         assert compute_elsewhere(plan, FINETUNE, exchange) == [0, 1]
     rank_images(plan)
     assert compute_elsewhere(plan, INTERPRET, exchange)
-    node = opened_on_node(str(own_folder(exchange.url)), SHARE, is_own=True)
+    node = plan_on_node(str(own_folder(exchange.url)), SHARE, is_own=True)
     assert Path(str(node.config.checkpoint)).parent == own_folder(exchange.url) != plan.folder
     write_findings(plan)
     merge(plan)
@@ -108,7 +108,7 @@ def test_storage_that_cannot_be_used_is_one_sentence(tiny: Tiny, tmp_path: Path)
 def test_an_address_that_other_machines_could_not_use_is_refused(storage: str, words: str) -> None:
     pytest.importorskip("ray")
     with pytest.raises(GradattnError, match=words) as told:
-        prepared(AuditConfig("photos", runner="ray", ray_storage=storage))
+        for_runner(AuditConfig("photos", runner="ray", ray_storage=storage))
     assert "hush" not in str(told.value)
     with pytest.raises(GradattnError, match=r"ray_storage .* says nothing to runner 'local'") as told:
         AuditConfig("photos", ray_storage=storage)

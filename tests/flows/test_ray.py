@@ -31,8 +31,8 @@ from prefect.testing.utilities import prefect_test_harness
 from safetensors.torch import save_file
 
 from flows.audit import run_as_flow
-from flows.cluster import Share, joined, opened_on_node, prepared, require_reachable, share_of
-from flows.tasks import computing, in_turn, interrupts_stay_interrupts, step
+from flows.cluster import Node, Share, for_runner, join_cluster, plan_on_node, require_reachable, share_of
+from flows.tasks import audit_task, completed_parts, computing, interrupts_stay_interrupts
 from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import make_plan, survey_dataset
@@ -193,7 +193,7 @@ def test_shards_that_are_there_cost_no_task_and_a_part_that_kills_its_worker_is_
     ray: ModuleType, cluster: Any, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
 ) -> None:
     config = tiny.config(tmp_path / "out", shard_size=4, runner="ray", ray_address=cluster.address)
-    plan = make_plan(prepared(config), survey_dataset(prepared(config)))
+    plan = make_plan(for_runner(config), survey_dataset(for_runner(config)))
     for index in (0, 3, 4):
         SWEEP.run(plan, index, silent)
     run_as_flow(config)
@@ -204,17 +204,17 @@ def test_shards_that_are_there_cost_no_task_and_a_part_that_kills_its_worker_is_
         dying(config)
 
 
-@step("die")
+@audit_task("die")
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @flow
 def dying(config: AuditConfig) -> None:
-    with joined(config, PREFECT_API_URL.value()) as share:
+    with join_cluster(config, PREFECT_API_URL.value()) as share:
         options = import_module("prefect_ray.context").remote_options
         with import_module("prefect_ray.task_runners").RayTaskRunner() as runner, options(**share.options):
-            list(in_turn("dying part", [7], lambda _: runner.submit(die, {}), lambda: 1))
+            list(completed_parts("dying part", [7], lambda _: runner.submit(die, {}), lambda: 1))
 
 
 @pytest.mark.slow
@@ -292,7 +292,7 @@ def test_no_more_parts_are_submitted_than_there_is_room_for_and_the_first_done_i
             return PrefectConcurrentFuture(uuid4(), pool.submit(part, index))
 
         told: list[int] = []
-        for index in in_turn("part", range(100), submit, lambda: 3):
+        for index in completed_parts("part", range(100), submit, lambda: 3):
             running.remove(index)
             told.append(index)
             if len(told) == 90:
@@ -313,7 +313,7 @@ def test_the_first_part_that_fails_ends_the_stage_with_its_own_error() -> None:
             return PrefectConcurrentFuture(uuid4(), pool.submit(part, index))
 
         with pytest.raises(GradattnError, match="what the user must change"):
-            list(in_turn("part", range(100), submit, lambda: 2))
+            list(completed_parts("part", range(100), submit, lambda: 2))
     assert len(submitted) <= 5
 
 
@@ -330,12 +330,16 @@ def test_the_first_part_that_fails_ends_the_stage_with_its_own_error() -> None:
 def test_a_task_gets_a_gpu_and_its_part_of_the_cores_or_the_cores_of_the_smallest_node(
     nodes: list[tuple[float, float]], device: str, share: Share
 ) -> None:
-    assert share_of(nodes, device, threads=12) == share
+    assert share_of([node(*resources) for resources in nodes], device, threads=12) == share
+
+
+def node(cpus: float, gpus: float) -> Node:
+    return Node("a-host", "10.0.0.5", cpus, gpus)
 
 
 def test_a_gpu_that_no_node_has_is_refused() -> None:
     with pytest.raises(GradattnError, match="no node of the Ray cluster has a GPU"):
-        share_of([(8, 0)], "cuda", threads=8)
+        share_of([node(8, 0)], "cuda", threads=8)
 
 
 @pytest.mark.parametrize("server", [None, "http://127.0.0.1:4200/api", "http://localhost:4200/api", "http://[::1]/api"])
@@ -359,12 +363,12 @@ def test_what_a_cluster_cannot_use_is_said_with_what_would_work(
     ray: ModuleType, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(GradattnError, match=words):
-        prepared(AuditConfig("photos", runner="ray", **changes))
+        for_runner(AuditConfig("photos", runner="ray", **changes))
 
 
 def test_a_checkpoint_is_found_from_the_folder_of_every_node(ray: ModuleType, tmp_path: Path) -> None:
     config = AuditConfig("photos", runner="ray", checkpoint="weights.safetensors")
-    assert prepared(config).checkpoint == str(Path("weights.safetensors").resolve())
+    assert for_runner(config).checkpoint == str(Path("weights.safetensors").resolve())
 
 
 def test_an_address_without_an_audit_on_ray_is_refused() -> None:
@@ -383,7 +387,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(ray: ModuleType) -> None
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     config = AuditConfig("photos", runner="ray", ray_address=f"127.0.0.1:{port}")
-    with pytest.raises(GradattnError, match=rf"127\.0\.0\.1:{port}: nobody answers there"), joined(config, None):
+    with pytest.raises(GradattnError, match=rf"127\.0\.0\.1:{port}: nobody answers there"), join_cluster(config, None):
         pass
 
 
@@ -401,11 +405,11 @@ def test_a_node_that_cannot_see_the_files_says_which(tmp_path: Path, lose: Calla
     config = tiny.config(tmp_path / "out")
     plan = make_plan(config, survey_dataset(config))
     share = Share("cpu", 1, torch.get_num_threads())
-    assert opened_on_node(str(plan.folder), share).root == plan.root
-    opened_on_node.cache_clear()
+    assert plan_on_node(str(plan.folder), share).root == plan.root
+    plan_on_node.cache_clear()
     lose(tiny, plan)
     with pytest.raises(GradattnError, match=rf"node {socket.gethostname()} cannot see {tmp_path}.* storage that every"):
-        opened_on_node(str(plan.folder), share)
+        plan_on_node(str(plan.folder), share)
 
 
 @pytest.mark.parametrize("package", ["ray", "prefect_ray"])

@@ -23,10 +23,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling, Pending, Running, Scheduled
 
 from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY
-from flows.notify import already_told, tell
-from flows.recovery import continue_runs, left_runs, skip_missed
+from flows.notify import tell, was_told
+from flows.recovery import continue_runs, orphaned_runs, skip_missed_runs
 from flows.schedules import make_pool
-from flows.server import running
+from flows.server import local_address
 from gradattn_core import outfolder
 from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
@@ -83,7 +83,7 @@ def command(
 @pytest.fixture
 def client(command: Command) -> Iterator[SyncPrefectClient]:
     """A client of the worker's own server."""
-    address = running()
+    address = local_address()
     assert address is not None
     with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as found:
         yield found
@@ -191,10 +191,10 @@ def test_a_run_leaves_its_findings_and_tells_of_new_suspects_once(
         assert told["page"] == shown[PAGE_KEY].partition("(")[2][:-1] and str(suspects) in told["text"]
 
         # A run that finds this audit finished has no news of its own.
-        with temporary_settings({PREFECT_API_URL: running()}):
+        with temporary_settings({PREFECT_API_URL: local_address()}):
             summary = audit_images(tiny.config(out))
             # The server writes events down every few seconds.
-            while not already_told(summary.audit_id) and time.monotonic() < deadline:
+            while not was_told(summary.audit_id) and time.monotonic() < deadline:
                 time.sleep(0.2)
             assert not tell(summary, str(tiny.dataset), None, above=0)
             assert len(received) == 1
@@ -242,7 +242,7 @@ def test_the_page_knows_the_schedules_of_the_worker_on_its_machine(
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(home))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    assert timetable.server() == running()
+    assert timetable.server() == local_address()
     known = timetable.ask().result(60)
     assert set(known["deployment"]) == set(listed(command))
 
@@ -280,7 +280,7 @@ def test_runs_of_a_killed_worker_are_continued_and_those_that_live_are_left_alon
     starting = left(Pending(), "starting", begun=0)
     others = left(Running(), "others")
     client.update_flow_run_labels(others, {"prefect.worker.name": "somebody else"})
-    watched = left_runs(client, "nobody", "gone")
+    watched = orphaned_runs(client, "nobody", "gone")
     assert {run.id for run in watched} == {dead, living, tried, stopping, starting}
 
     over = threading.Event()
@@ -315,7 +315,7 @@ def test_of_the_runs_missed_without_a_worker_only_the_last_is_made_up_for(
     by_schedule = {"tags": ["auto-scheduled"]}
     asked_for, coming = due(-4), due(2, **by_schedule)
     missed, last = [due(-3, **by_schedule), due(-2, **by_schedule)], due(-1, **by_schedule)
-    assert skip_missed(client, "idle") == 2 and skip_missed(client, "idle") == 0
+    assert skip_missed_runs(client, "idle") == 2 and skip_missed_runs(client, "idle") == 0
     assert [state_of(client, each) for each in missed] == ["Skipped", "Skipped"]
     assert {state_of(client, each) for each in (asked_for, coming, last)} <= {"Scheduled", "Late"}
     assert command("remove", "owls")[0] == 0
@@ -335,7 +335,7 @@ def test_a_worker_killed_with_its_run_and_server_continues_it_after_a_restart(tm
         while not list(out.glob("work/*/sweep-00010.parquet")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        address = running()
+        address = local_address()
         assert address is not None
         with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
             (run,) = (each for each in client.read_flow_runs() if each.infrastructure_pid)
@@ -345,7 +345,7 @@ def test_a_worker_killed_with_its_run_and_server_continues_it_after_a_restart(tm
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("work/*/sweep-*.parquet")}
     assert 11 <= len(kept) < 90
     with work(home), temporary_settings({PREFECT_HOME: home}, restore_defaults={PREFECT_API_URL}):
-        address = running()
+        address = local_address()
         assert address is not None
         with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
             again = ended(client, str(run.id))

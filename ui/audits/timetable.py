@@ -45,7 +45,7 @@ def server() -> str | None:
 
 
 def ask() -> Future[pd.DataFrame]:
-    """Ask in the background for the frame of ``flows.status.schedules``, which raises GradattnError."""
+    """Ask in the background for ``flows.status.schedules`` as a frame, which raises GradattnError."""
     return _questions.submit(_ask)
 
 
