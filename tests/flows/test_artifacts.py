@@ -12,36 +12,29 @@ from flows.artifacts import summary_markdown, suspects_markdown
 from flows.notify import page_address, sentence
 from gradattn_core.errors import GradattnError
 from gradattn_core.records import AuditSummary
+from tests.helpers.sample_audit import HOSTILE
 
-HOSTILE = [
-    "<img src=x onerror=alert(1)>",
-    "a | b",
-    "**bold** [x](javascript:1) ![y](z)",
-    "two\nlines `code`",
-    "🦅 &amp; co\\",
-]
+# Markdown has no null character, and shows another one in its place.
+LABELS = [text for text in HOSTILE if "\0" not in text and len(text) < 1000]
 
 
-def test_labels_and_paths_are_shown_as_text_in_the_summary() -> None:
-    pairs = tuple(
-        {"given_label": label, "suggested_label": label[::-1], "suspects": 3, "expected": 2.5, "share": 0.25}
-        for label in HOSTILE
-    )
+@pytest.mark.parametrize("label", LABELS)
+def test_labels_and_paths_are_shown_as_text_in_the_summary(label: str) -> None:
+    pair = {"given_label": label, "suggested_label": label[::-1], "suspects": 3, "expected": 2.5, "share": 0.25}
     place = Path("/data/a | <b>b</b>")
     files = (place / "gradattn.duckdb", place / "candidates.csv")
-    summary = AuditSummary("id", 1234, 1, 2, 3, 4.4, pairs, *files, warnings=("_n_",))
-    shown = shown_text(summary_markdown(summary, HOSTILE[0]))
-    for label in HOSTILE:
-        row = shown.index(" ".join(label.split()), shown.index("looks like"))
-        assert shown[row : row + 5] == [*map(one_line, (label, label[::-1])), "3", "2.5", "25.0%"]
-    assert f"candidates: {files[1]}" in shown and shown[0] == HOSTILE[0]
+    summary = AuditSummary("id", 1234, 1, 2, 3, 4.4, (pair,), *files, warnings=("_n_",))
+    shown = shown_text(summary_markdown(summary, label))
+    row = shown.index(one_line(label), shown.index("looks like"))
+    assert shown[row : row + 5] == [*map(one_line, (label, label[::-1])), "3", "2.5", "25.0%"]
+    assert f"candidates: {files[1]}" in shown and shown[0] == one_line(label)
 
 
 def test_labels_and_paths_of_suspects_are_shown_as_text() -> None:
     rows = [
         {"rank": rank, "path": f"{label}/{label}.png", "given_label": label, "suggested_label": label[::-1]}
         | {"suspicion": 0.876, "kind": None if rank else label}
-        for rank, label in enumerate(HOSTILE)
+        for rank, label in enumerate(LABELS)
     ]
     shown = shown_text(suspects_markdown(pd.DataFrame(rows)))
     for row in rows:
