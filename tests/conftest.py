@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.helpers.browser import chromium, opened_browser
-from tests.helpers.source_forms import object_store
+from tests.helpers.dataset_files import object_store
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,7 +14,6 @@ from gradattn_core.apply.names import folder_name
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.errors import ApplyError
 from gradattn_core.store.store import Store
-from tests.helpers.killed import run_killed
 from tests.helpers.reviewed_dataset import (
     audited,
     corrected,
@@ -27,6 +26,7 @@ from tests.helpers.reviewed_dataset import (
     take_back,
     write_files,
 )
+from tests.helpers.signals import run_killed
 
 # Enough for more than one batch of moves.
 COUNT = 40

@@ -18,7 +18,6 @@ from gradattn_core.errors import ApplyError
 from gradattn_core.export import encode
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
-from tests.helpers.killed import run_killed
 from tests.helpers.reviewed_dataset import (
     audited,
     corrected,
@@ -30,6 +29,7 @@ from tests.helpers.reviewed_dataset import (
     write_files,
 )
 from tests.helpers.sample_audit import HOSTILE
+from tests.helpers.signals import run_killed
 
 LINKS = ("symlink", "hard", "copy")
 

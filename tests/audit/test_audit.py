@@ -29,12 +29,7 @@ from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.errors import ClassAlignmentError, DatasetError, GradattnError, ModelError, StoreError
 from gradattn_core.export import read_candidates
 from gradattn_core.store.store import Store
-from tests.helpers.tiny import Tiny, make_tiny
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
+from tests.helpers.tiny import Tiny
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,6 @@ from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny, make_tiny
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
-
-
 @dataclass(frozen=True)
 class Audited:
     """A copy of a dataset that may be changed, and the folder of a finished audit of it."""

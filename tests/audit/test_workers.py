@@ -24,12 +24,7 @@ from gradattn_core.config import FineTuning
 from gradattn_core.errors import DatasetError, GradattnError
 from gradattn_core.files import write_bytes, write_whole
 from gradattn_core.progress import silent
-from tests.helpers.tiny import Tiny, make_tiny
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
+from tests.helpers.tiny import Tiny
 
 
 def planned(tiny: Tiny, out: Path, **changes: object) -> Plan:

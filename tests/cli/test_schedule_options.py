@@ -9,7 +9,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from gradattn_core.cli import main
-from tests.helpers.serving import one_sentence
+from tests.helpers.prefect_runs import one_sentence
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from gradattn_core.audit.run import audit_images
 from gradattn_core.errors import StoreError
 from gradattn_core.store.images import preview_file
 from gradattn_core.store.store import Store
+from tests.helpers import dataset_files as forms
 from tests.helpers import pictured_audit, sample_audit
-from tests.helpers import source_forms as forms
 from tests.helpers.app_pages import choose, opened, pictures, suspect
 from tests.helpers.tiny import make_tiny
 from ui import thumbnails

@@ -14,7 +14,7 @@ from gradattn_core.dataset import parquet
 from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import UnreadableImageError
-from tests.helpers import source_forms as forms
+from tests.helpers import dataset_files as forms
 from tests.helpers.dataset_files import reasons, refusal, rows, touch
 
 KITE, OWL = b"\x89PNG a kite", b"\x89PNG an owl"

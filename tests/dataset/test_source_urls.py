@@ -22,7 +22,7 @@ from gradattn_core.dataset.decoding import read_bytes, read_image
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
-from tests.helpers import source_forms as forms
+from tests.helpers import dataset_files as forms
 from tests.helpers.dataset_files import reasons, refusal, rows
 from tests.helpers.tiny import Tiny, make_tiny
 from ui.audits import process

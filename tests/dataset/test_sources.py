@@ -18,8 +18,8 @@ from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.export import encode
 from gradattn_core.store.store import Store
+from tests.helpers import dataset_files as forms
 from tests.helpers import sample_audit
-from tests.helpers import source_forms as forms
 from tests.helpers.tiny import Tiny, make_tiny
 
 FORMS = ("zip", "tar", "tar.gz", "webdataset", "parquet", "memory", "memory zip", "s3", "s3 webdataset", "s3 parquet")

@@ -36,14 +36,9 @@ from gradattn_core.config import AuditConfig, FineTuning, parameters
 from gradattn_core.errors import DatasetError, GradattnError, StoreError
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
-from tests.helpers.flow_runs import latest_run, tasks_of
-from tests.helpers.interrupting import interrupt_once_there
-from tests.helpers.tiny import Tiny, make_tiny
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"), per_class=14)
+from tests.helpers.prefect_runs import latest_run, tasks_of
+from tests.helpers.signals import interrupt_once_there
+from tests.helpers.tiny import Tiny
 
 
 @pytest.fixture(scope="module")

@@ -43,16 +43,11 @@ from gradattn_core.cli import main
 from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.errors import GradattnError
 from gradattn_core.progress import silent
-from tests.helpers.flow_runs import latest_run, tasks_of
-from tests.helpers.interrupting import interrupt_once_there
+from tests.helpers.prefect_runs import latest_run, tasks_of
+from tests.helpers.signals import interrupt_once_there
 from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny
 
 NODE = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"), per_class=14)
 
 
 @pytest.fixture(scope="module")

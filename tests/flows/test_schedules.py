@@ -30,16 +30,11 @@ from flows.server import local_address
 from gradattn_core import outfolder
 from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
-from tests.helpers.serving import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
+from tests.helpers.prefect_runs import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
 from tests.helpers.tiny import Tiny, make_tiny
 from ui.audits import timetable
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("tiny"), per_class=14)
 
 
 @pytest.fixture(scope="module")
