@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser
 
-from gradattn_core.store.database import DATABASE_NAME
+from gradattn_core import outfolder
 from gradattn_core.store.store import Store
 from tests.helpers.browser import opened_browser, served, settle
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A copy: the decisions are for show, and whoever made some of their own in the demo keeps them.
         copy = Path(folder) / "gradattn-out"
         copy.mkdir()
-        shutil.copy(options.demo / DATABASE_NAME, copy / DATABASE_NAME)
+        shutil.copy(outfolder.database(options.demo), outfolder.database(copy))
         decide(Store(copy))
         with served(copy, environment={"GRADATTN_REVIEWER": "Ada"}) as address, opened_browser() as browser:
             shoot(browser, address, options.pages, options.images)

@@ -28,7 +28,7 @@ HEAVY = {
 }
 # From the ground up; a room may import from its own floor and from those below.
 FLOORS = (
-    {"dataset.address", "dataset.secrets", "dataset.text"},
+    {"dataset.address", "dataset.secrets", "dataset.text", "evidence"},
     {"attention", "dataset", "demo"},
     {"model", "ranking", "render"},
     {"interpret", "store"},

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.sweep import swept, swept_matrix
+from gradattn_core.evidence import HIDDEN
 from gradattn_core.files import write_parquet
 from gradattn_core.progress import FINDINGS, Progress, silent
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
@@ -95,9 +96,8 @@ def _pair_lifts(table: pd.DataFrame) -> pd.DataFrame:
 
 def _asked(plan: Plan) -> pd.DataFrame:
     """What the head said with the evidence for the other class hidden, of every interpreted image."""
-    columns = ["path", "for_label", *("hidden_for_logit", "hidden_against_logit", "hidden_label", "hidden_probability")]
     files = [plan.files.interpret(index) for index in range(interpret_shards(plan))]
-    parts = [pq.read_table(file, columns=[*columns, "detail"]) for file in files]
+    parts = [pq.read_table(file, columns=["path", "for_label", *HIDDEN, "detail"]) for file in files]
     if not parts:
         return pd.DataFrame({"path": pd.Series(dtype=str)})
     frame = pa.concat_tables(parts).to_pandas()

@@ -20,6 +20,7 @@ from gradattn_core.audit.rank import LinearHeads, count_suspects, explained_outp
 from gradattn_core.audit.reuse import take_maps, with_outputs
 from gradattn_core.audit.sweep import failures_table
 from gradattn_core.errors import InterpretError
+from gradattn_core.evidence import INTERPRETATIONS, REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
 from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.interpret.maps import interpret
@@ -27,7 +28,7 @@ from gradattn_core.interpret.regions import map_statistics
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import INTERPRET, Progress, interpret_shard_size, silent
-from gradattn_core.records import Failure, ImageRecord
+from gradattn_core.records import Evidence, Failure, Hidden, ImageRecord
 
 
 def interpret_shards(plan: Plan) -> int:
@@ -52,9 +53,9 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         for fold, rows in _by_model(plan, new):
             for _ in _interpret_rows(plan, fold, rows, outputs, found):
                 progress(INTERPRET.name, index * size + len(found.maps) + len(found.failures), count)
-        write_parquet(plan.files.regions(index), pa.Table.from_pylist(found.regions, schema=_REGIONS))
+        write_parquet(plan.files.regions(index), pa.Table.from_pylist(found.regions, schema=REGIONS))
         write_parquet(failures_beside(target), failures_table(found.failures))
-        write_parquet(target, with_outputs(pa.Table.from_pylist(found.maps, schema=_INTERPRETATIONS), outputs))
+        write_parquet(target, with_outputs(pa.Table.from_pylist(found.maps, schema=_MAPS), outputs))
     progress(INTERPRET.name, min((index + 1) * size, count), count)
     return target
 
@@ -184,64 +185,41 @@ def _interpret_batch(explained: _Explained, suspects: list[_Suspect], found: _Fo
 def _add_rows(
     explained: _Explained, suspect: _Suspect, scores: Tensor, logits: Tensor, again: Tensor, found: _Found
 ) -> None:
-    plan, preprocessing = explained.plan, explained.preprocessing
-    image = suspect.image
-    crop = preprocessing.crop(image.width, image.height)
-    statistics = map_statistics(scores.numpy(), crop, image.width, image.height)
-    row = {
-        "path": image.record.path,
-        "content_hash": image.content_hash,
-        "given_output": suspect.given_output,
-        "other_output": suspect.other_output,
-        "for_label": image.record.label,
-        "against_label": suspect.other_label,
-        "for_logit": float(logits[suspect.given_output]),
-        "against_logit": float(logits[suspect.other_output]),
-        "objective": plan.config.objective,
-        "correction": plan.config.correction,
-        "aggregation": "product",
-        "grid_height": scores.shape[0],
-        "grid_width": scores.shape[1],
-        "crop_left": crop.left,
-        "crop_top": crop.top,
-        "crop_right": crop.right,
-        "crop_bottom": crop.bottom,
-        "map": scores.flatten().tolist(),
-        "positive_mass": statistics.positive_mass,
-        "negative_mass": statistics.negative_mass,
-        "balance": statistics.balance,
-        "concentration": statistics.concentration,
-        "overlap": statistics.overlap,
-        **_hidden(explained.outputs, suspect, again),
-        "detail": _detail(suspect.pixels, scores.shape),
-    }
-    found.maps.append(row)
-    found.regions.extend(
-        {
-            "path": image.record.path,
-            "sign": region.sign,
-            "rank": region.rank,
-            "mass_share": region.mass_share,
-            "area_share": region.area_share,
-            "peak": region.peak,
-            "box_left": region.box.left,
-            "box_top": region.box.top,
-            "box_right": region.box.right,
-            "box_bottom": region.box.bottom,
-        }
-        for region in statistics.regions
+    config, image = explained.plan.config, suspect.image
+    crop = explained.preprocessing.crop(image.width, image.height)
+    evidence = Evidence(
+        for_label=image.record.label,
+        against_label=suspect.other_label,
+        for_logit=float(logits[suspect.given_output]),
+        against_logit=float(logits[suspect.other_output]),
+        scores=scores.numpy(),
+        crop=crop,
+        objective=config.objective,
+        correction=config.correction,
+        statistics=map_statistics(scores.numpy(), crop, image.width, image.height),
+        hidden=_hidden(explained.outputs, suspect, again),
     )
+    found.maps.append(
+        {
+            **interpretation_row(image.record.path, evidence),
+            "detail": _detail(suspect.pixels, scores.shape),
+            "content_hash": image.content_hash,
+            "given_output": suspect.given_output,
+            "other_output": suspect.other_output,
+        }
+    )
+    found.regions.extend(region_rows(image.record.path, evidence))
 
 
-def _hidden(outputs: dict[str, int], suspect: _Suspect, logits: Tensor) -> dict[str, object]:
+def _hidden(outputs: dict[str, int], suspect: _Suspect, logits: Tensor) -> Hidden | None:
     """What the head says with the evidence for the other class hidden, among the classes of the dataset."""
     if not bool(torch.isfinite(logits).all()):
-        return dict.fromkeys(_HIDDEN)
+        return None
     names = list(outputs)
     probabilities = logits[list(outputs.values())].double().softmax(dim=0)
     best = int(probabilities.argmax())
     given, other = float(logits[suspect.given_output]), float(logits[suspect.other_output])
-    return dict(zip(_HIDDEN, (given, other, names[best], float(probabilities[best])), strict=True))
+    return Hidden(given, other, names[best], float(probabilities[best]))
 
 
 def _detail(pixels: Tensor, grid: torch.Size) -> float:
@@ -264,25 +242,14 @@ def _detail(pixels: Tensor, grid: torch.Size) -> float:
     return float(spread.double().quantile(0.95))
 
 
-_HIDDEN = ("hidden_for_logit", "hidden_against_logit", "hidden_label", "hidden_probability")
-_INTERPRETATIONS = pa.schema(
-    [(name, pa.string()) for name in ("path", "for_label", "against_label")]
-    + [(name, pa.float32()) for name in ("for_logit", "against_logit")]
-    + [(name, pa.string()) for name in ("objective", "correction", "aggregation")]
-    + [(name, pa.int32()) for name in ("grid_height", "grid_width")]
-    + [(name, pa.float32()) for name in ("crop_left", "crop_top", "crop_right", "crop_bottom")]
-    + [("map", pa.list_(pa.float32()))]
-    + [(name, pa.float64()) for name in ("positive_mass", "negative_mass", "balance", "concentration", "overlap")]
-    + [("hidden_for_logit", pa.float32()), ("hidden_against_logit", pa.float32())]
-    + [("hidden_label", pa.string()), ("hidden_probability", pa.float32())]
-    # Not stored: the kind of doubt is told from the first, and a later audit knows the map again by the others.
-    + [("detail", pa.float64())]
-    + [("content_hash", pa.string()), ("given_output", pa.int32()), ("other_output", pa.int32())]
-)
-_REGIONS = pa.schema(
-    [("path", pa.string()), ("sign", pa.int8()), ("rank", pa.int32())]
-    + [
-        (name, pa.float64())
-        for name in ("mass_share", "area_share", "peak", "box_left", "box_top", "box_right", "box_bottom")
+# Of these the store keeps none: the kind of doubt is told from the first, and a later audit knows the map again by the
+# others.
+_MAPS = pa.schema(
+    [
+        *INTERPRETATIONS,
+        pa.field("detail", pa.float64()),
+        pa.field("content_hash", pa.string()),
+        pa.field("given_output", pa.int32()),
+        pa.field("other_output", pa.int32()),
     ]
 )

@@ -11,10 +11,10 @@ from typing import Any
 
 import duckdb
 
+from gradattn_core import outfolder
 from gradattn_core.errors import StoreError
 from gradattn_core.store.connection import OlderSchemaError, transaction
 
-DATABASE_NAME = "gradattn.duckdb"
 DATA_ROOT = "GRADATTN_DATA_ROOT"
 
 TIME = "coalesce(strftime({0}, '%Y-%m-%dT%H:%M:%S.%f+00:00'), '') AS {0}"
@@ -34,7 +34,7 @@ class Database:
         if "?" in str(self.directory):
             # DuckDB takes what follows for a query string and looks for its log file in another folder.
             raise StoreError(f"DuckDB cannot keep a database below a folder with '?' in its name: {self.directory}")
-        self.database = self.directory / DATABASE_NAME
+        self.database = outfolder.database(self.directory)
         self.patience = patience
         self.read_only = read_only
         root = data_root or os.environ.get(DATA_ROOT)

@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
 
+from gradattn_core import outfolder
 from gradattn_core.dataset.address import is_url, join, relocate
 from gradattn_core.errors import StoreError, UnreadableImageError
-from gradattn_core.records import Box, Evidence, Hidden, MapStatistics, Region
+from gradattn_core.evidence import from_rows
+from gradattn_core.records import Evidence
 from gradattn_core.store.database import PATHS, Part, rows, value
 
 
@@ -45,11 +45,6 @@ class Place:
     preview: Path | None
     width: int
     height: int
-
-
-def preview_file(directory: Path, content_hash: str) -> Path:
-    """Where the preview of a picture is kept below the output folder."""
-    return directory / "previews" / content_hash[:2] / f"{content_hash}.webp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,7 @@ class Images(Part):
         with self._reading(audit_id) as connection:
             maps = rows(connection.execute(f"SELECT * FROM interpretations {where}", [audit_id, path]))
             regions = connection.execute(f"SELECT * FROM regions {where} ORDER BY sign DESC, rank", [audit_id, path])
-            return evidence_of(maps[0], rows(regions)) if maps else None
+            return from_rows(maps[0], rows(regions)) if maps else None
 
     def evidences(self, audit_id: str, paths: Sequence[str]) -> dict[str, Evidence]:
         """The maps of many images at the price of one, by path, without their regions and without the uninterpreted."""
@@ -121,7 +116,7 @@ class Images(Part):
             maps = connection.execute(
                 f"SELECT * FROM interpretations WHERE audit_id = ? AND path IN {PATHS}", [audit_id, list(paths)]
             )
-            return {row["path"]: evidence_of(row, ()) for row in rows(maps)}
+            return {row["path"]: from_rows(row) for row in rows(maps)}
 
     def prediction(self, audit_id: str, path: str) -> Prediction | None:
         """Everything stored about one image's prediction and score; None where the audit has no such image."""
@@ -195,7 +190,7 @@ class Images(Part):
             address = _address(root, path, audit_id)
             # A folder that somebody named wins over what was kept of the pictures that may lie in it.
             far = is_url(address) and (self.data_root is None or is_url(path))
-            kept = preview_file(self.directory, image.content_hash)
+            kept = outfolder.preview(self.directory, image.content_hash)
             preview = kept if far and kept.is_file() else None
             places.append(Place(address, image.content_hash, preview, image.width, image.height))
         return places
@@ -246,43 +241,3 @@ def _address(root: str, path: str, audit_id: str) -> str:
     if inside.split(os.sep)[0] == os.pardir:
         raise StoreError(f"the image path {path!r} of audit {audit_id} leaves the dataset's root and is not opened")
     return os.path.join(root, inside)
-
-
-def evidence_of(row: Mapping[str, Any], regions: Sequence[Mapping[str, Any]]) -> Evidence:
-    """One row of ``interpretations`` and its rows of ``regions``, in their order."""
-    shape = (row["grid_height"], row["grid_width"])
-    return Evidence(
-        for_label=row["for_label"],
-        against_label=row["against_label"],
-        for_logit=row["for_logit"],
-        against_logit=row["against_logit"],
-        scores=np.asarray(row["map"], dtype=np.float32).reshape(shape),
-        crop=Box(row["crop_left"], row["crop_top"], row["crop_right"], row["crop_bottom"]),
-        objective=row["objective"],
-        correction=row["correction"],
-        statistics=MapStatistics(
-            positive_mass=row["positive_mass"],
-            negative_mass=row["negative_mass"],
-            balance=row["balance"],
-            concentration=row["concentration"],
-            overlap=row["overlap"],
-            regions=tuple(_region(region) for region in regions),
-        ),
-        hidden=_hidden(row),
-    )
-
-
-def _hidden(row: Mapping[str, Any]) -> Hidden | None:
-    values = [row[f"hidden_{name}"] for name in ("for_logit", "against_logit", "label", "probability")]
-    return None if any(value is None for value in values) else Hidden(*values)
-
-
-def _region(row: Mapping[str, Any]) -> Region:
-    return Region(
-        sign=row["sign"],
-        rank=row["rank"],
-        mass_share=row["mass_share"],
-        area_share=row["area_share"],
-        peak=row["peak"],
-        box=Box(row["box_left"], row["box_top"], row["box_right"], row["box_bottom"]),
-    )

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gradattn_core import outfolder
 from gradattn_core.audit.run import audit_images
 from gradattn_core.errors import StoreError
-from gradattn_core.store.images import preview_file
 from gradattn_core.store.store import Store
 from tests.helpers import dataset_files as forms
 from tests.helpers import pictured_audit, sample_audit
@@ -50,7 +50,7 @@ def test_a_picture_without_a_preview_is_read_where_it_lies_and_its_absence_is_sa
     audit = audited.audits.latest_id()
     ranked = audited.candidates.page(audit, min_suspicion=0.0)
     for content_hash in ranked["content_hash"][:2]:
-        preview_file(audited.directory, content_hash).unlink()
+        outfolder.preview(audited.directory, content_hash).unlink()
     shown = Subject(str(audited.directory), audit, *ranked.iloc[0][["path", "content_hash"]])
     assert Image.open(io.BytesIO(original(shown))).size == (800, 600)
     (tmp_path / "photos.zip").unlink()
@@ -81,7 +81,7 @@ def test_evidence_lies_where_it_lies_on_the_original_though_a_preview_is_smaller
     tables = sample_audit.tables([path], suspects=1)
     tables["images"] = tables["images"].assign(**frame, width=600, height=200)
     remote.audits.merge(sample_audit.audit_row(root="s3://nowhere/photos"), tables)
-    kept = preview_file(remote.directory, row.content_hash)
+    kept = outfolder.preview(remote.directory, row.content_hash)
     kept.parent.mkdir(parents=True)
     with Image.open(tmp_path / "pictures" / path) as picture:
         picture.convert("RGB").resize((300, 100)).save(kept, "WEBP", quality=90)
