@@ -97,13 +97,14 @@ class Audits(Comparison):
         Raises:
             StoreError: where no audit has finished yet.
         """
-        finished = self.all()["audit_id"]
-        if finished.empty:
+        with self._reading() as connection:
+            newest = connection.execute(f"SELECT audit_id FROM audits a ORDER BY {NEWEST_FIRST} LIMIT 1").fetchone()
+        if newest is None:
             raise StoreError(
                 f"no audit has finished in {self.directory} yet; "
                 f"`gradattn audit DATASET --out {self.directory}` makes one"
             )
-        return str(finished[0])
+        return str(newest[0])
 
     def one(self, audit_id: str) -> Audit:
         """One finished audit."""

@@ -68,7 +68,7 @@ class Candidate:
         decision, reviewer, note, new_label: what stands.
         width, height: of the original in pixels, 0 where they are not known.
         predicted_label: the class that the explained head names.
-        outside_label: a class that the dataset lacks and that the image looks more like.
+        outside_label: the model's best class where the dataset does not have it.
         kind: of doubt, see :mod:`gradattn_core.kinds`.
         cluster: number of the suspects that look alike, -1 where there is none.
         hidden_label: what the head names with the evidence for the other class hidden.

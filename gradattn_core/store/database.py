@@ -107,10 +107,10 @@ def check_filters(filters: Mapping[str, object], kind: type) -> None:
 
 
 def _require_audit(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
-    known = [row[0] for row in connection.execute("SELECT audit_id FROM audits ORDER BY audit_id").fetchall()]
-    if audit_id not in known:
-        near = difflib.get_close_matches(audit_id, known, n=1) or [
-            name for name in known if audit_id and audit_id in name
+    finished = [name for (name,) in connection.execute("SELECT audit_id FROM audits ORDER BY audit_id").fetchall()]
+    if audit_id not in finished:
+        near = difflib.get_close_matches(audit_id, finished, n=1) or [
+            name for name in finished if audit_id and audit_id in name
         ]
         meant = f". Did you mean {near[-1]}?" if near else ""
-        raise StoreError(f"there is no audit {audit_id!r}; finished are {', '.join(known[-5:]) or 'none'}{meant}")
+        raise StoreError(f"there is no audit {audit_id!r}; finished are {', '.join(finished[-5:]) or 'none'}{meant}")

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import TypeAlias, TypedDict, Unpack
 
 import duckdb
 import pandas as pd
@@ -102,7 +102,7 @@ class Decisions(Part):
         Raises:
             StoreError: where the audit has no such image, or an argument is unusable; nothing is written then.
         """
-        return self._append(audit_id, [path], decision, reviewer, new_label, note)[0]
+        return self._append(audit_id, [path], Decision(decision, reviewer, new_label, note))[0]
 
     def append_many(
         self,
@@ -115,7 +115,7 @@ class Decisions(Part):
         note: str = "",
     ) -> int:
         """:meth:`append` for many images in one transaction, all or none, one row each; returns how many."""
-        return len(self._append(audit_id, paths, decision, reviewer, new_label, note))
+        return len(self._append(audit_id, paths, Decision(decision, reviewer, new_label, note)))
 
     def undo(self, audit_id: str, path: str, *, reviewer: str) -> str | None:
         """Take back the decision that stands, whoever made it; the one before it stands again.
@@ -186,30 +186,27 @@ class Decisions(Part):
                    GROUP BY ALL ORDER BY "both" DESC, reviewer_a, reviewer_b"""
             ).df()
 
-    def _append(
-        self, audit_id: str, paths: Sequence[str], decision: str, reviewer: str, new_label: str | None, note: str
-    ) -> list[str]:
-        if decision not in DECISIONS:
-            raise StoreError(f"{decision!r} is no decision; choose one of {', '.join(DECISIONS)}")
-        said = Decision(decision, reviewer, new_label, note)
+    def _append(self, audit_id: str, paths: Sequence[str], decision: Decision) -> list[str]:
+        if decision.decision not in DECISIONS:
+            raise StoreError(f"{decision.decision!r} is no decision; choose one of {', '.join(DECISIONS)}")
         with self._writing(audit_id) as connection:
-            return _insert(connection, audit_id, _keys(connection, audit_id, paths), said)
+            return _insert(connection, audit_id, _keys(connection, audit_id, paths), decision)
 
     def _undo(self, audit_id: str, paths: Sequence[str], reviewer: str) -> list[str]:
-        said = Decision("undo", reviewer)
+        undo = Decision("undo", reviewer)
         with self._writing(audit_id) as connection:
             keys = _keys(connection, audit_id, paths)
             few, of_few = _about([content_hash for content_hash, _ in keys.values()])
             words = Counter(
                 connection.execute(f"SELECT content_hash, given_label FROM words WHERE {few}", of_few).fetchall()
             )
-            undone = {}
+            targets = {}
             for path, key in keys.items():
                 # Copies of one picture share a stack: each takes back one decision, as long as there are any.
                 if words[key] > 0:
                     words[key] -= 1
-                    undone[path] = key
-            return _insert(connection, audit_id, undone, said)
+                    targets[path] = key
+            return _insert(connection, audit_id, targets, undo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +256,9 @@ def _keys(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[
     return {path: (listed[path].content_hash, listed[path].given_label) for path in paths}
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, audit_id: str, keys: dict[str, Key], said: Decision) -> list[str]:
+def _insert(
+    connection: duckdb.DuckDBPyConnection, audit_id: str, keys: dict[str, Key], decision: Decision
+) -> list[str]:
     """Append one row per path, in their order, and return the rows' ids."""
     ids = [str(uuid.uuid4()) for _ in keys]
     # The transaction holds the only writing connection there is, so the next numbers are free.
@@ -273,7 +272,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, audit_id: str, keys: dict[str
                unnest(CAST($paths AS TEXT[])) AS path)
            ORDER BY number""",
         {
-            **asdict(said),
+            **asdict(decision),
             "ids": ids,
             "hashes": [content_hash for content_hash, _ in keys.values()],
             "labels": [given_label for _, given_label in keys.values()],
@@ -285,7 +284,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, audit_id: str, keys: dict[str
     return ids
 
 
-def _condition(filters: DecisionFilter) -> tuple[str, dict[str, Any]]:
+def _condition(filters: DecisionFilter) -> tuple[str, dict[str, object]]:
     """The condition over rows of ``decisions`` that the filters are, and its parameters."""
     check_filters(filters, DecisionFilter)
     decision = filters.get("decision")

@@ -19,7 +19,7 @@ from gradattn_core.store.database import PATHS, Part, rows, value
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class ListedImage:
     """What an image is found by: its rank (None: it was not ranked), its content and its given label; and its size."""
 
     rank: int | None
@@ -53,11 +53,11 @@ class Prediction:
 
     Attributes:
         size: of the file in bytes; ``width`` and ``height`` in pixels.
-        fold: of the cross-validation, whose head judged the image.
+        fold: of the cross-validation that kept the image from the head that judged it.
         given_logit, predicted_logit, head_given_probability, predicted_probability, margin, entropy: of the head; the
             margin is that of the given label over the likeliest other class.
         top_labels, top_probabilities: the head's likeliest classes, the likeliest first.
-        outside_label, outside_probability: a class of the model's that the dataset lacks, where it is likelier.
+        outside_label, outside_probability: the model's best class where the dataset does not have it.
         rank, suspicion: as they are in force; ``audit_rank`` and ``audit_suspicion`` are the audit's own where a
             re-ranking has moved the suspect.
         suggested_probability, given_probability, runner_up_probability: of the ranking.
@@ -196,27 +196,27 @@ class Images(Part):
         return places
 
 
-def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[str]) -> dict[str, Image]:
+def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[str]) -> dict[str, ListedImage]:
     """The images of the audit that have these paths, by path; a path that it does not list is absent.
 
     Nearly all questions are about suspects, whose ranks are the first: those are looked through before all others.
     """
-    wanted = dict.fromkeys(paths)
+    asked = list(dict.fromkeys(paths))
     last = value(connection.execute("SELECT max(rank) FROM scores WHERE audit_id = ? AND is_suspect", [audit_id]))
-    found = _find(connection, "image_rank <= ?", [audit_id, last, list(wanted)])
-    others = [path for path in wanted if path not in found]
+    images = _find(connection, "image_rank <= ?", [audit_id, last, asked])
+    others = [path for path in asked if path not in images]
     if others:
-        found |= _find(connection, "true", [audit_id, others])
-    return found
+        images |= _find(connection, "true", [audit_id, others])
+    return images
 
 
-def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[object]) -> dict[str, Image]:
+def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[object]) -> dict[str, ListedImage]:
     listed = connection.execute(
         f"""SELECT path, image_rank, content_hash, given_label, width, height FROM images
             WHERE audit_id = ? AND {where} AND path IN {PATHS}""",
         parameters,
     ).fetchall()
-    return {path: Image(*facts) for path, *facts in listed}
+    return {path: ListedImage(*facts) for path, *facts in listed}
 
 
 def _local_file(place: Place) -> Path:

@@ -71,8 +71,8 @@ class ReviewProgress:
     """How far the review of an audit is; intervals are of about 95 %, see :mod:`gradattn_core.estimates`.
 
     Attributes:
-        reviewed: images with a standing decision, suspects or not; of these ``wrong`` are to be relabelled or
-            removed, the ``removed`` among them counted once more, ``right`` kept, and ``unsure``.
+        reviewed: images with a standing decision, suspects or not; of these ``wrong`` are to be relabelled or removed
+            (``removed``: the latter alone), ``right`` are kept, and about ``unsure`` nobody knows.
         precision: wrong / (wrong + right), with its interval; NaN where there are none.
         suspects: of the audit; ``suspects_decided`` of these have a standing decision.
         learnt_wrong, learnt_right: the verdicts on suspects that can be learnt from, of copies one.
@@ -153,27 +153,27 @@ class Review(Part):
         """
         with self._writing(audit_id) as connection:
             _restore(connection, audit_id)
-            learnt = pa.table(
+            suspicions = pa.table(
                 {"path": pa.array(paths, pa.string()), "suspicion": pa.array(np.asarray(suspicion, float))}
             )
-            connection.register("learnt", learnt)
+            connection.register("suspicions", suspicions)
             connection.execute(
-                """CREATE OR REPLACE TEMP TABLE moved AS
+                """CREATE OR REPLACE TEMP TABLE moves AS
                     WITH found AS (
                         SELECT s.rank, s.suspicion AS old, l.suspicion, row_number() OVER (ORDER BY s.rank) AS place
-                        FROM learnt l JOIN scores s ON s.audit_id = ? AND s.path = l.path WHERE s.is_suspect),
+                        FROM suspicions l JOIN scores s ON s.audit_id = ? AND s.path = l.path WHERE s.is_suspect),
                     sorted AS (SELECT *, row_number() OVER (ORDER BY suspicion DESC, rank) AS new_place FROM found)
                     SELECT a.rank AS old_rank, b.rank AS new_rank, a.old AS old_suspicion, a.suspicion
                     FROM sorted a JOIN sorted b ON b.place = a.new_place""",
                 [audit_id],
             )
-            connection.unregister("learnt")
-            if value(connection.execute("SELECT count(*) FROM moved")) != len(learnt):
+            connection.unregister("suspicions")
+            if value(connection.execute("SELECT count(*) FROM moves")) != len(suspicions):
                 raise StoreError(f"audit {audit_id} was replaced while its suspects were ranked anew; rerank it again")
             connection.execute(
                 """UPDATE scores SET rank = m.new_rank, suspicion = m.suspicion, audit_rank = m.old_rank,
                        audit_suspicion = m.old_suspicion
-                   FROM moved m WHERE audit_id = ? AND rank = m.old_rank""",
+                   FROM moves m WHERE audit_id = ? AND rank = m.old_rank""",
                 [audit_id],
             )
             _follow(connection, audit_id)
@@ -240,11 +240,11 @@ class Review(Part):
 def _restore(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
     """Every suspect back to the rank and suspicion of the audit."""
     connection.execute(
-        """CREATE OR REPLACE TEMP TABLE moved AS SELECT rank AS old_rank, audit_rank AS new_rank
+        """CREATE OR REPLACE TEMP TABLE moves AS SELECT rank AS old_rank, audit_rank AS new_rank
            FROM scores WHERE audit_id = ? AND audit_rank IS NOT NULL""",
         [audit_id],
     )
-    if value(connection.execute("SELECT count(*) FROM moved")) == 0:
+    if value(connection.execute("SELECT count(*) FROM moves")) == 0:
         return
     connection.execute(
         """UPDATE scores SET rank = audit_rank, suspicion = audit_suspicion, audit_rank = NULL, audit_suspicion = NULL
@@ -256,10 +256,10 @@ def _restore(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
 
 
 def _follow(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
-    """Whatever is kept by rank, or counted from the suspicions, after the table ``moved``."""
+    """Whatever is kept by rank, or counted from the suspicions, after the table ``moves``."""
     for table in RANKED:
         connection.execute(
-            f"""UPDATE {table} SET image_rank = m.new_rank FROM moved m
+            f"""UPDATE {table} SET image_rank = m.new_rank FROM moves m
                 WHERE audit_id = ? AND image_rank = m.old_rank AND m.new_rank <> m.old_rank""",
             [audit_id],
         )

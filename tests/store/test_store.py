@@ -143,6 +143,18 @@ def test_an_unusable_filter_is_refused_with_what_would_work(store: Store, argume
         store.candidates.page("first", **arguments)
 
 
+def test_a_filter_that_does_not_exist_is_never_passed_over(store: Store) -> None:
+    misspelt: Any = {"givn": "kite"}
+    for question in (
+        lambda: store.candidates.page("first", **misspelt),
+        lambda: store.candidates.count("first", **misspelt),
+        lambda: store.decisions.page(**misspelt),
+        lambda: store.decisions.count(**misspelt),
+    ):
+        with pytest.raises(TypeError, match=r"no filter 'givn'; choose .*, reviewer"):
+            question()
+
+
 def test_evidence_is_the_stored_map_with_its_regions_positive_first(store: Store) -> None:
     evidence = store.images.evidence("first", PATHS[3])
     assert evidence is not None
