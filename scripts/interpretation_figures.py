@@ -1,4 +1,4 @@
-"""Makes the figures of docs/interpretation.md from the demo's digits and model.
+"""Makes the figures of docs/interpretation.md from the demo's digits and model, for light and for dark pages.
 
 All but the curves is what `gradattn explain` writes. Pictures of two digits are joined from the demo's digits: of some
 hundred pairs the one is taken in which the model, which has learnt single digits only, is surest of both.
@@ -27,8 +27,10 @@ from gradattn_core.evaluate.statistics import bootstrap
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import preprocessed
+from gradattn_core.render.layout import Paper
 from gradattn_core.render.plots import Line, Plot, plot_figure
 
+PAPERS: tuple[Paper, ...] = ("light", "dark")
 Labels = NDArray[np.int64]
 
 _PAIRS = 600
@@ -44,9 +46,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in _figures(Path(folder)).items():
             if options.only is None or name in options.only:
-                _draw(arguments, options.out / f"{name}.png", Path(folder))
+                _draw(arguments, options.out, name, Path(folder))
         if options.only is None or "perturbation" in options.only:
-            _write(_perturbation(Path(folder)), options.out / "perturbation.png")
+            plots = _perturbation(Path(folder))
+            for paper in PAPERS:
+                _write(plot_figure(plots, paper), options.out / f"perturbation-{paper}.png")
     return 0
 
 
@@ -116,31 +120,19 @@ def _doubtful(model: nn.Module, digits: list[Image.Image]) -> int:
     return int(third.argmax())
 
 
-def _draw(arguments: list[str], target: Path, folder: Path) -> None:
+def _draw(arguments: list[str], out: Path, name: str, folder: Path) -> None:
     drawn = folder / "figure.png"
-    settings = {name: value for name, value in GLYPH_VIT.items() if name != "model_name"}
+    settings = {key: value for key, value in GLYPH_VIT.items() if key != "model_name"}
     model = ["--model", GLYPH_VIT["model_name"], "--checkpoint", str(GLYPH_VIT_WEIGHTS)]
-    status = gradattn(
-        [
-            "explain",
-            *arguments,
-            *model,
-            "--model-arguments",
-            json.dumps(settings),
-            "--device",
-            "cpu",
-            "--quiet",
-            "-o",
-            str(drawn),
-        ]
-    )
-    if status != 0:
-        raise SystemExit(f"{target.stem}: gradattn explain ended with {status}")
-    figure = Image.open(drawn).convert("RGB")
-    _write(figure, target)
+    model += ["--model-arguments", json.dumps(settings), "--device", "cpu"]
+    for paper in PAPERS:
+        status = gradattn(["explain", *arguments, *model, "--paper", paper, "--quiet", "-o", str(drawn)])
+        if status != 0:
+            raise SystemExit(f"{name}: gradattn explain ended with {status}")
+        _write(Image.open(drawn).convert("RGB"), out / f"{name}-{paper}.png")
 
 
-def _perturbation(folder: Path) -> Image.Image:
+def _perturbation(folder: Path) -> list[Plot]:
     """How often the model still names a digit while its patches are left out, by four maps."""
     truth = write_digits(folder / "digits", noise=0.0).sample(_MASKED, random_state=0)
     model = create_glyph_vit()
@@ -159,8 +151,8 @@ def _perturbation(folder: Path) -> Image.Image:
             _line(name, perturbation_curve(model, images, scores, labels, order=order, replace="drop"))
             for name, scores in maps.items()
         ]
-        plots.append(Plot(lines, "share left out", "accuracy", f"{order} relevant patches first", y_range=(0, 1)))
-    return plot_figure(plots)
+        plots.append(Plot(lines, "share left out", f"accuracy, {order} relevant patches first", y_range=(0, 1)))
+    return plots
 
 
 def _line(name: str, measured: PerturbationCurve) -> Line:

@@ -66,6 +66,9 @@ def drawing_options(parser: argparse.ArgumentParser) -> None:
         choices=("red-blue", "orange-purple"),
         help="orange-purple suits every common colour vision (default red-blue)",
     )
+    group.add_argument(
+        "--paper", default="light", choices=("light", "dark"), help="dark for pages that are dark themselves"
+    )
     group.add_argument("--patches", action="store_true", help="draw each patch as a rectangle instead of smoothly")
     group.add_argument(
         "--opacity", type=float, default=0.8, metavar="X", help="of the strongest colour, 0 to 1 (default 0.8)"
@@ -106,6 +109,7 @@ def style(options: argparse.Namespace, side: int | None = None) -> Style:
         smooth=not options.patches,
         palette=options.palette,
         unsigned=options.correction == "absolute",
+        paper=options.paper,
     )
 
 

@@ -317,9 +317,10 @@ def _signed_map(maps: Sequence[Tensor], gradients: Sequence[Tensor], readout: Re
 
 
 def _weighted(maps: Tensor, gradients: Tensor, correction: str) -> Tensor:
-    """W ⊙ A of one layer, [H, Nq, Nk]."""
+    """W ⊙ A of one layer, [H, Nq, Nk]; for ``absolute`` |G ⊙ A|, which has no sign where a moved A has one."""
     if correction == "centred":
         gradients = gradients - (maps * gradients).sum(-1, keepdim=True)
-    elif correction != "complete":
-        gradients = gradients.relu() if correction == "positive" else gradients.abs()
-    return gradients * maps
+    elif correction == "positive":
+        gradients = gradients.relu()
+    weighted = gradients * maps
+    return weighted.abs() if correction == "absolute" else weighted

@@ -1,4 +1,7 @@
-"""Figures of maps: a picture beside its evidence, its maps by class, by correction and with a guide."""
+"""Figures of maps: a picture beside its evidence, its maps by class, by correction and with a guide.
+
+Each is an RGB picture and raises ``InterpretError`` where a map cannot be drawn, see ``overlay``.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +13,22 @@ from PIL import Image
 
 from gradattn_core.errors import InterpretError
 from gradattn_core.records import Box, Evidence, FloatArray
-from gradattn_core.render.layout import (
-    GAP,
-    INK,
-    QUIET,
-    Block,
-    captioned,
-    centred,
-    column,
-    drawn,
-    heading,
-    picture,
-    row,
-    two_names,
-)
-from gradattn_core.render.overlays import Colour, Palette, colours, display_size, overlay, unsigned_colour
+from gradattn_core.render.layout import GAP, Block, Paper, captioned, column, drawn, heading, picture, row, two_names
+from gradattn_core.render.overlays import Palette, display_size, overlay
 
 _STRIP = 8  # height of a colour bar's colours
 _LEAST_BAR = 160  # for the words below it
-_NEAR = 12
+_UNSIGNED: dict[Palette, str] = {"red-blue": "green", "orange-purple": "teal"}  # inks
 
 
 @dataclass(frozen=True)
 class Style:
-    """How every map of a figure is drawn; see ``overlay``.
+    """How a figure is drawn; each map as by ``overlay``, which is the same on either paper.
 
     Attributes:
         side: the longer side of each picture in pixels.
         unsigned: the maps say how much a patch matters and not for whom (``absolute``).
+        paper: light, or dark for pages that are dark themselves.
     """
 
     side: int = 208
@@ -45,6 +36,7 @@ class Style:
     smooth: bool = True
     palette: Palette = "red-blue"
     unsigned: bool = False
+    paper: Paper = "light"
 
     def map(self, image: Image.Image, scores: FloatArray, crop: Box) -> Block:
         """The overlay at this style's size, pixel by pixel."""
@@ -66,31 +58,30 @@ class Style:
         return picture(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
 
     def bar(self, target: str, against: str | None, width: int) -> Block:
-        """A strip from the colour that speaks for ``target`` through white to that of the class against it.
+        """The overlay of a white strip, from what speaks for ``target`` to what speaks for the class against it.
 
         It is at least wide enough for "matters most" and "not at all", which it says of maps without a sign. Where
         ``against`` is None, the second colour speaks against the target. What does not fit is shortened.
         """
-        labels = (f"speaks for {target}", f"speaks against {target}" if against is None else f"speaks for {against}")
-        values = np.linspace(1, 0 if self.unsigned else -1, max(width, _LEAST_BAR), dtype=np.float32)[:, None]
-        alpha = self.opacity * np.abs(values)
-        shades = 255 * (1 - alpha) + np.where(values > 0, *np.array(self._ends, np.float32)) * alpha
-        strip = picture(Image.fromarray(np.repeat(np.rint(shades).astype(np.uint8)[None], _STRIP, axis=0)))
-        return column([strip, self.names(("matters most", "not at all") if self.unsigned else labels, len(values))], 4)
-
-    def names(self, names: tuple[str, str], width: int) -> Block:
-        """Side by side in the two colours, darkened until small letters in them are readable on white."""
-        first, second = (named(4 * red // 5, 4 * green // 5, 4 * blue // 5) for red, green, blue in self._ends)
-        return two_names(names, (first, second), width)
+        width = max(width, _LEAST_BAR)
+        other = f"speaks against {target}" if against is None else f"speaks for {against}"
+        names = ("matters most", "not at all") if self.unsigned else (f"speaks for {target}", other)
+        values = np.linspace(1, 0 if self.unsigned else -1, width, dtype=np.float32)[None]
+        white = Image.new("RGB", (width, _STRIP), "white")
+        strip = replace(self, side=width, smooth=False).map(white, values, Box(0, 0, width, _STRIP))
+        return column([strip, two_names(names, self.inks, width)], 4)
 
     @property
-    def _ends(self) -> tuple[Colour, Colour]:
-        return (unsigned_colour(self.palette),) * 2 if self.unsigned else colours(self.palette)
+    def inks(self) -> tuple[str, str]:
+        """Those of the first and the second colour by their names."""
+        if self.unsigned:
+            return (_UNSIGNED[self.palette],) * 2
+        first, second = self.palette.split("-")
+        return first, second
 
-
-def named(red: int, green: int, blue: int) -> str:
-    """The colour as matplotlib writes it."""
-    return f"#{red:02x}{green:02x}{blue:02x}"
+    def figure(self, *blocks: Block) -> Image.Image:
+        """The blocks below one another on this style's paper."""
+        return drawn(column(blocks), self.paper)
 
 
 def evidence_figure(
@@ -103,40 +94,30 @@ def evidence_figure(
         lines: a title and further lines, each shortened where it does not fit.
 
     Returns:
-        An RGB picture whose width depends on the style's ``side`` alone, so that figures line up in a contact sheet.
-
-    Raises:
-        InterpretError: the map cannot be drawn, see ``overlay``.
+        A figure whose width depends on the style's ``side`` alone, so that figures line up in a contact sheet.
     """
-    style = style or Style(side=288)
-    style = replace(style, unsigned=evidence.correction == "absolute")
+    style = replace(style or Style(side=288), unsigned=evidence.correction == "absolute")
     width = 2 * style.side + GAP
     pair = row([style.plain(image), style.map(image, evidence.scores, evidence.crop)])
-    bar = style.bar(evidence.for_label, None if evidence.objective == "logit" else evidence.against_label, width)
-    return drawn(column([heading(lines, width), centred(pair, width), bar], _NEAR))
+    against = None if evidence.objective == "logit" else evidence.against_label
+    return style.figure(heading(lines, width), pair, style.bar(evidence.for_label, against, width))
 
 
-def contact_sheet(figures: Sequence[Image.Image], columns: int = 2) -> Image.Image:
+def contact_sheet(figures: Sequence[Image.Image], columns: int = 2, paper: Paper = "light") -> Image.Image:
     """The figures in reading order, ``columns`` to a row, each row as high as its highest figure.
 
     Raises:
-        InterpretError: no figure, or fewer than one column.
+        InterpretError: no figure.
     """
-    if not figures or columns < 1:
-        raise InterpretError(
-            f"a contact sheet of {len(figures)} figures in {columns} columns is empty; it needs at least one of each"
-        )
-    columns = min(columns, len(figures))
-    rows = [figures[start : start + columns] for start in range(0, len(figures), columns)]
-    width = max(figure.width for figure in figures)
-    heights = [max(figure.height for figure in row) for row in rows]
-    sheet = Image.new("RGB", (width * columns, sum(heights)), "white")
-    top = 0
-    for figures_of_row, height in zip(rows, heights, strict=True):
-        for place, figure in enumerate(figures_of_row):
-            sheet.paste(figure, (place * width, top))
-        top += height
-    return sheet
+    if not figures:
+        raise InterpretError("a contact sheet needs a figure")
+
+    def cell(figure: Image.Image) -> Block:
+        return Block(figure.width, figure.height, lambda sheet, left, top: sheet.picture(figure, left, top))
+
+    cells = [cell(figure) for figure in figures]
+    rows = [row(cells[start : start + columns], 0) for start in range(0, len(cells), columns)]
+    return drawn(column(rows, 0), paper, margin=0)
 
 
 def detail_figure(
@@ -156,23 +137,18 @@ def detail_figure(
     Args:
         scores: [k, k, grid height, grid width] raw signed maps, as ``gradattn_core.interpret.detail`` gives them.
         names, probabilities: of the k classes.
-
-    Raises:
-        InterpretError: the numbers of classes differ, or a map cannot be drawn.
     """
-    count, style = len(names), style or Style()
-    if not (scores.ndim == 4 and scores.shape[:2] == (count, count) and len(probabilities) == count):
-        raise InterpretError(f"scores: {count} names need maps [{count}, {count}, rows, columns], got {scores.shape}")
+    style = style or Style()
     plain = style.plain(image)
     width = max(plain.width, 3 * style.side // 4)  # of the two names below a narrow picture
 
     def cell(i: int, j: int) -> Block:
         if i == j:
-            return column([plain, two_names((names[i], f"{probabilities[i]:.1%}"), (INK, QUIET), width)], 4)
-        return column([style.map(image, scores[i, j], crop), style.names((names[i], names[j]), width)], 4)
+            return column([plain, two_names((names[i], f"{probabilities[i]:.1%}"), ("text", "quiet"), width)], 4)
+        return column([style.map(image, scores[i, j], crop), two_names((names[i], names[j]), style.inks, width)], 4)
 
-    rows = [row([cell(i, j) for j in range(count)]) for i in range(count)]
-    return drawn(column([style.bar("the class of the row", "the class of the column", rows[0].width), *rows]))
+    rows = [row([cell(i, j) for j in range(len(names))]) for i in range(len(names))]
+    return style.figure(style.bar("the class of the row", "the class of the column", rows[0].width), *rows)
 
 
 def corrections_figure(
@@ -187,26 +163,20 @@ def corrections_figure(
     """The picture and its map by each correction; ``absolute`` says how much a patch matters and not for whom.
 
     Args:
-        maps: correction → [grid height, grid width] raw.
+        maps: correction → [grid height, grid width] raw; one with a sign at least.
         target, against: what the two colours speak for; against None, the second speaks against the target.
-
-    Raises:
-        InterpretError: a map cannot be drawn.
     """
     style = style or Style()
-    signed = {name: scores for name, scores in maps.items() if name != "absolute"}
-    shown = row(
-        [
-            captioned(style.plain(image), "picture"),
-            *(captioned(style.map(image, scores, crop), name) for name, scores in signed.items()),
-        ]
-    )
-    parts = [column([shown, style.bar(target, against, shown.width)], _NEAR) if signed else shown]
+
+    def part(style: Style, names: Sequence[str], *first: Block) -> Block:
+        shown = row([*first, *(captioned(style.map(image, maps[name], crop), name) for name in names)])
+        return column([shown, style.bar(target, against, shown.width)])
+
+    signed = [name for name in maps if name != "absolute"]
+    parts = [part(style, signed, captioned(style.plain(image), "picture"))]
     if "absolute" in maps:
-        style = replace(style, unsigned=True)
-        shown = captioned(style.map(image, maps["absolute"], crop), "absolute")
-        parts.append(column([shown, style.bar(target, against, shown.width)], _NEAR))
-    return drawn(row(parts))
+        parts.append(part(replace(style, unsigned=True), ["absolute"]))
+    return style.figure(row(parts))
 
 
 def guide_figure(
@@ -225,9 +195,6 @@ def guide_figure(
         alone, guided: map and the part of the picture it covers, without and with the guides.
         joined: for each guide the joined picture, its raw map, and the name of the guide's class.
         name: of the picture's class.
-
-    Raises:
-        InterpretError: a map cannot be drawn.
     """
     style = style or Style()
     guides = "the guide" if len(joined) == 1 else f"{len(joined)} guides (mean)"
@@ -243,5 +210,5 @@ def guide_figure(
     rows = [row(cells) for cells in (first, *(cells[start : start + 4] for start in range(0, len(cells), 4)))]
     width = max(block.width for block in rows)
     others = {other for _, _, other in joined}
-    bar = style.bar(name, others.pop() if len(others) == 1 else "the guides", width)
-    return drawn(column([heading(lines, width), *rows, bar]))
+    against = others.pop() if len(others) == 1 else "the guides"
+    return style.figure(heading(lines, width), *rows, style.bar(name, against, width))

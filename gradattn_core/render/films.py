@@ -1,4 +1,7 @@
-"""Figures of what was moved on purpose: attention maps step by step, and pixels until the class changes."""
+"""Figures of what was moved on purpose: attention maps step by step, and pixels until the class changes.
+
+Each is an RGB picture and raises ``InterpretError`` where a map cannot be drawn, see ``overlay``.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gradattn_core.errors import InterpretError
 from gradattn_core.records import Box, FloatArray
-from gradattn_core.render.figures import Style, named
-from gradattn_core.render.layout import GAP, Block, captioned, column, drawn, heading, picture, row, words
-from gradattn_core.render.overlays import colours
-from gradattn_core.render.plots import Line, Plot, chart, legend
+from gradattn_core.render.figures import Style
+from gradattn_core.render.layout import GAP, Block, captioned, column, heading, picture, row, words
+from gradattn_core.render.plots import Line, Plot, charts
 
-_MOST_FRAMES = 12
 _NARROWEST = 760  # below it two plots, and a warning, cannot be read
+_CURVES = 270  # height of plots that are as wide as the figure
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,11 @@ def transfer_figure(
     Args:
         image: the upright original picture.
         crop: the part of it that the maps cover, in original pixels.
-        frames: one to twelve snapshots, in the order of their steps.
+        frames: snapshots, in the order of their steps.
         logits, probabilities: the same classes over the number of steps.
         target, against: what the two colours speak for in the first row.
         lines: a title and further lines, each shortened to the width.
-
-    Raises:
-        InterpretError: no frame or too many; or a map or line cannot be drawn.
     """
-    if not 1 <= len(frames) <= _MOST_FRAMES:
-        raise InterpretError(f"frames: {len(frames)} given; a strip of 1 to {_MOST_FRAMES} can be read")
     style = style or Style(side=148)
     image, crop = _seen(image, crop)
 
@@ -100,19 +96,17 @@ def transfer_figure(
     width = max(_NARROWEST, followed.width)
     marks = [float(frame.step) for frame in frames]
     plots = [
-        Plot(logits, x_label="steps", y_label="logit", marks=marks),
-        Plot(probabilities, x_label="steps", y_label="probability", marks=marks, y_range=(0.0, 1.0)),
+        Plot(logits, "steps", "logit", marks=marks),
+        Plot(probabilities, "steps", "probability", marks=marks, y_range=(0.0, 1.0)),
     ]
-    charts = row([chart(plot, (width - 2 * GAP) // 2, 240) for plot in plots], 2 * GAP)
     verb = "matters" if style.unsigned else "speaks"
     pair = target if against is None else f"{target} or {against}"
-    bar = style.bar(target, against, width)
-    parts = [
-        column([words(f"What {verb} for {pair}", width), followed, bar], GAP // 2),
+    return style.figure(
+        heading(lines, width),
+        column([words(f"What {verb} for {pair}", width), followed, style.bar(target, against, width)], GAP // 2),
         column([words(f"What {verb} for the class that the model names at that step", width), leading], GAP // 2),
-        column([charts, legend(logits, width)], GAP // 2),
-    ]
-    return drawn(column([heading(lines, width), *parts]))
+        charts(plots, width, _CURVES),
+    )
 
 
 def rewrite_figure(
@@ -132,19 +126,13 @@ def rewrite_figure(
         course: the logits of both classes over the number of steps, drawn in the colours of the maps.
         target, against: the class that was left (first colour) and the one that was aimed at (second colour).
         lines: a title and further lines; say here that it is an adversarial example.
-
-    Raises:
-        InterpretError: the pictures differ in size; or a map or line cannot be drawn.
     """
-    if before.image.size != after.image.size:
-        raise InterpretError(f"after: a picture of {after.image.size}, but the one before is of {before.image.size}")
     style = style or Style(side=272)
-    whole = Box(0, 0, before.image.width, before.image.height)
+    whole = Box(0, 0, *before.image.size)
     maps = [style.map(answer.image, answer.scores, whole) for answer in (before, after)]
     difference, gain = amplified_difference(before.image, after.image)
     enlarged = difference.resize((maps[0].width, maps[0].height), Image.Resampling.NEAREST)
-    tinted = [replace(line, colour=named(*colour)) for line, colour in zip(course, colours(style.palette), strict=True)]
-    plot = chart(Plot(tinted, x_label="steps", y_label="logit"), max(240, maps[0].width), max(140, maps[0].height))
+    tinted = [replace(line, colour=ink) for line, ink in zip(course, replace(style, unsigned=False).inks, strict=True)]
     pictures = row(
         [
             captioned(style.plain(before.image), f"before: {before.caption}"),
@@ -152,16 +140,11 @@ def rewrite_figure(
             captioned(picture(enlarged), f"difference × {gain:.3g} (grey: none)"),
         ]
     )
-    answers = row(
-        [
-            captioned(maps[0], "map before"),
-            captioned(maps[1], "map after"),
-            column([plot, legend(tinted, plot.width)], 4),
-        ]
-    )
-    width = max(_NARROWEST, pictures.width, answers.width)
-    bar = style.bar(target, against, width)
-    return drawn(column([heading(lines, width), pictures, answers, bar]))
+    answers = [captioned(block, f"map {when}") for block, when in zip(maps, ("before", "after"), strict=True)]
+    plot = charts([Plot(tinted, "steps", "logit")], max(240, maps[0].width), max(160, answers[0].height))
+    below = row([*answers, plot])
+    width = max(_NARROWEST, pictures.width, below.width)
+    return style.figure(heading(lines, width), pictures, below, style.bar(target, against, width))
 
 
 def amplified_difference(before: Image.Image, after: Image.Image) -> tuple[Image.Image, float]:

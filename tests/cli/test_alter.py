@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from gradattn_core.cli import main, terminal
 from gradattn_core.config import ModelSpec
@@ -19,6 +19,7 @@ from gradattn_core.interpret.transfer import transfer
 from gradattn_core.methods import Descent
 from gradattn_core.model.backbone import load_model
 from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.render.layout import INKS
 from tests.helpers.tiny import TINY_VIT, write_tiny_vit
 
 Explain = Callable[..., int]
@@ -62,6 +63,16 @@ def test_transfer_draws_a_film_and_tells_its_course(
     with Image.open(tmp_path / "picture-transfer.png") as figure:
         assert figure.width > 700 and figure.height > 500
     assert err == "", "what takes less than two seconds shows no progress"
+
+
+@pytest.mark.parametrize("form", ["transfer", "rewrite"])
+def test_a_figure_is_drawn_on_dark_paper_and_without_sign_where_asked(
+    form: str, explain: Explain, tmp_path: Path
+) -> None:
+    options = ("--for", "1", "--steps", "4", "--correction", "absolute", "--paper", "dark", "--quiet", "-o", "f.png")
+    assert explain(form, *options, *(("--rate", "0.5") if form == "transfer" else ())) == 0
+    with Image.open(tmp_path / "f.png") as figure:
+        assert figure.getpixel((0, 0)) == ImageColor.getrgb(INKS["dark"].paper)
 
 
 def test_transfer_writes_the_numbers_that_the_library_gives(explain: Explain, folder: Path, tmp_path: Path) -> None:

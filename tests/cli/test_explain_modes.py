@@ -161,11 +161,11 @@ def test_drawing_options_reach_the_picture(scene: Scene, tmp_path: Path, capsys:
         correction="complete",
         statistics=map_statistics(stored["scores"], crop, 48, 48),
     )
-    drawing = ["--palette", "orange-purple", "--patches", "--opacity", "1"]
+    drawing = ["--palette", "orange-purple", "--patches", "--opacity", "1", "--paper", "dark"]
     explain(scene, scene.picture("a"), *pair, *drawing, "-o", tmp_path / "d.png", capsys=capsys)
     drawn = np.asarray(Image.open(tmp_path / "d.png"))
     picture = Image.open(scene.picture("a"))
-    style = Style(side=288, smooth=False, opacity=1.0, palette="orange-purple")
+    style = Style(side=288, smooth=False, opacity=1.0, palette="orange-purple", paper="dark")
     expected = evidence_figure(picture, evidence, style=style)
     np.testing.assert_array_equal(drawn, np.asarray(expected))
     unsigned = [*pair, "--correction", "absolute", "-o", tmp_path / "u.png"]

@@ -18,6 +18,7 @@ HOSTILE_NAMES = [
     "\u202eabc\u202d",
     "two\nlines\tand\x00nul",
     "\x1b[2J",
+    "_name",
     "",
     "long " * 400,
 ]

@@ -232,6 +232,14 @@ def test_renormalised_rows_are_distributions_and_others_are_not(grad_mode: str) 
     assert all(float((layer.sum(-1) - 1).abs().max()) > 1e-3 for layer in free)
 
 
+@pytest.mark.parametrize("grad_mode", ["full", "frozen"])
+def test_the_absolute_correction_has_no_sign_even_where_attention_has_become_negative(grad_mode: str) -> None:
+    descent = Descent(steps=3, rate=0.5, grad_mode=grad_mode)
+    moved = transfer(vit(), pictures()[0], 3, descent=descent, method=Method(correction="absolute"))
+    assert any(bool((layer < 0).any()) for layer in moved.attention)
+    assert float(moved.maps.min()) >= 0 and float(moved.leading_maps.min()) >= 0
+
+
 def test_it_follows_the_asked_classes_first_and_whichever_class_ever_led() -> None:
     found = transfer(vit(), pictures()[0], 6, 0, descent=Descent(steps=5, rate=0.05, snapshots=3))
     assert found.classes[:2] == (6, 0) and len(set(found.classes)) == len(found.classes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from gradattn_core.errors import InterpretError
 from gradattn_core.records import Box, Evidence, FloatArray, MapStatistics
@@ -19,7 +19,7 @@ from gradattn_core.render.figures import (
     evidence_figure,
     guide_figure,
 )
-from gradattn_core.render.layout import GAP, MARGIN, drawn
+from gradattn_core.render.layout import GAP, INKS, MARGIN, drawn
 from gradattn_core.render.overlays import PALETTES, Palette, display_size, overlay, unsigned_colour
 from tests.helpers.drawings import HOSTILE_NAMES, noise, one_hot, places, tinted
 
@@ -95,12 +95,13 @@ def test_inputs_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize("palette", list(PALETTES))
 def test_the_bar_runs_from_the_given_label_to_the_other_class(palette: Palette) -> None:
-    bar = np.asarray(drawn(Style(opacity=1.0, palette=palette).bar("kite", "bald eagle", 300), 0))
+    bar = np.asarray(drawn(Style(opacity=1.0, palette=palette).bar("kite", "bald eagle", 300), margin=0))
     np.testing.assert_array_equal(bar[5, 0], PALETTES[palette][0])
     np.testing.assert_array_equal(bar[5, -1], PALETTES[palette][1])
     assert (bar[5, 149:151] > 250).all()
     for opacity in (1.0, 0.5):
-        unsigned = np.asarray(drawn(Style(palette=palette, unsigned=True, opacity=opacity).bar("kite", None, 300), 0))
+        style = Style(palette=palette, unsigned=True, opacity=opacity)
+        unsigned = np.asarray(drawn(style.bar("kite", None, 300), margin=0))
         np.testing.assert_allclose(unsigned[5, 0], 255 + opacity * (np.array(unsigned_colour(palette)) - 255.0), atol=1)
         assert (unsigned[5, -1] > 250).all()
 
@@ -145,9 +146,8 @@ def test_a_map_without_sign_is_drawn_in_neither_class_colour() -> None:
         [(_, first)], [(_, second)], [(_, third)] = (places(figure, part) for part in (PLAIN, complete, absolute))
         assert first < second < third
         assert unsigned_colour(palette) not in ends and has(absolute, unsigned_colour(palette))
-        alone = corrections_figure(PICTURE, WHOLE, {"absolute": hot(0, 0)}, "a", "b", style=style)
         single = evidence_figure(PICTURE, replace(evidence(crop=WHOLE), correction="absolute"), style=style)
-        assert not any(has(drawing, end) for drawing in (alone, single) for end in ends)
+        assert not any(has(single, end) for end in ends)
     with pytest.raises(InterpretError, match="negative"):
         overlay(PICTURE, hot(0, 0, -1.0), WHOLE, unsigned=True)
 
@@ -210,10 +210,26 @@ def test_pictures_of_any_shape_are_drawn_whole(size: tuple[int, int]) -> None:
     assert (edge == 255).all(), "nothing is cut off"
 
 
-@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
-def test_detail_needs_a_map_for_every_pair(names: list[str]) -> None:
-    with pytest.raises(InterpretError, match=f"{len(names)} names need maps"):
-        detail_figure(PICTURE, WHOLE, names, [1.0], np.zeros((2, 2, 4, 4), np.float32))
+def test_dark_paper_changes_the_paper_and_what_is_written_on_it_and_no_pixel_of_a_map() -> None:
+    maps, joined = {"complete": hot(0, 0), "absolute": hot(0, 1)}, [(PICTURE, hot(2, 2), "owl")]
+    pairs = np.stack([np.stack([hot(0, 0)] * 2)] * 2)
+    dark = replace(STYLE, paper="dark")
+    whole = (hot(1, 1), WHOLE)
+    for style in (STYLE, dark):
+        figures = [
+            evidence_figure(PICTURE, evidence(crop=WHOLE), lines=["title", "more"], style=style),
+            detail_figure(PICTURE, WHOLE, ["a", "b"], [0.5, 0.4], pairs, style=style),
+            corrections_figure(PICTURE, WHOLE, maps, "a", "b", style=style),
+            guide_figure(PICTURE, whole, whole, joined, "a", style=style),
+        ]
+        for figure, scores in zip(figures, (one_hot(1, 2), hot(0, 0), hot(0, 0), hot(1, 1)), strict=True):
+            assert places(figure, shown(scores)) and places(figure, PLAIN)
+            edge = np.concatenate([np.asarray(figure)[[0, -1]].reshape(-1, 3), np.asarray(figure)[:, 0]])
+            assert (edge == ImageColor.getrgb(INKS[style.paper].paper)).all()
+    light_bar, dark_bar = (
+        np.asarray(drawn(style.bar("a", "b", 300), style.paper, margin=0))[1:7] for style in (STYLE, dark)
+    )
+    np.testing.assert_array_equal(light_bar, dark_bar)
 
 
 def test_a_contact_sheet_keeps_reading_order() -> None:
@@ -221,5 +237,7 @@ def test_a_contact_sheet_keeps_reading_order() -> None:
     sheet = np.asarray(contact_sheet(shades, 2))[..., 0]
     assert sheet.shape == (5, 8)
     assert (sheet[0, 0], sheet[0, 4], sheet[3, 0]) == (10, 20, 30)
+    dark = contact_sheet(shades, 2, "dark").getpixel((0, 4)), contact_sheet(shades, 2, "dark").getpixel((7, 4))
+    assert dark == ((30,) * 3, ImageColor.getrgb(INKS["dark"].paper))
     with pytest.raises(InterpretError, match="contact sheet"):
         contact_sheet([], 2)
