@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.records import Difference
+from gradattn_core.store.audits import Audit
 from gradattn_core.wording import duration, minute, number_and_interval
 from ui import components
 from ui.components import Row, cell, plain, rows_of
@@ -42,10 +42,9 @@ def show() -> None:
         return
     audit_id = components.audit_id()
     st.subheader("Finished")
-    rows = rows_of(audits)
     columns = ("finished_at", "dataset", "model", "head", "images", "suspects", "wrong", "took")
-    _table((_facts(row) for row in rows), columns)
-    _details(next(row for row in rows if row["audit_id"] == audit_id))
+    _table([_facts(row) for row in rows_of(audits)], columns)
+    _details(components.store().audits.one(audit_id))
 
 
 def show_changes() -> None:
@@ -67,9 +66,9 @@ def show_changes() -> None:
         st.caption(f"The newest {len(newest)} of {len(rows):,}; the Audits page has all.")
 
 
-def _table(rows: Iterable[Row], columns: Iterable[str]) -> None:
+def _table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     config = {name: _COLUMNS[name] for name in columns}
-    frame = pd.DataFrame(list(rows)).reindex(columns=list(config))
+    frame = pd.DataFrame(rows).reindex(columns=list(config))
     st.dataframe(frame, hide_index=True, column_config=config, placeholder="–")
 
 
@@ -101,23 +100,24 @@ def _difference(folder: str, before: str, after: str) -> Difference:
     return components.store().audits.difference(before, after)
 
 
-def _details(row: Row) -> None:
-    with st.expander(f"Parameters of the audit finished {minute(row['finished_at'])} UTC"):
-        for position, warning in enumerate(row["warnings"]):
-            plain(str(warning), f"mark-note-{position}")
-        news = _news(str(components.directory()), str(row["audit_id"]))
+def _details(audit: Audit) -> None:
+    with st.expander(f"Parameters of the audit finished {minute(audit.finished_at)} UTC"):
+        for position, warning in enumerate(audit.warnings):
+            plain(warning, f"mark-note-{position}")
+        news = _news(str(components.directory()), audit.audit_id)
         if news:
             plain(f"Since the audit {news.since} before it: {news.words}.", "quiet-news")
         left, right = st.columns([3, 2], gap="medium")
         with left:
             st.caption("Parameters")
-            _show_values(json.loads(row["parameters"]))
+            _show_values(audit.parameters)
         with right:
             st.caption("What it is")
             names = ("audit_id", "fingerprint", "dataset", "root", "checkpoint", "features", "skipped", "failures")
-            _show_values({name.replace("_", " "): row[name] for name in names if row[name] != ""})
+            facts = {name.replace("_", " "): getattr(audit, name) for name in names}
+            _show_values({name: fact for name, fact in facts.items() if fact != ""})
             st.caption("Versions")
-            _show_values(json.loads(row["versions"]))
+            _show_values(audit.versions)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
