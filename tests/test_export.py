@@ -22,7 +22,8 @@ from gradattn_core.errors import StoreError
 from gradattn_core.export import COLUMNS, TABLES, candidates_csv, encode, read_candidates, write_candidates
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import HOSTILE, PATHS, audit_row, sample_store, tables
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
 TEXT = [name for name, kind in COLUMNS.items() if kind == "str"]
 NUMBERS = [name for name, kind in COLUMNS.items() if kind == "float64"]

@@ -15,8 +15,8 @@ import pytest
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ApplyError
 from gradattn_core.store.store import Store
+from tests.helpers.hostile import HOSTILE
 from tests.helpers.reviewed_dataset import audited, corrected, decide, in_place, labelled, take_back, write_files
-from tests.helpers.sample_audit import HOSTILE
 from tests.helpers.signals import run_killed
 
 NAMES = ("a", "b", "c", "d")

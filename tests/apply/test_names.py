@@ -9,7 +9,7 @@ import pytest
 
 from gradattn_core.apply.names import LONGEST_NAME, below_class, folder_name, label_of, tree_paths
 from gradattn_core.errors import ApplyError
-from tests.helpers.sample_audit import HOSTILE
+from tests.helpers.hostile import HOSTILE
 
 ODD = [
     *(

@@ -18,6 +18,7 @@ from gradattn_core.errors import ApplyError
 from gradattn_core.export import encode
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
+from tests.helpers.hostile import HOSTILE
 from tests.helpers.reviewed_dataset import (
     audited,
     corrected,
@@ -28,7 +29,6 @@ from tests.helpers.reviewed_dataset import (
     snapshot,
     write_files,
 )
-from tests.helpers.sample_audit import HOSTILE
 from tests.helpers.signals import run_killed
 
 LINKS = ("symlink", "hard", "copy")

@@ -12,7 +12,8 @@ import pytest
 from gradattn_core.cli import main
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import gradattn, json_here, run_here
-from tests.helpers.sample_audit import HOSTILE, audit_row, tables
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.sample_audit import audit_row, tables
 
 
 def merge(store: Store, audit_id: str, day: int, rows: dict[str, tuple[str, str, bool]]) -> None:

@@ -12,7 +12,7 @@ from flows.artifacts import summary_markdown, suspects_markdown
 from flows.notify import page_address, sentence
 from gradattn_core.errors import GradattnError
 from gradattn_core.records import AuditSummary
-from tests.helpers.sample_audit import HOSTILE
+from tests.helpers.hostile import HOSTILE
 
 # Markdown has no null character, and shows another one in its place.
 LABELS = [text for text in HOSTILE if "\0" not in text and len(text) < 1000]

@@ -1,4 +1,4 @@
-"""Pictures and maps to draw, names that do not want to be drawn, and where a picture stands in a figure."""
+"""Pictures and maps to draw, and where a picture stands in a figure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradattn_core.records import FloatArray
-
-HOSTILE_NAMES = [
-    "<b>x</b>",
-    "=cmd()",
-    "$a_b$ \\frac{",
-    "🦅 eagle",
-    "アフリカ象",
-    "عقاب",
-    "\u202eabc\u202d",
-    "two\nlines\tand\x00nul",
-    "\x1b[2J",
-    "_name",
-    "",
-    "long " * 400,
-]
 
 
 def noise(width: int, height: int) -> Image.Image:

@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw
 
 from gradattn_core import outfolder
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import HOSTILE_LABELS, Tables, audit_row, tables
+from tests.helpers.hostile import HOSTILE_LABELS
+from tests.helpers.sample_audit import Tables, audit_row, tables
 
 AUDIT_ID = "20261122-140300-small"
 CLASSES = ["kite", "owl", *HOSTILE_LABELS]

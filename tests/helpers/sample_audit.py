@@ -1,4 +1,4 @@
-"""Small audits with everything in them, and the strings that have broken such programs before."""
+"""A made-up audit with everything in it: its tables, and a store that holds it. No model made its predictions."""
 
 from __future__ import annotations
 
@@ -10,52 +10,6 @@ import numpy as np
 import pandas as pd
 
 from gradattn_core.store.store import Store
-
-HOSTILE_LABELS = ["<b>x</b>", "=cmd()", "**bold** [link](http://x) :smile:", "🦅 eagle", "very long " * 30 + "label"]
-"""Those of the hostile strings that are classes of the audit with pictures."""
-HOSTILE = [
-    "=1+1",
-    "@SUM(A1)",
-    "-2+3",
-    "+cmd|' /C calc'!A0",
-    "  =leading space",
-    "\t=tab",
-    "\r=return",
-    "\ufeff=mark",
-    "\u200b=invisible",
-    "＝full width",
-    "'apostrophe",
-    "''two",
-    "'=both",
-    '"quoted", and comma; "',
-    "line\nbreak",
-    "line\r\nbreak",
-    "lone\rreturn",
-    "ends with return\r",
-    " spaces around ",
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>&amp;",
-    "'; DROP TABLE decisions; --",
-    "100%_sure\\",
-    "../../etc/passwd",
-    "C:\\windows\\system32",
-    *HOSTILE_LABELS,
-    "a | b",
-    "**bold** [x](javascript:1) ![y](z)",
-    "two\nlines `code`",
-    "🦅 &amp; co\\",
-    "Adler 🦅 鷹 й",
-    "e\u0301 is not \u00e9",
-    "\u202eright to left",
-    "nul\x00inside",
-    "None",
-    "nan",
-    "NULL",
-    "0012",
-    "1e5",
-    "ﬀ",
-    "x" * 200_000,
-]
 
 KINDS = ["mislabel", "two objects", "confusable", "out of place", "duplicate", "nothing to see"]
 

@@ -21,7 +21,8 @@ from gradattn_core.render.figures import (
 )
 from gradattn_core.render.layout import GAP, INKS, MARGIN, drawn
 from gradattn_core.render.overlays import PALETTES, Palette, display_size, overlay, unsigned_colour
-from tests.helpers.drawings import HOSTILE_NAMES, noise, one_hot, places, tinted
+from tests.helpers.drawings import noise, one_hot, places, tinted
+from tests.helpers.hostile import HOSTILE_NAMES
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of what it cannot draw
 

@@ -14,7 +14,8 @@ from gradattn_core.render.films import Answer, Frame, amplified_difference, rewr
 from gradattn_core.render.layout import INKS, Paper
 from gradattn_core.render.overlays import overlay, unsigned_colour
 from gradattn_core.render.plots import Line
-from tests.helpers.drawings import HOSTILE_NAMES, noise, one_hot, places, tinted
+from tests.helpers.drawings import noise, one_hot, places, tinted
+from tests.helpers.hostile import HOSTILE_NAMES
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of what it cannot draw
 

@@ -30,7 +30,8 @@ from gradattn_core.render.layout import (
     words,
 )
 from gradattn_core.render.plots import Line, Plot, charts
-from tests.helpers.drawings import HOSTILE_NAMES, noise, places
+from tests.helpers.drawings import noise, places
+from tests.helpers.hostile import HOSTILE_NAMES
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of what it cannot draw
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageColor
 from gradattn_core.records import FloatArray
 from gradattn_core.render.layout import INKS, Paper, drawn
 from gradattn_core.render.plots import Line, Plot, charts, plot_figure
-from tests.helpers.drawings import HOSTILE_NAMES
+from tests.helpers.hostile import HOSTILE_NAMES
 
 pytestmark = pytest.mark.filterwarnings("error")  # matplotlib warns of what it cannot draw
 

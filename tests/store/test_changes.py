@@ -13,7 +13,8 @@ import pytest
 from gradattn_core.errors import StoreError
 from gradattn_core.records import Difference
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import HOSTILE, audit_row, tables
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.sample_audit import audit_row, tables
 
 Row = tuple[str, str, str, bool]
 """path, content, given label, whether it is a suspect"""

@@ -16,7 +16,8 @@ from gradattn_core.ranking.noise import noise_estimate
 from gradattn_core.records import Difference
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import HOSTILE, PATHS, Tables, audit_row, sample_store, tables
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.sample_audit import PATHS, Tables, audit_row, sample_store, tables
 
 COUNT, SUSPECTS = 240, 90
 

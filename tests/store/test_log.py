@@ -13,7 +13,8 @@ import pytest
 
 from gradattn_core.errors import StoreError
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import HOSTILE, PATHS, audit_row, sample_store, tables
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
 SPAWN = multiprocessing.get_context("spawn")
 Key = tuple[str, str]

@@ -14,7 +14,8 @@ from gradattn_core.errors import StoreError
 from gradattn_core.ranking.noise import class_pairs
 from gradattn_core.store.schema import RANKED
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import HOSTILE, audit_row, tables
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.sample_audit import audit_row, tables
 
 PATHS = [f"{label}/{row:02d}.jpg" for row, label in enumerate(["kite", "albatross"] * 10)]
 SUSPECTS = 12

@@ -15,7 +15,8 @@ from gradattn_core.errors import StoreError
 from gradattn_core.export import COLUMNS
 from gradattn_core.records import Box, Region
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import HOSTILE, PATHS, audit_row, sample_store, tables
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
 
 @pytest.fixture
@@ -283,7 +284,8 @@ def test_hostile_text_goes_through_every_text_column_and_back(tmp_path: Path) ->
     frames["failures"] = pd.DataFrame({"path": paths, "stage": HOSTILE, "reason": HOSTILE})
     store = Store(tmp_path)
     store.audits.merge(
-        audit_row(classes=HOSTILE, warnings=HOSTILE, parameters={text: text for text in HOSTILE[:-8]}), frames
+        audit_row(classes=HOSTILE, warnings=HOSTILE, parameters={text: text for text in HOSTILE if "\0" not in text}),
+        frames,
     )
 
     page = store.candidates.page("first")

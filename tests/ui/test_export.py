@@ -8,8 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
 from tests.helpers.app_pages import choose, opened, table
+from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, IMAGES, path_of
-from tests.helpers.sample_audit import HOSTILE_LABELS
 
 
 def offer(app: AppTest) -> str:

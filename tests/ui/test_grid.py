@@ -9,8 +9,8 @@ import pytest
 
 from gradattn_core.store.store import Store
 from tests.helpers.app_pages import choose, gallery_data, headings, marks, opened, paths, press, select, texts
+from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, MISSING, copied_store, path_of
-from tests.helpers.sample_audit import HOSTILE_LABELS
 
 MANY = 60
 

@@ -14,8 +14,8 @@ from gradattn_core.store.store import Store
 from gradattn_core.wording import interval
 from tests.helpers import pictured_audit
 from tests.helpers.app_pages import opened, press, texts
+from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, path_of
-from tests.helpers.sample_audit import HOSTILE_LABELS
 from ui import components
 from ui.overview import heat_map
 

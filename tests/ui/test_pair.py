@@ -10,8 +10,8 @@ import pytest
 from gradattn_core.store.store import Store
 from tests.helpers import sample_audit
 from tests.helpers.app_pages import opened, paths, press, select, texts
+from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, path_of
-from tests.helpers.sample_audit import HOSTILE_LABELS
 from ui.pair import pattern
 from ui.pair.pattern import Pair
 

@@ -14,8 +14,8 @@ from streamlit.testing.v1 import AppTest
 from gradattn_core.store.store import Store
 from tests.helpers import pictured_audit
 from tests.helpers.app_pages import APP, choose, note, opened, opened_by, pictures, press, progress, suspect, texts
+from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, SUSPECTS, path_of
-from tests.helpers.sample_audit import HOSTILE_LABELS
 from ui.review.queue import Queue
 
 

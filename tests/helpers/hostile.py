@@ -1,0 +1,66 @@
+"""The strings that have broken such programs before."""
+
+from __future__ import annotations
+
+HOSTILE_LABELS = ["<b>x</b>", "=cmd()", "**bold** [link](http://x) :smile:", "🦅 eagle", "very long " * 30 + "label"]
+"""Class names of the audit with pictures, which every page shows."""
+HOSTILE_NAMES = [
+    "<b>x</b>",
+    "=cmd()",
+    "$a_b$ \\frac{",
+    "🦅 eagle",
+    "アフリカ象",
+    "عقاب",
+    "\u202eabc\u202d",
+    "two\nlines\tand\x00nul",
+    "\x1b[2J",
+    "_name",
+    "",
+    "long " * 400,
+]
+"""Class names that do not want to be drawn."""
+HOSTILE = [
+    "=1+1",
+    "@SUM(A1)",
+    "-2+3",
+    "+cmd|' /C calc'!A0",
+    "  =leading space",
+    "\t=tab",
+    "\r=return",
+    "\ufeff=mark",
+    "\u200b=invisible",
+    "＝full width",
+    "'apostrophe",
+    "''two",
+    "'=both",
+    '"quoted", and comma; "',
+    "line\nbreak",
+    "line\r\nbreak",
+    "lone\rreturn",
+    "ends with return\r",
+    " spaces around ",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>&amp;",
+    "'; DROP TABLE decisions; --",
+    "100%_sure\\",
+    "../../etc/passwd",
+    "C:\\windows\\system32",
+    *HOSTILE_LABELS,
+    "a | b",
+    "**bold** [x](javascript:1) ![y](z)",
+    "two\nlines `code`",
+    "🦅 &amp; co\\",
+    *(name for name in HOSTILE_NAMES if name and name not in HOSTILE_LABELS),
+    "Adler 🦅 鷹 й",
+    "e\u0301 is not \u00e9",
+    "\u202eright to left",
+    "nul\x00inside",
+    "None",
+    "nan",
+    "NULL",
+    "0012",
+    "1e5",
+    "ﬀ",
+    "x" * 200_000,
+]
+"""All of them but the empty one: labels, paths, names and notes may be any of these."""
