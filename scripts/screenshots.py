@@ -10,11 +10,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from PIL import Image
 from playwright.sync_api import Browser
 
 from gradattn_core import outfolder
+from gradattn_core.cli.demo import draw
+from gradattn_core.render.layout import Paper
 from gradattn_core.store.store import Store
 from tests.helpers.browser import opened_browser, served, settle
 
@@ -43,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     subprocess.run([sys.executable, "-m", "gradattn_core", "demo", "--out", str(options.demo), "--quiet"], check=True)
     options.images.mkdir(parents=True, exist_ok=True)
-    _save(Image.open(options.demo / "suspects.png").convert("RGB"), options.images / "demo.png")
+    audit = Store(options.demo).audits.latest_id()
+    for paper in get_args(Paper):
+        _save(Image.open(draw(options.demo, audit, paper)).convert("RGB"), options.images / f"demo-{paper}.png")
     with tempfile.TemporaryDirectory() as folder:
         # A copy: the decisions are for show, and whoever made some of their own in the demo keeps them.
         copy = Path(folder) / "gradattn-out"

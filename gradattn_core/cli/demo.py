@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gradattn_core.config import AuditConfig
     from gradattn_core.records import AuditSummary
+    from gradattn_core.render.layout import Paper
 
 _SHOWN = 12
 _SIDE = 136  # three figures to a row are 960 pixels wide
@@ -106,20 +107,20 @@ def compare(out: Path, audit_id: str, truth: pd.DataFrame) -> Hits:
     return Hits(planted, int(wrong.head(planted).sum()), float(average_precision_score(wrong, ranked["suspicion"])))
 
 
-def draw(out: Path, audit_id: str) -> Path:
-    """One picture of the first suspects with their evidence."""
+def draw(out: Path, audit_id: str, paper: Paper = "light") -> Path:
+    """One picture of the first suspects with their evidence; the one on dark paper is a file of its own."""
     from gradattn_core.dataset.decoding import read_image
     from gradattn_core.render.figures import Style, contact_sheet, evidence_figure
     from gradattn_core.store.store import Store
 
     store = Store(out)
-    figures = []
+    figures, style = [], Style(side=_SIDE, paper=paper)
     for row in store.candidates.page(audit_id, top=_SHOWN).to_dict("records"):
         evidence = store.images.evidence(audit_id, row["path"])
         if evidence is not None:
             picture = read_image(store.images.file(audit_id, row["path"])).image
             title = f"{row['rank']}. filed under {row['given_label']}, looks like {row['suggested_label']}"
-            figures.append(evidence_figure(picture, evidence, lines=[title], style=Style(side=_SIDE)))
-    target = out / "suspects.png"
-    contact_sheet(figures, columns=3).save(target)
+            figures.append(evidence_figure(picture, evidence, lines=[title], style=style))
+    target = out / ("suspects.png" if paper == "light" else f"suspects-{paper}.png")
+    contact_sheet(figures, 3, paper).save(target)
     return target

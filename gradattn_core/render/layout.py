@@ -100,28 +100,18 @@ class Sheet:
         """Each pixel of the picture becomes that pixel of the figure."""
         self.figure.figimage(np.asarray(image), left, self._height - top - image.height, origin="upper")
 
-    def text(
-        self,
-        text: str,
-        left: float,
-        top: float,
-        width: float,
-        *,
-        size: int = BODY,
-        ink: str = "text",
-        align: Literal["left", "right"] = "left",
-    ) -> None:
-        """One line, shortened to ``width``, in a box of ``line_height(size)``."""
+    def text(self, text: str, left: float, top: float, width: float, size: int, ink: str, right: bool = False) -> None:
+        """One line, shortened to ``width``, at the left or right of a box of ``line_height(size)``."""
         from matplotlib.transforms import IdentityTransform
 
         self.figure.text(
-            left if align == "left" else left + width,
+            left + width if right else left,
             self._height - top - 1.1 * size,
             fitted(text, size, width),
             transform=IdentityTransform(),
             size=size,
             color=self.colour(ink),
-            ha=align,
+            ha="right" if right else "left",
         )
 
     def colour(self, ink: str) -> str:
@@ -185,9 +175,7 @@ def picture(image: Image.Image) -> Block:
 
 def words(text: str, width: int, size: int = BODY, ink: str = "text") -> Block:
     """One line of text, shortened to the width."""
-    return Block(
-        width, line_height(size), lambda sheet, left, top: sheet.text(text, left, top, width, size=size, ink=ink)
-    )
+    return Block(width, line_height(size), lambda sheet, left, top: sheet.text(text, left, top, width, size, ink))
 
 
 def heading(lines: Sequence[str], width: int) -> Block:
@@ -207,8 +195,8 @@ def two_names(names: tuple[str, str], inks: tuple[str, str], width: int) -> Bloc
     def draw(sheet: Sheet, left: int, top: int) -> None:
         room = width - GAP
         first, second = (min(measured(one_line(name), SMALL), room / 2) for name in names)
-        sheet.text(names[0], left, top, room - second, size=SMALL, ink=inks[0])
-        sheet.text(names[1], left + GAP + first, top, room - first, size=SMALL, ink=inks[1], align="right")
+        sheet.text(names[0], left, top, room - second, SMALL, inks[0])
+        sheet.text(names[1], left + GAP + first, top, room - first, SMALL, inks[1], right=True)
 
     return Block(width, line_height(SMALL), draw)
 
