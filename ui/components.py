@@ -210,7 +210,7 @@ def _reviewers_and_address() -> list[str]:
 
 
 def _restore_filters(names: list[str]) -> None:
-    """CandidateFilter as they were left on another page; Streamlit forgets a widget that its page no longer shows.
+    """The filters as they were on another page; Streamlit forgets a widget that its page no longer shows.
 
     Labels that this audit lacks are left out. An ImageNet id in the address is taken for its class, although the
     widgets write it into the address with its readable name.

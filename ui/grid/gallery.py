@@ -152,8 +152,8 @@ def strip(audit: str, paths: Sequence[str], alt: str, *, key: str, width: int = 
     """A few small pictures to look at, such as typical ones of a class; ``alt`` says of each what it is."""
     frame = components.store().candidates.page(audit, paths=list(paths))
     hashes = dict(zip(frame["path"].astype(str), frame["content_hash"].astype(str), strict=True))
-    shown = [Card(path, hashes[path], f"{alt}: {PurePosixPath(path).name}") for path in paths if path in hashes]
-    Gallery(audit, [("", shown)], width, selectable=False, key=key).show()
+    members = [Card(path, hashes[path], f"{alt}: {PurePosixPath(path).name}") for path in paths if path in hashes]
+    Gallery(audit, [("", members)], width, selectable=False, key=key).show()
 
 
 def cards(rows: Iterable[Row], *, with_pair: bool = True) -> list[Card]:

@@ -42,9 +42,9 @@ def show() -> None:
     if not rows:  # others have decided them since they were counted
         _count.clear()
         st.rerun()
-    shown = rows[:size]
-    bulk.show(audit, shown, _groups(order, shown), width=_SIZES[size], evidence=evidence, reviewer=reviewer)
-    gallery.prepare(audit, rows[size:], evidence=evidence)
+    here, ahead = rows[:size], rows[size:]
+    bulk.show(audit, here, _groups(order, here), width=_SIZES[size], evidence=evidence, reviewer=reviewer)
+    gallery.prepare(audit, ahead, evidence=evidence)
 
 
 @st.cache_data(ttl=10, max_entries=64, show_spinner=False)

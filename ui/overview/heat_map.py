@@ -50,7 +50,7 @@ def cells(pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def spec(drawn: pd.DataFrame, theme: str) -> dict[str, Any]:
+def spec(fields: pd.DataFrame, theme: str) -> dict[str, Any]:
     """The chart of ``cells``; a click on one selects its ``pair``.
 
     Labels occur in it as data alone, which Vega writes as text: never as an expression or as markup.
@@ -58,9 +58,7 @@ def spec(drawn: pd.DataFrame, theme: str) -> dict[str, Any]:
     Args:
         theme: ``light`` or ``dark``.
     """
-    rows, columns = _labels(drawn)
-    most = int(drawn["suspects"].max())
-    low, high, change = _INK[theme]
+    rows, columns = _labels(fields)
     angle = 0 if max(map(len, columns)) <= 3 else -40
     return {
         "height": {"step": next(step for limit, step in _STEPS if len(rows) <= limit)},
@@ -69,28 +67,7 @@ def spec(drawn: pd.DataFrame, theme: str) -> dict[str, Any]:
             "x": _axis("suggested", columns, orient="top", labelAngle=angle, labelAlign="left" if angle else "center"),
             "y": _axis("given", rows),
         },
-        "layer": [
-            {
-                "name": "cells",
-                "mark": {"type": "rect", "cornerRadius": 3, "cursor": "pointer"},
-                "encoding": {
-                    "color": {
-                        "field": "suspects",
-                        "type": "quantitative",
-                        "legend": None,
-                        "scale": {"type": "sqrt", "domain": [0, most], "range": list(_RAMPS[theme])},
-                    },
-                    "tooltip": _tooltip(),
-                },
-            },
-            {
-                "mark": {"type": "text", "fontSize": 11},
-                "encoding": {
-                    "text": {"field": "suspects", "type": "quantitative", "format": ",d"},
-                    "color": {"condition": {"test": f"datum.suspects > {change * most}", "value": high}, "value": low},
-                },
-            },
-        ],
+        "layer": _layers(int(fields["suspects"].max()), theme),
         "config": {
             "view": {"stroke": None, "fill": "rgba(128, 128, 128, 0.07)"},
             "scale": {"rectBandPaddingInner": 0.08},
@@ -98,9 +75,9 @@ def spec(drawn: pd.DataFrame, theme: str) -> dict[str, Any]:
     }
 
 
-def alternative(drawn: pd.DataFrame) -> str:
+def alternative(fields: pd.DataFrame) -> str:
     """The chart in words, for who cannot see it."""
-    worst_pairs = drawn.sort_values("suspects", ascending=False, kind="stable").head(3)
+    worst_pairs = fields.sort_values("suspects", ascending=False, kind="stable").head(3)
     named_pairs = "; ".join(
         f"{row['given']} that look like {row['suggested']}: {row['suspects']:,}"
         for row in worst_pairs.to_dict("records")
@@ -108,12 +85,39 @@ def alternative(drawn: pd.DataFrame) -> str:
     return f"Suspects by given label (rows) and suggested label (columns). Most: {named_pairs}. The table has all."
 
 
-def _labels(drawn: pd.DataFrame) -> tuple[list[str], list[str]]:
+def _labels(fields: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Of the rows and of the columns: the same on both sides if there is room, so that pairs face each other."""
-    rows, columns = set(drawn["given"]), set(drawn["suggested"])
+    rows, columns = set(fields["given"]), set(fields["suggested"])
     if len(rows | columns) <= CLASSES:
         rows = columns = rows | columns
     return sorted(rows, key=str.casefold), sorted(columns, key=str.casefold)
+
+
+def _layers(most: int, theme: str) -> list[dict[str, Any]]:
+    """The fields, and the numbers on them; ``most`` suspects are the darkest shade."""
+    low, high, change = _INK[theme]
+    return [
+        {
+            "name": "cells",
+            "mark": {"type": "rect", "cornerRadius": 3, "cursor": "pointer"},
+            "encoding": {
+                "color": {
+                    "field": "suspects",
+                    "type": "quantitative",
+                    "legend": None,
+                    "scale": {"type": "sqrt", "domain": [0, most], "range": list(_RAMPS[theme])},
+                },
+                "tooltip": _tooltip(),
+            },
+        },
+        {
+            "mark": {"type": "text", "fontSize": 11},
+            "encoding": {
+                "text": {"field": "suspects", "type": "quantitative", "format": ",d"},
+                "color": {"condition": {"test": f"datum.suspects > {change * most}", "value": high}, "value": low},
+            },
+        },
+    ]
 
 
 def _axis(field: str, labels: list[str], **more: Any) -> dict[str, Any]:

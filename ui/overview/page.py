@@ -168,25 +168,25 @@ def _worth(audit: str, images: int, suspects: int) -> None:
 
 def _pairs(audit: str, pairs: pd.DataFrame) -> None:
     st.subheader("Class pairs")
-    drawn = heat_map.cells(heat_map.worst(pairs))
+    fields = heat_map.cells(heat_map.worst(pairs))
     chart, table = st.tabs(["Map", "Table"], key="pairs-as", on_change="rerun")
     if table.open:
         with table:
             _pair_table(pairs.head(_ROWS))
         return
     with chart:
-        others = len(pairs) - len(drawn)
+        others = len(pairs) - len(fields)
         st.caption(
             "Rows: the given label. Columns: what the suspects look like. Select a field to see its suspects."
             + (f" {others:,} pairs of other classes are in the table." if others else "")
         )
         event = st.vega_lite_chart(
-            drawn,
-            heat_map.spec(drawn, st.context.theme.type or "light"),
+            fields,
+            heat_map.spec(fields, st.context.theme.type or "light"),
             key=f"map-{audit}",
             on_select="rerun",
             selection_mode="chosen",
-            alt=heat_map.alternative(drawn),
+            alt=heat_map.alternative(fields),
         )
         chosen = event["selection"].get("chosen") or []
         if chosen:
@@ -194,9 +194,9 @@ def _pairs(audit: str, pairs: pd.DataFrame) -> None:
 
 
 def _pair_table(pairs: pd.DataFrame) -> None:
-    shown = pairs.assign(given=pairs["given_label"].map(full_name), suggested=pairs["suggested_label"].map(full_name))
+    frame = pairs.assign(given=pairs["given_label"].map(full_name), suggested=pairs["suggested_label"].map(full_name))
     event = st.dataframe(
-        shown[["given", "suggested", "suspects", "expected", "share", "lift", "decided"]],
+        frame[["given", "suggested", "suspects", "expected", "share", "lift", "decided"]],
         hide_index=True,
         key="pairs",
         on_select="rerun",
@@ -236,7 +236,7 @@ def _kinds(kinds: dict[str, int]) -> None:
 def _classes(audit: str, health: pd.DataFrame) -> None:
     st.subheader("Worst classes")
     health = health[health["suspects"] > 0].head(_ROWS)
-    shown = pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "class": health["given_label"].map(full_name),
             "images": health["images"],
@@ -248,19 +248,19 @@ def _classes(audit: str, health: pd.DataFrame) -> None:
         }
     )
     event = st.dataframe(
-        shown,
+        frame,
         hide_index=True,
         key=f"classes-{audit}",
         on_select="rerun",
         selection_mode="single-row",
-        height=_height(shown),
+        height=_height(frame),
         column_config={
             "class": st.column_config.TextColumn("Given label"),
             "images": st.column_config.NumberColumn("Images", format="localized"),
             "wrong": st.column_config.TextColumn("Wrong, estimated", alignment="right"),
             "range": st.column_config.TextColumn("Interval", alignment="right"),
             "share": st.column_config.ProgressColumn(
-                "Share wrong", format="%.1f%%", min_value=0.0, max_value=max(1.0, float(shown["share"].max()))
+                "Share wrong", format="%.1f%%", min_value=0.0, max_value=max(1.0, float(frame["share"].max()))
             ),
             "suspects": st.column_config.NumberColumn("Suspects", format="localized"),
             "decided": st.column_config.NumberColumn("Decided", format="localized"),
