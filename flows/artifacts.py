@@ -128,11 +128,11 @@ def _update(artifact: UUID | None, progress: float, description: str) -> None:
 def _pair_table(summary: AuditSummary) -> str:
     rows = (
         (
-            plain(str(pair["given_label"])),
-            plain(str(pair["suggested_label"])),
-            f"{pair['suspects']:,}",
-            f"{pair['expected']:,.1f}",
-            f"{pair['share']:.1%}",
+            plain(pair.given_label),
+            plain(pair.suggested_label),
+            f"{pair.suspects:,}",
+            f"{pair.expected:,.1f}",
+            f"{pair.share:.1%}",
         )
         for pair in summary.class_pairs[:_PAIRS]
     )

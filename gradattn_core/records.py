@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,12 +212,35 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassPair:
+    """Suspects of one class that look like one other.
+
+    Attributes:
+        suspects, decided: how many there are, and how many of them have a decision that stands.
+        class_size: images of the given label; ``share`` is the suspects' share of them, in (0, 1].
+        mean_suspicion: of the suspects, in [0, 1]; ``expected`` is its sum, the wrong labels to be expected.
+        lift: observed over expected number of suspects, see :func:`gradattn_core.ranking.noise.class_pairs`.
+    """
+
+    given_label: str
+    suggested_label: str
+    suspects: int
+    class_size: int
+    share: float
+    mean_suspicion: float
+    expected: float
+    lift: float
+    decided: int
+
+
+@dataclass(frozen=True, slots=True)
 class AuditSummary:
     """What the terminal, the flow's artifact and the page show when an audit is done.
 
     Attributes:
         estimated_errors: how many given labels are expected to be wrong, with its 95 % interval ``estimated_low`` to
             ``estimated_high``, which audits of older versions lack.
+        class_pairs: the worst ones, most expected errors first.
         news: since the audit of the same dataset before it; None where it is the first.
         first, found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
     """
@@ -229,7 +251,7 @@ class AuditSummary:
     skipped: int
     suspects: int
     estimated_errors: float
-    class_pairs: tuple[dict[str, Any], ...]
+    class_pairs: tuple[ClassPair, ...]
     database: Path
     candidates: Path
     warnings: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.interpret import interpret_shards
@@ -22,7 +21,7 @@ from gradattn_core.ranking.lookalikes import clusters, directions, exemplars, si
 from gradattn_core.ranking.neighbours import Neighbours
 from gradattn_core.ranking.noise import class_pairs
 from gradattn_core.ranking.rules import kinds_of
-from gradattn_core.records import FloatArray
+from gradattn_core.records import FloatArray, IntArray
 
 
 def write_findings(plan: Plan, progress: Progress = silent) -> Path:
@@ -46,11 +45,11 @@ def write_findings(plan: Plan, progress: Progress = silent) -> Path:
     # Without it the order of sums, and with it the last digit, would depend on the number of cores.
     with threadpool_limits(limits=1):
         unit = None if plan.config.from_scratch else _directions(plan)
-        near = None if unit is None else similar_images(unit, suspects)
-        facts = _facts(plan, table, suspects, unit, near)
+        neighbours = _no_neighbours(len(suspects)) if unit is None else similar_images(unit, suspects)
+        facts = _facts(plan, table, suspects, unit, neighbours)
         cluster = None if unit is None else clusters(unit, suspects)
         _write_exemplars(plan, table, unit)
-    _write_neighbours(plan, table, suspects, near)
+    _write_neighbours(plan, table, suspects, neighbours)
     write_parquet(target, _with_kinds(scores, suspects, kinds_of(facts), cluster))
     progress(FINDINGS.name, len(scores), len(scores))
     return target
@@ -62,8 +61,12 @@ def _directions(plan: Plan) -> FloatArray:
     return directions(features, out=features)
 
 
+def _no_neighbours(suspects: int) -> Neighbours:
+    return Neighbours(np.zeros((suspects, 0), np.int64), np.zeros((suspects, 0), np.float32))
+
+
 def _facts(
-    plan: Plan, table: pd.DataFrame, suspects: NDArray[np.int64], unit: FloatArray | None, near: Neighbours | None
+    plan: Plan, table: pd.DataFrame, suspects: IntArray, unit: FloatArray | None, neighbours: Neighbours
 ) -> pd.DataFrame:
     """What :func:`~gradattn_core.ranking.rules.kinds_of` wants to know, one row per suspect."""
     columns = ["path", "given_label", "suggested_label"]
@@ -71,17 +74,17 @@ def _facts(
     facts = table.iloc[suspects][columns].reset_index(drop=True)
     labels = table.groupby("content_hash")["given_label"].transform("nunique").to_numpy()
     facts["identical"] = labels[suspects] > 1
-    if unit is not None and near is not None:
+    if unit is not None:
         given = table["given_label"].to_numpy()
-        other = given[near.index] != given[suspects][:, None]
+        other = given[neighbours.index] != given[suspects][:, None]
         # NaN where all the neighbours have the same label.
-        facts["similarity"] = pd.DataFrame(np.where(other, near.similarity, np.nan)).max(axis=1).to_numpy()
-        facts["usual_similarity"] = near.similarity.min(axis=1, initial=1)
+        facts["similarity"] = pd.DataFrame(np.where(other, neighbours.similarity, np.nan)).max(axis=1).to_numpy()
+        facts["usual_similarity"] = neighbours.similarity.min(axis=1, initial=1)
         codes = pd.factorize(table["given_label"], sort=True)[0]
         sure = np.flatnonzero(~table["is_suspect"].to_numpy())
         trust = 1 - table["suspicion"].to_numpy()
         facts["unlikeness"], facts["more_unlike"] = unlikeness(unit, codes, trust, suspects, sure)
-    return facts.merge(_pair_lifts(table), how="left").merge(_asked(plan), on="path", how="left")
+    return facts.merge(_pair_lifts(table), how="left").merge(_answers(plan), on="path", how="left")
 
 
 def _pair_lifts(table: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +97,7 @@ def _pair_lifts(table: pd.DataFrame) -> pd.DataFrame:
     return pairs.merge(back, how="left")
 
 
-def _asked(plan: Plan) -> pd.DataFrame:
+def _answers(plan: Plan) -> pd.DataFrame:
     """What the head said with the evidence for the other class hidden, of every interpreted image."""
     files = [plan.files.interpret(index) for index in range(interpret_shards(plan))]
     parts = [pq.read_table(file, columns=["path", "for_label", *HIDDEN, "detail"]) for file in files]
@@ -112,14 +115,12 @@ def _asked(plan: Plan) -> pd.DataFrame:
     )
 
 
-def _with_kinds(
-    scores: pa.Table, suspects: NDArray[np.int64], told: pd.DataFrame, cluster: NDArray[np.int64] | None
-) -> pa.Table:
+def _with_kinds(scores: pa.Table, suspects: IntArray, kinds: pd.DataFrame, cluster: IntArray | None) -> pa.Table:
     rows = len(scores)
     kind = np.full(rows, None, dtype=object)
     numbers = np.full(rows, None, dtype=object)
-    kind[suspects] = told["kind"].to_numpy()
-    numbers[suspects] = [list(values.items()) for values in told["kind_numbers"]]
+    kind[suspects] = kinds["kind"].to_numpy()
+    numbers[suspects] = [list(values.items()) for values in kinds["kind_numbers"]]
     number = pd.array([None] * rows, dtype="Int32")
     if cluster is not None:
         number[suspects] = cluster
@@ -130,20 +131,19 @@ def _with_kinds(
     )
 
 
-def _write_neighbours(plan: Plan, table: pd.DataFrame, suspects: NDArray[np.int64], near: Neighbours | None) -> None:
-    found = Neighbours(np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)) if near is None else near
-    count = found.index.shape[1]
+def _write_neighbours(plan: Plan, table: pd.DataFrame, suspects: IntArray, neighbours: Neighbours) -> None:
+    count = neighbours.index.shape[1]
+    index = neighbours.index.ravel()
     paths, labels = table["path"].to_numpy(), table["given_label"].to_numpy()
-    index = found.index.ravel()
     write_parquet(
         plan.files.neighbours,
         pa.table(
             {
-                "path": pa.array(np.repeat(paths[suspects[: len(found.index)]], count), pa.string()),
-                "position": pa.array(np.tile(np.arange(1, count + 1), len(found.index)), pa.int32()),
+                "path": pa.array(np.repeat(paths[suspects], count), pa.string()),
+                "position": pa.array(np.tile(np.arange(1, count + 1), len(suspects)), pa.int32()),
                 "neighbour_path": pa.array(paths[index], pa.string()),
                 "neighbour_label": pa.array(labels[index], pa.string()),
-                "similarity": pa.array(found.similarity.ravel(), pa.float64()),
+                "similarity": pa.array(neighbours.similarity.ravel(), pa.float64()),
             }
         ),
     )

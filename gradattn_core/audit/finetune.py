@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -23,10 +22,14 @@ from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.model.training import finetune
 from gradattn_core.progress import FINETUNE, Progress, silent
-from gradattn_core.records import ImageRecord
+from gradattn_core.records import FloatArray, ImageRecord, IntArray
+
+# A training step asks for few pictures at a time, which threads decode side by side.
+_THREADS = torch.device("cpu")
+_LOGITS = pa.list_(pa.float32())
 
 
-def content_folds(hashes: Sequence[str], folds: int) -> NDArray[np.int64]:
+def content_folds(hashes: Sequence[str], folds: int) -> IntArray:
     """[N] fold of each image, in [0, folds).
 
     It depends on the content alone: a copy of a picture under another label is never in the training part of its
@@ -60,8 +63,8 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     preprocessing = Preprocessing.of(model)
 
     def load(rows: Sequence[int]) -> Tensor:
-        wanted = [records[train[row]] for row in rows]
-        return torch.cat(list(_batches(plan, wanted, preprocessing)))
+        chosen = [records[train[row]] for row in rows]
+        return torch.cat(list(_batches(plan, chosen, preprocessing)))
 
     finetune(
         model,
@@ -77,11 +80,6 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     columns = {"path": [records[row].path for row in test], "logits": list(logits)}
     write_parquet(target, pa.table(columns, schema=pa.schema([("path", pa.string()), ("logits", _LOGITS)])))
     return target
-
-
-# A training step asks for few pictures at a time, which threads decode side by side.
-_THREADS = torch.device("cpu")
-_LOGITS = pa.list_(pa.float32())
 
 
 def _new_model(plan: Plan) -> nn.Module:
@@ -107,9 +105,7 @@ def _batches(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessin
         yield preprocessing.normalised(batch.pixels)
 
 
-def _predict(
-    plan: Plan, model: nn.Module, records: list[ImageRecord], preprocessing: Preprocessing
-) -> NDArray[np.float32]:
+def _predict(plan: Plan, model: nn.Module, records: list[ImageRecord], preprocessing: Preprocessing) -> FloatArray:
     device = next(model.parameters()).device
     parts = [np.zeros((0, len(plan.classes)), np.float32)]
     for pixels in _batches(plan, records, preprocessing):

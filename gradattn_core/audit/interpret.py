@@ -17,10 +17,10 @@ from gradattn_core.audit.finetune import fold_model
 from gradattn_core.audit.loading import LoadedImage, audit_model, in_parts, load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.rank import LinearHeads, count_suspects, explained_outputs
-from gradattn_core.audit.reuse import take_maps, with_outputs
+from gradattn_core.audit.reuse import MAPS, take_maps, with_outputs
 from gradattn_core.audit.sweep import failures_table
 from gradattn_core.errors import InterpretError
-from gradattn_core.evidence import INTERPRETATIONS, REGIONS, interpretation_row, region_rows
+from gradattn_core.evidence import REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
 from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.interpret.maps import interpret
@@ -41,6 +41,14 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
 
     The map explains the head whose logits are stored (as-is classifier, the fold's probe or the fold's model), between
     the given label (red) and the class that the ranking suggests (blue).
+
+    Args:
+        plan: the audit.
+        index: of the shard, in [0, interpret_shards(plan)).
+        progress: told about suspects of the whole audit.
+
+    Returns:
+        the parquet file with a row of ``reuse.MAPS`` for each image; regions and failures lie beside it.
     """
     target = plan.files.interpret(index)
     count, size = count_suspects(plan), interpret_shard_size(plan.shard_size)
@@ -48,25 +56,34 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         suspects = pq.read_table(plan.files.suspects).slice(index * size, size).to_pandas()
         suspects = suspects.assign(objective=plan.config.objective, correction=plan.config.correction)
         outputs = explained_outputs(plan)
-        found = _Found(*take_maps(plan.sources if plan.head == "as-is" else (), suspects, outputs), [])
-        new = suspects[~suspects["path"].isin([row["path"] for row in found.maps])]
+        maps, regions = take_maps(plan.sources if plan.head == "as-is" else (), suspects, outputs)
+        new = suspects[~suspects["path"].isin(maps["path"].to_pylist())]
+        results = _Results([], [], [])
         for fold, rows in _by_model(plan, new):
-            for _ in _interpret_rows(plan, fold, rows, outputs, found):
-                progress(INTERPRET.name, index * size + len(found.maps) + len(found.failures), count)
-        write_parquet(plan.files.regions(index), pa.Table.from_pylist(found.regions, schema=REGIONS))
-        write_parquet(failures_beside(target), failures_table(found.failures))
-        write_parquet(target, with_outputs(pa.Table.from_pylist(found.maps, schema=_MAPS), outputs))
+            for _ in _interpret_rows(plan, fold, rows, outputs, results):
+                done = len(maps) + len(results.maps) + len(results.failures)
+                progress(INTERPRET.name, index * size + done, count)
+        regions = pa.concat_tables([regions, pa.Table.from_pylist(results.regions, schema=REGIONS)])
+        maps = pa.concat_tables([maps, pa.Table.from_pylist(results.maps, schema=MAPS)])
+        write_parquet(plan.files.regions(index), regions)
+        write_parquet(failures_beside(target), failures_table(results.failures))
+        write_parquet(target, with_outputs(maps, outputs))
     progress(INTERPRET.name, min((index + 1) * size, count), count)
     return target
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Results:
     """The rows of a shard's three files, filled as its images are interpreted."""
 
     maps: list[dict[str, object]]
     regions: list[dict[str, object]]
     failures: list[Failure]
+
+    def extend(self, others: _Results) -> None:
+        self.maps.extend(others.maps)
+        self.regions.extend(others.regions)
+        self.failures.extend(others.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +99,8 @@ class _Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class _Explained:
-    """What is asked about each suspect: the model, its head, and the head's output of each class."""
+class _Explainer:
+    """What explains the suspects: the model, the probe of each fold if there is one, and the output of each class."""
 
     plan: Plan
     model: nn.Module
@@ -122,71 +139,69 @@ def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.D
 
 
 def _interpret_rows(
-    plan: Plan, fold: int | None, rows: pd.DataFrame, outputs: dict[str, int], found: _Found
+    plan: Plan, fold: int | None, rows: pd.DataFrame, outputs: dict[str, int], results: _Results
 ) -> Iterator[None]:
-    """Fill ``found``, one batch at each step."""
+    """Fill ``results``, one batch at each step."""
     model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
     heads = LinearHeads.load(plan.files.heads) if plan.head == "probe" else None
-    explained = _Explained(plan, model, Preprocessing.of(model), heads, outputs)
+    explainer = _Explainer(plan, model, Preprocessing.of(model), heads, outputs)
     facts = {row["path"]: row for row in rows.to_dict("records")}
     records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]
     device = next(model.parameters()).device
-    for batch in load_batches(plan.root, records, explained.preprocessing, plan.config, device):
+    for batch in load_batches(plan.root, records, explainer.preprocessing, plan.config, device):
         suspects = []
         for image, pixels in zip(batch.images, batch.pixels, strict=True):
             row = facts[image.record.path]
             if image.content_hash != row["content_hash"]:
-                found.failures.append(Failure(image.record.path, "interpret", "it has changed since it was swept"))
+                results.failures.append(Failure(image.record.path, "interpret", "it has changed since it was swept"))
                 continue
             number = int(row["fold"]) if heads is not None else None
             suspects.append(_Suspect(image, pixels, row["given_output"], row["other_output"], row["other"], number))
-        found.failures.extend(batch.failed)
+        results.failures.extend(batch.failed)
 
         def run(part: slice, suspects: list[_Suspect] = suspects) -> None:
-            # Memory may run out within a part, which is then run again: what it found counts once it is through.
-            of_part = _Found([], [], [])
-            _interpret_batch(explained, suspects[part], of_part)
-            found.maps.extend(of_part.maps)
-            found.regions.extend(of_part.regions)
-            found.failures.extend(of_part.failures)
+            # Memory may run out within a part, which is then run again: its results count once it is through.
+            of_part = _Results([], [], [])
+            _interpret_batch(explainer, suspects[part], of_part)
+            results.extend(of_part)
 
         in_parts(run, len(suspects), device)
         yield
 
 
-def _interpret_batch(explained: _Explained, suspects: list[_Suspect], found: _Found) -> None:
+def _interpret_batch(explainer: _Explainer, suspects: list[_Suspect], results: _Results) -> None:
     """Two forward passes, one backward; a batch with an image that cannot be interpreted is taken one by one."""
-    device = next(explained.model.parameters()).device
-    images = explained.preprocessing.normalised(torch.stack([suspect.pixels for suspect in suspects]).to(device))
-    head = explained.head(suspects, device)
+    device = next(explainer.model.parameters()).device
+    images = explainer.preprocessing.normalised(torch.stack([suspect.pixels for suspect in suspects]).to(device))
+    head = explainer.head(suspects, device)
     try:
         result = interpret(
-            explained.model,
+            explainer.model,
             images,
             torch.tensor([suspect.given_output for suspect in suspects], device=device),
             torch.tensor([suspect.other_output for suspect in suspects], device=device),
-            objective=explained.plan.config.objective,
-            correction=explained.plan.config.correction,
+            objective=explainer.plan.config.objective,
+            correction=explainer.plan.config.correction,
             head=head,
         )
     except InterpretError as error:
         if len(suspects) == 1:
-            found.failures.append(Failure(suspects[0].image.record.path, "interpret", str(error)))
+            results.failures.append(Failure(suspects[0].image.record.path, "interpret", str(error)))
             return
         for suspect in suspects:
-            _interpret_batch(explained, [suspect], found)
+            _interpret_batch(explainer, [suspect], results)
         return
-    again = ask_again(explained.model, images, result.scores, head).cpu()
+    again = ask_again(explainer.model, images, result.scores, head).cpu()
     scores, logits = result.scores.cpu(), result.logits.cpu()
     for row, suspect in enumerate(suspects):
-        _add_rows(explained, suspect, scores[row], logits[row], again[row], found)
+        _add_rows(explainer, suspect, scores[row], logits[row], again[row], results)
 
 
 def _add_rows(
-    explained: _Explained, suspect: _Suspect, scores: Tensor, logits: Tensor, again: Tensor, found: _Found
+    explainer: _Explainer, suspect: _Suspect, scores: Tensor, logits: Tensor, again: Tensor, results: _Results
 ) -> None:
-    config, image = explained.plan.config, suspect.image
-    crop = explained.preprocessing.crop(image.width, image.height)
+    config, image = explainer.plan.config, suspect.image
+    crop = explainer.preprocessing.crop(image.width, image.height)
     evidence = Evidence(
         for_label=image.record.label,
         against_label=suspect.other_label,
@@ -197,9 +212,9 @@ def _add_rows(
         objective=config.objective,
         correction=config.correction,
         statistics=map_statistics(scores.numpy(), crop, image.width, image.height),
-        hidden=_hidden(explained.outputs, suspect, again),
+        hidden=_hidden(explainer.outputs, suspect, again),
     )
-    found.maps.append(
+    results.maps.append(
         {
             **interpretation_row(image.record.path, evidence),
             "detail": _detail(suspect.pixels, scores.shape),
@@ -208,7 +223,7 @@ def _add_rows(
             "other_output": suspect.other_output,
         }
     )
-    found.regions.extend(region_rows(image.record.path, evidence))
+    results.regions.extend(region_rows(image.record.path, evidence))
 
 
 def _hidden(outputs: dict[str, int], suspect: _Suspect, logits: Tensor) -> Hidden | None:
@@ -240,16 +255,3 @@ def _detail(pixels: Tensor, grid: torch.Size) -> float:
     variance = (patches - mean).square().sum(dim=4).sum(dim=2) / (down * across)
     spread = variance.sqrt().mean(dim=0).flatten()
     return float(spread.double().quantile(0.95))
-
-
-# Of these the store keeps none: the kind of doubt is told from the first, and a later audit knows the map again by the
-# others.
-_MAPS = pa.schema(
-    [
-        *INTERPRETATIONS,
-        pa.field("detail", pa.float64()),
-        pa.field("content_hash", pa.string()),
-        pa.field("given_output", pa.int32()),
-        pa.field("other_output", pa.int32()),
-    ]
-)

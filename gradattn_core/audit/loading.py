@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from gradattn_core.config import AuditConfig, ModelSpec
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import decode_image, read_bytes
-from gradattn_core.dataset.secrets import add_secrets, current_secrets
+from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.preprocessing import Preprocessing
@@ -108,13 +107,9 @@ class _Pictures(Dataset[list[LoadedImage]]):
     def __init__(self, root: str, preprocessing: Preprocessing) -> None:
         self.root, self.preprocessing = root, preprocessing
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Callable[..., _Pictures], tuple[str, Preprocessing, Secrets]]:
         # A process that is started to read from a URL does not know the password that was typed into this one.
-        return {**self.__dict__, "secrets": current_secrets()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        add_secrets(state.pop("secrets"))
-        self.__dict__.update(state)
+        return _unpickled, (self.root, self.preprocessing, current_secrets())
 
     def load(self, record: ImageRecord) -> tuple[LoadedImage, Tensor] | Failure:
         try:
@@ -135,6 +130,11 @@ class _Pictures(Dataset[list[LoadedImage]]):
             pixels[row] = picture
         failed = [result for result in results if isinstance(result, Failure)]
         return Batch([image for image, _ in loaded], pixels, failed)
+
+
+def _unpickled(root: str, preprocessing: Preprocessing, secrets: Secrets) -> _Pictures:
+    add_secrets(secrets)
+    return _Pictures(root, preprocessing)
 
 
 def _in_threads(pictures: _Pictures, batches: list[list[ImageRecord]], workers: int) -> Iterator[Batch]:
@@ -160,18 +160,20 @@ def _in_processes(
         # In the main thread torch would install a handler for the signal of a dead child, and that raises anywhere,
         # also after the loss was told here. Without it a loss is found where the batch is missed.
         with ThreadPoolExecutor(1) as elsewhere:
-            coming = elsewhere.submit(iter, loader).result()
-        yield from coming
+            loaded = elsewhere.submit(iter, loader).result()
+        yield from loaded
     except (RuntimeError, OSError, EOFError) as error:
         # A loader that has lost a process brings nothing any more; the next shard gets another.
         _process_loader.cache_clear()
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         # What was raised inside a process comes as "Caught …"; the others are how a dead one shows when it is asked.
-        if said.startswith("Caught ") or (isinstance(error, RuntimeError) and not said.startswith("DataLoader worker")):
+        if reason.startswith("Caught ") or (
+            isinstance(error, RuntimeError) and not reason.startswith("DataLoader worker")
+        ):
             raise
         raise GradattnError(
-            f"a process that decodes pictures was lost ({said[:200] or type(error).__name__}; memory, or shared memory "
-            "in /dev/shm, may have run out): --workers 4 needs less of both, and the same command continues"
+            f"a process that decodes pictures was lost ({reason[:200] or type(error).__name__}; memory, or shared "
+            "memory in /dev/shm, may have run out): --workers 4 needs less of both, and the same command continues"
         ) from error
 
 

@@ -6,21 +6,22 @@ import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gradattn_core import outfolder
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, remove_audit
 from gradattn_core.audit.rank import agreement, ranked_without_model
-from gradattn_core.audit.sweep import swept, taken_over
+from gradattn_core.audit.sweep import failures_table, swept, taken_over
 from gradattn_core.estimates import first_to_review
 from gradattn_core.export import write_candidates
 from gradattn_core.outfolder import AuditFolder, failures_beside, regions_beside
 from gradattn_core.progress import MERGE, Progress, silent
 from gradattn_core.ranking.noise import class_pairs, noise_estimate
-from gradattn_core.records import AuditSummary
+from gradattn_core.records import AuditSummary, ClassPair
 from gradattn_core.store.store import Store
 
 _SUSPICIOUS_AGREEMENT = 0.995
@@ -44,17 +45,14 @@ def _store(plan: Plan) -> None:
     sweeps = [plan.files.sweep(index) for index in range(plan.shards)]
     shards = range(interpret_shards(plan))
     evidence = [plan.files.interpret(index) for index in shards]
-    failures = pd.concat(
-        [pd.DataFrame(list(plan.list_failures), columns=["path", "stage", "reason"])]
-        + [pd.read_parquet(failures_beside(path)) for path in (*sweeps, *evidence)],
-        ignore_index=True,
-    )
+    failures = pa.concat_tables(
+        [failures_table(plan.list_failures), *(pq.read_table(failures_beside(path)) for path in (*sweeps, *evidence))]
+    ).to_pandas()
     scores = pd.read_parquet(plan.files.rank, columns=["suspicion", "suggested_label", "is_suspect"])
     given = swept(plan, ["given_label"])["given_label"].to_pylist()
     estimate = noise_estimate(given, scores)
-    warnings = _warnings(plan, len(scores))
     features = outfolder.features(plan.out) / plan.audit_id
-    audit: dict[str, Any] = {
+    audit = {
         "audit_id": plan.audit_id,
         "dataset": plan.config.dataset,
         "root": plan.root,
@@ -75,7 +73,7 @@ def _store(plan: Plan) -> None:
         "estimated_errors": estimate.total,
         "estimated_low": estimate.low,
         "estimated_high": estimate.high,
-        "warnings": list(warnings),
+        "warnings": _warnings(plan, len(scores)),
         "features": features.relative_to(plan.out).as_posix(),
     }
     Store(plan.out).audits.merge(
@@ -99,7 +97,7 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
     store = Store(out)
     target = write_candidates(store.candidates.page(audit_id), outfolder.candidates(out))
     audit = store.audits.one(audit_id)
-    worst = store.audits.class_pairs(audit_id).head(10).to_dict("records")
+    worst = store.audits.class_pairs(audit_id).head(10)
     first = first_to_review(audit.suspects, audit.images)
     found = store.audits.expected_found(audit_id, first)
     return AuditSummary(
@@ -109,7 +107,7 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
         skipped=audit.skipped,
         suspects=audit.suspects,
         estimated_errors=audit.estimated_errors,
-        class_pairs=tuple({str(key): value for key, value in row.items()} for row in worst),
+        class_pairs=tuple(ClassPair(*pair) for pair in worst.itertuples(index=False, name=None)),
         database=store.database,
         candidates=target,
         warnings=audit.warnings,
@@ -121,30 +119,30 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
     )
 
 
-def _warnings(plan: Plan, images: int) -> tuple[str, ...]:
+def _warnings(plan: Plan, images: int) -> list[str]:
     share = agreement(plan)
-    found = list(plan.notes)
+    warnings = list(plan.notes)
     taken = taken_over(plan)
     if taken:
-        found.append(f"{taken:,} images were taken over from earlier audits, {images - taken:,} were swept anew.")
+        warnings.append(f"{taken:,} images were taken over from earlier audits, {images - taken:,} were swept anew.")
     if ranked_without_model(plan):
         seen = "" if plan.config.in_sample == "yes" else ", those that look wrong from its shallow layers included"
-        found.append(
+        warnings.append(
             f"The model agrees with {share:.1%} of the labels{seen}: it was trained on them and knows wrong ones by "
             "heart. It had no vote, its shallowest features ranked the images; a model that never saw these labels "
             "would find more. Say --in-sample no where it did not."
         )
     elif plan.head == "as-is" and share >= _SUSPICIOUS_AGREEMENT:
-        found.append(
+        warnings.append(
             f"The model agrees with {share:.1%} of the labels: if it was trained on these images, say --in-sample yes; "
             "--head finetune judges each image by a model that never saw its label."
         )
     if share < max(_DOUBTFUL_AGREEMENT, 1.2 / len(plan.classes)):
-        found.append(
+        warnings.append(
             f"The model agrees with only {share:.1%} of the labels: its suspicion means little here; "
             "check the class alignment or take a stronger model."
         )
-    return tuple(found)
+    return warnings
 
 
 def _keep_features(plan: Plan) -> None:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pandas as pd
@@ -33,7 +32,7 @@ from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.forward import sweep_precision
 from gradattn_core.outfolder import AuditFolder
 from gradattn_core.progress import PLAN, Progress, silent
-from gradattn_core.records import ImageRecord, Listing
+from gradattn_core.records import Failure, ImageRecord, Listing
 from gradattn_core.store.store import Store
 
 # Raised when the numbers of an audit or of its sweep change their meaning: those of before then stand for nothing.
@@ -79,7 +78,7 @@ class Plan:
     shard_size: int = _SHARD_ON_CPU
     images: int = 0
     skipped: int = 0
-    list_failures: tuple[dict[str, str], ...] = ()
+    list_failures: tuple[Failure, ...] = ()
     started_at: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     precision: str = ""
@@ -186,7 +185,7 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         shard_size=size,
         images=len(listing.images),
         skipped=listing.skipped,
-        list_failures=tuple(asdict(failure) for failure in listing.failures),
+        list_failures=listing.failures,
         started_at=now.isoformat(),
         versions=_versions(),
         precision=precision,
@@ -219,7 +218,7 @@ def load_plan(folder: Path | str) -> Plan:
             "folder": files.path,
             "classes": tuple(values["classes"]),
             "alignment": alignment and Alignment(tuple(alignment["indices"]), alignment["method"]),
-            "list_failures": tuple(values["list_failures"]),
+            "list_failures": tuple(Failure(**failure) for failure in values["list_failures"]),
             "takes_from": tuple(values["takes_from"]),
             "notes": tuple(values["notes"]),
         }
@@ -251,10 +250,6 @@ def _fingerprint(config: AuditConfig, listing: Listing) -> str:
     return digest.hexdigest()
 
 
-# audit_id, root, parameters, whether it is finished
-_Earlier = tuple[str, str, dict[str, Any], bool]
-
-
 def _finished_plan(config: AuditConfig, survey: Survey) -> Plan | None:
     """The newest finished audit with the same fingerprint.
 
@@ -263,12 +258,11 @@ def _finished_plan(config: AuditConfig, survey: Survey) -> Plan | None:
     out = outfolder.prepared(config.out)
     if config.restart or _begun(out, survey.fingerprint) is not None:
         return None
-    same = (audit for audit in _stored_audits(out) if audit[1] == survey.fingerprint)
-    audit_id, fingerprint, head = next(same, (None, "", ""))
-    if audit_id is None:
-        return None
-    folder, classes = outfolder.work(out) / audit_id, tuple(survey.listing.classes)
-    return Plan(config, audit_id, fingerprint, folder, survey.listing.root, classes, head, is_finished=True)
+    for audit_id, fingerprint, head in _stored_audits(out):
+        if fingerprint == survey.fingerprint:
+            folder, classes = outfolder.work(out) / audit_id, tuple(survey.listing.classes)
+            return Plan(config, audit_id, fingerprint, folder, survey.listing.root, classes, head, is_finished=True)
+    return None
 
 
 def _stored_audits(out: Path) -> list[tuple[str, str, str]]:

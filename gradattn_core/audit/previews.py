@@ -34,17 +34,17 @@ def write_previews(plan: Plan, progress: Progress = silent) -> int:
     Returns:
         how many were written now; 0 for datasets of plain files, which the page opens itself.
     """
-    waiting = {
+    missing = {
         content_hash: path
         for path, content_hash in _shown(plan).items()
         if not is_plain_file(plan.root, path) and not outfolder.preview(plan.out, content_hash).is_file()
     }
-    written = 0
+    count = 0
     with _pool(plan.config.workers or os.cpu_count() or 1) as pool:
-        for done, was_written in enumerate(pool.map(lambda each: _write(plan, *each), waiting.items()), start=1):
-            written += was_written
-            progress("previews", done, len(waiting))
-    return written
+        for done, was_written in enumerate(pool.map(lambda each: _write(plan, *each), missing.items()), start=1):
+            count += was_written
+            progress("previews", done, len(missing))
+    return count
 
 
 @contextmanager
@@ -59,13 +59,13 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def _shown(plan: Plan) -> dict[str, str]:
     """Content hash by path of the images that the page shows large or in strips."""
-    doubts = pq.read_table(plan.files.findings, columns=["path", "is_suspect"])
-    wanted = set(doubts.filter(doubts["is_suspect"])["path"].to_pylist())
-    wanted.update(pq.read_table(plan.files.neighbours, columns=["neighbour_path"])["neighbour_path"].to_pylist())
-    wanted.update(pq.read_table(plan.files.exemplars, columns=["path"])["path"].to_pylist())
+    findings = pq.read_table(plan.files.findings, columns=["path", "is_suspect"])
+    paths = set(findings.filter(findings["is_suspect"])["path"].to_pylist())
+    paths.update(pq.read_table(plan.files.neighbours, columns=["neighbour_path"])["neighbour_path"].to_pylist())
+    paths.update(pq.read_table(plan.files.exemplars, columns=["path"])["path"].to_pylist())
     images = swept(plan, ["path", "content_hash"])
     both = zip(images["path"].to_pylist(), images["content_hash"].to_pylist(), strict=True)
-    return {path: content_hash for path, content_hash in both if path in wanted}
+    return {path: content_hash for path, content_hash in both if path in paths}
 
 
 def _write(plan: Plan, content_hash: str, path: str) -> bool:

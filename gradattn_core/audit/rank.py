@@ -25,12 +25,16 @@ from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
 from gradattn_core.ranking.probe import crossval_probe
 from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
-from gradattn_core.records import FloatArray
+from gradattn_core.records import FloatArray, IntArray
 
 _TOP = 5
 # The class token and the mean patch token of the first depth, or the mean patch tokens of the first two.
 _SHALLOW = 2
 _IN_SAMPLE, _OUTPUTS = b"in_sample", b"outputs"
+_SCORE_COLUMNS = (
+    *("rank", "suspicion", "suggested_label", "suggested_probability", "given_probability"),
+    *("runner_up_label", "runner_up_probability"),
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,29 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     return target
 
 
+def ranked_without_model(plan: Plan) -> bool:
+    """Whether the ranking did without the model's head and deep features."""
+    return (pq.read_schema(plan.files.rank).metadata or {}).get(_IN_SAMPLE) == b"True"
+
+
+def count_suspects(plan: Plan) -> int:
+    """How many images are to be interpreted."""
+    return int(pq.read_metadata(plan.files.suspects).num_rows)
+
+
+def explained_outputs(plan: Plan) -> dict[str, int]:
+    """Every class of which an image could be read, and its output of the explained head."""
+    metadata = pq.read_schema(plan.files.suspects).metadata
+    return {str(name): int(place) for name, place in json.loads(metadata[_OUTPUTS]).items()}
+
+
+def agreement(plan: Plan) -> float:
+    """Share of images whose given label is the explained head's prediction, in [0, 1]."""
+    table = pq.read_table(plan.files.predictions, columns=["predicted_label"])
+    given = swept(plan, ["given_label"])["given_label"].to_pylist()
+    return float(np.mean([a == b for a, b in zip(table["predicted_label"].to_pylist(), given, strict=True)]))
+
+
 def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray) -> tuple[pd.DataFrame, bool]:
     """The ranking, and whether it did without the model's head and deep features because they know the labels."""
     seed = plan.config.seed
@@ -107,11 +134,6 @@ def _width(plan: Plan) -> int:
     return next(len(shard["readout"][0]) for shard in shards if len(shard))
 
 
-def ranked_without_model(plan: Plan) -> bool:
-    """Whether the ranking did without the model's head and deep features."""
-    return (pq.read_schema(plan.files.rank).metadata or {}).get(_IN_SAMPLE) == b"True"
-
-
 def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
     """Where the explained head names another class, unless the head of that fold had no image of the given one."""
     labels = np.array(given, dtype=object)
@@ -121,8 +143,8 @@ def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
         return differs
     in_class = frame.groupby("label")["label"].transform("size")
     in_fold = frame.groupby(["label", "fold"])["label"].transform("size")
-    known: NDArray[np.bool_] = (in_class > in_fold).to_numpy()
-    return np.logical_and(differs, known)
+    seen: NDArray[np.bool_] = (in_class > in_fold).to_numpy()
+    return np.logical_and(differs, seen)
 
 
 def _suspects(
@@ -159,27 +181,9 @@ def _suspects(
     return suspects.replace_schema_metadata({_OUTPUTS: json.dumps(output)})
 
 
-def count_suspects(plan: Plan) -> int:
-    """How many images are to be interpreted."""
-    return int(pq.read_metadata(plan.files.suspects).num_rows)
-
-
-def explained_outputs(plan: Plan) -> dict[str, int]:
-    """Every class of which an image could be read, and its output of the explained head."""
-    metadata = pq.read_schema(plan.files.suspects).metadata
-    return {str(name): int(place) for name, place in json.loads(metadata[_OUTPUTS]).items()}
-
-
-def agreement(plan: Plan) -> float:
-    """Share of images whose given label is the explained head's prediction, in [0, 1]."""
-    table = pq.read_table(plan.files.predictions, columns=["predicted_label"])
-    given = swept(plan, ["given_label"])["given_label"].to_pylist()
-    return float(np.mean([a == b for a, b in zip(table["predicted_label"].to_pylist(), given, strict=True)]))
-
-
 def _explained_logits(
-    plan: Plan, paths: list[str], given: list[str], classes: list[str], folds: NDArray[np.int64]
-) -> tuple[FloatArray, NDArray[np.int64] | None]:
+    plan: Plan, paths: list[str], given: list[str], classes: list[str], folds: IntArray
+) -> tuple[FloatArray, IntArray | None]:
     """[N, K] logits of the head that the maps explain, and the position of each image's head among the folds'."""
     position = {name: place for place, name in enumerate(plan.classes)}
     kept = [position[name] for name in classes]
@@ -199,13 +203,13 @@ def _explained_logits(
     return probe.logits, np.asarray(probe.fold_index)
 
 
-def _codes(given: list[str], classes: list[str]) -> NDArray[np.int64]:
+def _codes(given: list[str], classes: list[str]) -> IntArray:
     code = {name: position for position, name in enumerate(classes)}
     return np.array([code[label] for label in given], dtype=np.int64)
 
 
 def _predictions(
-    table: pa.Table, given: list[str], classes: list[str], logits: FloatArray, fold: NDArray[np.int64] | None
+    table: pa.Table, given: list[str], classes: list[str], logits: FloatArray, fold: IntArray | None
 ) -> pa.Table:
     codes = _codes(given, classes)
     parts = [_top_classes(logits[block], codes[block], classes) for block in row_blocks(*logits.shape)]
@@ -219,7 +223,7 @@ def _predictions(
     return predictions
 
 
-def _top_classes(logits: FloatArray, codes: NDArray[np.int64], classes: list[str]) -> pa.Table:
+def _top_classes(logits: FloatArray, codes: IntArray, classes: list[str]) -> pa.Table:
     """What the head says of some images: the given class, the best ones, and how sure it is."""
     rows = np.arange(len(codes))
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
@@ -241,12 +245,6 @@ def _top_classes(logits: FloatArray, codes: NDArray[np.int64], classes: list[str
             "top_probabilities": pa.array(list(np.take_along_axis(probabilities, top, axis=1)), pa.list_(pa.float32())),
         }
     )
-
-
-_SCORE_COLUMNS = (
-    *("rank", "suspicion", "suggested_label", "suggested_probability", "given_probability"),
-    *("runner_up_label", "runner_up_probability"),
-)
 
 
 def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.bool_]) -> pa.Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,16 +20,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from gradattn_core import outfolder
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import join, member
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.errors import UnreadableImageError
+from gradattn_core.evidence import INTERPRETATIONS, REGIONS
 from gradattn_core.files import write_text
 from gradattn_core.outfolder import AuditFolder, regions_beside
-from gradattn_core.records import ImageRecord, Listing
+from gradattn_core.records import ImageRecord, IntArray, Listing
 from gradattn_core.store.store import Store
 
 _COLUMNS = ["path", "size", "modified", "content_hash"]
@@ -58,15 +58,15 @@ class Sweep:
 
 def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
     """Those of the folders that hold a sweep with this key."""
-    found = []
+    sweeps = []
     for folder in folders:
         try:
             sweep = Sweep(folder, **json.loads(AuditFolder(folder).mark.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
             continue
         if sweep.key == key:
-            found.append(sweep)
-    return found
+            sweeps.append(sweep)
+    return sweeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,39 +81,40 @@ class SweptImages:
     files: tuple[tuple[Path, str], ...]
     rows: pd.DataFrame
 
-    def take(self, root: str, images: Sequence[ImageRecord], columns: Sequence[str]) -> pa.Table | None:
-        """The named columns of those images that are known, with path, given label, size and time as listed now.
+    def take(self, root: str, images: Sequence[ImageRecord], schema: pa.Schema) -> pa.Table:
+        """What is known of those images that are, with path, given label, size and time as listed now.
 
         Args:
             root: of the dataset; images that are not known by their place are read from it and hashed.
+            schema: the columns that are wanted.
         """
         if self.rows.empty:
-            return None
-        found = self._by_place(root, images)
-        missing = np.flatnonzero(found < 0)
-        found[missing] = self._by_content(root, [images[position] for position in missing.tolist()])
-        known = np.flatnonzero(found >= 0)
-        if not len(known):
-            return None
-        table = self._read(found[known], columns)
-        listed = [images[position] for position in known.tolist()]
+            return schema.empty_table()
+        rows = self._by_place(root, images)
+        elsewhere = np.flatnonzero(rows < 0)
+        rows[elsewhere] = self._by_content(root, [images[position] for position in elsewhere.tolist()])
+        listed = [image for image, row in zip(images, rows.tolist(), strict=True) if row >= 0]
+        if not listed:
+            return schema.empty_table()
+        table = self._read(rows[rows >= 0], schema)
         for name, values in {
             "path": [image.path for image in listed],
             "given_label": [image.label for image in listed],
             "size": [image.size for image in listed],
             "modified": [image.modified for image in listed],
         }.items():
-            at = table.schema.get_field_index(name)
-            table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+            field = schema.field(name)
+            table = table.set_column(schema.get_field_index(name), field, pa.array(values, field.type))
         return table
 
-    def _by_place(self, root: str, images: Sequence[ImageRecord]) -> NDArray[np.int64]:
-        own = self._places(root)
-        at = own.index.get_indexer(pd.Index([image.path for image in images], dtype=object))
-        if not len(own):
+    def _by_place(self, root: str, images: Sequence[ImageRecord]) -> IntArray:
+        """[N] the row of each image that lies where it lay and has not changed, -1 for others."""
+        places = self._places(root)
+        at = places.index.get_indexer(pd.Index([image.path for image in images], dtype=object))
+        if not len(places):
             return at
-        found = own.to_numpy()[at]
-        rows = self.rows.iloc[found]
+        numbers = places.to_numpy()[at]
+        rows = self.rows.iloc[numbers]
         same = (
             (at >= 0)
             & (rows["size"].to_numpy() == [image.size for image in images])
@@ -121,9 +122,10 @@ class SweptImages:
             # Nothing is known of the time of what a server without validators sends.
             & (rows["modified"].to_numpy() != 0)
         )
-        return np.where(same, found, -1)
+        return np.where(same, numbers, -1)
 
-    def _by_content(self, root: str, images: Sequence[ImageRecord]) -> NDArray[np.int64]:
+    def _by_content(self, root: str, images: Sequence[ImageRecord]) -> IntArray:
+        """[N] the first row of each image's content, -1 where there is none."""
         # To read an image only for its hash is worth it where one of its size is known.
         may_be = [image.size in self._sizes or _in_table(root, image) for image in images]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -148,12 +150,12 @@ class SweptImages:
         hashes = self.rows["content_hash"].drop_duplicates()
         return pd.Series(hashes.index.to_numpy(), index=pd.Index(hashes, dtype=object))
 
-    def _read(self, found: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-        places = self.rows.iloc[found]
+    def _read(self, rows: IntArray, schema: pa.Schema) -> pa.Table:
+        places = self.rows.iloc[rows]
         parts, order = [], []
         for file in sorted(places["file"].unique()):
             here = np.flatnonzero(places["file"].to_numpy() == file)
-            table = pq.read_table(self.files[file][0], columns=list(columns))
+            table = pq.read_table(self.files[file][0], columns=schema.names)
             parts.append(table.take(pa.array(places["row"].to_numpy()[here])))
             order.append(here)
         whole: pa.Table = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
@@ -191,6 +193,18 @@ def _hash(root: str, image: ImageRecord) -> str | None:
 MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction"]
 """What a map of one classifier depends on."""
 
+MAPS = pa.schema(
+    [
+        *INTERPRETATIONS,
+        # Not stored: the kind of doubt is told from the first, and a map is known again by the others.
+        pa.field("detail", pa.float64()),
+        pa.field("content_hash", pa.string()),
+        pa.field("given_output", pa.int32()),
+        pa.field("other_output", pa.int32()),
+    ]
+)
+"""The columns of a shard of maps."""
+
 _OUTPUTS = b"outputs"
 
 
@@ -199,31 +213,30 @@ def with_outputs(table: pa.Table, outputs: dict[str, int]) -> pa.Table:
     return table.replace_schema_metadata({_OUTPUTS: _text(outputs)})
 
 
-def take_maps(
-    sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int]) -> tuple[pa.Table, pa.Table]:
     """The stored maps of those suspects that have one, and their regions, under the paths and labels of now.
 
     Args:
+        sources: the sweeps of earlier audits, beside which their maps lie.
         suspects: path, label, other, and the columns of ``MAP_KEY``.
         outputs: the classes of the dataset and the head's output of each.
     """
-    files, index = _index(sources, _text(outputs))
-    maps: list[dict[str, Any]] = []
-    regions: list[dict[str, Any]] = []
-    for number, found in suspects.merge(index, on=MAP_KEY).groupby("file"):
+    files, index = _stored_maps(sources, _text(outputs))
+    maps, regions = [MAPS.empty_table()], [REGIONS.empty_table()]
+    for number, rows in suspects.merge(index, on=MAP_KEY).groupby("file"):
         file = files[int(str(number))]
-        stored = pq.read_table(file).take(pa.array(found["row"])).to_pylist()
-        beside = pq.read_table(regions_beside(file)).to_pandas()
-        of_path = {path: rows.to_dict("records") for path, rows in beside.groupby("path")}
-        for row, now in zip(stored, found.to_dict("records"), strict=True):
-            regions += [{**region, "path": now["path"]} for region in of_path.get(row["path"], [])]
-            maps.append({**row, "path": now["path"], "for_label": now["label"], "against_label": now["other"]})
-    return maps, regions
+        stored = pq.read_table(file, columns=MAPS.names).take(pa.array(rows["row"]))
+        paths = pd.DataFrame({"stored": stored["path"].to_pandas(), "path": rows["path"].to_numpy()})
+        for name, values in (("path", "path"), ("for_label", "label"), ("against_label", "other")):
+            stored = stored.set_column(MAPS.names.index(name), name, pa.array(rows[values], pa.string()))
+        maps.append(stored)
+        beside = pd.read_parquet(regions_beside(file)).rename(columns={"path": "stored"})
+        regions.append(pa.Table.from_pandas(paths.merge(beside, on="stored"), REGIONS, preserve_index=False))
+    return pa.concat_tables(maps), pa.concat_tables(regions)
 
 
 @lru_cache(maxsize=1)
-def _index(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
+def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
     """The files of maps, and for each map its key, its file and its row."""
     files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpreted()]
     files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
@@ -237,20 +250,11 @@ def _text(outputs: dict[str, int]) -> str:
     return json.dumps(sorted(outputs.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class _EarlierAudit:
-    audit_id: str
-    root: str
-    parameters: dict[str, Any]
-    is_finished: bool
-    is_current: bool = True
-
-
 def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
     """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence."""
-    name = PurePath(config.dataset).name
     for earlier in (*_begun_audits(out), *_finished_audits(out)):
-        if earlier.root != listing.root or PurePath(earlier.parameters.get("dataset", "")).name != name:
+        dataset = PurePath(earlier.parameters.get("dataset", ""))
+        if earlier.root != listing.root or dataset.name != PurePath(config.dataset).name:
             continue
         what = ", ".join(config.differences(earlier.parameters))
         what = what or "the images, the labels or the checkpoint have changed"
@@ -259,6 +263,15 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
         interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
         warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
         return
+
+
+@dataclass(frozen=True, slots=True)
+class _EarlierAudit:
+    audit_id: str
+    root: str
+    parameters: Mapping[str, Any]
+    is_finished: bool
+    is_current: bool = True
 
 
 def _begun_audits(out: Path) -> Iterator[_EarlierAudit]:

@@ -58,10 +58,10 @@ class Stage:
         """The parts that are still to be computed, in order."""
         return [index for index in range(self.parts(plan)) if not self.file(plan, index).exists()]
 
-    def tell(self, plan: Plan, missing: int, told: Progress) -> None:
+    def tell(self, plan: Plan, missing: int, listener: Progress) -> None:
         """Tell how far the stage is while its parts are computed elsewhere; to the part, in its own unit."""
         total, parts = self.total(plan), self.parts(plan)
-        told(self.name, total * (parts - missing) // parts if parts else total, total)
+        listener(self.name, total * (parts - missing) // parts if parts else total, total)
 
 
 def stages_left(plan: Plan) -> tuple[list[Stage], list[Stage]]:
@@ -93,9 +93,9 @@ def _interpreted(plan: Plan, shard: int) -> tuple[Path, ...]:
     return plan.files.regions(shard), failures_beside(file), file
 
 
-def _find(plan: Plan, part: int, told: Progress) -> None:
-    write_findings(plan, told)
-    write_previews(plan, told)
+def _find(plan: Plan, part: int, listener: Progress) -> None:
+    write_findings(plan, listener)
+    write_previews(plan, listener)
 
 
 SWEEP = Stage(progress.SWEEP, sweep_shard, _swept, "shard", parts=lambda plan: plan.shards)
@@ -105,7 +105,9 @@ FINETUNE = Stage(
     total=lambda plan: plan.config.folds,
     needs=(outfolder.SWEEPS,),
 )
-RANK = Stage(progress.RANK, lambda plan, part, told: rank_images(plan, told), lambda plan, part: (plan.files.rank,))
+RANK = Stage(
+    progress.RANK, lambda plan, part, listener: rank_images(plan, listener), lambda plan, part: (plan.files.rank,)
+)
 INTERPRET = Stage(
     *(progress.INTERPRET, interpret_shard, _interpreted, "shard"),
     parts=interpret_shards,
@@ -113,7 +115,7 @@ INTERPRET = Stage(
     needs=(outfolder.SUSPECTS, outfolder.HEADS, outfolder.FOLD_WEIGHTS),
 )
 FINDINGS = Stage(progress.FINDINGS, _find, lambda plan, part: (plan.files.findings,))
-MERGE = Stage(progress.MERGE, lambda plan, part, told: merge(plan, told), lambda plan, part: ())
+MERGE = Stage(progress.MERGE, lambda plan, part, listener: merge(plan, listener), lambda plan, part: ())
 STAGES = {stage.name: stage for stage in (SWEEP, FINETUNE, RANK, INTERPRET, FINDINGS, MERGE)}
 """By name, in their order."""
 assert tuple(stage.step for stage in STAGES.values()) == progress.STEPS[1:]

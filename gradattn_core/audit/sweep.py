@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,23 @@ from gradattn_core.records import Failure, FloatArray, ImageRecord
 
 _TAKEN = b"taken_over"
 _LARGEST = float(np.finfo(np.float16).max)
+_FAILURES = pa.schema([(name, pa.string()) for name in ("path", "stage", "reason")])
+_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("content_hash", pa.string()),
+        ("given_label", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("readout", pa.list_(pa.float32())),
+        ("features", pa.list_(pa.float16())),
+        ("logits", pa.list_(pa.float32())),
+        ("outside_label", pa.string()),
+        ("outside_probability", pa.float32()),
+    ]
+)
 
 
 def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
@@ -44,11 +62,11 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
     images = plan.shard(index)
     first = index * plan.shard_size
     if not target.exists():
-        known = swept_images(plan.sources).take(plan.root, images, _SCHEMA.names)
-        taken = set() if known is None else set(known["path"].to_pylist())
-        new = [image for image in images if image.path not in taken]
+        taken = swept_images(plan.sources).take(plan.root, images, _SCHEMA)
+        paths = set(taken["path"].to_pylist())
+        new = [image for image in images if image.path not in paths]
         failures: list[Failure] = []
-        tables = [_SCHEMA.empty_table() if known is None else known]
+        tables = [taken]
         if new:
             tables += _sweep(
                 plan, new, failures, lambda done: progress(SWEEP.name, first + len(taken) + done, plan.images)
@@ -67,30 +85,49 @@ def taken_over(plan: Plan) -> int:
     return sum(int(pq.read_schema(plan.files.sweep(index)).metadata[_TAKEN]) for index in range(plan.shards))
 
 
-def failures_table(failures: list[Failure]) -> pa.Table:
+def failures_table(failures: Sequence[Failure]) -> pa.Table:
     """path, stage, reason."""
-    return pa.table(
-        {name: pa.array([getattr(failure, name) for failure in failures], pa.string()) for name in _FAILURE_COLUMNS}
-    )
+    return pa.Table.from_pylist([asdict(failure) for failure in failures], schema=_FAILURES)
 
 
-_FAILURE_COLUMNS = ("path", "stage", "reason")
-_SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("content_hash", pa.string()),
-        ("given_label", pa.string()),
-        ("size", pa.int64()),
-        ("modified", pa.int64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("readout", pa.list_(pa.float32())),
-        ("features", pa.list_(pa.float16())),
-        ("logits", pa.list_(pa.float32())),
-        ("outside_label", pa.string()),
-        ("outside_probability", pa.float32()),
-    ]
-)
+def swept(plan: Plan, columns: Sequence[str]) -> pa.Table:
+    """The named columns of every swept image, in listing order."""
+    tables = [pq.read_table(plan.files.sweep(index), columns=list(columns)) for index in range(plan.shards)]
+    return pa.concat_tables(tables)
+
+
+def swept_matrix(plan: Plan, column: str, kept: Sequence[int] | None = None) -> FloatArray:
+    """A list column of every swept image as [N, D] float32 on disk, in listing order; ``kept`` names the D places."""
+    files = [plan.files.sweep(index) for index in range(plan.shards)]
+    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    table: FloatArray | None = None
+    start = 0
+    for file in files:
+        part = matrix(pq.read_table(file, columns=[column])[column])
+        if not len(part):
+            continue
+        part = part if kept is None else part[:, kept]
+        table = on_disk(plan.folder, rows, part.shape[1]) if table is None else table
+        table[start : start + len(part)] = part
+        start += len(part)
+    assert table is not None, "no image was swept"
+    return table
+
+
+def on_disk(folder: Path, rows: int, width: int) -> FloatArray:
+    """[rows, width] float32 zeros, mapped from a file in ``folder`` that has no name: it goes with its last reader."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error here; in the mapping it would be the end of the process.
+            os.posix_fallocate(file.fileno(), 0, 4 * rows * width)
+        return np.asarray(np.memmap(file, np.float32, "w+", shape=(rows, width)))
+
+
+def matrix(column: pa.ChunkedArray) -> FloatArray:
+    """A list column as [N, D] float32."""
+    flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]) if column.num_chunks else pa.array([])
+    values: FloatArray = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
+    return values
 
 
 def _sweep(
@@ -163,43 +200,3 @@ def _outside(
     outside = [code not in alignment.indices for code in best.indices.tolist()]
     labels = [names.display(code) if out else None for code, out in zip(best.indices.tolist(), outside, strict=True)]
     return labels, [value if out else None for value, out in zip(best.values.tolist(), outside, strict=True)]
-
-
-def swept(plan: Plan, columns: Sequence[str]) -> pa.Table:
-    """The named columns of every swept image, in listing order."""
-    tables = [pq.read_table(plan.files.sweep(index), columns=list(columns)) for index in range(plan.shards)]
-    return pa.concat_tables(tables)
-
-
-def swept_matrix(plan: Plan, column: str, kept: Sequence[int] | None = None) -> FloatArray:
-    """A list column of every swept image as [N, D] float32 on disk, in listing order; ``kept`` names the D places."""
-    files = [plan.files.sweep(index) for index in range(plan.shards)]
-    rows = sum(pq.read_metadata(file).num_rows for file in files)
-    table: FloatArray | None = None
-    start = 0
-    for file in files:
-        part = matrix(pq.read_table(file, columns=[column])[column])
-        if not len(part):
-            continue
-        part = part if kept is None else part[:, kept]
-        table = on_disk(plan.folder, rows, part.shape[1]) if table is None else table
-        table[start : start + len(part)] = part
-        start += len(part)
-    assert table is not None, "no image was swept"
-    return table
-
-
-def on_disk(folder: Path, rows: int, width: int) -> FloatArray:
-    """[rows, width] float32 zeros, mapped from a file in ``folder`` that has no name: it goes with its last reader."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        if hasattr(os, "posix_fallocate"):
-            # A full disk is an error here; in the mapping it would be the end of the process.
-            os.posix_fallocate(file.fileno(), 0, 4 * rows * width)
-        return np.asarray(np.memmap(file, np.float32, "w+", shape=(rows, width)))
-
-
-def matrix(column: pa.ChunkedArray) -> FloatArray:
-    """A list column as [N, D] float32."""
-    flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]) if column.num_chunks else pa.array([])
-    values: FloatArray = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
-    return values

@@ -293,11 +293,11 @@ def _worst_pairs(summary: AuditSummary) -> Table:
     )
     for pair in summary.class_pairs[:_WORST_PAIRS]:
         drawn.add_row(
-            escape(str(pair["given_label"])),
-            escape(str(pair["suggested_label"])),
-            f"{pair['suspects']:,}",
-            f"{pair['expected']:,.1f}",
-            percent(pair["share"], 1),
+            escape(pair.given_label),
+            escape(pair.suggested_label),
+            f"{pair.suspects:,}",
+            f"{pair.expected:,.1f}",
+            percent(pair.share, 1),
         )
     return drawn
 

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from flows.artifacts import summary_markdown, suspects_markdown
 from flows.notify import page_address, sentence
 from gradattn_core.errors import GradattnError
-from gradattn_core.records import AuditSummary
+from gradattn_core.records import AuditSummary, ClassPair
 from tests.helpers.hostile import HOSTILE
 
 # Markdown has no null character, and shows another one in its place.
@@ -20,7 +20,9 @@ LABELS = [text for text in HOSTILE if "\0" not in text and len(text) < 1000]
 
 @pytest.mark.parametrize("label", LABELS)
 def test_labels_and_paths_are_shown_as_text_in_the_summary(label: str) -> None:
-    pair = {"given_label": label, "suggested_label": label[::-1], "suspects": 3, "expected": 2.5, "share": 0.25}
+    pair = ClassPair(
+        label, label[::-1], 3, class_size=12, share=0.25, mean_suspicion=0.8, expected=2.5, lift=2, decided=0
+    )
     place = Path("/data/a | <b>b</b>")
     files = (place / "gradattn.duckdb", place / "candidates.csv")
     summary = AuditSummary("id", 1234, 1, 2, 3, 4.4, (pair,), *files, warnings=("_n_",))
