@@ -16,9 +16,10 @@ from gradattn_core.dataset.address import absolute
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.errors import GradattnError, ModelError
 from gradattn_core.files import digest
-from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS
+from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
 
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
+DEFAULT_OUT = "gradattn-out"
 
 # Of the command line; a parameter without one stands before them all.
 MODEL, INTERPRETATION, MANIFEST = "model", "interpretation", "manifest, table or samples"
@@ -76,12 +77,12 @@ class Parameter:
             raise GradattnError(f"{name} {value} is too large; at most {self.most:,.10g} works")
 
 
-def _parameter(default: Any, help: str, *, choices: tuple[str, ...] = (), **facts: Any) -> Any:
+def _parameter(default: Any, help: str, **facts: Any) -> Any:
     """A field with what there is to know about the parameter beside its name, type and default."""
-    known = {"help": help, "choices": choices, **facts}
+    metadata = {"help": help, **facts}
     if isinstance(default, dict):
-        return field(default_factory=dict, metadata=known)
-    return field(metadata=known) if default is MISSING else field(default=default, metadata=known)
+        return field(default_factory=dict, metadata=metadata)
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class ModelSpec:
 
     name: str
     checkpoint: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
     from_scratch: bool = False
 
     @property
@@ -149,7 +150,7 @@ class AuditConfig:
         path="input",
     )
     out: str = _parameter(
-        "gradattn-out", "output folder; nothing is written elsewhere", placeholder="DIR", path="output", is_result=False
+        DEFAULT_OUT, "output folder; nothing is written elsewhere", placeholder="DIR", path="output", is_result=False
     )
     model: str = _parameter(DEFAULT_MODEL, "name of a timm Vision Transformer", group=MODEL, placeholder="M")
     checkpoint: str | None = _parameter(
@@ -159,7 +160,7 @@ class AuditConfig:
         placeholder="FILE",
         path="input",
     )
-    model_arguments: dict[str, Any] = _parameter(  # noqa: RUF009 - it is a field
+    model_arguments: dict[str, object] = _parameter(  # noqa: RUF009 - it is a field
         {},
         'further arguments of timm.create_model as a JSON object, such as {"img_size": 384}',
         group=MODEL,
@@ -193,13 +194,16 @@ class AuditConfig:
     )
     # Its maps are read as red for one class and blue for another, so only signed ones between two classes will do.
     objective: str = _parameter(
-        "difference",
+        Method().objective,
         "what is differentiated for the map; difference is the log-odds",
         choices=PAIR_OBJECTIVES,
         group=INTERPRETATION,
     )
     correction: str = _parameter(
-        "complete", "how the gradient weights attention in the map", choices=SIGNED_CORRECTIONS, group=INTERPRETATION
+        Method().correction,
+        "how the gradient weights attention in the map",
+        choices=SIGNED_CORRECTIONS,
+        group=INTERPRETATION,
     )
     precision: str = _parameter(
         "auto",
@@ -307,7 +311,7 @@ class AuditConfig:
         """The model to build."""
         return ModelSpec(self.model, self.checkpoint, self.model_arguments, self.from_scratch)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Every parameter that can change a number of the result; paths are absolute, files stand for their content."""
         values = {name: value for name, value in asdict(self).items() if name in self._of_result()}
         values["dataset"] = absolute(self.dataset)
@@ -316,7 +320,7 @@ class AuditConfig:
             values["class_map"] = digest(Path(self.class_map))
         return values
 
-    def listed(self) -> str:
+    def listing_key(self) -> str:
         """What is listed as the dataset, in a text that stays the same while its images and labels change."""
         columns = (self.path_column, self.label_column, self.split_column, self.split)
         return json.dumps([absolute(self.dataset), *columns])

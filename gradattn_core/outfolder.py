@@ -92,8 +92,7 @@ class AuditFolder:
 
     def read_plan(self) -> dict[str, Any]:
         """What the plan says, as it was written. Raises OSError and ValueError."""
-        plan: dict[str, Any] = json.loads(self.plan.read_text("utf-8"))
-        return plan
+        return dict(json.loads(self.plan.read_text("utf-8")))
 
     def is_current(self) -> bool:
         """Whether the plan is there and this version of gradattn can continue it."""
@@ -159,14 +158,14 @@ class AuditFolder:
         """The scores with kind of doubt, its numbers and cluster added."""
         return self.path / "findings.parquet"
 
-    def swept(self) -> list[Path]:
+    def sweep_files(self) -> list[Path]:
         """The shards that are there, in order."""
         return sorted(self.path.glob(SWEEPS))
 
-    def finetuned(self) -> list[Path]:
+    def finetune_files(self) -> list[Path]:
         return sorted(self.path.glob("finetune-*.parquet"))
 
-    def interpreted(self) -> list[Path]:
+    def interpret_files(self) -> list[Path]:
         """The shards of maps that are there, in order; audits of version 0.1 called theirs otherwise."""
         return sorted([*self.path.glob("interpret-*.parquet"), *self.path.glob("interpretations-*.parquet")])
 
@@ -187,7 +186,7 @@ def audits_begun(out: Path) -> list[AuditFolder]:
     return [AuditFolder(plan.parent) for plan in sorted(plans, key=lambda plan: plan.parent.name, reverse=True)]
 
 
-def prepared(out: str) -> Path:
+def prepare(out: str) -> Path:
     """The output folder as an absolute path, made if need be.
 
     Raises:
@@ -214,7 +213,7 @@ def lock(out: str | Path) -> Iterator[None]:
         OutputBusyError: another one does.
         StoreError: the folder cannot be made or written to.
     """
-    held = FileLock(prepared(str(out)) / _LOCK)
+    held = FileLock(prepare(str(out)) / _LOCK)
     try:
         held.acquire(timeout=0)
     except Timeout as error:

@@ -135,10 +135,10 @@ def _steps(folder: AuditFolder, shard_size: int, images: int, folds: int) -> tup
     suspects = pq.read_metadata(folder.suspects).num_rows if is_ranked else 1
     # Whatever is ranked has been swept: the shards themselves may be on their way to the features already.
     done = {
-        SWEEP: (images if is_ranked else min(images, shard_size * len(folder.swept())), images),
-        FINETUNE: (folds if is_ranked else len(folder.finetuned()), folds),
+        SWEEP: (images if is_ranked else min(images, shard_size * len(folder.sweep_files())), images),
+        FINETUNE: (folds if is_ranked else len(folder.finetune_files()), folds),
         RANK: (int(is_ranked), 1),
-        INTERPRET: (min(suspects, interpret_shard_size(shard_size) * len(folder.interpreted())), suspects),
+        INTERPRET: (min(suspects, interpret_shard_size(shard_size) * len(folder.interpret_files())), suspects),
         FINDINGS: (int(folder.findings.exists()), 1),
         MERGE: (0, 1),
     }
@@ -147,11 +147,13 @@ def _steps(folder: AuditFolder, shard_size: int, images: int, folds: int) -> tup
 
 def _seconds_left(folder: AuditFolder, steps: tuple[StepProgress, ...], shard_size: int) -> float | None:
     current = next(step for step in steps if not step.is_over)
-    shards = {SWEEP: (folder.swept, shard_size), INTERPRET: (folder.interpreted, interpret_shard_size(shard_size))}
-    if current.step not in shards:
+    if current.step is SWEEP:
+        files, size = folder.sweep_files(), shard_size
+    elif current.step is INTERPRET:
+        files, size = folder.interpret_files(), interpret_shard_size(shard_size)
+    else:
         return None
-    results, size = shards[current.step]
-    moments = sorted(path.stat().st_mtime for path in results())[-_TIMED:]
+    moments = sorted(path.stat().st_mtime for path in files)[-_TIMED:]
     if len(moments) < 3:
         return None
     # Where the audit was interrupted there is a gap between two of them, which says nothing about its pace.

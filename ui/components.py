@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import pandas as pd
 import streamlit as st
 
+from gradattn_core.config import DEFAULT_OUT
 from gradattn_core.errors import StoreError
 from gradattn_core.kinds import KINDS
 from gradattn_core.render.overlays import PALETTES, Palette
@@ -79,7 +80,7 @@ def leave(address: str, **query: str) -> NoReturn:
 
 def directory() -> Path:
     """The output folder this page serves."""
-    return Path(os.environ.get("GRADATTN_OUT", "gradattn-out"))
+    return Path(os.environ.get("GRADATTN_OUT", DEFAULT_OUT))
 
 
 def store() -> Store:

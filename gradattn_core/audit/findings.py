@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.sweep import swept, swept_matrix
+from gradattn_core.audit.sweep import swept_matrix, swept_table
 from gradattn_core.evidence import HIDDEN
 from gradattn_core.files import write_parquet
 from gradattn_core.progress import FINDINGS, Progress, silent
@@ -36,7 +36,7 @@ def write_findings(plan: Plan, progress: Progress = silent) -> Path:
     scores = pq.read_table(plan.files.rank)
     progress(FINDINGS.name, 0, len(scores))
     table = scores.drop_columns(["components"]).to_pandas()
-    images = swept(plan, ["content_hash", "given_label"]).to_pandas()
+    images = swept_table(plan, ["content_hash", "given_label"]).to_pandas()
     table = table.assign(content_hash=images["content_hash"], given_label=images["given_label"])
     # By rank, so that the most suspect image founds the first cluster.
     ranks = table["rank"].to_numpy()

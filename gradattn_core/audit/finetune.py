@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gradattn_core.audit.loading import load_batches
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.sweep import swept
+from gradattn_core.audit.sweep import swept_table
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
@@ -51,7 +51,7 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
     if target.exists():
         return target
     stage = f"{FINETUNE.name} fold {fold + 1}/{plan.config.folds}"
-    table = swept(plan, ["path", "content_hash", "given_label"]).to_pandas()
+    table = swept_table(plan, ["path", "content_hash", "given_label"]).to_pandas()
     records = [ImageRecord(path, label, 0) for path, label in zip(table["path"], table["given_label"], strict=True)]
     code = {name: position for position, name in enumerate(plan.classes)}
     codes = torch.tensor([code[record.label] for record in records])

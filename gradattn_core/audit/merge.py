@@ -15,10 +15,10 @@ from gradattn_core import outfolder
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, remove_audit
 from gradattn_core.audit.rank import agreement, ranked_without_model
-from gradattn_core.audit.sweep import failures_table, swept, taken_over
+from gradattn_core.audit.sweep import count_taken_over, failures_table, swept_table
 from gradattn_core.estimates import first_to_review
 from gradattn_core.export import write_candidates
-from gradattn_core.outfolder import AuditFolder, failures_beside, regions_beside
+from gradattn_core.outfolder import failures_beside, regions_beside
 from gradattn_core.progress import MERGE, Progress, silent
 from gradattn_core.ranking.noise import class_pairs, noise_estimate
 from gradattn_core.records import AuditSummary, ClassPair
@@ -49,7 +49,7 @@ def _store(plan: Plan) -> None:
         [failures_table(plan.list_failures), *(pq.read_table(failures_beside(path)) for path in (*sweeps, *evidence))]
     ).to_pandas()
     scores = pd.read_parquet(plan.files.rank, columns=["suspicion", "suggested_label", "is_suspect"])
-    given = swept(plan, ["given_label"])["given_label"].to_pylist()
+    given = swept_table(plan, ["given_label"])["given_label"].to_pylist()
     estimate = noise_estimate(given, scores)
     features = outfolder.features(plan.out) / plan.audit_id
     audit = {
@@ -122,7 +122,7 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
 def _warnings(plan: Plan, images: int) -> list[str]:
     share = agreement(plan)
     warnings = list(plan.notes)
-    taken = taken_over(plan)
+    taken = count_taken_over(plan)
     if taken:
         warnings.append(f"{taken:,} images were taken over from earlier audits, {images - taken:,} were swept anew.")
     if ranked_without_model(plan):
@@ -147,13 +147,13 @@ def _warnings(plan: Plan, images: int) -> list[str]:
 
 def _keep_features(plan: Plan) -> None:
     """Move what a later audit can take over (and the probe's weights) out of the work folder, beside the database."""
-    kept, made = AuditFolder(outfolder.features(plan.out) / plan.audit_id), plan.files
-    kept.path.mkdir(parents=True, exist_ok=True)
-    maps = made.interpreted() if plan.head == "as-is" else []
+    folder, files = outfolder.features(plan.out) / plan.audit_id, plan.files
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = files.interpret_files() if plan.head == "as-is" else []
     # The mark comes last: a folder without it is never taken for a whole one.
-    for file in (*made.swept(), *map(regions_beside, maps), *maps, made.heads, made.mark):
+    for file in (*files.sweep_files(), *map(regions_beside, maps), *maps, files.heads, files.mark):
         if file.exists():
-            file.replace(kept.path / file.name)
+            file.replace(folder / file.name)
 
 
 def _clear_superseded(plan: Plan) -> None:

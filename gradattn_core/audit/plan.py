@@ -98,7 +98,7 @@ class Plan:
     @property
     def sweep(self) -> Sweep:
         """The sweep that this audit makes."""
-        return Sweep(self.folder, self.sweep_key, self.root, self.config.listed())
+        return Sweep(self.folder, self.sweep_key, self.root, self.config.listing_key())
 
     @cached_property
     def sources(self) -> tuple[Sweep, ...]:
@@ -155,7 +155,7 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         GradattnError: the model or the output folder cannot be used; nothing has been written then.
     """
     listing, fingerprint = survey.listing, survey.fingerprint
-    out = outfolder.prepared(config.out)
+    out = outfolder.prepare(config.out)
     begun = _begun(out, fingerprint)
     if begun is not None and not config.restart:
         return _continued(begun, config)
@@ -255,7 +255,7 @@ def _finished_plan(config: AuditConfig, survey: Survey) -> Plan | None:
 
     None without one, with ``restart``, and where a run of it was stopped while it cleared up.
     """
-    out = outfolder.prepared(config.out)
+    out = outfolder.prepare(config.out)
     if config.restart or _begun(out, survey.fingerprint) is not None:
         return None
     for audit_id, fingerprint, head in _stored_audits(out):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gradattn_core import outfolder
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.sweep import swept
+from gradattn_core.audit.sweep import swept_table
 from gradattn_core.dataset.address import is_plain_file
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.errors import UnreadableImageError
@@ -63,7 +63,7 @@ def _shown(plan: Plan) -> dict[str, str]:
     paths = set(findings.filter(findings["is_suspect"])["path"].to_pylist())
     paths.update(pq.read_table(plan.files.neighbours, columns=["neighbour_path"])["neighbour_path"].to_pylist())
     paths.update(pq.read_table(plan.files.exemplars, columns=["path"])["path"].to_pylist())
-    images = swept(plan, ["path", "content_hash"])
+    images = swept_table(plan, ["path", "content_hash"])
     both = zip(images["path"].to_pylist(), images["content_hash"].to_pylist(), strict=True)
     return {path: content_hash for path, content_hash in both if path in paths}
 

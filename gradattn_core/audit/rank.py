@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.finetune import content_folds
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.sweep import matrix, on_disk, swept, swept_matrix
+from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept_table
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.progress import RANK, Progress, silent
@@ -66,7 +66,7 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     if target.exists():
         return target
     progress(RANK.name, 0, plan.images)
-    table = swept(plan, ["path", "content_hash", "given_label", "size", "outside_label", "outside_probability"])
+    table = swept_table(plan, ["path", "content_hash", "given_label", "size", "outside_label", "outside_probability"])
     paths, given = table["path"].to_pylist(), table["given_label"].to_pylist()
     if len(set(given)) < 2:
         raise DatasetError(
@@ -109,7 +109,7 @@ def explained_outputs(plan: Plan) -> dict[str, int]:
 def agreement(plan: Plan) -> float:
     """Share of images whose given label is the explained head's prediction, in [0, 1]."""
     table = pq.read_table(plan.files.predictions, columns=["predicted_label"])
-    given = swept(plan, ["given_label"])["given_label"].to_pylist()
+    given = swept_table(plan, ["given_label"])["given_label"].to_pylist()
     return float(np.mean([a == b for a, b in zip(table["predicted_label"].to_pylist(), given, strict=True)]))
 
 
@@ -190,14 +190,14 @@ def _explained_logits(
     if plan.head == "as-is":
         return swept_matrix(plan, "logits", kept), None
     if plan.head == "finetune":
-        logits = on_disk(plan.folder, len(paths), len(classes))
+        logits = array_on_disk(plan.folder, len(paths), len(classes))
         place = {path: row for row, path in enumerate(paths)}
         for fold in range(plan.config.folds):
             table = pq.read_table(plan.files.finetune(fold))
             logits[[place[path] for path in table["path"].to_pylist()]] = matrix(table["logits"])[:, kept]
         return logits, folds
     codes = _codes(given, classes)
-    logits = on_disk(plan.folder, len(paths), len(classes))
+    logits = array_on_disk(plan.folder, len(paths), len(classes))
     probe = crossval_probe(swept_matrix(plan, "readout"), codes, folds, out=logits)
     LinearHeads(probe.weights, probe.bias).save(plan.files.heads)
     return probe.logits, np.asarray(probe.fold_index)

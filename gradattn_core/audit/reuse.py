@@ -165,7 +165,7 @@ class SweptImages:
 @lru_cache(maxsize=1)
 def swept_images(sweeps: tuple[Sweep, ...]) -> SweptImages:
     """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
-    files = [(path, sweep.root) for sweep in sweeps for path in AuditFolder(sweep.folder).swept()]
+    files = [(path, sweep.root) for sweep in sweeps for path in AuditFolder(sweep.folder).sweep_files()]
     frames = [
         pq.read_table(path, columns=_COLUMNS).to_pandas().assign(file=number).rename_axis("row").reset_index()
         for number, (path, _) in enumerate(files)
@@ -238,7 +238,7 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
 @lru_cache(maxsize=1)
 def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
     """The files of maps, and for each map its key, its file and its row."""
-    files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpreted()]
+    files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
     files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
     tables = [pq.read_table(path, columns=MAP_KEY).to_pandas() for path in files]
     numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]

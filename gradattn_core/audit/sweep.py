@@ -80,7 +80,7 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
     return target
 
 
-def taken_over(plan: Plan) -> int:
+def count_taken_over(plan: Plan) -> int:
     """How many images of a swept audit were not swept anew."""
     return sum(int(pq.read_schema(plan.files.sweep(index)).metadata[_TAKEN]) for index in range(plan.shards))
 
@@ -90,7 +90,7 @@ def failures_table(failures: Sequence[Failure]) -> pa.Table:
     return pa.Table.from_pylist([asdict(failure) for failure in failures], schema=_FAILURES)
 
 
-def swept(plan: Plan, columns: Sequence[str]) -> pa.Table:
+def swept_table(plan: Plan, columns: Sequence[str]) -> pa.Table:
     """The named columns of every swept image, in listing order."""
     tables = [pq.read_table(plan.files.sweep(index), columns=list(columns)) for index in range(plan.shards)]
     return pa.concat_tables(tables)
@@ -107,14 +107,14 @@ def swept_matrix(plan: Plan, column: str, kept: Sequence[int] | None = None) -> 
         if not len(part):
             continue
         part = part if kept is None else part[:, kept]
-        table = on_disk(plan.folder, rows, part.shape[1]) if table is None else table
+        table = array_on_disk(plan.folder, rows, part.shape[1]) if table is None else table
         table[start : start + len(part)] = part
         start += len(part)
     assert table is not None, "no image was swept"
     return table
 
 
-def on_disk(folder: Path, rows: int, width: int) -> FloatArray:
+def array_on_disk(folder: Path, rows: int, width: int) -> FloatArray:
     """[rows, width] float32 zeros, mapped from a file in ``folder`` that has no name: it goes with its last reader."""
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):

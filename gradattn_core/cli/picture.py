@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradattn_core.cli.options import model
 from gradattn_core.errors import GradattnError
+from gradattn_core.methods import Method
 
 if TYPE_CHECKING:
     from gradattn_core.interpret.explanation import ModelView
@@ -44,16 +45,16 @@ def map_options(parser: argparse.ArgumentParser, objectives: Sequence[str], corr
     if objectives:
         group.add_argument(
             "--objective",
-            default="difference",
+            default=Method().objective,
             choices=objectives,
-            help="what is differentiated (default difference, the log-odds)",
+            help=f"what is differentiated (default {Method().objective}, the log-odds)",
         )
     also = "; all draws the four side by side" if "all" in corrections else ""
     group.add_argument(
         "--correction",
-        default="complete",
+        default=Method().correction,
         choices=corrections,
-        help=f"how the gradient weights attention (default complete){also}",
+        help=f"how the gradient weights attention (default {Method().correction}){also}",
     )
 
 
