@@ -15,11 +15,11 @@ def shown(name: object, limit: int = 400) -> str:
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
-def shown_all(names: Iterable[str], limit: int = 20) -> str:
-    """Several names, separated by commas; past ``limit`` only their number."""
+def shown_all(names: Iterable[str]) -> str:
+    """Several names, separated by commas; past twenty only their number."""
     every = list(names)
-    rest = f" and {len(every) - limit:,} more" if len(every) > limit else ""
-    return ", ".join(shown(name, 60) for name in every[:limit]) + rest
+    rest = f" and {len(every) - 20:,} more" if len(every) > 20 else ""
+    return ", ".join(shown(name, 60) for name in every[:20]) + rest
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -73,10 +73,8 @@ def bootstrap(values: ArrayLike, *, resamples: int = 10_000, level: float = 0.95
     return Interval(mean, float(low), float(high), level)
 
 
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
-) -> Interval:
-    """Mean of ``first − second`` of the same images, and its bootstrap interval.
+def paired_difference(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Mean of ``first − second`` of the same images, and its 95 % bootstrap interval.
 
     An interval that leaves out zero tells two methods apart even where their own intervals overlap, because most of
     what varies between images is the same for both.
@@ -87,4 +85,4 @@ def paired_difference(
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape:
         raise EvaluateError(f"second: expected values of the same images {list(a.shape)}, got {list(b.shape)}")
-    return bootstrap(a - b, resamples=resamples, level=level, seed=seed)
+    return bootstrap(a - b)

@@ -23,17 +23,17 @@ LISTED = 40
 """Neighbours that are looked up per image."""
 
 
-def near_duplicate_groups(neighbours: Neighbours, codes: IntArray, folds: int = FOLDS) -> IntArray:
+def near_duplicate_groups(neighbours: Neighbours, codes: IntArray) -> IntArray:
     """Group number of every image: single linkage over neighbours of cosine >= ``NEAR_DUPLICATE``, closest pairs first.
 
-    A group never grows beyond 1/folds of the smallest class in it, so that every class keeps training images.
+    A group never grows beyond 1 / ``FOLDS`` of the smallest class in it, so that every class keeps training images.
     """
     rows, columns = np.nonzero(neighbours.similarity >= NEAR_DUPLICATE)
     order = np.argsort(-neighbours.similarity[rows, columns], kind="stable")
     others = neighbours.index[rows, columns]
     parent = np.arange(len(codes))
     size = np.ones(len(codes), dtype=np.int64)
-    limit = np.maximum(np.bincount(codes)[codes] // folds, 1)
+    limit = np.maximum(np.bincount(codes)[codes] // FOLDS, 1)
 
     def root(node: int) -> int:
         while parent[node] != node:
@@ -51,7 +51,7 @@ def near_duplicate_groups(neighbours: Neighbours, codes: IntArray, folds: int = 
     return np.unique([root(node) for node in range(len(codes))], return_inverse=True)[1].astype(np.int64)
 
 
-def group_folds(codes: IntArray, groups: IntArray, seed: int, folds: int = FOLDS) -> IntArray:
+def group_folds(codes: IntArray, groups: IntArray, seed: int) -> IntArray:
     """Fold of every image [N]: whole groups, every class as even as they allow; ties shuffled by ``seed``.
 
     Large groups are placed first; each goes where the images of its classes are fewest relative to the class sizes.
@@ -62,8 +62,8 @@ def group_folds(codes: IntArray, groups: IntArray, seed: int, folds: int = FOLDS
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     members = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
-    load = np.zeros((folds, classes))
-    total = np.zeros(folds)
+    load = np.zeros((FOLDS, classes))
+    total = np.zeros(FOLDS)
     fold_of = np.empty(len(sizes), dtype=np.int64)
     for group in order:
         present = codes[members[group]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.arrays import for_each, row_blocks, softmax, unit_rows
+from gradattn_core.ranking.arrays import for_each, row_blocks, unit_rows
 from gradattn_core.ranking.shortlist import Shortlist, every_class
 from gradattn_core.records import FloatArray, IntArray
 
@@ -107,12 +107,7 @@ def prototype_margin(features: FloatArray, codes: IntArray, classes: int) -> Flo
     return margin
 
 
-def log_probabilities(logits: FloatArray | None, probabilities: FloatArray | None) -> FloatArray:
-    """Natural-log probabilities [N, K] of ``logits`` or ``probabilities`` (rows renormalised, floored at 1e-7)."""
-    if logits is not None:
-        p = softmax(logits)
-    else:
-        assert probabilities is not None
-        p = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
+def log_probabilities(p: FloatArray) -> FloatArray:
+    """Natural logarithms of probabilities [N, K], none less than that of 1e-7."""
     floored = np.maximum(p, 1e-7)
     return np.asarray(np.log(floored / floored.sum(axis=1, keepdims=True)), dtype=np.float32)

@@ -40,7 +40,7 @@ def check_matrix(values: ArrayLike, name: str, rows: int, columns: int | None = 
     return matrix
 
 
-def check_codes(given: ArrayLike, name: str = "given") -> IntArray:
+def check_codes(given: ArrayLike) -> IntArray:
     """``given`` as class numbers: a vector of integers >= 0.
 
     Raises:
@@ -49,7 +49,7 @@ def check_codes(given: ArrayLike, name: str = "given") -> IntArray:
     codes = np.asarray(given)
     if codes.ndim != 1 or codes.size == 0 or codes.dtype.kind not in "iu" or codes.min() < 0:
         raise RankingError(
-            f"{name} must be a non-empty vector of class numbers 0, 1, …; got {codes.dtype} {codes.shape}"
+            f"given must be a non-empty vector of class numbers 0, 1, …; got {codes.dtype} {codes.shape}"
         )
     return codes.astype(np.int64)
 

@@ -30,10 +30,10 @@ class Basis:
     variances: FloatArray
 
 
-def make_basis(features: FloatArray, numbers: int = POINTS) -> Basis:
+def make_basis(features: FloatArray) -> Basis:
     """The rotation of ``features`` [N, D] to principal axes, read a block at a time (a memory map will do).
 
-    It is exact, every axis of variance is columns, as long as the points have at most ``numbers`` numbers in all.
+    It is exact, every axis of variance is columns, as long as the points have at most ``POINTS`` numbers in all.
     """
     rows, width = features.shape
     mean, scale = standardisation(features)
@@ -56,7 +56,7 @@ def make_basis(features: FloatArray, numbers: int = POINTS) -> Basis:
         for part in side_by_side(product, blocks):
             gram += part
     values, vectors = np.linalg.eigh(gram)
-    columns = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-30))[::-1][: max(numbers // rows, 1)]
+    columns = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-30))[::-1][: max(POINTS // rows, 1)]
     values, vectors = values[columns], vectors[:, columns]
     axes = whole.T @ (vectors / np.sqrt(values)).astype(np.float32) if wide else vectors.astype(np.float32)
     axes = np.ascontiguousarray(axes)

@@ -32,13 +32,13 @@ def directions(features: FloatArray, out: FloatArray | None = None) -> FloatArra
     return unit
 
 
-def similar_images(unit: FloatArray, rows: IntArray, count: int = NEIGHBOURS) -> Neighbours:
-    """The ``count`` images most like each of the ``rows`` [R] of ``unit`` [N, D], itself left out.
+def similar_images(unit: FloatArray, rows: IntArray) -> Neighbours:
+    """The ``NEIGHBOURS`` images most like each of the ``rows`` [R] of ``unit`` [N, D], itself left out.
 
-    ``index`` and ``similarity`` are [R, min(count, N − 1)], most alike first, ties to the earlier row.
+    ``index`` and ``similarity`` are [R, min(``NEIGHBOURS``, N − 1)], most alike first, ties to the earlier row.
     """
-    found = find_neighbours(unit, count, rows)
-    return Neighbours(found.index, np.minimum(found.similarity, 1.0))
+    nearest = find_neighbours(unit, NEIGHBOURS, rows)
+    return Neighbours(nearest.index, np.minimum(nearest.similarity, 1.0))
 
 
 def clusters(unit: FloatArray, suspects: IntArray) -> IntArray:

@@ -27,12 +27,10 @@ class Neighbours:
     similarity: FloatArray
 
 
-def find_neighbours(
-    features: FloatArray, count: int, queries: IntArray | None = None, pairs: int | None = None
-) -> Neighbours:
+def find_neighbours(features: FloatArray, count: int, queries: IntArray | None = None) -> Neighbours:
     """Cosine neighbours of the rows ``queries`` [Q] (default: all) of ``features`` [N, D] among the others.
 
-    At most N − 1 of them; ties go to the earlier row. Beyond ``pairs`` comparisons (default: ``EXACT``) only images of
+    At most N − 1 of them; ties go to the earlier row. Beyond ``EXACT`` comparisons only images of
     the nearest cells of a partition of the data are compared: most of the true neighbours are found.
     """
     rows = np.arange(len(features)) if queries is None else queries
@@ -41,7 +39,7 @@ def find_neighbours(
     similarity = np.zeros((len(rows), count), dtype=np.float32)
     if not count or not len(rows):
         return Neighbours(index, similarity)
-    approximate = len(rows) * len(features) > (EXACT if pairs is None else pairs)
+    approximate = len(rows) * len(features) > EXACT
     cells = _cells(features) if approximate else None
     unit = None if approximate else unit_rows(features)
     blocks = row_blocks(len(rows), features.shape[1] if approximate else len(features))
@@ -49,12 +47,12 @@ def find_neighbours(
     def search(block: slice) -> None:
         own = rows[block]
         if cells is not None:
-            found, values = _search(cells, features, own, count)
+            nearest, values = _search(cells, features, own, count)
         else:
             assert unit is not None
-            found, values = _compare(unit, own, count)
+            nearest, values = _compare(unit, own, count)
         order = np.argsort(-values, axis=1, kind="stable")
-        index[block] = np.take_along_axis(found, order, axis=1)
+        index[block] = np.take_along_axis(nearest, order, axis=1)
         similarity[block] = np.take_along_axis(values, order, axis=1)
 
     if approximate:

@@ -49,7 +49,6 @@ def crossval_probe(
     folds: ArrayLike,
     *,
     classes: int | None = None,
-    penalties: tuple[float, ...] = PENALTIES,
     out: FloatArray | None = None,
 ) -> ProbeResult:
     """Judge every image by a linear classifier on frozen features that never saw its label.
@@ -64,7 +63,6 @@ def crossval_probe(
         given: [N] class numbers in [0, K).
         folds: [N] integers; images of one number are judged together (near-duplicates belong into the same fold).
         classes: K, when the highest class number may be missing in ``given``.
-        penalties: candidates from strong to weak, per image.
         out: [N, K] float32 that becomes the logits, such as a memory map.
 
     Raises:
@@ -75,7 +73,7 @@ def crossval_probe(
     matrix = check_matrix(features, "features", len(codes))
     fold_index, names = check_folds(folds, len(codes))
     basis = make_basis(matrix)
-    fit = fit_probe(basis, codes, count, fold_index, penalties=penalties)
+    fit = fit_probe(basis, codes, count, fold_index)
     coefficients = fit.classifiers.coefficients
     weights = coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
     bias = (coefficients[:, :, -1] - weights @ basis.mean).astype(np.float32)
@@ -98,12 +96,11 @@ def fit_probe(
     classes: int,
     fold_index: IntArray,
     trust: FloatArray | None = None,
-    penalties: tuple[float, ...] = PENALTIES,
     start: ProbeFit | None = None,
 ) -> ProbeFit:
     """Train on all folds but one, judge that one, keep the penalty that predicts the given labels best.
 
-    Penalties are tried from strong to weak, each starting from the one before, until the held-out loss
+    ``PENALTIES`` are tried from strong to weak, each starting from the one before, until the held-out loss
     −Σ trust·log p(given) / N has risen. One number is chosen from all folds together, so hardly anything of a label
     leaks. ``start``, a fit to other trust, gives the first coefficients and the penalty, and nothing is searched. Where
     ``OUTPUTS`` or ``INPUTS`` allow fewer images, the same number at most of each class trains, drawn at random, and
@@ -119,9 +116,8 @@ def fit_probe(
     current = np.zeros((folds, classes, axes + 1), dtype=np.float32)
     if start is not None:
         current[:] = start.classifiers.coefficients
-        penalties = (start.penalty,)
     best: ProbeFit | None = None
-    for penalty in penalties:
+    for penalty in PENALTIES if start is None else (start.penalty,):
 
         def fit(fold: int, penalty: float = penalty) -> None:
             rows = training[fold_index[training] != fold]

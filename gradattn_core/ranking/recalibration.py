@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logit
 from scipy.stats import rankdata
 
-from gradattn_core.ranking.folds import group_folds
+from gradattn_core.ranking.folds import FOLDS, group_folds
 from gradattn_core.records import IntArray
 
 Array = NDArray[np.float64]
@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 FEWEST_EACH = 20
 """Labels found right, and labels found wrong, that are needed, so 40 verdicts at least. With about 15 of the rarer kind
 orders passed the cross-validation that then were worse on the rest (docs/ranking.md)."""
-FOLDS = 5
 REPEATS = 4
 ENOUGH = 2000
 """Verdicts, counted once per repeat, from which another repeat of the cross-validation would only take time."""
@@ -86,7 +85,7 @@ class Recalibration:
 
 
 def recalibrate(
-    suspicion: Array, numbers: pd.DataFrame, names: pd.DataFrame, verdict: Array, groups: IntArray, seed: int = 0
+    suspicion: Array, numbers: pd.DataFrame, names: pd.DataFrame, verdict: Array, groups: IntArray
 ) -> Recalibration:
     """Recalibrate the suspicions of all suspects by the verdicts on some, if that is clearly better.
 
@@ -103,7 +102,6 @@ def recalibrate(
         names: [N, C] text.
         verdict: [N] 1 where a reviewer found the label wrong, 0 where right, NaN where there is no verdict.
         groups: [N] integers; suspects of one number are near-duplicates and judged together.
-        seed: of the folds and the bootstrap.
     """
     decided = np.flatnonzero(~np.isnan(verdict))
     y = verdict[decided]
@@ -115,14 +113,14 @@ def recalibrate(
     design = _Design(_quantiles(values), names.reset_index(drop=True), decided)
     x, prior = design.rows(decided), offset[decided]
     together = _break_up_large(groups[decided])
-    predicted = _held_out(x, prior, y, together, seed)
-    shifted = _held_out(x[:, :1], prior, y, together, seed)
+    predicted = _held_out(x, prior, y, together)
+    shifted = _held_out(x[:, :1], prior, y, together)
     before, after = np.argsort(-suspicion[decided], kind="stable"), np.argsort(-predicted, kind="stable")
-    gain, gain_error = _gain(y, before, after, seed)
+    gain, gain_error = _gain(y, before, after)
     better = _losses(shifted, y) - _losses(predicted, y)
     error = better.std(ddof=1) / np.sqrt(decisions)
     used = bool(gain > CLEAR * gain_error and better.mean() > CLEAR * error)
-    weights = fit(x, prior, y, _choose_penalty(x, prior, y, group_folds(y.astype(np.int64), together, seed, FOLDS)))
+    weights = fit(x, prior, y, _choose_penalty(x, prior, y, group_folds(y.astype(np.int64), together, seed=0)))
     everyone = np.arange(len(suspicion))
     first, second = _average_precision(y, before), _average_precision(y, after)
     return Recalibration(
@@ -205,16 +203,16 @@ def _break_up_large(groups: IntArray) -> IntArray:
     return np.unique(small, return_inverse=True)[1].astype(np.int64)
 
 
-def _held_out(x: Array, offset: Array, y: Array, groups: IntArray, seed: int) -> Array:
+def _held_out(x: Array, offset: Array, y: Array, groups: IntArray) -> Array:
     """Log-odds [n] of each row by models that never saw its group, the mean over some divisions into folds."""
     codes = y.astype(np.int64)
     total = np.zeros(len(y))
     repeats = min(max(ENOUGH // len(y), 1), REPEATS)
     for repeat in range(repeats):
-        folds = group_folds(codes, groups, seed + repeat, FOLDS)
+        folds = group_folds(codes, groups, seed=repeat)
         for fold in range(FOLDS):
             out, train = folds == fold, folds != fold
-            inner = group_folds(codes[train], np.unique(groups[train], return_inverse=True)[1], seed + repeat, FOLDS)
+            inner = group_folds(codes[train], np.unique(groups[train], return_inverse=True)[1], seed=repeat)
             seen = x[train], offset[train], y[train]
             weights = fit(*seen, _choose_penalty(*seen, inner))
             low, high = x[train].min(axis=0), x[train].max(axis=0)
@@ -272,9 +270,9 @@ def _average_precision(y: Array, order: IntArray) -> float:
     return float((wrong * np.cumsum(wrong) / np.arange(1, len(y) + 1)).sum() / wrong.sum())
 
 
-def _gain(y: Array, before: IntArray, after: IntArray, seed: int) -> tuple[float, float]:
+def _gain(y: Array, before: IntArray, after: IntArray) -> tuple[float, float]:
     """By how much the average precision of the second order is greater, and the standard error of that (bootstrap)."""
-    counts = np.random.default_rng(seed).multinomial(len(y), np.full(len(y), 1 / len(y)), size=BOOTSTRAP)
+    counts = np.random.default_rng(0).multinomial(len(y), np.full(len(y), 1 / len(y)), size=BOOTSTRAP)
 
     def precisions(order: IntArray) -> Array:
         weight, wrong = counts[:, order], counts[:, order] * y[order]

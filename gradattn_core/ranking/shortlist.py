@@ -76,17 +76,16 @@ def given_class(codes: IntArray, classes: int) -> Shortlist:
 
 def likeliest(predictor: Predictor, codes: IntArray, classes: int) -> Shortlist:
     """The given class of each image and those that ``predictor`` finds likeliest."""
-    count = LENGTH
-    if classes <= count:
+    if classes <= LENGTH:
         return every_class(codes, classes)
-    index = np.empty((len(codes), count), dtype=np.int32)
+    index = np.empty((len(codes), LENGTH), dtype=np.int32)
     own = np.empty(len(codes), dtype=np.int64)
 
     def choose(block: slice) -> None:
         table = predictor(block).copy()
         given = codes[block, None]
         np.put_along_axis(table, given, np.inf, axis=1)
-        chosen = np.sort(np.argpartition(-table, count - 1, axis=1)[:, :count], axis=1)
+        chosen = np.sort(np.argpartition(-table, LENGTH - 1, axis=1)[:, :LENGTH], axis=1)
         index[block] = chosen
         own[block] = (chosen == given).argmax(axis=1)
 

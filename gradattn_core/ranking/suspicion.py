@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
 from gradattn_core.ranking import formulas
-from gradattn_core.ranking.arrays import log_softmax, row_blocks, sample_rows
+from gradattn_core.ranking.arrays import log_softmax, row_blocks, sample_rows, softmax
 from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import Fusion, fuse
@@ -138,17 +138,21 @@ def _caller_predictor(
         raise RankingError("logits and probabilities were both given; pass only one of them")
     if logits is not None:
         table = check_matrix(logits, "logits", len(codes), classes)
-        log_p = partial(formulas.log_probabilities, probabilities=None)
     elif probabilities is not None:
         table = check_matrix(probabilities, "probabilities", len(codes), classes)
         if any((table[rows] < 0).any() or (table[rows].sum(axis=1) <= 0).any() for rows in row_blocks(*table.shape)):
             raise RankingError("probabilities holds negative numbers or rows without any mass")
-        log_p = partial(formulas.log_probabilities, None)
     else:
         return None
+
+    def log_p(rows: slice | IntArray) -> FloatArray:
+        block = table[rows]
+        mass = np.maximum(block.sum(axis=1, keepdims=True), 1e-12)
+        return formulas.log_probabilities(softmax(block) if logits is not None else block / mass)
+
     sample = sample_rows(len(codes), classes)
-    factor = np.float32(temperature(log_p(table[sample]), codes[sample])[0])
-    return lambda rows: log_softmax(log_p(table[rows]) * factor)
+    factor = np.float32(temperature(log_p(sample), codes[sample])[0])
+    return lambda rows: log_softmax(log_p(rows) * factor)
 
 
 def _sum_log_p(discriminant: FoldClassifiers, caller: Predictor | None, rows: slice) -> FloatArray:

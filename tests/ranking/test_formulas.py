@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gradattn_core.ranking import formulas
+from gradattn_core.ranking import formulas, neighbours
 from gradattn_core.ranking.folds import dependent_groups, doubt_correlation, group_folds, near_duplicate_groups
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
 from gradattn_core.ranking.shortlist import LENGTH, Shortlist, every_class, likeliest
@@ -68,12 +68,16 @@ def test_neighbours_are_the_closest_others_best_first_with_ties_to_the_earlier_r
     assert all(n not in found.index[n] for n in range(50))
 
 
-def test_beyond_what_can_be_compared_most_true_neighbours_are_found_and_never_the_image_itself() -> None:
+def test_beyond_what_can_be_compared_most_true_neighbours_are_found_and_never_the_image_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(5)
     centres = rng.normal(size=(150, 24))
     features = (centres[rng.integers(0, 150, 4000)] + 0.4 * rng.normal(size=(4000, 24))).astype(np.float32)
     wanted = np.sort(rng.choice(4000, 500, replace=False))
-    exact, near = find_neighbours(features, 10, wanted), find_neighbours(features, 10, wanted, pairs=0)
+    exact = find_neighbours(features, 10, wanted)
+    monkeypatch.setattr(neighbours, "EXACT", 0)
+    near = find_neighbours(features, 10, wanted)
     common = [len(set(a) & set(b)) / 10 for a, b in zip(exact.index, near.index, strict=True)]
     assert np.mean(common) > 0.9
     assert (near.index != wanted[:, None]).all()
@@ -83,9 +87,12 @@ def test_beyond_what_can_be_compared_most_true_neighbours_are_found_and_never_th
     assert (np.diff(near.similarity, axis=1) <= 0).all()
 
 
-def test_where_too_few_are_met_the_image_itself_fills_the_row_and_so_has_no_vote() -> None:
+def test_where_too_few_are_met_the_image_itself_fills_the_row_and_so_has_no_vote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     features = np.vstack([np.eye(3), np.eye(3)]).astype(np.float32)
-    found = find_neighbours(features, 5, pairs=0)
+    monkeypatch.setattr(neighbours, "EXACT", 0)
+    found = find_neighbours(features, 5)
     assert found.index.shape == (6, 5)
     for n in range(6):
         others = found.index[n][found.index[n] != n]

@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
 from gradattn_core.errors import RankingError
-from gradattn_core.ranking import discriminant
+from gradattn_core.ranking import discriminant, linear
 from gradattn_core.ranking import probe as probe_module
 from gradattn_core.ranking.arrays import log_softmax, softmax
 from gradattn_core.ranking.discriminant import fit_discriminant
@@ -60,22 +60,25 @@ def test_the_basis_keeps_all_distances_of_the_standardised_features() -> None:
         np.testing.assert_allclose(basis.points @ basis.points.T, standard @ standard.T, atol=2e-3)
 
 
-def test_a_basis_of_too_many_numbers_keeps_the_axes_of_most_variance() -> None:
+def test_a_basis_of_too_many_numbers_keeps_the_axes_of_most_variance(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = clusters(80, 10, 2)[0] @ np.ones((10, 10), dtype=np.float32)
     features = (shared + clusters(80, 10, 3, seed=1)[0]).astype(np.float32)
-    whole, part = make_basis(features), make_basis(features, numbers=80 * 4)
+    whole = make_basis(features)
+    monkeypatch.setattr(linear, "POINTS", 80 * 4)
+    part = make_basis(features)
     assert part.points.shape == (80, 4)
     np.testing.assert_allclose(np.abs(part.points), np.abs(whole.points[:, :4]), atol=1e-4)
     assert (np.diff(whole.variances) <= 0).all()
 
 
-def test_an_image_is_judged_without_its_own_label() -> None:
+def test_an_image_is_judged_without_its_own_label(monkeypatch: pytest.MonkeyPatch) -> None:
     features, codes = clusters(100, 5, 2)
     folds = np.arange(100) // 2 % 5
     changed = codes.copy()
     changed[folds == 0] = 1 - changed[folds == 0]
-    before = crossval_probe(features, codes, folds, penalties=(0.1,)).logits
-    after = crossval_probe(features, changed, folds, penalties=(0.1,)).logits
+    monkeypatch.setattr(probe_module, "PENALTIES", (0.1,))
+    before = crossval_probe(features, codes, folds).logits
+    after = crossval_probe(features, changed, folds).logits
     np.testing.assert_array_equal(before[folds == 0], after[folds == 0])
     assert np.abs(before[folds != 0] - after[folds != 0]).max() > 0.1
 
