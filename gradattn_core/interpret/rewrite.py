@@ -26,7 +26,7 @@ from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Interpretation, signed_maps
 from gradattn_core.methods import Method, StepCount, check_steps
-from gradattn_core.model.forward import Head, class_logits
+from gradattn_core.model.forward import Head, check_image, class_logits
 from gradattn_core.model.preprocessing import Preprocessing
 
 _PEAK = 255.0
@@ -120,7 +120,9 @@ def rewrite(
         InterpretError: an argument is unusable; the message names it.
         ModelError: the model has no global self-attention.
     """
-    _check(image, budget)
+    check_image(image)
+    if not 1 <= budget <= 255:
+        raise InterpretError(f"budget={budget}: give 1 to 255 steps of 8 bits; less than one does not survive rounding")
     check_steps(steps)
     method.check_difference("rewrite")
     model = getattr(model, "_orig_mod", model)
@@ -168,8 +170,8 @@ def _descend(
         course.append(logits.detach().cpu())
         if step < steps:
             (gradient,) = torch.autograd.grad(logits[0] - logits[1], leaf)
-            moved = (pixels - rate * gradient.sign()).clamp(0, _PEAK)
-            pixels = original + (moved - original).clamp(-budget, budget)
+            pixels = (pixels - rate * gradient.sign()).clamp(0, _PEAK)
+            pixels = original + (pixels - original).clamp(-budget, budget)
             if progress is not None:
                 progress(step + 1, steps)
     return pixels, torch.stack(course)
@@ -195,11 +197,3 @@ def fidelity(before: Pixels, after: Pixels) -> Fidelity:
         changed=float((change != 0).any(axis=2).mean()),
         psnr=float(10 * np.log10(_PEAK**2 / mean_square)) if mean_square else float("inf"),
     )
-
-
-def _check(image: Tensor, budget: float) -> None:
-    if not isinstance(image, Tensor) or image.ndim != 3 or not image.is_floating_point():
-        seen = f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
-        raise InterpretError(f"image: expected one preprocessed picture [channels, H, W], got {seen}")
-    if not 1 <= budget <= 255:
-        raise InterpretError(f"budget={budget}: give 1 to 255 steps of 8 bits; less than one does not survive rounding")

@@ -39,7 +39,7 @@ from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Provenance, signed_maps
 from gradattn_core.methods import Descent, Method, StepCount
-from gradattn_core.model.forward import Head, class_logits
+from gradattn_core.model.forward import Head, check_image, class_logits
 
 _MOST_BYTES = 2 << 30
 _FOLLOWED = 4
@@ -103,9 +103,7 @@ def transfer(
             larger than 2 GB; the message names the argument.
         ModelError: the model has no global self-attention.
     """
-    if not isinstance(image, Tensor) or image.ndim != 3:
-        seen = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise InterpretError(f"image: expected one picture [channels, H, W], got {seen}")
+    check_image(image)
     method.check_difference("transfer")
     if against is None:
         method = replace(method, objective="logit")
@@ -152,9 +150,10 @@ def _descend(
 ) -> tuple[Tensor, list[_Snapshot]]:
     """The logits [steps + 1, K] of the whole way, and the snapshots taken on it."""
     steps, intervals = descent.steps, max(1, descent.snapshots - 1)
-    taken = {round(number * steps / intervals) for number in range(descent.snapshots)}
+    stops = {round(number * steps / intervals) for number in range(descent.snapshots)}
     course: list[Tensor] = []
     snapshots: list[_Snapshot] = []
+    kind = torch.optim.SGD if descent.optimiser == "sgd" else torch.optim.Adam
     stepper: torch.optim.Optimizer | None = None
     for step in range(steps + 1):
         logits = network.answer()
@@ -163,21 +162,16 @@ def _descend(
                 f"rate={descent.rate}: the logits are not finite after {step} steps; a smaller rate works"
             )
         course.append(logits.detach().cpu())
-        if step in taken:
+        if step in stops:
             value = logits[target] if against is None else logits[target] - logits[against]
             leader = int(course[-1].argmax())
             snapshots.append(_Snapshot(step, network.explain(value), leader, network.explain(logits.max())))
         if step < steps:
-            stepper = stepper or _optimiser(descent, network.attention.parameters)
+            stepper = stepper or kind(network.attention.parameters, lr=descent.rate)
             network.attention.step(torch.autograd.grad(logits[target], network.attention.maps), stepper)
             if progress is not None:
                 progress(step + 1, steps)
     return torch.stack(course), snapshots
-
-
-def _optimiser(descent: Descent, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    kind = torch.optim.SGD if descent.optimiser == "sgd" else torch.optim.Adam
-    return kind(parameters, lr=descent.rate)
 
 
 class _Network:

@@ -86,19 +86,23 @@ def find_class(text: str, outputs: int, names: ClassNames) -> int:
     Raises:
         ClassAlignmentError: none or several; lists the nearest.
     """
-    if text.isdecimal() and int(text) < outputs:
-        return int(text)
-    if text in names.wnids:
-        return names.wnids.index(text)
     by_name = _by_name(names)
-    found = by_name.get(_normal(text), [])
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ClassAlignmentError(f"class {text!r} is ambiguous: give one of the outputs {', '.join(map(str, found))}")
+    matches = _matches(text, outputs, names, by_name)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        choices = ", ".join(map(str, matches))
+        raise ClassAlignmentError(f"class {text!r} is ambiguous: give one of the outputs {choices}")
     near = difflib.get_close_matches(_normal(text), by_name, n=3, cutoff=0.6)
     hint = f"nearest: {', '.join(near)}" if near else f"an index from 0 to {outputs - 1} always works"
     raise ClassAlignmentError(f"class {text!r} is none of the model's {outputs} outputs; {hint}")
+
+
+def _matches(text: str, outputs: int, names: ClassNames, by_name: dict[str, list[int]]) -> list[int]:
+    """The outputs that a text may mean: by index, wnid or name."""
+    if text.isdecimal() and int(text) < outputs:
+        return [int(text)]
+    return [names.wnids.index(text)] if text in names.wnids else by_name.get(_normal(text), [])
 
 
 def _by_name(names: ClassNames) -> dict[str, list[int]]:
@@ -134,25 +138,17 @@ def _from_file(classes: list[str], outputs: int, names: ClassNames, path: Path) 
     """JSON ``{"label": output}`` or CSV with the columns label and output; an output is an index, wnid or name."""
     entries = _read_class_map(path)
     by_name = _by_name(names)
-    by_wnid = {wnid: i for i, wnid in enumerate(names.wnids)}
-    indices = []
+    indices: list[int] = []
     for name in classes:
         if name not in entries:
             raise ClassAlignmentError(f"class map {path}: has no entry for class {name!r}")
-        value = entries[name]
-        found = (
-            [int(value)]
-            if value.isdecimal()
-            else [by_wnid[value]]
-            if value in by_wnid
-            else by_name.get(_normal(value), [])
-        )
-        if len(found) != 1 or not 0 <= found[0] < outputs:
+        matches = _matches(entries[name], outputs, names, by_name)
+        if len(matches) != 1 or matches[0] >= outputs:
             raise ClassAlignmentError(
-                f"class map {path}: {value!r} for class {name!r} is none of the model's {outputs} outputs "
+                f"class map {path}: {entries[name]!r} for class {name!r} is none of the model's {outputs} outputs "
                 "(an index, an ImageNet wnid or an unambiguous class name works)"
             )
-        indices.append(found[0])
+        indices += matches
     if len(set(indices)) != len(indices):
         twice = next(i for i in indices if indices.count(i) > 1)
         raise ClassAlignmentError(f"class map {path}: output {twice} is given to more than one class")

@@ -82,6 +82,17 @@ def check_images(model: nn.Module, images: Tensor) -> None:
         )
 
 
+def check_image(image: Tensor) -> None:
+    """Refuse what is no single preprocessed picture [channels, H, W].
+
+    Raises:
+        InterpretError: it is something else.
+    """
+    if not isinstance(image, Tensor) or image.ndim != 3 or not image.is_floating_point():
+        kind = f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        raise InterpretError(f"image: expected one preprocessed picture [channels, H, W], got {kind}")
+
+
 @dataclass(frozen=True)
 class Forward:
     """What one forward pass gives; all float32 on the CPU.

@@ -126,15 +126,12 @@ class Preprocessing:
         target_height, target_width = (math.floor(side / self.crop_pct) for side in self.input_size[1:])
         if self.crop_mode == "squash":
             return target_width, target_height
-        if self.crop_mode == "border":
-            ratio = max(height / target_height, width / target_width)
-            return round(width / ratio), round(height / ratio)
-        if target_height == target_width:
+        if self.crop_mode != "border" and target_height == target_width:
             # torchvision keeps the short side exact and truncates the long one.
             if width <= height:
                 return target_width, int(target_width * height / width)
             return int(target_height * width / height), target_height
-        ratio = min(height / target_height, width / target_width)
+        ratio = (max if self.crop_mode == "border" else min)(height / target_height, width / target_width)
         return round(width / ratio), round(height / ratio)
 
 

@@ -308,9 +308,12 @@ def test_progress_is_told_after_every_step() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "image batched": ({"image": pictures()}, r"image: expected one picture .* got \[2, 3, 64, 64\]"),
+    "image batched": (
+        {"image": pictures()},
+        r"image: expected one preprocessed picture .* got torch.float64 \[2, 3, 64, 64\]",
+    ),
     "image of another size": ({"image": pictures(side=80)[0]}, "cannot take"),
-    "image array": ({"image": [1.0]}, "image: expected one picture .* got list"),
+    "image array": ({"image": [1.0]}, "image: expected one preprocessed picture .* got list"),
     "target": ({"target": 7}, "target: class 7 is out of range"),
     "against the same": ({"against": 1}, "against: is the same class as target"),
     "steps": ({"descent": {"steps": 0}}, "steps=0: give a number from 1 to 10,000"),
