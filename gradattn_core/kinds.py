@@ -22,9 +22,8 @@ def describe(kind: str, numbers: Mapping[str, float], given: str, suggested: str
 
     Where a number is missing, the kind's own sentence; empty for no kind.
     """
-    write = _SENTENCES.get(kind)
     try:
-        return write(numbers, given, suggested) if write is not None else KINDS.get(kind, "")
+        return _SENTENCES[kind](numbers, given, suggested)
     except KeyError:
         return KINDS.get(kind, "")
 

@@ -92,12 +92,8 @@ class Journal:
         return list(applications.values())
 
     def begin(self, application: Application) -> None:
-        self._append(
-            [
-                {"apply": application.name, "what": "begin"}
-                | {"audit_id": application.audit_id, "root": application.root}
-            ]
-        )
+        facts = {"audit_id": application.audit_id, "root": application.root}
+        self._append([{"apply": application.name, "what": "begin", **facts}])
 
     def intend(
         self, application: Application, *, folders: Sequence[Path] = (), steps: Sequence[Move | ManifestChange]

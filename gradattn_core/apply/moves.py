@@ -76,16 +76,11 @@ def move(old: Path, new: Path) -> None:
     old.unlink()
 
 
-def is_same(old: Path, new: Path) -> bool:
-    """Whether two names are those of one file."""
-    return os.path.samestat(old.lstat(), new.lstat())
-
-
 def is_half_done(step: Move) -> bool:
     """Whether a file that is at its new place is still at the old one too, because a kill came in between."""
     old, new = Path(step.old), Path(step.new)
     # From disk to disk it is a copy. Where removed files are kept nobody else puts any.
-    return is_same(old, new) or (step.label is None and has_content(old, step.content_hash))
+    return os.path.samestat(old.lstat(), new.lstat()) or (step.label is None and has_content(old, step.content_hash))
 
 
 def has_content(file: Path, expected: str) -> bool:

@@ -99,8 +99,8 @@ def read_member(kind: str, inside: str, outer: str) -> bytes:
     entry = archive.entries.get(inside)
     if entry is None:
         reason = archive.problems.get(inside)
-        said = f"cannot be read: {reason}" if reason else f"is not in {shown(posixpath.basename(outer))}"
-        raise UnreadableImageError(f"{name} {said}.")
+        problem = f"cannot be read: {reason}" if reason else f"is not in {shown(posixpath.basename(outer))}"
+        raise UnreadableImageError(f"{name} {problem}.")
     data = _zip_member(source, entry) if kind == "zip" else source.read(entry.start, entry.start + entry.size)
     if len(data) != entry.size or (entry.crc is not None and zlib.crc32(data) != entry.crc):
         raise UnreadableImageError(f"{name} is damaged in its archive: length or checksum is wrong.")
@@ -160,7 +160,8 @@ def _scan_tar(source: RandomAccessFile, *, with_notes: bool) -> Archive:
                     break
                 times.add(member.mtime)
                 archive.add(name, entry, Stamp(member.size, digest(member.size, member.mtime)), problem)
-                if with_notes and name in archive.entries and _is_note(name, member.size):
+                is_note = name.lower().endswith(NOTE_SUFFIXES) and member.size <= _MAX_NOTE_BYTES
+                if with_notes and is_note and name in archive.entries:
                     note = file.extractfile(member)
                     archive.notes[name] = note.read() if note else b""
                 file.members = []  # type: ignore[attr-defined]  # else tarfile keeps a million headers
@@ -173,10 +174,6 @@ def _scan_tar(source: RandomAccessFile, *, with_notes: bool) -> Archive:
         for name, stamp in archive.stamps.items():
             archive.stamps[name] = Stamp(stamp.size, digest(stamp.size, *source.stamp))
     return archive
-
-
-def _is_note(name: str, size: int) -> bool:
-    return name.lower().endswith(NOTE_SUFFIXES) and size <= _MAX_NOTE_BYTES
 
 
 def _members(file: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str]]:

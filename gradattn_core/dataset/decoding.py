@@ -206,7 +206,9 @@ def _decode(
             if suffices is not None and source.format == "JPEG":
                 size = _draft(source, suffices)
             source.load()
-            image = _upright(_as_rgb(source), _orientation(source))
+            image = _as_rgb(source)
+            if (turn := _TO_UPRIGHT.get(_orientation(source))) is not None:
+                image = image.transpose(turn)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
@@ -275,10 +277,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
         return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_TO_UPRIGHT[orientation]) if orientation in _TO_UPRIGHT else image
 
 
 @contextmanager

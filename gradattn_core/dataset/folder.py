@@ -8,12 +8,15 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from gradattn_core.dataset.address import leads_out
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.text import as_text, is_text, shown
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Failure, ImageRecord, Listing
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 _PACKER_FOLDERS = ("__MACOSX",)
@@ -31,14 +34,10 @@ class Tree:
         """The part in a folder, which has an address of its own."""
         start = f"{folder}/"
 
-        def part(names: Mapping[str, object]) -> list[str]:
-            return [name for name in names if name.startswith(start)]
+        def part(names: Mapping[str, T]) -> dict[str, T]:
+            return {name.removeprefix(start): value for name, value in names.items() if name.startswith(start)}
 
-        return Tree(
-            root,
-            {name.removeprefix(start): self.files[name] for name in part(self.files)},
-            {name.removeprefix(start): self.problems[name] for name in part(self.problems)},
-        )
+        return Tree(root, part(self.files), part(self.problems))
 
     @property
     def folders(self) -> set[str]:
