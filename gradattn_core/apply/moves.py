@@ -23,7 +23,7 @@ from gradattn_core.apply.corrections import (
 )
 from gradattn_core.apply.journal import Application, Journal, Move, new_name
 from gradattn_core.apply.names import alternatives, below_class, folder_name
-from gradattn_core.dataset.decoding import content_hash, read_file
+from gradattn_core.dataset.decoding import content_hash, read_address
 from gradattn_core.errors import ApplyError, UnreadableImageError
 from gradattn_core.files import sync_folder
 
@@ -86,7 +86,7 @@ def is_half_done(step: Move) -> bool:
 def has_content(file: Path, expected: str) -> bool:
     """Whether a readable file is there whose content has this hash."""
     try:
-        return content_hash(read_file(file)) == expected
+        return content_hash(read_address(os.fspath(file))) == expected
     except UnreadableImageError:
         return False
 

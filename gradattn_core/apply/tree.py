@@ -23,8 +23,9 @@ from gradattn_core.apply.corrections import (
     check_changes,
     leaves_root,
 )
+from gradattn_core.apply.moves import has_content
 from gradattn_core.apply.names import TreePath, below_class, folder_name, label_of, tree_paths
-from gradattn_core.dataset.decoding import content_hash, read_bytes, read_file
+from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.folder import IMAGE_SUFFIXES
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ApplyError, UnreadableImageError
@@ -269,11 +270,9 @@ class _TreeWriter:
     def _copy(self, placement: Placement) -> str | None:
         """Copy the image; the reason where that is not possible."""
         at = self._target / str(placement.path)
-        try:
-            if not at.is_symlink() and content_hash(read_file(at)) == placement.image.content_hash and not _shared(at):
-                return None
-        except UnreadableImageError:
-            pass
+        # A file with several names is an earlier run's hard link to the dataset's own.
+        if not at.is_symlink() and has_content(at, placement.image.content_hash) and at.stat().st_nlink == 1:
+            return None
         try:
             data = read_bytes(self._root, placement.image.path)
         except UnreadableImageError as error:
@@ -297,11 +296,6 @@ class _TreeWriter:
 def _part(at: Path) -> Path:
     """Where a file is made before it gets its name; hidden, and the same in the next run."""
     return at.with_name(f".part-{hashlib.blake2b(at.name.encode(), digest_size=8).hexdigest()}")
-
-
-def _shared(at: Path) -> bool:
-    """Whether the file is a hard link: an earlier run's, to the dataset's own file."""
-    return at.stat().st_nlink > 1
 
 
 def _of_this_file(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import stat
@@ -31,7 +32,7 @@ from gradattn_core.dataset.address import canonical, file_name, is_url, join, me
 from gradattn_core.dataset.archives import read_member
 from gradattn_core.dataset.parquet import read_cell
 from gradattn_core.dataset.secrets import remember
-from gradattn_core.dataset.text import cause, shown
+from gradattn_core.dataset.text import cause, file_problem, shown
 from gradattn_core.errors import UnreadableImageError
 
 MAX_FILE_BYTES = 2**30
@@ -77,7 +78,6 @@ class DecodedImage:
     Attributes:
         image: 8-bit RGB, upright, transparency over white, without metadata (so nobody turns it upright twice); smaller
             than the file's where that was asked for.
-        content_hash: see :func:`content_hash`.
         width, height: size of the file's upright image in pixels.
     """
 
@@ -134,7 +134,7 @@ def read_bytes(root: str, path: str) -> bytes:
     """Read the image that a dataset with this root lists under ``path``. May be called from many threads at once.
 
     Raises:
-        UnreadableImageError: see :func:`read_file`.
+        UnreadableImageError: it cannot be read, is empty, or too large; the message names the file without its folder.
         DatasetError: the package that reads such a URL is not installed.
     """
     return read_address(join(root, path))
@@ -142,36 +142,27 @@ def read_bytes(root: str, path: str) -> bytes:
 
 def read_address(address: str) -> bytes:
     """Read one file or member, see :mod:`gradattn_core.dataset.address`; raises what :func:`read_bytes` does."""
-    if not is_url(address):
-        return read_file(Path(address))
     inner = member(address)
-    file = shown(file_name(inner.outer if inner else address))
+    name = shown(file_name(inner.outer if inner else address))
     try:
-        if inner is None:
+        if not is_url(address):
+            data = _read_file(Path(address), name)
+        elif inner is None:
             data = storage.read(address)
         elif inner.kind == "parquet":
             column, _, row = inner.inside.rpartition("/")
             data = read_cell(column, int(row) if row.isdecimal() else -1, inner.outer)
         else:
             data = read_member(inner.kind, inner.inside, inner.outer)
-    except FileNotFoundError:
-        raise UnreadableImageError(f"{file} does not exist.") from None
-    except PermissionError as error:
-        raise UnreadableImageError(f"{file} may not be read: {cause(error)}.") from None
     except (OSError, ValueError) as error:
-        raise UnreadableImageError(f"{file} cannot be read: {cause(error)}.") from None
+        raise UnreadableImageError(f"{name} {file_problem(error)}.") from None
     if not data:
         raise UnreadableImageError(f"{shown(file_name(address))} is empty (0 bytes).")
     return data
 
 
-def read_file(path: Path) -> bytes:
-    """Read one image file of this machine whole.
-
-    Raises:
-        UnreadableImageError: it cannot be read, is empty, or too large; the message names it without its folder.
-    """
-    name = shown(path.name)
+def _read_file(path: Path, name: str) -> bytes:
+    """A file of this machine, whole."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -180,16 +171,9 @@ def read_file(path: Path) -> bytes:
             raise UnreadableImageError(f"{name} is not a regular file.")
         if status.st_size > MAX_FILE_BYTES:
             raise UnreadableImageError(f"{name} has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}.")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableImageError(f"{name} does not exist.") from None
+        return path.read_bytes()
     except PermissionError:
-        raise UnreadableImageError(f"{name} may not be read: no permission.") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableImageError(f"{name} cannot be read: {cause(error)}.") from None
-    if not data:
-        raise UnreadableImageError(f"{name} is empty (0 bytes).")
-    return data
+        raise PermissionError(errno.EACCES, "no permission") from None
 
 
 def _decode(

@@ -41,7 +41,7 @@ from gradattn_core.dataset.selection import (
     of_split,
 )
 from gradattn_core.dataset.storage import Stamp
-from gradattn_core.dataset.text import cause, did_you_mean, is_text, shown, shown_all
+from gradattn_core.dataset.text import did_you_mean, file_problem, is_text, shown, shown_all
 from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Listing
@@ -91,17 +91,13 @@ def list_dataset(
             one class only; a column or the split is not there; the package that reads such a URL is not installed.
     """
     selection = DatasetSelection(path_column, label_column, split_column, split)
-    said = without_secrets(str(source))
+    public = without_secrets(str(source))
     place = canonical(remember(str(source)))
     try:
         listing = _list(place, selection) if is_url(place) else _list_local(Path(place), selection)
-    except FileNotFoundError:
-        raise DatasetError(f"{shown(said)} does not exist.") from None
-    except PermissionError as error:
-        raise DatasetError(f"{shown(said)} may not be read: {cause(error)}.") from None
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{shown(said)} cannot be read: {cause(error)}.") from None
-    _refuse_unusable(said, listing)
+        raise DatasetError(f"{shown(public)} {file_problem(error)}.") from None
+    _refuse_unusable(public, listing)
     return listing
 
 

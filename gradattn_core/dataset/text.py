@@ -36,6 +36,13 @@ def cause(error: Exception) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".") or type(error).__name__
 
 
+def file_problem(error: Exception) -> str:
+    """What is wrong with a file, as the end of a sentence that begins with its name."""
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    return f"{'may not' if isinstance(error, PermissionError) else 'cannot'} be read: {cause(error)}"
+
+
 def is_text(name: str) -> bool:
     """Whether the name is valid Unicode; file names that are not UTF-8 arrive as lone surrogates."""
     try:
