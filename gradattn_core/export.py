@@ -47,27 +47,6 @@ COLUMNS: dict[str, str] = {
 }
 """The columns of candidates.csv in their order, each with its type in a frame."""
 
-DECISION_COLUMNS: dict[str, str] = {
-    "decided_at": "str",
-    "reviewer": "str",
-    "decision": "str",
-    "path": "str",
-    "given_label": "str",
-    "new_label": "str",
-    "note": "str",
-    "stands": "bool",
-    "conflict": "bool",
-    "audit_id": "str",
-    "content_hash": "str",
-    "decision_id": "str",
-}
-REMOVAL_COLUMNS: dict[str, str] = {
-    "path": "str",
-    "given_label": "str",
-    "reviewer": "str",
-    "note": "str",
-    "decided_at": "str",
-}
 NEW_SUSPECT_COLUMNS: dict[str, str] = {
     "rank": "int64",
     "path": "str",
@@ -76,12 +55,24 @@ NEW_SUSPECT_COLUMNS: dict[str, str] = {
     "suspicion": "float64",
     "why": "str",
 }
-MANIFEST_COLUMNS: dict[str, str] = {"path": "str", "label": "str"}
 TABLES: dict[str, dict[str, str]] = {
     "candidates": COLUMNS,
-    "decisions": DECISION_COLUMNS,
-    "corrected": MANIFEST_COLUMNS,
-    "removals": REMOVAL_COLUMNS,
+    "decisions": {
+        "decided_at": "str",
+        "reviewer": "str",
+        "decision": "str",
+        "path": "str",
+        "given_label": "str",
+        "new_label": "str",
+        "note": "str",
+        "stands": "bool",
+        "conflict": "bool",
+        "audit_id": "str",
+        "content_hash": "str",
+        "decision_id": "str",
+    },
+    "corrected": {"path": "str", "label": "str"},
+    "removals": dict.fromkeys(("path", "given_label", "reviewer", "note", "decided_at"), "str"),
 }
 """What can be exported, and the columns of its CSV file."""
 
@@ -103,7 +94,9 @@ def encode(table: str, frame: pd.DataFrame, form: str) -> bytes:
     """A whole file with the rows of ``frame``, which the store answers for ``table``.
 
     CSV has the columns of ``TABLES`` and is safe in a spreadsheet, but for ``corrected``: that is a manifest for
-    programs, so its labels stay as they are, to the letter. The other formats have every column of the frame and exact
+    programs, so its labels stay as they are, to the letter. Its numbers have six significant digits, so an audit gives
+    the same bytes on every machine; absent values are empty. Among the candidates, a relabel to another class than the
+    suggested one names it: ``relabel:bald eagle``. The other formats have every column of the frame and exact
     numbers: Parquet, JSON (an array of objects) and JSONL (an object per line), where NaN and infinities become null.
 
     Raises:
@@ -125,18 +118,6 @@ def encode(table: str, frame: pd.DataFrame, form: str) -> bytes:
         return _json(frame, lines=form == "jsonl").encode()
     except UnicodeEncodeError as error:
         raise StoreError(f"cannot export {error.object[error.start]!r}: it is not a Unicode character") from error
-
-
-def candidates_csv(frame: pd.DataFrame) -> str:
-    """The text of candidates.csv for a frame of ``Store.candidates.page``; columns beyond ``COLUMNS`` are left out.
-
-    Numbers have six significant digits, so an audit gives the same bytes on every machine; absent values are empty. A
-    relabel to another class than the suggested one names it: ``relabel:bald eagle``.
-
-    Raises:
-        StoreError: where the frame lacks a column.
-    """
-    return encode("candidates", frame, "csv").decode()
 
 
 def new_suspects_csv(frame: pd.DataFrame) -> bytes:

@@ -19,7 +19,7 @@ import pytest
 from gradattn_core.cli import main
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import StoreError
-from gradattn_core.export import COLUMNS, TABLES, candidates_csv, encode, read_candidates, write_candidates
+from gradattn_core.export import COLUMNS, TABLES, encode, read_candidates, write_candidates
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
@@ -27,6 +27,10 @@ from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
 TEXT = [name for name, kind in COLUMNS.items() if kind == "str"]
 NUMBERS = [name for name, kind in COLUMNS.items() if kind == "float64"]
+
+
+def candidates_csv(frame: pd.DataFrame) -> str:
+    return encode("candidates", frame, "csv").decode()
 
 
 def frame_of(texts: list[str]) -> pd.DataFrame:

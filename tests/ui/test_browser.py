@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from gradattn_core.errors import GradattnError
-from gradattn_core.export import candidates_csv
+from gradattn_core.export import encode
 from gradattn_core.store.store import Store
 from tests.helpers.browser import sees, settle
 from tests.helpers.pictured_audit import AUDIT_ID, path_of
@@ -174,8 +174,8 @@ def test_the_downloaded_file_is_that_of_the_command_line(page: Page, address: st
     page.goto(f"{address}/export")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download 12 rows as CSV").click(timeout=30_000)
-    expected = candidates_csv(store.candidates.page(AUDIT_ID))
-    assert Path(download.value.path()).read_bytes() == expected.encode()
+    expected = encode("candidates", store.candidates.page(AUDIT_ID), "csv")
+    assert Path(download.value.path()).read_bytes() == expected
 
 
 def test_the_page_asks_nothing_of_any_other_machine(page: Page, address: str) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from gradattn_core.export import candidates_csv, read_candidates
+from gradattn_core.export import encode, read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers import pictured_audit
 from tests.helpers.browser import sees, served, settle
@@ -185,7 +185,7 @@ def test_what_two_reviewers_say_in_an_hour_is_all_there_in_the_end(
     differing = hour.store.decisions.page(conflicts=True)
     assert sorted(differing["path"]) == sorted(disputed * 2)
 
-    assert csv.read_bytes() == candidates_csv(hour.store.candidates.page(AUDIT_ID)).encode()
+    assert csv.read_bytes() == encode("candidates", hour.store.candidates.page(AUDIT_ID), "csv")
     rows = read_candidates(csv)[["path", "decision", "reviewer", "note"]]
     assert {row[0]: row[1:] for row in rows.itertuples(index=False, name=None)} == outcome(written)
     assert (rows["decision"] != "").sum() == 29 + 40 + 5
