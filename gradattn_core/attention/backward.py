@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gradattn_core.attention.rows import AttentionCall
+from gradattn_core.attention.rows import AttentionCall, mask_scores
 
 Gradients = tuple[Tensor, Tensor, Tensor]
 Part = tuple[slice, slice]
@@ -111,14 +111,14 @@ class _Tiles:
     def add(self, rows: slice, columns: slice, scratch: tuple[Tensor, ...], sums: list[Tensor]) -> None:
         """Add what the queries ``rows`` and the keys ``columns`` give to the row, ∂f/∂q, ∂f/∂k and ∂f/∂v."""
         shape = (len(self.query), rows.stop - rows.start, columns.stop - columns.start)
-        weights, mapped = (held[: math.prod(shape)].view(shape) for held in scratch)
+        weights, mapped = (buffer[: math.prod(shape)].view(shape) for buffer in scratch)
         query, flow, centre = self.query[:, rows], self.flow[:, rows], self.centre[:, rows]
         key, value, share = self.key[:, columns], self.value[:, columns], self.share[:, :, rows]
         # An addend of the product (baddbmm) would first be spread over the whole tile.
         torch.bmm(query, key.mT, out=weights)
         torch.add(self.minus_logsumexp[:, rows], weights, alpha=self.scale, out=weights)
         if self.mask is not None:
-            _mask(weights, self.mask[..., rows, columns].flatten(0, 1))
+            mask_scores(weights, self.mask[..., rows, columns].flatten(0, 1))
         weights.exp_()
         torch.bmm(flow, value.mT, out=mapped)
         row = sums[0][:, :, columns]
@@ -136,10 +136,3 @@ class _Tiles:
             sums[1][:, rows].baddbmm_(mapped, key, beta=of_rows, alpha=self.scale)
             sums[2][:, columns].baddbmm_(mapped.mT, query, beta=of_columns, alpha=self.scale)
             sums[3][:, columns].baddbmm_(weights.mT, flow, beta=of_columns)
-
-
-def _mask(weights: Tensor, mask: Tensor) -> None:
-    if mask.dtype == torch.bool:
-        weights.masked_fill_(~mask, -math.inf)
-    else:
-        weights.add_(mask)

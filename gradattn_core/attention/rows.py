@@ -50,9 +50,9 @@ class AttentionCall:
         query = self.query[:, :, rows].float() * self.scale
         key = self.key.float().transpose(-2, -1)
         batch, heads, count, _ = query.shape
-        held = (_BLOCK_ON_CPU if query.is_cpu else _BLOCK_ELSEWHERE) // (heads * key.shape[-1])
-        images = max(1, held // count)
-        queries = max(_FEWEST_QUERIES, held // images)
+        room = (_BLOCK_ON_CPU if query.is_cpu else _BLOCK_ELSEWHERE) // (heads * key.shape[-1])
+        images = max(1, room // count)
+        queries = max(_FEWEST_QUERIES, room // images)
         for first in range(0, batch, images):
             part = slice(first, min(first + images, batch))
             for start in range(0, count, queries):
@@ -68,9 +68,16 @@ class AttentionCall:
             minus = -self.logsumexp[where].float().flatten(0, 1).unsqueeze(-1)
             logits = torch.baddbmm(minus, query.flatten(0, 1), key.flatten(0, 1)).unflatten(0, query.shape[:2])
         if self.mask is not None:
-            mask = self.mask[where]
-            logits = logits.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else logits.add_(mask)
+            mask_scores(logits, self.mask[where])
         return logits.softmax(dim=-1) if self.logsumexp is None else logits.exp_()
+
+
+def mask_scores(scores: Tensor, mask: Tensor) -> None:
+    """Mask scores in place before their softmax, by a boolean or an additive mask."""
+    if mask.dtype == torch.bool:
+        scores.masked_fill_(~mask, -math.inf)
+    else:
+        scores.add_(mask)
 
 
 def corrected_row(call: AttentionCall, gradient: Tensor, row: Tensor, rows: slice, correction: str) -> Tensor:
@@ -108,11 +115,11 @@ def _linear_row(call: AttentionCall, flow: Tensor, share: Tensor, rows: slice, *
         # One more column carries −r_i <O_i, ∂f/∂O_i>, which meets a value of 1.
         centre = (cotangent * call.output[:, :, rows].float()).sum(-1, keepdim=True)
         cotangent = torch.cat((cotangent, -centre), dim=-1)
-    gathered = value.new_zeros(*value.shape[:3], cotangent.shape[-1])
+    sums = value.new_zeros(*value.shape[:3], cotangent.shape[-1])
     for images, queries, weights in call.blocks(rows):
-        gathered[images] += weights.transpose(-2, -1) @ cotangent[images, :, queries]
-    result = (gathered[..., :depth] * value).sum(-1)
-    return result + gathered[..., depth] if centred else result
+        sums[images] += weights.transpose(-2, -1) @ cotangent[images, :, queries]
+    result = (sums[..., :depth] * value).sum(-1)
+    return result + sums[..., depth] if centred else result
 
 
 def _elementwise_row(

@@ -59,8 +59,8 @@ class PerturbationCurve:
             EvaluateError: another measure.
         """
         _check_choice("measure", measure, MEASURES)
-        chosen: FloatArray = getattr(self, measure)
-        return chosen
+        values: FloatArray = getattr(self, measure)
+        return values
 
 
 def perturbation_curve(
@@ -173,9 +173,9 @@ def _tokens_dropped(model: nn.Module, masked: Tensor) -> Iterator[None]:
             "'zero', 'mean' and 'blur' work"
         )
     network: Any = model
-    kept = (~masked).nonzero()[:, 1].view(len(masked), -1) + network.num_prefix_tokens
+    visible = (~masked).nonzero()[:, 1].view(len(masked), -1) + network.num_prefix_tokens
     prefix = torch.arange(network.num_prefix_tokens, device=masked.device).expand(len(masked), -1)
-    index = torch.cat((prefix, kept), dim=1).unsqueeze(-1)
+    index = torch.cat((prefix, visible), dim=1).unsqueeze(-1)
 
     def drop(_module: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
         return tokens.gather(1, index.expand(-1, -1, tokens.shape[-1]))

@@ -27,7 +27,6 @@ class Detail:
             class j. The diagonal is zero. With ``aggregation="product"`` the map of (j, i) is not exactly the negative
             of that of (i, j).
         logits: [B, K] float32.
-        provenance: of the maps.
     """
 
     classes: Tensor

@@ -73,7 +73,6 @@ class Explanation:
             ``against``, which is the strongest other class then.
         logits: [K] float32, the model's answer.
         names: of the model's outputs.
-        provenance: of the map.
     """
 
     image: Image.Image

@@ -43,7 +43,6 @@ class GuidedMap:
         target: the class of the picture.
         against: the class of each guide.
         logits: [guides, K] float32, of the joined pictures.
-        provenance: of the maps.
     """
 
     scores: Tensor
@@ -132,7 +131,6 @@ class Canvas:
     Attributes:
         size: of the input, in pixels.
         patch: size of one patch, in pixels.
-        preprocessing: of the model.
     """
 
     size: Pair

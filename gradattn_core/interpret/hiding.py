@@ -38,12 +38,12 @@ def hide(images: Tensor, hidden: Tensor) -> Tensor:
     picture, and no foreign colour is brought in, as with a constant. The visible pixels stay as they are.
     """
     grid = (hidden.shape[1], hidden.shape[2])
-    seen = (~hidden)[:, None].float()
+    visible = (~hidden)[:, None].float()
     colours = functional.adaptive_avg_pool2d(images.float(), grid)
     down, across = (_closeness(side, images.device) for side in grid)
     # A picture that is hidden wholly becomes 0, which is the normalised mean of what the model was trained on.
-    mean = (colours * seen).sum(dim=(2, 3), keepdim=True) / seen.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    painted = (down @ (colours * seen) @ across + _FAR * mean) / (down @ seen @ across + _FAR)
+    mean = (colours * visible).sum(dim=(2, 3), keepdim=True) / visible.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    painted = (down @ (colours * visible) @ across + _FAR * mean) / (down @ visible @ across + _FAR)
     painted = functional.interpolate(painted, size=images.shape[-2:], mode="bilinear", align_corners=False)
     over = functional.interpolate(hidden[:, None].float(), size=images.shape[-2:], mode="nearest")
     return torch.where(over > 0, painted, images.float()).to(images.dtype)

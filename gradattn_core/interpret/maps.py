@@ -45,7 +45,6 @@ class Interpretation:
             ``against`` where one was given). The sign is relative: see :func:`interpret`.
         logits: [B, K] float32, of the model's classifier or of the ``head`` that was given.
         prefix_share: [B], the share of the row's absolute mass (r0 left out) that ended on prefix tokens, in [0, 1].
-        provenance: model, objective, correction and versions.
     """
 
     scores: Tensor

@@ -59,8 +59,6 @@ class Transfer:
         logits: [steps + 1, K] float32, of ``classes`` after each number of steps; row 0 is the untouched model.
         probabilities: [steps + 1, K] float32 in [0, 1], the softmax over all of the model's classes.
         attention: per layer [H, Nq, Nk], the maps after the last step.
-        provenance: of the maps.
-        descent: as given.
     """
 
     snapshots: tuple[int, ...]
@@ -245,13 +243,13 @@ class MovedAttention(TorchFunctionMode):
         if begins:
             start = torch.zeros_like(own) if self.full else own.detach()
             self.parameters.append(start.requires_grad_(True))
-        moved = self.parameters[index]
+        weights = self.parameters[index]
         if self.full:
             self._own.append(own.detach())
-            moved = own + moved
-            moved = _distributions(moved) if self.renormalise else moved
-        self.maps.append(moved)
-        return moved.to(value.dtype) @ value
+            weights = own + weights
+            weights = _distributions(weights) if self.renormalise else weights
+        self.maps.append(weights)
+        return weights.to(value.dtype) @ value
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], stepper: torch.optim.Optimizer) -> None:

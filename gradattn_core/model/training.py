@@ -32,7 +32,6 @@ def finetune(
         model: with a classifier of K outputs.
         load: positions → preprocessed images [B, channels, H, W].
         targets: [N] class indices.
-        settings: epochs, learning rate and the like.
         seed: of the order, the shifts and the dropout.
         progress: called with (images done, images in all).
     """

@@ -94,9 +94,9 @@ def _search(cells: Any, features: FloatArray, own: IntArray, count: int) -> tupl
     """Rows and cosines of ``count`` near others of ``own``, best first; itself, of cosine −1, where fewer are met."""
     values, found = cells.search(unit_rows(features[own]), count + 1)
     itself = own[:, None]
-    missed = (found < 0) | (found == itself)
-    values, found = np.where(missed, -1, values), np.where(missed, itself, found)
-    order = np.argsort(missed, axis=1, kind="stable")[:, :count]
+    absent = (found < 0) | (found == itself)
+    values, found = np.where(absent, -1, values), np.where(absent, itself, found)
+    order = np.argsort(absent, axis=1, kind="stable")[:, :count]
     return np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
