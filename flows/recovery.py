@@ -7,29 +7,20 @@ The next worker of the same name continues them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-)
+from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from flows.status import FLOW
+from flows.status import OF_AUDITS
 from gradattn_core import outfolder
 from gradattn_core.errors import GradattnError, OutputBusyError
 
@@ -54,33 +45,20 @@ def orphaned_runs(client: SyncPrefectClient, pool: str, name: str) -> list[FlowR
     )
     if last_heartbeat is None:
         return []
-    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[*_IN_FLIGHT, StateType.CRASHED]))
-    runs = client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
-        flow_run_filter=FlowRunFilter(state=states),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-        limit=_MOST_RUNS,
-    )
+    runs = _runs(client, pool, {"state": {"type": {"any_": [*_IN_FLIGHT, StateType.CRASHED]}}})
     return [run for run in runs if run.labels.get(_WORKER, name) == name and _is_orphan(run, last_heartbeat)]
 
 
 def skip_missed_runs(client: SyncPrefectClient, pool: str) -> int:
     """Of the runs of a schedule that fell due while no worker ran, leave only the last; how many were skipped."""
-    late = client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)}),
-            tags=FlowRunFilterTags(all_=[_BY_SCHEDULE]),
-        ),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-        limit=_MOST_RUNS,
-    )
+    late = {
+        "state": {"type": {"any_": [StateType.SCHEDULED]}},
+        "expected_start_time": {"before_": datetime.now(UTC)},
+        "tags": {"all_": [_BY_SCHEDULE]},
+    }
     caught_up: set[UUID | None] = set()
     skipped = 0
-    for run in late:
+    for run in _runs(client, pool, late):
         # One that was begun is not missed.
         if run.run_count == 0 and run.deployment_id in caught_up:
             message = "no worker ran when this was due; a later run makes up for it"
@@ -120,6 +98,17 @@ def continue_runs(
             except httpx.HTTPError as error:
                 _logger.warning("Prefect's server does not answer: %s", error)
         ended.wait(pause)
+
+
+def _runs(client: SyncPrefectClient, pool: str, conditions: Mapping[str, object]) -> list[FlowRun]:
+    """Of audits, from a work pool, under the conditions of a ``FlowRunFilter``; the last one due comes first."""
+    return client.read_flow_runs(
+        flow_filter=OF_AUDITS,
+        flow_run_filter=FlowRunFilter.model_validate(conditions),
+        work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [pool]}}),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=_MOST_RUNS,
+    )
 
 
 def _is_orphan(run: FlowRun, last_heartbeat: datetime) -> bool:

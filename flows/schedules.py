@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -21,7 +20,7 @@ from prefect.flows import load_flow_from_entrypoint
 from flows.artifacts import plain
 from flows.notify import Notice, forget, pass_on
 from flows.server import connect
-from flows.status import FLOW, words
+from flows.status import FLOW, OF_AUDITS, words
 from gradattn_core.config import AuditConfig, parameters
 from gradattn_core.errors import GradattnError
 
@@ -221,8 +220,7 @@ def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse:
     deployment = _find(client, name) if re.fullmatch(r"[^/%&<>]+", name) else None
     if deployment is not None:
         return deployment
-    audits = FlowFilter(name=FlowFilterName(any_=[FLOW]))
-    names = sorted(each.name for each in client.read_deployments(flow_filter=audits))
+    names = sorted(each.name for each in client.read_deployments(flow_filter=OF_AUDITS))
     similar = get_close_matches(name, names, n=1)
     if similar:
         hint = f"did you mean {similar[0]}?"

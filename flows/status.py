@@ -11,17 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-)
-from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.objects import StateType as State
+from prefect.client.schemas.filters import DeploymentFilter, FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.client.schemas.sorting import FlowRunSort
@@ -31,8 +22,9 @@ from flows.server import connect, use_server
 from gradattn_core.errors import GradattnError
 
 FLOW = "audit"
+OF_AUDITS = FlowFilter.model_validate({"name": {"any_": [FLOW]}})
 _UNITS = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60))
-_ENDED = [State.COMPLETED, State.FAILED, State.CRASHED, State.CANCELLED]
+_ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +67,7 @@ def schedules(*, start: bool = False) -> list[ScheduleStatus]:
                 "no Prefect server is set and none runs here; start gradattn worker, or set PREFECT_API_URL"
             )
         with connect() as client:
-            audits = FlowFilter(name=FlowFilterName(any_=[FLOW]))
-            deployments = client.read_deployments(flow_filter=audits)
+            deployments = client.read_deployments(flow_filter=OF_AUDITS)
             listed = [status for deployment in deployments for status in _statuses(client, deployment)]
             return sorted(listed, key=lambda status: (status.deployment, status.schedule))
 
@@ -105,7 +96,7 @@ def main() -> int:
 
 
 def _statuses(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[ScheduleStatus]:
-    next_run = _first(client, deployment, [State.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
+    next_run = _first(client, deployment, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     due = next_run.expected_start_time if next_run is not None else None
     last_run = _first(client, deployment, _ENDED, FlowRunSort.END_TIME_DESC)
     schedules = [(words(each.schedule), each.active, each.parameters) for each in deployment.schedules]
@@ -125,17 +116,17 @@ def _statuses(client: SyncPrefectClient, deployment: DeploymentResponse) -> list
 
 
 def _state(client: SyncPrefectClient, deployment: DeploymentResponse) -> str:
-    if _first(client, deployment, [State.RUNNING], FlowRunSort.EXPECTED_START_TIME_ASC) is not None:
+    if _first(client, deployment, [StateType.RUNNING], FlowRunSort.EXPECTED_START_TIME_ASC) is not None:
         return "running"
     return str(deployment.status.value).lower() if deployment.status else ""
 
 
 def _first(
-    client: SyncPrefectClient, deployment: DeploymentResponse, states: list[State], order: FlowRunSort
+    client: SyncPrefectClient, deployment: DeploymentResponse, states: list[StateType], order: FlowRunSort
 ) -> FlowRun | None:
     runs = client.read_flow_runs(
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateType(any_=states))),
+        deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment.id]}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": states}}}),
         sort=order,
         limit=1,
     )

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,11 @@ def test_a_package_imports_nothing_heavy(room: str) -> None:
     assert not loaded(f"import {room}")[1]
 
 
+@pytest.mark.parametrize("module", ["flows.schedules", "flows.status", "flows.worker"])
+def test_schedules_are_kept_and_served_without_what_audits_need(module: str) -> None:
+    assert loaded(f"import {module}")[1].isdisjoint({"duckdb", "sklearn", "timm", "torch"})
+
+
 def test_nothing_imports_upward() -> None:
     known = modules()
     upward = [
@@ -118,6 +124,18 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         assert free, f"in a circle: {sorted(arrows)}"
         for name in free:
             del arrows[name]
+
+
+def test_a_file_name_stands_twice_only_on_purpose() -> None:
+    _, _, section = (ROOT / "docs/architecture.md").read_text("utf-8").partition("## Names that stand twice on purpose")
+    listed = set(re.findall(r"^\| `(\w+\.py)` \|", section, flags=re.MULTILINE))
+    names = Counter(file.name for file in modules().values() if file.name != "__init__.py")
+    assert {name for name, count in names.items() if count > 1} == listed
+    assert len(listed) <= 12
+
+
+def test_a_dict_of_anything_is_the_exception() -> None:
+    assert sum(file.read_text("utf-8").count("dict[str, Any]") for file in modules().values()) <= 25
 
 
 @pytest.mark.parametrize(

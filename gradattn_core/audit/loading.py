@@ -7,14 +7,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import torch
+from cachetools import LRUCache, cached
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from gradattn_core.config import AuditConfig, ModelSpec
+from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
@@ -28,6 +29,10 @@ _AHEAD = 3
 _BATCH_ON_CPU, _BATCH_ON_GPU = 32, 64
 # A process weighs half a gigabyte and has two batches under way.
 _MOST_PROCESSES = 16
+# The one that this process holds.
+_models: LRUCache[str, nn.Module] = LRUCache(1)
+# The most images that went through a device at once after it had run out of memory; it holds for the process's life.
+_fits: dict[torch.device, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +66,19 @@ class Batch:
         return replace(self, pixels=self.pixels.pin_memory())
 
 
+def _model_key(config: AuditConfig, num_classes: int | None = None) -> str:
+    return json.dumps([asdict(config.spec), num_classes, str(pick_device(config.device))], sort_keys=True)
+
+
+@cached(_models, key=_model_key)
 def audit_model(config: AuditConfig, num_classes: int | None = None) -> nn.Module:
     """The audit's model on its device; a process that runs many shards loads it once."""
-    spec = config.spec
-    arguments = json.dumps(spec.arguments, sort_keys=True)
-    device = str(pick_device(config.device))
-    return _cached_model(spec.name, spec.checkpoint, arguments, spec.from_scratch, num_classes, device)
+    return load_model(config.spec, num_classes=num_classes, device=pick_device(config.device))
 
 
 def release_model() -> None:
     """Let go of the model that this process holds: where others compute, it would only take memory of a GPU."""
-    _cached_model.cache_clear()
+    _models.clear()
     torch.cuda.empty_cache()
 
 
@@ -99,6 +106,29 @@ def load_batches(
         yield from _in_threads(pictures, batches, workers)
     else:
         yield from _in_processes(pictures, batches, min(workers, _MOST_PROCESSES), pin=device.type == "cuda")
+
+
+def in_parts(run: Callable[[slice], None], count: int, device: torch.device) -> None:
+    """Call ``run`` on consecutive slices of ``count`` images; where memory runs out, again on half as many.
+
+    Raises:
+        torch.OutOfMemoryError: one image alone is too many.
+    """
+    start = 0
+    while start < count:
+        size = min(count - start, _fits.get(device, count))
+        try:
+            run(slice(start, start + size))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            _fits[device] = (size + 1) // 2
+        else:
+            start += size
+            continue
+        # Only here, after the exception and with it what its frames held is gone.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 class _Pictures(Dataset[list[LoadedImage]]):
@@ -210,38 +240,3 @@ def _process_loader(
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
-
-
-@lru_cache(maxsize=1)
-def _cached_model(
-    name: str, checkpoint: str | None, arguments: str, from_scratch: bool, num_classes: int | None, device: str
-) -> nn.Module:
-    spec = ModelSpec(name, checkpoint, json.loads(arguments), from_scratch)
-    return load_model(spec, num_classes=num_classes, device=device)
-
-
-# The most images that went through a device at once after it had run out of memory; it holds for the process's life.
-_fits: dict[torch.device, int] = {}
-
-
-def in_parts(run: Callable[[slice], None], count: int, device: torch.device) -> None:
-    """Call ``run`` on consecutive slices of ``count`` images; where memory runs out, again on half as many.
-
-    Raises:
-        torch.OutOfMemoryError: one image alone is too many.
-    """
-    start = 0
-    while start < count:
-        size = min(count - start, _fits.get(device, count))
-        try:
-            run(slice(start, start + size))
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            _fits[device] = (size + 1) // 2
-        else:
-            start += size
-            continue
-        # Only here, after the exception and with it what its frames held is gone.
-        if device.type == "cuda":
-            torch.cuda.empty_cache()

@@ -71,28 +71,28 @@ def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
 
 @dataclass(frozen=True, eq=False)
 class SweptImages:
-    """The images of some sweeps.
+    """The images of some sweeps, as a dataset of now can use them.
 
     Attributes:
+        root: of that dataset.
         files: the shards and the roots of their datasets.
         rows: path, size, modified and content_hash of each image, and file and row where it lies.
     """
 
+    root: str
     files: tuple[tuple[Path, str], ...]
     rows: pd.DataFrame
 
-    def take(self, root: str, images: Sequence[ImageRecord], schema: pa.Schema) -> pa.Table:
-        """What is known of those images that are, with path, given label, size and time as listed now.
+    def take(self, images: Sequence[ImageRecord], schema: pa.Schema) -> pa.Table:
+        """The columns of ``schema`` of those images that were swept, with path, label, size and time as listed now.
 
-        Args:
-            root: of the dataset; images that are not known by their place are read from it and hashed.
-            schema: the columns that are wanted.
+        Images that are not known by their place are read and hashed.
         """
         if self.rows.empty:
             return schema.empty_table()
-        rows = self._by_place(root, images)
+        rows = self._by_place(images)
         elsewhere = np.flatnonzero(rows < 0)
-        rows[elsewhere] = self._by_content(root, [images[position] for position in elsewhere.tolist()])
+        rows[elsewhere] = self._by_content([images[position] for position in elsewhere.tolist()])
         listed = [image for image, row in zip(images, rows.tolist(), strict=True) if row >= 0]
         if not listed:
             return schema.empty_table()
@@ -107,9 +107,9 @@ class SweptImages:
             table = table.set_column(schema.get_field_index(name), field, pa.array(values, field.type))
         return table
 
-    def _by_place(self, root: str, images: Sequence[ImageRecord]) -> IntArray:
+    def _by_place(self, images: Sequence[ImageRecord]) -> IntArray:
         """[N] the row of each image that lies where it lay and has not changed, -1 for others."""
-        places = self._places(root)
+        places = self._places
         at = places.index.get_indexer(pd.Index([image.path for image in images], dtype=object))
         if not len(places):
             return at
@@ -124,19 +124,19 @@ class SweptImages:
         )
         return np.where(same, numbers, -1)
 
-    def _by_content(self, root: str, images: Sequence[ImageRecord]) -> IntArray:
+    def _by_content(self, images: Sequence[ImageRecord]) -> IntArray:
         """[N] the first row of each image's content, -1 where there is none."""
         # To read an image only for its hash is worth it where one of its size is known.
-        may_be = [image.size in self._sizes or _in_table(root, image) for image in images]
+        may_be = [image.size in self._sizes or _in_table(self.root, image) for image in images]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            hashes = list(pool.map(lambda image, read: _hash(root, image) if read else None, images, may_be))
+            hashes = list(pool.map(lambda image, read: _hash(self.root, image) if read else None, images, may_be))
         at = self._contents.index.get_indexer(pd.Index(hashes, dtype=object))
         return np.where(at >= 0, self._contents.to_numpy()[at], -1)
 
-    @lru_cache(maxsize=1)  # noqa: B019 - one root per process, and this object lives as long
-    def _places(self, root: str) -> pd.Series[int]:
-        """path → the first row of that path in the dataset with this root."""
-        numbers = [number for number, (_, of_file) in enumerate(self.files) if of_file == root]
+    @cached_property
+    def _places(self) -> pd.Series[int]:
+        """path → the first row of that path in the dataset."""
+        numbers = [number for number, (_, root) in enumerate(self.files) if root == self.root]
         paths = self.rows.loc[self.rows["file"].isin(numbers), "path"].drop_duplicates()
         return pd.Series(paths.index.to_numpy(), index=pd.Index(paths, dtype=object))
 
@@ -163,14 +163,16 @@ class SweptImages:
 
 
 @lru_cache(maxsize=1)
-def swept_images(sweeps: tuple[Sweep, ...]) -> SweptImages:
+def swept_images(root: str, sweeps: tuple[Sweep, ...]) -> SweptImages:
     """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
     files = [(path, sweep.root) for sweep in sweeps for path in AuditFolder(sweep.folder).sweep_files()]
     frames = [
         pq.read_table(path, columns=_COLUMNS).to_pandas().assign(file=number).rename_axis("row").reset_index()
         for number, (path, _) in enumerate(files)
     ]
-    return SweptImages(tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS))
+    return SweptImages(
+        root, tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS)
+    )
 
 
 def _in_table(root: str, image: ImageRecord) -> bool:

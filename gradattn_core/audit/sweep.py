@@ -62,7 +62,7 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
     images = plan.shard(index)
     first = index * plan.shard_size
     if not target.exists():
-        taken = swept_images(plan.sources).take(plan.root, images, _SCHEMA)
+        taken = swept_images(plan.root, plan.sources).take(images, _SCHEMA)
         paths = set(taken["path"].to_pylist())
         new = [image for image in images if image.path not in paths]
         failures: list[Failure] = []
