@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import shutil
-import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,13 +20,13 @@ import torch
 
 from gradattn_core import outfolder
 from gradattn_core.audit.loading import audit_model
-from gradattn_core.audit.reuse import Sweep, sweeps_like, tell_changes
+from gradattn_core.audit.reuse import RESULT_FORMAT, Sweep, sweep_key, sweeps_below, sweeps_like, tell_changes
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ClassAlignmentError, StoreError
 from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, write_parquet, write_text
-from gradattn_core.model.backbone import pick_device, weights_digest
+from gradattn_core.model.backbone import pick_device
 from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.forward import sweep_precision
 from gradattn_core.outfolder import AuditFolder
@@ -35,8 +34,6 @@ from gradattn_core.progress import PLAN, Progress, silent
 from gradattn_core.records import Failure, ImageRecord, Listing
 from gradattn_core.store.store import Store
 
-# Raised when the numbers of an audit or of its sweep change their meaning: those of before then stand for nothing.
-_RESULT_FORMAT = 2
 _SHARD_ON_CPU, _SHARD_ON_GPU = 1024, 16384
 
 
@@ -154,47 +151,13 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
     Raises:
         GradattnError: the model or the output folder cannot be used; nothing has been written then.
     """
-    listing, fingerprint = survey.listing, survey.fingerprint
     out = outfolder.prepare(config.out)
-    begun = _begun(out, fingerprint)
-    if begun is not None and not config.restart:
-        return _continued(begun, config)
-    if begun is not None:
-        remove_audit(begun)
-    head, alignment, notes = _choose_head(config, listing)
-    # A database that cannot be written must be noticed before hours of work, not after.
-    Store(out).prepare()
-    if not config.restart:
-        tell_changes(config, listing, out)
-    now = datetime.now(UTC)
-    audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
-    device = pick_device(config.device)
-    precision = sweep_precision(config.precision, device)
-    key = _sweep_key(config, precision, listing.classes, alignment)
-    size = config.shard_size or _shard_size(len(listing.images), device)
-    plan = Plan(
-        config=config,
-        audit_id=audit_id,
-        fingerprint=fingerprint,
-        folder=outfolder.work(out) / audit_id,
-        root=listing.root,
-        classes=tuple(listing.classes),
-        head=head,
-        alignment=alignment,
-        shards=-(-len(listing.images) // size),
-        shard_size=size,
-        images=len(listing.images),
-        skipped=listing.skipped,
-        list_failures=listing.failures,
-        started_at=now.isoformat(),
-        versions=_versions(),
-        precision=precision,
-        sweep_key=key,
-        takes_from=() if config.restart else _sweeps_with(out, key),
-        notes=notes,
-    )
-    _write(plan, listing)
-    return plan
+    unfinished = _unfinished(out, survey.fingerprint)
+    if unfinished is not None:
+        if not config.restart:
+            return _continue(unfinished, config)
+        remove_audit(unfinished)
+    return _begin(config, survey, out)
 
 
 def load_plan(folder: Path | str) -> Plan:
@@ -244,7 +207,7 @@ def is_stored(out: Path, audit_id: str) -> bool:
 
 def _fingerprint(config: AuditConfig, listing: Listing) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([__version__, _RESULT_FORMAT, config.identity()], sort_keys=True).encode())
+    digest.update(json.dumps([__version__, RESULT_FORMAT, config.identity()], sort_keys=True).encode())
     for image in listing.images:
         digest.update(json.dumps([image.path, image.label, image.size, image.modified]).encode())
     return digest.hexdigest()
@@ -256,7 +219,7 @@ def _finished_plan(config: AuditConfig, survey: Survey) -> Plan | None:
     None without one, with ``restart``, and where a run of it was stopped while it cleared up.
     """
     out = outfolder.prepare(config.out)
-    if config.restart or _begun(out, survey.fingerprint) is not None:
+    if config.restart or _unfinished(out, survey.fingerprint) is not None:
         return None
     for audit_id, fingerprint, head in _stored_audits(out):
         if fingerprint == survey.fingerprint:
@@ -274,7 +237,45 @@ def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
     return list(zip(audits["audit_id"], audits["fingerprint"], audits["head"], strict=True))
 
 
-def _begun(out: Path, fingerprint: str) -> Path | None:
+def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
+    listing, fingerprint = survey.listing, survey.fingerprint
+    head, alignment, notes = _choose_head(config, listing)
+    # A database that cannot be written must be noticed before hours of work, not after.
+    Store(out).prepare()
+    if not config.restart:
+        tell_changes(config, listing, out)
+    now = datetime.now(UTC)
+    audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
+    device = pick_device(config.device)
+    precision = sweep_precision(config.precision, device)
+    key = sweep_key(config, precision, listing.classes, alignment)
+    size = config.shard_size or _shard_size(len(listing.images), device)
+    plan = Plan(
+        config=config,
+        audit_id=audit_id,
+        fingerprint=fingerprint,
+        folder=outfolder.work(out) / audit_id,
+        root=listing.root,
+        classes=tuple(listing.classes),
+        head=head,
+        alignment=alignment,
+        shards=-(-len(listing.images) // size),
+        shard_size=size,
+        images=len(listing.images),
+        skipped=listing.skipped,
+        list_failures=listing.failures,
+        started_at=now.isoformat(),
+        versions=_versions(),
+        precision=precision,
+        sweep_key=key,
+        takes_from=() if config.restart else sweeps_below(out, key),
+        notes=notes,
+    )
+    _write(plan, listing)
+    return plan
+
+
+def _unfinished(out: Path, fingerprint: str) -> Path | None:
     """The work folder of an unfinished audit that this version can continue."""
     for folder in sorted(outfolder.work(out).glob(f"*-{fingerprint[:8]}")):
         files = AuditFolder(folder)
@@ -285,12 +286,12 @@ def _begun(out: Path, fingerprint: str) -> Path | None:
     return None
 
 
-def _continued(folder: Path, config: AuditConfig) -> Plan:
+def _continue(folder: Path, config: AuditConfig) -> Plan:
     # What may differ (device, batch size, where the checkpoint lies) is what this command says.
     plan = replace(load_plan(folder), config=config)
     if plan.takes_from:
         # Those of then may have been taken over by another audit meanwhile.
-        plan = replace(plan, takes_from=_sweeps_with(plan.out, plan.sweep_key))
+        plan = replace(plan, takes_from=sweeps_below(plan.out, plan.sweep_key))
     _write_plan(plan)
     return plan
 
@@ -317,37 +318,12 @@ def _write_plan(plan: Plan) -> None:
     write_text(plan.files.plan, json.dumps(values, ensure_ascii=True))
 
 
-def _sweeps_with(out: Path, key: str) -> tuple[str, ...]:
-    """The folders with sweeps of this key, of finished and unfinished audits, newest first, from ``out`` on."""
-    folders = [folder for place in (outfolder.features(out), outfolder.work(out)) for folder in place.glob("*")]
-    sweeps = sweeps_like(key, sorted(folders, key=lambda folder: folder.name, reverse=True))
-    return tuple(sweep.folder.relative_to(out).as_posix() for sweep in sweeps)
-
-
 def _shard_size(images: int, device: torch.device) -> int:
     """Seconds of work, and on a GPU enough shards that each of several has some."""
     if device.type == "cpu":
         return _SHARD_ON_CPU
     share = -(-images // (4 * max(1, torch.cuda.device_count())))
     return min(max(share, _SHARD_ON_CPU), _SHARD_ON_GPU)
-
-
-def _sweep_key(config: AuditConfig, precision: str, classes: list[str], alignment: Alignment | None) -> str:
-    if config.from_scratch:
-        # Random features are nobody else's.
-        return uuid.uuid4().hex
-    outputs = None if alignment is None else list(zip(classes, alignment.indices, strict=True))
-    facts = [
-        _RESULT_FORMAT,
-        timm.__version__,
-        config.model,
-        config.model_arguments,
-        # The name alone does not say which weights a hub or a folder had today.
-        weights_digest(audit_model(config)),
-        precision,
-        outputs,
-    ]
-    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _choose_head(config: AuditConfig, listing: Listing) -> tuple[str, Alignment | None, tuple[str, ...]]:

@@ -6,8 +6,10 @@ content, wherever it has been moved to. Its given label plays no part: features 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,19 +22,39 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import timm
 
 from gradattn_core import outfolder
+from gradattn_core.audit.loading import audit_model
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import join, member
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.evidence import INTERPRETATIONS, REGIONS
 from gradattn_core.files import write_text
+from gradattn_core.model.backbone import weights_digest
+from gradattn_core.model.classes import Alignment
 from gradattn_core.outfolder import AuditFolder, regions_beside
 from gradattn_core.records import ImageRecord, IntArray, Listing
 from gradattn_core.store.store import Store
 
+# Raised when the numbers of an audit or of its sweep change their meaning: those of before then stand for nothing.
+RESULT_FORMAT = 2
 _COLUMNS = ["path", "size", "modified", "content_hash"]
+MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction"]
+"""What a map of one classifier depends on."""
+MAPS = pa.schema(
+    [
+        *INTERPRETATIONS,
+        # Not stored: the kind of doubt is told from the first, and a map is known again by the others.
+        pa.field("detail", pa.float64()),
+        pa.field("content_hash", pa.string()),
+        pa.field("given_output", pa.int32()),
+        pa.field("other_output", pa.int32()),
+    ]
+)
+"""The columns of a shard of maps."""
+_OUTPUTS = b"outputs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +89,36 @@ def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
         if sweep.key == key:
             sweeps.append(sweep)
     return sweeps
+
+
+def sweeps_below(out: Path, key: str) -> tuple[str, ...]:
+    """The folders with sweeps of this key, of finished and unfinished audits, newest first, from ``out`` on."""
+    folders = [folder for place in (outfolder.features(out), outfolder.work(out)) for folder in place.glob("*")]
+    sweeps = sweeps_like(key, sorted(folders, key=lambda folder: folder.name, reverse=True))
+    return tuple(sweep.folder.relative_to(out).as_posix() for sweep in sweeps)
+
+
+def sweep_key(config: AuditConfig, precision: str, classes: list[str], alignment: Alignment | None) -> str:
+    """Digest of what the numbers of a sweep depend on but the images; ``precision`` is resolved.
+
+    Args:
+        alignment: the model's output of each class, where its logits are kept.
+    """
+    if config.from_scratch:
+        # Random features are nobody else's.
+        return uuid.uuid4().hex
+    outputs = None if alignment is None else list(zip(classes, alignment.indices, strict=True))
+    facts = [
+        RESULT_FORMAT,
+        timm.__version__,
+        config.model,
+        config.model_arguments,
+        # The name alone does not say which weights a hub or a folder had today.
+        weights_digest(audit_model(config)),
+        precision,
+        outputs,
+    ]
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,41 +227,6 @@ def swept_images(root: str, sweeps: tuple[Sweep, ...]) -> SweptImages:
     )
 
 
-def _in_table(root: str, image: ImageRecord) -> bool:
-    """Whether the image lies in a Parquet file, whose size and time are all that is known of its own."""
-    try:
-        inner = member(join(root, image.path))
-    except UnreadableImageError:
-        return False
-    return inner is not None and inner.kind == "parquet"
-
-
-def _hash(root: str, image: ImageRecord) -> str | None:
-    """Of the file's content; None where it cannot be read, which whoever decodes it will say."""
-    try:
-        return content_hash(read_bytes(root, image.path))
-    except UnreadableImageError:
-        return None
-
-
-MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction"]
-"""What a map of one classifier depends on."""
-
-MAPS = pa.schema(
-    [
-        *INTERPRETATIONS,
-        # Not stored: the kind of doubt is told from the first, and a map is known again by the others.
-        pa.field("detail", pa.float64()),
-        pa.field("content_hash", pa.string()),
-        pa.field("given_output", pa.int32()),
-        pa.field("other_output", pa.int32()),
-    ]
-)
-"""The columns of a shard of maps."""
-
-_OUTPUTS = b"outputs"
-
-
 def with_outputs(table: pa.Table, outputs: dict[str, int]) -> pa.Table:
     """The table, remembering the classes among which the head was asked again."""
     return table.replace_schema_metadata({_OUTPUTS: _text(outputs)})
@@ -237,21 +254,6 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
     return pa.concat_tables(maps), pa.concat_tables(regions)
 
 
-@lru_cache(maxsize=1)
-def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
-    """The files of maps, and for each map its key, its file and its row."""
-    files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
-    files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
-    tables = [pq.read_table(path, columns=MAP_KEY).to_pandas() for path in files]
-    numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
-    index = pd.concat(numbered, ignore_index=True) if numbered else pd.DataFrame(columns=[*MAP_KEY, "file", "row"])
-    return files, index.drop_duplicates(MAP_KEY)
-
-
-def _text(outputs: dict[str, int]) -> str:
-    return json.dumps(sorted(outputs.items()))
-
-
 def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
     """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence."""
     for earlier in (*_begun_audits(out), *_finished_audits(out)):
@@ -265,6 +267,38 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
         interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
         warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
         return
+
+
+def _in_table(root: str, image: ImageRecord) -> bool:
+    """Whether the image lies in a Parquet file, whose size and time are all that is known of its own."""
+    try:
+        inner = member(join(root, image.path))
+    except UnreadableImageError:
+        return False
+    return inner is not None and inner.kind == "parquet"
+
+
+def _hash(root: str, image: ImageRecord) -> str | None:
+    """Of the file's content; None where it cannot be read, which whoever decodes it will say."""
+    try:
+        return content_hash(read_bytes(root, image.path))
+    except UnreadableImageError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
+    """The files of maps, and for each map its key, its file and its row."""
+    files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
+    files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
+    tables = [pq.read_table(path, columns=MAP_KEY).to_pandas() for path in files]
+    numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
+    index = pd.concat(numbered, ignore_index=True) if numbered else pd.DataFrame(columns=[*MAP_KEY, "file", "row"])
+    return files, index.drop_duplicates(MAP_KEY)
+
+
+def _text(outputs: dict[str, int]) -> str:
+    return json.dumps(sorted(outputs.items()))
 
 
 @dataclass(frozen=True, slots=True)
