@@ -28,8 +28,8 @@ class Store(Database):
     Attributes:
         audits, candidates, images, decisions, review: what can be asked and written, by subject.
 
-    Every method raises :class:`StoreError` where the database is absent, unusable, of a newer schema, or locked for
-    longer than ``patience``, and where ``audit_id`` is not in it.
+    Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
+    schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
     """
 
     def __init__(
