@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 
 import httpx
@@ -58,7 +58,7 @@ def work(
     # It continues the runs that one of its name left.
     lock = f"gradattn-worker-{re.sub(r'[^0-9A-Za-z.-]', '-', name)}.lock"
     busy = f"a worker called {name!r} runs on this machine; give this one another --name"
-    with only_process(lock, busy), _health(health_port), _server(own):
+    with only_process(lock, busy), _health(health_port), _own_server() if own else nullcontext():
         with connect() as client:
             make_pool(client, pool)
             orphans = orphaned_runs(client, pool, name)
@@ -108,10 +108,7 @@ def _silent(*_: object, **__: object) -> None:
 
 
 @contextmanager
-def _server(own: bool) -> Iterator[None]:
-    if not own:
-        yield
-        return
+def _own_server() -> Iterator[None]:
     with serve() as address, temporary_settings({PREFECT_API_URL: address}):
         yield
 

@@ -180,7 +180,7 @@ def regions_beside(maps: Path) -> Path:
     return maps.with_name(f"regions-{maps.name.rpartition('-')[2]}")
 
 
-def audits_begun(out: Path) -> list[AuditFolder]:
+def unfinished_folders(out: Path) -> list[AuditFolder]:
     """The audits that have a plan and are not finished, the newest first."""
     plans = work(out).glob(f"*/{PLAN}")
     return [AuditFolder(plan.parent) for plan in sorted(plans, key=lambda plan: plan.parent.name, reverse=True)]

@@ -100,7 +100,7 @@ class UnfinishedAudit:
 
 def unfinished_audits(out: Path) -> list[UnfinishedAudit]:
     """The audits that are at work in the output folder, or were when they were interrupted; the newest first."""
-    audits = (_read(folder) for folder in outfolder.audits_begun(out))
+    audits = (_read(folder) for folder in outfolder.unfinished_folders(out))
     return [audit for audit in audits if audit is not None]
 
 

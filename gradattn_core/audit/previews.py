@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pyarrow.parquet as pq
 from PIL import Image
@@ -40,21 +38,15 @@ def write_previews(plan: Plan, progress: Progress = silent) -> int:
         if not is_plain_file(plan.root, path) and not outfolder.preview(plan.out, content_hash).is_file()
     }
     count = 0
-    with _pool(plan.config.workers or os.cpu_count() or 1) as pool:
+    pool = ThreadPoolExecutor(plan.config.workers or os.cpu_count(), thread_name_prefix="preview")
+    try:
         for done, was_written in enumerate(pool.map(lambda each: _write(plan, *each), missing.items()), start=1):
             count += was_written
             progress("previews", done, len(missing))
-    return count
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """On Ctrl-C what has not begun is dropped."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="preview")
-    try:
-        yield pool
     finally:
+        # On Ctrl-C what has not begun is dropped.
         pool.shutdown(wait=False, cancel_futures=True)
+    return count
 
 
 def _shown(plan: Plan) -> dict[str, str]:

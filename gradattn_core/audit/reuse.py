@@ -311,7 +311,7 @@ class _EarlierAudit:
 
 
 def _begun_audits(out: Path) -> Iterator[_EarlierAudit]:
-    for files in outfolder.audits_begun(out):
+    for files in outfolder.unfinished_folders(out):
         plan = files.read_plan()
         yield _EarlierAudit(plan["audit_id"], plan["root"], plan["config"], False, files.is_current())
 
