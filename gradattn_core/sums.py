@@ -12,6 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
+
+Origin = Literal["picture", "average"]
+"""Where a waterfall begins: the answer without any picture, or the average answer."""
+
+DEFAULT_ORIGIN: Origin = "average"
+"""Where it begins unless asked otherwise: from there "more red than blue" contradicts the answer less often.
+Measured in ``docs/interpretation.md``, made by ``bench/evidence.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,10 @@ class Sums:
     red: float
     blue: float
     head: str = ""
+
+    def seen_from(self, origin: Origin = DEFAULT_ORIGIN) -> Sums:
+        """The same with this origin as the ``base``; from *no picture* where there is no average answer."""
+        return self.from_average() if origin == "average" and self.average is not None else self
 
     def from_average(self) -> Sums:
         """The same with the average answer as the origin: its ``base`` is the ``average``.

@@ -41,3 +41,12 @@ def test_either_origin_adds_up_and_keeps_the_answer(average: float, red: float, 
 def test_outside_an_audit_there_is_no_average() -> None:
     with pytest.raises(ValueError, match="average"):
         Sums(1.0, 0.0, None, 1.0, 0.0).from_average()
+
+
+def test_sums_begin_at_the_origin_that_is_asked_for_and_without_a_picture_where_there_is_no_average() -> None:
+    sums = Sums(log_odds=-2.0, base=0.5, average=-0.25, red=1.5, blue=-4.0)
+
+    assert sums.seen_from("picture") == sums
+    assert sums.seen_from("average").base == -0.25
+    alone = Sums(log_odds=-2.0, base=0.5, average=None, red=1.5, blue=-4.0)
+    assert alone.seen_from() == alone
