@@ -42,6 +42,17 @@ def map_statistics(scores: FloatArray, crop: Box, width: int, height: int) -> Ma
     )
 
 
+def region_masks(scores: FloatArray) -> dict[tuple[int, int], NDArray[np.bool_]]:
+    """The patches [grid height, grid width] of every region that :func:`map_statistics` finds, by sign and rank.
+
+    Args:
+        scores: [grid height, grid width]; the same map always has the same regions.
+    """
+    values = scores.astype(np.float64)
+    parts = {sign: _parts(np.clip(sign * values, 0, None)) for sign in (+1, -1)}
+    return {(sign, rank): inside for sign in parts for rank, inside in enumerate(parts[sign], start=1)}
+
+
 def _overlap(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
     """Bhattacharyya coefficient Σ√(p·q) of the two mass distributions after a 3x3 box blur."""
     if positive.sum() == 0 or negative.sum() == 0:
@@ -53,26 +64,33 @@ def _overlap(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> fl
 
 def _regions(mass: NDArray[np.float64], sign: int, total: float, crop: Box, width: int, height: int) -> list[Region]:
     """Connected patches (8 neighbours) of one sign, the heaviest first."""
-    if mass.max() == 0:
-        return []
-    labels, _ = ndimage.label(mass >= _FLOOR * mass.max(), structure=_NEIGHBOURS)
-    regions = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
-        inside = labels == number
-        regions.append((float(mass[inside].sum()), float(mass[inside].max()), int(inside.sum()), rows, columns))
-    # Ties are broken by position, so that the same map always gives the same order.
-    regions.sort(key=lambda region: (-region[0], region[3].start, region[4].start))
+    parts = _parts(mass)
+    boxes = [ndimage.find_objects(inside.astype(np.int8))[0] for inside in parts]
     return [
         Region(
             sign=sign,
             rank=rank,
-            mass_share=weight / total,
-            area_share=patches / mass.size,
-            peak=sign * peak,
+            mass_share=float(mass[inside].sum()) / total,
+            area_share=int(inside.sum()) / mass.size,
+            peak=sign * float(mass[inside].max()),
             box=patch_box(rows, columns, mass.shape, crop, width, height),
         )
-        for rank, (weight, peak, patches, rows, columns) in enumerate(regions[:_MOST], start=1)
+        for rank, (inside, (rows, columns)) in enumerate(zip(parts, boxes, strict=True), start=1)
     ]
+
+
+def _parts(mass: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
+    """The patches of each region of one sign, the heaviest first."""
+    if mass.max() <= 0:
+        return []
+    labels, _ = ndimage.label(mass >= _FLOOR * mass.max(), structure=_NEIGHBOURS)
+    parts = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels == number
+        # Ties are broken by position, so that the same map always gives the same order.
+        parts.append(((-float(mass[inside].sum()), rows.start, columns.start), inside))
+    parts.sort(key=lambda part: part[0])
+    return [inside for _, inside in parts[:_MOST]]
 
 
 def patch_box(rows: slice, columns: slice, grid: tuple[int, ...], crop: Box, width: int, height: int) -> Box:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.interpret.regions import map_statistics, region_masks
 from gradattn_core.records import Box, FloatArray, MapStatistics
 
 WHOLE = Box(0.0, 0.0, 80.0, 60.0)
@@ -52,6 +52,18 @@ def test_regions_are_those_of_a_flood_fill(seed: int, sign: int) -> None:
     regions = [r for r in map_statistics(scores, WHOLE, 80, 60).regions if r.sign == sign]
     assert [r.rank for r in regions] == list(range(1, len(expected) + 1))
     np.testing.assert_allclose([(r.mass_share, r.area_share, r.peak) for r in regions], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_masks_are_those_of_the_regions(seed: int) -> None:
+    scores = random_map(seed)
+    masks = region_masks(scores)
+    regions = {(region.sign, region.rank): region for region in map_statistics(scores, WHOLE, 80, 60).regions}
+    assert list(masks) == list(regions)
+    for key, mask in masks.items():
+        assert mask.sum() / mask.size == regions[key].area_share
+        assert float(np.abs(scores[mask]).max()) == abs(regions[key].peak)
+        assert (np.sign(scores[mask]) == key[0]).all()
 
 
 def test_patches_that_touch_by_a_corner_are_one_region_and_weak_ones_are_left_out() -> None:
