@@ -185,6 +185,10 @@ def facts(store: Store, audit_id: str, planted: dict[str, str]) -> pd.DataFrame:
     frame["1 - overlap"] = [
         np.nan if evidence is None else 1 - evidence.statistics.overlap for evidence in found.values()
     ]
+    frame["balance"] = [
+        np.nan if evidence is None else evidence.scores.sum() / np.abs(evidence.scores).sum()
+        for evidence in found.values()
+    ]
     asked = [None if evidence is None else evidence.hidden for evidence in found.values()]
     frame["hidden and asked again"] = [
         np.nan if answer is None else answer.for_logit - answer.against_logit for answer in asked

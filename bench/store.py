@@ -96,7 +96,8 @@ def _tables(part: pd.DataFrame, random: np.random.Generator) -> dict[str, pa.Tab
             grid_height=GRID, grid_width=GRID,
             crop_left=0.0, crop_top=0.0, crop_right=375.0, crop_bottom=375.0,
             map=list(random.standard_normal((len(doubtful), GRID * GRID)).astype(np.float32)),
-            positive_mass=1.0, negative_mass=2.0, balance=-0.3, concentration=0.4, overlap=0.5,
+            concentration=0.4, overlap=0.5, model_log_odds=-1.0, log_odds_without_picture=0.2, average_log_odds=0.1,
+            red_log_odds=0.8, blue_log_odds=-2.0, head="bench", numbers="map",
             hidden_for_logit=1.5, hidden_against_logit=0.5, hidden_label=doubtful["given_label"],
             hidden_probability=0.6,
         ),
@@ -104,6 +105,7 @@ def _tables(part: pd.DataFrame, random: np.random.Generator) -> dict[str, pa.Tab
             [
                 doubtful[["path"]].assign(
                     sign=sign, rank=1, mass_share=0.5, area_share=0.1, peak=0.7 * sign,
+                    log_odds=0.5 * sign, measured=None,
                     box_left=10.0, box_top=20.0, box_right=200.0, box_bottom=220.0,
                 )
                 for sign in (1, -1)

@@ -37,15 +37,24 @@ COLUMNS: dict[str, str] = {
     "given_probability": "float64",
     "suggested_probability": "float64",
     "margin": "float64",
-    "positive_mass": "float64",
-    "negative_mass": "float64",
-    "balance": "float64",
+    "model_log_odds": "float64",
+    "log_odds_without_picture": "float64",
+    "red_log_odds": "float64",
+    "blue_log_odds": "float64",
     "top_region_box": "str",
+    "top_region_log_odds": "float64",
+    "top_region_measured": "float64",
     "decision": "str",
     "reviewer": "str",
     "note": "str",
 }
 """The columns of candidates.csv in their order, each with its type in a frame."""
+REPLACED: dict[str, tuple[str, ...]] = {
+    "positive_mass": ("red_log_odds",),
+    "negative_mass": ("blue_log_odds",),
+    "balance": ("model_log_odds", "log_odds_without_picture"),
+}
+"""Columns that candidates.csv had in earlier versions, each with those that say more truly what it was meant to say."""
 
 NEW_SUSPECT_COLUMNS: dict[str, str] = {
     "rank": "int64",
@@ -160,6 +169,11 @@ def read_candidates(path: Path) -> pd.DataFrame:
         raise StoreError(f"{path} is not a CSV file in UTF-8: {error}") from error
     header = rows[0] if rows else []
     missing = [name for name in COLUMNS if name not in header]
+    if any(name in REPLACED for name in header):
+        raise StoreError(
+            f"{path} is of an earlier version of gradattn: {replaced()}; `gradattn export candidates` or the "
+            "next audit writes it anew"
+        )
     if missing:
         raise StoreError(f"{path} lacks the column {', '.join(missing)}; needed are {', '.join(COLUMNS)}")
     columns: dict[str, list[Any]] = {}
@@ -169,6 +183,12 @@ def read_candidates(path: Path) -> pd.DataFrame:
             _value(row, position, kind, f"{path}, row {number}, {name}") for number, row in enumerate(rows[1:], 2)
         ]
     return pd.DataFrame(columns).astype(COLUMNS)
+
+
+def replaced() -> str:
+    """Which column of candidates.csv has taken the place of which, as a clause."""
+    places = [f"{' and '.join(now)} {'have' if now[1:] else 'has'} replaced {was}" for was, now in REPLACED.items()]
+    return ", ".join(places)
 
 
 def _decisions(frame: pd.DataFrame) -> list[str]:

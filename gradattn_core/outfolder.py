@@ -25,7 +25,7 @@ from gradattn_core.errors import OutputBusyError, StoreError
 # Of an audit's folder, by name or pattern, for whoever copies files without having them yet.
 PLAN, LISTING, SUSPECTS, HEADS = "plan.json", "listing.parquet", "suspects.parquet", "heads.safetensors"
 SWEEPS, FOLD_WEIGHTS = "sweep-*.parquet", "finetune-*.safetensors"
-FORMAT = 3
+FORMAT = 4
 """Of the files of an unfinished audit: those of another one are not continued, but their sweeps are taken over."""
 _LOCK = ".audit.lock"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gradattn_core.sums import Sums
+
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
@@ -92,6 +94,9 @@ class Region:
         area_share: its share of all patches, in (0, 1].
         peak: its most extreme raw score, signed.
         box: bounding box in pixels of the original image.
+        log_odds: the sum of its patches' scores, of its sign; None where the map does not add up to log-odds.
+        measured: what the region does by measurement, in log-odds: the answer minus the answer with it left out, so
+            positive where it speaks for the given label; None where it was not measured.
     """
 
     sign: int
@@ -100,6 +105,8 @@ class Region:
     area_share: float
     peak: float
     box: Box
+    log_odds: float | None = None
+    measured: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +114,12 @@ class MapStatistics:
     """What a signed map says in numbers.
 
     Attributes:
-        positive_mass: sum of the positive raw scores, >= 0.
-        negative_mass: absolute sum of the negative raw scores, >= 0.
-        balance: (positive - negative) / (positive + negative), in [-1, 1]; 0 for an empty map.
-        concentration: share of the absolute mass in the strongest tenth of the patches, in [0, 1].
+        concentration: share of the absolute mass in the strongest tenth of the patches, in [0, 1]; 0 for an empty map.
         overlap: how much the two classes' evidence lies in the same places, in [0, 1] (Bhattacharyya
             coefficient of the two mass distributions after a 3x3 box blur).
         regions: the connected regions of both signs, ordered by sign (positive first) and rank.
     """
 
-    positive_mass: float
-    negative_mass: float
-    balance: float
     concentration: float
     overlap: float
     regions: tuple[Region, ...] = ()
@@ -149,6 +150,8 @@ class Evidence:
             ``against_label``.
         crop: the part of the original image the model saw, in original pixels.
         hidden: the answer with the evidence for the other class hidden; None where it was not asked.
+        sums: what the map adds up to; None where it does not add up to log-odds.
+        numbers: ``map``, or ``measured`` where its four groups of patches were scaled to measured Shapley values.
     """
 
     for_label: str
@@ -161,6 +164,8 @@ class Evidence:
     correction: str
     statistics: MapStatistics
     hidden: Hidden | None = None
+    sums: Sums | None = None
+    numbers: str = "map"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ NUMBERS = {
     "margin": "margin of the given label",
     "entropy": "indecision of the head",
     "map_margin": "margin that the map explains",
-    "positive_mass": "evidence for the given label",
-    "negative_mass": "evidence for the other class",
-    "balance": "balance of the evidence towards the given label",
+    "log_odds_without_picture": "lead of the given label without any picture",
+    "red_log_odds": "evidence for the given label",
+    "blue_log_odds": "evidence for the other class, which counts downwards",
     "concentration": "concentration of the evidence",
     "overlap": "overlap of both classes' evidence",
 }

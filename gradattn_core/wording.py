@@ -102,7 +102,7 @@ def strongest_part(
         A sentence such as ``The strongest blue part, upper left, holds 71% of the evidence for bald eagle.``; empty
         where the map has no region.
     """
-    masses = (evidence.statistics.positive_mass, evidence.statistics.negative_mass)
+    masses = [float(np.clip(sign * evidence.scores, 0, None).sum(dtype=np.float64)) for sign in (1, -1)]
     for sign, side in ((-1, 1), (1, 0)):
         strongest = [region for region in evidence.statistics.regions if (region.sign, region.rank) == (sign, 1)]
         if strongest and masses[side] > 0:

@@ -99,7 +99,8 @@ def test_the_file_is_rfc_4180_in_utf_8(tmp_path: Path) -> None:
 def test_the_columns_are_the_documented_ones() -> None:
     assert ", ".join(COLUMNS) == (
         "rank, path, given_label, suggested_label, suspicion, given_probability, suggested_probability, margin, "
-        "positive_mass, negative_mass, balance, top_region_box, decision, reviewer, note"
+        "model_log_odds, log_odds_without_picture, red_log_odds, blue_log_odds, top_region_box, top_region_log_odds, "
+        "top_region_measured, decision, reviewer, note"
     )
 
 

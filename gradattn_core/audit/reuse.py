@@ -244,12 +244,12 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
     maps, regions = [MAPS.empty_table()], [REGIONS.empty_table()]
     for number, rows in suspects.merge(index, on=MAP_KEY).groupby("file"):
         file = files[int(str(number))]
-        stored = pq.read_table(file, columns=MAPS.names).take(pa.array(rows["row"]))
+        stored = _whole(pq.read_table(file), MAPS).take(pa.array(rows["row"]))
         paths = pd.DataFrame({"stored": stored["path"].to_pandas(), "path": rows["path"].to_numpy()})
         for name, values in (("path", "path"), ("for_label", "label"), ("against_label", "other")):
             stored = stored.set_column(MAPS.names.index(name), name, pa.array(rows[values], pa.string()))
         maps.append(stored)
-        beside = pd.read_parquet(regions_beside(file)).rename(columns={"path": "stored"})
+        beside = _whole(pq.read_table(regions_beside(file)), REGIONS).to_pandas().rename(columns={"path": "stored"})
         regions.append(pa.Table.from_pandas(paths.merge(beside, on="stored"), REGIONS, preserve_index=False))
     return pa.concat_tables(maps), pa.concat_tables(regions)
 
@@ -267,6 +267,15 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
         interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
         warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
         return
+
+
+def _whole(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of ``schema``; those that the files of an earlier version lack are empty."""
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def _in_table(root: str, image: ImageRecord) -> bool:

@@ -216,7 +216,6 @@ def _tell_pair(options: argparse.Namespace, explanation: Explanation, file: Path
         "for_probability": round(red, 6),
         "against": None if is_single else evidence.against_label,
         "against_probability": None if is_single else round(blue, 6),
-        "balance": round(evidence.statistics.balance, 6),
         "output": file,
     }
     sentences = [f"red   {evidence.for_label}: {percent(red, 1)}"]

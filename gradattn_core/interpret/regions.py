@@ -1,6 +1,8 @@
-"""From a signed map to numbers: masses, shares, and connected regions in pixels of the original image."""
+"""From a signed map to numbers: how it is spread, and its connected regions in pixels of the original image."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,29 +17,29 @@ _MOST = 5
 _NEIGHBOURS = np.ones((3, 3), dtype=int)
 
 
-def map_statistics(scores: FloatArray, crop: Box, width: int, height: int) -> MapStatistics:
+def map_statistics(scores: FloatArray, crop: Box, width: int, height: int, *, adds_up: bool = False) -> MapStatistics:
     """What a signed map says in numbers; the ranges are those of :class:`~gradattn_core.records.MapStatistics`.
 
     Args:
         scores: [grid height, grid width] raw signed scores.
         crop: the part of the original image that the map covers, in original pixels.
         width, height: of the upright original image; boxes are cut to it.
+        adds_up: the scores are log-odds: each region gets the sum of its own.
     """
     values = scores.astype(np.float64)
     positive, negative = np.clip(values, 0, None), np.clip(-values, 0, None)
     total = positive.sum() + negative.sum()
     if total == 0:
-        return MapStatistics(0.0, 0.0, 0.0, 0.0, 0.0)
+        return MapStatistics(0.0, 0.0)
     strongest = np.sort(np.abs(values).ravel())[::-1]
     tenth = max(1, round(values.size / 10))
     return MapStatistics(
-        positive_mass=float(positive.sum()),
-        negative_mass=float(negative.sum()),
-        balance=float((positive.sum() - negative.sum()) / total),
         concentration=float(strongest[:tenth].sum() / total),
         overlap=_overlap(positive, negative),
         regions=tuple(
-            _regions(positive, +1, total, crop, width, height) + _regions(negative, -1, total, crop, width, height)
+            replace(region, log_odds=region.sign * region.mass_share * total) if adds_up else region
+            for sign, mass in ((+1, positive), (-1, negative))
+            for region in _regions(mass, sign, total, crop, width, height)
         ),
     )
 

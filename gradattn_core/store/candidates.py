@@ -63,8 +63,10 @@ class Candidate:
         rank: 1 is the most suspect of all images.
         suspicion: probability in [0, 1] that the given label is wrong.
         margin: logit of the given label minus that of the other class, in the explained head.
-        positive_mass, negative_mass, balance: of the map, see :class:`gradattn_core.records.MapStatistics`.
+        model_log_odds, log_odds_without_picture, red_log_odds, blue_log_odds: what the map adds up to, see
+            :class:`gradattn_core.sums.Sums`: without picture + red + blue = model. NaN where it does not.
         top_region_box: ``left,top,right,bottom`` of the strongest region against the label, in whole pixels.
+        top_region_log_odds, top_region_measured: of that region, see :class:`gradattn_core.records.Region`.
         decision, reviewer, note, new_label: what stands.
         width, height: of the original in pixels, 0 where they are not known.
         predicted_label: the class that the explained head names.
@@ -84,10 +86,13 @@ class Candidate:
     given_probability: float
     suggested_probability: float
     margin: float
-    positive_mass: float
-    negative_mass: float
-    balance: float
+    model_log_odds: float
+    log_odds_without_picture: float
+    red_log_odds: float
+    blue_log_odds: float
     top_region_box: str
+    top_region_log_odds: float
+    top_region_measured: float
     decision: str
     reviewer: str
     note: str
@@ -229,7 +234,7 @@ def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]
     frame = connection.execute(_WIDE, {"audit_id": audit_id, "ranks": ranks}).df()
     words = standing(connection, frame["content_hash"].tolist())
     said = [words.get(key) for key in zip(frame["content_hash"], frame["given_label"], strict=True)]
-    at = list(frame.columns).index("top_region_box") + 1
+    at = list(frame.columns).index("top_region_measured") + 1
     for shift, name in enumerate(("decision", "reviewer", "note", "new_label")):
         texts = pd.Series([getattr(word, name) if word else "" for word in said], frame.index, dtype="str")
         frame.insert(at + shift, name, texts)
@@ -248,11 +253,14 @@ SELECT
     s.given_probability,
     s.suggested_probability,
     coalesce(e.for_logit::DOUBLE - e.against_logit::DOUBLE, p.margin::DOUBLE) AS margin,
-    e.positive_mass,
-    e.negative_mass,
-    e.balance,
+    e.model_log_odds,
+    e.log_odds_without_picture,
+    e.red_log_odds,
+    e.blue_log_odds,
     CASE WHEN r.path IS NULL THEN '' ELSE concat_ws(',', round(r.box_left)::BIGINT, round(r.box_top)::BIGINT,
         round(r.box_right)::BIGINT, round(r.box_bottom)::BIGINT) END AS top_region_box,
+    r.log_odds AS top_region_log_odds,
+    r.measured AS top_region_measured,
     i.content_hash,
     coalesce(i.width, 0)::BIGINT AS width,
     coalesce(i.height, 0)::BIGINT AS height,

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from gradattn_core import estimates
 from gradattn_core.dataset.address import join, relocate
 from gradattn_core.errors import StoreError
-from gradattn_core.evidence import STATISTICS
+from gradattn_core.evidence import STATISTICS, SUMS
 from gradattn_core.store.database import TIME, Part, check_page, rows, value
 from gradattn_core.store.schema import RANKED
 
@@ -57,7 +57,7 @@ _SUSPICION = "coalesce(s.audit_suspicion, s.suspicion)"
 _SUSPECTS = f"""
 SELECT s.path, {_RANK} AS rank, {_SUSPICION} AS suspicion, i.given_label, s.suggested_label, i.content_hash, s.cluster,
     coalesce(d.decision, '') AS decision, p.margin, p.entropy, e.for_logit::DOUBLE - e.against_logit AS map_margin,
-    {", ".join(f"e.{name}" for name in STATISTICS)}, s.components
+    {", ".join(f"e.{name}" for name in (*STATISTICS, *SUMS) if name != "head")}, s.components
 FROM scores s
 JOIN images i ON i.audit_id = $audit_id AND i.image_rank = s.rank
 LEFT JOIN current_decisions d ON d.content_hash = i.content_hash AND d.given_label = i.given_label

@@ -121,7 +121,23 @@ _VERSION_4 = (
     "CREATE OR REPLACE VIEW current_decisions AS SELECT * EXCLUDE (stands, newest) FROM words WHERE stands",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+# What a map adds up to takes the place of its masses, which were no part of any sum. All are NULL for a map that does
+# not add up, as those of earlier versions; `measured` where nothing was measured.
+_VERSION_5 = (
+    *(
+        f"ALTER TABLE interpretations ADD COLUMN {column} DOUBLE"
+        for column in (
+            *("model_log_odds", "log_odds_without_picture", "average_log_odds", "red_log_odds", "blue_log_odds"),
+        )
+    ),
+    "ALTER TABLE interpretations ADD COLUMN head TEXT",
+    "ALTER TABLE interpretations ADD COLUMN numbers TEXT",
+    *(f"ALTER TABLE interpretations DROP COLUMN {column}" for column in ("positive_mass", "negative_mass", "balance")),
+    "ALTER TABLE regions ADD COLUMN log_odds DOUBLE",
+    "ALTER TABLE regions ADD COLUMN measured DOUBLE",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 
 UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "scores": (("path",), ("rank",)),

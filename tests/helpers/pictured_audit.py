@@ -184,12 +184,15 @@ def _evidence(
         **{"objective": "difference", "correction": "complete", "aggregation": "mean"},
         **{"grid_height": _GRID, "grid_width": _GRID, "map": scores.ravel().tolist()},
         **{"crop_left": left, "crop_top": top, "crop_right": left + side, "crop_bottom": top + side},
-        **{"positive_mass": 3.0, "negative_mass": 9.0, "balance": -0.5, "concentration": 0.5, "overlap": 0.1},
+        **{"concentration": 0.5, "overlap": 0.1, "numbers": "map", "head": "sample"},
+        **{"model_log_odds": -1.1, "log_odds_without_picture": 4.9, "average_log_odds": 0.5},
+        **{"red_log_odds": 3.0, "blue_log_odds": -9.0},
         **{"hidden_for_logit": 1.2, "hidden_against_logit": 0.1, "hidden_label": given, "hidden_probability": 0.62},
     }
     regions = [
         {
             **{"path": path, "sign": sign, "rank": 1, "mass_share": share, "peak": peak},
+            **{"log_odds": 3.0 if sign > 0 else -9.0, "measured": 1.5 if sign > 0 else -4.0},
             **{"area_share": 3 * (last - first) / _GRID**2, "box_left": left + first * patch},
             **{"box_right": left + last * patch, "box_top": top + 2 * patch, "box_bottom": top + 5 * patch},
         }

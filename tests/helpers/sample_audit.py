@@ -118,6 +118,7 @@ def tables(
                     "path": path, "sign": sign, "rank": rank, "mass_share": 0.5 / rank, "area_share": 0.25,
                     "peak": 0.75 * sign, "box_left": 10.4 * rank, "box_top": 20.6,
                     "box_right": 100.0, "box_bottom": 120.0,
+                    "log_odds": 3.0 * sign / rank, "measured": 1.5 * sign if rank == 1 else None,
                 }
                 for path in explained
                 for sign in (-1, 1)
@@ -160,11 +161,10 @@ def _interpretations(paths: list[str]) -> pd.DataFrame:
             "crop_right": 560.0,
             "crop_bottom": 480.0,
             "map": pd.Series([[1.0, -2.0, 3.0, -4.0, 5.0, float(row)] for row in range(len(paths))], dtype=object),
-            "positive_mass": 9.0,
-            "negative_mass": 6.0,
-            "balance": 0.2,
             "concentration": 0.5,
             "overlap": 0.75,
+            **{"model_log_odds": -2.5, "log_odds_without_picture": -5.5, "average_log_odds": -1.0, "head": "sample"},
+            **{"red_log_odds": 9.0, "blue_log_odds": -6.0, "numbers": "map"},
             # With the evidence for the other class hidden, even rows name the given label and odd ones were not asked.
             "hidden_for_logit": [None if row % 2 else 3.5 for row in range(len(paths))],
             "hidden_against_logit": [None if row % 2 else 0.5 for row in range(len(paths))],

@@ -93,15 +93,16 @@ def test_boxes_are_cut_to_the_picture_where_the_model_saw_padding() -> None:
     assert map_statistics(values, Box(-10.0, -5.0, 90.0, 65.0), 80, 60).regions[0].box == Box(0.0, 0.0, 80.0, 60.0)
 
 
-def test_masses_and_balance_are_sums() -> None:
-    found = statistics([[3.0, -1.0], [0.5, -0.5]])
-    assert (found.positive_mass, found.negative_mass) == (3.5, 1.5)
-    assert found.balance == pytest.approx(2 / 5)
-
-
-def test_balance_is_one_where_only_one_sign_is_present() -> None:
-    assert statistics([[1.0, 2.0], [0.0, 4.0]]).balance == 1.0
-    assert statistics([[-1.0, -2.0], [0.0, -4.0]]).balance == -1.0
+@pytest.mark.parametrize("seed", range(3))
+def test_the_number_of_a_region_is_the_signed_sum_of_its_patches(seed: int) -> None:
+    scores = random_map(seed)
+    regions = map_statistics(scores, WHOLE, 80, 60, adds_up=True).regions
+    for sign in (1, -1):
+        mass = np.clip(sign * scores.astype(np.float64), 0, None)
+        sums = sorted((sum(scores[p].astype(float) for p in patches) for patches in flood_fill(mass)), key=abs)[::-1]
+        found = [region.log_odds for region in regions if region.sign == sign]
+        np.testing.assert_allclose(np.array(found, dtype=float), sums[:5], rtol=1e-9)
+    assert all(region.log_odds is None for region in map_statistics(scores, WHOLE, 80, 60).regions)
 
 
 def test_concentration_is_the_share_of_the_strongest_tenth() -> None:
@@ -130,12 +131,9 @@ def test_overlap_of_neighbours_is_what_the_blur_makes_it() -> None:
 def test_statistics_stay_in_their_ranges_and_do_not_depend_on_the_scale(seed: int) -> None:
     scores = random_map(seed, (14, 14))
     found, louder = (map_statistics(values, WHOLE, 80, 60) for values in (scores, scores * np.float32(1024)))
-    assert -1 <= found.balance <= 1 and 0 <= found.overlap <= 1 and 0 < found.concentration <= 1
+    assert 0 <= found.overlap <= 1 and 0 < found.concentration <= 1
     assert sum(r.mass_share for r in found.regions) <= 1
-    assert louder.positive_mass == pytest.approx(1024 * found.positive_mass)
-    assert (louder.balance, louder.overlap, louder.concentration) == pytest.approx(
-        (found.balance, found.overlap, found.concentration)
-    )
+    assert (louder.overlap, louder.concentration) == pytest.approx((found.overlap, found.concentration))
     assert [r.box for r in louder.regions] == [r.box for r in found.regions]
 
 
@@ -143,13 +141,12 @@ def test_statistics_stay_in_their_ranges_and_do_not_depend_on_the_scale(seed: in
 def test_swapping_the_signs_swaps_the_sides(seed: int) -> None:
     scores = random_map(seed)
     found, swapped = map_statistics(scores, WHOLE, 80, 60), map_statistics(-scores, WHOLE, 80, 60)
-    assert swapped.balance == -found.balance
     assert swapped.overlap == pytest.approx(found.overlap)
     assert {(r.sign, r.rank, r.box) for r in swapped.regions} == {(-r.sign, r.rank, r.box) for r in found.regions}
 
 
 def test_an_empty_map_has_no_regions_and_no_mass() -> None:
-    assert statistics([[0.0, 0.0], [0.0, 0.0]]) == MapStatistics(0.0, 0.0, 0.0, 0.0, 0.0)
+    assert statistics([[0.0, 0.0], [0.0, 0.0]]) == MapStatistics(0.0, 0.0)
 
 
 def test_regions_of_equal_mass_come_from_the_top_left() -> None:

@@ -50,7 +50,7 @@ def evidence(for_label: str = "kite", against_label: str = "bald eagle", crop: B
         crop=crop or Box(0, 0, 32, 32),
         objective="difference",
         correction="complete",
-        statistics=MapStatistics(1.0, 0.0, 1.0, 1.0, 0.0, ()),
+        statistics=MapStatistics(1.0, 0.0),
     )
 
 

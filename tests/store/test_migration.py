@@ -1,25 +1,34 @@
-"""A database of the first schema version, as it lies on people's disks, and what this version makes of it."""
+"""A database of each earlier schema version, as it lies on people's disks, and what this version makes of it."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from gradattn_core.cli import main
 from gradattn_core.errors import StoreError
+from gradattn_core.evidence import SUMS
 from gradattn_core.store import schema
 from gradattn_core.store.store import Store
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
 _TABLES = ("audits", "images", "predictions", "scores", "interpretations", "regions", "class_pairs", "failures")
+_MASSES = {"positive_mass": 9.0, "negative_mass": 6.0, "balance": 0.2}
 
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    """The sample audit with some decisions, in tables and views that the statements of version 1 made."""
+    """The sample audit with some decisions, as version 1 kept it."""
+    return older_database(tmp_path, 1)
+
+
+def older_database(tmp_path: Path, version: int) -> Path:
+    """The sample audit with some decisions, in tables and views that the statements up to ``version`` made."""
     (tmp_path / "newer").mkdir()
     newer = sample_store(tmp_path / "newer")
     newer.decisions.append("first", PATHS[0], "relabel", new_label="bald eagle", reviewer="ann")
@@ -30,9 +39,9 @@ def older(tmp_path: Path) -> Path:
     folder = tmp_path / "older"
     folder.mkdir()
     with duckdb.connect(folder / "gradattn.duckdb") as connection:
-        for statement in schema.MIGRATIONS[0]:
+        for statement in (each for statements in schema.MIGRATIONS[:version] for each in statements):
             connection.execute(statement)
-        connection.execute("INSERT INTO meta VALUES ('schema_version', '1')")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(version)])
         connection.execute(f"ATTACH '{newer.database}' AS newer (READ_ONLY)")
         for table in (*_TABLES, "decisions"):
             columns = connection.execute(
@@ -40,7 +49,7 @@ def older(tmp_path: Path) -> Path:
                 "ORDER BY column_index",
                 [table],
             ).fetchall()
-            names = ", ".join(name for (name,) in columns)
+            names = ", ".join(str(_MASSES.get(name, name)) for (name,) in columns)
             connection.execute(f"INSERT INTO {table} SELECT {names} FROM newer.{table}")
     return folder
 
@@ -93,6 +102,25 @@ def test_an_older_database_takes_decisions_and_audits_of_this_version(older: Pat
         ).fetchall()
     assert version == (str(len(schema.MIGRATIONS)),)
     assert neighbours == [(2, step, PATHS[1 + step]) for step in range(1, 7)]
+
+
+@pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
+def test_older_maps_are_kept_and_add_up_to_nothing(tmp_path: Path, version: int) -> None:
+    store, newer = Store(older_database(tmp_path, version)), Store(tmp_path / "newer")
+    before, after = (each.images.evidence("first", PATHS[2]) for each in (newer, store))
+    assert before is not None and before.sums is not None and after is not None
+    np.testing.assert_array_equal(after.scores, before.scores)
+    assert (after.sums, after.numbers) == (None, "map")
+    plain = [replace(region, log_odds=None, measured=None) for region in before.statistics.regions]
+    assert after.statistics == replace(before.statistics, regions=tuple(plain))
+    page = store.candidates.page("first")
+    assert page[[*SUMS[:2], *SUMS[3:5], "top_region_log_odds", "top_region_measured"]].isna().all(axis=None)
+    assert list(page["top_region_box"]) == list(newer.candidates.page("first")["top_region_box"])
+    # Old and new audits stand side by side, and a suspect's order is learnt from what there is.
+    store.audits.merge(audit_row("second"), tables(PATHS, suspects=2))
+    assert store.candidates.page("second")["red_log_odds"].tolist() == [9.0, 9.0]
+    suspects, _ = store.review.suspects("first", 0.5)
+    assert suspects["blue_log_odds"].isna().all() and suspects["overlap"].notna().sum() == 4
 
 
 def test_a_neighbour_or_an_exemplar_that_the_audit_does_not_list_is_refused(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_what_is_learnt_from_is_the_audits_own_order_whatever_was_made_of_it(tmp
     suspects, alike = store.review.suspects("first", 0.5)
     assert list(suspects["path"]) == PATHS[:SUSPECTS]
     assert list(suspects["decision"]) == ["keep" if row in DECIDED else "" for row in range(SUSPECTS)]
-    numbers = suspects.loc[2, ["neighbours", "margin", "map_margin", "balance", "overlap"]]
-    assert list(numbers) == [2.0, -3.0, -2.5, 0.2, 0.75]
+    numbers = suspects.loc[2, ["neighbours", "margin", "map_margin", "blue_log_odds", "overlap"]]
+    assert list(numbers) == [2.0, -3.0, -2.5, -6.0, 0.75]
     # Neighbours are the images that follow, of similarity 7/8, 6/8 … 2/8.
     assert alike[alike["path"] == PATHS[0]]["neighbour_path"].tolist() == sorted(PATHS[1:5])
     store.review.rerank("first", undecided(), np.linspace(0.1, 0.9, len(undecided())), decisions=2)

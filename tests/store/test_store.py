@@ -15,6 +15,7 @@ from gradattn_core.errors import StoreError
 from gradattn_core.export import COLUMNS
 from gradattn_core.records import Box, Region
 from gradattn_core.store.store import Store
+from gradattn_core.sums import Sums
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
@@ -36,11 +37,13 @@ def test_candidates_are_the_suspects_in_order_of_rank_with_plain_columns(store: 
     assert list(frame["outside_label"]) == ["tape player", "", "tape player", "", "tape player", ""]
 
 
-def test_margin_and_masses_come_from_the_explained_head_where_there_is_one(store: Store) -> None:
+def test_margin_and_sums_come_from_the_explained_head_where_there_is_one(store: Store) -> None:
     frame = store.candidates.page("first")
     assert list(frame["margin"]) == [-2.5, -2.5, -2.5, -2.5, -5.0, -6.0]
-    assert list(frame["positive_mass"])[:4] == [9.0] * 4
-    assert frame["positive_mass"][4:].isna().all()
+    numbers = ["model_log_odds", "log_odds_without_picture", "red_log_odds", "blue_log_odds"]
+    numbers += ["top_region_log_odds", "top_region_measured"]
+    assert frame[numbers][:4].drop_duplicates().to_numpy().tolist() == [[-2.5, -5.5, 9.0, -6.0, -3.0, -1.5]]
+    assert frame[numbers][4:].isna().all(axis=None)
 
 
 def test_the_box_is_that_of_the_strongest_region_against_the_label_in_whole_pixels(store: Store) -> None:
@@ -166,10 +169,10 @@ def test_evidence_is_the_stored_map_with_its_regions_positive_first(store: Store
     assert evidence.crop == Box(80, 0, 560, 480)
     assert (evidence.objective, evidence.correction) == ("difference", "complete")
     statistics = evidence.statistics
-    assert (statistics.positive_mass, statistics.negative_mass, statistics.balance) == (9.0, 6.0, 0.2)
+    assert (evidence.sums, evidence.numbers) == (Sums(-2.5, -5.5, -1.0, 9.0, -6.0, "sample"), "map")
     assert (statistics.concentration, statistics.overlap) == (0.5, 0.75)
     assert [(region.sign, region.rank) for region in statistics.regions] == [(1, 1), (1, 2), (-1, 1), (-1, 2)]
-    assert statistics.regions[2] == Region(-1, 1, 0.5, 0.25, -0.75, Box(10.4, 20.6, 100, 120))
+    assert statistics.regions[2] == Region(-1, 1, 0.5, 0.25, -0.75, Box(10.4, 20.6, 100, 120), -3.0, -1.5)
 
 
 def test_the_maps_of_many_images_come_at_once_without_regions_and_without_the_uninterpreted(store: Store) -> None:

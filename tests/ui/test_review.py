@@ -28,7 +28,7 @@ def test_the_first_suspect_is_shown_with_its_pictures_labels_and_evidence(store:
     app = opened("review")
     shown = texts(app)
     assert shown[shown.index("kite") + 1] == "owl"
-    assert "25% of the map speaks for kite" in shown and "75% of the map speaks for owl" in shown
+    assert "speaks for kite" in shown and "speaks for owl" in shown and "of the map" not in shown
     assert len(pictures(app)) == 2
     assert progress(app) == "0 of 12 decided"
     assert suspect(app) == path_of(0)

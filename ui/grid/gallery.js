@@ -26,8 +26,6 @@ class Gallery {
     this.trigger = setTriggerValue;
     this.bar.hidden = !data.selectable;
     this.root.style.setProperty("--card", `${data.width}px`);
-    this.root.style.setProperty("--for", data.colours[0]);
-    this.root.style.setProperty("--against", data.colours[1]);
     if (this.token !== data.token) this.rebuild();
     this.fill();
     if (data.pending) setTimeout(() => this.trigger("more", data.token), 20);
@@ -76,18 +74,10 @@ class Gallery {
     }
     const item = element("li", { className: "card" }, box);
     if (card.mark) box.append(element("span", { className: `mark ${card.tone}`, textContent: card.mark }));
-    if (this.data.selectable || card.title) item.append(this.meter(card.share));
     if (card.title) item.append(this.title(card, index));
     for (const line of card.lines) item.append(element("div", { className: "line", textContent: line, title: line }));
     this.cards.push({ box, image, missing, item });
     return item;
-  }
-
-  meter(share) {
-    const bar = element("div", { className: "meter", ariaHidden: "true" });
-    if (share !== null) bar.style.setProperty("--share", `${100 * share}%`);
-    else bar.classList.add("none");
-    return bar;
   }
 
   title(card, index) {

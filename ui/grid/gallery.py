@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from gradattn_core.estimates import percent
-from gradattn_core.render.overlays import PALETTES
 from gradattn_core.wording import full_name, pair_title, short_name
 from ui import components, thumbnails
 from ui.components import Row
@@ -49,7 +48,6 @@ class Card:
         lines: lines below it.
         mark: a word on the picture, such as the decision.
         tone: ``conflict`` where reviewers differ.
-        share: part of the evidence that speaks for the given label, 0 to 1; None without evidence.
     """
 
     path: str
@@ -59,7 +57,6 @@ class Card:
     lines: tuple[str, ...] = ()
     mark: str = ""
     tone: str = ""
-    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,6 @@ class Gallery:
                 "token": self._token,
                 "width": self.width,
                 "selectable": self.selectable,
-                "colours": ["rgb({},{},{})".format(*colour) for colour in PALETTES[components.palette()]],
                 "groups": [
                     {"heading": heading, "cards": [_card_data(self.audit, card) for card in members]}
                     for heading, members in self.groups
@@ -187,14 +183,10 @@ def by_likeness(rows: Sequence[Row]) -> Groups:
 def _card(row: Row, with_pair: bool) -> Card:
     path = str(row["path"])
     given, suggested = str(row["given_label"]), str(row["suggested_label"])
-    positive, negative = float(row["positive_mass"]), float(row["negative_mass"])
-    share = positive / (positive + negative) if positive + negative > 0 else None
     mark = _mark(row)
     alt = f"{PurePosixPath(path).name}: filed as {full_name(given)}"
     if suggested:
         alt += f", looks like {full_name(suggested)}"
-    if share is not None:
-        alt += f"; {percent(share, counted=True)} of the evidence speaks for {short_name(given)}"
     if mark:
         alt += f"; decided: {mark}"
     lines = (pair_title(given, suggested),) if with_pair else ()
@@ -207,7 +199,6 @@ def _card(row: Row, with_pair: bool) -> Card:
         lines=(*lines, f"{row['kind'] or 'wrong'} · {percent(float(row['suspicion']), 1)}"),
         mark=f"{mark} · disputed" if conflict else mark,
         tone="conflict" if conflict else "",
-        share=share,
     )
 
 
@@ -226,7 +217,7 @@ def _thumbnails(audit: str, cards: Iterable[Card], evidence: bool, patience: flo
 def _card_data(audit: str, card: Card) -> dict[str, Any]:
     # Relative, so that it also holds behind a proxy that serves the page below a path.
     address = "review?" + urlencode({"path": card.path, "audit": audit}, errors="replace")
-    names = ("alt", "path", "title", "mark", "tone", "share")
+    names = ("alt", "path", "title", "mark", "tone")
     return {name: getattr(card, name) for name in names} | {"href": address, "lines": list(card.lines)}
 
 

@@ -66,12 +66,10 @@ def _images(shown: Subject, evidence: Evidence | None, view: View, mode: str) ->
 
 def _scale(evidence: Evidence) -> None:
     components.scale()
-    masses = (evidence.statistics.positive_mass, evidence.statistics.negative_mass)
     labels = distinct_names(evidence.for_label, evidence.against_label)
     with st.container(key="ends", horizontal=True, wrap=False):
-        for key, label, mass in zip(("end-for", "end-against"), labels, masses, strict=True):
-            share = f"{mass / sum(masses):.0%}" if sum(masses) else "none"
-            plain(f"{share} of the map speaks for {label}", key)
+        for key, label in zip(("end-for", "end-against"), labels, strict=True):
+            plain(f"speaks for {label}", key)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
