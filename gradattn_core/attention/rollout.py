@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradattn_core.attention.backward import Gradients, attention_backward
+from gradattn_core.attention.explicit import Layer
 from gradattn_core.attention.readout import SUPPORTED, Readout, model_name, patch_grid
 from gradattn_core.attention.rows import AttentionCall, corrected_row
 from gradattn_core.attention.tape import AttentionTape
@@ -47,7 +48,7 @@ def follow_row(
     with torch.inference_mode(False), torch.enable_grad(), prepared(model), AttentionTape(name) as tape:
         f = value(images.detach().clone().requires_grad_(True))
         blocks = len(model.blocks)  # type: ignore[arg-type]
-        _check_calls(tape.calls, len(images), tokens, blocks, readout.kind == "attention-pool", name)
+        check_calls(tape.calls, len(images), tokens, blocks, readout.kind == "attention-pool", name)
         recursion = RowRecursion(tape.calls, readout, correction, aggregation)
         tape.on_gradient = recursion.step
         origin = recursion.start
@@ -162,7 +163,9 @@ class RowRecursion:
         return product, gradients
 
 
-def _check_calls(calls: list[AttentionCall], batch: int, tokens: int, blocks: int, pooled: bool, name: str) -> None:
+def check_calls(
+    calls: Sequence[AttentionCall | Layer], batch: int, tokens: int, blocks: int, pooled: bool, name: str
+) -> None:
     """Refuse a model whose attention is not global over one fixed sequence of tokens.
 
     Raises:

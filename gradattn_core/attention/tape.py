@@ -73,11 +73,7 @@ class AttentionTape(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if is_causal or enable_gqa or query.ndim != 4:
-            kind = (
-                "causal" if is_causal else "grouped over queries" if enable_gqa else "windowed, folded into the batch"
-            )
-            raise ModelError(f"model {self.model}: its attention is {kind}; {SUPPORTED}")
+        check_kind(self.model, query, is_causal, enable_gqa)
         if not output.requires_grad:
             raise InterpretError("model: its attention outputs carry no gradient (a no_grad or detach inside forward?)")
         index = len(self.calls)
@@ -107,6 +103,17 @@ class AttentionTape(TorchFunctionMode):
     def _report(self, index: int, gradient: Tensor) -> None:
         if self.on_gradient is not None:
             self.on_gradient(index, gradient)
+
+
+def check_kind(model: str, query: Tensor, is_causal: bool, enable_gqa: bool) -> None:
+    """Refuse attention that is not global over one sequence of tokens.
+
+    Raises:
+        ModelError: names the model and the kind.
+    """
+    if is_causal or enable_gqa or query.ndim != 4:
+        kind = "causal" if is_causal else "grouped over queries" if enable_gqa else "windowed, folded into the batch"
+        raise ModelError(f"model {model}: its attention is {kind}; {SUPPORTED}")
 
 
 class _CarriedAttention(torch.autograd.Function):

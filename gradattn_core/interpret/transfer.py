@@ -27,14 +27,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from gradattn_core.attention.readout import Readout, find_readout, patch_grid
+from gradattn_core.attention.explicit import ExplicitAttention
+from gradattn_core.attention.readout import Readout, find_readout, model_name, patch_grid
 from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Provenance, signed_maps
@@ -185,7 +184,8 @@ class _Network:
 
     def answer(self) -> Tensor:
         """[K] logits under the moved attention, float32, with their graph."""
-        with self.attention:
+        self.attention.begin()
+        with ExplicitAttention(model_name(self.model), self.attention.weigh):
             return class_logits(self.model, self.pixels, self.head)[0].float()
 
     def explain(self, value: Tensor) -> Tensor:
@@ -194,10 +194,10 @@ class _Network:
         return _signed_map(self.attention.maps, gradients, self.readout, self.method).reshape(self.grid)
 
 
-class MovedAttention(TorchFunctionMode):
-    """Answers every call of scaled dot-product attention with the moved maps in the place of the model's own.
+class MovedAttention:
+    """The moved maps, which answer every call of attention in the place of the model's own.
 
-    Entered once per forward pass. Values are always the model's own on its present tokens.
+    Values are always the model's own on its present tokens.
 
     Attributes:
         parameters: per layer what is optimised: the map (frozen), or what is added to the model's own map (full).
@@ -205,42 +205,22 @@ class MovedAttention(TorchFunctionMode):
     """
 
     def __init__(self, layers: int, *, full: bool, renormalise: bool) -> None:
-        super().__init__()
         self.layers, self.full, self.renormalise = layers, full, renormalise
         self.parameters: list[Tensor] = []
         self.maps: list[Tensor] = []
         self._own: list[Tensor] = []
 
-    def __enter__(self) -> MovedAttention:
+    def begin(self) -> None:
+        """Let go of what the last forward pass left."""
         self.maps, self._own = [], []
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            return self._attend(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        index = len(self.maps)
+    def weigh(self, index: int, softmax: Callable[[], Tensor]) -> Tensor:
+        """The map in effect of call ``index``; ``softmax`` gives the model's own."""
         begins = index == len(self.parameters)
-        if begins:
-            _check_memory(query, key, self.layers)
         if self.full or begins:
-            own = _own_attention(query, key, attn_mask, scale)
+            own = softmax()
         if begins:
+            _check_memory(own, self.layers)
             start = torch.zeros_like(own) if self.full else own.detach()
             self.parameters.append(start.requires_grad_(True))
         weights = self.parameters[index]
@@ -249,7 +229,7 @@ class MovedAttention(TorchFunctionMode):
             weights = own + weights
             weights = _distributions(weights) if self.renormalise else weights
         self.maps.append(weights)
-        return weights.to(value.dtype) @ value
+        return weights
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], stepper: torch.optim.Optimizer) -> None:
@@ -260,21 +240,12 @@ class MovedAttention(TorchFunctionMode):
                 parameter.copy_(self.maps[index] - self._own[index])
             parameter.grad = gradient
         # What the next forward pass does not need makes room for it.
-        self.maps, self._own = [], []
+        self.begin()
         stepper.step()
         stepper.zero_grad()
         if self.renormalise and not self.full:
             for parameter in self.parameters:
                 parameter.copy_(_distributions(parameter))
-
-
-def _own_attention(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """softmax(q kᵀ·scale + bias), [B, H, Nq, Nk] in single precision or better."""
-    kind = torch.promote_types(query.dtype, torch.float32)
-    scores = query.to(kind) @ key.to(kind).transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    return scores.softmax(dim=-1)
 
 
 def _distributions(maps: Tensor) -> Tensor:
@@ -283,9 +254,9 @@ def _distributions(maps: Tensor) -> Tensor:
     return cut / cut.sum(-1, keepdim=True).clamp_min(torch.finfo(cut.dtype).tiny)
 
 
-def _check_memory(query: Tensor, key: Tensor, layers: int) -> None:
-    batch, heads, tokens, _ = query.shape
-    size = 4 * batch * heads * tokens * key.shape[2] * layers
+def _check_memory(maps: Tensor, layers: int) -> None:
+    _, heads, tokens, _ = maps.shape
+    size = 4 * maps.numel() * layers
     if size > _MOST_BYTES:
         raise InterpretError(
             f"image: {tokens:,} tokens in {layers} layers of {heads} heads make {size / 1e9:.1f} GB of attention maps, "

@@ -1,0 +1,1 @@
+"""Other explanation methods of Vision Transformers, on the same footing as ours."""
