@@ -186,14 +186,14 @@ def _objective_value(objective: Objective, logits: Tensor, target: Classes | Non
 def _class_objective(objective: str, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
     if target is None:
         raise InterpretError(f"target: objective {objective!r} needs a class per image")
-    a = _class_indices("target", target, logits)
+    a = class_indices("target", target, logits)
     z_a = logits.gather(1, a[:, None])[:, 0]
     if objective == "logit":
         return z_a
     if against is None:
         b = logits.detach().scatter(1, a[:, None], -torch.inf).argmax(dim=1)
     else:
-        b = _class_indices("against", against, logits)
+        b = class_indices("against", against, logits)
     if bool((a == b).any()):
         raise InterpretError("against: is the same class as target, so their difference is zero everywhere")
     z_b = logits.gather(1, b[:, None])[:, 0]
@@ -210,7 +210,8 @@ def _class_objective(objective: str, logits: Tensor, target: Classes | None, aga
     return (z_a - z_b) / z_a if objective == "ratio" else z_a / z_b
 
 
-def _class_indices(name: str, classes: Classes, logits: Tensor) -> Tensor:
+def class_indices(name: str, classes: Classes, logits: Tensor) -> Tensor:
+    """``classes`` as [B] indices into logits [B, K]; ``name`` is the argument that a refusal names."""
     try:
         indices = torch.as_tensor(classes, device=logits.device)
     except (TypeError, ValueError, RuntimeError):

@@ -1,0 +1,133 @@
+"""What every method is asked, and how a method says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from gradattn_core.attention.readout import Readout, model_name
+from gradattn_core.errors import InterpretError
+from gradattn_core.model.forward import Head, class_logits
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One batch in one model and the classes that are asked about.
+
+    Attributes:
+        model: prepared: in evaluation mode, parameters frozen, attention through one function.
+        images: [B, channels, H, W], a copy that may be differentiated.
+        grid: rows and columns of patches.
+        readout: where the classifier reads the tokens.
+        target: [B] the classes that are explained.
+        against: [B] the other classes; ``None`` where one class is explained.
+        head: from pre-logit features to logits; the model's classifier where ``None``.
+        chunk_size: how many pictures a pass may hold.
+        seeds: one for each picture, so that no map depends on its neighbours in the batch.
+    """
+
+    model: nn.Module
+    images: Tensor
+    grid: tuple[int, int]
+    readout: Readout
+    target: Tensor
+    against: Tensor | None
+    head: Head | None
+    chunk_size: int
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The model's, for messages."""
+        return model_name(self.model)
+
+    @property
+    def patches(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return list(self.model.blocks)  # type: ignore[arg-type]
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """Logits [B, K], float32 or better, with their graph where gradients are on; every row has its own head."""
+        logits = class_logits(self.model, pixels, self.head)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def value(self, logits: Tensor) -> Tensor:
+        """f [B]: the target's logit, or its log-odds against the other class."""
+        value = logits.gather(1, self.target[:, None])[:, 0]
+        return value if self.against is None else value - logits.gather(1, self.against[:, None])[:, 0]
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """[B] in [0, 1], softmax over all classes: the target's, or the target's minus the other class's."""
+        return self.value(logits.softmax(dim=1))
+
+    def take(self, index: Tensor) -> Question:
+        """The same about the pictures [n] that ``index`` names, which may name one several times."""
+        return replace(
+            self,
+            images=self.images[index],
+            target=self.target[index],
+            against=None if self.against is None else self.against[index],
+            seeds=tuple(self.seeds[i] for i in index.tolist()),
+        )
+
+    def generators(self) -> list[torch.Generator]:
+        """One fresh generator for each picture, on the CPU, so that every device draws the same numbers."""
+        return [torch.Generator().manual_seed(seed) for seed in self.seeds]
+
+    def passes(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pairs of a step and a picture, at most ``chunk_size`` at a time.
+
+        Yields:
+            the steps' numbers and the pictures' numbers, both [n].
+        """
+        pairs = torch.arange(steps * len(self.images), device=self.images.device)
+        for chunk in pairs.split(self.chunk_size):
+            yield chunk // len(self.images), chunk % len(self.images)
+
+    def refuse(self, method: str, reason: str) -> InterpretError:
+        """The error that says why ``method`` cannot be asked about this model."""
+        return InterpretError(f"method {method!r}: {self.name} {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A method of explanation.
+
+    Attributes:
+        name: as it is asked for.
+        title: as a table shows it.
+        source: authors, year, title of the publication.
+        maps: from a question to the maps [B, patches], row by row, or [B, rows, columns].
+        passes: forward and backward passes for one picture and one f, counted one each; where the number depends on the
+            picture or the model, a typical one.
+        cost: the same in words, such as ``21 forward + backward``.
+        explains: ``pair``: f is the log-odds and one map answers it (a method linear in f, or made for two classes);
+            ``class``: one class, and a pair by the difference of two maps; ``picture``: knows no class.
+        is_signed: a map of one f has both signs.
+        is_detail: on pictures of classes that differ in one part alone, more than three tenths of the map lie on that
+            part (measured, docs/faithfulness.md; a random map has less than one); ``None`` where not measured.
+        adds_up: the sum over the patches is f minus what the method compares with, to rounding.
+        notes: what a reader should know: deviations from the authors' code, patents, refusals.
+    """
+
+    name: str
+    title: str
+    source: str
+    maps: Callable[[Question], Tensor]
+    passes: int
+    cost: str
+    explains: str = "class"
+    is_signed: bool = False
+    is_detail: bool | None = None
+    adds_up: bool = False
+    notes: str = ""
+
+    @property
+    def is_class_specific(self) -> bool:
+        return self.explains != "picture"

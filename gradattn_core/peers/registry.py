@@ -1,0 +1,126 @@
+"""Every method by its name, and the one way to ask any of them for maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from gradattn_core.attention.readout import find_readout, patch_grid
+from gradattn_core.attention.rollout import check_model, prepared
+from gradattn_core.errors import InterpretError
+from gradattn_core.interpret.maps import Classes, class_indices
+from gradattn_core.model.forward import Head, answer, check_images
+from gradattn_core.peers import ours, rollouts
+from gradattn_core.peers.question import Peer, Question
+
+# A family of methods a file, in the order in which tables show them.
+_FAMILIES = (ours, rollouts)
+
+PEERS: dict[str, Peer] = {peer.name: peer for family in _FAMILIES for peer in family.PEERS}
+
+
+def peer_maps(
+    name: str,
+    model: nn.Module,
+    images: Tensor,
+    target: Classes,
+    against: Classes | None = None,
+    *,
+    head: Head | None = None,
+    chunk_size: int = 32,
+    seed: int = 0,
+) -> Tensor:
+    """Maps of any method, one signature for all.
+
+    With ``against``, a method that explains one class gives map(target) − map(against), one that explains a pair the
+    map of the log-odds, and one that knows no class the same map as without.
+
+    Args:
+        name: a key of :data:`PEERS`.
+        model: a timm Vision Transformer with global self-attention. It is left as it was found.
+        images: [B, channels, H, W], preprocessed as the model expects.
+        target, against: an int or [B] integers each.
+        head: maps the model's pre-logit features [B, D] to logits [B, K], each row by itself; the classifier where
+            ``None``.
+        chunk_size: how many pictures a pass may hold, copies for steps and masks counted; maps do not depend on it
+            beyond rounding.
+        seed: of methods that draw numbers. A map depends on it and on the picture's place in the batch.
+
+    Returns:
+        [B, rows, columns] of the patch grid, float32, on the model's device; raw. What is positive speaks for the
+        target.
+
+    Raises:
+        InterpretError: an argument is unusable or the method refuses the model; the message names it.
+        ModelError: the model has no global self-attention.
+    """
+    peer = find_peer(name)
+    model = getattr(model, "_orig_mod", model)
+    check_model(model)
+    if not isinstance(images, Tensor):
+        raise InterpretError(f"images: expected a batch [B, channels, H, W], got {type(images).__name__}")
+    check_images(model, images)
+    if not bool(torch.isfinite(images).all()):
+        raise InterpretError("images: some pixels are not finite")
+    if chunk_size < 1:
+        raise InterpretError(f"chunk_size={chunk_size}: give at least 1")
+    grid, readout = patch_grid(model, images), find_readout(model)
+    classes = _class_count(model, images, head)
+    maps = []
+    with torch.inference_mode(False), prepared(model):
+        a = class_indices("target", target, classes)
+        b = None if against is None else class_indices("against", against, classes)
+        if b is not None and bool((a == b).any()):
+            raise InterpretError("against: is the same class as target, so their difference is zero everywhere")
+        for part in torch.arange(len(images)).split(chunk_size):
+            rows = part.to(images.device)
+            question = Question(
+                model,
+                images.detach()[rows].clone(),
+                grid,
+                readout,
+                a[rows],
+                None if b is None else b[rows],
+                head,
+                chunk_size,
+                tuple(seed + number for number in part.tolist()),
+            )
+            maps.append(_answered(peer, question).reshape(-1, *grid))
+    found = torch.cat(maps)
+    if not bool(torch.isfinite(found).all()):
+        raise InterpretError(f"method {name!r}: its map is not finite (half precision overflow? try float32)")
+    return found
+
+
+def _answered(peer: Peer, question: Question) -> Tensor:
+    """The map of the whole question, by one or by two maps of one class."""
+    one = replace(question, against=None)
+    if peer.explains == "pair":
+        return peer.maps(question).detach().float()
+    found = peer.maps(one).detach()
+    if peer.explains == "class" and question.against is not None:
+        found = found - peer.maps(replace(one, target=question.against)).detach()
+    return found.float()
+
+
+def _class_count(model: nn.Module, images: Tensor, head: Head | None) -> Tensor:
+    """An empty stand-in for logits [B, K], by which class indices are checked."""
+    classes = int(getattr(model, "num_classes", 0)) if head is None else 0
+    if not classes:
+        # A head says how many classes it has only when it is asked.
+        classes = answer(model, images[:1], head).shape[1]
+    return images.new_empty(1).expand(len(images), classes)
+
+
+def find_peer(name: str) -> Peer:
+    """The method of this name.
+
+    Raises:
+        InterpretError: there is none.
+    """
+    try:
+        return PEERS[name]
+    except KeyError:
+        raise InterpretError(f"method={name!r} is unknown; choose one of {', '.join(PEERS)}") from None

@@ -1,0 +1,122 @@
+"""Every method keeps the one contract: shape, batches, classes, seeds, and a model that is left as it was."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gradattn_core.errors import InterpretError
+from gradattn_core.peers.question import Peer
+from gradattn_core.peers.registry import PEERS, peer_maps
+from tests.helpers.explicit_maps import pictures, vit
+from tests.helpers.peer_models import MODELS, small
+
+CHEAP = [name for name, peer in PEERS.items() if peer.passes <= 100]
+
+
+def asked(name: str, key: str, images: Tensor, chunk_size: int = 32) -> Tensor | None:
+    """The maps of class 1 against class 4, or ``None`` where the method refuses the model in a sentence."""
+    model = small(key)
+    try:
+        return peer_maps(name, model, images, 1, 4, chunk_size=chunk_size)
+    except InterpretError as refused:
+        assert str(refused).startswith(f"method {name!r}: ")
+        return None
+
+
+@pytest.mark.parametrize("key", MODELS)
+@pytest.mark.parametrize("name", CHEAP)
+def test_maps_have_the_grid_and_do_not_depend_on_the_batch(name: str, key: str) -> None:
+    images = pictures(3)
+    found = asked(name, key, images)
+    if found is None:
+        # The plainest model is refused by none.
+        assert key != "vit"
+        return
+    assert found.shape == (3, 4, 4) and found.dtype == torch.float32
+    assert bool(found.isfinite().all()) and bool((found != 0).any())
+    alone = asked(name, key, images, chunk_size=2)
+    assert alone is not None
+    torch.testing.assert_close(alone, found, rtol=1e-4, atol=1e-5 * float(found.abs().max()))
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_pair_is_the_difference_of_its_classes_or_the_same_map(name: str) -> None:
+    model, images = vit(), pictures(1)
+    pair = peer_maps(name, model, images, 2, 5)
+    one, other = (peer_maps(name, model, images, wanted) for wanted in (2, 5))
+    peer = PEERS[name]
+    if peer.explains == "class":
+        torch.testing.assert_close(pair, one - other, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
+        assert bool((one - other).abs().max() > 1e-6 * one.abs().max())
+    elif peer.explains == "picture":
+        assert torch.equal(pair, one) and torch.equal(one, other)
+    if not peer.is_signed and peer.explains != "pair":
+        assert float(one.min()) >= 0
+    if peer.is_signed:
+        assert float(pair.min()) < 0 < float(pair.max())
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_the_model_and_the_pictures_are_left_as_they_were(name: str) -> None:
+    model, images = vit().train(), pictures(1)
+    model.blocks[0].attn.fused_attn = False  # type: ignore[union-attr, index]
+    before = _state(model)
+    with torch.inference_mode():
+        first = peer_maps(name, model, images, 0, 3, seed=5)
+    assert _state(model) == before
+    assert not images.requires_grad and torch.equal(images, pictures(1))
+    assert torch.equal(peer_maps(name, model, images, 0, 3, seed=5), first)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_head_takes_the_place_of_the_classifier(name: str) -> None:
+    model, images = vit(), pictures(1)
+    weight, bias = (parameter.detach() for parameter in model.get_classifier().parameters())  # type: ignore[operator]
+    own = peer_maps(name, model, images, 0, 3)
+    turned = peer_maps(name, model, images, 6, 3, head=nn.Linear(32, 7).double().eval())
+    # The same classes in turned order: what was class 0 is class 6, and class 3 stays.
+    flipped = peer_maps(name, model, images, 6, 3, head=lambda read: functional.linear(read, weight, bias).flip(1))
+    torch.testing.assert_close(flipped, own, rtol=1e-4, atol=1e-5 * float(own.abs().max()))
+    assert torch.equal(turned, own) == (PEERS[name].explains == "picture")
+
+
+def _state(model: nn.Module) -> list[object]:
+    hooks = [
+        (len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
+        for module in model.modules()
+    ]
+    return [
+        [(module.training, getattr(module, "fused_attn", None)) for module in model.modules()],
+        [(parameter.requires_grad, float(parameter.detach().sum())) for parameter in model.parameters()],
+        hooks,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "gea"}, "method='gea' is unknown; choose one of"),
+        ({"target": 7}, "target: class 7 is out of range"),
+        ({"against": -1}, "against: class -1 is out of range"),
+        ({"against": 1}, "against: is the same class as target"),
+        ({"images": pictures(1)[0]}, r"images: expected a batch"),
+        ({"images": pictures(1) * torch.nan}, "images: some pixels are not finite"),
+        ({"chunk_size": 0}, "chunk_size=0: give at least 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_what_cannot_be_asked_is_refused_in_a_sentence(options: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {"name": "gae", "model": vit(), "images": pictures(1), "target": 1}
+    with pytest.raises(InterpretError, match=message):
+        peer_maps(**{**arguments, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=str)
+def test_every_method_says_what_it_is(peer: Peer) -> None:
+    assert all(getattr(peer, field.name) for field in fields(Peer) if field.type == "str" and field.name != "notes")
+    assert peer.explains in ("pair", "class", "picture")
