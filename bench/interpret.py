@@ -9,7 +9,7 @@ machine hardly disturbs.
 The peers explain the same z_0 − z_1 of the same frozen model, both at blocks[-1].norm1, as their manuals say for Vision
 Transformers: captum's LayerGradientXActivation (one pass; its integrated gradients are 50 such passes by default) and
 pytorch-grad-cam's GradCAM. ``grad-cam*`` is the same with parameters that want gradients, as a model is by default.
-They come with ``pip install 'gradattn[bench]'``; without them their columns are left out and the reason is printed.
+They come with ``pip install 'gradattn[peers]'``; without them their columns are left out and the reason is printed.
 
     python bench/interpret.py [--model vit_small_patch16_224] [--batch 1] [--threads 1] [--large]
                               [--device cuda --dtype bfloat16]
@@ -129,7 +129,7 @@ def usable_ways() -> list[str]:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            print(f"{name} is left out: {error} (pip install 'gradattn[bench]')", file=sys.stderr)
+            print(f"{name} is left out: {error} (pip install 'gradattn[peers]')", file=sys.stderr)
             usable.remove(name)
     return usable
 

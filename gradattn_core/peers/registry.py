@@ -12,11 +12,11 @@ from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Classes, class_indices
 from gradattn_core.model.forward import Head, answer, check_images
-from gradattn_core.peers import ours, rollouts
+from gradattn_core.peers import cams, gradients, ours, rollouts
 from gradattn_core.peers.question import Peer, Question
 
 # A family of methods a file, in the order in which tables show them.
-_FAMILIES = (ours, rollouts)
+_FAMILIES = (ours, rollouts, cams, gradients)
 
 PEERS: dict[str, Peer] = {peer.name: peer for family in _FAMILIES for peer in family.PEERS}
 
