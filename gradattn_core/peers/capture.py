@@ -7,7 +7,8 @@ is the last layer. Every method here reads by that row r0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -31,12 +32,14 @@ class Attended:
         question: what is asked, about the same pictures.
         layers: of every block, in forward order.
         pool: of the attention pool where the model has one.
+        streams: the tokens [B, N, D] that enter each block, and last those that leave the last, with their graph.
         logits: [B, K] with their graph.
     """
 
     question: Question
     layers: tuple[Layer, ...]
     pool: Layer | None
+    streams: tuple[Tensor, ...]
     logits: Tensor
 
     @property
@@ -73,7 +76,7 @@ class Attended:
     def last_row(self, maps: Sequence[Tensor]) -> Tensor:
         """The row [B, ..., N] by which the readout reads the last matrix: r0·A_L, or the pool's mean row."""
         start, layers, _ = self.read(maps)
-        return start if self.pool is not None else _row_times(start, layers[-1])
+        return start if self.pool is not None else self.times(start, layers[-1])
 
     def rolled(self, maps: Sequence[Tensor], *, first: int = 0, sums_to_one: bool = False) -> Tensor:
         """r0ᵀ(I+M_L)…(I+M_first) − r0 on the patches, [B, patches].
@@ -91,31 +94,55 @@ class Attended:
             if sums_to_one:
                 total = 1 + layer.sum(dim=-1)
                 row, origin = row / total, origin / total
-            row = row + _row_times(row, layer)
+            row = row + self.times(row, layer)
         return self.patches(row - origin)
+
+    @staticmethod
+    def times(row: Tensor, matrix: Tensor) -> Tensor:
+        """r·M for rows [B, ..., N] and matrices [B, ..., N, N]."""
+        return (row.unsqueeze(-2) @ matrix).squeeze(-2)
 
     def patches(self, row: Tensor) -> Tensor:
         """The patches' part of rows [..., N]."""
         return row[..., self.question.readout.prefix_tokens :]
 
 
-def attended(question: Question, weigh: Weigh | None = None) -> Attended:
-    """A forward pass of the question's pictures.
+def attended(question: Question, weigh: Weigh | None = None, *, pixels: bool = True) -> Attended:
+    """A forward pass of the question's pictures, with its graph where gradients are on.
+
+    Args:
+        question: what is asked.
+        weigh: gives each attention matrix; the model's own where ``None``.
+        pixels: whether the graph begins at the pixels; otherwise at the leaves that ``weigh`` gives.
 
     Raises:
         ModelError: the model's attention is not global over one sequence of tokens.
         InterpretError: no graph leads from the logits to the pixels.
     """
     mode = ExplicitAttention(question.name) if weigh is None else ExplicitAttention(question.name, weigh)
-    with torch.enable_grad(), mode:
-        logits = question.answer(question.images.detach().requires_grad_(True))
+    streams: list[Tensor] = []
+    with _kept_streams(question, streams), mode:
+        logits = question.answer(question.images.detach().requires_grad_(pixels))
     pooled = question.readout.kind == "attention-pool"
     tokens = question.readout.prefix_tokens + question.patches
     check_calls(mode.layers, len(question.images), tokens, len(question.blocks), pooled, question.name)
-    if not logits.requires_grad:
+    if torch.is_grad_enabled() and not logits.requires_grad:
         raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
     layers = tuple(mode.layers)
-    return Attended(question, layers[:-1] if pooled else layers, layers[-1] if pooled else None, logits)
+    return Attended(question, layers[:-1] if pooled else layers, layers[-1] if pooled else None, tuple(streams), logits)
+
+
+@contextmanager
+def _kept_streams(question: Question, streams: list[Tensor]) -> Iterator[None]:
+    """Append what enters each block and what leaves the last."""
+    blocks = question.blocks
+    hooks = [block.register_forward_pre_hook(lambda _module, inputs: streams.append(inputs[0])) for block in blocks]
+    hooks.append(blocks[-1].register_forward_hook(lambda _module, _inputs, output: streams.append(output)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def gradients(value: Tensor, inputs: Sequence[Tensor], *, keep: bool = True) -> list[Tensor]:
@@ -127,8 +154,3 @@ def gradients(value: Tensor, inputs: Sequence[Tensor], *, keep: bool = True) -> 
         torch.zeros_like(tensor) if gradient is None else gradient
         for tensor, gradient in zip(inputs, found, strict=True)
     ]
-
-
-def _row_times(row: Tensor, matrix: Tensor) -> Tensor:
-    """r·M for rows [B, ..., N] and matrices [B, ..., N, N]."""
-    return (row.unsqueeze(-2) @ matrix).squeeze(-2)

@@ -12,11 +12,19 @@ from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Classes, class_indices
 from gradattn_core.model.forward import Head, answer, check_images
-from gradattn_core.peers import cams, gradients, ours, rollouts
+from gradattn_core.peers import cams, contributions, gradients, layerwise, ours, paths, rollouts
 from gradattn_core.peers.question import Peer, Question
 
 # A family of methods a file, in the order in which tables show them.
-_FAMILIES = (ours, rollouts, cams, gradients)
+_FAMILIES = (
+    ours,
+    rollouts,
+    contributions,
+    paths,
+    layerwise,
+    cams,
+    gradients,
+)
 
 PEERS: dict[str, Peer] = {peer.name: peer for family in _FAMILIES for peer in family.PEERS}
 
@@ -69,7 +77,7 @@ def peer_maps(
     grid, readout = patch_grid(model, images), find_readout(model)
     classes = _class_count(model, images, head)
     maps = []
-    with torch.inference_mode(False), prepared(model):
+    with torch.inference_mode(False), torch.enable_grad(), prepared(model):
         a = class_indices("target", target, classes)
         b = None if against is None else class_indices("against", against, classes)
         if b is not None and bool((a == b).any()):

@@ -5,6 +5,7 @@ All read r0ᵀ(I+M_L)…(I+M_1) and differ in M: attention alone, or attention w
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gradattn_core.peers.capture import attended
@@ -22,12 +23,14 @@ def share_of_depth(question: Question, blocks: int) -> int:
     return round(blocks * len(question.blocks) / _DEPTH)
 
 
+@torch.no_grad()
 def raw_attention(question: Question) -> Tensor:
     """r0·E_h A_L: whom the readout looks at in the last layer. 1 forward pass."""
     seen = attended(question)
     return seen.patches(seen.last_row(_mean(seen.maps)))
 
 
+@torch.no_grad()
 def rollout(question: Question, *, first: int = 0) -> Tensor:
     """M = E_h A, each row of I + M divided by its sum, which is 2. 1 forward pass.
 
@@ -39,12 +42,14 @@ def rollout(question: Question, *, first: int = 0) -> Tensor:
     return seen.rolled(_mean(seen.maps), first=share_of_depth(question, first), sums_to_one=True)
 
 
+@torch.no_grad()
 def rollout_max(question: Question) -> Tensor:
     """M = max_h A, each row of I + M divided by its sum. 1 forward pass."""
     seen = attended(question)
     return seen.rolled([attention.amax(dim=1) for attention in seen.maps], sums_to_one=True)
 
 
+@torch.no_grad()
 def rollout_discard(question: Question, *, ratio: float = 0.9) -> Tensor:
     """M = E_h A without its smallest entries, each row of I + M divided by its sum. 1 forward pass.
 

@@ -16,6 +16,8 @@ from tests.helpers.explicit_maps import pictures, vit
 from tests.helpers.peer_models import MODELS, small
 
 CHEAP = [name for name, peer in PEERS.items() if peer.passes <= 100]
+# What takes many passes is asked about a class token and a pool only.
+PAIRS = [(name, key) for name in CHEAP for key in MODELS if PEERS[name].passes <= 10 or key in ("vit", "pool")]
 
 
 def asked(name: str, key: str, images: Tensor, chunk_size: int = 32) -> Tensor | None:
@@ -28,8 +30,7 @@ def asked(name: str, key: str, images: Tensor, chunk_size: int = 32) -> Tensor |
         return None
 
 
-@pytest.mark.parametrize("key", MODELS)
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize(("name", "key"), PAIRS)
 def test_maps_have_the_grid_and_do_not_depend_on_the_batch(name: str, key: str) -> None:
     images = pictures(3)
     found = asked(name, key, images)
