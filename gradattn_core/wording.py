@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradattn_core.estimates import percent
-from gradattn_core.records import Box, Evidence, FloatArray
+from gradattn_core.records import Box, FloatArray
 
 STANDS_OUT = 2 / 9
 """The share of a map's mass from which one ninth of the picture stands out: spread evenly, each holds a ninth."""
@@ -86,30 +86,6 @@ def place(box: Box, size: tuple[int, int]) -> str:
     ninth = ninth_of((box.left + box.right) / 2 / width, (box.top + box.bottom) / 2 / height)
     in_a_corner = ninth.row != 1 and ninth.column != 1
     return ninth.name if in_a_corner else ninth.phrase
-
-
-def strongest_part(
-    evidence: Evidence, size: tuple[int, int], *, names: tuple[str, str], colours: tuple[str, str] = ("red", "blue")
-) -> str:
-    """Where the strongest evidence for the other class lies, or, where there is none, that for the given label.
-
-    Args:
-        size: (width, height) of the upright original in pixels.
-        names: what (the given label, the other class) are called.
-        colours: what (positive, negative) evidence is drawn in.
-
-    Returns:
-        A sentence such as ``The strongest blue part, upper left, holds 71% of the evidence for bald eagle.``; empty
-        where the map has no region.
-    """
-    masses = [float(np.clip(sign * evidence.scores, 0, None).sum(dtype=np.float64)) for sign in (1, -1)]
-    for sign, side in ((-1, 1), (1, 0)):
-        strongest = [region for region in evidence.statistics.regions if (region.sign, region.rank) == (sign, 1)]
-        if strongest and masses[side] > 0:
-            where = place(strongest[0].box, size)
-            share = percent(min(1.0, strongest[0].mass_share * sum(masses) / masses[side]), counted=True)
-            return f"The strongest {colours[side]} part, {where}, holds {share} of the evidence for {names[side]}."
-    return ""
 
 
 def nearest_labels(labels: Sequence[str], given: str, suggested: str, *, names: tuple[str, str]) -> str:

@@ -9,8 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from gradattn_core.interpret.regions import map_statistics
-from gradattn_core.records import Box, Evidence, FloatArray
+from gradattn_core.records import Box, FloatArray
 from gradattn_core.wording import (
     STANDS_OUT,
     Ninth,
@@ -27,7 +26,6 @@ from gradattn_core.wording import (
     place,
     rough_number,
     short_name,
-    strongest_part,
 )
 
 SIZE = (300, 300)
@@ -104,38 +102,6 @@ def test_estimates_are_written_with_the_digits_they_deserve() -> None:
         "3 h 5 min",
     ]
     assert list_lengths(300, 37) == [10, 20, 37, 50, 100, 200, 300]
-
-
-def evidence(scores: FloatArray) -> Evidence:
-    crop = Box(0, 0, *SIZE)
-    statistics = map_statistics(scores, crop, *SIZE)
-    return Evidence("kite", "bald eagle", 0.0, 1.0, scores, crop, "difference", "complete", statistics)
-
-
-def test_the_strongest_part_of_the_other_class_is_named_with_its_place_and_share() -> None:
-    scores = np.zeros((9, 9), np.float32)
-    scores[0:2, 0:2] = -1.5  # 6 of 8 against
-    scores[8, 8] = -2.0
-    scores[4, 4] = 5.0
-    assert (
-        strongest_part(evidence(scores), SIZE, names=NAMES)
-        == "The strongest blue part, upper left, holds 75% of the evidence for bald eagle."
-    )
-    purple = strongest_part(evidence(scores), SIZE, names=NAMES, colours=("orange", "purple"))
-    assert purple.startswith("The strongest purple part, upper left,")
-
-
-def test_where_nothing_speaks_for_the_other_class_the_given_label_is_spoken_of() -> None:
-    scores = np.zeros((9, 9), np.float32)
-    scores[7:, 3:6] = 1.0
-    assert (
-        strongest_part(evidence(scores), SIZE, names=NAMES)
-        == "The strongest red part, at the bottom, holds 100% of the evidence for kite."
-    )
-
-
-def test_a_map_without_regions_says_nothing() -> None:
-    assert strongest_part(evidence(np.zeros((9, 9), np.float32)), SIZE, names=NAMES) == ""
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import streamlit as st
 from gradattn_core.config import DEFAULT_OUT
 from gradattn_core.errors import StoreError
 from gradattn_core.kinds import KINDS
+from gradattn_core.render.layout import Paper
 from gradattn_core.render.overlays import PALETTES, Palette
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.decisions import DecisionFilter
@@ -273,6 +274,17 @@ def escaped(text: str, longest: int = 60) -> str:
 
 def palette() -> Palette:
     return "orange-purple" if st.session_state.get("colour_blind") else "red-blue"
+
+
+def colours() -> tuple[str, str]:
+    """What (positive, negative) evidence is drawn in, in words."""
+    first, second = palette().split("-")
+    return first, second
+
+
+def paper() -> Paper:
+    """What figures are drawn on, as the page is."""
+    return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def palette_toggle() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,24 +14,31 @@ from PIL import Image
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import DecodedImage, read_image
 from gradattn_core.errors import GradattnError, UnreadableImageError
+from gradattn_core.reasons import Account, contradicted
 from gradattn_core.records import Box, Evidence
-from gradattn_core.render.overlays import Palette, display_size, outline_regions, overlay
+from gradattn_core.render.layout import Paper
+from gradattn_core.render.overlays import Palette, display_size, hatch_regions, outline_regions, overlay
+from gradattn_core.render.waterfall import waterfall_picture
 from gradattn_core.store.images import Place
 from gradattn_core.store.store import Store
+from gradattn_core.sums import DEFAULT_ORIGIN, Origin
 from ui import components
 
 # Twice the width a picture has on a usual screen, for displays with two pixels where CSS counts one.
 _SIDE = 800
+WATERFALL = 480
+"""The width of a waterfall in CSS pixels."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How evidence is drawn."""
+    """How evidence is drawn, and where its waterfall begins."""
 
     opacity: float
     smooth: bool
     palette: Palette
     regions: bool
+    origin: Origin = DEFAULT_ORIGIN
 
 
 @dataclass(frozen=True)
@@ -75,15 +82,35 @@ def original(subject: Subject) -> bytes:
     return _webp(_at_display_size(subject)[0])
 
 
-@st.cache_data(max_entries=256, show_spinner=False, hash_funcs={Evidence: lambda each: each.scores.tobytes()})
+# Numbers of regions may be measured after the map was made.
+_HASHES: dict[str | type[Any], Callable[[Any], Any]] = {
+    Evidence: lambda each: (each.scores.tobytes(), repr(each.statistics)),
+    Account: repr,
+}
+
+
+@st.cache_data(max_entries=256, show_spinner=False, hash_funcs=_HASHES)
 def evidence_overlay(subject: Subject, evidence: Evidence, view: View) -> bytes:
-    """The overlay at the same size as ``original``, as WebP. Raises the same errors, and InterpretError."""
+    """The overlay at the same size as ``original``, as WebP. Raises the same errors, and InterpretError.
+
+    Regions that do the opposite of their number when they are hidden are hatched.
+    """
     picture, size = _at_display_size(subject)
     painted = paint(picture, evidence, size, opacity=view.opacity, smooth=view.smooth, palette=view.palette)
+    opposite = [region for region in evidence.statistics.regions if contradicted(region)]
+    painted = hatch_regions(painted, evidence.scores, evidence.crop, opposite, size)
     return _webp(_with_regions(painted, evidence, size, view))
 
 
-@st.cache_data(max_entries=64, show_spinner=False, hash_funcs={Evidence: lambda each: each.scores.tobytes()})
+@st.cache_data(max_entries=256, show_spinner=False, hash_funcs=_HASHES)
+def waterfall(account: Account, names: tuple[str, str], palette: Palette, paper: Paper) -> bytes:
+    """From the origin to the model's answer, twice as large as ``WATERFALL`` CSS pixels, as PNG."""
+    buffer = io.BytesIO()
+    waterfall_picture(account, names, width=WATERFALL, palette=palette, paper=paper).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=_HASHES)
 def region_outlines(subject: Subject, evidence: Evidence, view: View) -> bytes:
     """The original with its regions outlined, as WebP. Raises the same errors."""
     picture, size = _at_display_size(subject)

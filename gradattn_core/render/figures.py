@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from gradattn_core.errors import InterpretError
+from gradattn_core.reasons import account, contradicted
 from gradattn_core.records import Box, Evidence, FloatArray
 from gradattn_core.render.layout import GAP, Block, Paper, captioned, column, drawn, heading, picture, row, two_names
-from gradattn_core.render.overlays import Palette, display_size, overlay
+from gradattn_core.render.overlays import Palette, display_size, hatch_regions, overlay
+from gradattn_core.render.waterfall import waterfall
 
 _STRIP = 8  # height of a colour bar's colours
 _LEAST_BAR = 160  # for the words below it
@@ -40,17 +42,13 @@ class Style:
 
     def map(self, image: Image.Image, scores: FloatArray, crop: Box) -> Block:
         """The overlay at this style's size, pixel by pixel."""
-        shown = overlay(
-            image,
-            scores,
-            crop,
-            opacity=self.opacity,
-            smooth=self.smooth,
-            palette=self.palette,
-            unsigned=self.unsigned,
-            size=display_size(image.width, image.height, self.side),
-        )
-        return picture(shown)
+        return picture(self._overlay(image, scores, crop))
+
+    def evidence(self, image: Image.Image, evidence: Evidence) -> Block:
+        """The same of evidence, hatched where a region does the opposite of its number."""
+        shown = self._overlay(image, evidence.scores, evidence.crop)
+        opposite = [region for region in evidence.statistics.regions if contradicted(region)]
+        return picture(hatch_regions(shown, evidence.scores, evidence.crop, opposite, image.size))
 
     def plain(self, image: Image.Image) -> Block:
         """The picture itself at this style's size."""
@@ -71,6 +69,18 @@ class Style:
         strip = replace(self, side=width, smooth=False).map(white, values, Box(0, 0, width, _STRIP))
         return column([strip, two_names(names, self.inks, width)], 4)
 
+    def _overlay(self, image: Image.Image, scores: FloatArray, crop: Box) -> Image.Image:
+        return overlay(
+            image,
+            scores,
+            crop,
+            opacity=self.opacity,
+            smooth=self.smooth,
+            palette=self.palette,
+            unsigned=self.unsigned,
+            size=display_size(image.width, image.height, self.side),
+        )
+
     @property
     def inks(self) -> tuple[str, str]:
         """Those of the first and the second colour by their names."""
@@ -87,7 +97,10 @@ class Style:
 def evidence_figure(
     image: Image.Image, evidence: Evidence, *, lines: Sequence[str] = (), style: Style | None = None
 ) -> Image.Image:
-    """The original picture beside its overlay, with ``lines`` of text above and the colour bar below.
+    """The original picture beside its overlay, with ``lines`` of text above, the colour bar and the waterfall below.
+
+    Regions that do the opposite of their number when they are hidden, as measured, are hatched. A map that does not
+    add up has no waterfall.
 
     Args:
         image: the upright original picture; small ones are enlarged.
@@ -98,9 +111,12 @@ def evidence_figure(
     """
     style = replace(style or Style(side=288), unsigned=evidence.correction == "absolute")
     width = 2 * style.side + GAP
-    pair = row([style.plain(image), style.map(image, evidence.scores, evidence.crop)])
+    pair = row([style.plain(image), style.evidence(image, evidence)])
     against = None if evidence.objective == "logit" else evidence.against_label
-    return style.figure(heading(lines, width), pair, style.bar(evidence.for_label, against, width))
+    names = (evidence.for_label, evidence.against_label)
+    numbers = account(evidence)
+    below = [] if numbers is None else [waterfall(numbers, names, width, palette=style.palette)]
+    return style.figure(heading(lines, width), pair, style.bar(evidence.for_label, against, width), *below)
 
 
 def contact_sheet(figures: Sequence[Image.Image], columns: int = 2, paper: Paper = "light") -> Image.Image:

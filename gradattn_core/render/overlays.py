@@ -26,6 +26,9 @@ PALETTES: dict[Palette, tuple[Colour, Colour]] = {
 # For maps without a sign: a colour that belongs to neither class, of about the same darkness.
 _UNSIGNED: dict[Palette, Colour] = {"red-blue": (0, 112, 54), "orange-purple": (0, 104, 100)}
 
+# Of so many strokes to the longer side, white, black and two empty ones by turns, hatching is made.
+_LINES = 200
+
 # How far the grey picture is pulled towards white, so that dark pictures still let the colours through.
 _WHITENING = 0.4
 
@@ -118,6 +121,40 @@ def outline_regions(
         draw.rectangle(halo, outline=(255, 255, 255), width=1)
         draw.rectangle((left, top, right, bottom), outline=positive if region.sign > 0 else negative, width=thickness)
     return framed
+
+
+def hatch_regions(
+    picture: Image.Image, scores: FloatArray, crop: Box, regions: Iterable[Region], original_size: tuple[int, int]
+) -> Image.Image:
+    """A copy of ``picture`` with slanting lines over the patches of each region: those of its sign within its box.
+
+    The lines are white beside black, so that they are seen on every colour.
+
+    Args:
+        picture: the original picture or its overlay, at any scale.
+        scores: [grid height, grid width] raw signed map.
+        crop: the part of the original that the grid covers; as the regions' boxes in pixels of the original.
+        original_size: (width, height) of the original, from which the scale follows.
+    """
+    pixels = np.array(picture.convert("RGB"))
+    height, width = pixels.shape[:2]
+    across = (np.arange(width) + 0.5) * original_size[0] / width
+    down = (np.arange(height) + 0.5) * original_size[1] / height
+    rows, columns = (
+        np.clip(((place - start) / length * cells).astype(int), 0, cells - 1)
+        for place, start, length, cells in zip(
+            (down, across), (crop.top, crop.left), (crop.height, crop.width), scores.shape, strict=True
+        )
+    )
+    signs = np.sign(scores)[rows][:, columns]
+    stride = max(3, round(max(width, height) / _LINES))
+    slant = (np.arange(height)[:, None] + np.arange(width)) // stride % 4
+    for region in regions:
+        box = region.box
+        inside = ((down >= box.top) & (down < box.bottom))[:, None] & ((across >= box.left) & (across < box.right))
+        for number, colour in enumerate((255, 0)):
+            pixels[inside & (signs == region.sign) & (slant == number)] = colour
+    return Image.fromarray(pixels)
 
 
 def display_size(width: int, height: int, side: int) -> tuple[int, int]:

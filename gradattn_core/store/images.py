@@ -118,6 +118,14 @@ class Images(Part):
             )
             return {row["path"]: from_rows(row) for row in rows(maps)}
 
+    def without_map(self, audit_id: str, path: str) -> str:
+        """Why an image has no map, as the audit noted it; empty where it noted nothing."""
+        with self._reading(audit_id) as connection:
+            reasons = connection.execute(
+                "SELECT reason FROM failures WHERE audit_id = ? AND path = ? AND stage = 'interpret'", [audit_id, path]
+            ).fetchall()
+        return str(reasons[0][0]) if reasons else ""
+
     def prediction(self, audit_id: str, path: str) -> Prediction | None:
         """Everything stored about one image's prediction and score; None where the audit has no such image."""
         with self._reading(audit_id) as connection:

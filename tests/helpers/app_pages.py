@@ -83,6 +83,12 @@ def pictures(app: AppTest) -> list[str]:
     return [alt for alt in alts if alt.startswith("The suspect")]
 
 
+def waterfalls(app: AppTest) -> list[str]:
+    """The alternative texts of waterfalls."""
+    alts = [picture.alt for image in app.image for picture in image.proto.imgs]
+    return [alt for alt in alts if "the model alone" in alt]
+
+
 def gallery_data(app: AppTest) -> dict[str, Any]:
     """What the gallery that can be selected from was given to draw."""
     drawn = [json.loads(element.proto.json) for element in app.get("bidi_component")]

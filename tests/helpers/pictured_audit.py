@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from gradattn_core import outfolder
+from gradattn_core.evidence import SUMS
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.sample_audit import Tables, audit_row, tables
@@ -26,6 +27,8 @@ CLASSES = ["kite", "owl", *HOSTILE_LABELS]
 IMAGES = 40
 SUSPECTS = 12
 MISSING = "missing/gone.png"
+# Of these two suspects hiding does the opposite of the regions' numbers, and the map does not add up.
+CONTRADICTED, WITHOUT_SUMS = 1, 5
 _GRID = 7
 # What any of the kinds speaks of, so that each of them can be put in words.
 _NUMBERS = {
@@ -47,7 +50,7 @@ def pictured_store(
 
     The first ``suspects`` images by rank are suspects. Suspect 2 has a class outside the dataset, suspect 3 an
     explained head that names another class than the ranking, suspect 4 no interpretation, and suspect 5 no file
-    (``MISSING``).
+    (``MISSING``). See also ``CONTRADICTED`` and ``WITHOUT_SUMS``.
     """
     root, out = folder / "pictures", folder / "out"
     frames = _tables(root, images, suspects, classes)
@@ -138,11 +141,23 @@ def _tables(root: Path, images: int, suspects: int, classes: Sequence[str]) -> T
     maps = [_evidence(path_of(row), given[row], suggested[row], *pictures[row].size) for row in shown]
     frames["interpretations"] = pd.DataFrame([evidence for evidence, _ in maps])
     frames["regions"] = pd.DataFrame([region for _, regions in maps for region in regions])
+    contradicted, without_sums = (frames["regions"]["path"] == path_of(row) for row in (CONTRADICTED, WITHOUT_SUMS))
+    frames["regions"].loc[contradicted, "measured"] *= -0.25
+    frames["regions"].loc[without_sums, ["log_odds", "measured"]] = None
+    without_sums = frames["interpretations"]["path"] == path_of(WITHOUT_SUMS)
+    frames["interpretations"].loc[without_sums, [*SUMS, "numbers"]] = None
+    frames["interpretations"].loc[without_sums, "correction"] = "complete"
     pairs = pd.DataFrame({"given_label": given[:suspects], "suggested_label": suggested[:suspects]})
     frames["class_pairs"] = _class_pairs(pairs, pd.Series(given))
     sure = frames["exemplars"]
     frames["exemplars"] = sure[sure["path"] != MISSING]
-    frames["failures"] = pd.DataFrame({"path": ["<i>broken</i>.png"], "stage": "decode", "reason": "it ends too early"})
+    frames["failures"] = pd.DataFrame(
+        [
+            ("<i>broken</i>.png", "decode", "it ends too early"),
+            (path_of(3), "interpret", "its gradients are not finite"),
+        ],
+        columns=["path", "stage", "reason"],
+    )
     return frames
 
 
@@ -181,7 +196,7 @@ def _evidence(
     scores[2:5, 2:4], scores[2:5, 4:5] = -1.5, 1.0
     evidence = {
         **{"path": path, "for_label": given, "against_label": suggested, "for_logit": 0.2, "against_logit": 1.3},
-        **{"objective": "difference", "correction": "complete", "aggregation": "mean"},
+        **{"objective": "difference", "correction": "secant", "aggregation": None},
         **{"grid_height": _GRID, "grid_width": _GRID, "map": scores.ravel().tolist()},
         **{"crop_left": left, "crop_top": top, "crop_right": left + side, "crop_bottom": top + side},
         **{"concentration": 0.5, "overlap": 0.1, "numbers": "map", "head": "sample"},

@@ -114,7 +114,8 @@ def test_the_worst_classes_come_with_their_intervals_and_open_the_grid(store: St
 
 def test_failures_are_listed(store: Store) -> None:
     failures = table(opened(), "reason")
-    assert failures[["path", "stage"]].to_numpy().tolist() == [["<i>broken</i>.png", "decode"]]
+    rows = failures[["path", "stage"]].to_numpy().tolist()
+    assert rows == [["<i>broken</i>.png", "decode"], [path_of(3), "interpret"]]
 
 
 def test_the_history_tells_what_changed_since_the_audit_before(store: Store, tmp_path: Path) -> None:

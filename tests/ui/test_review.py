@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import importlib.machinery
+import io
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from gradattn_core.store.store import Store
 from tests.helpers import pictured_audit
-from tests.helpers.app_pages import APP, choose, note, opened, opened_by, pictures, press, progress, suspect, texts
+from tests.helpers.app_pages import (
+    APP,
+    choose,
+    note,
+    opened,
+    opened_by,
+    pictures,
+    press,
+    progress,
+    suspect,
+    texts,
+    waterfalls,
+)
 from tests.helpers.hostile import HOSTILE_LABELS
-from tests.helpers.pictured_audit import AUDIT_ID, SUSPECTS, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, CONTRADICTED, SUSPECTS, WITHOUT_SUMS, path_of
+from ui.pictures import Subject, View, evidence, evidence_overlay
 from ui.review.queue import Queue
 
 
@@ -29,6 +46,7 @@ def test_the_first_suspect_is_shown_with_its_pictures_labels_and_evidence(store:
     shown = texts(app)
     assert shown[shown.index("kite") + 1] == "owl"
     assert "speaks for kite" in shown and "speaks for owl" in shown and "of the map" not in shown
+    assert "kite: the model alone 25% (of these two classes) · with neighbours and other voters <0.1% (of all)" in shown
     assert len(pictures(app)) == 2
     assert progress(app) == "0 of 12 decided"
     assert suspect(app) == path_of(0)
@@ -102,9 +120,10 @@ def test_every_suspect_can_be_decided_even_without_picture_or_evidence(store: St
         if index == 1:
             assert "Looks most like tape player, which is not a class here." in shown
         if index == 2:
-            assert any(text.startswith("The head that the colours explain names owl;") for text in shown)
+            assert any(text.startswith("The model alone names owl; with neighbours and other") for text in shown)
         if index == 3:
-            assert "No evidence was computed for this image." in [caption.value for caption in app.caption]
+            said = "No map for this picture: its gradients are not finite. The probability does not need it."
+            assert said in shown and not waterfalls(app)
         press(app, "Label is right")
     assert "Nothing left in this list" in [heading.value for heading in app.subheader]
     assert store.review.progress(AUDIT_ID).suspects_decided == SUSPECTS
@@ -192,14 +211,58 @@ def test_the_card_says_what_kind_of_doubt_it_is_and_compares(store: Store) -> No
     shown = texts(app)
     assert "Mislabel" in shown
     assert "Runner-up: <b>x</b> · 10.0%" in shown
-    assert "The strongest blue part, in the middle, holds 100% of the evidence for owl." in shown
+    assert [text for text in shown if text.startswith("The strongest")] == [
+        "The strongest blue part, in the middle, takes away 6.1 by the map. Hide it, measured: kite 25% → 94.8%.",
+        "The strongest red part, in the middle, adds 4.5 by the map. Hide it, measured: kite 25% → 6.9%.",
+    ]
     titles = ["Typical: kite", "Typical: owl", "Most like it"]
     assert [text for text in shown if text in titles] == titles
-    typical, other, nearest = app.image[2:]
+    typical, other, nearest = app.image[3:]
     assert (len(typical.value), len(other.value)) == (3, 3)
     assert nearest.captions[0] == "owl"
     assert len(nearest.value) == 5, "the sixth neighbour's file is missing"
     assert "Of the 6 images most like it, 1 is filed as owl and none as kite." in shown
+
+
+def test_the_waterfall_says_in_words_what_it_draws_and_begins_where_it_is_told_to(store: Store) -> None:
+    app = opened("review")
+    # From 0.5, the average answer, to −1.1: 3 and 9 are scaled so that they differ by 1.6.
+    [said] = waterfalls(app)
+    assert said == (
+        "kite against owl: of these two, the model alone gives kite 25% (log-odds −1.1). To an average picture of this "
+        "dataset it gives 62% (+0.5); the red patches add 4.5, the blue ones take away 6.1."
+    )
+    app.segmented_control(key="origin").set_value("picture").run()
+    [said] = waterfalls(app)
+    assert (
+        "Without any picture it would give 99.3% (+4.9); the red patches add 3.0, the blue ones take away 9.0" in said
+    )
+    app.toggle(key="colour_blind").set_value(True).run()
+    [said] = waterfalls(app)
+    assert "the orange patches add 3.0, the purple ones take away 9.0" in said
+
+
+def test_what_contradicts_its_number_is_hatched_and_said(store: Store) -> None:
+    app = opened("review", at=str(CONTRADICTED))
+    sentences = [text for text in texts(app) if text.startswith("The strongest")]
+    assert len(sentences) == 2 and all(text.endswith("the opposite; it is drawn hatched.") for text in sentences)
+    shown = Subject(str(store.directory), AUDIT_ID, path_of(CONTRADICTED), "")
+    found = evidence(shown.directory, AUDIT_ID, shown.path)
+    assert found is not None
+    regions = tuple(replace(region, measured=region.log_odds) for region in found.statistics.regions)
+    agreeing = replace(found, statistics=replace(found.statistics, regions=regions))
+    view = View(0.8, False, "red-blue", False)
+    drawn = [Image.open(io.BytesIO(evidence_overlay(shown, each, view))) for each in (found, agreeing)]
+    hatched, plain = (np.asarray(picture).astype(int) for picture in drawn)
+    assert (np.abs(hatched - plain).max(-1) > 60).mean() > 0.02
+
+
+def test_a_map_that_does_not_add_up_is_shown_without_numbers_and_says_why(store: Store) -> None:
+    app = opened("review", at=str(WITHOUT_SUMS))
+    shown = texts(app)
+    assert len(pictures(app)) == 2 and not waterfalls(app)
+    assert any("one by the complete correction does not add up to the model's answer" in text for text in shown)
+    assert not any("the model alone" in text for text in shown)
 
 
 def test_reviewers_who_differ_are_shown_and_the_newest_stands(store: Store) -> None:

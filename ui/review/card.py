@@ -10,6 +10,7 @@ from gradattn_core import wording
 from gradattn_core.errors import GradattnError
 from gradattn_core.estimates import percent
 from gradattn_core.kinds import describe
+from gradattn_core.reasons import account, different_answers, strongest_parts, two_numbers, without_numbers
 from gradattn_core.records import Evidence
 from gradattn_core.wording import distinct_names, full_name, short_name
 from ui import components, pictures
@@ -35,9 +36,10 @@ def picture(shown: Subject, row: Row, view: View, mode: str) -> None:
                 st.image(image, width="stretch", alt=name.format(label))
         if evidence:
             _scale(evidence)
+            waterfall(evidence, view)
         else:
-            st.caption("No evidence was computed for this image.")
-    explanation(row, evidence, numbers(shown.directory, shown.audit, shown.path))
+            _no_map(shown)
+    explanation(row, evidence, view, numbers(shown.directory, shown.audit, shown.path))
 
 
 def warm(shown: Subject, row: Row, view: View, mode: str) -> None:
@@ -72,6 +74,25 @@ def _scale(evidence: Evidence) -> None:
             plain(f"speaks for {label}", key)
 
 
+def waterfall(evidence: Evidence, view: View) -> None:
+    """How the model comes to its answer, in numbers that add up; nothing where the map has none."""
+    shown = account(evidence, view.origin)
+    if shown is None:
+        return
+    names = distinct_names(evidence.for_label, evidence.against_label)
+    drawn = pictures.waterfall(shown, names, view.palette, components.paper())
+    with st.container(key="waterfall"):
+        st.image(drawn, width=pictures.WATERFALL, alt=shown.sentences(names, components.colours()))
+
+
+def _no_map(shown: Subject) -> None:
+    reason = components.store().images.without_map(shown.audit, shown.path)
+    if reason:
+        plain(f"No map for this picture: {reason}. The probability does not need it.", "quiet-no-map")
+    else:
+        st.caption("No evidence was computed for this image.")
+
+
 @st.cache_data(max_entries=256, show_spinner=False)
 def numbers(directory: str, audit: str, path: str) -> dict[str, float]:
     """What the kind of doubt was told from; it never changes."""
@@ -79,30 +100,49 @@ def numbers(directory: str, audit: str, path: str) -> dict[str, float]:
     return dict(found.kind_numbers) if found else {}
 
 
-def explanation(row: Row, evidence: Evidence | None, kind_numbers: dict[str, float]) -> None:
-    """The kind of doubt, where the evidence lies, and what else is worth a sentence."""
+def explanation(row: Row, evidence: Evidence | None, view: View, kind_numbers: dict[str, float]) -> None:
+    """The kind of doubt, what the strongest parts do, both probabilities, and what else is worth a sentence."""
     given, suggested = distinct_names(str(row["given_label"]), str(row["suggested_label"]))
     with st.container(gap="xxsmall", key="explanation"):
         if present(row["kind"]):
             plain(str(row["kind"]).capitalize(), "doubt")
             plain(describe(str(row["kind"]), kind_numbers, given, suggested), "quiet-kind")
         if evidence:
-            colours = ("orange", "purple") if components.palette() == "orange-purple" else ("red", "blue")
-            sides = distinct_names(evidence.for_label, evidence.against_label)
-            size = (int(row["width"]), int(row["height"]))
-            sentence = wording.strongest_part(evidence, size, names=sides, colours=colours)
-            if sentence:
-                plain(sentence, "quiet-part")
+            _parts(row, evidence, view)
+        _numbers(row, evidence)
         _remarks(row)
 
 
+def _parts(row: Row, evidence: Evidence, view: View) -> None:
+    """What the strongest region of either sign does, or why the map has no numbers."""
+    names = distinct_names(evidence.for_label, evidence.against_label)
+    size = (int(row["width"]), int(row["height"]))
+    parts = strongest_parts(evidence, size, names=names, colours=components.colours(), origin=view.origin)
+    for position, sentence in enumerate([*parts, without_numbers(evidence)]):
+        if sentence:
+            plain(sentence, f"quiet-part-{position}")
+
+
+def _numbers(row: Row, evidence: Evidence | None) -> None:
+    """The model's own probability and the ranking's, and where they name different classes."""
+    given, suggested, predicted = (
+        str(row[name]) if present(row[name]) else "" for name in ("given_label", "suggested_label", "predicted_label")
+    )
+    log_odds = evidence.sums.log_odds if evidence and evidence.sums and evidence.objective == "difference" else None
+    if log_odds is not None and present(row["given_probability"]):
+        plain(two_numbers(short_name(given), log_odds, float(row["given_probability"])), "quiet-two-numbers")
+    if not (predicted and suggested):
+        return
+    if log_odds is not None and predicted in (given, suggested):
+        # The map's own pass, which the waterfall shows, has the last word between the two.
+        predicted = given if log_odds > 0 else suggested
+    ranking = given if row["given_probability"] > row["suggested_probability"] else suggested
+    sentence = different_answers(full_name(predicted), full_name(ranking))
+    if sentence:
+        plain(sentence, "quiet-head")
+
+
 def _remarks(row: Row) -> None:
-    if present(row["predicted_label"]) and row["predicted_label"] != row["suggested_label"]:
-        plain(
-            f"The head that the colours explain names {full_name(str(row['predicted_label']))}; "
-            f"the ranking, which knows more, suggests {full_name(str(row['suggested_label']))}.",
-            "quiet-head",
-        )
     if present(row["outside_label"]):
         plain(f"Looks most like {row['outside_label']}, which is not a class here.", "quiet-outside")
     if present(row["decision"]):

@@ -9,12 +9,14 @@ import streamlit as st
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.store.candidates import CandidateFilter
+from gradattn_core.sums import DEFAULT_ORIGIN, Origin
 from gradattn_core.wording import full_name, short_name
 from ui import components, identity, pictures
 from ui.components import Row, escaped, plain, present
 from ui.review import card
 from ui.review.queue import Queue
 
+_ORIGINS: dict[Origin, str] = {"average": "An average picture", "picture": "No picture"}
 _SCRIPT = Path(__file__).with_name("keys.html")
 _KEYS = {
     "A": "Accept the suggested label",
@@ -87,6 +89,16 @@ def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
             smooth = st.toggle("Smooth between patches", value=True, key="smooth", persist_state="session")
             regions = st.toggle("Boxes around the regions", key="regions", persist_state="session")
             components.palette_toggle()
+            origin = st.segmented_control(
+                "The waterfall begins with",
+                list(_ORIGINS),
+                default=DEFAULT_ORIGIN,
+                format_func=_ORIGINS.__getitem__,
+                required=True,
+                key="origin",
+                persist_state="session",
+                help="Either way the numbers add up to the same answer.",
+            )
         reading = st.button("?", key="help", help="All keys")
     with st.container(key="script-keys"):
         st.html(_SCRIPT, unsafe_allow_javascript=True)
@@ -97,7 +109,7 @@ def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
         with st.container(key="problem"):
             st.error("Nothing was stored. Try again.")
             plain(problem, "quiet-problem")
-    return pictures.View(opacity, smooth, components.palette(), regions), mode, reading
+    return pictures.View(opacity, smooth, components.palette(), regions, origin), mode, reading
 
 
 @st.dialog("Keys", on_dismiss="rerun")

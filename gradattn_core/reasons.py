@@ -1,0 +1,224 @@
+"""What a map's numbers say: four that add up to the digit shown, and what its strongest parts do when they are hidden.
+
+Every number is true by construction or was measured on this very picture. Imports nothing slower than numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gradattn_core.estimates import percent
+from gradattn_core.records import Evidence, Region
+from gradattn_core.sums import DEFAULT_ORIGIN, Origin, Sums
+from gradattn_core.wording import place
+
+Colours = tuple[str, str]
+_ORIGINS: dict[Origin, str] = {"picture": "Without any picture", "average": "An average picture here"}
+_TENTHS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row of a waterfall.
+
+    Attributes:
+        name: what it is.
+        value: as it is shown, in log-odds: a place on the axis at the ends, a length between them.
+        text: the value with its sign.
+        share: the same in per cent of the two classes; empty for a length, and where there are not two.
+    """
+
+    name: str
+    value: float
+    text: str
+    share: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The numbers of a map that adds up, from one origin: ``base + red + blue = answer`` to the digit shown.
+
+    Attributes:
+        sums: the exact ones; their ``base`` is the origin's.
+        base, red, blue, answer: the same to a tenth.
+        origin: which one it is.
+        of_two: they are the log-odds of two classes, else one output of the model.
+        measured: red and blue were measured by leaving patches out.
+    """
+
+    sums: Sums
+    base: float
+    red: float
+    blue: float
+    answer: float
+    origin: Origin
+    of_two: bool
+    measured: bool
+
+    def steps(self, colours: Colours) -> tuple[Step, Step, Step, Step]:
+        """From the origin to the model's answer; ``colours`` are what (positive, negative) patches are drawn in."""
+        red, blue = (colour.capitalize() for colour in colours)
+        return (
+            Step(_ORIGINS[self.origin], self.base, signed(self.base), self.share(self.sums.base)),
+            Step(f"{red} patches add", self.red, signed(self.red)),
+            Step(f"{blue} patches take", self.blue, signed(self.blue)),
+            Step("The model's answer", self.answer, signed(self.answer), self.share(self.sums.log_odds)),
+        )
+
+    def share(self, log_odds: float) -> str:
+        """In per cent of the two classes; empty where there are not two."""
+        return percent_of_two(log_odds) if self.of_two else ""
+
+    def sentences(self, names: tuple[str, str], colours: Colours = ("red", "blue")) -> str:
+        """The four numbers in words.
+
+        Args:
+            names: what (the given label, the other class) are called.
+            colours: what (positive, negative) patches are drawn in.
+        """
+        base, red, blue, answer = (step.text for step in self.steps(colours))
+        # Lengths without their signs, which the verbs say.
+        parts = f"the {colours[0]} patches add {red.lstrip('+')}, the {colours[1]} ones take away {blue.lstrip('−')}"
+        told = " Both were measured by leaving patches out." if self.measured else ""
+        average = self.origin == "average"
+        if not self.of_two:
+            before = "On average over this dataset it is" if average else "Without any picture it would be"
+            return f"{names[0]}: the model's output is {answer}. {before} {base}; {parts}.{told}"
+        before = "To an average picture of this dataset it gives" if average else "Without any picture it would give"
+        return (
+            f"{names[0]} against {names[1]}: of these two, the model alone gives {names[0]} "
+            f"{self.share(self.sums.log_odds)} (log-odds {answer}). {before} {self.share(self.sums.base)} ({base}); "
+            f"{parts}.{told}"
+        )
+
+
+def account(evidence: Evidence, origin: Origin = DEFAULT_ORIGIN) -> Account | None:
+    """The numbers of a map from an origin; from no picture where nothing is known of the average.
+
+    Returns:
+        None where the map does not add up; :func:`without_numbers` says why.
+    """
+    if evidence.sums is None:
+        return None
+    return account_of(evidence.sums, origin, evidence.objective == "difference", evidence.numbers == "measured")
+
+
+def account_of(sums: Sums, origin: Origin = DEFAULT_ORIGIN, of_two: bool = True, measured: bool = False) -> Account:
+    """:func:`account` of sums alone; what ``of_two`` and ``measured`` mean stands at :class:`Account`."""
+    seen = sums.seen_from(origin)
+    return Account(seen, *in_tenths(seen), origin if sums.average is not None else "picture", of_two, measured)
+
+
+def in_tenths(sums: Sums) -> tuple[float, float, float, float]:
+    """(base, red, blue, log_odds) to one digit after the point, red >= 0 and blue <= 0, which add up as they stand.
+
+    Origin and answer are rounded by themselves. What their rounding adds or takes is shared by red and blue, so that
+    each is within a tenth of its own value; the one farther from a whole tenth moves.
+    """
+    base, answer = round(sums.base * _TENTHS), round(sums.log_odds * _TENTHS)
+    total = answer - base
+    surplus = total - (sums.red + sums.blue) * _TENTHS
+    red = max(0, total, round(sums.red * _TENTHS + surplus / 2))
+    return base / _TENTHS, red / _TENTHS, (total - red) / _TENTHS, answer / _TENTHS
+
+
+def without_numbers(evidence: Evidence) -> str:
+    """Why a map has no numbers; empty where it has."""
+    if evidence.sums is not None:
+        return ""
+    return (
+        f"This map has no numbers: one by the {evidence.correction} correction does not add up to the model's answer. "
+        "Secant maps do."
+    )
+
+
+def strongest_parts(
+    evidence: Evidence,
+    size: tuple[int, int],
+    *,
+    names: tuple[str, str],
+    colours: Colours = ("red", "blue"),
+    origin: Origin = DEFAULT_ORIGIN,
+) -> list[str]:
+    """A sentence on the strongest region of either sign, the other class's first: where it lies, its number, and what
+    hiding it does where that was measured.
+
+    Args:
+        size: (width, height) of the upright original in pixels.
+        names: what (the given label, the other class) are called.
+        colours: what (positive, negative) evidence is drawn in.
+        origin: as for :func:`account`; numbers add up to its red and blue.
+    """
+    shown = account(evidence, origin)
+    strongest = sorted((region for region in evidence.statistics.regions if region.rank == 1), key=lambda r: r.sign)
+    sentences = []
+    for region in strongest:
+        part = f"The strongest {colours[0 if region.sign > 0 else 1]} part, {place(region.box, size)},"
+        if shown is None or region.log_odds is None or evidence.sums is None:
+            sentences.append(f"{part} speaks for {names[0 if region.sign > 0 else 1]}.")
+        else:
+            sentences.append(f"{part} {_number(region, shown, evidence.sums)}. {_hidden(region, shown, names[0])}")
+    return sentences
+
+
+def contradicted(region: Region) -> bool:
+    """Whether hiding the region does the opposite of what its number says, by measurement."""
+    return region.log_odds is not None and region.measured is not None and region.log_odds * region.measured < 0
+
+
+def two_numbers(name: str, log_odds: float, probability: float) -> str:
+    """The model's own probability and the ranking's, which are two numbers.
+
+    Args:
+        name: of the given label.
+        log_odds: f of the model alone, of the given label against the other class.
+        probability: of the given label by the ranking, of all classes.
+    """
+    return (
+        f"{name}: the model alone {percent_of_two(log_odds)} (of these two classes) · "
+        f"with neighbours and other voters {percent(probability, 1)} (of all)"
+    )
+
+
+def different_answers(model: str, ranking: str) -> str:
+    """What to say where the model alone and the ranking name different classes; empty where they do not.
+
+    Args:
+        model, ranking: what the classes that they name are called.
+    """
+    if model == ranking:
+        return ""
+    return f"The model alone names {model}; with neighbours and other voters it is {ranking}."
+
+
+def percent_of_two(log_odds: float) -> str:
+    """1 / (1 + e^−f): the probability of a class where it and one other are all there is; never none or all."""
+    # The form that cannot overflow.
+    share = 1 / (1 + math.exp(-log_odds)) if log_odds > 0 else math.exp(log_odds) / (1 + math.exp(log_odds))
+    return percent(share, 0 if 0.1 <= share <= 0.9 else 1)
+
+
+def signed(number: float) -> str:
+    """To a tenth, with its sign: ``+2.1``, ``−3.4``, ``0.0``."""
+    text = f"{abs(number):.1f}"
+    return text if text == "0.0" else f"{'+' if number > 0 else '−'}{text}"
+
+
+def _number(region: Region, shown: Account, stored: Sums) -> str:
+    own, whole = (shown.sums.red, stored.red) if region.sign > 0 else (shown.sums.blue, stored.blue)
+    size = abs(region.log_odds or 0.0) * (own / whole if whole else 1.0)
+    return f"{'adds' if (region.log_odds or 0) > 0 else 'takes away'} {size:.1f} by the map"
+
+
+def _hidden(region: Region, shown: Account, name: str) -> str:
+    if region.measured is None:
+        return "What hiding it does was not measured."
+    answer = shown.sums.log_odds
+    left = answer - region.measured
+    before, after = shown.share(answer), shown.share(left)
+    if before == after:
+        # Too close to 0 or 1 to be told apart in per cent, or no share at all.
+        before, after = signed(answer), f"{signed(left)}{' in log-odds' if shown.of_two else ''}"
+    opposite = ", the opposite; it is drawn hatched" if contradicted(region) else ""
+    return f"Hide it, measured: {name} {before} → {after}{opposite}."
