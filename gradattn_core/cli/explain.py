@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradattn_core.cli import alter
+from gradattn_core.cli import alter, side_by_side
 from gradattn_core.cli.options import CommandParser, Commands, command, output_style
 from gradattn_core.cli.picture import (
     class_options,
@@ -44,6 +44,8 @@ def add(commands: Commands) -> None:
         "  gradattn explain bird.jpg --for kite --against 'bald eagle' -o bird.png\n"
         "  gradattn explain bird.jpg --model vit_tiny_patch16_224 --checkpoint my.safetensors --for 21 -o bird.npz\n"
         "  gradattn explain bird.jpg --for kite --correction all            # the four corrections side by side\n"
+        "  gradattn explain bird.jpg --method secant,gae,rollout            # ours beside the methods of others\n"
+        "  gradattn explain --list-methods                                  # what they are called and say\n"
         "  gradattn explain detail zoo.jpg 3                                # the three likeliest classes in pairs\n"
         "  gradattn explain guide bird.jpg eagle.jpg                        # beside a picture of another class\n"
         "  gradattn explain transfer bird.jpg --for kite                    # move the attention\n"
@@ -53,6 +55,7 @@ def add(commands: Commands) -> None:
     picture_options(parser, "explained")
     class_options(parser)
     map_options(parser, OBJECTIVES, (*CORRECTIONS, "all"))
+    side_by_side.add_options(parser)
     drawing_options(parser)
     output_style(parser)
     _add_detail(parser)
@@ -64,6 +67,8 @@ def run_pair(options: argparse.Namespace) -> int:
     """One class against another: the picture beside its map, or beside its map by each correction."""
     if options.objective == "logit" and options.against is not None:
         raise GradattnError("--objective logit looks at one class; leave --against out, or choose difference")
+    if options.method is not None:
+        return side_by_side.run_methods(options)
     corrections = CORRECTIONS if options.correction == "all" else (options.correction,)
     methods = [Method(options.objective, correction) for correction in corrections]
     file, view = output_file(options), open_view(options)

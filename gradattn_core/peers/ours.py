@@ -63,6 +63,7 @@ def _paper(correction: str, aggregation: str) -> Peer:
         cost="1 forward + backward",
         explains="pair",
         is_signed=is_signed,
+        is_sided=correction != "absolute",
         notes=f"{formula}; the row r0 followed back through I + E_h(W ⊙ A), {joined}.",
     )
 

@@ -95,6 +95,10 @@ class Question:
         return InterpretError(f"method {method!r}: {self.name} {reason}")
 
 
+# Passes of a method that a page draws while somebody waits.
+_CHEAP = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A method of explanation.
@@ -114,6 +118,7 @@ class Peer:
             part (measured, docs/faithfulness.md; a random map has less than one); ``None`` where not measured.
         adds_up: the sum over the patches is f minus what the method compares with, to rounding.
         notes: what a reader should know: deviations from the authors' code, patents, refusals.
+        is_sided: what is positive speaks for the target; otherwise it only matters, for whomever.
     """
 
     name: str
@@ -127,7 +132,31 @@ class Peer:
     is_detail: bool | None = None
     adds_up: bool = False
     notes: str = ""
+    is_sided: bool = True
 
     @property
     def is_class_specific(self) -> bool:
         return self.explains != "picture"
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether one waits for it without noticing."""
+        return self.passes <= _CHEAP
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether its map says for which class a patch speaks; one that does not has no negative number."""
+        return self.is_signed or (self.is_sided and self.is_class_specific)
+
+    @property
+    def properties(self) -> str:
+        """What a reader of its map should know, in a few words."""
+        if not self.is_class_specific:
+            sides = "the same map for every class"
+        elif self.is_signed:
+            sides = "signed"
+        elif self.explains == "class":
+            sides = "without a sign, so that two classes are the difference of two maps"
+        else:
+            sides = "without a sign"
+        return f"{sides}; {'adds up to the log-odds' if self.adds_up else 'does not add up'}; {self.cost}"

@@ -14,7 +14,20 @@ from PIL import Image
 from gradattn_core.errors import InterpretError
 from gradattn_core.reasons import account, contradicted
 from gradattn_core.records import Box, Evidence, FloatArray
-from gradattn_core.render.layout import GAP, Block, Paper, captioned, column, drawn, heading, picture, row, two_names
+from gradattn_core.render.layout import (
+    GAP,
+    SMALL,
+    Block,
+    Paper,
+    captioned,
+    column,
+    drawn,
+    heading,
+    picture,
+    row,
+    two_names,
+    words,
+)
 from gradattn_core.render.overlays import Palette, display_size, hatch_regions, overlay
 from gradattn_core.render.waterfall import waterfall
 
@@ -92,6 +105,20 @@ class Style:
     def figure(self, *blocks: Block) -> Image.Image:
         """The blocks below one another on this style's paper."""
         return drawn(column(blocks), self.paper)
+
+
+@dataclass(frozen=True)
+class MethodMap:
+    """A map by some method.
+
+    Attributes:
+        scores: [grid height, grid width] raw.
+        has_sides: whether it says for which class a patch speaks; one that does not has no negative number.
+    """
+
+    name: str
+    scores: FloatArray
+    has_sides: bool = True
 
 
 def evidence_figure(
@@ -193,6 +220,38 @@ def corrections_figure(
     if "absolute" in maps:
         parts.append(part(replace(style, unsigned=True), ["absolute"]))
     return style.figure(row(parts))
+
+
+def methods_figure(
+    image: Image.Image,
+    crop: Box,
+    maps: Sequence[MethodMap],
+    target: str,
+    against: str | None,
+    *,
+    style: Style | None = None,
+) -> Image.Image:
+    """The picture and its map by each method in reading order; each has a scale of its own, which a line says.
+
+    Args:
+        maps: by method; those that do not say for whom a patch speaks are drawn in the colour of unsigned maps.
+        target, against: what the two colours speak for; against None, the second speaks against the target.
+    """
+    style = style or Style()
+    unsigned = replace(style, unsigned=True)
+    cells = [captioned(style.plain(image), "picture")]
+    for each in maps:
+        drawn_by = style if each.has_sides else unsigned
+        empty = "" if each.scores.any() else " (zero everywhere)"
+        cells.append(captioned(drawn_by.map(image, each.scores, crop), each.name + empty))
+    # As many to a row as fit a page, and no last row of one.
+    most = max(4, -(-len(cells) // -(-len(cells) // 6)))
+    rows = [row(cells[start : start + most]) for start in range(0, len(cells), most)]
+    width = max(block.width for block in rows)
+    kinds = [kind for kind, sides in ((style, True), (unsigned, False)) if any(e.has_sides is sides for e in maps)]
+    bars = row([kind.bar(target, against, (width - GAP * (len(kinds) - 1)) // len(kinds)) for kind in kinds])
+    note = "Each map has a scale of its own: places can be compared, strengths cannot"
+    return style.figure(words(note, width, SMALL, "quiet"), *rows, bars)
 
 
 def guide_figure(

@@ -12,12 +12,14 @@ from PIL import Image, ImageColor
 from gradattn_core.errors import InterpretError
 from gradattn_core.records import Box, Evidence, FloatArray, MapStatistics
 from gradattn_core.render.figures import (
+    MethodMap,
     Style,
     contact_sheet,
     corrections_figure,
     detail_figure,
     evidence_figure,
     guide_figure,
+    methods_figure,
 )
 from gradattn_core.render.layout import GAP, INKS, MARGIN, drawn
 from gradattn_core.render.overlays import PALETTES, Palette, display_size, overlay, unsigned_colour
@@ -159,6 +161,19 @@ def test_corrections_keep_their_order_with_the_one_without_sign_last() -> None:
     order = [("complete", False), ("positive", False), ("centred", False), ("absolute", True)]
     lefts = [left for name, unsigned in order for _, left in places(figure, shown(maps[name], unsigned=unsigned))]
     assert len(lefts) == 4 and lefts == sorted(lefts)
+
+
+def test_methods_stand_in_reading_order_and_those_without_sides_in_a_colour_of_their_own() -> None:
+    maps = [MethodMap(f"method {n}", hot(n // 4, n % 4), has_sides=n not in (1, 4)) for n in range(7)]
+    figure = methods_figure(PICTURE, WHOLE, maps, "a", "b", style=STYLE)
+    found = [places(figure, shown(each.scores, unsigned=not each.has_sides)) for each in maps]
+    assert [len(place) for place in found] == [1] * 7
+    order = [place for [place] in [places(figure, PLAIN), *found]]
+    assert order == sorted(order) and len({top for top, _ in order}) == 2
+    assert len({left for _, left in order}) == 4
+    without = methods_figure(PICTURE, WHOLE, [maps[1], maps[4]], "a", "b", style=STYLE)
+    assert not any(has(without, end) for end in PALETTES["red-blue"])
+    assert methods_figure(PICTURE, WHOLE, [MethodMap("none", 0 * hot(0, 0))], "a", None, style=STYLE).size > (0, 0)
 
 
 def test_a_guided_map_stands_at_its_place_in_the_original_and_joined_maps_in_their_pictures() -> None:
