@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 OBJECTIVES = ("logit", "difference", "ratio", "quotient", "normalised")
 PAIR_OBJECTIVES = ("difference", "ratio", "quotient", "normalised")
 """The objectives of two classes."""
-CORRECTIONS = ("complete", "positive", "absolute", "centred")
-SIGNED_CORRECTIONS = ("complete", "centred")
+PAPER_CORRECTIONS = ("complete", "positive", "absolute", "centred")
+"""How the gradient weights attention in a row that is followed back (Cui et al. 2026, and *centred*)."""
+CORRECTIONS = ("secant", *PAPER_CORRECTIONS)
+"""*secant* is a map of its own: in log-odds, and it adds up."""
+SIGNED_CORRECTIONS = ("secant", "complete", "centred")
 """The corrections whose maps have both signs: red for one class and blue for the other."""
 AGGREGATIONS = ("product", "sum")
+SECANT_OBJECTIVES = ("difference", "logit")
+"""The objectives, beside callables, that *secant* explains: a map that adds up needs one that is no fraction."""
 READOUTS = ("auto", "cls", "distilled", "mean", "attention-pool")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 """Of a forward pass without a map; ``auto`` is float16 on a GPU and float32 elsewhere."""
@@ -40,29 +45,50 @@ class Method:
         objective: the scalar that is differentiated, one of :data:`OBJECTIVES`, or a callable from logits [B, K] to
             [B].
         correction: how the gradient weights attention, one of :data:`CORRECTIONS`.
-        aggregation: ``product`` of the layers, or the ``sum`` of their rows.
+        aggregation: ``product`` of the layers, or the ``sum`` of their rows; ``None`` is the product. *secant* has
+            none.
         readout: where the classifier reads the tokens, one of :data:`READOUTS`; ``auto`` finds it from the model.
 
     Raises:
-        InterpretError: one of them is unknown; the message names it.
+        InterpretError: one of them is unknown, or two do not go together; the message names them.
     """
 
     objective: str | Callable[[Tensor], Tensor] = "difference"
     correction: str = "complete"
-    aggregation: str = "product"
+    aggregation: str | None = None
     readout: str = "auto"
 
     def __post_init__(self) -> None:
         if not callable(self.objective):
             _check_choice("objective", self.objective, OBJECTIVES)
         _check_choice("correction", self.correction, CORRECTIONS)
-        _check_choice("aggregation", self.aggregation, AGGREGATIONS)
+        if self.aggregation is not None:
+            _check_choice("aggregation", self.aggregation, AGGREGATIONS)
         _check_choice("readout", self.readout, READOUTS)
+        if self.correction == "secant":
+            self._check_secant()
+
+    def _check_secant(self) -> None:
+        if self.aggregation is not None:
+            raise InterpretError(
+                f"aggregation={self.aggregation!r}: the correction 'secant' adds over all layers by its nature; leave "
+                f"aggregation out, or choose one of {', '.join(PAPER_CORRECTIONS)}"
+            )
+        if isinstance(self.objective, str) and self.objective not in SECANT_OBJECTIVES:
+            raise InterpretError(
+                f"objective={self.objective!r}: the correction 'secant' explains 'difference', 'logit' or a callable; "
+                f"for a fraction choose one of {', '.join(PAPER_CORRECTIONS)}"
+            )
 
     @property
     def objective_name(self) -> str:
         """Of a callable its own name."""
         return self.objective if isinstance(self.objective, str) else getattr(self.objective, "__name__", "callable")
+
+    @property
+    def aggregation_name(self) -> str:
+        """``product`` or ``sum``; empty for *secant*."""
+        return "" if self.correction == "secant" else self.aggregation or "product"
 
     def check_difference(self, what: str) -> None:
         """Refuse another objective where ``what`` follows the difference of two logits by its nature."""

@@ -7,7 +7,8 @@ D_i = <O_i, ∂f/∂O_i>, which is Σ_k A_ik G_ik, a tile holds A⊙(G−D) = �
 
 * centred:  r·(A⊙(G−D)), the very gradient before the softmax;
 * complete: the same and (r⊙D)·A;
-* positive and absolute: r·(A⊙relu(G)) and r·(A⊙|G|).
+* positive and absolute: r·(A⊙relu(G)) and r·(A⊙|G|);
+* key weights: elementwise terms of A and G−D (:mod:`gradattn_core.attention.terms`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gradattn_core.attention.rows import AttentionCall, mask_scores
+from gradattn_core.attention.terms import KeyTerms
 
 Gradients = tuple[Tensor, Tensor, Tensor]
 Part = tuple[slice, slice]
@@ -27,7 +29,13 @@ _QUERIES, _KEYS, _WEIGHTS = 512, 512, 1 << 18
 
 
 def attention_backward(
-    call: AttentionCall, gradient: Tensor, share: Tensor, correction: str, queries: int, *, inputs: bool = True
+    call: AttentionCall,
+    gradient: Tensor,
+    share: Tensor,
+    correction: str | KeyTerms,
+    queries: int,
+    *,
+    inputs: bool = True,
 ) -> tuple[Gradients | None, Tensor]:
     """∂f/∂q, ∂f/∂k, ∂f/∂v of one call, and r·E_h(W ⊙ A).
 
@@ -35,7 +43,8 @@ def attention_backward(
         call: on a CPU, with its log-sum-exp.
         gradient: ∂f/∂O, [B, H, Nq, d].
         share: r, [B, Nq].
-        correction: ``complete`` W=G, ``centred`` W=G−Σ_k A_ik G_ik, ``positive`` W=relu(G), ``absolute`` W=|G|.
+        correction: ``complete`` W=G, ``centred`` W=G−Σ_k A_ik G_ik, ``positive`` W=relu(G), ``absolute`` W=|G|;
+            or key weights, whose terms take the place of W ⊙ A.
         queries: how many of the first queries to visit; ∂f/∂O of the others must be zero.
         inputs: whether the gradients are wanted; they are ``None`` otherwise.
 
@@ -55,7 +64,8 @@ def attention_backward(
         high, wide = _even(queries, _QUERIES), _even(keys, _KEYS)
         threads = torch.get_num_threads()
         together = min(batch * heads, max(threads, threads * _WEIGHTS // (high * wide)))
-        scratch = torch.empty(2, together * high * wide, dtype=dtype).unbind()
+        buffers = 4 if isinstance(correction, KeyTerms) else 2
+        scratch = torch.empty(buffers, together * high * wide, dtype=dtype).unbind()
         for part in _parts(batch, heads, together):
             tiles = _Tiles(call, gradient, share, part, dtype, correction)
             targets = [tensor[part].flatten(0, 1) for tensor in (row, *sums)]
@@ -91,7 +101,13 @@ class _Tiles:
     """Some heads of a call as stacked matrices [heads, N, d]."""
 
     def __init__(
-        self, call: AttentionCall, gradient: Tensor, share: Tensor, part: Part, dtype: torch.dtype, correction: str
+        self,
+        call: AttentionCall,
+        gradient: Tensor,
+        share: Tensor,
+        part: Part,
+        dtype: torch.dtype,
+        correction: str | KeyTerms,
     ) -> None:
         # What is read by several tiles is worth bringing together in memory.
         several = gradient.shape[2] > _QUERIES
@@ -107,11 +123,13 @@ class _Tiles:
         self.minus_logsumexp = stacked(call.logsumexp).neg().unsqueeze(-1)
         self.centre = (self.flow * stacked(call.output)).sum(dim=-1, keepdim=True)
         self.share = stacked(share[:, None, None].expand(-1, gradient.shape[1], -1, -1))
+        if isinstance(correction, KeyTerms):
+            self.offset = correction.offset(self.flow, self.value, self.centre)
 
     def add(self, rows: slice, columns: slice, scratch: tuple[Tensor, ...], sums: list[Tensor]) -> None:
         """Add what the queries ``rows`` and the keys ``columns`` give to the row, ∂f/∂q, ∂f/∂k and ∂f/∂v."""
         shape = (len(self.query), rows.stop - rows.start, columns.stop - columns.start)
-        weights, mapped = (buffer[: math.prod(shape)].view(shape) for buffer in scratch)
+        weights, mapped, *spare = (buffer[: math.prod(shape)].view(shape) for buffer in scratch)
         query, flow, centre = self.query[:, rows], self.flow[:, rows], self.centre[:, rows]
         key, value, share = self.key[:, columns], self.value[:, columns], self.share[:, :, rows]
         # An addend of the product (baddbmm) would first be spread over the whole tile.
@@ -123,9 +141,15 @@ class _Tiles:
         torch.bmm(flow, value.mT, out=mapped)
         row = sums[0][:, :, columns]
         if self.correction in ("positive", "absolute"):
-            spare = torch.relu(mapped) if self.correction == "positive" else mapped.abs()
-            row.baddbmm_(share, spare.mul_(weights))
-        mapped.sub_(centre).mul_(weights)
+            kept = torch.relu(mapped) if self.correction == "positive" else mapped.abs()
+            row.baddbmm_(share, kept.mul_(weights))
+        mapped.sub_(centre)
+        if isinstance(self.correction, KeyTerms):
+            place = rows.start - columns.start
+            row.baddbmm_(
+                share, self.correction.of_block(weights, mapped, self.offset[:, rows], place, (spare[0], spare[1]))
+            )
+        mapped.mul_(weights)
         if self.correction in ("complete", "centred"):
             row.baddbmm_(share, mapped)
         if self.correction == "complete":

@@ -166,21 +166,35 @@ class RowRecursion:
 def check_calls(
     calls: Sequence[AttentionCall | Layer], batch: int, tokens: int, blocks: int, pooled: bool, name: str
 ) -> None:
+    """:func:`check_sizes` of recorded calls."""
+    sizes = [(call.query.shape[0], call.query.shape[2], call.key.shape[2]) for call in calls]
+    check_sizes(sizes, batch, tokens, blocks, pooled, name)
+
+
+def check_sizes(
+    calls: Sequence[tuple[int, int, int]], batch: int, tokens: int, blocks: int, pooled: bool, name: str
+) -> None:
     """Refuse a model whose attention is not global over one fixed sequence of tokens.
+
+    Args:
+        calls: of each call of attention how many sequences, queries and keys it had.
+        batch, tokens, blocks: how many images, tokens and blocks there are.
+        pooled: whether the last call is an attention pool's.
+        name: the model's.
 
     Raises:
         ModelError: names the model, what was seen, and which models work.
     """
     layers = calls[:-1] if pooled and calls else calls
-    for call in layers:
-        if call.query.shape[0] != batch:
+    for sequences, queries, keys in layers:
+        if sequences != batch:
             raise ModelError(
-                f"model {name}: its attention is windowed ({call.query.shape[0] // batch} windows of "
-                f"{call.query.shape[2]} tokens an image), so no row leads from the output to every patch; {SUPPORTED}"
+                f"model {name}: its attention is windowed ({sequences // batch} windows of "
+                f"{queries} tokens an image), so no row leads from the output to every patch; {SUPPORTED}"
             )
-        if call.query.shape[2] != tokens or call.key.shape[2] != tokens:
+        if queries != tokens or keys != tokens:
             raise ModelError(
-                f"model {name}: its attention runs over {call.query.shape[2]} x {call.key.shape[2]} instead of "
+                f"model {name}: its attention runs over {queries} x {keys} instead of "
                 f"{tokens} x {tokens} tokens (shrinking tokens or channel attention); {SUPPORTED}"
             )
     if len(layers) != blocks:

@@ -20,7 +20,7 @@ from gradattn_core.cli.picture import (
 )
 from gradattn_core.cli.terminal import late_progress, tell
 from gradattn_core.estimates import percent
-from gradattn_core.methods import CORRECTIONS, GRAD_MODES, OPTIMISERS, Descent, Method
+from gradattn_core.methods import CORRECTIONS, GRAD_MODES, OPTIMISERS, PAPER_CORRECTIONS, Descent, Method
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,7 +51,7 @@ def add_forms(explain: CommandParser) -> None:
     picture_options(form, "transfer")
     class_options(form, "none, the map is that of one class")
     _add_descent(form)
-    map_options(form, (), CORRECTIONS)
+    map_options(form, (), PAPER_CORRECTIONS)
     drawing_options(form)
     output_style(form)
     form = explain.add_form(

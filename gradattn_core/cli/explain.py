@@ -22,7 +22,16 @@ from gradattn_core.cli.picture import (
 from gradattn_core.cli.terminal import tell
 from gradattn_core.errors import GradattnError
 from gradattn_core.estimates import percent
-from gradattn_core.methods import CORRECTIONS, FITS, OBJECTIVES, PAIR_OBJECTIVES, SIDES, Layout, Method
+from gradattn_core.methods import (
+    CORRECTIONS,
+    FITS,
+    OBJECTIVES,
+    PAIR_OBJECTIVES,
+    PAPER_CORRECTIONS,
+    SIDES,
+    Layout,
+    Method,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +52,7 @@ def add(commands: Commands) -> None:
         "  gradattn explain bird.jpg                                        # the model's answer against its second\n"
         "  gradattn explain bird.jpg --for kite --against 'bald eagle' -o bird.png\n"
         "  gradattn explain bird.jpg --model vit_tiny_patch16_224 --checkpoint my.safetensors --for 21 -o bird.npz\n"
-        "  gradattn explain bird.jpg --for kite --correction all            # the four corrections side by side\n"
+        "  gradattn explain bird.jpg --for kite --correction all            # the paper's four side by side\n"
         "  gradattn explain bird.jpg --method secant,gae,rollout            # ours beside the methods of others\n"
         "  gradattn explain --list-methods                                  # what they are called and say\n"
         "  gradattn explain detail zoo.jpg 3                                # the three likeliest classes in pairs\n"
@@ -69,7 +78,7 @@ def run_pair(options: argparse.Namespace) -> int:
         raise GradattnError("--objective logit looks at one class; leave --against out, or choose difference")
     if options.method is not None:
         return side_by_side.run_methods(options)
-    corrections = CORRECTIONS if options.correction == "all" else (options.correction,)
+    corrections = PAPER_CORRECTIONS if options.correction == "all" else (options.correction,)
     methods = [Method(options.objective, correction) for correction in corrections]
     file, view = output_file(options), open_view(options)
     explanations = [view.explain(options.target, options.against, method) for method in methods]
@@ -199,7 +208,7 @@ def _write_pair(file: Path, explanations: list[Explanation]) -> None:
         return
     provenance = [asdict(explanation.provenance) for explanation in explanations]
     scores = np.stack([explanation.evidence.scores for explanation in explanations])
-    write_numbers(file, provenance, crop, scores=scores, logits=first.logits, corrections=list(CORRECTIONS))
+    write_numbers(file, provenance, crop, scores=scores, logits=first.logits, corrections=list(PAPER_CORRECTIONS))
 
 
 def _corrections_figure(explanations: list[Explanation], options: argparse.Namespace) -> Image.Image:

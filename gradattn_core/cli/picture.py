@@ -49,7 +49,7 @@ def map_options(parser: argparse.ArgumentParser, objectives: Sequence[str], corr
             choices=objectives,
             help=f"what is differentiated (default {Method().objective}, the log-odds)",
         )
-    also = "; all draws the four side by side" if "all" in corrections else ""
+    also = "; all draws the paper's four side by side" if "all" in corrections else ""
     group.add_argument(
         "--correction",
         default=Method().correction,

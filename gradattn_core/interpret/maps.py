@@ -1,4 +1,4 @@
-"""Which parts of a picture speak for one class and which for another (Cui et al. 2026, eqs. 1-8)."""
+"""Which parts of a picture speak for one class and which for another: the row of Cui et al. (2026), or the secant."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gradattn_core.attention.readout import find_readout, model_name, patch_grid
+from gradattn_core.attention.readout import Readout, find_readout, model_name, patch_grid
 from gradattn_core.attention.rollout import check_model, follow_row
+from gradattn_core.attention.secant import B1, Secant, scaled, secant_terms
 from gradattn_core.errors import InterpretError
+from gradattn_core.interpret.absence import READS_PATCHES, answer_of, picture_free_tokens, ready
 from gradattn_core.methods import Method
-from gradattn_core.model.forward import Head, check_images, class_logits
+from gradattn_core.model.forward import Head, check_head, check_images, class_logits, final_tokens
 from gradattn_core.model.preprocessing import preprocessed
 
 Objective = str | Callable[[Tensor], Tensor]
@@ -25,7 +27,7 @@ Classes = int | Tensor
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a map was made: enough to make it again."""
+    """How a map was made: enough to make it again. ``aggregation`` is empty for *secant*."""
 
     model: str
     objective: str
@@ -44,13 +46,18 @@ class Interpretation:
         scores: [B, grid height, grid width] float32, raw; positive speaks for ``target``, negative against it (for
             ``against`` where one was given). The sign is relative: see :func:`interpret`.
         logits: [B, K] float32, of the model's classifier or of the ``head`` that was given.
-        prefix_share: [B], the share of the row's absolute mass (r0 left out) that ended on prefix tokens, in [0, 1].
+        prefix_share: [B], the share of the row's absolute mass (r0 left out) that ended on prefix tokens, in [0, 1];
+            zero for *secant*, where prefix tokens belong to ``base``.
+        log_odds: [B] float32, f of *secant*; ``None`` for another correction.
+        base: [B] float32, f₀ of *secant*: f without any picture. ``scores`` sum to ``log_odds - base``.
     """
 
     scores: Tensor
     logits: Tensor
     prefix_share: Tensor
     provenance: Provenance
+    log_odds: Tensor | None = None
+    base: Tensor | None = None
 
     @cached_property
     def normalised(self) -> Tensor:
@@ -76,13 +83,20 @@ def interpret(
     *,
     objective: Objective = "difference",
     correction: str = "complete",
-    aggregation: str = "product",
+    aggregation: str | None = None,
     readout: str = "auto",
     head: Head | None = None,
+    logits: Tensor | None = None,
+    base: Tensor | None = None,
 ) -> Interpretation:
     """Explain a batch by one forward and one backward pass, without ever holding a layer's N x N attention map.
 
-    The map is S = (r0ᵀ(I+M_L)…(I+M_1) − r0)[P:] with M_l = E_h(W_l ⊙ A_l), followed as one row (eqs. 1-3).
+    The map of *secant* is in the unit of f and adds up: Σ S = f − f₀, with f₀ what the model says without any picture
+    (:mod:`gradattn_core.attention.secant`). It takes a forward pass more for f, and one of a single picture for f₀,
+    unless they are given.
+
+    The map of the other corrections is S = (r0ᵀ(I+M_L)…(I+M_1) − r0)[P:] with M_l = E_h(W_l ⊙ A_l), followed as one row
+    (eqs. 1-3).
 
     Objectives, with z the logits, a the target and b the other class: ``logit`` z_a; ``difference`` z_a − z_b, which is
     the log-odds and the default; ``ratio`` (z_a − z_b)/z_a as printed (eq. 8), whose gradient turns round when both
@@ -102,9 +116,11 @@ def interpret(
         against: the class(es) that blue speaks for. ``None`` with a two-class objective takes each image's strongest
             other class.
         objective, correction, aggregation: see above; ``aggregation="sum"`` adds the layers' rows instead of
-            multiplying the layers.
+            multiplying the layers. *secant* has no aggregation, and explains ``difference``, ``logit`` and callables.
         readout: ``auto`` finds it from the model; otherwise ``cls``, ``distilled``, ``mean`` or ``attention-pool``.
         head: maps the model's pre-logit features [B, D] to logits [B, K]; the classifier where ``None``.
+        logits: [B, K], the model's answer where it is known. Only *secant* has a use for it.
+        base: [B], f₀ where it is known. Only *secant* has a use for it.
 
     Returns:
         :class:`Interpretation`, float32 whatever the model's precision.
@@ -113,7 +129,8 @@ def interpret(
         InterpretError: an argument is unusable; the message names it.
         ModelError: the model has no global self-attention.
     """
-    return signed_maps(model, images, target, against, Method(objective, correction, aggregation, readout), head)
+    method = Method(objective, correction, aggregation, readout)
+    return signed_maps(model, images, target, against, method, head, logits, base)
 
 
 interpret_images = interpret
@@ -127,8 +144,11 @@ def signed_maps(
     against: Classes | None = None,
     method: Method = Method(),
     head: Head | None = None,
+    logits: Tensor | None = None,
+    base: Tensor | None = None,
+    setting: Secant = B1,
 ) -> Interpretation:
-    """:func:`interpret` for a method that is already one record."""
+    """:func:`interpret` for a method that is already one record; ``setting`` is *secant*'s."""
     model = getattr(model, "_orig_mod", model)
     check_model(model)
     if isinstance(images, Sequence) and images and all(isinstance(picture, Image.Image) for picture in images):
@@ -138,6 +158,9 @@ def signed_maps(
     check_images(model, images)
     if not bool(torch.isfinite(images).all()):
         raise InterpretError("images: some pixels are not finite")
+    check_head(head)
+    if method.correction == "secant":
+        return _adding_up(model, images, target, against, method, head, logits, base, setting)
     grid = patch_grid(model, images)
     readout = find_readout(model, method.readout)
     answers: list[Tensor] = []
@@ -149,23 +172,102 @@ def signed_maps(
         answers.append(logits.detach().float())
         return _objective_value(method.objective, logits, target, against)
 
-    row = follow_row(model, images, value, readout, correction=method.correction, aggregation=method.aggregation)
+    row = follow_row(model, images, value, readout, correction=method.correction, aggregation=method.aggregation_name)
     mass = row.abs()
     prefix = readout.prefix_tokens
     return Interpretation(
         scores=row[:, prefix:].reshape(-1, *grid),
         logits=answers[0],
         prefix_share=mass[:, :prefix].sum(1) / mass.sum(1).clamp_min(torch.finfo(mass.dtype).tiny),
-        provenance=Provenance(
-            model=model_name(model),
-            objective=method.objective_name,
-            correction=method.correction,
-            aggregation=method.aggregation,
-            readout=readout.kind,
-            torch=torch.__version__,
-            timm=timm.__version__,
-        ),
+        provenance=_provenance(model, method, readout),
     )
+
+
+def _provenance(model: nn.Module, method: Method, readout: Readout) -> Provenance:
+    return Provenance(
+        model=model_name(model),
+        objective=method.objective_name,
+        correction=method.correction,
+        aggregation=method.aggregation_name,
+        readout=readout.kind,
+        torch=torch.__version__,
+        timm=timm.__version__,
+    )
+
+
+def _adding_up(
+    model: nn.Module,
+    images: Tensor,
+    target: Classes | None,
+    against: Classes | None,
+    method: Method,
+    head: Head | None,
+    logits: Tensor | None,
+    base: Tensor | None,
+    setting: Secant,
+) -> Interpretation:
+    """Maps of *secant*: f and f₀ by exact passes where they are not known, then the terms and their two scales."""
+    grid, grey = patch_grid(model, images), None
+    with ready(model, images, head) as (_, pixels, readout):
+        if method.readout not in ("auto", readout.kind):
+            raise InterpretError(
+                f"readout={method.readout!r}: a map that adds up follows what the model reads, which is "
+                f"{readout.kind!r}; leave readout out"
+            )
+        if logits is None:
+            logits = answer_of(model, final_tokens(model, pixels), head)
+        else:
+            logits = _known("logits", logits, pixels, 2)
+        # Classes that nobody names are those of the exact answer, not of the passes half-way.
+        if method.objective == "difference" and target is not None and against is None:
+            against = _strongest_other(logits, class_indices("target", target, logits))
+        log_odds = _values(method.objective, logits, target, against)
+        if base is not None:
+            base = _known("base", base, pixels, 1)
+        if base is None or readout.kind in READS_PATCHES:
+            tokens = picture_free_tokens(model, pixels, readout)
+            grey = tokens if readout.kind in READS_PATCHES else None
+            if base is None:
+                base = _values(method.objective, answer_of(model, tokens, head, len(images)), target, against)
+
+    def value(tokens: Tensor) -> Tensor:
+        found = answer_of(model, tokens, head)
+        if not found.requires_grad:
+            raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
+        return _objective_value(method.objective, found, target, against)
+
+    terms = secant_terms(model, images, value, readout, grey=grey, setting=setting)
+    scores = scaled(terms, log_odds - base) if setting.scales else terms
+    return Interpretation(
+        scores=scores.reshape(-1, *grid),
+        logits=logits,
+        prefix_share=scores.new_zeros(len(images)),
+        provenance=_provenance(model, method, readout),
+        log_odds=log_odds,
+        base=base,
+    )
+
+
+def _values(objective: Objective, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
+    """f of each image of exact logits, [B] float32 without a graph."""
+    with torch.inference_mode(False), torch.enable_grad():
+        value = _objective_value(objective, logits.detach().clone().requires_grad_(True), target, against)
+    if value.shape != (len(logits),):
+        if len(logits) > 1:
+            raise InterpretError("objective: for a map that adds up the callable must return one value per image")
+        value = value.reshape(1)
+    return value.detach().float()
+
+
+def _known(name: str, values: Tensor, images: Tensor, axes: int) -> Tensor:
+    """What the caller knows already, [B] or [B, K] float32."""
+    fits = isinstance(values, Tensor) and values.ndim == axes and len(values) == len(images)
+    if not fits or not bool(torch.isfinite(values).all()):
+        seen = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        expected = f"[{len(images)}]" if axes == 1 else f"[{len(images)}, K]"
+        raise InterpretError(f"{name}: expected finite numbers {expected}, got {seen}")
+    # A copy, because a tensor made in inference mode cannot take part in what follows.
+    return values.detach().to(images.device).float().clone()
 
 
 def _objective_value(objective: Objective, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
@@ -190,10 +292,7 @@ def _class_objective(objective: str, logits: Tensor, target: Classes | None, aga
     z_a = logits.gather(1, a[:, None])[:, 0]
     if objective == "logit":
         return z_a
-    if against is None:
-        b = logits.detach().scatter(1, a[:, None], -torch.inf).argmax(dim=1)
-    else:
-        b = class_indices("against", against, logits)
+    b = _strongest_other(logits, a) if against is None else class_indices("against", against, logits)
     if bool((a == b).any()):
         raise InterpretError("against: is the same class as target, so their difference is zero everywhere")
     z_b = logits.gather(1, b[:, None])[:, 0]
@@ -208,6 +307,10 @@ def _class_objective(objective: str, logits: Tensor, target: Classes | None, aga
             stacklevel=7,
         )
     return (z_a - z_b) / z_a if objective == "ratio" else z_a / z_b
+
+
+def _strongest_other(logits: Tensor, a: Tensor) -> Tensor:
+    return logits.detach().scatter(1, a[:, None], -torch.inf).argmax(dim=1)
 
 
 def class_indices(name: str, classes: Classes, logits: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from gradattn_core.attention.readout import Readout, find_readout, model_name, p
 from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Provenance, signed_maps
-from gradattn_core.methods import Descent, Method, StepCount
+from gradattn_core.methods import PAPER_CORRECTIONS, Descent, Method, StepCount
 from gradattn_core.model.forward import Head, check_image, class_logits
 
 _MOST_BYTES = 2 << 30
@@ -102,6 +102,11 @@ def transfer(
     """
     check_image(image)
     method.check_difference("transfer")
+    if method.correction not in PAPER_CORRECTIONS:
+        raise InterpretError(
+            f"correction={method.correction!r}: transfer moves the attention itself; choose one of "
+            f"{', '.join(PAPER_CORRECTIONS)}"
+        )
     if against is None:
         method = replace(method, objective="logit")
     model = getattr(model, "_orig_mod", model)

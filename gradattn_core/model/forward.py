@@ -45,19 +45,43 @@ def class_logits(model: nn.Module, images: Tensor, head: Head | None = None) -> 
     Raises:
         InterpretError: the model cannot take images of this size, or the head is none; the message names the argument.
     """
-    if head is not None and not callable(head):
-        raise InterpretError(f"head: expected a callable from features to logits, got {type(head).__name__}")
+    check_head(head)
+    tokens = final_tokens(model, images)
+    features: Tensor = model.forward_head(tokens, pre_logits=head is not None)  # type: ignore[operator]
+    return features if head is None else head_logits(head, features)
+
+
+def final_tokens(model: nn.Module, images: Tensor) -> Tensor:
+    """The tokens [B, N, D] that the classifier reads, in the model's precision and in the state it is in.
+
+    Raises:
+        InterpretError: the model cannot take images of this size.
+    """
     try:
-        tokens = model.forward_features(images)  # type: ignore[operator]
+        tokens: Tensor = model.forward_features(images)  # type: ignore[operator]
     except AssertionError as error:
         # timm asserts that the input fits its patch grid and position embedding, and says what would.
         raise InterpretError(f"images: {model_name(model)} cannot take {list(images.shape)}: {error}") from error
-    features = model.forward_head(tokens, pre_logits=head is not None)  # type: ignore[operator]
-    logits = features if head is None else head(features)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+    return tokens
+
+
+def head_logits(head: Head, features: Tensor) -> Tensor:
+    """Logits [B, K] of a head of one's own, from pre-logit features [B, D].
+
+    Raises:
+        InterpretError: they are none; the message names the argument.
+    """
+    logits = head(features)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(features):
         seen = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InterpretError(f"head: expected logits [{len(images)}, K], got {seen}")
+        raise InterpretError(f"head: expected logits [{len(features)}, K], got {seen}")
     return logits
+
+
+def check_head(head: object) -> None:
+    """Refuse what cannot take the classifier's place."""
+    if head is not None and not callable(head):
+        raise InterpretError(f"head: expected a callable from features to logits, got {type(head).__name__}")
 
 
 def check_images(model: nn.Module, images: Tensor) -> None:

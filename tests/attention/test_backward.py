@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradattn_core.attention.backward import attention_backward
 from gradattn_core.attention.rows import AttentionCall, corrected_row
-from gradattn_core.methods import CORRECTIONS
+from gradattn_core.methods import PAPER_CORRECTIONS
 from tests.helpers.explicit_maps import relative, weighted
 
 
@@ -56,7 +56,8 @@ def recorded(
     maps = scores.softmax(-1)
     of_maps, *gradients = torch.autograd.grad(((maps @ exact[2]) * gradient).sum(), (maps, *exact))
     rows = {
-        c: torch.einsum("bi,bhij->bj", row.double(), weighted(c, maps, of_maps) * maps) / heads for c in CORRECTIONS
+        c: torch.einsum("bi,bhij->bj", row.double(), weighted(c, maps, of_maps) * maps) / heads
+        for c in PAPER_CORRECTIONS
     }
     return call, gradient, row, gradients, rows
 
@@ -67,7 +68,7 @@ def recorded(
 def test_gradients_and_rows_are_those_of_the_written_out_formula(shape: tuple[int, int, int, int], kind: str) -> None:
     for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 2e-5), (torch.bfloat16, 4e-2)):
         call, gradient, row, gradients, rows = recorded(shape, kind, dtype)
-        for correction in CORRECTIONS:
+        for correction in PAPER_CORRECTIONS:
             found, followed = attention_backward(call, gradient, row, correction, shape[2])
             assert found is not None and followed.dtype == torch.float32
             for one, expected in zip(found, gradients, strict=True):

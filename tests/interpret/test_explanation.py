@@ -15,7 +15,7 @@ from torch import nn
 from gradattn_core.errors import ClassAlignmentError, GradattnError, InterpretError, ModelError, UnreadableImageError
 from gradattn_core.interpret import explain_image, interpret, interpret_images
 from gradattn_core.interpret.regions import map_statistics
-from gradattn_core.methods import CORRECTIONS
+from gradattn_core.methods import PAPER_CORRECTIONS
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Box
 from tests.helpers.tiny import TINY_VIT, write_tiny_vit
@@ -44,7 +44,7 @@ def model(folder: Path) -> nn.Module:
     return built.eval()
 
 
-@pytest.mark.parametrize("correction", CORRECTIONS)
+@pytest.mark.parametrize("correction", PAPER_CORRECTIONS)
 def test_an_explanation_is_the_map_of_the_pictures_pixels_in_words(
     folder: Path, model: nn.Module, correction: str
 ) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gradattn_core.errors import ModelError
 from gradattn_core.interpret.maps import interpret
-from gradattn_core.methods import AGGREGATIONS, CORRECTIONS, OBJECTIVES
+from gradattn_core.methods import AGGREGATIONS, OBJECTIVES, PAPER_CORRECTIONS
 from tests.helpers.explicit_maps import attention_maps, explicit_scores, scalar, tiny
 
 SMALL: dict[str, Any] = {"embed_dim": 32, "depth": 3, "num_heads": 2}
@@ -97,7 +97,7 @@ def test_map_equals_the_explicit_matrix_product(key: str, objective: str) -> Non
     a, b = logits.detach().abs().topk(2).indices.unbind(1)
     gradients = list(torch.autograd.grad(scalar(objective, logits, a, b).sum(), maps, retain_graph=True))
     start = readout_row(kind, maps[0].shape[-1], prefix)
-    for correction in CORRECTIONS:
+    for correction in PAPER_CORRECTIONS:
         for aggregation in AGGREGATIONS:
             expected = explicit_scores(maps, gradients, correction, aggregation, start, prefix)
             found = interpret(model, images, a, b, objective=objective, correction=correction, aggregation=aggregation)
@@ -130,7 +130,7 @@ def test_single_precision_stays_close_to_the_double_precision_twin(key: str) -> 
     single = tiny(name, **arguments).float()
     gradients = list(torch.autograd.grad((logits[:, 0] - logits[:, 3]).sum(), maps, retain_graph=True))
     start = readout_row(kind, maps[0].shape[-1], prefix)
-    for correction in CORRECTIONS:
+    for correction in PAPER_CORRECTIONS:
         expected = explicit_scores(maps, gradients, correction, "product", start, prefix)
         found = interpret(single, images.float(), 0, 3, correction=correction).scores.flatten(1)
         assert float((found - expected).abs().max()) < 5e-5 * float(expected.abs().max())
@@ -144,7 +144,7 @@ def test_map_is_the_same_when_attention_is_visited_in_several_blocks(batch: int,
     logits, maps = attention_maps(model, images)
     gradients = list(torch.autograd.grad((logits[:, 2] - logits[:, 6]).sum(), maps))
     start = readout_row("cls", maps[0].shape[-1], 1)
-    for correction in CORRECTIONS:
+    for correction in PAPER_CORRECTIONS:
         expected = explicit_scores(maps, gradients, correction, "product", start, 1)
         found = interpret(model, images, 2, 6, correction=correction).scores.flatten(1)
         assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
@@ -154,7 +154,7 @@ def test_map_is_the_same_when_attention_is_visited_in_several_blocks(batch: int,
 def test_map_does_not_depend_on_the_attention_kernel(key: str) -> None:
     # The unfused kernel keeps no log-sum-exp: the row is then computed beside torch's own backward pass, as on a GPU.
     model, images = family(key)
-    for correction, aggregation in itertools.product(CORRECTIONS, AGGREGATIONS):
+    for correction, aggregation in itertools.product(PAPER_CORRECTIONS, AGGREGATIONS):
         options: dict[str, Any] = {"correction": correction, "aggregation": aggregation}
         expected = interpret(model, images, 0, 1, **options).scores
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
@@ -207,7 +207,7 @@ def test_a_gpu_gives_the_map_of_the_cpu(key: str, dtype: torch.dtype, tolerance:
     model, images = family(key)
     name, arguments = FAMILIES[key][:2]
     moved = tiny(name, **arguments).to("cuda", dtype)
-    for correction in CORRECTIONS:
+    for correction in PAPER_CORRECTIONS:
         expected = interpret(model, images, 0, 3, correction=correction, aggregation="sum").scores
         found = interpret(moved, images.to("cuda", dtype), 0, 3, correction=correction, aggregation="sum").scores
         assert found.is_cuda and found.dtype == torch.float32

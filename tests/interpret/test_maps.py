@@ -18,7 +18,7 @@ from gradattn_core.attention.rows import AttentionCall, corrected_row
 from gradattn_core.attention.tape import AttentionTape
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Interpretation, interpret
-from gradattn_core.methods import CORRECTIONS, OBJECTIVES
+from gradattn_core.methods import OBJECTIVES, PAPER_CORRECTIONS
 from tests.helpers.explicit_maps import attention_maps, pictures, relative, vit
 
 
@@ -201,14 +201,14 @@ def test_maps_equal_the_independent_reference(shared_data: Path) -> None:
 
 def test_moving_a_constant_through_the_value_bias_changes_complete_but_not_centred() -> None:
     model, images = vit(), pictures()
-    before = {c: interpret(model, images, 1, 4, correction=c) for c in CORRECTIONS}
+    before = {c: interpret(model, images, 1, 4, correction=c) for c in PAPER_CORRECTIONS}
     with torch.no_grad():
         blocks: Any = model.blocks
         for block in blocks:
             constant = torch.randn(32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
             block.attn.qkv.bias[64:] += constant
             block.attn.proj.bias -= block.attn.proj.weight @ constant
-    after = {c: interpret(model, images, 1, 4, correction=c) for c in CORRECTIONS}
+    after = {c: interpret(model, images, 1, 4, correction=c) for c in PAPER_CORRECTIONS}
     torch.testing.assert_close(after["complete"].logits, before["complete"].logits)
     assert relative(after["centred"].scores, before["centred"].scores) < 1e-5
     for correction in ("complete", "positive", "absolute"):
@@ -217,7 +217,7 @@ def test_moving_a_constant_through_the_value_bias_changes_complete_but_not_centr
     assert bool(signs.any()), "a sign of complete is relative to an arbitrary zero"
 
 
-@pytest.mark.parametrize("correction", CORRECTIONS)
+@pytest.mark.parametrize("correction", PAPER_CORRECTIONS)
 def test_an_image_has_the_same_map_in_any_batch(correction: str) -> None:
     model, images = vit(), pictures(5)
     a, b = torch.tensor([0, 1, 2, 3, 4]), torch.tensor([5, 5, 6, 0, 1])
@@ -240,7 +240,7 @@ def test_without_a_second_class_the_strongest_other_class_of_each_image_is_taken
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.bfloat16, 0.2), (torch.float16, 0.02)], ids=["bfloat16", "float16"]
 )
-@pytest.mark.parametrize("correction", CORRECTIONS)
+@pytest.mark.parametrize("correction", PAPER_CORRECTIONS)
 def test_half_precision_stays_close_and_answers_in_single_precision(
     dtype: torch.dtype, tolerance: float, correction: str
 ) -> None:
@@ -318,6 +318,6 @@ def test_normalised_spans_one_per_image() -> None:
 def test_every_pair_of_options_gives_a_finite_map() -> None:
     model, images = vit().float(), pictures(1, dtype=torch.float32)
     a, b = interpret(model, images, objective="logit", target=0).logits[0].topk(2).indices.tolist()
-    for objective, correction in itertools.product(OBJECTIVES, CORRECTIONS):
+    for objective, correction in itertools.product(OBJECTIVES, PAPER_CORRECTIONS):
         scores = interpret(model, images, a, b, objective=objective, correction=correction).scores
         assert scores.shape == (1, 4, 4) and bool(torch.isfinite(scores).all())
