@@ -17,6 +17,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from gradattn_core.reasons import agreement
 from gradattn_core.records import AuditSummary, Difference
 
 SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-review-page"
@@ -84,6 +85,7 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
     parts = [
         f"## {plain(dataset)}",
         _table(("", "count"), counts),
+        *([f"{agreement(summary.agreeing, summary.measured).capitalize()}."] if summary.measured else []),
         *([] if summary.news is None else ["### Since the audit before", _news_table(summary.news)]),
         *(f"*Note:* {plain(warning)}" for warning in summary.warnings),
     ]

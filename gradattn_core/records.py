@@ -248,6 +248,8 @@ class AuditSummary:
         class_pairs: the worst ones, most expected errors first.
         news: since the audit of the same dataset before it; None where it is the first.
         first, found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
+        measured, agreeing: suspects with a region whose effect was measured, and those whose strongest one agrees with
+            its number.
     """
 
     audit_id: str
@@ -266,3 +268,5 @@ class AuditSummary:
     first: int = 0
     found: float = 0.0
     news: Difference | None = None
+    measured: int = 0
+    agreeing: int = 0

@@ -18,7 +18,7 @@ from gradattn_core.reasons import Account, contradicted
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.layout import Paper
 from gradattn_core.render.overlays import Palette, display_size, hatch_regions, outline_regions, overlay
-from gradattn_core.render.waterfall import waterfall_picture
+from gradattn_core.render.waterfall import TITLE, waterfall_picture
 from gradattn_core.store.images import Place
 from gradattn_core.store.store import Store
 from gradattn_core.sums import DEFAULT_ORIGIN, Origin
@@ -103,10 +103,13 @@ def evidence_overlay(subject: Subject, evidence: Evidence, view: View) -> bytes:
 
 
 @st.cache_data(max_entries=256, show_spinner=False, hash_funcs=_HASHES)
-def waterfall(account: Account, names: tuple[str, str], palette: Palette, paper: Paper) -> bytes:
-    """From the origin to the model's answer, twice as large as ``WATERFALL`` CSS pixels, as PNG."""
+def waterfall(
+    account: Account, names: tuple[str, str], palette: Palette, paper: Paper, title: str = TITLE, width: int = WATERFALL
+) -> bytes:
+    """From the origin to the model's answer, twice as large as its ``width`` in CSS pixels, as PNG."""
     buffer = io.BytesIO()
-    waterfall_picture(account, names, width=WATERFALL, palette=palette, paper=paper).save(buffer, "PNG")
+    drawn = waterfall_picture(account, names, width=width, palette=palette, paper=paper, title=title)
+    drawn.save(buffer, "PNG")
     return buffer.getvalue()
 
 

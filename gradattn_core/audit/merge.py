@@ -100,6 +100,7 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
     worst = store.audits.class_pairs(audit_id).head(10)
     first = first_to_review(audit.suspects, audit.images)
     found = store.audits.expected_found(audit_id, first)
+    agreeing, measured = store.audits.measured_regions(audit_id)
     return AuditSummary(
         audit_id=audit_id,
         images=audit.images,
@@ -116,6 +117,8 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
         first=first,
         found=0.0 if math.isnan(found) else found,
         news=store.audits.news(audit_id),
+        measured=measured,
+        agreeing=agreeing,
     )
 
 

@@ -14,6 +14,7 @@ from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
 from gradattn_core.estimates import first_to_review, percent
 from gradattn_core.kinds import KINDS
+from gradattn_core.reasons import agreement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ class Health:
         first, expected_found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
         classes: of ``Store.audits.class_health``.
         kinds: how many suspects there are of each kind of doubt.
+        agreeing, measured: of ``Store.audits.measured_regions``.
     """
 
     audit: Audit
@@ -49,6 +51,8 @@ class Health:
     classes: pd.DataFrame
     kinds: dict[str, int]
     review: ReviewProgress
+    agreeing: int
+    measured: int
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def run_summary(options: argparse.Namespace) -> int:
         store.audits.class_health(audit_id),
         store.audits.kinds(audit_id),
         store.review.progress(audit_id),
+        *store.audits.measured_regions(audit_id),
     )
     tell(options, _health_facts(health, options.top), partial(_show_health, health, options.top))
     return 0
@@ -157,6 +162,8 @@ def show_audit(summary: AuditSummary, out: str) -> None:
         ),
         soft_wrap=True,
     )
+    if summary.measured:
+        screen.print(agreement(summary.agreeing, summary.measured), soft_wrap=True)
     if summary.news is not None:
         screen.print(news(summary.news), soft_wrap=True, highlight=False)
     if summary.class_pairs:
@@ -214,6 +221,8 @@ def _health_facts(health: Health, top: int) -> dict[str, object]:
         "expected_found": health.expected_found,
         "classes": health.classes.head(top),
         "kinds": health.kinds,
+        "measured_suspects": health.measured,
+        "agreeing_suspects": health.agreeing,
         "review": health.review,
         "warnings": health.audit.warnings,
     }
@@ -235,6 +244,8 @@ def _show_health(health: Health, top: int) -> None:
         ),
         soft_wrap=True,
     )
+    if health.measured:
+        screen.print(agreement(health.agreeing, health.measured), soft_wrap=True)
     screen.print(_review(health.review), soft_wrap=True)
     for warning in audit.warnings:
         screen.print(f"[yellow]note[/] {escape(warning)}", soft_wrap=True)

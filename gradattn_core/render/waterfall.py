@@ -26,16 +26,22 @@ from gradattn_core.render.overlays import Palette
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TITLE = "The model alone"
 _ROW, _HEAD, _FOOT = 22, 24, 22  # pixels
 _NAMES, _VALUES = 150, 48  # pixels of the columns beside the chart
-_TITLE = "The model alone: "
 _BAR = 0.62  # of a row
 _LEAST_TICK = 44  # pixels from one tick to the next
 _TICKS = (0.001, 0.01, 0.1, 1, 10, 50, 90, 99, 99.9, 99.99, 99.999)  # per cent
 
 
 def waterfall(
-    account: Account, names: tuple[str, str], width: int, *, palette: Palette = "red-blue", scale: int = 1
+    account: Account,
+    names: tuple[str, str],
+    width: int,
+    *,
+    palette: Palette = "red-blue",
+    title: str = TITLE,
+    scale: int = 1,
 ) -> Block:
     """A block of that width: a row each for the origin, what red adds, what blue takes, and the model's answer.
 
@@ -46,6 +52,7 @@ def waterfall(
         account: of :func:`gradattn_core.reasons.account`.
         names: what (the given label, the other class) are called, shortened where they do not fit.
         width: in pixels; from 260 on all can be read.
+        title: whose numbers they are; both names follow it.
         scale: pixels of the block for each of ``width``, for screens that have so many.
     """
     height = _HEAD + 4 * _ROW + _FOOT
@@ -56,7 +63,7 @@ def waterfall(
         axes = figure.add_axes(
             (_NAMES / width, _FOOT / height, (width - _NAMES - _VALUES) / width, 4 * _ROW / height), ylim=(3.5, -0.5)
         )
-        figure.text(0, 1 - 0.7 * _HEAD / height, _title(account, names, width), size=BODY)
+        figure.text(0, 1 - 0.7 * _HEAD / height, _title(title, account, names, width), size=BODY)
         _draw(axes, account, (first, second), sheet)
         if account.of_two:
             ends = fitted(f"{names[0]}, of the two", SMALL, _NAMES - 8)
@@ -74,20 +81,21 @@ def waterfall_picture(
     width: int = 480,
     palette: Palette = "red-blue",
     paper: Paper = "light",
+    title: str = TITLE,
     scale: int = 2,
 ) -> Image.Image:
     """:func:`waterfall` as a picture of its own, ``scale`` times as large as it is meant to be shown."""
-    return drawn(waterfall(account, names, width, palette=palette, scale=scale), paper, margin=0)
+    return drawn(waterfall(account, names, width, palette=palette, title=title, scale=scale), paper, margin=0)
 
 
-def _title(account: Account, names: tuple[str, str], width: int) -> str:
+def _title(title: str, account: Account, names: tuple[str, str], width: int) -> str:
     """With both names; of long ones each has its half."""
     if not account.of_two:
-        return fitted(f"{_TITLE}{names[0]}", BODY, width)
-    room = width - measured(f"{_TITLE} against ", BODY)
+        return fitted(f"{title}: {names[0]}", BODY, width)
+    room = width - measured(f"{title}:  against ", BODY)
     second = fitted(names[1], BODY, max(room / 2, room - measured(one_line(names[0]), BODY)))
     first = fitted(names[0], BODY, room - measured(second, BODY))
-    return f"{_TITLE}{first} against {second}"
+    return f"{title}: {first} against {second}"
 
 
 def _draw(axes: Axes, account: Account, colours: Colours, sheet: Sheet) -> None:

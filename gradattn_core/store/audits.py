@@ -18,11 +18,15 @@ from gradattn_core.records import FloatArray
 from gradattn_core.store.comparison import NEWEST_FIRST, Comparison
 from gradattn_core.store.database import TIME, rows, value
 from gradattn_core.store.merge import Source, check_sources, merge
+from gradattn_core.sums import Sums
 
 _SUSPECTS = """
     SELECT s.rank, s.suspicion, i.given_label, s.suggested_label, i.content_hash
     FROM scores s JOIN images i ON i.image_rank = s.rank
     WHERE s.audit_id = $audit_id AND i.audit_id = $audit_id AND s.is_suspect"""
+_OF_PAIR = """
+    FROM interpretations e JOIN scores s ON s.rank = e.image_rank
+    WHERE e.audit_id = ? AND s.audit_id = ? AND e.for_label = ? AND e.against_label = ? AND s.is_suspect"""
 _OF_SAME = "ON d.content_hash = s.content_hash AND d.given_label = s.given_label"
 
 
@@ -193,18 +197,51 @@ class Audits(Comparison):
             )
         return math.nan if share is None else float(share)
 
-    def pair_map(self, audit_id: str, given: str, suggested: str) -> FloatArray | None:
-        """The mean map [grid height, grid width] of a pair's suspects, -1 (for ``suggested``) to 1 (for ``given``).
+    def measured_regions(self, audit_id: str) -> tuple[int, int]:
+        """Of how many suspects a region was measured, and in how many the strongest of these does what it says.
 
-        Each map is divided by its largest absolute score first. Where the grids differ, those of the commonest shape
-        are taken. None where no suspect of the pair was interpreted.
+        The strongest has the greatest number of either sign among the measured ones; it does what it says where the
+        measured effect of leaving it out has the number's sign.
+
+        Returns:
+            (agreeing, measured)
+        """
+        with self._reading(audit_id) as connection:
+            agreeing, measured = connection.execute(
+                """SELECT count(*) FILTER (log_odds * measured > 0), count(*) FROM (
+                       SELECT r.log_odds, r.measured FROM regions r JOIN scores s ON s.rank = r.image_rank
+                       WHERE r.audit_id = $audit_id AND s.audit_id = $audit_id AND s.is_suspect
+                           AND r.measured IS NOT NULL AND r.log_odds IS NOT NULL
+                       QUALIFY row_number() OVER (PARTITION BY r.image_rank ORDER BY abs(r.log_odds) DESC, r.sign) = 1
+                   )""",
+                {"audit_id": audit_id},
+            ).fetchall()[0]
+        return int(agreeing), int(measured)
+
+    def pair_sums(self, audit_id: str, given: str, suggested: str) -> Sums | None:
+        """The means of what the maps of a pair's suspects add up to, which add up as well; None where there are none.
+
+        Those of :meth:`pair_map` where all maps add up.
+        """
+        with self._reading(audit_id) as connection:
+            *means, known, count = connection.execute(
+                f"""SELECT avg(model_log_odds), avg(log_odds_without_picture), avg(average_log_odds), avg(red_log_odds),
+                       avg(blue_log_odds), count(average_log_odds), count(model_log_odds) {_OF_PAIR}""",
+                [audit_id, audit_id, given, suggested],
+            ).fetchall()[0]
+        log_odds, base, average, red, blue = means
+        return Sums(log_odds, base, average if known == count else None, red, blue) if count else None
+
+    def pair_map(self, audit_id: str, given: str, suggested: str) -> FloatArray | None:
+        """The mean map [grid height, grid width] of a pair's suspects; positive speaks for ``given``.
+
+        Maps that add up are in log-odds, and so is their mean. Where one does not, each is divided by its largest
+        absolute score first, and the mean is from -1 to 1. Where the grids differ, those of the commonest shape are
+        taken. None where no suspect of the pair was interpreted.
         """
         with self._reading(audit_id) as connection:
             table: pa.Table = connection.sql(
-                """SELECT e.grid_height, e.grid_width, e.map
-                   FROM interpretations e JOIN scores s ON s.rank = e.image_rank
-                   WHERE e.audit_id = ? AND s.audit_id = ? AND e.for_label = ? AND e.against_label = ?
-                       AND s.is_suspect""",
+                f"SELECT e.grid_height, e.grid_width, e.map, e.model_log_odds IS NOT NULL AS adds_up {_OF_PAIR}",
                 params=[audit_id, audit_id, given, suggested],
             ).to_arrow_table()
         if table.num_rows == 0:
@@ -215,6 +252,8 @@ class Audits(Comparison):
         same = (shapes == (height, width)).all(axis=1)
         maps = np.concatenate([chunk.flatten().to_numpy() for chunk in table.filter(same)["map"].chunks])
         maps = maps.reshape(-1, height, width).astype(np.float32)
+        if table["adds_up"].to_numpy().all():
+            return np.asarray(maps.mean(axis=0))
         largest = np.abs(maps).max(axis=(1, 2), keepdims=True)
         mean: FloatArray = np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0).mean(axis=0)
         return mean

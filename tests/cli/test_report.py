@@ -28,6 +28,7 @@ def test_the_summary_says_how_many_labels_are_wrong_what_kinds_and_how_far_the_r
     assert shown.returncode == 0 and shown.stderr == ""
     # Of the suspicions 1, 8/9 … 0 the first six hold 39/45.
     assert "about 4 (2 to 7) of 10 labels are wrong; reviewing the first 6 finds 87% of them" in shown.stdout
+    assert "in 4 of 4 measured suspects the strongest region does what its number says (100%)" in shown.stdout
     assert "2 decided (50% of the clear ones were wrong): 1 wrong, 1 right, 0 unsure; 4 suspects left" in shown.stdout
     assert "note one class is small" in shown.stdout
     lines = [line.split() for line in shown.stdout.splitlines()]
@@ -43,6 +44,7 @@ def test_the_summary_as_json_has_the_same_numbers(store: Store) -> None:
     assert shown["expected_found"] == pytest.approx(39 / 45)
     assert shown["kinds"] == dict.fromkeys(sorted(KINDS), 1)
     assert [row["given_label"] for row in shown["classes"]] == ["kite"]
+    assert (shown["measured_suspects"], shown["agreeing_suspects"]) == (4, 4)
     assert shown["review"]["reviewed"] == 0 and shown["review"]["precision"] is None
 
 

@@ -25,10 +25,11 @@ def test_labels_and_paths_are_shown_as_text_in_the_summary(label: str) -> None:
     )
     place = Path("/data/a | <b>b</b>")
     files = (place / "gradattn.duckdb", place / "candidates.csv")
-    summary = AuditSummary("id", 1234, 1, 2, 3, 4.4, (pair,), *files, warnings=("_n_",))
+    summary = AuditSummary("id", 1234, 1, 2, 3, 4.4, (pair,), *files, warnings=("_n_",), measured=200, agreeing=199)
     shown = shown_text(summary_markdown(summary, label))
     row = shown.index(one_line(label), shown.index("looks like"))
     assert shown[row : row + 5] == [*map(one_line, (label, label[::-1])), "3", "2.5", "25.0%"]
+    assert "In 199 of 200 measured suspects the strongest region does what its number says (99.5%)." in shown
     assert f"candidates: {files[1]}" in shown and shown[0] == one_line(label)
 
 

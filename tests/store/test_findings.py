@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from gradattn_core.errors import StoreError
+from gradattn_core.evidence import SUMS
 from gradattn_core.ranking.noise import noise_estimate
 from gradattn_core.records import Difference
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
+from gradattn_core.sums import Sums
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.sample_audit import PATHS, Tables, audit_row, sample_store, tables
 
@@ -167,14 +169,48 @@ def pair_frames(shapes: list[tuple[int, int]]) -> Tables:
 
 def test_a_pair_s_map_is_the_mean_of_its_normalised_maps_of_the_commonest_grid(tmp_path: Path) -> None:
     frames = pair_frames([(3, 2), (2, 3), (3, 2), (2, 3), (3, 2), (1, 6), (3, 2), (3, 2)])
+    frames["interpretations"][list(SUMS)] = None
     store = Store(tmp_path)
     store.audits.merge(audit_row(), frames)
+    assert store.audits.pair_sums("first", "kite", "bald eagle") is None
     maps = [np.reshape(frames["interpretations"]["map"][row], (3, 2)) for row in (0, 2, 4)]
     expected = sum(each / np.abs(each).max() for each in maps) / 4
     found = store.audits.pair_map("first", "kite", "bald eagle")
     assert found is not None and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert store.audits.pair_map("first", "bald eagle", "kite") is None
+
+
+def test_the_mean_map_of_maps_that_add_up_is_in_log_odds_and_so_are_the_mean_sums(tmp_path: Path) -> None:
+    frames = pair_frames([(3, 2)] * 4)
+    maps = frames["interpretations"]
+    maps["model_log_odds"] = [-2.5, -4.5, 1.5, -2.5]
+    maps["log_odds_without_picture"] = maps["model_log_odds"] - 3.0
+    store = Store(tmp_path)
+    store.audits.merge(audit_row(), frames)
+    # The last one speaks against another class.
+    expected = np.mean([np.reshape(maps["map"][row], (3, 2)) for row in range(3)], axis=0)
+    np.testing.assert_allclose(store.audits.pair_map("first", "kite", "bald eagle"), expected, rtol=1e-6)
+    sums = store.audits.pair_sums("first", "kite", "bald eagle")
+    assert sums == Sums(
+        log_odds=pytest.approx(-5.5 / 3), base=pytest.approx(-14.5 / 3), average=-1.0, red=9.0, blue=-6.0
+    )
+    assert store.audits.pair_sums("first", "bald eagle", "kite") is None
+
+
+def test_measured_suspects_are_counted_and_how_often_their_strongest_region_does_what_it_says(tmp_path: Path) -> None:
+    frames = tables(PATHS, suspects=6, interpreted=8)
+    regions = frames["regions"].set_index(["path", "sign", "rank"])
+    # Of the first the blue region is the stronger one and does the opposite; of the second only the weaker one does.
+    regions.loc[(PATHS[0], -1, 1), ["log_odds", "measured"]] = [-5.0, 0.5]
+    regions.loc[(PATHS[1], -1, 1), ["log_odds", "measured"]] = [-2.0, 0.5]
+    # Of the third nothing was measured, of the fourth only a region that is not the strongest of all.
+    regions.loc[[(PATHS[2], sign, 1) for sign in (1, -1)], "measured"] = None
+    regions.loc[(PATHS[3], -1, 1), ["log_odds", "measured"]] = [-9.0, None]
+    frames["regions"] = regions.reset_index()
+    store = Store(tmp_path)
+    store.audits.merge(audit_row(), frames)
+    assert store.audits.measured_regions("first") == (4, 5)
 
 
 def test_a_difference_counts_contents_with_their_labels(store: Store, frames: Tables, facts: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gradattn_core.store.store import Store
 from tests.helpers import sample_audit
-from tests.helpers.app_pages import opened, paths, press, select, texts
+from tests.helpers.app_pages import opened, paths, press, select, texts, waterfalls
 from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, path_of
 from ui.pair import pattern
@@ -27,9 +27,14 @@ def test_the_pair_in_the_address_is_shown_with_its_numbers_its_evidence_and_its_
     assert paths(app) == [path_of(0), path_of(7)]
     numbers = {metric.label: metric.value for metric in app.metric}
     assert (numbers["Suspects"], numbers["Decided"], numbers["Lift"]) == ("2", "1", "2.5")
-    sentence = "What speaks for owl lies most often in the middle: 65% of it."
+    sentence = "What speaks for owl lies most often in the middle."
     assert any(sentence in text for text in texts(app))
     assert sentence in app.image[0].proto.imgs[0].alt
+    # Both suspects have the same sums, so these are their means.
+    [mean] = waterfalls(app)
+    assert mean.startswith(
+        "Means over this pair's suspects. kite against owl: of these two, the model alone gives kite 25%"
+    )
     # The suspects, and typical images of both classes.
     assert len(app.get("bidi_component")) == 3
 

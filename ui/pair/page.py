@@ -8,9 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.estimates import percent
+from gradattn_core.reasons import account_of
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.wording import distinct_names, full_name, pair_title, short_name
-from ui import components
+from ui import components, pictures
 from ui.components import escaped, plain
 from ui.grid import bulk, gallery
 from ui.pair import pattern
@@ -18,6 +19,8 @@ from ui.pair.pattern import Pair
 
 _SIZE, _WIDTH = 48, 120
 _TYPICAL = 6
+# In CSS pixels, as wide as the mean map beside which it stands.
+_WATERFALL = 340
 
 
 def show() -> None:
@@ -75,6 +78,14 @@ def _evidence(audit: str, pair: Pair) -> None:
         for key, name in zip(("end-for", "end-against"), names, strict=True):
             plain(f"speaks for {name}", key)
     plain("The mean over this pair's suspects. " + " ".join(sentences), "quiet-pair-words")
+    sums = pattern.mean_sums(str(components.directory()), audit, pair)
+    if sums is None:
+        return
+    shown, title = account_of(sums), "The mean"
+    drawn = pictures.waterfall(shown, names, components.palette(), components.paper(), title, _WATERFALL)
+    with st.container(key="waterfall"):
+        said = shown.sentences(names, components.colours())
+        st.image(drawn, width="stretch", alt=f"Means over this pair's suspects. {said}")
 
 
 def _numbers(row: dict[str, float]) -> None:

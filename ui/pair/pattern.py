@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from gradattn_core.estimates import percent
 from gradattn_core.records import Box, FloatArray
 from gradattn_core.render.overlays import Palette, overlay
+from gradattn_core.sums import Sums
 from gradattn_core.wording import STANDS_OUT, full_name, heaviest_ninth
 from ui import components
 
@@ -63,6 +63,12 @@ def mean_map(directory: str, audit: str, pair: Pair) -> FloatArray | None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
+def mean_sums(directory: str, audit: str, pair: Pair) -> Sums | None:
+    """``Store.audits.pair_sums``; it never changes."""
+    return components.store().audits.pair_sums(audit, *pair)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
 def picture(scores: FloatArray, palette: Palette) -> bytes:
     """A mean map [grid height, grid width] on a neutral ground, as PNG."""
     height, width = scores.shape
@@ -91,7 +97,7 @@ def _sentence(mass: FloatArray, name: str) -> str:
     ninth, share = heaviest
     if share < STANDS_OUT:
         return f"What speaks for {name} is spread over the whole picture."
-    return f"What speaks for {name} lies most often {ninth.phrase}: {percent(share, counted=True)} of it."
+    return f"What speaks for {name} lies most often {ninth.phrase}."
 
 
 def _pair_in_address(pairs: pd.DataFrame, address: tuple[str | None, str | None]) -> Pair | None:
