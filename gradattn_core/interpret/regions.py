@@ -13,7 +13,8 @@ from gradattn_core.records import Box, FloatArray, MapStatistics, Region
 # Patches weaker than this share of the strongest are left out of the regions: without a floor the faint background of
 # either sign would join everything into two regions.
 _FLOOR = 0.2
-_MOST = 5
+MOST_REGIONS = 5
+"""Of either sign."""
 _NEIGHBOURS = np.ones((3, 3), dtype=int)
 
 
@@ -92,7 +93,7 @@ def _parts(mass: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
         # Ties are broken by position, so that the same map always gives the same order.
         parts.append(((-float(mass[inside].sum()), rows.start, columns.start), inside))
     parts.sort(key=lambda part: part[0])
-    return [inside for _, inside in parts[:_MOST]]
+    return [inside for _, inside in parts[:MOST_REGIONS]]
 
 
 def patch_box(rows: slice, columns: slice, grid: tuple[int, ...], crop: Box, width: int, height: int) -> Box:
