@@ -96,8 +96,8 @@ def test_words_name_the_place_that_holds_most_of_each_sign() -> None:
     scores = np.zeros((7, 7), np.float32)
     scores[6, 6], scores[0, 0], scores[0, 1] = 3.0, -2.0, -2.0
     assert pattern.sentences(scores, ("kite", "owl")) == [
-        "What speaks for kite lies most often at the lower right: 100% of it.",
-        "What speaks for owl lies most often at the upper left: 100% of it.",
+        "What speaks for kite lies most often at the lower right.",
+        "What speaks for owl lies most often at the upper left.",
     ]
     assert pattern.sentences(np.ones((4, 4), np.float32), ("kite", "owl")) == [
         "What speaks for kite is spread over the whole picture.",
@@ -109,7 +109,7 @@ def test_fields_share_patches_that_lie_between_them() -> None:
     scores = np.zeros((3, 4), np.float32)
     scores[1, 1] = 1.0  # from 1/4 to 1/2 of the width: a third of it in the left third
     [first, _] = pattern.sentences(scores, ("kite", "owl"))
-    assert "lies most often in the middle: 67% of it" in first
+    assert "lies most often in the middle" in first
 
 
 def test_a_pair_is_found_by_its_labels_and_offered_even_beyond_the_worst_ones() -> None:
