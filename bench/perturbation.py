@@ -36,7 +36,8 @@ from torch import Tensor, nn
 from gradattn_core.config import ModelSpec
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.dataset.listing import list_dataset
-from gradattn_core.evaluate.perturbation import MEASURES, ORDERS, REPLACEMENTS, perturbation_curve, random_maps
+from gradattn_core.evaluate.perturbation import MEASURES, ORDERS, perturbation_curve, random_maps
+from gradattn_core.evaluate.replacing import REPLACEMENTS
 from gradattn_core.evaluate.statistics import area, bootstrap, paired_difference
 from gradattn_core.interpret.guide import Canvas, Split
 from gradattn_core.interpret.maps import interpret

@@ -7,27 +7,21 @@ changes the numbers more than the method does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional
-from torchvision.transforms.functional import gaussian_blur
 
-from gradattn_core.attention.readout import model_name
 from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import EvaluateError
+from gradattn_core.evaluate.replacing import REPLACEMENTS, masked_logits
 
 FloatArray = NDArray[np.float64]
 ORDERS = ("most", "least")
-REPLACEMENTS = ("zero", "mean", "blur", "drop")
-MEASURES = ("accuracy", "probability", "logit")
+MEASURES = ("accuracy", "probability", "logit", "log_odds")
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -40,6 +34,7 @@ class PerturbationCurve:
         accuracy: [images, S], 1 where the label is the model's best class, else 0.
         probability: [images, S] of the label, in [0, 1].
         logit: [images, S] of the label.
+        log_odds: [images, S] of the label against all other classes together, ln p/(1 − p), which does not saturate.
         order, replace: how they were masked.
         patches: how many patches an image has that may be masked.
     """
@@ -48,6 +43,7 @@ class PerturbationCurve:
     accuracy: FloatArray
     probability: FloatArray
     logit: FloatArray
+    log_odds: FloatArray
     order: str
     replace: str
     patches: int
@@ -85,10 +81,7 @@ def perturbation_curve(
         labels: [B], the class whose accuracy, probability and logit is followed.
         order: ``most`` masks the most relevant patches first, ``least`` the least relevant.
         shares: ascending, in [0, 1].
-        replace: what a masked patch becomes. ``zero``: zero after normalisation, the grey that the preprocessing calls
-            the mean; ``mean``: the image's own mean colour; ``blur``: the image under a Gaussian of 5/16 of a patch
-            (5 pixels for patches of 16) cut at a window of 11/16; ``drop``: its token is left out after the position
-            embedding, which only plain Vision Transformers allow.
+        replace: what a masked patch becomes, one of :data:`~gradattn_core.evaluate.replacing.REPLACEMENTS`.
         allowed: bool [rows, columns]; only these patches are ranked and masked (of a joined picture, the picture's own
             half), and shares count these alone. All where ``None``.
         seed: of the order among patches of equal value. By position, a map of zeros would be a map of its top rows.
@@ -109,11 +102,11 @@ def perturbation_curve(
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
             logits = [
-                _masked_logits(model, images[part], ranks[part] < round(share * patches), replace) for share in grid
+                masked_logits(model, images[part], ranks[part] < round(share * patches), replace) for share in grid
             ]
             answers.append(_answers(torch.stack(logits, dim=1), classes[part]))
-    accuracy, probability, logit = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    return PerturbationCurve(grid, accuracy, probability, logit, order, replace, patches)
+    accuracy, probability, logit, log_odds = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    return PerturbationCurve(grid, accuracy, probability, logit, log_odds, order, replace, patches)
 
 
 def random_maps(maps: Tensor, seed: int = 0) -> Tensor:
@@ -137,66 +130,16 @@ def _ranks(maps: Tensor, order: str, allowed: Tensor | None, seed: int) -> tuple
     return ranks.view_as(maps), len(places)
 
 
-def _masked_logits(model: nn.Module, images: Tensor, masked: Tensor, replace: str) -> Tensor:
-    """Logits [B, K] with the ``masked`` patches [B, rows, columns] replaced."""
-    if replace == "drop":
-        with _tokens_dropped(model, masked.flatten(1)):
-            logits = model(images)
-    else:
-        over = functional.interpolate(masked[:, None].float(), size=images.shape[-2:], mode="nearest") > 0
-        logits = model(torch.where(over, _replacement(images, masked, replace), images))
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or not bool(torch.isfinite(logits).all()):
-        raise EvaluateError(
-            f"model: {model_name(model)} gave no finite logits [{len(images)}, K] with {int(masked[0].sum())} patches "
-            f"masked by {replace!r}"
-        )
-    return logits.float()
-
-
-def _replacement(images: Tensor, masked: Tensor, replace: str) -> Tensor:
-    if replace == "zero":
-        return torch.zeros_like(images)
-    if replace == "mean":
-        return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
-    sides = images.shape[-1] // masked.shape[-1], images.shape[-2] // masked.shape[-2]
-    windows = [max(3, 2 * (11 * side // 32) + 1) for side in sides]
-    blurred: Tensor = gaussian_blur(images, windows, [5 * side / 16 for side in sides])
-    return blurred
-
-
-@contextmanager
-def _tokens_dropped(model: nn.Module, masked: Tensor) -> Iterator[None]:
-    """Leave out the ``masked`` [B, patches] tokens, the same number of every image, behind the position embedding."""
-    if type(model) is not VisionTransformer:
-        raise EvaluateError(
-            f"replace='drop': {model_name(model)} ties its tokens to their places in every block; "
-            "'zero', 'mean' and 'blur' work"
-        )
-    network: Any = model
-    visible = (~masked).nonzero()[:, 1].view(len(masked), -1) + network.num_prefix_tokens
-    prefix = torch.arange(network.num_prefix_tokens, device=masked.device).expand(len(masked), -1)
-    index = torch.cat((prefix, visible), dim=1).unsqueeze(-1)
-
-    def drop(_module: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
-        return tokens.gather(1, index.expand(-1, -1, tokens.shape[-1]))
-
-    hook = network.pos_drop.register_forward_hook(drop)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _answers(logits: Tensor, classes: Tensor) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Accuracy, probability and logit of the label, each [B, S], from logits [B, S, K]."""
+def _answers(logits: Tensor, classes: Tensor) -> tuple[FloatArray, ...]:
+    """Accuracy, probability, logit and log-odds of the label, each [B, S], from logits [B, S, K]."""
     if int(classes.max()) >= logits.shape[2] or int(classes.min()) < 0:
         raise EvaluateError(f"labels: a class is out of range, the model has classes 0 to {logits.shape[2] - 1}")
     index = classes[:, None, None].expand(-1, logits.shape[1], 1)
     own = logits.gather(2, index)[..., 0]
     probability = logits.double().softmax(dim=2).gather(2, index)[..., 0]
     accuracy = logits.argmax(dim=2) == classes[:, None]
-    first, second, third = (x.double().cpu().numpy() for x in (accuracy, probability, own))
-    return first, second, third
+    log_odds = own.double() - logits.double().scatter(2, index, -torch.inf).logsumexp(dim=2)
+    return tuple(x.double().cpu().numpy() for x in (accuracy, probability, own, log_odds))
 
 
 def _checked_labels(labels: Tensor | Sequence[int], images: Tensor) -> Tensor:

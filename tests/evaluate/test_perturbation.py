@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.errors import EvaluateError
-from gradattn_core.evaluate.perturbation import ORDERS, REPLACEMENTS, perturbation_curve, random_maps
+from gradattn_core.evaluate.perturbation import ORDERS, perturbation_curve, random_maps
+from gradattn_core.evaluate.replacing import REPLACEMENTS
 from gradattn_core.evaluate.statistics import area, bootstrap, paired_difference
 from tests.helpers.explicit_maps import pictures, tiny, vit
 
@@ -182,7 +183,7 @@ def test_a_paired_difference_sees_what_the_single_intervals_hide() -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "order": ({"order": "random"}, "order='random' is unknown; choose one of most, least"),
-    "replace": ({"replace": "black"}, "replace='black' is unknown; choose one of zero, mean, blur, drop"),
+    "replace": ({"replace": "black"}, "replace='black' is unknown; choose one of zero, mean, blur, inpaint, drop"),
     "shares falling": ({"shares": (0.5, 0.1)}, "shares=.*: expected ascending numbers from 0 to 1"),
     "shares too great": ({"shares": (0.5, 1.1)}, "shares="),
     "shares none": ({"shares": ()}, "shares="),
@@ -211,7 +212,7 @@ def test_bad_input_is_refused_by_the_arguments_name(case: str) -> None:
 
 def test_tokens_of_a_model_with_relative_positions_cannot_be_dropped() -> None:
     model = tiny("beit_base_patch16_224", img_size=64, embed_dim=32, depth=1, num_heads=2)
-    with pytest.raises(EvaluateError, match=r"replace='drop': beit_base.*'zero', 'mean' and 'blur' work"):
+    with pytest.raises(EvaluateError, match=r"replace='drop': beit_base.*'zero', 'mean', 'blur' and 'inpaint' work"):
         perturbation_curve(model, pictures(), torch.rand(2, 4, 4), [1, 2], replace="drop")
 
 
