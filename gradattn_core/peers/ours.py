@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gradattn_core.interpret.maps import interpret
+from gradattn_core.attention.secant import A1, B1, B3, PLAIN, Secant, scaled
+from gradattn_core.interpret.absence import without_patches
+from gradattn_core.interpret.maps import signed_maps
+from gradattn_core.methods import Method
+from gradattn_core.model.forward import answer
 from gradattn_core.peers.question import Peer, Question
 
 _PAPER = "Cui et al. 2026, eqs. 1-6"
@@ -33,22 +37,27 @@ def centre_prior(question: Question) -> Tensor:
     return torch.outer(rows, columns).flatten().expand(len(question.images), -1).to(question.images.device)
 
 
-def _interpreted(**options: Any) -> Callable[[Question], Tensor]:
-    """Maps by :func:`~gradattn_core.interpret.maps.interpret`."""
+def _interpreted(method: Method, setting: Secant = B1) -> Callable[[Question], Tensor]:
+    """Maps by :func:`~gradattn_core.interpret.maps.interpret`, of a pair's log-odds or of one logit."""
 
     def maps(question: Question) -> Tensor:
-        objective = "logit" if question.against is None else "difference"
-        return interpret(
-            question.model,
-            question.images,
-            question.target,
-            question.against,
-            objective=objective,
-            head=question.head,
-            **options,
-        ).scores
+        asked = replace(method, objective="logit" if question.against is None else "difference")
+        model, images, a, b = question.model, question.images, question.target, question.against
+        return signed_maps(model, images, a, b, asked, question.head, setting=setting).scores
 
     return maps
+
+
+def centred_with_two_scales(question: Question) -> Tensor:
+    """The centred map, its positive part times s and its negative part over s, so that its sum is f − f₀.
+
+    1 forward and backward pass, and two forward passes for f and for f₀, the answer without any picture.
+    """
+    model, images, head = question.model, question.images, question.head
+    absent = torch.ones(len(images), *question.grid, dtype=torch.bool, device=images.device)
+    f, without = answer(model, images, head), without_patches(model, images, absent, head)
+    terms = _interpreted(Method(correction="centred"))(question).flatten(1)
+    return scaled(terms, question.value(f) - question.value(without))
 
 
 def _paper(correction: str, aggregation: str) -> Peer:
@@ -58,7 +67,7 @@ def _paper(correction: str, aggregation: str) -> Peer:
         name=correction if aggregation == "product" else f"{correction}-sum",
         title=f"{correction}, {joined}",
         source=_PAPER if correction != "centred" else "ours, after Cui et al. 2026",
-        maps=_interpreted(correction=correction, aggregation=aggregation),
+        maps=_interpreted(Method(correction=correction, aggregation=aggregation)),
         passes=2,
         cost="1 forward + backward",
         explains="pair",
@@ -68,7 +77,45 @@ def _paper(correction: str, aggregation: str) -> Peer:
     )
 
 
+def _secant(name: str, title: str, setting: Secant, notes: str) -> Peer:
+    count = len(setting.passes)
+    return Peer(
+        name=name,
+        title=title,
+        source="ours",
+        maps=_interpreted(Method(correction="secant"), setting),
+        passes=2 * count + setting.scales,
+        cost=f"{count} forward + backward" + (", 1 forward" if setting.scales else ""),
+        explains="pair",
+        is_signed=True,
+        adds_up=setting.scales,
+        notes=notes,
+    )
+
+
 PEERS = (
+    _secant(
+        "secant",
+        "secant key weights",
+        B1,
+        "The default. Log-odds by patch: every patch at half its weight in every softmax, a secant from there, damped "
+        "gradients, two scales.",
+    ),
+    _secant("secant-3", "secant key weights, three points", B3, "The same at the weights 1, ½ and ⅕."),
+    _secant("secant-a", "secant key weights, no even share", A1, "Without the term that compares with the plain mean."),
+    _secant("key-weights", "key weights", PLAIN, "∂f/∂w at w = ½: no secant, no damping, no scales; its sum is free."),
+    Peer(
+        name="centred-scaled",
+        title="centred, two scales",
+        source="ours, after Cui et al. 2026",
+        maps=centred_with_two_scales,
+        passes=4,
+        cost="1 forward + backward, 2 forward",
+        explains="pair",
+        is_signed=True,
+        adds_up=True,
+        notes="The centred map, scaled for either sign until its sum is f − f₀.",
+    ),
     *(_paper(correction, aggregation) for correction in _CORRECTIONS for aggregation in ("product", "sum")),
     Peer(
         name="random",
