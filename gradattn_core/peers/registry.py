@@ -12,7 +12,18 @@ from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.maps import Classes, class_indices
 from gradattn_core.model.forward import Head, answer, check_images
-from gradattn_core.peers import cams, contributions, gradients, layerwise, ours, paths, relevance, rollouts
+from gradattn_core.peers import (
+    cams,
+    contributions,
+    gradients,
+    layerwise,
+    linearised,
+    masks,
+    ours,
+    paths,
+    relevance,
+    rollouts,
+)
 from gradattn_core.peers.question import Peer, Question
 
 # A family of methods a file, in the order in which tables show them.
@@ -25,6 +36,8 @@ _FAMILIES = (
     layerwise,
     cams,
     gradients,
+    linearised,
+    masks,
 )
 
 PEERS: dict[str, Peer] = {peer.name: peer for family in _FAMILIES for peer in family.PEERS}
