@@ -153,6 +153,11 @@ class Descent:
             raise InterpretError(f"rate={self.rate}: give a positive number such as 4e-4")
 
 
+def default_correction(objective: str | Callable[[Tensor], Tensor]) -> str:
+    """What one picture is explained with unless asked otherwise: *secant*, or *complete* where that has no sum."""
+    return "secant" if callable(objective) or objective in SECANT_OBJECTIVES else "complete"
+
+
 def check_steps(steps: int) -> None:
     """Refuse a number of steps that nobody would wait for, or none at all."""
     if not 1 <= steps <= MOST_STEPS:

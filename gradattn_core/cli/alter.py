@@ -20,7 +20,7 @@ from gradattn_core.cli.picture import (
 )
 from gradattn_core.cli.terminal import late_progress, tell
 from gradattn_core.estimates import percent
-from gradattn_core.methods import CORRECTIONS, GRAD_MODES, OPTIMISERS, PAPER_CORRECTIONS, Descent, Method
+from gradattn_core.methods import GRAD_MODES, OPTIMISERS, Descent, Method
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,7 +51,7 @@ def add_forms(explain: CommandParser) -> None:
     picture_options(form, "transfer")
     class_options(form, "none, the map is that of one class")
     _add_descent(form)
-    map_options(form, (), PAPER_CORRECTIONS)
+    map_options(form, ())
     drawing_options(form)
     output_style(form)
     form = explain.add_form(
@@ -67,7 +67,7 @@ def add_forms(explain: CommandParser) -> None:
     form.add_argument(
         "--budget", type=float, default=4.0, metavar="X", help="most change of a pixel, in 8-bit steps (default 4)"
     )
-    map_options(form, (), CORRECTIONS)
+    map_options(form, ())
     drawing_options(form)
     output_style(form)
 

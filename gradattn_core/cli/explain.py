@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gradattn_core.cli import alter, side_by_side
 from gradattn_core.cli.options import CommandParser, Commands, command, output_style
 from gradattn_core.cli.picture import (
+    chosen_method,
     class_options,
     drawing_options,
     map_options,
@@ -32,12 +33,16 @@ from gradattn_core.methods import (
     Layout,
     Method,
 )
+from gradattn_core.reasons import account, without_numbers
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
+    from gradattn_core.interpret.detail import Detail
     from gradattn_core.interpret.explanation import Explanation, ModelView
     from gradattn_core.interpret.guide import GuidedMap
+    from gradattn_core.records import Evidence
 
 _MOST_CLASSES = 12
 _PAIR = 288  # pixels of the longer side of a picture that has only one beside it
@@ -78,13 +83,17 @@ def run_pair(options: argparse.Namespace) -> int:
         raise GradattnError("--objective logit looks at one class; leave --against out, or choose difference")
     if options.method is not None:
         return side_by_side.run_methods(options)
-    corrections = PAPER_CORRECTIONS if options.correction == "all" else (options.correction,)
-    methods = [Method(options.objective, correction) for correction in corrections]
+    of_paper = options.correction == "all"
+    methods = (
+        [Method(options.objective, correction) for correction in PAPER_CORRECTIONS]
+        if of_paper
+        else [chosen_method(options)]
+    )
     file, view = output_file(options), open_view(options)
     explanations = [view.explain(options.target, options.against, method) for method in methods]
     if file.suffix.lower() == ".npz":
         _write_pair(file, explanations)
-    elif options.correction == "all":
+    elif of_paper:
         _corrections_figure(explanations, options).save(file)
     else:
         explanations[0].figure(style(options, _PAIR)).save(file)
@@ -102,23 +111,34 @@ def run_detail(options: argparse.Namespace) -> int:
         raise GradattnError(f"{words[0]}: give how many classes to compare, or two or more classes")
     if max(len(words), int(words[0]) if len(words) == 1 else 0) > _MOST_CLASSES:
         raise GradattnError(f"more than {_MOST_CLASSES} classes do not fit into one figure")
-    method = Method(options.objective, options.correction)
     file, view = output_file(options), open_view(options)
     classes = int(words[0]) if len(words) == 1 else [view.output(word) for word in words]
-    result = detail(view.model, view.pixels[None], classes, method=method)
+    result = detail(view.model, view.pixels[None], classes, method=chosen_method(options))
     outputs, probabilities = result.classes[0].tolist(), result.probabilities[0].tolist()
     names = [view.names.display(output) for output in outputs]
     scores = result.scores[0].cpu().numpy()
     if file.suffix.lower() == ".npz":
         logits = result.logits[0].cpu().numpy()
-        write_numbers(file, asdict(result.provenance), view.crop, scores=scores, classes=outputs, logits=logits)
+        pairs = {name: ends[0].cpu().numpy() for name, ends in _ends(result).items()}
+        write_numbers(
+            file, asdict(result.provenance), view.crop, scores=scores, classes=outputs, logits=logits, **pairs
+        )
     else:
-        detail_figure(view.image, view.crop, names, probabilities, scores, style=style(options)).save(file)
+        drawn = view.image, view.crop, names, probabilities, scores
+        detail_figure(*drawn, adds_up=bool(_ends(result)), style=style(options)).save(file)
     rows = list(zip(names, outputs, probabilities, strict=True))
     facts = [{"class": name, "index": output, "probability": round(share, 6)} for name, output, share in rows]
     sentences = [*(f"{name}: {percent(share, 1)}" for name, _, share in rows), f"wrote {file}"]
-    tell(options, {"classes": facts, "output": file}, sentences)
+    ends = {name: values[0].tolist() for name, values in _ends(result).items()}
+    tell(options, {"classes": facts, **ends, "output": file}, sentences)
     return 0
+
+
+def _ends(result: Detail) -> dict[str, Tensor]:
+    """Each pair's answer and what it is without any picture, row against column; empty where maps do not add up."""
+    if result.log_odds is None or result.base is None:
+        return {}
+    return {"log_odds": result.log_odds, "base": result.base}
 
 
 def run_guide(options: argparse.Namespace) -> int:
@@ -128,13 +148,13 @@ def run_guide(options: argparse.Namespace) -> int:
     from gradattn_core.dataset.decoding import read_image
     from gradattn_core.interpret.guide import guide
 
-    method = Method(options.objective, options.correction)
+    of_guide = Method(options.objective, options.correction)
     layout = Layout(options.side, options.ratio, options.fit)
     file, view = output_file(options), open_view(options)
     target = view.pair(options.target, None)[0]
     guides = [read_image(path).image for path in options.guides]
     against = _guide_classes(view, guides, target, options)
-    result = guide(view.model, view.image, guides, target, against, layout=layout, method=method)
+    result = guide(view.model, view.image, guides, target, against, layout=layout, method=of_guide)
     if file.suffix.lower() == ".npz":
         write_numbers(
             file,
@@ -148,7 +168,7 @@ def run_guide(options: argparse.Namespace) -> int:
             logits=result.logits.cpu().numpy(),
         )
     else:
-        _guide_figure(view, result, method, options).save(file)
+        _guide_figure(view, result, of_guide, options).save(file)
     _tell_guide(options, view, result, file)
     return 0
 
@@ -181,7 +201,7 @@ def _add_guide(parser: CommandParser) -> None:
     picture_options(form, "guided")
     form.add_argument("guides", nargs="+", metavar="GUIDE", help="picture of another class; of several, the mean")
     class_options(form, "what the model sees in each guide")
-    map_options(form, OBJECTIVES, CORRECTIONS)
+    map_options(form, OBJECTIVES)
     group = form.add_argument_group("joining")
     group.add_argument("--side", choices=SIDES, default="right", help="where the guide is (default right)")
     group.add_argument(
@@ -204,7 +224,9 @@ def _write_pair(file: Path, explanations: list[Explanation]) -> None:
     first, *others = explanations
     crop = first.evidence.crop
     if not others:
-        write_numbers(file, asdict(first.provenance), crop, scores=first.evidence.scores, logits=first.logits)
+        sums = first.evidence.sums
+        ends = {} if sums is None else {"log_odds": sums.log_odds, "base": sums.base}
+        write_numbers(file, asdict(first.provenance), crop, scores=first.evidence.scores, logits=first.logits, **ends)
         return
     provenance = [asdict(explanation.provenance) for explanation in explanations]
     scores = np.stack([explanation.evidence.scores for explanation in explanations])
@@ -230,12 +252,27 @@ def _tell_pair(options: argparse.Namespace, explanation: Explanation, file: Path
         "for_probability": round(red, 6),
         "against": None if is_single else evidence.against_label,
         "against_probability": None if is_single else round(blue, 6),
+        "answer": explanation.names.display(int(explanation.logits.argmax())),
+        "correction": evidence.correction,
+        **_sums(evidence),
         "output": file,
     }
-    sentences = [f"red   {evidence.for_label}: {percent(red, 1)}"]
+    answer = f"the model's answer, of all its classes: {facts['answer']}"
+    sentences = [answer, f"red   {evidence.for_label}: {percent(red, 1)}"]
     if not is_single:
         sentences.append(f"blue  {evidence.against_label}: {percent(blue, 1)}")
+    numbers = account(evidence)
+    names = (evidence.for_label, evidence.against_label)
+    sentences.append(numbers.sentences(names) if numbers else without_numbers(evidence))
     tell(options, facts, [*sentences, f"wrote {file}"])
+
+
+def _sums(evidence: Evidence) -> dict[str, float | None]:
+    """What the map adds up to: without picture + red + blue is the answer."""
+    sums = evidence.sums
+    values = (None,) * 4 if sums is None else (sums.log_odds, sums.base, sums.red, sums.blue)
+    names = ("log_odds", "log_odds_without_picture", "red_log_odds", "blue_log_odds")
+    return {name: None if value is None else round(value, 6) for name, value in zip(names, values, strict=True)}
 
 
 def _guide_classes(view: ModelView, guides: list[Image.Image], target: int, options: argparse.Namespace) -> list[int]:
@@ -260,7 +297,7 @@ def _guide_classes(view: ModelView, guides: list[Image.Image], target: int, opti
     return classes
 
 
-def _guide_figure(view: ModelView, result: GuidedMap, method: Method, options: argparse.Namespace) -> Image.Image:
+def _guide_figure(view: ModelView, result: GuidedMap, of_guide: Method, options: argparse.Namespace) -> Image.Image:
     import torch
 
     from gradattn_core.interpret.maps import signed_maps
@@ -268,7 +305,7 @@ def _guide_figure(view: ModelView, result: GuidedMap, method: Method, options: a
 
     # The same question without a guide, averaged over the guides' classes in the same way.
     copies = view.pixels.expand(len(result.against), -1, -1, -1)
-    alone = signed_maps(view.model, copies, result.target, torch.tensor(result.against), method)
+    alone = signed_maps(view.model, copies, result.target, torch.tensor(result.against), of_guide)
     names = [view.names.display(output) for output in result.against]
     return guide_figure(
         view.image,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradattn_core.cli.options import model
 from gradattn_core.errors import GradattnError
-from gradattn_core.methods import Method
+from gradattn_core.methods import PAPER_CORRECTIONS, Method, default_correction
 
 if TYPE_CHECKING:
     from gradattn_core.interpret.explanation import ModelView
@@ -39,8 +39,13 @@ def class_options(parser: argparse.ArgumentParser, against: str = "the strongest
     parser.add_argument("--against", metavar="CLASS", help=f"the other class (default: {against})")
 
 
-def map_options(parser: argparse.ArgumentParser, objectives: Sequence[str], corrections: Sequence[str]) -> None:
-    """How a map is made; no ``--objective`` where there is nothing to choose."""
+def map_options(
+    parser: argparse.ArgumentParser, objectives: Sequence[str], corrections: Sequence[str] = PAPER_CORRECTIONS
+) -> None:
+    """How a map is made; no ``--objective`` where there is nothing to choose.
+
+    Where *secant* is among the corrections, none is chosen until :func:`chosen_method` is asked.
+    """
     group = parser.add_argument_group("interpretation")
     if objectives:
         group.add_argument(
@@ -49,13 +54,21 @@ def map_options(parser: argparse.ArgumentParser, objectives: Sequence[str], corr
             choices=objectives,
             help=f"what is differentiated (default {Method().objective}, the log-odds)",
         )
+    has_secant = "secant" in corrections
+    default = "secant, whose map adds up to the answer" if has_secant else Method().correction
+    fractions = ", of a fraction complete" if has_secant and len(objectives) > 1 else ""
     also = "; all draws the paper's four side by side" if "all" in corrections else ""
     group.add_argument(
         "--correction",
-        default=Method().correction,
+        default=None if has_secant else Method().correction,
         choices=corrections,
-        help=f"how the gradient weights attention (default {Method().correction}){also}",
+        help=f"how the map is made (default {default}{fractions}){also}",
     )
+
+
+def chosen_method(options: argparse.Namespace) -> Method:
+    """As the options say; *secant* where no correction was chosen and it explains the objective."""
+    return Method(options.objective, options.correction or default_correction(options.objective))
 
 
 def drawing_options(parser: argparse.ArgumentParser) -> None:

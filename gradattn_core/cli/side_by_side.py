@@ -11,7 +11,6 @@ from gradattn_core.cli.picture import open_view, output_file, style, write_numbe
 from gradattn_core.cli.terminal import console, escape, late_progress, table, tell
 from gradattn_core.errors import GradattnError, InterpretError
 from gradattn_core.estimates import percent
-from gradattn_core.methods import Method
 
 if TYPE_CHECKING:
     from gradattn_core.interpret.explanation import ModelView
@@ -115,7 +114,7 @@ def _chosen(options: argparse.Namespace) -> list[Peer]:
         raise GradattnError(
             f"--objective {options.objective} goes with our own maps; --method takes difference or logit"
         )
-    if options.correction != Method().correction:
+    if options.correction is not None:
         raise GradattnError(f"--correction {options.correction}: --method says how the maps are made; name it there")
     chosen: dict[str, Peer] = {}
     for name in filter(None, (word.strip() for word in options.method.split(","))):

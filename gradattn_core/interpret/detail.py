@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 from numbers import Integral
 from operator import index
 
@@ -24,15 +24,19 @@ class Detail:
     Attributes:
         classes: [B, k], of each image; the likeliest first where they were not given.
         scores: [B, k, k, grid height, grid width] float32, raw; ``scores[:, i, j]`` is red for class i and blue for
-            class j. The diagonal is zero. With ``aggregation="product"`` the map of (j, i) is not exactly the negative
-            of that of (i, j).
+            class j. The diagonal is zero. With *secant* the map of (j, i) is the negative of that of (i, j), as with
+            ``aggregation="sum"``; with the product it is not exactly.
         logits: [B, K] float32.
+        log_odds, base: [B, k, k] float32 of *secant*: each pair's f, and f without any picture; a map's sum is their
+            difference. ``None`` for another correction.
     """
 
     classes: Tensor
     scores: Tensor
     logits: Tensor
     provenance: Provenance
+    log_odds: Tensor | None = None
+    base: Tensor | None = None
 
     @property
     def probabilities(self) -> Tensor:
@@ -45,10 +49,12 @@ def detail(
     images: Tensor,
     classes: int | Sequence[int] = 3,
     *,
-    method: Method = Method(),
+    method: Method = Method(correction="secant"),
     head: Head | None = None,
 ) -> Detail:
-    """Interpret every ordered pair of classes: k·(k−1) forward and backward passes of the batch.
+    """Interpret every ordered pair of classes: a forward and a backward pass of the batch each.
+
+    With *secant* that is k·(k−1)/2 of them, as the other half are their negatives, else k·(k−1).
 
     Args:
         model: a timm Vision Transformer with global self-attention. It is left as it was found.
@@ -65,14 +71,27 @@ def detail(
         raise InterpretError("objective: a pair of classes needs one of two classes, such as 'difference'")
     which = _count_or_labels(classes)
     labels = _likeliest(answer(model, images, head), which) if isinstance(which, int) else which
-    places = range(len(labels))
-    maps = {(i, j): signed_maps(model, images, labels[i], labels[j], method, head) for i, j in permutations(places, 2)}
+    adds_up = method.correction == "secant"
+    pairs = (combinations if adds_up else permutations)(range(len(labels)), 2)
+    maps = {(i, j): signed_maps(model, images, labels[i], labels[j], method, head) for i, j in pairs}
+    squares = {
+        name: _square({pair: getattr(result, name) for pair, result in maps.items()}, len(labels), mirrored=adds_up)
+        for name in (("scores", "log_odds", "base") if adds_up else ("scores",))
+    }
     first = maps[0, 1]
-    scores = first.scores.new_zeros(len(images), len(labels), len(labels), *first.scores.shape[1:])
-    for (i, j), result in maps.items():
-        scores[:, i, j] = result.scores
     columns = [torch.as_tensor(label, device=first.logits.device).expand(len(images)) for label in labels]
-    return Detail(torch.stack(columns, dim=1), scores, first.logits, first.provenance)
+    return Detail(torch.stack(columns, dim=1), logits=first.logits, provenance=first.provenance, **squares)
+
+
+def _square(values: dict[tuple[int, int], Tensor], count: int, *, mirrored: bool) -> Tensor:
+    """[B, count, count, …] of the values [B, …] of pairs; mirrored, (j, i) is the negative of (i, j)."""
+    first = values[0, 1]
+    square = first.new_zeros(len(first), count, count, *first.shape[1:])
+    for (i, j), value in values.items():
+        square[:, i, j] = value
+        if mirrored:
+            square[:, j, i] = -value
+    return square
 
 
 def _count_or_labels(classes: int | Sequence[int]) -> int | list[int]:

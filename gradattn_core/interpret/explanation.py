@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
@@ -15,14 +16,15 @@ from gradattn_core.attention.readout import model_name
 from gradattn_core.config import DEFAULT_MODEL, ModelSpec
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import InterpretError, ModelError
-from gradattn_core.interpret.maps import Provenance, signed_maps
+from gradattn_core.interpret.maps import Interpretation, Provenance, signed_maps
 from gradattn_core.interpret.regions import map_statistics
-from gradattn_core.methods import Method
+from gradattn_core.methods import Method, default_correction
 from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.classes import ClassNames, class_names, find_class
 from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing, preprocessed
 from gradattn_core.records import Box, Evidence, FloatArray
+from gradattn_core.sums import Sums
 
 if TYPE_CHECKING:
     from gradattn_core.render.figures import Style
@@ -38,7 +40,7 @@ def explain_image(
     model_arguments: Mapping[str, Any] | None = None,
     device: str = "auto",
     objective: str = "difference",
-    correction: str = "complete",
+    correction: str | None = None,
 ) -> Explanation:
     """Which parts of a picture speak for one class (red) and which for another (blue).
 
@@ -49,7 +51,9 @@ def explain_image(
         against: the class that blue speaks for; the strongest other one where ``None``.
         model: a timm Vision Transformer with global self-attention, by its name or loaded already.
         checkpoint, model_arguments, device: of a model that is given by its name.
-        objective, correction: as for :func:`~gradattn_core.interpret.interpret`.
+        objective: as for :func:`~gradattn_core.interpret.interpret`.
+        correction: likewise; *secant*, whose map adds up to the answer, where ``None``, but for the objectives that it
+            does not explain: *complete*.
 
     Raises:
         UnreadableImageError: the picture cannot be opened.
@@ -57,7 +61,7 @@ def explain_image(
         ClassAlignmentError: a class is none of the model's; the message lists the nearest.
         InterpretError: another argument is unusable; the message names it.
     """
-    method = Method(objective, correction)
+    method = Method(objective, correction or default_correction(objective))
     spec = ModelSpec(model, checkpoint, dict(model_arguments or {})) if isinstance(model, str) else model
     return ModelView.open(image, spec, device).explain(target, against, method)
 
@@ -150,7 +154,10 @@ class ModelView:
         return a, b
 
     def explain(
-        self, target: int | str | None = None, against: int | str | None = None, method: Method = Method()
+        self,
+        target: int | str | None = None,
+        against: int | str | None = None,
+        method: Method = Method(correction="secant"),
     ) -> Explanation:
         """One class against another, as :func:`explain_image` does."""
         if method.objective == "logit" and against is not None:
@@ -167,6 +174,15 @@ class ModelView:
             crop=self.crop,
             objective=method.objective_name,
             correction=method.correction,
-            statistics=map_statistics(scores, self.crop, *self.image.size),
+            statistics=map_statistics(scores, self.crop, *self.image.size, adds_up=result.log_odds is not None),
+            sums=_sums(result, scores),
         )
         return Explanation(self.image, evidence, a, b, logits, self.names, result.provenance)
+
+
+def _sums(result: Interpretation, scores: FloatArray) -> Sums | None:
+    """What the first image's map adds up to; None where it does not."""
+    if result.log_odds is None or result.base is None:
+        return None
+    red, blue = (float(np.clip(scores, *ends).sum(dtype=np.float64)) for ends in ((0, None), (None, 0)))
+    return Sums(float(result.log_odds[0]), float(result.base[0]), None, red, blue)

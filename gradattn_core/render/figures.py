@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gradattn_core.errors import InterpretError
-from gradattn_core.reasons import account, contradicted
+from gradattn_core.reasons import account, contradicted, signed
 from gradattn_core.records import Box, Evidence, FloatArray
 from gradattn_core.render.layout import (
     GAP,
@@ -170,6 +170,7 @@ def detail_figure(
     probabilities: Sequence[float],
     scores: FloatArray,
     *,
+    adds_up: bool = False,
     style: Style | None = None,
 ) -> Image.Image:
     """Every class against every other: the first colour speaks for the class of the row, the second for the column's.
@@ -180,6 +181,7 @@ def detail_figure(
     Args:
         scores: [k, k, grid height, grid width] raw signed maps, as ``gradattn_core.interpret.detail`` gives them.
         names, probabilities: of the k classes.
+        adds_up: the scores are log-odds: below each map stands beside either name what its colour adds.
     """
     style = style or Style()
     plain = style.plain(image)
@@ -188,7 +190,12 @@ def detail_figure(
     def cell(i: int, j: int) -> Block:
         if i == j:
             return column([plain, two_names((names[i], f"{probabilities[i]:.1%}"), ("text", "quiet"), width)], 4)
-        return column([style.map(image, scores[i, j], crop), two_names((names[i], names[j]), style.inks, width)], 4)
+        below = names[i], names[j]
+        if adds_up:
+            sums = (float(np.clip(sign * scores[i, j], 0, None).sum(dtype=np.float64)) for sign in (1, -1))
+            first, second = (f"{name} {signed(total)}" for name, total in zip(below, sums, strict=True))
+            below = first, second
+        return column([style.map(image, scores[i, j], crop), two_names(below, style.inks, width)], 4)
 
     rows = [row([cell(i, j) for j in range(len(names))]) for i in range(len(names))]
     return style.figure(style.bar("the class of the row", "the class of the column", rows[0].width), *rows)

@@ -25,6 +25,7 @@ from gradattn_core.methods import Layout, Method
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.figures import Style, evidence_figure
 from gradattn_core.render.overlays import PALETTES
+from gradattn_core.sums import Sums
 from tests.helpers.tiny import TINY_VIT, write_tiny_vit
 
 
@@ -99,6 +100,9 @@ def test_detail_numbers_are_those_of_the_library(
     np.testing.assert_allclose(stored["scores"], expected.scores[0], rtol=1e-4, atol=1e-6)
     facts = json.loads(out)
     assert [row["index"] for row in facts["classes"]] == stored["classes"].tolist()
+    np.testing.assert_allclose(facts["log_odds"], stored["log_odds"], rtol=1e-6)
+    sums = stored["scores"].sum((2, 3))
+    np.testing.assert_allclose(sums, stored["log_odds"] - stored["base"], rtol=1e-4, atol=1e-4)
     assert sum(row["probability"] for row in facts["classes"]) == pytest.approx(1, abs=1e-5)
     status, _, _ = explain(scene, "detail", scene.picture("a"), "-o", file, "2", "0", "--quiet", capsys=capsys)
     assert status == 0 and loaded(file)["classes"].tolist() == [2, 0]
@@ -150,6 +154,7 @@ def test_drawing_options_reach_the_picture(scene: Scene, tmp_path: Path, capsys:
     explain(scene, scene.picture("a"), *pair, "-o", tmp_path / "n.npz", capsys=capsys)
     stored = loaded(tmp_path / "n.npz")
     crop = Box(*stored["crop"].tolist())
+    red, blue = (float(np.clip(stored["scores"], *ends).sum(dtype=float)) for ends in ((0, None), (None, 0)))
     evidence = Evidence(
         for_label="class 1",
         against_label="class 2",
@@ -158,8 +163,9 @@ def test_drawing_options_reach_the_picture(scene: Scene, tmp_path: Path, capsys:
         scores=stored["scores"],
         crop=crop,
         objective="difference",
-        correction="complete",
+        correction="secant",
         statistics=map_statistics(stored["scores"], crop, 48, 48),
+        sums=Sums(float(stored["log_odds"]), float(stored["base"]), None, red, blue),
     )
     drawing = ["--palette", "orange-purple", "--patches", "--opacity", "1", "--paper", "dark"]
     explain(scene, scene.picture("a"), *pair, *drawing, "-o", tmp_path / "d.png", capsys=capsys)
@@ -186,6 +192,38 @@ def test_without_classes_the_models_answer_is_explained(
     single = ["--objective", "logit", "--json", "-o", tmp_path / "l.png"]
     facts = json.loads(explain(scene, picture, *single, capsys=capsys)[1])
     assert facts["against"] is None and facts["for"] == f"class {scene.seen['a']}"
+
+
+def test_the_numbers_that_are_said_add_up_to_the_models_answer(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, pair = scene.picture("a"), ["--for", "1", "--against", "2"]
+    facts = json.loads(explain(scene, picture, *pair, "-o", tmp_path / "n.npz", "--json", capsys=capsys)[1])
+    stored = loaded(tmp_path / "n.npz")
+    with torch.no_grad():
+        logits = scene.model(scene.pixels("a"))[0]
+    assert facts["correction"] == "secant" and facts["answer"] == f"class {scene.seen['a']}"
+    assert facts["log_odds"] == pytest.approx(float(logits[1] - logits[2]), abs=1e-4)
+    assert facts["log_odds"] == pytest.approx(float(stored["log_odds"]), abs=1e-5)
+    total = facts["log_odds_without_picture"] + facts["red_log_odds"] + facts["blue_log_odds"]
+    assert total == pytest.approx(facts["log_odds"], abs=1e-4)
+    assert stored["scores"].sum() == pytest.approx(float(stored["log_odds"] - stored["base"]), abs=1e-4)
+    said = explain(scene, picture, *pair, "-o", tmp_path / "n.png", capsys=capsys)[1]
+    assert f"the model's answer, of all its classes: class {scene.seen['a']}" in said
+    assert "class 1 against class 2: of these two, the model alone gives class 1 " in " ".join(said.split())
+
+
+@pytest.mark.parametrize("options", [["--objective", "ratio"], ["--correction", "centred"]])
+def test_a_map_that_does_not_add_up_is_told_without_numbers(
+    scene: Scene, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ["--for", "1", "--against", "2", *options]
+    facts = json.loads(explain(scene, scene.picture("a"), *pair, "-o", tmp_path / "n.npz", "--json", capsys=capsys)[1])
+    assert facts["correction"] == ("complete" if "ratio" in options else "centred")
+    assert facts["log_odds"] is None and facts["red_log_odds"] is None
+    assert "log_odds" not in loaded(tmp_path / "n.npz")
+    said = explain(scene, scene.picture("a"), *pair, "-o", tmp_path / "n.png", capsys=capsys)[1]
+    assert "does not add up to the model's answer" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

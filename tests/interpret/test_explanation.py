@@ -67,6 +67,24 @@ def test_an_explanation_is_the_map_of_the_pictures_pixels_in_words(
     assert found.figure().width > found.figure().height, "the picture is beside its map"
 
 
+def test_unless_asked_otherwise_a_map_adds_up_to_the_answer_and_fractions_are_explained_by_the_complete_one(
+    folder: Path, model: nn.Module
+) -> None:
+    found = explain_image(folder / "picture.png", 2, 0, model=model)
+    sums, scores = found.evidence.sums, found.evidence.scores
+    assert found.provenance.correction == found.evidence.correction == "secant"
+    assert sums is not None and sums.average is None
+    assert sums.log_odds == pytest.approx(float(found.logits[2] - found.logits[0]), abs=1e-4)
+    assert sums.base + sums.red + sums.blue == pytest.approx(sums.log_odds, abs=1e-4)
+    assert (sums.red, sums.blue) == pytest.approx((scores[scores > 0].sum(), scores[scores < 0].sum()), rel=1e-5)
+    numbers = [region.log_odds for region in found.evidence.statistics.regions]
+    assert numbers and all(number is not None for number in numbers)
+    single = explain_image(folder / "picture.png", 2, model=model, objective="logit").evidence
+    assert single.sums is not None and single.sums.log_odds == pytest.approx(float(found.logits[2]), abs=1e-4)
+    ratio = explain_image(folder / "picture.png", 2, 0, model=model, objective="ratio").evidence
+    assert (ratio.correction, ratio.sums) == ("complete", None)
+
+
 def test_without_classes_the_answer_is_explained_against_the_strongest_other(folder: Path, model: nn.Module) -> None:
     found = explain_image(folder / "picture.png", model=model)
     first, second, third = np.argsort(-found.logits).tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import permutations
 from typing import Any
 
@@ -207,6 +209,15 @@ def test_what_cannot_guide_is_named(model: nn.Module, change: dict[str, Any], me
         guide(model, **arguments, layout=layout, method=method)
 
 
+@contextmanager
+def calls(model: nn.Module) -> Iterator[list[None]]:
+    """A list that grows with each pass through the model's first block."""
+    counted: list[None] = []
+    handle = model.get_submodule("blocks.0").register_forward_pre_hook(lambda *_: counted.append(None))
+    yield counted
+    handle.remove()
+
+
 def test_a_model_without_patches_is_refused() -> None:
     with pytest.raises(GradattnError) as caught:
         guide(nn.Sequential(nn.Conv2d(3, 4, 3)), noise(8, 8), [noise(8, 8, 1)], 0, 1)
@@ -232,8 +243,26 @@ def test_detail_takes_classes_as_given_and_swapping_them_swaps_the_sign_of_a_sum
     found = detail(model, pictures(2), (5, 0, 3), method=Method(aggregation="sum"))
     assert found.classes.tolist() == [[5, 0, 3]] * 2
     assert relative(found.scores, -found.scores.transpose(1, 2)) < 1e-5
-    product = detail(model, pictures(2), (5, 0, 3))
+    product = detail(model, pictures(2), (5, 0, 3), method=Method())
+    assert product.log_odds is None and product.base is None
     assert relative(product.scores, -product.scores.transpose(1, 2)) > 1e-4
+
+
+def test_detail_adds_up_for_every_pair_at_half_the_passes_unless_asked_otherwise(model: nn.Module) -> None:
+    images = pictures(2)
+    with calls(model) as counted:
+        found = detail(model, images, (5, 0, 3))
+    assert found.provenance.correction == "secant"
+    assert found.log_odds is not None and found.base is not None
+    torch.testing.assert_close(found.scores.sum((3, 4)), found.log_odds - found.base, rtol=1e-4, atol=1e-4)
+    for i, j in permutations(range(3), 2):
+        single = interpret(model, images, found.classes[:, i], found.classes[:, j], correction="secant")
+        assert relative(found.scores[:, i, j], single.scores) < 1e-5
+        torch.testing.assert_close(found.log_odds[:, i, j], single.log_odds)
+        torch.testing.assert_close(found.base[:, i, j], single.base)
+    with calls(model) as one:
+        interpret(model, images, 5, 0, correction="secant")
+    assert len(counted) == 3 * len(one)
 
 
 @pytest.mark.parametrize(
