@@ -20,6 +20,8 @@ from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTION
 
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 DEFAULT_OUT = "gradattn-out"
+MEASURED = 500
+"""So many suspects, the first ones, have their strongest regions measured."""
 
 # Of the command line; a parameter without one stands before them all.
 MODEL, INTERPRETATION, MANIFEST = "model", "interpretation", "manifest, table or samples"
@@ -200,9 +202,17 @@ class AuditConfig:
         group=INTERPRETATION,
     )
     correction: str = _parameter(
-        Method().correction,
-        "how the gradient weights attention in the map",
+        "secant",
+        "how the map is made: secant adds up to the model's log-odds, complete and centred are the paper's and have no "
+        "numbers; of another objective than the difference there is no secant map, complete takes its place",
         choices=SIGNED_CORRECTIONS,
+        group=INTERPRETATION,
+    )
+    measured: str = _parameter(
+        "strongest",
+        f"what is measured by leaving patches out: the strongest region of either side, of the first {MEASURED} "
+        "suspects; or all numbers of every map, for 14 to 16 more passes each",
+        choices=("strongest", "all"),
         group=INTERPRETATION,
     )
     precision: str = _parameter(
@@ -294,6 +304,14 @@ class AuditConfig:
         object.__setattr__(self, "dataset", remember(self.dataset))
         for parameter in parameters():
             parameter.check(self.value(parameter.name))
+        if self.objective != "difference" and self.correction == "secant":
+            # Whoever names an objective alone wants its maps; which ones they are, the audit says.
+            object.__setattr__(self, "correction", "complete")
+        if self.measured == "all" and not self.adds_up:
+            raise GradattnError(
+                f"measured 'all' needs maps that add up, which those of objective {self.objective!r} and correction "
+                f"{self.correction!r} do not; choose objective 'difference' and correction 'secant'"
+            )
         for name in ("ray_address", "ray_storage"):
             value = getattr(self, name)
             if value is not None and self.runner != "ray":
@@ -305,6 +323,11 @@ class AuditConfig:
     def value(self, name: str) -> Any:
         """Of a parameter by its name, those of the fine-tuning included."""
         return getattr(self if hasattr(self, name) else self.finetuning, name)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the maps are in log-odds and add up, so that their sums and regions have numbers."""
+        return self.correction == "secant"
 
     @property
     def spec(self) -> ModelSpec:

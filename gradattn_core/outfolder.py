@@ -24,7 +24,7 @@ from gradattn_core.errors import OutputBusyError, StoreError
 
 # Of an audit's folder, by name or pattern, for whoever copies files without having them yet.
 PLAN, LISTING, SUSPECTS, HEADS = "plan.json", "listing.parquet", "suspects.parquet", "heads.safetensors"
-SWEEPS, FOLD_WEIGHTS = "sweep-*.parquet", "finetune-*.safetensors"
+ORIGINS, SWEEPS, FOLD_WEIGHTS = "origins.parquet", "sweep-*.parquet", "finetune-*.safetensors"
 FORMAT = 4
 """Of the files of an unfinished audit: those of another one are not continued, but their sweeps are taken over."""
 _LOCK = ".audit.lock"
@@ -125,12 +125,18 @@ class AuditFolder:
         return self.path / HEADS
 
     @property
+    def origins(self) -> Path:
+        """The average answer of each explained head."""
+        return self.path / ORIGINS
+
+    @property
     def predictions(self) -> Path:
         return self.path / "predictions.parquet"
 
     @property
     def suspects(self) -> Path:
-        """What is to be interpreted: path, label, content_hash, size, other, fold, and the head's output of either."""
+        """What is to be interpreted: path, label, content_hash, size, other, fold, the head's output of either, and
+        whether its strongest regions are to be measured."""
         return self.path / SUSPECTS
 
     @property

@@ -19,7 +19,7 @@ from gradattn_core.audit.sweep import count_taken_over, failures_table, swept_ta
 from gradattn_core.estimates import first_to_review
 from gradattn_core.export import write_candidates
 from gradattn_core.outfolder import failures_beside, regions_beside
-from gradattn_core.progress import MERGE, Progress, silent
+from gradattn_core.progress import INTERPRET, MERGE, Progress, silent
 from gradattn_core.ranking.noise import class_pairs, noise_estimate
 from gradattn_core.records import AuditSummary, ClassPair
 from gradattn_core.store.store import Store
@@ -73,7 +73,7 @@ def _store(plan: Plan) -> None:
         "estimated_errors": estimate.total,
         "estimated_low": estimate.low,
         "estimated_high": estimate.high,
-        "warnings": _warnings(plan, len(scores)),
+        "warnings": [*_warnings(plan, len(scores)), *_about_maps(plan, failures)],
         "features": features.relative_to(plan.out).as_posix(),
     }
     Store(plan.out).audits.merge(
@@ -146,6 +146,26 @@ def _warnings(plan: Plan, images: int) -> list[str]:
             "check the class alignment or take a stronger model."
         )
     return warnings
+
+
+def _about_maps(plan: Plan, failures: pd.DataFrame) -> list[str]:
+    """Why the maps have no numbers, or some suspects no map."""
+    sentences = []
+    if not plan.config.adds_up:
+        kind, better = f"correction {plan.config.correction}", "correction secant has"
+        if plan.config.objective != "difference":
+            kind, better = (
+                f"objective {plan.config.objective} and {kind}",
+                "objective difference with correction secant has",
+            )
+        sentences.append(
+            f"Maps of {kind} do not add up to the model's log-odds, so their evidence has no numbers; {better} them."
+        )
+    missing = failures.loc[failures["stage"] == INTERPRET.name, "reason"]
+    if len(missing):
+        who = "1 suspect has" if len(missing) == 1 else f"{len(missing):,} suspects have"
+        sentences.append(f"{who} no map; the commonest reason: {missing.value_counts().idxmax().rstrip('.')}.")
+    return sentences
 
 
 def _keep_features(plan: Plan) -> None:

@@ -17,8 +17,10 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.finetune import content_folds
+from gradattn_core.audit.origins import Origins, fine_tuned, mean_by_fold, mean_row, own_classifier, probed, probes
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept_table
+from gradattn_core.config import MEASURED
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.progress import RANK, Progress, silent
@@ -77,8 +79,9 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     folds = content_folds(table["content_hash"].to_pylist(), plan.config.folds)
     # The fits are many small products, on which several threads wait for one another more than they work.
     with threadpool_limits(limits=1):
-        logits, fold = _explained_logits(plan, paths, given, classes, folds)
+        logits, fold, origins = _explained_logits(plan, paths, given, classes, folds)
         ranked, in_sample = _ranked(plan, given, classes, logits)
+    origins.save(plan.files.origins)
     predictions = _predictions(table, given, classes, logits, fold)
     write_parquet(plan.files.predictions, predictions)
     in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
@@ -171,6 +174,7 @@ def _suspects(
             "fold": fold,
             "given_output": pa.array([output[name] for name in table["given_label"].to_pylist()], pa.int32()),
             "other_output": pa.array([output[name] for name in other], pa.int32()),
+            "to_measure": pa.array(_first(ranked["rank"].to_numpy(), in_doubt) & plan.config.adds_up),
         }
     )
     if plan.config.interpret == "suspects":
@@ -181,26 +185,38 @@ def _suspects(
     return suspects.replace_schema_metadata({_OUTPUTS: json.dumps(output)})
 
 
+def _first(rank: IntArray, in_doubt: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which images are the first suspects, whose strongest regions are measured."""
+    ranks = np.sort(rank[in_doubt])[:MEASURED]
+    return in_doubt & (rank <= (ranks[-1] if len(ranks) else 0))
+
+
 def _explained_logits(
     plan: Plan, paths: list[str], given: list[str], classes: list[str], folds: IntArray
-) -> tuple[FloatArray, IntArray | None]:
-    """[N, K] logits of the head that the maps explain, and the position of each image's head among the folds'."""
+) -> tuple[FloatArray, IntArray | None, Origins]:
+    """[N, K] logits of the explained head, the position of each image's head among the folds', and their origins."""
     position = {name: place for place, name in enumerate(plan.classes)}
     kept = [position[name] for name in classes]
     if plan.head == "as-is":
-        return swept_matrix(plan, "logits", kept), None
+        logits = swept_matrix(plan, "logits", kept)
+        return logits, None, Origins(own_classifier(plan.sweep_key), tuple(classes), mean_row(logits)[None])
     if plan.head == "finetune":
         logits = array_on_disk(plan.folder, len(paths), len(classes))
         place = {path: row for row, path in enumerate(paths)}
         for fold in range(plan.config.folds):
             table = pq.read_table(plan.files.finetune(fold))
             logits[[place[path] for path in table["path"].to_pylist()]] = matrix(table["logits"])[:, kept]
-        return logits, folds
+        files = [plan.files.fold_weights(fold) for fold in range(plan.config.folds)]
+        means = mean_by_fold(logits, folds, plan.config.folds)
+        return logits, folds, Origins(fine_tuned(files), tuple(classes), means)
     codes = _codes(given, classes)
     logits = array_on_disk(plan.folder, len(paths), len(classes))
-    probe = crossval_probe(swept_matrix(plan, "readout"), codes, folds, out=logits)
+    readout = swept_matrix(plan, "readout")
+    probe = crossval_probe(readout, codes, folds, out=logits)
     LinearHeads(probe.weights, probe.bias).save(plan.files.heads)
-    return probe.logits, np.asarray(probe.fold_index)
+    answers = probed(probe.weights, probe.bias, mean_row(readout))
+    origins = Origins(probes(plan.sweep_key, probe.weights, probe.bias), tuple(classes), answers)
+    return probe.logits, np.asarray(probe.fold_index), origins
 
 
 def _codes(given: list[str], classes: list[str]) -> IntArray:

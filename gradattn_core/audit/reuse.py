@@ -41,8 +41,8 @@ from gradattn_core.store.store import Store
 # Raised when the numbers of an audit or of its sweep change their meaning: those of before then stand for nothing.
 RESULT_FORMAT = 2
 _COLUMNS = ["path", "size", "modified", "content_hash"]
-MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction"]
-"""What a map of one classifier depends on."""
+MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction", "numbers"]
+"""What a map of one classifier depends on; ``numbers`` is empty for one that does not add up."""
 MAPS = pa.schema(
     [
         *INTERPRETATIONS,
@@ -51,6 +51,8 @@ MAPS = pa.schema(
         pa.field("content_hash", pa.string()),
         pa.field("given_output", pa.int32()),
         pa.field("other_output", pa.int32()),
+        # Whether the strongest regions were measured; that there is no number may also be the measurement's result.
+        pa.field("is_measured", pa.bool_()),
     ]
 )
 """The columns of a shard of maps."""
@@ -237,12 +239,14 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
 
     Args:
         sources: the sweeps of earlier audits, beside which their maps lie.
-        suspects: path, label, other, and the columns of ``MAP_KEY``.
+        suspects: path, label, other, to_measure, and the columns of ``MAP_KEY``. A map without measurements is none
+            for a suspect whose strongest regions are to be measured.
         outputs: the classes of the dataset and the head's output of each.
     """
     files, index = _stored_maps(sources, _text(outputs))
     maps, regions = [MAPS.empty_table()], [REGIONS.empty_table()]
-    for number, rows in suspects.merge(index, on=MAP_KEY).groupby("file"):
+    found = suspects.merge(index, on=MAP_KEY)
+    for number, rows in found[found["is_measured"] | ~found["to_measure"]].groupby("file"):
         file = files[int(str(number))]
         stored = _whole(pq.read_table(file), MAPS).take(pa.array(rows["row"]))
         paths = pd.DataFrame({"stored": stored["path"].to_pandas(), "path": rows["path"].to_numpy()})
@@ -256,10 +260,7 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
 
 def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
     """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence."""
-    for earlier in (*_begun_audits(out), *_finished_audits(out)):
-        dataset = PurePath(earlier.parameters.get("dataset", ""))
-        if earlier.root != listing.root or dataset.name != PurePath(config.dataset).name:
-            continue
+    for earlier in _earlier_audits(config, listing, out):
         what = ", ".join(config.differences(earlier.parameters))
         what = what or "the images, the labels or the checkpoint have changed"
         if not earlier.is_current:
@@ -267,6 +268,24 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
         interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
         warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
         return
+
+
+def maps_anew(config: AuditConfig, listing: Listing, out: Path) -> tuple[str, ...]:
+    """That all maps are drawn anew, where the audit of this dataset before had maps of another kind."""
+    for earlier in _earlier_audits(config, listing, out):
+        was = earlier.parameters.get("correction", config.correction)
+        if was == config.correction:
+            return ()
+        return (f"All maps are drawn anew, with correction {config.correction}: the audit before had {was} ones.",)
+    return ()
+
+
+def _earlier_audits(config: AuditConfig, listing: Listing, out: Path) -> Iterator[_EarlierAudit]:
+    """Those of the same dataset in the output folder, the unfinished first, each the newest first."""
+    for earlier in (*_begun_audits(out), *_finished_audits(out)):
+        dataset = PurePath(earlier.parameters.get("dataset", ""))
+        if earlier.root == listing.root and dataset.name == PurePath(config.dataset).name:
+            yield earlier
 
 
 def _whole(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -300,10 +319,20 @@ def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], 
     """The files of maps, and for each map its key, its file and its row."""
     files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
     files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
-    tables = [pq.read_table(path, columns=MAP_KEY).to_pandas() for path in files]
+    schema = pa.schema([MAPS.field(name) for name in (*MAP_KEY, "is_measured")])
+    tables = [_whole(pq.read_table(path, columns=_present(path, schema)), schema).to_pandas() for path in files]
     numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
-    index = pd.concat(numbered, ignore_index=True) if numbered else pd.DataFrame(columns=[*MAP_KEY, "file", "row"])
+    index = pd.concat([schema.empty_table().to_pandas().assign(file=0, row=0), *numbered], ignore_index=True)
+    index["numbers"] = index["numbers"].fillna("")
+    index["is_measured"] = index["is_measured"].fillna(False).astype(bool)
+    # Of the maps of one picture, a measured one can stand for the others.
+    index = index.sort_values("is_measured", ascending=False, kind="stable")
     return files, index.drop_duplicates(MAP_KEY)
+
+
+def _present(file: Path, schema: pa.Schema) -> list[str]:
+    """The columns of ``schema`` that a file has."""
+    return [name for name in pq.read_schema(file).names if name in schema.names]
 
 
 def _text(outputs: dict[str, int]) -> str:

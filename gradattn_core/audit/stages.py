@@ -112,7 +112,7 @@ INTERPRET = Stage(
     *(progress.INTERPRET, interpret_shard, _interpreted, "shard"),
     parts=interpret_shards,
     total=count_suspects,
-    needs=(outfolder.SUSPECTS, outfolder.HEADS, outfolder.FOLD_WEIGHTS),
+    needs=(outfolder.SUSPECTS, outfolder.ORIGINS, outfolder.HEADS, outfolder.FOLD_WEIGHTS),
 )
 FINDINGS = Stage(progress.FINDINGS, _find, lambda plan, part: (plan.files.findings,))
 MERGE = Stage(progress.MERGE, lambda plan, part, listener: merge(plan, listener), lambda plan, part: ())

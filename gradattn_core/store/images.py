@@ -122,7 +122,7 @@ class Images(Part):
         """Why an image has no map, as the audit noted it; empty where it noted nothing."""
         with self._reading(audit_id) as connection:
             reasons = connection.execute(
-                "SELECT reason FROM failures WHERE audit_id = ? AND path = ? AND stage = 'interpret'", [audit_id, path]
+                "SELECT reason FROM failures WHERE audit_id = ? AND path = ? ORDER BY stage DESC", [audit_id, path]
             ).fetchall()
         return str(reasons[0][0]) if reasons else ""
 

@@ -287,6 +287,8 @@ def test_unusable_input_is_one_sentence_and_leaves_nothing(
         ({"correction": "none"}, "correction 'none'"),
         ({"correction": "absolute"}, "correction 'absolute'"),
         ({"objective": "logit"}, "objective 'logit'"),
+        ({"measured": "some"}, "measured 'some'"),
+        ({"measured": "all", "correction": "centred"}, "measured 'all' needs maps that add up"),
         ({"seed": -1}, "seed -1"),
         ({"shard_size": 100_001}, "shard_size 100001 is too large"),
         ({"finetuning": FineTuning(learning_rate=-1.0)}, "learning rate -1.0"),

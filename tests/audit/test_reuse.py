@@ -18,11 +18,14 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from gradattn_core.audit import rank
 from gradattn_core.audit.plan import make_plan, survey_dataset
 from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.config import AuditConfig
+from gradattn_core.evidence import SUMS
 from gradattn_core.files import remove_folder
+from gradattn_core.outfolder import FORMAT
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny, make_tiny
@@ -301,6 +304,108 @@ def test_maps_of_the_models_own_classifier_are_taken_over_bit_for_bit(tiny: Tiny
     ]
     moved_on = {path for path in before if others[0][path] != others[1][path]}
     assert set(store.audits.failures(second.audit_id)["path"]) == moved_on == set(before) - set(same)
+
+
+def made_by_earlier_version(audited: Audited, audit_id: str) -> None:
+    """Take the columns and parameters that an earlier version had not from a finished audit's files and its row."""
+    for file in (audited.out / "features" / audit_id).glob("*.parquet"):
+        table = pq.read_table(file)
+        newer = {
+            "measured",
+            "log_odds",
+            "numbers",
+            "is_measured",
+            "head",
+            *(n for n in SUMS if n in table.column_names),
+        }
+        pq.write_table(table.drop_columns(sorted(newer & set(table.column_names))), file)
+    with duckdb.connect(audited.out / "gradattn.duckdb") as connection:
+        old = "json_merge_patch(parameters, '{\"measured\": null}')"
+        connection.execute(f"UPDATE audits SET parameters = {old} WHERE audit_id = ?", [audit_id])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_maps_of_an_earlier_version_are_kept_by_who_names_them_and_drawn_anew_by_who_does_not(
+    tiny: Tiny, tmp_path: Path, kept: bool
+) -> None:
+    audited = Audited(shutil.copytree(tiny.dataset, tmp_path / "dataset"), tmp_path / "out", tiny)
+    first = audited.audit(head="as-is", correction="complete")
+    made_by_earlier_version(audited, first.audit_id)
+    before = maps(audited.out, first.audit_id)
+    if kept:
+        for path in audited.swept(first.audit_id)["path"]:
+            spoil(audited.dataset / path)
+    new_picture(audited.dataset / "red" / "new.png", (40, 60, 200), 1)
+    changes = {"head": "as-is", **({"correction": "complete"} if kept else {})}
+    second = audited.audit(**changes)
+    assert anew(second) == "72 images were taken over from earlier audits, 1 were swept anew."
+    said = [warning for warning in second.warnings if warning.startswith("All maps are drawn anew")]
+    assert said == ([] if kept else [
+        "All maps are drawn anew, with correction secant: the audit before had complete ones."
+    ])  # fmt: skip
+    after = maps(audited.out, second.audit_id)
+    same = [path for path in after if before.get(path) == after[path]]
+    with duckdb.connect(audited.out / "gradattn.duckdb", read_only=True) as connection:
+        query = "SELECT count(*), count(model_log_odds) FROM interpretations WHERE audit_id = ?"
+        [(drawn, adding)] = connection.execute(query, [second.audit_id]).fetchall()
+    assert (len(same) > 30 and adding == 0) if kept else (not same and adding == drawn > 30)
+    (audited.dataset / "red" / "new.png").unlink()
+    assert not any("drawn anew" in warning for warning in audited.audit(**changes).warnings), "it is said once"
+
+
+def test_a_map_that_is_kept_keeps_its_numbers_and_what_was_not_measured_is(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited = Audited(shutil.copytree(tiny.dataset, tmp_path / "dataset"), tmp_path / "out", tiny)
+    as_is = {"head": "as-is", "interpret": "all"}
+    monkeypatch.setattr(rank, "MEASURED", 3)
+    first = audited.audit(**as_is)
+    monkeypatch.setattr(rank, "MEASURED", 6)
+    for number in range(6):
+        new_picture(audited.dataset / "red" / f"new-{number}.png", (40, 60, 200), number)
+    second = audited.audit(**as_is)
+    before, after = (maps(audited.out, summary.audit_id) for summary in (first, second))
+    shared = sorted(set(before) & set(after))
+    measured = set(Store(audited.out).candidates.page(second.audit_id, top=6)["path"])
+    # The mean of the answers is another one now; a kept map stays beside the one it was drawn with.
+    place, other = map(interpretation_columns(audited.out).index, ("average_log_odds", "against_label"))
+    kept = {path for path in shared if before[path] == after[path]}
+    drawn = {path for path in shared if before[path][place] != after[path][place]}
+    newly = {path for path in measured & set(shared) if not is_measured(before[path])}
+    newly |= {path for path in shared if before[path][other] != after[path][other]}
+    assert drawn == newly and kept == set(shared) - drawn and len(kept) > 20
+    assert all(is_measured(after[path]) for path in measured)
+    audited.audit(**as_is, measured="all")
+    last = Store(audited.out).audits.latest_id()
+    assert all("measured" in row for row in maps(audited.out, last).values())
+
+
+def interpretation_columns(out: Path) -> list[str]:
+    with duckdb.connect(out / "gradattn.duckdb", read_only=True) as connection:
+        result = connection.execute("SELECT * EXCLUDE (audit_id, image_rank) FROM interpretations LIMIT 0")
+        return [column[0] for column in result.description]
+
+
+def is_measured(row: tuple[Any, ...]) -> bool:
+    """Whether one of a map's regions, each a tuple that ends with its measured effect, was measured."""
+    return any(isinstance(part, tuple) and part[-1] is not None for part in row)
+
+
+def test_an_audit_that_an_earlier_version_had_begun_is_begun_anew_and_what_it_swept_is_used(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    audited = Audited(shutil.copytree(tiny.dataset, tmp_path / "dataset"), tmp_path / "out", tiny)
+    config = audited.config(head="as-is", correction="complete")
+    begun = make_plan(config, survey_dataset(config))
+    for shard in range(2):
+        sweep_shard(begun, shard)
+    begun.files.plan.write_text(begun.files.plan.read_text().replace(f'"format": {FORMAT}', '"format": 3'))
+    for path in pq.read_table(begun.files.sweep(0))["path"].to_pylist():
+        os.utime(audited.dataset / path, ns=(7, 7))
+    with pytest.warns(UserWarning, match="another version of gradattn has begun it; what it had swept is used"):
+        summary = audit_images(audited.config(head="as-is"))
+    assert anew(summary) == "40 images were taken over from earlier audits, 32 were swept anew."
+    assert sum(warning.startswith("All maps are drawn anew") for warning in summary.warnings) == 1
 
 
 def maps(out: Path, audit_id: str) -> dict[str, tuple[Any, ...]]:

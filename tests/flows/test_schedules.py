@@ -30,6 +30,7 @@ from flows.server import local_address
 from gradattn_core import outfolder
 from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
+from gradattn_core.store.store import Store
 from tests.helpers.prefect_runs import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
 from tests.helpers.tiny import Tiny, make_tiny
 from ui.audits import timetable
@@ -214,22 +215,29 @@ def test_a_schedule_that_version_0_1_had_stored_runs(
     command: Command, client: SyncPrefectClient, tiny: Tiny, tmp_path: Path
 ) -> None:
     stored = json.loads(Path(__file__).with_name("schedule_of_0_1.json").read_text("utf-8"))
-    client.create_deployment(
-        client.create_flow_from_name("audit"),
-        "stored",
-        entrypoint=stored["entrypoint"],
-        pull_steps=[],
-        parameters={**stored["parameters"], **tiny.parameters(), "out": str(tmp_path / "out")},
-        parameter_openapi_schema=stored["schema"],
-        enforce_parameter_schema=True,
-        work_pool_name="gradattn",
-    )
-    run = ended(client, json.loads(command("run", "stored", "--json")[1])["flow_run"])
-    assert run.state is not None
-    assert run.state.is_completed(), run.state.message
-    audit_images(tiny.config(tmp_path / "plain"))
-    assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / "plain/candidates.csv").read_bytes()
-    assert command("remove", "stored")[0] == 0
+    named = {**stored["parameters"], **tiny.parameters(), "out": str(tmp_path / "out")}
+    unnamed = {name: value for name, value in named.items() if name not in ("objective", "correction")}
+    said = "All maps are drawn anew, with correction secant: the audit before had complete ones."
+    # A correction that was named when the schedule was made is kept; where none was, it is the one of now.
+    for name, parameters, correction in (("named", named, "complete"), ("unnamed", unnamed, "secant")):
+        client.create_deployment(
+            client.create_flow_from_name("audit"),
+            name,
+            entrypoint=stored["entrypoint"],
+            pull_steps=[],
+            parameters=parameters,
+            parameter_openapi_schema=stored["schema"],
+            enforce_parameter_schema=True,
+            work_pool_name="gradattn",
+        )
+        run = ended(client, json.loads(command("run", name, "--json")[1])["flow_run"])
+        assert run.state is not None
+        assert run.state.is_completed(), run.state.message
+        audit_images(tiny.config(tmp_path / name, correction=correction))
+        assert (tmp_path / "out/candidates.csv").read_bytes() == (tmp_path / name / "candidates.csv").read_bytes()
+        warnings = Store(tmp_path / "out").audits.one(Store(tmp_path / "out").audits.latest_id()).warnings
+        assert (said in warnings) == (name == "unnamed")
+        assert command("remove", name)[0] == 0
 
 
 def test_the_page_knows_the_schedules_of_the_worker_on_its_machine(

@@ -1,0 +1,194 @@
+"""What explains an audit's suspects: a head, the origins of its maps, and a batch of suspects to its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradattn_core.audit.finetune import fold_model
+from gradattn_core.audit.loading import LoadedImage, audit_model
+from gradattn_core.audit.origins import Origins
+from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.rank import LinearHeads
+from gradattn_core.errors import InterpretError, ModelError
+from gradattn_core.interpret.absence import answer_without_picture, without_picture
+from gradattn_core.interpret.hiding import ask_again
+from gradattn_core.interpret.maps import Interpretation, interpret
+from gradattn_core.interpret.measured import measured_evidence, measured_regions
+from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.records import Evidence, Hidden
+from gradattn_core.sums import Sums
+
+CANNOT = (InterpretError, ModelError)
+"""What is raised where a picture or a model has no map: the audit goes on without it, and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """One image to interpret.
+
+    Attributes:
+        given_output, other_output: the outputs that speak for its label and for the other class.
+        head: position of the head that judges it, among those of the audit.
+        to_measure: whether its strongest regions are measured.
+    """
+
+    image: LoadedImage
+    pixels: Tensor
+    given_output: int
+    other_output: int
+    other_label: str
+    head: int
+    to_measure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """What explains the suspects.
+
+    Attributes:
+        heads: the probe of each fold if there is one.
+        outputs: of each class.
+        absent: what the model says without any picture: logits [1, K], or, for probes, the features [1, D] that they
+            read; None where maps do not add up.
+    """
+
+    plan: Plan
+    model: nn.Module
+    preprocessing: Preprocessing
+    heads: LinearHeads | None
+    outputs: dict[str, int]
+    origins: Origins
+    absent: Tensor | None
+
+    @classmethod
+    def of(cls, plan: Plan, fold: int | None, outputs: dict[str, int]) -> Explainer:
+        """Raises:
+        InterpretError, ModelError: nothing can be left out of this model.
+        """
+        model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
+        preprocessing = Preprocessing.of(model)
+        heads = LinearHeads.load(plan.files.heads) if plan.head == "probe" else None
+        absent = None
+        if plan.config.adds_up:
+            own = next(model.parameters())
+            blank = torch.zeros(1, *preprocessing.input_size, device=own.device, dtype=own.dtype)
+            absent = answer_without_picture(model, blank) if heads is None else without_picture(model, blank)
+        return cls(plan, model, preprocessing, heads, outputs, Origins.load(plan.files.origins), absent)
+
+    def head(self, suspects: list[Suspect], device: torch.device) -> _FoldHeads | None:
+        """The probes of these images' folds, or None for the model's own classifier."""
+        if self.heads is None:
+            return None
+        folds = np.array([suspect.head for suspect in suspects], dtype=np.int64)
+        weights, bias = (torch.from_numpy(values[folds]) for values in (self.heads.weights, self.heads.bias))
+        return _FoldHeads(weights.to(device), bias.to(device))
+
+    def base(self, given: Tensor, other: Tensor, head: _FoldHeads | None) -> Tensor | None:
+        """[B], the log-odds of each image's classes without any picture; None where maps do not add up."""
+        if self.absent is None:
+            return None
+        rows = self.absent.expand(len(given), -1)
+        logits = rows if head is None else head(rows)
+        return (logits.gather(1, given[:, None]) - logits.gather(1, other[:, None]))[:, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldHeads:
+    """Maps features [B, D] to logits [B, K], each image by its own fold's probe."""
+
+    weights: Tensor
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return torch.einsum("bd,bkd->bk", features.float(), self.weights) + self.bias
+
+
+def evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]:
+    """The evidence of a batch: its maps, what is measured of them, and what is said with evidence hidden."""
+    config, model = explainer.plan.config, explainer.model
+    device = next(model.parameters()).device
+    images = explainer.preprocessing.normalised(torch.stack([suspect.pixels for suspect in suspects]).to(device))
+    given = torch.tensor([suspect.given_output for suspect in suspects], device=device)
+    other = torch.tensor([suspect.other_output for suspect in suspects], device=device)
+    head = explainer.head(suspects, device)
+    result = interpret(
+        model,
+        images,
+        given,
+        other,
+        objective=config.objective,
+        correction=config.correction,
+        head=head,
+        base=explainer.base(given, other, head),
+    )
+    if not bool(result.scores.isfinite().all()):
+        raise InterpretError("its gradients are not finite, so it has no map")
+    found = [_of_map(explainer, suspect, result, row) for row, suspect in enumerate(suspects)]
+    if config.measured == "all":
+        sizes = [(suspect.image.width, suspect.image.height) for suspect in suspects]
+        found = measured_evidence(model, images, found, sizes, given, other, head=head)
+    else:
+        chosen = [row for row, suspect in enumerate(suspects) if suspect.to_measure]
+        some = [suspects[row] for row in chosen]
+        if some:
+            measured = measured_regions(
+                *(model, images[chosen], [found[row] for row in chosen], given[chosen], other[chosen]),
+                head=explainer.head(some, device),
+            )
+            for row, evidence in zip(chosen, measured, strict=True):
+                found[row] = evidence
+    scores = torch.from_numpy(np.stack([evidence.scores for evidence in found])).to(device)
+    again = ask_again(model, images, scores, head).cpu()
+    return [
+        replace(evidence, hidden=_hidden(explainer.outputs, suspect, again[row]))
+        for row, (suspect, evidence) in enumerate(zip(suspects, found, strict=True))
+    ]
+
+
+def _of_map(explainer: Explainer, suspect: Suspect, result: Interpretation, row: int) -> Evidence:
+    config, image = explainer.plan.config, suspect.image
+    crop = explainer.preprocessing.crop(image.width, image.height)
+    scores, logits = result.scores[row].cpu().numpy(), result.logits[row].cpu()
+    return Evidence(
+        for_label=image.record.label,
+        against_label=suspect.other_label,
+        for_logit=float(logits[suspect.given_output]),
+        against_logit=float(logits[suspect.other_output]),
+        scores=scores,
+        crop=crop,
+        objective=config.objective,
+        correction=config.correction,
+        statistics=map_statistics(scores, crop, image.width, image.height, adds_up=config.adds_up),
+        sums=_sums(explainer.origins, suspect, result, row),
+    )
+
+
+def _sums(origins: Origins, suspect: Suspect, result: Interpretation, row: int) -> Sums | None:
+    """What a map adds up to; None where it does not."""
+    if result.log_odds is None or result.base is None:
+        return None
+    scores = result.scores[row].double()
+    return Sums(
+        log_odds=float(result.log_odds[row]),
+        base=float(result.base[row]),
+        average=origins.average(suspect.head, suspect.image.record.label, suspect.other_label),
+        red=float(scores.clamp_min(0).sum()),
+        blue=float(scores.clamp_max(0).sum()),
+        head=origins.heads[suspect.head],
+    )
+
+
+def _hidden(outputs: dict[str, int], suspect: Suspect, logits: Tensor) -> Hidden | None:
+    """What the head says with the evidence for the other class hidden, among the classes of the dataset."""
+    if not bool(torch.isfinite(logits).all()):
+        return None
+    names = list(outputs)
+    probabilities = logits[list(outputs.values())].double().softmax(dim=0)
+    best = int(probabilities.argmax())
+    given, other = float(logits[suspect.given_output]), float(logits[suspect.other_output])
+    return Hidden(given, other, names[best], float(probabilities[best]))
