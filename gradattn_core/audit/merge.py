@@ -164,7 +164,7 @@ def _about_maps(plan: Plan, failures: pd.DataFrame) -> list[str]:
     missing = failures.loc[failures["stage"] == INTERPRET.name, "reason"]
     if len(missing):
         who = "1 suspect has" if len(missing) == 1 else f"{len(missing):,} suspects have"
-        sentences.append(f"{who} no map; the commonest reason: {missing.value_counts().idxmax().rstrip('.')}.")
+        sentences.append(f"{who} no map; the commonest reason: {str(missing.value_counts().idxmax()).rstrip('.')}.")
     return sentences
 
 

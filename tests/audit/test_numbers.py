@@ -60,8 +60,9 @@ class Audited:
     def head(self, fold: int) -> tuple[Tensor, Tensor]:
         """weight [K, D] and bias [K] of what judges the pictures of a fold."""
         if self.config.head == "as-is":
-            classifier = model_of(self.config).head
-            return classifier.weight.double(), classifier.bias.double()  # type: ignore[operator,return-value,union-attr]
+            assert self.config.checkpoint is not None
+            weights = load_file(self.config.checkpoint)
+            return weights["head.weight"].double(), weights["head.bias"].double()
         heads = load_file(self.features / "heads.safetensors")
         return heads["weights"][fold].double(), heads["bias"][fold].double()
 
