@@ -32,7 +32,7 @@ class Sums:
         average: the mean of f over the audited pictures under the same head; None outside an audit.
         red: the sum of the map's positive scores, >= 0.
         blue: the sum of its negative scores, <= 0.
-        head: which head was explained; maps with the same one have the same ``base``, and within an audit that drew them the
+        head: which head was explained; maps with the same one have the same ``base``, and those drawn by one audit the
             same ``average``. Empty outside an audit.
     """
 
