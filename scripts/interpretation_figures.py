@@ -68,6 +68,7 @@ def _figures(folder: Path) -> dict[str, list[str]]:
     guides = [str(folder / "digits" / truth["path"][n]) for n in _guides(model, digits, labels, first)]
     pair = ["--for", one, "--against", other]
     return {
+        "sums": [str(folder / "two.png"), *pair],
         "multi-class": ["detail", str(folder / "two.png"), one, other],
         "detail": ["detail", str(folder / "digits" / truth["path"][_doubtful(model, digits)]), "3"],
         "guide": ["guide", picture, *guides, "--for", one, "--fit", "crop"],
@@ -133,13 +134,14 @@ def _draw(arguments: list[str], out: Path, name: str, folder: Path) -> None:
 
 
 def _perturbation(folder: Path) -> list[Plot]:
-    """How often the model still names a digit while its patches are left out, by four maps."""
+    """How often the model still names a digit while its patches are left out, by five maps."""
     truth = write_digits(folder / "digits", noise=0.0).sample(_MASKED, random_state=0)
     model = create_glyph_vit()
     pictures = [Image.open(folder / "digits" / path).convert("RGB") for path in truth["path"]]
     images = preprocessed(model, pictures)
     labels = torch.tensor(truth["true_label"].astype(int).tolist())
     maps = {
+        "secant": interpret(model, images, labels, correction="secant").scores,
         "complete": interpret(model, images, labels).scores,
         "centred": interpret(model, images, labels, correction="centred").scores,
         "positive, of the logit": interpret(model, images, labels, objective="logit", correction="positive").scores,

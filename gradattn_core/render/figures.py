@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gradattn_core.errors import InterpretError
+from gradattn_core.estimates import percent
 from gradattn_core.reasons import account, contradicted, signed
 from gradattn_core.records import Box, Evidence, FloatArray
 from gradattn_core.render.layout import (
@@ -189,11 +190,11 @@ def detail_figure(
 
     def cell(i: int, j: int) -> Block:
         if i == j:
-            return column([plain, two_names((names[i], f"{probabilities[i]:.1%}"), ("text", "quiet"), width)], 4)
+            return column([plain, two_names((names[i], percent(probabilities[i], 1)), ("text", "quiet"), width)], 4)
         below = names[i], names[j]
         if adds_up:
             sums = (float(np.clip(sign * scores[i, j], 0, None).sum(dtype=np.float64)) for sign in (1, -1))
-            first, second = (f"{name} {signed(total)}" for name, total in zip(below, sums, strict=True))
+            first, second = (f"{signed(total)} {name}" for name, total in zip(below, sums, strict=True))
             below = first, second
         return column([style.map(image, scores[i, j], crop), two_names(below, style.inks, width)], 4)
 

@@ -20,7 +20,7 @@ from ui.pair.pattern import Pair
 _SIZE, _WIDTH = 48, 120
 _TYPICAL = 6
 # In CSS pixels, as wide as the mean map beside which it stands.
-_WATERFALL = 340
+_WATERFALL = 290
 
 
 def show() -> None:

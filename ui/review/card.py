@@ -36,7 +36,9 @@ def picture(shown: Subject, row: Row, view: View, mode: str) -> None:
                 st.image(image, width="stretch", alt=name.format(label))
         if evidence:
             _scale(evidence)
-            waterfall(evidence, view)
+            for drawn, words in _waterfall(evidence, view):
+                with st.container(key="waterfall"):
+                    st.image(drawn, width=pictures.WATERFALL, alt=words)
         else:
             _no_map(shown)
     explanation(row, evidence, view, numbers(shown.directory, shown.audit, shown.path))
@@ -47,6 +49,8 @@ def warm(shown: Subject, row: Row, view: View, mode: str) -> None:
     evidence = pictures.evidence(shown.directory, shown.audit, shown.path)
     numbers(shown.directory, shown.audit, shown.path)
     _images(shown, evidence, view, mode)
+    if evidence:
+        _waterfall(evidence, view)
     labels = (str(row["given_label"]), str(row["suggested_label"]))
     strips = _strips(shown.directory, shown.audit, shown.path, *labels)
     _small(shown.directory, shown.root, shown.audit, _paths(strips))
@@ -74,15 +78,14 @@ def _scale(evidence: Evidence) -> None:
             plain(f"speaks for {label}", key)
 
 
-def waterfall(evidence: Evidence, view: View) -> None:
-    """How the model comes to its answer, in numbers that add up; nothing where the map has none."""
+def _waterfall(evidence: Evidence, view: View) -> list[tuple[bytes, str]]:
+    """How the model comes to its answer, in numbers that add up, drawn and in words; none where the map has none."""
     shown = account(evidence, view.origin)
     if shown is None:
-        return
+        return []
     names = distinct_names(evidence.for_label, evidence.against_label)
     drawn = pictures.waterfall(shown, names, view.palette, components.paper())
-    with st.container(key="waterfall"):
-        st.image(drawn, width=pictures.WATERFALL, alt=shown.sentences(names, components.colours()))
+    return [(drawn, shown.sentences(names, components.colours()))]
 
 
 def _no_map(shown: Subject) -> None:
