@@ -229,4 +229,4 @@ def _hidden(region: Region, shown: Account, name: str) -> str:
         # Too close to 0 or 1 to be told apart in per cent, or no share at all.
         before, after = signed(answer), f"{signed(left)}{' in log-odds' if shown.of_two else ''}"
     opposite = ", the opposite; it is drawn hatched" if contradicted(region) else ""
-    return f"Hide it, measured: {name} {before} → {after}{opposite}."
+    return f"Hide it, measured: {before} → {after} for {name}{opposite}."

@@ -141,7 +141,7 @@ def test_a_strongest_part_is_said_with_its_number_and_what_hiding_it_was_measure
     blue = region(-1, -2.4, math.log(3 / 97) - math.log(71 / 29))
     red = region(+1, 1.2, corner=200)
     assert strongest_parts(evidence(SUMS, red, blue), SIZE, names=NAMES) == [
-        "The strongest blue part, upper left, takes away 2.4 by the map. Hide it, measured: tench 3.0% → 71%.",
+        "The strongest blue part, upper left, takes away 2.4 by the map. Hide it, measured: 3.0% → 71% for tench.",
         "The strongest red part, lower right, adds 1.2 by the map. What hiding it does was not measured.",
     ]
 
@@ -150,8 +150,8 @@ def test_what_hiding_does_against_the_number_is_said_and_is_drawn_hatched() -> N
     blue = region(-1, -0.4, math.log(3 / 97) - math.log(2 / 98))
     [sentence] = strongest_parts(evidence(SUMS, blue), SIZE, names=NAMES, colours=("orange", "purple"))
     assert sentence == (
-        "The strongest purple part, upper left, takes away 0.4 by the map. Hide it, measured: tench 3.0% → 2.0%, the "
-        "opposite; it is drawn hatched."
+        "The strongest purple part, upper left, takes away 0.4 by the map. Hide it, measured: 3.0% → 2.0% for tench, "
+        "the opposite; it is drawn hatched."
     )
     assert contradicted(blue)
     for agreeing in (region(-1, -0.4, -1.0), region(1, 0.4, 1.0), region(1, 0.4), region(1, None, -1.0)):
@@ -161,7 +161,7 @@ def test_what_hiding_does_against_the_number_is_said_and_is_drawn_hatched() -> N
 def test_where_per_cent_cannot_tell_two_answers_apart_log_odds_do() -> None:
     sums = Sums(-12.0, 0.0, None, 1.0, -13.0)
     [sentence] = strongest_parts(evidence(sums, region(-1, -2.0, -1.5)), SIZE, names=NAMES)
-    assert sentence.endswith("Hide it, measured: tench −12.0 → −10.5 in log-odds.")
+    assert sentence.endswith("Hide it, measured: −12.0 → −10.5 in log-odds for tench.")
 
 
 def test_a_parts_number_is_scaled_as_the_patches_of_its_colour_are() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -130,13 +131,20 @@ class Block:
 
 def drawn(block: Block, paper: Paper = "light", margin: int = MARGIN) -> Image.Image:
     """The block as an RGB picture with an even margin."""
+    with inked(paper) as inks:
+        sheet = Sheet(block.width + 2 * margin, block.height + 2 * margin, inks)
+        block.draw(sheet, margin, margin)
+        return pixels(sheet.figure)
+
+
+@contextmanager
+def inked(paper: Paper) -> Iterator[Inks]:
+    """Matplotlib draws as on this paper meanwhile, for this thread alone."""
     from matplotlib import style
 
     inks = INKS[paper]
     with _SETTINGS, style.context(["default", _settings(inks)]):
-        sheet = Sheet(block.width + 2 * margin, block.height + 2 * margin, inks)
-        block.draw(sheet, margin, margin)
-        return pixels(sheet.figure)
+        yield inks
 
 
 def row(blocks: Sequence[Block], gap: int = GAP) -> Block:
@@ -242,13 +250,15 @@ def blank(width: int, height: int) -> Figure:
     return Figure((width / _DPI, height / _DPI), dpi=_DPI)
 
 
-def pixels(figure: Figure) -> Image.Image:
-    """The figure as an RGB picture."""
+def pixels(figure: Figure, clear: bool = False) -> Image.Image:
+    """The figure as an RGB picture; where it is ``clear``, as RGBA without its paper."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    figure.patch.set_visible(not clear)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
+    return drawn.copy() if clear else drawn.convert("RGB")
 
 
 def _settings(inks: Inks) -> dict[str, object]:

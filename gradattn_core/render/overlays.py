@@ -27,7 +27,7 @@ PALETTES: dict[Palette, tuple[Colour, Colour]] = {
 _UNSIGNED: dict[Palette, Colour] = {"red-blue": (0, 112, 54), "orange-purple": (0, 104, 100)}
 
 # Of so many strokes to the longer side, white, black and two empty ones by turns, hatching is made.
-_LINES = 200
+_LINES = 120
 
 # How far the grey picture is pulled towards white, so that dark pictures still let the colours through.
 _WHITENING = 0.4

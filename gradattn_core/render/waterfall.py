@@ -12,11 +12,12 @@ from gradattn_core.render.layout import (
     BODY,
     SMALL,
     Block,
+    Inks,
     Paper,
     Sheet,
     blank,
-    drawn,
     fitted,
+    inked,
     measured,
     one_line,
     pixels,
@@ -25,6 +26,7 @@ from gradattn_core.render.overlays import Palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TITLE = "The model alone"
 _ROW, _HEAD, _FOOT = 22, 24, 22  # pixels
@@ -34,15 +36,7 @@ _LEAST_TICK = 44  # pixels from one tick to the next
 _TICKS = (0.001, 0.01, 0.1, 1, 10, 50, 90, 99, 99.9, 99.99, 99.999)  # per cent
 
 
-def waterfall(
-    account: Account,
-    names: tuple[str, str],
-    width: int,
-    *,
-    palette: Palette = "red-blue",
-    title: str = TITLE,
-    scale: int = 1,
-) -> Block:
+def waterfall(account: Account, names: tuple[str, str], width: int, *, palette: Palette = "red-blue") -> Block:
     """A block of that width: a row each for the origin, what red adds, what blue takes, and the model's answer.
 
     Bars and dots stand at the numbers as they are written, so lengths add up as the digits do. The axis is in log-odds
@@ -52,26 +46,12 @@ def waterfall(
         account: of :func:`gradattn_core.reasons.account`.
         names: what (the given label, the other class) are called, shortened where they do not fit.
         width: in pixels; from 260 on all can be read.
-        title: whose numbers they are; both names follow it.
-        scale: pixels of the block for each of ``width``, for screens that have so many.
     """
-    height = _HEAD + 4 * _ROW + _FOOT
-    first, second = palette.split("-")
 
     def draw(sheet: Sheet, left: int, top: int) -> None:
-        figure = blank(width, height)
-        axes = figure.add_axes(
-            (_NAMES / width, _FOOT / height, (width - _NAMES - _VALUES) / width, 4 * _ROW / height), ylim=(3.5, -0.5)
-        )
-        figure.text(0, 1 - 0.7 * _HEAD / height, _title(title, account, names, width), size=BODY)
-        _draw(axes, account, (first, second), sheet)
-        if account.of_two:
-            ends = fitted(f"{names[0]}, of the two", SMALL, _NAMES - 8)
-            figure.text(0, 0.25 * _FOOT / height, ends, color=sheet.inks.quiet)
-        figure.set_dpi(scale * figure.dpi)
-        sheet.picture(pixels(figure), left, top)
+        sheet.picture(pixels(_figure(account, names, width, palette, TITLE, sheet.inks)), left, top)
 
-    return Block(scale * width, scale * height, draw)
+    return Block(width, _HEAD + 4 * _ROW + _FOOT, draw)
 
 
 def waterfall_picture(
@@ -84,8 +64,31 @@ def waterfall_picture(
     title: str = TITLE,
     scale: int = 2,
 ) -> Image.Image:
-    """:func:`waterfall` as a picture of its own, ``scale`` times as large as it is meant to be shown."""
-    return drawn(waterfall(account, names, width, palette=palette, title=title, scale=scale), paper, margin=0)
+    """:func:`waterfall` as an RGBA picture of its own, for paper of any colour that is as light or as dark.
+
+    Args:
+        title: whose numbers they are; both names follow it.
+        scale: pixels for each of ``width``, for screens that have so many.
+    """
+    with inked(paper) as inks:
+        figure = _figure(account, names, width, palette, title, inks)
+        figure.set_dpi(scale * figure.dpi)
+        return pixels(figure, clear=True)
+
+
+def _figure(account: Account, names: tuple[str, str], width: int, palette: Palette, title: str, inks: Inks) -> Figure:
+    height = _HEAD + 4 * _ROW + _FOOT
+    figure = blank(width, height)
+    axes = figure.add_axes(
+        (_NAMES / width, _FOOT / height, (width - _NAMES - _VALUES) / width, 4 * _ROW / height), ylim=(3.5, -0.5)
+    )
+    figure.text(0, 1 - 0.7 * _HEAD / height, _title(title, account, names, width), size=BODY)
+    first, second = palette.split("-")
+    _draw(axes, account, (first, second), inks)
+    if account.of_two:
+        ends = fitted(f"{names[0]}, of the two", SMALL, _NAMES - 8)
+        figure.text(0, 0.25 * _FOOT / height, ends, color=inks.quiet)
+    return figure
 
 
 def _title(title: str, account: Account, names: tuple[str, str], width: int) -> str:
@@ -98,31 +101,31 @@ def _title(title: str, account: Account, names: tuple[str, str], width: int) -> 
     return f"{title}: {first} against {second}"
 
 
-def _draw(axes: Axes, account: Account, colours: Colours, sheet: Sheet) -> None:
+def _draw(axes: Axes, account: Account, colours: Colours, inks: Inks) -> None:
     steps = account.steps(colours)
     start, turn = account.base, round(account.base + account.red, 1)
     low, high = min(start, account.answer, 0.0), max(turn, 0.0)
     # So wide a margin that a dot at the end is drawn whole, and where all is zero that there is an axis.
     margin = max(0.04 * (high - low), 0.1)
     axes.set_xlim(low - margin, high + margin)
-    inks = [sheet.colour(ink) for ink in ("text", *colours, "text")]
-    for place, (step, colour) in enumerate(zip(steps, inks, strict=True)):
+    first, second = (getattr(inks, colour) for colour in colours)
+    for place, (step, colour) in enumerate(zip(steps, (inks.text, first, second, inks.text), strict=True)):
         axes.annotate(step.name, (0, place), (-_NAMES, 0), ("axes fraction", "data"), "offset points",
                       color=colour, va="center_baseline")  # fmt: skip
         axes.annotate(step.text, (1, place), (_VALUES, 0), ("axes fraction", "data"), "offset points",
                       color=colour, va="center_baseline", ha="right")  # fmt: skip
-    axes.barh([1, 2], [account.red, account.blue], _BAR, [start, turn], color=inks[1:3])
+    axes.barh([1, 2], [account.red, account.blue], _BAR, [start, turn], color=[first, second])
     for place, where in ((0, start), (1, turn), (2, account.answer)):
-        axes.plot([where, where], [place, place + 1], ":", color=sheet.inks.quiet, linewidth=1, zorder=0)
+        # The first one begins below its hollow dot.
+        axes.plot([where, where], [place or 0.2, place + 1], ":", color=inks.quiet, linewidth=1, zorder=0)
     for place, step in ((0, steps[0]), (3, steps[3])):
-        _dot(axes, place, step, sheet, hollow=place == 0)
+        _dot(axes, place, step, inks.text, hollow=place == 0)
     _ticks(axes, account.of_two)
 
 
-def _dot(axes: Axes, place: int, step: Step, sheet: Sheet, *, hollow: bool) -> None:
+def _dot(axes: Axes, place: int, step: Step, ink: str, *, hollow: bool) -> None:
     """A mark at an end, and beside it, where there is more room, its per cent."""
-    ink = sheet.inks.text
-    axes.plot([step.value], [place], "o", markersize=8, color=sheet.inks.paper if hollow else ink, markeredgecolor=ink,
+    axes.plot([step.value], [place], "o", markersize=8, color=ink, markerfacecolor="none" if hollow else ink,
               markeredgewidth=2, clip_on=False)  # fmt: skip
     low, high = axes.get_xlim()
     side = -1 if step.value > (low + high) / 2 else 1

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from gradattn_core.reasons import Account, in_tenths
-from gradattn_core.render.layout import INKS, Paper
+from gradattn_core.render.layout import INKS, Paper, drawn
 from gradattn_core.render.overlays import Palette
-from gradattn_core.render.waterfall import waterfall_picture
+from gradattn_core.render.waterfall import waterfall, waterfall_picture
 from gradattn_core.sums import Sums
 from tests.helpers.hostile import HOSTILE_NAMES
 
@@ -27,6 +27,12 @@ def of(answer: float, base: float, red: float, *, of_two: bool = True) -> Accoun
     return Account(sums, *in_tenths(sums), "picture", of_two, False)
 
 
+def on_paper(picture: Image.Image, paper: Paper) -> Image.Image:
+    ground = Image.new("RGBA", picture.size, INKS[paper].paper)
+    ground.alpha_composite(picture)
+    return ground.convert("RGB")
+
+
 def columns(picture: Image.Image, ink: str) -> NDArray[np.int64]:
     """The columns of the widest run of pixels of an ink: text is narrower than any bar."""
     same = np.all(np.abs(np.asarray(picture).astype(int) - ImageColor.getrgb(ink)) <= 2, axis=-1)
@@ -38,7 +44,7 @@ def test_bars_are_as_long_as_their_numbers_and_begin_where_the_one_before_ends(
     numbers: tuple[float, float, float], paper: Paper
 ) -> None:
     account = of(*numbers)
-    picture = waterfall_picture(account, NAMES, width=600, paper=paper, scale=2)
+    picture = on_paper(waterfall_picture(account, NAMES, width=600, paper=paper, scale=2), paper)
     assert picture.width == 1200
     chart = picture.crop((300, 0, 1200 - 96, picture.height))
     red, blue = (columns(chart, getattr(INKS[paper], ink)) for ink in ("red", "blue"))
@@ -53,7 +59,7 @@ def test_bars_are_as_long_as_their_numbers_and_begin_where_the_one_before_ends(
 
 @pytest.mark.parametrize("palette", ["red-blue", "orange-purple"])
 def test_the_bars_have_the_inks_of_the_maps_colours(palette: Palette) -> None:
-    picture = waterfall_picture(of(-3.4, 0.4, 2.1), NAMES, width=400, palette=palette, scale=1)
+    picture = on_paper(waterfall_picture(of(-3.4, 0.4, 2.1), NAMES, width=400, palette=palette, scale=1), "light")
     shown = {tuple(pixel) for pixel in np.asarray(picture).reshape(-1, 3).tolist()}
     for name in ("red", "blue", "orange", "purple"):
         assert (ImageColor.getrgb(getattr(INKS["light"], name)) in shown) == (name in palette)
@@ -64,6 +70,16 @@ def test_no_name_changes_the_size_and_a_map_of_one_output_has_no_per_cent() -> N
     for name in HOSTILE_NAMES:
         assert waterfall_picture(of(-3.4, 0.4, 2.1), (name, name), width=288, scale=1).size == plain.size
     assert waterfall_picture(of(-3.4, 0.4, 2.1, of_two=False), NAMES, width=288, scale=1) != plain
+
+
+@pytest.mark.parametrize("paper", INKS)
+def test_in_a_figure_it_is_the_same_on_its_paper(paper: Paper) -> None:
+    account = of(-3.4, 0.4, 2.1)
+    whole = drawn(waterfall(account, NAMES, 400), paper, margin=0)
+    alone = waterfall_picture(account, NAMES, width=400, paper=paper, scale=1)
+    assert alone.mode == "RGBA" and np.asarray(alone)[..., 3].mean() < 100, "most of it is clear"
+    difference = np.abs(np.asarray(whole).astype(int) - np.asarray(on_paper(alone, paper)).astype(int))
+    assert difference.max() <= 3
 
 
 def test_a_map_of_nothing_and_one_of_great_numbers_are_drawn() -> None:

@@ -212,8 +212,8 @@ def test_the_card_says_what_kind_of_doubt_it_is_and_compares(store: Store) -> No
     assert "Mislabel" in shown
     assert "Runner-up: <b>x</b> · 10.0%" in shown
     assert [text for text in shown if text.startswith("The strongest")] == [
-        "The strongest blue part, in the middle, takes away 6.1 by the map. Hide it, measured: kite 25% → 94.8%.",
-        "The strongest red part, in the middle, adds 4.5 by the map. Hide it, measured: kite 25% → 6.9%.",
+        "The strongest blue part, in the middle, takes away 6.1 by the map. Hide it, measured: 25% → 94.8% for kite.",
+        "The strongest red part, in the middle, adds 4.5 by the map. Hide it, measured: 25% → 6.9% for kite.",
     ]
     titles = ["Typical: kite", "Typical: owl", "Most like it"]
     assert [text for text in shown if text in titles] == titles
