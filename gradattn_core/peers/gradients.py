@@ -193,6 +193,7 @@ PEERS = (
         cost="1 forward + backward",
         explains="pair",
         notes="its size at the pixels; by captum",
+        is_sided=False,
     ),
     *(
         Peer(
@@ -217,6 +218,7 @@ PEERS = (
         cost=f"{_SAMPLES} forward + backward",
         explains="pair",
         notes="its size at the pixels; by captum, under noise of our own",
+        is_sided=False,
     ),
     Peer(
         "smooth-grad-x-input",

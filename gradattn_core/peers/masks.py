@@ -121,7 +121,7 @@ def shapley_plane(question: Question, seed: int, samples: int) -> Tensor:
     captum = peer_library("captum.attr", "kernel-shap")
 
     def value(present: Tensor) -> Tensor:
-        return _answers_without(question, present < 0.5, Question.value)
+        return _answers_without(question, present < 0.5, Question.value).cpu()
 
     # captum draws from the global generator.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -148,7 +148,7 @@ def _answers_without(question: Question, absent: Tensor, measure: Callable[[Ques
 
 def _probabilities(question: Question, images: Tensor) -> Tensor:
     """Of the question's class in some pictures in the place of its one."""
-    return _copies(question, len(images)).probability(question.answer(images))
+    return _copies(question, len(images)).probability(question.answer(images.to(question.images.dtype)))
 
 
 def _copies(question: Question, count: int) -> Question:

@@ -87,6 +87,13 @@ def test_probabilities_of_a_pair_are_the_difference_of_two_maps() -> None:
         torch.testing.assert_close(alone, pair[:1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["vit-cx", "tis"])
+def test_half_precision_comes_near(name: str) -> None:
+    images = pictures(1)
+    found = peer_maps(name, vit().bfloat16(), images.bfloat16(), 2).flatten()
+    assert float(torch.stack([found, peer_maps(name, vit(), images, 2).flatten()]).corrcoef()[0, 1]) > 0.99
+
+
 def of_four(key: str) -> tuple[nn.Module, Question]:
     """A model on a 2 x 2 grid, and one picture in it."""
     name, arguments = MODELS[key]
