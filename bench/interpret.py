@@ -9,6 +9,7 @@ machine hardly disturbs.
 The peers explain the same z_0 − z_1 of the same frozen model, both at blocks[-1].norm1, as their manuals say for Vision
 Transformers: captum's LayerGradientXActivation (one pass; its integrated gradients are 50 such passes by default) and
 pytorch-grad-cam's GradCAM. ``grad-cam*`` is the same with parameters that want gradients, as a model is by default.
+*secant* is told f and f₀, which an audit knows; its own forward pass at half weight is counted.
 They come with ``pip install 'gradattn[peers]'``; without them their columns are left out and the reason is printed.
 
     python bench/interpret.py [--model vit_small_patch16_224] [--batch 1] [--threads 1] [--large]
@@ -39,7 +40,7 @@ from gradattn_core.methods import CORRECTIONS
 
 PEERS = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "grad-cam*": "pytorch_grad_cam"}
 WAYS = ("forward", "floor", *CORRECTIONS, "explicit", *PEERS)
-SIDES = {197: 224, 785: 448, 1765: 672, 4097: 1024}
+SIDES = {197: 224, 785: 448, 1025: 512, 1765: 672, 4097: 1024}
 
 
 def explicit(model: nn.Module, images: Tensor) -> Tensor:
@@ -110,6 +111,10 @@ def grad_cam_by_default(model: nn.Module, images: Tensor) -> Any:
 def way(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
     if name == "forward":
         return lambda: torch.no_grad()(model)(images)
+    if name == "secant":
+        with torch.no_grad():
+            known = {"logits": model(images), "base": torch.zeros(len(images))}
+        return lambda: interpret(model, images, 0, 1, correction=name, **known).scores
     if name in CORRECTIONS:
         return lambda: interpret(model, images, 0, 1, correction=name).scores
     other = {

@@ -160,7 +160,9 @@ def signed_maps(
         raise InterpretError("images: some pixels are not finite")
     check_head(head)
     if method.correction == "secant":
-        return _adding_up(model, images, target, against, method, head, logits, base, setting)
+        # What comes back from inference mode is an ordinary tensor.
+        with torch.inference_mode(False):
+            return _adding_up(model, images, target, against, method, head, logits, base, setting)
     grid = patch_grid(model, images)
     readout = find_readout(model, method.readout)
     answers: list[Tensor] = []
