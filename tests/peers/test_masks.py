@@ -91,7 +91,7 @@ def test_probabilities_of_a_pair_are_the_difference_of_two_maps() -> None:
 def test_half_precision_comes_near(name: str) -> None:
     images = pictures(1)
     found = peer_maps(name, vit().bfloat16(), images.bfloat16(), 2).flatten()
-    assert float(torch.stack([found, peer_maps(name, vit(), images, 2).flatten()]).corrcoef()[0, 1]) > 0.99
+    assert float(torch.stack([found, peer_maps(name, vit(), images, 2).flatten()]).corrcoef()[0, 1]) > 0.95
 
 
 def of_four(key: str) -> tuple[nn.Module, Question]:
