@@ -102,6 +102,22 @@ def evidence_overlay(subject: Subject, evidence: Evidence, view: View) -> bytes:
     return _webp(_with_regions(painted, evidence, size, view))
 
 
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=_HASHES)
+def method_overlay(subject: Subject, evidence: Evidence, view: View, unsigned: bool) -> bytes:
+    """A map by another method in the place of the evidence's own, without regions. Raises the same errors."""
+    picture, size = _at_display_size(subject)
+    painted = paint(
+        picture,
+        evidence,
+        size,
+        opacity=view.opacity,
+        palette=view.palette,
+        smooth=view.smooth,
+        unsigned=unsigned,
+    )
+    return _webp(painted)
+
+
 @st.cache_data(max_entries=256, show_spinner=False, hash_funcs=_HASHES)
 def waterfall(
     account: Account, names: tuple[str, str], palette: Palette, paper: Paper, title: str = TITLE, width: int = WATERFALL
@@ -146,12 +162,16 @@ def paint(
     opacity: float,
     palette: Palette,
     smooth: bool = True,
+    unsigned: bool = False,
 ) -> Image.Image:
-    """The overlay on a picture of any resolution; ``size`` is (width, height) of the original."""
+    """The overlay on a picture of any resolution; ``size`` is (width, height) of the original.
+
+    ``unsigned`` draws a map that does not say for whom a patch speaks in a colour of its own.
+    """
     across, down = picture.width / size[0], picture.height / size[1]
     crop = evidence.crop
     box = Box(crop.left * across, crop.top * down, crop.right * across, crop.bottom * down)
-    return overlay(picture, evidence.scores, box, opacity=opacity, smooth=smooth, palette=palette)
+    return overlay(picture, evidence.scores, box, opacity=opacity, smooth=smooth, palette=palette, unsigned=unsigned)
 
 
 def placeholder(subject: Subject, reason: str) -> None:

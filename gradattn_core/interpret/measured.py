@@ -21,13 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.interpret.asking import CHUNK, Asker, Mask
+from gradattn_core.interpret.groups import GROUPS, group_masks, scaled_groups, shapley_values, union
 from gradattn_core.interpret.maps import Classes, Objective
 from gradattn_core.interpret.regions import map_statistics, region_masks
 from gradattn_core.model.forward import Head
-from gradattn_core.records import Evidence, FloatArray
+from gradattn_core.records import Evidence, FloatArray, Region
 from gradattn_core.sums import Sums
-
-GROUPS = ("strongest red", "rest of red", "strongest blue", "rest of blue")
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def shapley_groups(
         for coalition in range(1, full)
         if coalition & players == coalition and coalition not in (0, players)
     ]
-    absent = [(row, _union(groups[row], full & ~coalition)) for row, coalition in wanted]
+    absent = [(row, union(groups[row], full & ~coalition)) for row, coalition in wanted]
     outcomes = dict(zip(wanted, ask(absent), strict=True))
     whole = ask.whole() if log_odds is None else log_odds
     empty = ask([(row, np.ones_like(mask[0])) for row, mask in enumerate(groups)]) if base is None else base.tolist()
@@ -134,7 +133,7 @@ def shapley_groups(
         values.append(worth)
         effects.append([game[full] - game[full & ~(1 << player)] for player in range(len(GROUPS))])
         finite = all(map(math.isfinite, worth))
-        scaled.append(torch.from_numpy(_scaled(maps[row], groups[row], worth) if finite else maps[row]))
+        scaled.append(torch.from_numpy(scaled_groups(maps[row], groups[row], worth) if finite else maps[row]))
     exact = torch.float64
     return Shapley(torch.stack(scaled), torch.tensor(values, dtype=exact), torch.tensor(effects, dtype=exact))
 
@@ -146,6 +145,7 @@ def measured_regions(
     target: Classes,
     against: Classes,
     *,
+    objective: Objective = "difference",
     head: Head | None = None,
     ranks: int = 1,
     chunk_size: int = CHUNK,
@@ -153,9 +153,9 @@ def measured_regions(
     """The evidence of each image with the effect of hiding its strongest regions; what is known already is kept.
 
     Args:
-        evidence: of each image of the batch, between ``target`` and ``against``.
+        evidence: of each image of the batch, between ``target`` and ``against``, its numbers those of the map.
         ranks: how many regions of each sign, the strongest first.
-        model, images, target, against, head, chunk_size: as for :func:`region_effects`.
+        model, images, target, against, objective, head, chunk_size: as for :func:`region_effects`.
 
     Returns:
         the evidence with ``Region.measured`` filled in, but for answers that are not finite.
@@ -163,20 +163,10 @@ def measured_regions(
     Raises:
         InterpretError: as :func:`region_effects`.
     """
-    asked = [
-        {
-            (region.sign, region.rank): masks[region.sign, region.rank]
-            for region in each.statistics.regions
-            if region.rank <= ranks and region.measured is None
-        }
-        for each, masks in zip(evidence, (region_masks(each.scores) for each in evidence), strict=True)
-    ]
-    known = torch.tensor([_log_odds(each) for each in evidence], dtype=torch.float64)
-    masks = [list(of_image.values()) for of_image in asked]
-    effects = region_effects(model, images, masks, target, against, head=head, log_odds=known, chunk_size=chunk_size)
+    found = [_found_again(each) for each in evidence]
+    ask = Asker(model, images, target, against, objective, head, chunk_size)
     return [
-        _with_effects(each, dict(zip(of_image, numbers, strict=True)))
-        for each, of_image, numbers in zip(evidence, asked, effects, strict=True)
+        _with_regions(each, parts) for each, parts in zip(evidence, _hidden(ask, evidence, found, ranks), strict=True)
     ]
 
 
@@ -188,18 +178,20 @@ def measured_evidence(
     target: Classes,
     against: Classes,
     *,
+    objective: Objective = "difference",
     head: Head | None = None,
     ranks: int = 1,
     chunk_size: int = CHUNK,
 ) -> list[Evidence]:
     """The evidence of each image with its groups' numbers measured: :func:`shapley_groups`, then the hidden regions.
 
-    The regions are told anew from the scaled map, so that map, sums and regions belong together as they always do.
+    The regions stay where the map had found them, so the number of the strongest of either sign is its Shapley value;
+    one whose patches turn sign comes last among those of its new sign.
 
     Args:
-        evidence: that adds up, of each image of the batch.
+        evidence: that adds up, of each image of the batch, its numbers those of the map.
         sizes: (width, height) of each upright original in pixels.
-        model, images, target, against, head, ranks, chunk_size: as for :func:`measured_regions`.
+        model, images, target, against, objective, head, ranks, chunk_size: as for :func:`measured_regions`.
 
     Returns:
         the evidence with ``numbers`` "measured"; where an answer was not finite it keeps its map's numbers.
@@ -211,38 +203,86 @@ def measured_evidence(
     scores = torch.from_numpy(np.stack([each.scores for each in evidence]))
     log_odds = torch.tensor([_sums(each).log_odds for each in evidence], dtype=torch.float64)
     base = torch.tensor([_sums(each).base for each in evidence], dtype=torch.float64)
-    found = shapley_groups(
-        model, images, scores, target, against, head=head, log_odds=log_odds, base=base, chunk_size=chunk_size
-    )
-    scaled = []
+    told = (model, images, scores, target, against)
+    shapley = shapley_groups(*told, objective=objective, head=head, log_odds=log_odds, base=base, chunk_size=chunk_size)
+    scaled, found = [], []
     for row, (each, size) in enumerate(zip(evidence, sizes, strict=True)):
-        if not bool(found.values[row].isfinite().all()):
-            scaled.append(each)
-            continue
-        values = found.scores[row].numpy()
-        sums = replace(
-            _sums(each),
-            red=float(values.clip(0, None).sum(dtype=np.float64)),
-            blue=float(values.clip(None, 0).sum(dtype=np.float64)),
+        parts = _found_again(each)
+        if bool(shapley.values[row].isfinite().all()):
+            values = shapley.scores[row].numpy()
+            # A region that is a group was hidden among the coalitions.
+            groups = zip(group_masks(each.scores), shapley.effects[row].tolist(), strict=True)
+            parts = _renumbered(parts, values, {mask.tobytes(): effect for mask, effect in groups})
+            sums = replace(_sums(each), red=_total(values, +1), blue=_total(values, -1))
+            spread = map_statistics(values, each.crop, *size)
+            each = replace(each, scores=values, statistics=spread, sums=sums, numbers="measured")
+        scaled.append(each)
+        found.append(parts)
+    ask = Asker(model, images, target, against, objective, head, chunk_size)
+    return [_with_regions(each, parts) for each, parts in zip(scaled, _hidden(ask, scaled, found, ranks), strict=True)]
+
+
+Found = list[tuple[Region, Mask]]
+
+
+def _found_again(evidence: Evidence) -> Found:
+    """The regions of a map whose numbers are its own, with their patches.
+
+    Raises:
+        ValueError: they were measured: the map was scaled since its regions were found.
+    """
+    if evidence.numbers == "measured":
+        raise ValueError("the numbers of this map were measured already")
+    masks = region_masks(evidence.scores)
+    return [(region, masks[region.sign, region.rank]) for region in evidence.statistics.regions]
+
+
+def _renumbered(parts: Found, scores: FloatArray, effects: Mapping[bytes, float]) -> Found:
+    """The regions with the numbers of a scaled map, in which the patches of each are of one sign still."""
+    total = float(np.abs(scores).sum(dtype=np.float64))
+    turned = []
+    for region, mask in parts:
+        own = scores[mask].astype(np.float64)
+        number = float(own.sum())
+        changed = replace(
+            region,
+            sign=region.sign if number * region.sign >= 0 else -region.sign,
+            mass_share=abs(number) / total if total else 0.0,
+            peak=float(own[np.abs(own).argmax()]),
+            log_odds=number,
+            measured=effects.get(mask.tobytes(), region.measured),
         )
-        statistics = map_statistics(values, each.crop, *size, adds_up=True)
-        whole = replace(each, scores=values, statistics=statistics, sums=sums, numbers="measured")
-        # A region that is one of the four groups still has had its hiding measured among the coalitions.
-        groups = zip(group_masks(each.scores), found.effects[row].tolist(), strict=True)
-        known = {mask.tobytes(): effect for mask, effect in groups}
-        regions = {key: known.get(mask.tobytes()) for key, mask in region_masks(values).items()}
-        scaled.append(_with_effects(whole, {key: effect for key, effect in regions.items() if effect is not None}))
-    return measured_regions(model, images, scaled, target, against, head=head, ranks=ranks, chunk_size=chunk_size)
+        turned.append((changed.sign != region.sign, changed, mask))
+    result = []
+    for sign in (+1, -1):
+        of_sign = sorted((part for part in turned if part[1].sign == sign), key=lambda part: part[0])
+        result += [(replace(region, rank=rank), mask) for rank, (_, region, mask) in enumerate(of_sign, start=1)]
+    return result
 
 
-def _with_effects(evidence: Evidence, effects: Mapping[tuple[int, int], float]) -> Evidence:
-    regions = tuple(
-        replace(region, measured=effect)
-        if (effect := effects.get((region.sign, region.rank))) is not None and math.isfinite(effect)
-        else region
-        for region in evidence.statistics.regions
-    )
-    return replace(evidence, statistics=replace(evidence.statistics, regions=regions))
+def _hidden(ask: Asker, evidence: Sequence[Evidence], found: Sequence[Found], ranks: int) -> list[list[Region]]:
+    """The regions of each image, with the effect of hiding those of the first ranks that have none yet."""
+    asked = [
+        (row, place, mask)
+        for row, parts in enumerate(found)
+        for place, (region, mask) in enumerate(parts)
+        if region.rank <= ranks and region.measured is None
+    ]
+    answers = ask([(row, mask) for row, _, mask in asked])
+    regions = [[region for region, _ in parts] for parts in found]
+    for (row, place, _), answer in zip(asked, answers, strict=True):
+        effect = _log_odds(evidence[row]) - answer
+        regions[row][place] = replace(regions[row][place], measured=effect if math.isfinite(effect) else None)
+    return regions
+
+
+def _with_regions(evidence: Evidence, regions: Sequence[Region]) -> Evidence:
+    return replace(evidence, statistics=replace(evidence.statistics, regions=tuple(regions)))
+
+
+def _total(scores: FloatArray, sign: int) -> float:
+    """The sum of the scores of one sign."""
+    return float(scores[np.sign(scores) == sign].sum(dtype=np.float64))
 
 
 def _log_odds(evidence: Evidence) -> float:
@@ -255,49 +295,3 @@ def _sums(evidence: Evidence) -> Sums:
     if evidence.sums is None:
         raise ValueError("the map does not add up to log-odds, so its groups have no numbers to be scaled")
     return evidence.sums
-
-
-def group_masks(scores: FloatArray) -> list[Mask]:
-    """The patches [grid height, grid width] of each of ``GROUPS``; every patch belongs to exactly one.
-
-    Patches that say nothing (0) join the larger rest, where they weigh least and no region that has a name changes.
-    """
-    regions = region_masks(scores)
-    nowhere = np.zeros(scores.shape, dtype=bool)
-    strongest = [regions.get((sign, 1), nowhere) for sign in (+1, -1)]
-    rests = [(sign * scores > 0) & ~mask for sign, mask in zip((+1, -1), strongest, strict=True)]
-    # Of two rests alike, red's.
-    larger = max((0, 1), key=lambda side: int(rests[side].sum()) - side / 2)
-    rests[larger] = rests[larger] | (scores == 0)
-    return [strongest[0], rests[0], strongest[1], rests[1]]
-
-
-def shapley_values(game: Sequence[float]) -> list[float]:
-    """The Shapley value of each player of a game with 2^n outcomes.
-
-    Args:
-        game: the outcome of each coalition, at the place whose bits are its players: player 0 is bit 0.
-    """
-    players = len(game).bit_length() - 1
-    values = []
-    for player in range(players):
-        others = [coalition for coalition in range(len(game)) if not coalition >> player & 1]
-        weights = [1 / (players * math.comb(players - 1, coalition.bit_count())) for coalition in others]
-        gains = (game[coalition | 1 << player] - game[coalition] for coalition in others)
-        values.append(math.fsum(weight * gain for weight, gain in zip(weights, gains, strict=True)))
-    return values
-
-
-def _union(groups: Sequence[Mask], coalition: int) -> Mask:
-    chosen = [mask for player, mask in enumerate(groups) if coalition >> player & 1]
-    union: Mask = np.logical_or.reduce(chosen, axis=0)
-    return union
-
-
-def _scaled(scores: FloatArray, groups: Sequence[Mask], values: Sequence[float]) -> FloatArray:
-    result = scores.astype(np.float64)
-    for mask, value in zip(groups, values, strict=True):
-        total = result[mask].sum()
-        # Of one sign and joined by zeros only, a group's patches cannot cancel.
-        result[mask] = value / max(int(mask.sum()), 1) if total == 0 else result[mask] * (value / total)
-    return result.astype(np.float32)

@@ -13,7 +13,7 @@ import pandas as pd
 from gradattn_core import outfolder
 from gradattn_core.dataset.address import is_url, join, relocate
 from gradattn_core.errors import StoreError, UnreadableImageError
-from gradattn_core.evidence import from_rows
+from gradattn_core.evidence import STATISTICS, SUMS, from_rows, interpretation_row, region_rows
 from gradattn_core.records import Evidence
 from gradattn_core.store.database import PATHS, Part, rows, value
 
@@ -125,6 +125,35 @@ class Images(Part):
                 "SELECT reason FROM failures WHERE audit_id = ? AND path = ? ORDER BY stage DESC", [audit_id, path]
             ).fetchall()
         return str(reasons[0][0]) if reasons else ""
+
+    def keep_measured(self, audit_id: str, path: str, evidence: Evidence) -> None:
+        """Put the numbers that were measured of one image in the place of its map's: map, sums and regions.
+
+        Whoever measures the same image at the same time stores the same, so the last word harms nobody.
+
+        Raises:
+            StoreError: where the audit has no evidence of the image, or the map has another grid than the stored one.
+        """
+        row = interpretation_row(path, evidence)
+        grid = (row["grid_height"], row["grid_width"])
+        where = "WHERE audit_id = ? AND path = ?"
+        with self._writing(audit_id) as connection:
+            found = rows(connection.execute(f"SELECT * FROM interpretations {where}", [audit_id, path]))
+            if not found or (found[0]["grid_height"], found[0]["grid_width"]) != grid:
+                raise StoreError(f"audit {audit_id} has no map of {path!r} with {grid[0]} x {grid[1]} patches")
+            columns = ("map", *STATISTICS, *SUMS, "numbers")
+            changes = ", ".join(f"{name} = ?" for name in columns)
+            connection.execute(
+                f"UPDATE interpretations SET {changes} {where}", [*(row[name] for name in columns), audit_id, path]
+            )
+            connection.execute(f"DELETE FROM regions {where}", [audit_id, path])
+            for region in region_rows(path, evidence):
+                names = ("audit_id", "image_rank", *region)
+                places = ", ".join("?" * len(names))
+                connection.execute(
+                    f"INSERT INTO regions ({', '.join(names)}) VALUES ({places})",
+                    [audit_id, found[0]["image_rank"], *region.values()],
+                )
 
     def prediction(self, audit_id: str, path: str) -> Prediction | None:
         """Everything stored about one image's prediction and score; None where the audit has no such image."""

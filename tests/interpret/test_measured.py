@@ -15,15 +15,8 @@ from torch import Tensor, nn
 
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.asking import Mask
-from gradattn_core.interpret.measured import (
-    GROUPS,
-    group_masks,
-    measured_evidence,
-    measured_regions,
-    region_effects,
-    shapley_groups,
-    shapley_values,
-)
+from gradattn_core.interpret.groups import GROUPS, group_masks, shapley_values
+from gradattn_core.interpret.measured import measured_evidence, measured_regions, region_effects, shapley_groups
 from gradattn_core.interpret.regions import map_statistics, region_masks
 from gradattn_core.records import Box, Evidence
 from gradattn_core.sums import Sums
@@ -219,26 +212,35 @@ def evidence_of(model: nn.Module, images: Tensor, scores: Tensor) -> list[Eviden
     return found
 
 
-def test_measured_evidence_adds_up_and_its_regions_are_those_of_its_map(
+def test_measured_evidence_adds_up_and_the_strongest_regions_have_their_shapley_values(
     model: nn.Module, images: Tensor, scores: Tensor
 ) -> None:
     before = evidence_of(model, images, scores)
-    found = measured_evidence(model, images, before, [(64, 64)] * 3, 0, 1, ranks=5)
+    found = measured_evidence(model, images, before, [(64, 64)] * 3, 0, 1, ranks=9)
+    shapley = shapley_groups(model, images, scores, 0, 1)
+    turned = 0
     for row, (old, new) in enumerate(zip(before, found, strict=True)):
         assert new.numbers == "measured" and new.sums is not None and old.sums is not None
         assert new.sums.base + new.sums.red + new.sums.blue == pytest.approx(new.sums.log_odds, abs=1e-5)
         assert (new.sums.base, new.sums.log_odds, new.sums.average) == (old.sums.base, old.sums.log_odds, 0.5)
-        statistics = map_statistics(new.scores, WHOLE, 64, 64, adds_up=True)
-        unmeasured = [replace(region, measured=None) for region in new.statistics.regions]
-        assert replace(new.statistics, regions=tuple(unmeasured)) == statistics
-        masks = list(region_masks(new.scores).values())
-        [effects] = region_effects(model, images[row : row + 1], [masks], 0, 1)
-        assert [region.measured for region in new.statistics.regions] == pytest.approx(effects, abs=1e-5)
-        assert len(effects) > 2
-    for each in measured_evidence(model, images, before, [(64, 64)] * 3, 0, 1):
-        strongest = [region for region in each.statistics.regions if region.rank == 1]
-        assert {region.sign for region in strongest} == {1, -1}
-        assert all(region.measured is not None for region in strongest)
+        torch.testing.assert_close(torch.from_numpy(new.scores), shapley.scores[row], atol=1e-5, rtol=1e-5)
+        masks = region_masks(old.scores)
+        [effects] = region_effects(model, images[row : row + 1], [list(masks.values())], 0, 1)
+        by_place = {region.box: region for region in new.statistics.regions}
+        assert len(by_place) == len(new.statistics.regions) == len(masks)
+        keys = [(region.sign, region.rank) for region in new.statistics.regions]
+        assert keys == sorted(keys, key=lambda key: (-key[0], key[1])) and len(set(keys)) == len(keys)
+        for region, (key, mask), effect in zip(old.statistics.regions, masks.items(), effects, strict=True):
+            again = by_place[region.box]
+            number = float(new.scores[mask].sum(dtype=np.float64))
+            assert again.log_odds == pytest.approx(number, abs=1e-5) and again.sign * number > 0
+            assert again.measured == pytest.approx(effect, abs=1e-5)
+            assert abs(again.peak) == pytest.approx(float(np.abs(new.scores[mask]).max()))
+            turned += again.sign != key[0]
+            if key[1] == 1:
+                value = float(shapley.values[row, 0 if key[0] > 0 else 2])
+                assert number == pytest.approx(value, abs=1e-5)
+    assert turned, "no group of this model turns its sign, so that what then happens is not seen"
 
 
 def test_what_is_known_is_not_measured_again_and_what_is_not_finite_is_not_kept(
@@ -260,6 +262,8 @@ def test_what_is_known_is_not_measured_again_and_what_is_not_finite_is_not_kept(
     assert measured_evidence(model, images, before, [(64, 64)] * 3, 0, 1, head=broken) == before
     with pytest.raises(ValueError, match="does not add up"):
         measured_evidence(model, images[:1], [replace(before[0], sums=None)], [(64, 64)], 0, 1)
+    with pytest.raises(ValueError, match="measured already"):
+        measured_regions(model, images[:1], [replace(before[0], numbers="measured")], 0, 1)
 
 
 def test_what_cannot_be_measured_is_refused_by_name(model: nn.Module, images: Tensor) -> None:

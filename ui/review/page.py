@@ -13,7 +13,7 @@ from gradattn_core.sums import DEFAULT_ORIGIN, Origin
 from gradattn_core.wording import full_name, short_name
 from ui import components, identity, pictures
 from ui.components import Row, escaped, plain, present
-from ui.review import card
+from ui.review import card, on_demand
 from ui.review.queue import Queue
 
 _ORIGINS: dict[Origin, str] = {"average": "An average picture", "picture": "No picture"}
@@ -48,6 +48,7 @@ def show() -> None:
     left, right = st.columns([2, 1], gap="medium")
     with left:
         card.picture(shown, row, view, mode)
+        on_demand.show(shown, view)
     with right, st.container(gap="xsmall", key="card"):
         card.labels(row)
         # While the keys are being read, none of them decides.
