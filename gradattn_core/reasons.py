@@ -216,7 +216,8 @@ def signed(number: float) -> str:
 def _number(region: Region, shown: Account, stored: Sums) -> str:
     own, whole = (shown.sums.red, stored.red) if region.sign > 0 else (shown.sums.blue, stored.blue)
     size = abs(region.log_odds or 0.0) * (own / whole if whole else 1.0)
-    return f"{'adds' if (region.log_odds or 0) > 0 else 'takes away'} {size:.1f} by the map"
+    how = ", measured with and without the others" if shown.measured else " by the map"
+    return f"{'adds' if (region.log_odds or 0) > 0 else 'takes away'} {size:.1f}{how}"
 
 
 def _hidden(region: Region, shown: Account, name: str) -> str:

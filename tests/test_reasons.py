@@ -114,6 +114,8 @@ def test_one_output_has_no_share_of_two_classes() -> None:
 
 def test_measured_numbers_are_said_to_be_measured() -> None:
     assert said(SUMS, numbers="measured").endswith("Both were measured by leaving patches out.")
+    [sentence] = strongest_parts(evidence(SUMS, region(-1, -2.4), numbers="measured"), SIZE, names=NAMES)
+    assert "takes away 2.4, measured with and without the others." in sentence
 
 
 def test_a_map_that_does_not_add_up_has_no_numbers_and_says_why() -> None:

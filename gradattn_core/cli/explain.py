@@ -33,7 +33,7 @@ from gradattn_core.methods import (
     Layout,
     Method,
 )
-from gradattn_core.reasons import account, without_numbers
+from gradattn_core.reasons import account, strongest_parts, without_numbers
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,6 +58,7 @@ def add(commands: Commands) -> None:
         "  gradattn explain bird.jpg --for kite --against 'bald eagle' -o bird.png\n"
         "  gradattn explain bird.jpg --model vit_tiny_patch16_224 --checkpoint my.safetensors --for 21 -o bird.npz\n"
         "  gradattn explain bird.jpg --for kite --correction all            # the paper's four side by side\n"
+        "  gradattn explain bird.jpg --measured                             # what hiding the strongest parts does\n"
         "  gradattn explain bird.jpg --method secant,gae,rollout            # ours beside the methods of others\n"
         "  gradattn explain --list-methods                                  # what they are called and say\n"
         "  gradattn explain detail zoo.jpg 3                                # the three likeliest classes in pairs\n"
@@ -69,6 +70,11 @@ def add(commands: Commands) -> None:
     picture_options(parser, "explained")
     class_options(parser)
     map_options(parser, OBJECTIVES, (*CORRECTIONS, "all"))
+    parser.add_argument(
+        "--measured",
+        action="store_true",
+        help="measure by leaving patches out what red, blue and the strongest regions do (some twenty more passes)",
+    )
     side_by_side.add_options(parser)
     drawing_options(parser)
     output_style(parser)
@@ -81,9 +87,11 @@ def run_pair(options: argparse.Namespace) -> int:
     """One class against another: the picture beside its map, or beside its map by each correction."""
     if options.objective == "logit" and options.against is not None:
         raise GradattnError("--objective logit looks at one class; leave --against out, or choose difference")
+    of_paper = options.correction == "all"
+    if options.measured and (of_paper or options.method is not None):
+        raise GradattnError("--measured goes with one map that adds up; leave --method and --correction all out")
     if options.method is not None:
         return side_by_side.run_methods(options)
-    of_paper = options.correction == "all"
     methods = (
         [Method(options.objective, correction) for correction in PAPER_CORRECTIONS]
         if of_paper
@@ -91,6 +99,8 @@ def run_pair(options: argparse.Namespace) -> int:
     )
     file, view = output_file(options), open_view(options)
     explanations = [view.explain(options.target, options.against, method) for method in methods]
+    if options.measured:
+        explanations = [view.measured(explanations[0])]
     if file.suffix.lower() == ".npz":
         _write_pair(file, explanations)
     elif of_paper:
@@ -255,6 +265,8 @@ def _tell_pair(options: argparse.Namespace, explanation: Explanation, file: Path
         "answer": explanation.names.display(int(explanation.logits.argmax())),
         "correction": evidence.correction,
         **_sums(evidence),
+        "numbers": evidence.numbers if evidence.sums else None,
+        "regions": [asdict(region) for region in evidence.statistics.regions],
         "output": file,
     }
     answer = f"the model's answer, of all its classes: {facts['answer']}"
@@ -264,6 +276,8 @@ def _tell_pair(options: argparse.Namespace, explanation: Explanation, file: Path
     numbers = account(evidence)
     names = (evidence.for_label, evidence.against_label)
     sentences.append(numbers.sentences(names) if numbers else without_numbers(evidence))
+    if options.measured:
+        sentences += strongest_parts(evidence, explanation.image.size, names=names)
     tell(options, facts, [*sentences, f"wrote {file}"])
 
 

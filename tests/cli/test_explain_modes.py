@@ -17,10 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gradattn_core.cli import main
+from gradattn_core.interpret.absence import without_patches
 from gradattn_core.interpret.detail import detail
 from gradattn_core.interpret.guide import guide
 from gradattn_core.interpret.maps import interpret
-from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.interpret.regions import map_statistics, region_masks
 from gradattn_core.methods import Layout, Method
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.figures import Style, evidence_figure
@@ -213,6 +214,28 @@ def test_the_numbers_that_are_said_add_up_to_the_models_answer(
     assert "class 1 against class 2: of these two, the model alone gives class 1 " in " ".join(said.split())
 
 
+def test_numbers_that_are_measured_add_up_and_say_what_hiding_does(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, pair = scene.picture("a"), ["--for", "1", "--against", "2", "--measured"]
+    facts = json.loads(explain(scene, picture, *pair, "-o", tmp_path / "n.npz", "--json", capsys=capsys)[1])
+    assert facts["numbers"] == "measured"
+    total = facts["log_odds_without_picture"] + facts["red_log_odds"] + facts["blue_log_odds"]
+    assert total == pytest.approx(facts["log_odds"], abs=1e-4)
+    strongest = [region for region in facts["regions"] if region["rank"] == 1]
+    assert strongest and all(region["measured"] is not None for region in strongest)
+    unmeasured = interpret(scene.model, scene.pixels("a"), 1, 2, correction="secant").scores[0].numpy()
+    effects = []
+    for mask in (*region_masks(unmeasured).values(), *region_masks(loaded(tmp_path / "n.npz")["scores"]).values()):
+        left = without_patches(scene.model, scene.pixels("a"), torch.from_numpy(mask)[None])[0]
+        effects.append(facts["log_odds"] - float(left[1] - left[2]))
+    for region in strongest:
+        assert min(abs(region["measured"] - effect) for effect in effects) < 1e-3
+    said = " ".join(explain(scene, picture, *pair, "-o", tmp_path / "n.png", capsys=capsys)[1].split())
+    assert said.count("The strongest") == len(strongest) and said.count("Hide it, measured:") == len(strongest)
+    assert "Both were measured by leaving patches out." in said
+
+
 @pytest.mark.parametrize("options", [["--objective", "ratio"], ["--correction", "centred"]])
 def test_a_map_that_does_not_add_up_is_told_without_numbers(
     scene: Scene, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -258,6 +281,10 @@ def test_a_map_that_does_not_add_up_is_told_without_numbers(
         (["guide", "{a}", "{broken}"], "'broken.png' is not an image"),
         (["guide", "{a}", "{b}", "--ratio", "0.01"], "ratio=0.01 leaves no patch"),
         (["guide", "{a}", "{b}", "--ratio", "nan"], "ratio=nan"),
+        (["{a}", "--measured", "--correction", "all"], "--measured goes with one map that adds up"),
+        (["{a}", "--measured", "--correction", "centred"], "measured: the centred map of the difference has no"),
+        (["{a}", "--measured", "--objective", "logit"], "measured: the secant map of the logit has no"),
+        (["detail", "{a}", "2", "--measured"], "--measured goes with gradattn explain,"),
         (["{a}", "--opacity", "2"], "opacity 2.0 is outside"),
         (["{a}", "--for", "3"], "'3' is none of the model's 3 outputs"),
         (["{a}", "-o", "map.gif"], "map.gif"),
