@@ -186,7 +186,7 @@ def patch_pixels(model: nn.Module, pixels: Tensor) -> Tensor:
 PEERS = (
     Peer(
         "gradient",
-        "Gradient",
+        "gradient",
         "Simonyan et al. 2014, Deep Inside Convolutional Networks",
         gradient,
         passes=2,
@@ -198,7 +198,7 @@ PEERS = (
     *(
         Peer(
             f"gradient-x-input{suffix}",
-            f"Gradient x input from {kind}",
+            f"gradient x input from {kind}",
             "Shrikumar et al. 2017, Learning Important Features Through Propagating Activation Differences",
             partial(gradient_x_input, kind=kind),
             passes=2,
@@ -233,7 +233,7 @@ PEERS = (
     ),
     Peer(
         "integrated-gradients",
-        "Integrated gradients from mean colour",
+        "integrated gradients from mean colour",
         "Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks",
         integrated_gradients,
         passes=2 * _STEPS,

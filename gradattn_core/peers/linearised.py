@@ -192,7 +192,7 @@ def _constant_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
 PEERS = (
     Peer(
         "frozen",
-        "Frozen linearisation from mean colour",
+        "frozen linearisation from mean colour",
         "Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation",
         frozen,
         passes=2,
@@ -214,8 +214,8 @@ PEERS = (
     ),
     Peer(
         "linearised",
-        "Linearised, two scales",
-        "of this project: AttnLRP-style from mean colour, made to add up",
+        "linearised, two scales",
+        "ours, after Achtibat et al. 2024, AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers",
         linearised,
         passes=3,
         cost="1 forward + backward, 1 forward for a batch",

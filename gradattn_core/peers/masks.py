@@ -227,7 +227,7 @@ PEERS = (
     ),
     Peer(
         "tis",
-        "Transformer Input Sampling",
+        "TIS",
         "Englebert et al. 2023, Explaining through Transformer Input Sampling",
         transformer_input_sampling,
         passes=1 + _CENTROIDS,
