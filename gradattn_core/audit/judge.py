@@ -15,8 +15,7 @@ from gradattn_core.audit.rank import LinearHeads
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError, StoreError, UnreadableImageError
 from gradattn_core.interpret.asking import Asker
-from gradattn_core.interpret.measured import measured_evidence
-from gradattn_core.interpret.regions import MOST_REGIONS
+from gradattn_core.interpret.measured import ALL_REGIONS, measured_evidence
 from gradattn_core.model.classes import align_classes, class_names
 from gradattn_core.model.forward import Head
 from gradattn_core.model.preprocessing import Preprocessing
@@ -157,8 +156,7 @@ class Judge:
                 case.target,
                 case.against,
                 head=case.head,
-                # Of one sign, should all of the other turn.
-                ranks=2 * MOST_REGIONS,
+                ranks=ALL_REGIONS,
             )
             if not store.read_only:
                 store.images.keep_measured(self.audit_id, path, evidence)

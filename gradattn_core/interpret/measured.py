@@ -23,10 +23,13 @@ from torch import Tensor, nn
 from gradattn_core.interpret.asking import CHUNK, Asker, Mask
 from gradattn_core.interpret.groups import GROUPS, group_masks, scaled_groups, shapley_values, union
 from gradattn_core.interpret.maps import Classes, Objective
-from gradattn_core.interpret.regions import map_statistics, region_masks
+from gradattn_core.interpret.regions import MOST_REGIONS, map_statistics, region_masks
 from gradattn_core.model.forward import Head
 from gradattn_core.records import Evidence, FloatArray, Region
 from gradattn_core.sums import Sums
+
+ALL_REGIONS = 2 * MOST_REGIONS
+"""Ranks of one sign, should all regions of the other turn."""
 
 
 @dataclass(frozen=True)
