@@ -14,7 +14,7 @@ Where relevance arrives from several sides it is added.
 A quotient is 0 where its denominator is, which else gets 1e-9 added. The authors' code sums shares over the whole
 batch and so runs one picture at a time; here they are summed for each picture. The rules for layer scale, qk-norm,
 rotary positions, relative positions (which take no relevance), gated MLPs and pools are ours: the authors had none. An
-operation without a rule is refused by its name. Every N x N matrix of relevance is held.
+operation without a rule is refused by its name, half precision too. Every N x N matrix of relevance is held.
 
 One library's notice says that layer-wise relevance propagation is patented and free for personal and scientific use
 alone.
@@ -99,6 +99,8 @@ def full_lrp(question: Question) -> Tensor:
 
 
 def _walked(question: Question, method: str) -> Relevance:
+    if question.images.dtype in (torch.float16, torch.bfloat16):
+        raise question.refuse(method, "computes in half precision, too coarse for relevance; float32 works")
     rules = _Rules(question, method)
     with _patches_as_leaf(question.model, rules.leaves), rules:
         logits = question.answer(question.images)

@@ -45,6 +45,24 @@ def test_maps_have_the_grid_and_do_not_depend_on_the_batch(name: str, key: str) 
     torch.testing.assert_close(alone, found, rtol=1e-4, atol=1e-5 * float(found.abs().max()))
 
 
+@pytest.mark.parametrize("name", [name for name in CHEAP if PEERS[name].passes <= 10])
+def test_a_picture_need_not_be_square(name: str) -> None:
+    model = vit(img_size=(32, 64))
+    images = pictures(2)[:, :, :32]
+    found = peer_maps(name, model, images, 1, 4)
+    assert found.shape == (2, 2, 4) and bool(found.isfinite().all())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_gpu_gives_the_map_of_the_cpu(name: str) -> None:
+    expected = peer_maps(name, vit(), pictures(2), 1, 4)
+    found = peer_maps(name, vit().to("cuda"), pictures(2).to("cuda"), 1, 4)
+    assert found.is_cuda
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_pair_is_the_difference_of_its_classes_or_the_same_map(name: str) -> None:
     model, images = vit(), pictures(1)

@@ -155,6 +155,11 @@ def test_an_operation_without_a_rule_is_refused_by_its_name() -> None:
         peer_maps("lrp", vit(), pictures(1), 1, head=Squared())
 
 
+def test_half_precision_is_refused() -> None:
+    with pytest.raises(InterpretError, match=r"method 'lrp': .* computes in half precision"):
+        peer_maps("lrp", vit(dtype=torch.bfloat16), pictures(1, dtype=torch.bfloat16), 1)
+
+
 def test_the_patent_is_named() -> None:
     for name in ("t-attr", "partial-lrp", "lrp"):
         assert "patented" in PEERS[name].notes
