@@ -374,7 +374,8 @@ class AuditConfig:
     def _of_result(self) -> set[str]:
         """The fields that can change a number of the result."""
         names = {item.name for item in fields(self) if item.metadata.get("is_result", True)}
-        return names if self.head == "finetune" else names - {"finetuning"}
+        idle = {"finetuning": self.head != "finetune", "measured": not self.adds_up}
+        return names - {name for name, says_nothing in idle.items() if says_nothing}
 
 
 @cache

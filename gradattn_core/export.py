@@ -169,7 +169,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
         raise StoreError(f"{path} is not a CSV file in UTF-8: {error}") from error
     header = rows[0] if rows else []
     missing = [name for name in COLUMNS if name not in header]
-    if any(name in REPLACED for name in header):
+    if missing and any(name in REPLACED for name in header):
         raise StoreError(
             f"{path} is of an earlier version of gradattn: {replaced()}; `gradattn export candidates` or the "
             "next audit writes it anew"

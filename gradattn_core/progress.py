@@ -52,7 +52,7 @@ STEPS = (PLAN, SWEEP, FINETUNE, RANK, INTERPRET, FINDINGS, MERGE)
 
 
 def interpret_shard_size(shard_size: int) -> int:
-    """Images of a shard of maps: interpreting costs about three times what sweeping does, so a quarter of a shard."""
+    """Images of a shard of maps: interpreting costs several times what sweeping does, so a quarter of a shard."""
     return max(1, shard_size // 4)
 
 

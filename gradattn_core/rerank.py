@@ -29,7 +29,7 @@ NUMBERS = {
     "map_margin": "margin that the map explains",
     "log_odds_without_picture": "lead of the given label without any picture",
     "red_log_odds": "evidence for the given label",
-    "blue_log_odds": "evidence for the other class, which counts downwards",
+    "blue_log_odds": "lack of evidence for the other class",
     "concentration": "concentration of the evidence",
     "overlap": "overlap of both classes' evidence",
 }

@@ -125,6 +125,11 @@ def test_a_file_that_went_through_a_spreadsheet_is_still_read(tmp_path: Path) ->
     [
         (b"", "lacks the column rank, path"),
         (b"rank,path\r\n1,a\r\n", "lacks the column given_label"),
+        (
+            b"rank,path,positive_mass,negative_mass,balance\r\n1,a,1,2,3\r\n",
+            "is of an earlier version of gradattn: red_log_odds has replaced positive_mass, blue_log_odds has replaced "
+            "negative_mass, model_log_odds and log_odds_without_picture have replaced balance; `gradattn export",
+        ),
         (b"\xff\xfe\x00", "not a CSV file in UTF-8"),
         ((",".join(COLUMNS) + "\r\none" + "," * 14 + "\r\n").encode(), "row 2, rank: 'one' is not a number"),
         ((",".join(COLUMNS) + "\r\n1,a\r\n").encode(), "row 2, given_label: the row ends"),

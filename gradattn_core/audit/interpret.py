@@ -131,7 +131,9 @@ def _interpret_batch(explainer: Explainer, suspects: list[Suspect], results: _Re
         found = evidence_of(explainer, suspects)
     except CANNOT as error:
         if len(suspects) == 1:
-            results.failures.append(Failure(suspects[0].image.record.path, INTERPRET.name, str(error)))
+            # A batch is nothing that a reader knows of.
+            reason = str(error).replace("images: image 0 of the batch", "it")
+            results.failures.append(Failure(suspects[0].image.record.path, INTERPRET.name, reason))
             return
         for suspect in suspects:
             _interpret_batch(explainer, [suspect], results)

@@ -324,7 +324,7 @@ def made_by_earlier_version(audited: Audited, audit_id: str) -> None:
         connection.execute(f"UPDATE audits SET parameters = {old} WHERE audit_id = ?", [audit_id])
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_maps_of_an_earlier_version_are_kept_by_who_names_them_and_drawn_anew_by_who_does_not(
     tiny: Tiny, tmp_path: Path, kept: bool
 ) -> None:
@@ -360,6 +360,8 @@ def test_a_map_that_is_kept_keeps_its_numbers_and_what_was_not_measured_is(
     as_is = {"head": "as-is", "interpret": "all"}
     monkeypatch.setattr(rank, "MEASURED", 3)
     first = audited.audit(**as_is)
+    top = Store(audited.out).candidates.page(first.audit_id, top=3)["path"]
+    assert {path for path, row in maps(audited.out, first.audit_id).items() if is_measured(row)} == set(top)
     monkeypatch.setattr(rank, "MEASURED", 6)
     for number in range(6):
         new_picture(audited.dataset / "red" / f"new-{number}.png", (40, 60, 200), number)
@@ -378,6 +380,11 @@ def test_a_map_that_is_kept_keeps_its_numbers_and_what_was_not_measured_is(
     audited.audit(**as_is, measured="all")
     last = Store(audited.out).audits.latest_id()
     assert all("measured" in row for row in maps(audited.out, last).values())
+
+
+def test_an_audit_whose_correction_was_named_is_the_same_audit(tiny: Tiny, tmp_path: Path) -> None:
+    named = tiny.config(tmp_path, correction="complete")
+    assert "measured" not in named.identity() and "measured" in tiny.config(tmp_path).identity()
 
 
 def interpretation_columns(out: Path) -> list[str]:
