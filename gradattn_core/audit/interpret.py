@@ -15,7 +15,7 @@ from gradattn_core.audit.explainer import CANNOT, Explainer, Suspect, evidence_o
 from gradattn_core.audit.loading import in_parts, load_batches
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.rank import count_suspects, explained_outputs
-from gradattn_core.audit.reuse import MAPS, take_maps, with_outputs
+from gradattn_core.audit.stored_maps import MAPS, take_maps, with_outputs
 from gradattn_core.audit.sweep import failures_table
 from gradattn_core.evidence import REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
@@ -41,7 +41,7 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         progress: told about suspects of the whole audit.
 
     Returns:
-        the parquet file with a row of ``reuse.MAPS`` for each image; regions and failures lie beside it.
+        the parquet file with a row of ``stored_maps.MAPS`` for each image; regions and failures lie beside it.
     """
     target = plan.files.interpret(index)
     count, size = count_suspects(plan), interpret_shard_size(plan.shard_size)

@@ -30,33 +30,16 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import join, member
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.errors import UnreadableImageError
-from gradattn_core.evidence import INTERPRETATIONS, REGIONS
 from gradattn_core.files import write_text
 from gradattn_core.model.backbone import weights_digest
 from gradattn_core.model.classes import Alignment
-from gradattn_core.outfolder import AuditFolder, regions_beside
+from gradattn_core.outfolder import AuditFolder
 from gradattn_core.records import ImageRecord, IntArray, Listing
 from gradattn_core.store.store import Store
 
 # Raised when the numbers of an audit or of its sweep change their meaning: those of before then stand for nothing.
 RESULT_FORMAT = 2
 _COLUMNS = ["path", "size", "modified", "content_hash"]
-MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction", "numbers"]
-"""What a map of one classifier depends on; ``numbers`` is empty for one that does not add up."""
-MAPS = pa.schema(
-    [
-        *INTERPRETATIONS,
-        # Not stored: the kind of doubt is told from the first, and a map is known again by the others.
-        pa.field("detail", pa.float64()),
-        pa.field("content_hash", pa.string()),
-        pa.field("given_output", pa.int32()),
-        pa.field("other_output", pa.int32()),
-        # Whether the strongest regions were measured; that there is no number may also be the measurement's result.
-        pa.field("is_measured", pa.bool_()),
-    ]
-)
-"""The columns of a shard of maps."""
-_OUTPUTS = b"outputs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,35 +212,6 @@ def swept_images(root: str, sweeps: tuple[Sweep, ...]) -> SweptImages:
     )
 
 
-def with_outputs(table: pa.Table, outputs: dict[str, int]) -> pa.Table:
-    """The table, remembering the classes among which the head was asked again."""
-    return table.replace_schema_metadata({_OUTPUTS: _text(outputs)})
-
-
-def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int]) -> tuple[pa.Table, pa.Table]:
-    """The stored maps of those suspects that have one, and their regions, under the paths and labels of now.
-
-    Args:
-        sources: the sweeps of earlier audits, beside which their maps lie.
-        suspects: path, label, other, to_measure, and the columns of ``MAP_KEY``. A map without measurements is none
-            for a suspect whose strongest regions are to be measured.
-        outputs: the classes of the dataset and the head's output of each.
-    """
-    files, index = _stored_maps(sources, _text(outputs))
-    maps, regions = [MAPS.empty_table()], [REGIONS.empty_table()]
-    found = suspects.merge(index, on=MAP_KEY)
-    for number, rows in found[found["is_measured"] | ~found["to_measure"]].groupby("file"):
-        file = files[int(str(number))]
-        stored = _whole(pq.read_table(file), MAPS).take(pa.array(rows["row"]))
-        paths = pd.DataFrame({"stored": stored["path"].to_pandas(), "path": rows["path"].to_numpy()})
-        for name, values in (("path", "path"), ("for_label", "label"), ("against_label", "other")):
-            stored = stored.set_column(MAPS.names.index(name), name, pa.array(rows[values], pa.string()))
-        maps.append(stored)
-        beside = _whole(pq.read_table(regions_beside(file)), REGIONS).to_pandas().rename(columns={"path": "stored"})
-        regions.append(pa.Table.from_pandas(paths.merge(beside, on="stored"), REGIONS, preserve_index=False))
-    return pa.concat_tables(maps), pa.concat_tables(regions)
-
-
 def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
     """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence."""
     for earlier in _earlier_audits(config, listing, out):
@@ -288,15 +242,6 @@ def _earlier_audits(config: AuditConfig, listing: Listing, out: Path) -> Iterato
             yield earlier
 
 
-def _whole(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of ``schema``; those that the files of an earlier version lack are empty."""
-    columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
-
-
 def _in_table(root: str, image: ImageRecord) -> bool:
     """Whether the image lies in a Parquet file, whose size and time are all that is known of its own."""
     try:
@@ -312,31 +257,6 @@ def _hash(root: str, image: ImageRecord) -> str | None:
         return content_hash(read_bytes(root, image.path))
     except UnreadableImageError:
         return None
-
-
-@lru_cache(maxsize=1)
-def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
-    """The files of maps, and for each map its key, its file and its row."""
-    files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
-    files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
-    schema = pa.schema([MAPS.field(name) for name in (*MAP_KEY, "is_measured")])
-    tables = [_whole(pq.read_table(path, columns=_present(path, schema)), schema).to_pandas() for path in files]
-    numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
-    index = pd.concat([schema.empty_table().to_pandas().assign(file=0, row=0), *numbered], ignore_index=True)
-    index["numbers"] = index["numbers"].fillna("")
-    index["is_measured"] = index["is_measured"].fillna(False).astype(bool)
-    # Of the maps of one picture, a measured one can stand for the others.
-    index = index.sort_values("is_measured", ascending=False, kind="stable")
-    return files, index.drop_duplicates(MAP_KEY)
-
-
-def _present(file: Path, schema: pa.Schema) -> list[str]:
-    """The columns of ``schema`` that a file has."""
-    return [name for name in pq.read_schema(file).names if name in schema.names]
-
-
-def _text(outputs: dict[str, int]) -> str:
-    return json.dumps(sorted(outputs.items()))
 
 
 @dataclass(frozen=True, slots=True)
