@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from gradattn_core.attention.readout import model_name
+from gradattn_core.attention.readout import find_readout, model_name
 from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import EvaluateError
+from gradattn_core.interpret.absence import READS_PATCHES, without_patches
 
 REPLACEMENTS = ("zero", "mean", "blur", "inpaint", "drop")
 """What a masked patch becomes.
 
 ``zero``: zero after normalisation, the grey that the preprocessing calls the mean. ``mean``: the image's own mean
 colour. ``blur``: the image under a Gaussian of 5/16 of a patch (5 pixels for patches of 16) cut at a window of 11/16.
-``inpaint``: a smooth continuation of what is seen around it (:func:`push_pull`). ``drop``: its token is left out after
-the position embedding, which only plain Vision Transformers allow.
+``inpaint``: a smooth continuation of what is seen around it (:func:`push_pull`). ``drop``: its token is left out, see
+:mod:`gradattn_core.interpret.absence`.
 """
 
 
@@ -63,10 +64,13 @@ def masked_logits(model: nn.Module, images: Tensor, masked: Tensor, replace: str
     """Logits [B, K], float32, with the ``masked`` patches [B, rows, columns] replaced.
 
     Raises:
-        EvaluateError: the model cannot do without tokens, or an answer is not finite.
+        EvaluateError: an answer is not finite.
+        ModelError: no token of the model can be left out.
     """
     if replace == "drop":
-        logits = _without_tokens(model, images, masked.flatten(1))
+        # A class token's model on fewer tokens is quicker than one that must not look at them.
+        plain = type(model) is VisionTransformer and find_readout(model).kind not in READS_PATCHES
+        logits = _on_the_rest(model, images, masked.flatten(1)) if plain else without_patches(model, images, masked)
     else:
         over = functional.interpolate(masked[:, None].float(), size=images.shape[-2:], mode="nearest") > 0
         logits = model(torch.where(over, _replacement(images, masked, over, replace), images))
@@ -114,7 +118,7 @@ def _replacement(images: Tensor, masked: Tensor, over: Tensor, replace: str) -> 
     return blurred
 
 
-def _without_tokens(model: nn.Module, images: Tensor, masked: Tensor) -> Tensor:
+def _on_the_rest(model: nn.Module, images: Tensor, masked: Tensor) -> Tensor:
     """Logits [B, K] without the ``masked`` [B, patches] tokens; images that lose as many share a pass."""
     counts = masked.sum(1)
     logits: list[tuple[Tensor, Tensor]] = []
@@ -131,11 +135,6 @@ def _without_tokens(model: nn.Module, images: Tensor, masked: Tensor) -> Tensor:
 @contextmanager
 def _tokens_dropped(model: nn.Module, masked: Tensor) -> Iterator[None]:
     """Leave out the ``masked`` [B, patches] tokens, the same number of every image, behind the position embedding."""
-    if type(model) is not VisionTransformer:
-        raise EvaluateError(
-            f"replace='drop': {model_name(model)} ties its tokens to their places in every block; "
-            "'zero', 'mean', 'blur' and 'inpaint' work"
-        )
     network: Any = model
     visible = (~masked).nonzero()[:, 1].view(len(masked), -1) + network.num_prefix_tokens
     prefix = torch.arange(network.num_prefix_tokens, device=masked.device).expand(len(masked), -1)

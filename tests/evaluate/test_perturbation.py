@@ -13,7 +13,7 @@ from gradattn_core.errors import EvaluateError
 from gradattn_core.evaluate.perturbation import ORDERS, perturbation_curve, random_maps
 from gradattn_core.evaluate.replacing import REPLACEMENTS
 from gradattn_core.evaluate.statistics import area, bootstrap, paired_difference
-from tests.helpers.explicit_maps import pictures, tiny, vit
+from tests.helpers.explicit_maps import pictures, vit
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
 
@@ -208,12 +208,6 @@ def test_bad_input_is_refused_by_the_arguments_name(case: str) -> None:
     arguments: dict[str, Any] = {"images": pictures(), "maps": torch.rand(2, 4, 4), "labels": [1, 2], **changes}
     with pytest.raises(EvaluateError, match=message):
         perturbation_curve(vit(), **arguments)
-
-
-def test_tokens_of_a_model_with_relative_positions_cannot_be_dropped() -> None:
-    model = tiny("beit_base_patch16_224", img_size=64, embed_dim=32, depth=1, num_heads=2)
-    with pytest.raises(EvaluateError, match=r"replace='drop': beit_base.*'zero', 'mean', 'blur' and 'inpaint' work"):
-        perturbation_curve(model, pictures(), torch.rand(2, 4, 4), [1, 2], replace="drop")
 
 
 def test_values_that_make_no_statistic_are_refused() -> None:
