@@ -13,8 +13,8 @@ e. sanity: rewrites that keep the function, randomised weights, noise, swapped c
 f. passes, time and memory beside a bare forward and backward pass.
 
 Pictures are parted for good by the hash of their file: ``--part tuning`` is for choosing, ``--part report`` for what is
-published. Methods of more than ``--many`` (100) passes are asked about 8 pictures. In brackets: 95 % bootstrap
-intervals over pictures. Each result is a file below ``--work`` under what it depends on, so that a stopped run
+published. Methods of more than ``--many`` (100) passes are asked about ``--few`` (8) pictures. In brackets: 95 %
+bootstrap intervals over pictures. Each result is a file below ``--work`` under what it depends on, so that a stopped run
 continues, and a later one computes what is new. Written there: ``faithfulness.md``, ``.csv`` and ``.png``.
 """
 
@@ -311,6 +311,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, help="cut the model after so many blocks")
     parser.add_argument("--truth", type=Path, help="CSV (path, true_label) where some labels are wrong")
     parser.add_argument("--part", choices=PARTS, default="report")
+    parser.add_argument("--pool", type=int, help="ask about so many pictures of each part; all where not given")
     parser.add_argument("--work", type=Path, default=Path("faithfulness"))
     parser.add_argument("--sections", default=SECTIONS, help=f"some of {SECTIONS}")
     parser.add_argument("--methods", help="names, comma-separated; all where not given")
@@ -321,7 +322,8 @@ def main() -> None:
     parser.add_argument("--composites", type=int, default=60)
     parser.add_argument("--creatures", type=int, default=48, help="pictures for each model of part d")
     parser.add_argument("--models", type=int, default=len(MODELS), help="models of part d")
-    parser.add_argument("--many", type=int, default=100, help="methods of more passes than this get 8 pictures")
+    parser.add_argument("--many", type=int, default=100, help="methods of more passes get few pictures …")
+    parser.add_argument("--few", type=int, default=8, help="… so many; every method does in part e")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="few pictures of everything, no many-pass methods")
@@ -335,10 +337,13 @@ def main() -> None:
         names = [name for name in names if name in PEERS and PEERS[name].passes <= 10]
     spec = ModelSpec(options.model, options.checkpoint, options.model_arguments)
     place = options.work / f"{options.model}-{options.part}"
-    subject = open_subject(options.dataset, spec, place, options.part, truth=options.truth, blocks=options.blocks)
+    subject = open_subject(
+        options.dataset, spec, place, options.part, truth=options.truth, blocks=options.blocks, pool=options.pool
+    )
     run = Run(
         subject, options.pictures, options.pairs, options.curves, options.composites, options.creatures,
-        options.models, options.seed, tuple(options.truths.split(",")), options.many, protocol.code_digest(),
+        options.models, options.seed, tuple(options.truths.split(",")), options.many, options.few,
+        protocol.code_digest(),
     )  # fmt: skip
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:

@@ -45,8 +45,6 @@ SETTINGS = {
 }
 """Of part (b): is a guide beside the picture, what a masked patch becomes, is only the picture's own half masked."""
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
-FEW = 8
-"""How many pictures a method of many passes is asked about, and how many every method in part (e)."""
 _ROOMS = ("attention", "interpret", "model", "peers")
 
 
@@ -61,7 +59,7 @@ class Run:
         models: how many of :data:`MODELS`.
         seed: of everything that is drawn.
         truths: which truths part (a) measures.
-        many: methods of more passes than this are asked about :data:`FEW` pictures.
+        many: methods of more passes than this are asked about ``few`` pictures, as all are in part (e).
         code: digest of the source that makes maps: another one makes all maps anew.
     """
 
@@ -75,6 +73,7 @@ class Run:
     seed: int
     truths: tuple[str, ...]
     many: int
+    few: int
     code: str
 
     @property
@@ -83,7 +82,7 @@ class Run:
 
     def count(self, name: str, most: int) -> int:
         """How many of ``most`` pictures a method is asked about."""
-        return min(most, FEW) if name in PEERS and PEERS[name].passes > self.many else most
+        return min(most, self.few) if name in PEERS and PEERS[name].passes > self.many else most
 
 
 def code_digest() -> str:
@@ -318,7 +317,7 @@ def _creature_truth(model: nn.Module, digest: str, batch: Batch, index: int, wor
 
 def sane(run: Run, name: str) -> Arrays:
     """What should change a map and what should not: correlations with the map before, one entry a picture."""
-    cases = run.subject.cases(FEW, run.seed)
+    cases = run.subject.cases(run.few, run.seed)
     batch, model = Batch.of(cases), run.subject.model
     before = maps_of(run, name, model, batch)
     found: Arrays = {}

@@ -192,7 +192,14 @@ def part_of(file: Path) -> str:
 
 
 def open_subject(
-    root: Path, spec: ModelSpec, work: Path, part: str, *, truth: Path | None = None, blocks: int | None = None
+    root: Path,
+    spec: ModelSpec,
+    work: Path,
+    part: str,
+    *,
+    truth: Path | None = None,
+    blocks: int | None = None,
+    pool: int | None = None,
 ) -> Subject:
     """Load a model, part a folder, and ask the model about every picture of the part.
 
@@ -200,6 +207,7 @@ def open_subject(
         root: a class folder.
         truth: a CSV file (path, true_label) where some of its labels are wrong.
         blocks: cut the model after so many blocks.
+        pool: look at so many pictures of each part, drawn by a fixed seed; at all where ``None``.
     """
     model: Any = load_model(spec)
     if blocks is not None:
@@ -211,6 +219,8 @@ def open_subject(
             labels |= {row["path"]: row["true_label"] for row in csv.DictReader(file)}
     classes = sorted(set(labels.values()))
     parts = {name: [record.path for record in records if part_of(root / record.path) == name] for name in PARTS}
+    if pool is not None:
+        parts = {name: sorted(random.Random(0).sample(paths, min(pool, len(paths)))) for name, paths in parts.items()}
     try:
         outputs = align_classes(classes, int(model.num_classes), class_names(model)).indices
     except ClassAlignmentError:
