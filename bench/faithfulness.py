@@ -14,8 +14,8 @@ f. passes, time and memory beside a bare forward and backward pass.
 
 Pictures are parted for good by the hash of their file: ``--part tuning`` is for choosing, ``--part report`` for what is
 published. Methods of more than ``--many`` (100) passes are asked about ``--few`` (8) pictures. In brackets: 95 %
-bootstrap intervals over pictures. Each result is a file below ``--work`` under what it depends on, so that a stopped run
-continues, and a later one computes what is new. Written there: ``faithfulness.md``, ``.csv`` and ``.png``.
+bootstrap intervals over pictures. Each result is a file below ``--work`` under what it depends on, so that a stopped
+run continues, and a later one computes what is new. Written there: ``faithfulness.md``, ``.csv`` and ``.png``.
 """
 
 from __future__ import annotations
