@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression
+from timm.models import load_state_dict
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
 from gradattn_core.attention.readout import patch_grid
@@ -209,7 +212,7 @@ def open_subject(
         blocks: cut the model after so many blocks.
         pool: look at so many pictures of each part, drawn by a fixed seed; at all where ``None``.
     """
-    model: Any = load_model(spec)
+    model: Any = _loaded(spec)
     if blocks is not None:
         model.blocks = model.blocks[:blocks]
     records = list_dataset(str(root)).images
@@ -235,6 +238,17 @@ def open_subject(
     )
     right = np.array([outputs[classes.index(labels[name])] for name in names])
     return Subject(model, digest, work, root, tuple(names), right, answers["logits"].astype(np.float64), outputs)
+
+
+def _loaded(spec: ModelSpec) -> nn.Module:
+    """The model, its position embedding resampled where the checkpoint is of another size of picture."""
+    if spec.file is None or "img_size" not in spec.arguments:
+        return load_model(spec)
+    arguments: Any = dict(spec.arguments)
+    model: Any = timm.create_model(spec.name, **arguments)
+    model.load_state_dict(checkpoint_filter_fn(load_state_dict(str(spec.file), weights_only=True), model))
+    frozen: nn.Module = model.float().eval().requires_grad_(False)
+    return frozen
 
 
 def _give_probe(model: Any, root: Path, names: list[str], labels: list[int], work: Path) -> None:
