@@ -194,12 +194,14 @@ def gathered(
     return Table(title, rows, refused, **options)  # type: ignore[arg-type]
 
 
-def tables(run: Run, names: Sequence[str], sections: str, progress: Progress) -> list[Table]:
+def tables(run: Run, names: Sequence[str], sections: str, progress: Progress, head: str) -> None:
+    """Every table of the parts that are asked for; the files are written anew after each."""
     measured = [*names, *CEILINGS]
     found: list[Table] = []
 
     def add(title: str, which: Sequence[str], make: Callable[[str], Row], **options: object) -> None:
         found.append(gathered(title, which, make, progress, **options))
+        written(run, found, head)
 
     if "a" in sections:
         protocol.truths(run, run.subject.cases(run.pictures, run.seed))
@@ -223,7 +225,6 @@ def tables(run: Run, names: Sequence[str], sections: str, progress: Progress) ->
     if "b" in sections:
         add("Perturbation, area under accuracy", names, partial(_areas, run, "accuracy"), digits=3)
         add("Perturbation, area under log-odds", names, partial(_areas, run, "log_odds"))
-    return found
 
 
 def _creatures(run: Run, which: Sequence[int], name: str) -> Row:
@@ -345,15 +346,14 @@ def main() -> None:
         options.models, options.seed, tuple(options.truths.split(",")), options.many, options.few,
         protocol.code_digest(),
     )  # fmt: skip
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as progress:
-        found = tables(run, names, options.sections, progress)
     head = (
         f"{options.model} on {options.dataset.name}, part *{options.part}* ({len(subject.names)} pictures, "
         f"{(subject.logits.argmax(1) == subject.labels).mean():.1%} rightly called), seed {options.seed}, "
         f"torch {torch.__version__}, code {run.code}"
     )
-    written(run, found, head)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        tables(run, names, options.sections, progress, head)
     print((run.work / "faithfulness.md").read_text())
     print(f"{time.perf_counter() - begun:.0f} s; {run.work / 'faithfulness.md'}")
 
