@@ -23,7 +23,7 @@ from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny
 
 
-@pytest.fixture(scope="module", params=["probe", "as-is"])
+@pytest.fixture(scope="module", params=["probe", pytest.param("as-is", marks=pytest.mark.slow)])
 def finished(tiny: Tiny, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The output folder of an audit, and its id."""
     out = tmp_path_factory.mktemp("judged")

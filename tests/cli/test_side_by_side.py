@@ -82,6 +82,7 @@ def test_the_numbers_are_those_of_the_registry(
         np.testing.assert_allclose(stored["scores"], peer_maps("gae", model, pixels, 2), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_every_cheap_method_has_a_map_or_a_reason(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,12 +46,17 @@ def is_shut(app: AppTest, label: str) -> bool:
 
 
 def test_a_suspect_is_measured_with_the_audits_own_head_and_shown_so(store: Store) -> None:
-    app = opened("review")
+    app, second_tab = opened("review"), opened("review")
     path = suspect(app)
-    assert numbers(store, path) == "map"
+    assert numbers(store, path) == "map" and suspect(second_tab) == path
     press(app, "Measure")
     assert suspect(app) == path and numbers(store, path) == "measured"
     assert is_shut(app, "Measured") and any("Hide it, measured" in text for text in texts(app))
+    kept = store.images.evidence(store.audits.latest_id(), path)
+    press(second_tab, "Measure")
+    assert is_shut(second_tab, "Measured") and not second_tab.warning
+    again = store.images.evidence(store.audits.latest_id(), path)
+    assert kept is not None and again is not None and kept.sums == again.sums
     press(app, "Label is right")
     assert suspect(app) != path and not is_shut(app, "Measure")
 
