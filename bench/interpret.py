@@ -127,10 +127,13 @@ def way(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
     return lambda: other(model, images)
 
 
-def usable_ways() -> list[str]:
-    """All ways but the peers that cannot be imported; says why on stderr."""
-    usable = list(WAYS)
+def usable_ways(options: argparse.Namespace) -> list[str]:
+    """The ways that are asked for but the peers that cannot be imported; says why on stderr."""
+    asked = options.ways.split(",") if options.ways else WAYS
+    usable = [name for name in WAYS if name == "floor" or name in asked]
     for name, module in PEERS.items():
+        if name not in usable:
+            continue
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -156,7 +159,7 @@ def synchronise(device: str) -> None:
 def measure_times(options: argparse.Namespace, tokens: int) -> dict[str, list[float]]:
     """Seconds of each repeat of each way, taken in turn so that a busy moment of the machine meets all of them."""
     model, images = loaded(options, tokens)
-    calls = {name: way(name, model, images) for name in usable_ways()}
+    calls = {name: way(name, model, images) for name in usable_ways(options)}
     clock = time.process_time if (options.threads, options.device) == (1, "cpu") else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(options.repeats + 1):
@@ -207,7 +210,7 @@ def in_a_fresh_process(arguments: list[str]) -> Any:
 
 
 def table(options: argparse.Namespace, arguments: list[str]) -> None:
-    ways = usable_ways()
+    ways = usable_ways(options)
     print(f"{options.model}, batch {options.batch}, {options.dtype} on {options.device}, {options.threads} thread(s), "
           f"torch {torch.__version__}; {options.repeats} repeats\n")  # fmt: skip
     print("| tokens | floor, ms an image | floor, MB | " + " | ".join(ways) + " |")
@@ -236,6 +239,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--large", action="store_true", help="also 4,097 tokens")
+    parser.add_argument("--ways", default="", metavar="NAME,…", help="only these; the floor always")
     parser.add_argument("--tokens", type=int, choices=sorted(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--cell", choices=("times", *WAYS), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gradattn_core.attention.readout import patch_grid
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.absence import without_patches
-from gradattn_core.interpret.maps import Classes, Objective
+from gradattn_core.interpret.objective import Classes, Objective
 from gradattn_core.model.forward import Head
 
 CHUNK = 32

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,12 +16,17 @@ from gradattn_core.attention.rollout import check_model, follow_row
 from gradattn_core.attention.secant import B1, Secant, scaled, secant_terms
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.absence import READS_PATCHES, answer_of, picture_free_tokens, ready
+from gradattn_core.interpret.objective import (
+    Classes,
+    Objective,
+    class_indices,
+    exact_values,
+    objective_value,
+    strongest_other,
+)
 from gradattn_core.methods import Method
 from gradattn_core.model.forward import Head, check_head, check_images, class_logits, final_tokens
 from gradattn_core.model.preprocessing import preprocessed
-
-Objective = str | Callable[[Tensor], Tensor]
-Classes = int | Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,7 @@ def signed_maps(
         if not logits.requires_grad:
             raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
         answers.append(logits.detach().float())
-        return _objective_value(method.objective, logits, target, against)
+        return objective_value(method.objective, logits, target, against)
 
     row = follow_row(model, images, value, readout, correction=method.correction, aggregation=method.aggregation_name)
     mass = row.abs()
@@ -222,21 +226,21 @@ def _adding_up(
             logits = _known("logits", logits, pixels, 2)
         # Classes that nobody names are those of the exact answer, not of the passes half-way.
         if method.objective == "difference" and target is not None and against is None:
-            against = _strongest_other(logits, class_indices("target", target, logits))
-        log_odds = _values(method.objective, logits, target, against)
+            against = strongest_other(logits, class_indices("target", target, logits))
+        log_odds = exact_values(method.objective, logits, target, against)
         if base is not None:
             base = _known("base", base, pixels, 1)
         if base is None or readout.kind in READS_PATCHES:
             tokens = picture_free_tokens(model, pixels, readout)
             grey = tokens if readout.kind in READS_PATCHES else None
             if base is None:
-                base = _values(method.objective, answer_of(model, tokens, head, len(images)), target, against)
+                base = exact_values(method.objective, answer_of(model, tokens, head, len(images)), target, against)
 
     def value(tokens: Tensor) -> Tensor:
         found = answer_of(model, tokens, head)
         if not found.requires_grad:
             raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
-        return _objective_value(method.objective, found, target, against)
+        return objective_value(method.objective, found, target, against)
 
     terms = secant_terms(model, images, value, readout, grey=grey, setting=setting)
     scores = scaled(terms, log_odds - base) if setting.scales else terms
@@ -250,17 +254,6 @@ def _adding_up(
     )
 
 
-def _values(objective: Objective, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
-    """f of each image of exact logits, [B] float32 without a graph."""
-    with torch.inference_mode(False), torch.enable_grad():
-        value = _objective_value(objective, logits.detach().clone().requires_grad_(True), target, against)
-    if value.shape != (len(logits),):
-        if len(logits) > 1:
-            raise InterpretError("objective: for a map that adds up the callable must return one value per image")
-        value = value.reshape(1)
-    return value.detach().float()
-
-
 def _known(name: str, values: Tensor, images: Tensor, axes: int) -> Tensor:
     """What the caller knows already, [B] or [B, K] float32."""
     fits = isinstance(values, Tensor) and values.ndim == axes and len(values) == len(images)
@@ -270,67 +263,3 @@ def _known(name: str, values: Tensor, images: Tensor, axes: int) -> Tensor:
         raise InterpretError(f"{name}: expected finite numbers {expected}, got {seen}")
     # A copy, because a tensor made in inference mode cannot take part in what follows.
     return values.detach().to(images.device).float().clone()
-
-
-def _objective_value(objective: Objective, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
-    """f of each image, [B] (or one scalar from a callable)."""
-    if not bool(torch.isfinite(logits).all()):
-        raise InterpretError("model: its logits are not finite (NaN weights, or an overflow in half precision)")
-    if callable(objective):
-        value = objective(logits)
-        if not isinstance(value, Tensor) or value.shape not in ((), (len(logits),)) or not value.requires_grad:
-            raise InterpretError("objective: the callable must return a differentiable scalar or one value per image")
-    else:
-        value = _class_objective(objective, logits.float(), target, against)
-    if not bool(torch.isfinite(value).all()):
-        raise InterpretError(f"objective={objective!r}: its value is not finite (a logit of zero below the fraction?)")
-    return value
-
-
-def _class_objective(objective: str, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
-    if target is None:
-        raise InterpretError(f"target: objective {objective!r} needs a class per image")
-    a = class_indices("target", target, logits)
-    z_a = logits.gather(1, a[:, None])[:, 0]
-    if objective == "logit":
-        return z_a
-    b = _strongest_other(logits, a) if against is None else class_indices("against", against, logits)
-    if bool((a == b).any()):
-        raise InterpretError("against: is the same class as target, so their difference is zero everywhere")
-    z_b = logits.gather(1, b[:, None])[:, 0]
-    if objective == "difference":
-        return z_a - z_b
-    if objective == "normalised":
-        return (z_a - z_b) / z_a.detach().abs()
-    if bool(((z_a <= 0) | (z_b <= 0)).any()):
-        warnings.warn(
-            f"objective={objective!r}: a logit is not positive, so the signs of its map may be turned round; "
-            "'difference' has no such case",
-            stacklevel=7,
-        )
-    return (z_a - z_b) / z_a if objective == "ratio" else z_a / z_b
-
-
-def _strongest_other(logits: Tensor, a: Tensor) -> Tensor:
-    return logits.detach().scatter(1, a[:, None], -torch.inf).argmax(dim=1)
-
-
-def class_indices(name: str, classes: Classes, logits: Tensor) -> Tensor:
-    """``classes`` as [B] indices into logits [B, K]; ``name`` is the argument that a refusal names."""
-    try:
-        indices = torch.as_tensor(classes, device=logits.device)
-    except (TypeError, ValueError, RuntimeError):
-        raise InterpretError(f"{name}: expected class indices as integers, got {classes!r}") from None
-    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
-        raise InterpretError(f"{name}: expected class indices as integers, got {indices.dtype}")
-    if indices.ndim == 0:
-        indices = indices.expand(len(logits))
-    if indices.shape != (len(logits),):
-        raise InterpretError(f"{name}: expected one class or {len(logits)} of them, got shape {list(indices.shape)}")
-    outside = indices[(indices < 0) | (indices >= logits.shape[1])]
-    if len(outside):
-        raise InterpretError(
-            f"{name}: class {int(outside[0])} is out of range, the head has classes 0 to {logits.shape[1] - 1}"
-        )
-    # A copy, because indices made in inference mode cannot be kept for the backward pass.
-    return indices.long().clone()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gradattn_core.interpret.asking import CHUNK, Asker, Mask
 from gradattn_core.interpret.groups import GROUPS, group_masks, scaled_groups, shapley_values, union
-from gradattn_core.interpret.maps import Classes, Objective
+from gradattn_core.interpret.objective import Classes, Objective
 from gradattn_core.interpret.regions import MOST_REGIONS, map_statistics, region_masks
 from gradattn_core.model.forward import Head
 from gradattn_core.records import Evidence, FloatArray, Region

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gradattn_core.attention.readout import find_readout, patch_grid
 from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
-from gradattn_core.interpret.maps import Classes, class_indices
+from gradattn_core.interpret.objective import Classes, class_indices
 from gradattn_core.model.forward import Head, answer, check_images
 from gradattn_core.peers import (
     cams,

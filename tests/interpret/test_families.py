@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gradattn_core.errors import ModelError
 from gradattn_core.interpret.maps import interpret
-from gradattn_core.methods import AGGREGATIONS, OBJECTIVES, PAPER_CORRECTIONS
+from gradattn_core.methods import AGGREGATIONS, CORRECTIONS, OBJECTIVES, PAPER_CORRECTIONS
 from tests.helpers.explicit_maps import attention_maps, explicit_scores, scalar, tiny
 
 SMALL: dict[str, Any] = {"embed_dim": 32, "depth": 3, "num_heads": 2}
@@ -154,7 +154,7 @@ def test_map_is_the_same_when_attention_is_visited_in_several_blocks(batch: int,
 def test_map_does_not_depend_on_the_attention_kernel(key: str) -> None:
     # The unfused kernel keeps no log-sum-exp: the row is then computed beside torch's own backward pass, as on a GPU.
     model, images = family(key)
-    for correction, aggregation in itertools.product(PAPER_CORRECTIONS, AGGREGATIONS):
+    for correction, aggregation in (("secant", None), *itertools.product(PAPER_CORRECTIONS, AGGREGATIONS)):
         options: dict[str, Any] = {"correction": correction, "aggregation": aggregation}
         expected = interpret(model, images, 0, 1, **options).scores
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
@@ -207,8 +207,11 @@ def test_a_gpu_gives_the_map_of_the_cpu(key: str, dtype: torch.dtype, tolerance:
     model, images = family(key)
     name, arguments = FAMILIES[key][:2]
     moved = tiny(name, **arguments).to("cuda", dtype)
-    for correction in PAPER_CORRECTIONS:
-        expected = interpret(model, images, 0, 3, correction=correction, aggregation="sum").scores
-        found = interpret(moved, images.to("cuda", dtype), 0, 3, correction=correction, aggregation="sum").scores
+    for correction in CORRECTIONS:
+        options: dict[str, Any] = {"correction": correction}
+        if correction in PAPER_CORRECTIONS:
+            options["aggregation"] = "sum"
+        expected = interpret(model, images, 0, 3, **options).scores
+        found = interpret(moved, images.to("cuda", dtype), 0, 3, **options).scores
         assert found.is_cuda and found.dtype == torch.float32
         assert float((found.cpu() - expected).abs().max()) < tolerance * float(expected.abs().max())

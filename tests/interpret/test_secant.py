@@ -21,7 +21,7 @@ from gradattn_core.attention.readout import find_readout
 from gradattn_core.attention.secant import A1, B1, B3, PLAIN, Secant, scaled, secant_terms
 from gradattn_core.demo.model import create_glyph_vit
 from gradattn_core.errors import InterpretError, ModelError
-from gradattn_core.interpret.absence import answer_without_picture, without_patches, without_picture
+from gradattn_core.interpret.absence import without_patches, without_picture
 from gradattn_core.interpret.maps import Interpretation, interpret, signed_maps
 from gradattn_core.methods import Method
 from gradattn_core.model.forward import answer
@@ -163,59 +163,6 @@ def test_at_full_weight_the_answer_is_the_models_own(key: str) -> None:
     setting = Secant(passes=((1.0, 1.0),))
     secant_terms(model, images, value, readout, grey=None if grey is None else grey.detach(), setting=setting)
     torch.testing.assert_close(seen[0].detach().float(), answer(model, images))
-
-
-@pytest.mark.parametrize("key", CHOSEN)
-def test_without_patches_equals_the_twin_at_weight_zero(key: str) -> None:
-    model, images = family(key)
-    kind, prefix = FAMILIES[key][3:]
-    grid = interpret(model, images, 1, 4).scores.shape[1:]
-    absent = torch.rand(2, *grid, generator=seeded(2)) < 0.5
-    none = torch.zeros_like(absent)
-    torch.testing.assert_close(without_patches(model, images, none), answer(model, images))
-    found = without_patches(model, images, absent)
-    for image in range(2):
-        weights = (~absent[image]).flatten().double()
-        expected = weighted_answer(model, images[image : image + 1], weights, prefix, pooled=kind in POOLED)[0]
-        torch.testing.assert_close(found[image : image + 1], expected.detach().float(), rtol=1e-4, atol=1e-5)
-    everything = without_patches(model, images, torch.ones_like(absent))
-    assert bool(torch.isfinite(everything).all())
-    if key != "pool-with-prefix":  # Its pool reads a class token too, which the grey picture's patches do not reach.
-        torch.testing.assert_close(everything, answer_without_picture(model, images), rtol=1e-4, atol=1e-5)
-
-
-def gathered(model: Any, images: Tensor, present: Tensor) -> Tensor:
-    """Logits of the model run on the present patches' tokens only, positions and rotations with their tokens."""
-    prefix = model.num_prefix_tokens
-    keep = torch.cat((torch.arange(prefix), prefix + present.flatten().nonzero()[:, 0]))
-    tokens = model.patch_embed(images)
-    if hasattr(model, "rope"):
-        tokens, rope = model._pos_embed(tokens)
-        tokens = tokens[:, keep]
-        for block in model.blocks:
-            tokens = block(tokens, rope=rope[keep[prefix:] - prefix])
-    else:
-        tokens = model.norm_pre(model._pos_embed(tokens))[:, keep]
-        for block in model.blocks:
-            tokens = block(tokens)
-    logits: Tensor = model.forward_head(model.norm(tokens))
-    return logits
-
-
-@pytest.mark.parametrize("key", ["vit", "deit-distilled", "dinov2-registers", "eva02-cls", "clip"])
-def test_a_patch_left_out_is_a_token_gathered_out_of_the_sequence(key: str) -> None:
-    if key == "eva02-cls":
-        model: nn.Module = tiny("eva02_tiny_patch14_224", **SMALL, img_size=56, global_pool="token")
-        images = pictures(side=56)
-    else:
-        model, images = family(key)
-    absent = torch.rand(2, 4, 4, generator=seeded(3)) < 0.6
-    absent[1] = True
-    found = without_patches(model, images, absent)
-    for image in range(2):
-        with torch.no_grad():
-            expected = gathered(model, images[image : image + 1], ~absent[image])
-        torch.testing.assert_close(found[image : image + 1], expected.float(), rtol=1e-4, atol=1e-5)
 
 
 # Changes of the weights that leave every logit as it was.
@@ -463,11 +410,6 @@ def test_what_nothing_can_be_left_out_of_is_refused(name: str, arguments: Any, s
         secant(model, images, 0, 1)
     with pytest.raises(ModelError, match=reason):
         without_patches(model, images, torch.ones(1, side // 16, side // 16, dtype=torch.bool))
-
-
-def test_patches_that_are_no_patches_are_refused() -> None:
-    with pytest.raises(InterpretError, match=r"absent: expected booleans \[2, 4, 4\]"):
-        without_patches(vit(), pictures(), torch.zeros(2, 4, 4))
 
 
 def test_a_picture_with_nothing_to_explain_is_refused() -> None:
