@@ -68,7 +68,7 @@ def _figures(folder: Path) -> dict[str, list[str]]:
     guides = [str(folder / "digits" / truth["path"][n]) for n in _guides(model, digits, labels, first)]
     pair = ["--for", one, "--against", other]
     return {
-        "sums": [str(folder / "two.png"), *pair],
+        "sums": [picture, "--for", one],
         "multi-class": ["detail", str(folder / "two.png"), one, other],
         "detail": ["detail", str(folder / "digits" / truth["path"][_doubtful(model, digits)]), "3"],
         "guide": ["guide", picture, *guides, "--for", one, "--fit", "crop"],

@@ -97,9 +97,7 @@ def evidence_overlay(subject: Subject, evidence: Evidence, view: View) -> bytes:
     """
     picture, size = _at_display_size(subject)
     painted = paint(picture, evidence, size, opacity=view.opacity, smooth=view.smooth, palette=view.palette)
-    opposite = [region for region in evidence.statistics.regions if contradicted(region)]
-    painted = hatch_regions(painted, evidence.scores, evidence.crop, opposite, size)
-    return _webp(_with_regions(painted, evidence, size, view))
+    return _webp(_with_regions(_hatched(painted, evidence, size), evidence, size, view))
 
 
 @st.cache_data(max_entries=64, show_spinner=False, hash_funcs=_HASHES)
@@ -131,9 +129,9 @@ def waterfall(
 
 @st.cache_data(max_entries=64, show_spinner=False, hash_funcs=_HASHES)
 def region_outlines(subject: Subject, evidence: Evidence, view: View) -> bytes:
-    """The original with its regions outlined, as WebP. Raises the same errors."""
+    """The original with its regions outlined, and hatched as in the overlay, as WebP. Raises the same errors."""
     picture, size = _at_display_size(subject)
-    return _webp(_with_regions(picture, evidence, size, view))
+    return _webp(_with_regions(_hatched(picture, evidence, size), evidence, size, view))
 
 
 def read_place(place: Place, root: str | None) -> DecodedImage:
@@ -210,6 +208,11 @@ def _read(subject: Subject) -> DecodedImage:
     store = Store(subject.directory, read_only=components.read_only(), data_root=subject.root)
     [place] = store.images.places(subject.audit, [subject.path])
     return read_place(place, subject.root)
+
+
+def _hatched(picture: Image.Image, evidence: Evidence, size: tuple[int, int]) -> Image.Image:
+    opposite = [region for region in evidence.statistics.regions if contradicted(region)]
+    return hatch_regions(picture, evidence.scores, evidence.crop, opposite, size) if opposite else picture
 
 
 def _with_regions(picture: Image.Image, evidence: Evidence, size: tuple[int, int], view: View) -> Image.Image:

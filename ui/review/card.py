@@ -91,7 +91,7 @@ def _waterfall(evidence: Evidence, view: View) -> list[tuple[bytes, str]]:
 def _no_map(shown: Subject) -> None:
     reason = components.store().images.without_map(shown.audit, shown.path)
     if reason:
-        plain(f"No map for this picture: {reason}. The probability does not need it.", "quiet-no-map")
+        plain(f"No map for this picture: {reason.rstrip('.')}. The probability does not need it.", "quiet-no-map")
     else:
         st.caption("No evidence was computed for this image.")
 
