@@ -126,7 +126,6 @@ PEERS = (
         cost="none",
         explains="picture",
         is_signed=True,
-        is_detail=False,
         notes="Knows neither the picture nor the model.",
     ),
     Peer(
@@ -137,7 +136,6 @@ PEERS = (
         passes=0,
         cost="none",
         explains="picture",
-        is_detail=False,
         notes="exp(−2 d²) of the distance from the centre; knows neither the picture nor the model.",
     ),
 )

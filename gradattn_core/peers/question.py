@@ -114,8 +114,9 @@ class Peer:
         explains: ``pair``: f is the log-odds and one map answers it (a method linear in f, or made for two classes);
             ``class``: one class, and a pair by the difference of two maps; ``picture``: knows no class.
         is_signed: a map of one f has both signs.
-        is_detail: on pictures of classes that differ in one part alone, more than three tenths of the map lie on that
-            part (measured, docs/faithfulness.md; a random map has less than one); ``None`` where not measured.
+        is_detail: finds the part in which two classes differ: in at least three tenths of |S|, of the right sign, on
+            the generated pictures of bench/faithfulness.py (a random map: less than one). The registry sets what was
+            measured.
         adds_up: the sum over the patches is f minus what the method compares with, to rounding.
         notes: what a reader should know: deviations from the authors' code, patents, refusals.
         is_sided: what is positive speaks for the target; otherwise it only matters, for whomever.
@@ -129,7 +130,7 @@ class Peer:
     cost: str
     explains: str = "class"
     is_signed: bool = False
-    is_detail: bool | None = None
+    is_detail: bool = False
     adds_up: bool = False
     notes: str = ""
     is_sided: bool = True

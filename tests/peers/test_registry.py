@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gradattn_core.errors import InterpretError
+from gradattn_core.peers import registry
 from gradattn_core.peers.question import Peer
 from gradattn_core.peers.registry import PEERS, peer_maps
 from tests.helpers.explicit_maps import pictures, vit
@@ -139,3 +140,8 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(options: dict[str, object
 def test_every_method_says_what_it_is(peer: Peer) -> None:
     assert all(getattr(peer, field.name) for field in fields(Peer) if field.type == "str" and field.name != "notes")
     assert peer.explains in ("pair", "class", "picture")
+
+
+def test_only_methods_that_there_are_find_details() -> None:
+    assert {name for name, peer in PEERS.items() if peer.is_detail} == registry._FINDS_DETAILS
+    assert not PEERS["random"].is_detail and not PEERS["centre"].is_detail
