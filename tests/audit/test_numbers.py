@@ -27,7 +27,7 @@ from gradattn_core.interpret.regions import region_masks
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
-from tests.helpers.tiny import Tiny
+from tests.helpers.tiny import Tiny, make_tiny
 
 SUMS = ("model_log_odds", "log_odds_without_picture", "average_log_odds", "red_log_odds", "blue_log_odds")
 
@@ -83,6 +83,11 @@ def features_of_some(model: nn.Module, pixels: Tensor | None, absent: NDArray[np
     kept = torch.from_numpy(np.flatnonzero(np.concatenate([[True], ~gone])))
     with torch.no_grad():
         return model.norm(model.blocks(tokens[:, kept]))[0, 0].double()  # type: ignore[operator,no-any-return]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp("small"), per_class=8, wrong_per_class=1)
 
 
 @pytest.fixture(scope="module", params=["probe", "as-is"])
@@ -157,9 +162,9 @@ def test_the_candidates_have_the_numbers_of_the_map_and_of_the_region_of_the_box
         np.testing.assert_allclose(boxed[name], strongest.loc[boxed.index, column], rtol=1e-5)
 
 
-def test_fine_tuned_folds_have_origins_of_their_own(tiny: Tiny, tmp_path: Path) -> None:
+def test_fine_tuned_folds_have_origins_of_their_own(small: Tiny, tmp_path: Path) -> None:
     tuning = FineTuning(epochs=2, learning_rate=2e-3, batch_size=16)
-    tuned = audited(tiny.config(tmp_path, head="finetune", folds=2, finetuning=tuning, interpret="all"))
+    tuned = audited(small.config(tmp_path, head="finetune", folds=2, finetuning=tuning, interpret="all"))
     table = tuned.table("interpretations").merge(tuned.table("predictions")[["path", "fold"]], on="path")
     pairs = ["head", "for_label", "against_label"]
     assert table.groupby("fold")["head"].nunique().tolist() == [1, 1] and table["head"].nunique() == 2
@@ -189,8 +194,8 @@ def test_means_are_those_of_a_plain_loop(tmp_path: Path) -> None:
     assert again.average(1, "ü", "x") == pytest.approx(mean) and again.average(2, "x", "y") is None
 
 
-def test_all_numbers_are_measured_on_demand_and_still_add_up(tiny: Tiny, tmp_path: Path) -> None:
-    everything = audited(tiny.config(tmp_path, measured="all"))
+def test_all_numbers_are_measured_on_demand_and_still_add_up(small: Tiny, tmp_path: Path) -> None:
+    everything = audited(small.config(tmp_path, measured="all"))
     table = everything.table("interpretations")
     assert len(table) and (table["numbers"] == "measured").all()
     total = table["log_odds_without_picture"] + table["red_log_odds"] + table["blue_log_odds"]
@@ -207,9 +212,9 @@ def test_all_numbers_are_measured_on_demand_and_still_add_up(tiny: Tiny, tmp_pat
     ],
 )
 def test_maps_that_do_not_add_up_have_no_numbers_and_one_sentence_says_why(
-    tiny: Tiny, tmp_path: Path, changes: dict[str, Any], correction: str, sentence: str
+    small: Tiny, tmp_path: Path, changes: dict[str, Any], correction: str, sentence: str
 ) -> None:
-    plain = audited(tiny.config(tmp_path, **changes))
+    plain = audited(small.config(tmp_path, **changes))
     assert plain.config.correction == correction
     assert sum(sentence in warning for warning in plain.summary.warnings) == 1
     maps, regions = plain.table("interpretations"), plain.table("regions")
@@ -224,9 +229,9 @@ def test_what_cannot_be_measured_is_refused_before_the_audit() -> None:
         AuditConfig("data", measured="all", objective="quotient")
 
 
-def changed_weights(tiny: Tiny, folder: Path, factors: dict[str, float]) -> str:
+def changed_weights(small: Tiny, folder: Path, factors: dict[str, float]) -> str:
     """A checkpoint with the weights of these names multiplied."""
-    state = load_file(tiny.checkpoint)
+    state = load_file(small.checkpoint)
     for name, value in state.items():
         for part, factor in factors.items():
             if part in name:
@@ -240,14 +245,14 @@ def changed_weights(tiny: Tiny, folder: Path, factors: dict[str, float]) -> str:
     [({"attn.proj": 0.0}, "it is answered as without any picture"), ({"head.weight": 1e38}, "not finite")],
 )
 def test_a_suspect_of_which_no_map_can_be_made_stays_and_the_reason_is_said(
-    tiny: Tiny, tmp_path: Path, factors: dict[str, float], reason: str
+    small: Tiny, tmp_path: Path, factors: dict[str, float], reason: str
 ) -> None:
     # The first model sees nothing of a picture, the second's gradients are too large for a number.
-    changed = changed_weights(tiny, tmp_path, factors)
-    lost = audited(tiny.config(tmp_path / "out", head="as-is", checkpoint=changed, interpret="all"))
+    changed = changed_weights(small, tmp_path, factors)
+    lost = audited(small.config(tmp_path / "out", head="as-is", checkpoint=changed, interpret="all"))
     page = lost.store.candidates.page(lost.summary.audit_id, everything=True)
     missing = page[page["model_log_odds"].isna()]
-    assert len(missing) and len(page) == lost.summary.images == 72
+    assert len(missing) and len(page) == lost.summary.images == 24
     for path in page["path"]:
         said = lost.store.images.without_map(lost.summary.audit_id, path)
         assert (reason in said) if path in set(missing["path"]) else said == ""
