@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradattn_core.peers.capture import Attended, attended, gradients
 from gradattn_core.peers.contributions import token_gain
-from gradattn_core.peers.question import Peer, Question
+from gradattn_core.peers.question import Peer, Question, difference
 from gradattn_core.peers.rollouts import share_of_depth
 
 _STEPS = 20
@@ -35,7 +35,7 @@ def tam(question: Question) -> Tensor:
         row = seen.times(row, layers.pop())
     for layer in reversed(layers[share_of_depth(question, 4) :]):
         row = row + seen.times(row, layer)
-    return seen.patches(row) * _path_gradient(question)
+    return difference([seen.patches(row) * slope for slope in _path_gradients(question)])
 
 
 def beyond_intuition_heads(question: Question) -> Tensor:
@@ -44,13 +44,18 @@ def beyond_intuition_heads(question: Question) -> Tensor:
     21 forward passes, 1 backward pass, and 20 through the last block alone. f is the logit.
     """
     seen = attended(question)
-    mixed = []
-    for attention, gradient in zip(seen.maps, seen.gradients(), strict=True):
-        weight = (attention.mT @ gradient).abs().mean(dim=(-2, -1), keepdim=True)
-        # Heads that no gradient reaches are equal: none is preferred.
-        weight = torch.where(weight.sum(dim=1, keepdim=True) > 0, weight, 1.0)
-        mixed.append((attention * weight / weight.sum(dim=1, keepdim=True)).sum(dim=1))
-    return seen.rolled(mixed, first=share_of_depth(question, 3)) * _path_gradient(question)
+    maps = []
+    for one, slope in zip(question.each_class(), _path_gradients(question), strict=True):
+        mixed = [_weighed(*call) for call in zip(seen.maps, seen.gradients(one.value), strict=True)]
+        maps.append(seen.rolled(mixed, first=share_of_depth(question, 3)) * slope)
+    return difference(maps)
+
+
+def _weighed(attention: Tensor, gradient: Tensor) -> Tensor:
+    """Σ_h θ_h A_h; heads are equal where no gradient reaches any."""
+    weight = (attention.mT @ gradient).abs().mean(dim=(-2, -1), keepdim=True)
+    weight = torch.where(weight.sum(dim=1, keepdim=True) > 0, weight, 1.0)
+    return (attention * weight / weight.sum(dim=1, keepdim=True)).sum(dim=1)
 
 
 def beyond_intuition_tokens(question: Question) -> Tensor:
@@ -65,33 +70,42 @@ def beyond_intuition_tokens(question: Question) -> Tensor:
         mixed = [attention.mean(dim=1) for attention in seen.maps]
         for number in range(len(seen.layers)):
             mixed[number] = mixed[number] * token_gain(seen, number, "beyond-intuition-t")[:, None]
-    return seen.rolled(mixed, first=share_of_depth(question, 6)) * _path_gradient(question)
+    row = seen.rolled(mixed, first=share_of_depth(question, 6))
+    return difference([row * slope for slope in _path_gradients(question)])
 
 
-def _path_gradient(question: Question) -> Tensor:
-    """W = r0·E_h relu(mean_k ∂f/∂A_L at α_k x) on the patches, [B, patches]; f is the logit."""
+def _path_gradients(question: Question) -> list[Tensor]:
+    """W = r0·E_h relu(mean_k ∂f/∂A_L at α_k x) of each class on the patches, [B, patches]; f is the logit."""
     last = len(question.blocks) - (question.readout.kind != "attention-pool")
+    sums: list[Tensor] = []
 
     def weigh(index: int, own: Callable[[], Tensor]) -> Tensor:
         # A leaf: no graph is kept before the last layer.
         return own().detach().requires_grad_(True) if index == last else own()
 
-    total: Tensor | None = None
     for steps, pictures in question.passes(_STEPS):
         scale = (steps / (_STEPS - 1)).to(question.images.dtype)
         part = question.take(pictures)
-        part = replace(part, images=part.images * scale[:, None, None, None])
-        seen = attended(part, weigh, pixels=False)
-        [slope] = gradients(part.value(seen.logits), [seen.calls[-1].weights], keep=False)
-        if total is None:
-            total = slope.new_zeros(len(question.images), *slope.shape[1:])
-        total.index_add_(0, pictures, slope)
-    assert total is not None
-    weight = (total / _STEPS).relu().mean(dim=1)
-    if question.readout.kind == "attention-pool":
-        return weight.mean(dim=1)[:, -question.patches :]
-    row = question.readout.row(weight.shape[-1])[0].to(weight)
-    return (row @ weight)[:, question.readout.prefix_tokens :]
+        seen = attended(replace(part, images=part.images * scale[:, None, None, None]), weigh, pixels=False)
+        slopes = [gradients(one.value(seen.logits), [seen.calls[-1].weights])[0] for one in part.each_class()]
+        _add(sums, slopes, pictures, question)
+    found = []
+    for total in sums:
+        weight = (total / _STEPS).relu().mean(dim=1)
+        if question.readout.kind == "attention-pool":
+            found.append(weight.mean(dim=1)[:, -question.patches :])
+        else:
+            row = question.readout.row(weight.shape[-1])[0].to(weight)
+            found.append((row @ weight)[:, question.readout.prefix_tokens :])
+    return found
+
+
+def _add(sums: list[Tensor], parts: list[Tensor], pictures: Tensor, question: Question) -> None:
+    """Add each part [n, ...] to its sum [B, ...], at the pictures that it is of."""
+    for number, part in enumerate(parts):
+        if number == len(sums):
+            sums.append(part.new_zeros(len(question.images), *part.shape[1:]))
+        sums[number].index_add_(0, pictures, part)
 
 
 def dix(question: Question, *, strict: bool = False) -> Tensor:
@@ -102,18 +116,18 @@ def dix(question: Question, *, strict: bool = False) -> Tensor:
     """
     with torch.no_grad():
         plain = attended(question)
-    blocks = len(plain.layers)
-    total: Tensor | float = 0.0
-    for block in range(blocks - 1, max(blocks - 3, -1), -1):
-        source = plain.maps[block if strict else blocks - 1]
-        total = total + plain.rolled(_scaled_run(question, block, source), sums_to_one=True)
-    assert isinstance(total, Tensor)
-    return total
+    last = len(plain.layers) - 1
+    totals: list[Tensor] = []
+    for block in range(last, max(last - 2, -1), -1):
+        runs = _scaled_runs(question, block, plain.maps[block if strict else last])
+        totals.append(difference([plain.rolled(run, sums_to_one=True) for run in runs]))
+    return torch.stack(totals).sum(dim=0)
 
 
-def _scaled_run(question: Question, block: int, source: Tensor) -> list[Tensor]:
-    """M of every call, averaged over t, with t·``source`` as the attention of ``block``."""
-    sums: list[Tensor] = []
+def _scaled_runs(question: Question, block: int, source: Tensor) -> list[list[Tensor]]:
+    """M of every call, averaged over t, with t·``source`` as the attention of ``block``; of each class."""
+    classes = question.each_class()
+    sums: list[list[Tensor]] = [[] for _ in classes]
     for steps, pictures in question.passes(_PARTS):
         part = question.take(pictures)
         scaled = source[pictures] * (steps / (_PARTS - 1)).to(source.dtype)[:, None, None, None]
@@ -122,16 +136,14 @@ def _scaled_run(question: Question, block: int, source: Tensor) -> list[Tensor]:
             return scaled.clone().requires_grad_(True) if index == block else own()
 
         seen = attended(part, weigh)
-        for number, mixed in enumerate(_positive(seen)):
-            if number == len(sums):
-                sums.append(mixed.new_zeros(len(question.images), *mixed.shape[1:]))
-            sums[number].index_add_(0, pictures, mixed)
-    return [matrix / _PARTS for matrix in sums]
+        for one, run in zip(part.each_class(), sums, strict=True):
+            _add(run, _positive(seen, one), pictures, question)
+    return [[matrix / _PARTS for matrix in run] for run in sums]
 
 
-def _positive(seen: Attended) -> list[Tensor]:
-    """E_h relu(G ⊙ A) of every call."""
-    weighted = zip(seen.gradients(), seen.maps, strict=True)
+def _positive(seen: Attended, one: Question) -> list[Tensor]:
+    """E_h relu(G ⊙ A) of every call, f the logit of one class."""
+    weighted = zip(seen.gradients(one.value), seen.maps, strict=True)
     return [(gradient * attention).relu().mean(dim=1) for gradient, attention in weighted]
 
 
@@ -143,6 +155,7 @@ PEERS = (
         maps=tam,
         passes=41,
         cost="21 forward + 20 backward through the last block",
+        shares_passes=True,
         notes="20 steps from the mean colour, blocks from the fifth of 12 on, f the logit, as in the authors' code.",
     ),
     Peer(
@@ -152,6 +165,7 @@ PEERS = (
         maps=beyond_intuition_heads,
         passes=42,
         cost="21 forward + 21 backward",
+        shares_passes=True,
         notes="20 steps from the mean colour, blocks from the fourth of 12 on; batched, unlike the authors' code.",
     ),
     Peer(
@@ -161,6 +175,7 @@ PEERS = (
         maps=beyond_intuition_tokens,
         passes=41,
         cost="21 forward + 20 backward through the last block",
+        shares_passes=True,
         notes="20 steps from the mean colour, blocks from the seventh of 12 on; batched, unlike the authors' code.",
     ),
     Peer(
@@ -170,6 +185,7 @@ PEERS = (
         maps=dix,
         passes=45,
         cost="23 forward + 22 backward",
+        shares_passes=True,
         notes="As the authors' code has it: both runs put the last block's attention in.",
     ),
     Peer(
@@ -179,6 +195,7 @@ PEERS = (
         maps=lambda question: dix(question, strict=True),
         passes=45,
         cost="23 forward + 22 backward",
+        shares_passes=True,
         notes="Each run puts the attention of its own block in.",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -66,6 +66,11 @@ class Question:
         """[B] in [0, 1], softmax over all classes: the target's, or the target's minus the other class's."""
         return self.value(logits.softmax(dim=1))
 
+    def each_class(self) -> list[Question]:
+        """The same about the target alone, and about the other class alone where there is one."""
+        one = replace(self, against=None)
+        return [one] if self.against is None else [one, replace(one, target=self.against)]
+
     def take(self, index: Tensor) -> Question:
         """The same about the pictures [n] that ``index`` names, which may name one several times."""
         return replace(
@@ -99,6 +104,11 @@ class Question:
 _CHEAP = 3
 
 
+def difference(maps: Sequence[Tensor]) -> Tensor:
+    """The map of one class, or that of the target minus that of the other."""
+    return maps[0] if len(maps) == 1 else maps[0] - maps[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A method of explanation.
@@ -113,6 +123,7 @@ class Peer:
         cost: the same in words, such as ``21 forward + backward``.
         explains: ``pair``: f is the log-odds and one map answers it (a method linear in f, or made for two classes);
             ``class``: one class, and a pair by the difference of two maps; ``picture``: knows no class.
+        shares_passes: ``maps`` answers a pair by that difference itself, as much of the work is the same for both.
         is_signed: a map of one f has both signs.
         is_detail: finds the part in which two classes differ: in at least three tenths of |S|, of the right sign, on
             the generated pictures of bench/faithfulness.py (a random map: less than one). The registry sets what was
@@ -129,6 +140,7 @@ class Peer:
     passes: int
     cost: str
     explains: str = "class"
+    shares_passes: bool = False
     is_signed: bool = False
     is_detail: bool = False
     adds_up: bool = False

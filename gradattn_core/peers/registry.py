@@ -24,7 +24,7 @@ from gradattn_core.peers import (
     relevance,
     rollouts,
 )
-from gradattn_core.peers.question import Peer, Question
+from gradattn_core.peers.question import Peer, Question, difference
 
 # A family of methods a file, in the order in which tables show them.
 _FAMILIES = (
@@ -128,13 +128,12 @@ def peer_maps(
 
 def _answered(peer: Peer, question: Question) -> Tensor:
     """The map of the whole question, by one or by two maps of one class."""
-    one = replace(question, against=None)
-    if peer.explains == "pair":
+    if peer.explains == "pair" or peer.shares_passes:
         return peer.maps(question).detach().float()
-    found = peer.maps(one).detach()
-    if peer.explains == "class" and question.against is not None:
-        found = found - peer.maps(replace(one, target=question.against)).detach()
-    return found.float()
+    asked = question.each_class()
+    if peer.explains == "picture":
+        asked = asked[:1]
+    return difference([peer.maps(one).detach() for one in asked]).float()
 
 
 def _class_count(model: nn.Module, images: Tensor, head: Head | None) -> Tensor:
