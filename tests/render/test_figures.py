@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from gradattn_core.errors import InterpretError
-from gradattn_core.records import Box, Evidence, FloatArray, MapStatistics
+from gradattn_core.reasons import account_of
+from gradattn_core.records import Box, Evidence, FloatArray, MapStatistics, Region
 from gradattn_core.render.figures import (
     MethodMap,
     Style,
@@ -23,6 +24,8 @@ from gradattn_core.render.figures import (
 )
 from gradattn_core.render.layout import GAP, INKS, MARGIN, drawn
 from gradattn_core.render.overlays import PALETTES, Palette, display_size, overlay, unsigned_colour
+from gradattn_core.render.waterfall import waterfall
+from gradattn_core.sums import Sums
 from tests.helpers.drawings import noise, one_hot, places, tinted
 from tests.helpers.hostile import HOSTILE_NAMES
 
@@ -67,6 +70,35 @@ def test_evidence_stands_to_the_right_of_its_picture_pixel_by_pixel() -> None:
     mapped = overlay(picture, found.scores, found.crop, opacity=0.8, size=(200, 200))
     assert places(figure, plain) == [(MARGIN, MARGIN)]
     assert places(figure, mapped) == [(MARGIN, MARGIN + 200 + GAP)]
+
+
+def test_a_map_that_adds_up_has_its_waterfall_below_and_one_that_does_not_has_none() -> None:
+    picture, style = noise(32, 32), Style(side=200)
+    plain = evidence_figure(picture, evidence(), style=style)
+    sums = Sums(log_odds=-3.4, base=0.4, average=None, red=2.1, blue=-5.9)
+    whole = evidence_figure(picture, replace(evidence(), sums=sums, correction="secant"), style=style)
+    drawn_alone = drawn(waterfall(account_of(sums), ("kite", "bald eagle"), 2 * 200 + GAP), margin=0)
+    assert whole.size == (plain.width, plain.height + GAP + drawn_alone.height)
+    left = MARGIN, plain.height - MARGIN + GAP
+    below = whole.crop((*left, left[0] + drawn_alone.width, left[1] + drawn_alone.height))
+    # Text is anti-aliased to where it stands, by no more than a shade.
+    assert np.abs(np.asarray(below).astype(int) - np.asarray(drawn_alone).astype(int)).max() <= 3
+
+
+def test_only_a_region_that_does_the_opposite_of_its_number_is_hatched() -> None:
+    def figure(measured: float | None) -> Image.Image:
+        region = Region(1, 1, 1.0, 0.05, 1.0, Box(8, 0, 32, 32), log_odds=1.0, measured=measured)
+        found = replace(evidence(), statistics=MapStatistics(1.0, 0.0, (region,)))
+        return evidence_figure(Image.new("RGB", (32, 32), (90, 90, 90)), found, style=Style(side=200))
+
+    unmeasured, agreeing, opposite = (figure(measured) for measured in (None, 0.5, -0.5))
+    assert unmeasured.tobytes() == agreeing.tobytes()
+    changed = (np.asarray(opposite) != np.asarray(agreeing)).any(-1)
+    rows, columns = np.nonzero(changed)
+    # The patch at row 1, column 2 of 4 x 5 on 200 pixels.
+    left = MARGIN + 200 + GAP
+    assert left + 80 <= columns.min() and columns.max() < left + 120
+    assert rows.min() >= MARGIN + 50 and rows.max() < MARGIN + 100
 
 
 def test_the_overlay_in_a_figure_shows_the_hot_patch_where_the_original_has_it() -> None:

@@ -37,7 +37,7 @@ def show(shown: Subject, view: View) -> None:
                 disabled=shut or evidence.numbers == "measured",
                 help="Leave parts of the picture out and ask the model again: numbers that are measured, in seconds",
             )
-            others = st.toggle("Other methods", key="other-methods", persist_state="session", disabled=shut)
+            others = st.toggle("Other methods", key="methods-of-others", persist_state="session", disabled=shut)
         if pressed:
             _measure(shown)
         if others and not shut:
