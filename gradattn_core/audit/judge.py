@@ -88,7 +88,7 @@ class Judge:
         device = "cpu" if stored.device == "cpu" else "auto"
         config = replace(stored, device=device, runner="local", ray_address=None, ray_storage=None, workers=1)
         if audit.head == "as-is":
-            model, classes = audit_model(config), store.audits.classes(audit_id)
+            model, classes = _loaded(config), store.audits.classes(audit_id)
             aligned = align_classes(classes, int(model.num_classes), class_names(model), config.class_map)  # type: ignore[arg-type]
             return cls(audit_id, config, model, dict(zip(classes, aligned.indices, strict=True)), None)
         file = AuditFolder(store.directory / audit.features).heads
@@ -99,7 +99,7 @@ class Judge:
         heads = LinearHeads.load(file)
         # A probe has an output for each class of which an image could be read.
         names = sorted(store.audits.class_health(audit_id)["given_label"])
-        return cls(audit_id, config, audit_model(config), {name: place for place, name in enumerate(names)}, heads)
+        return cls(audit_id, config, _loaded(config), {name: place for place, name in enumerate(names)}, heads)
 
     def case(self, store: Store, path: str) -> Case:
         """One image, read anew.
@@ -191,3 +191,9 @@ class Judge:
                 f"{path}: the model's log-odds were {sums.log_odds:+.2f} in the audit and are {now:+.2f} now; the "
                 f"weights of {self.config.checkpoint or self.config.model} have changed, audit again"
             )
+
+
+def _loaded(config: AuditConfig) -> nn.Module:
+    """The model, which this process holds once; threads that ask for it at the same time wait for one another."""
+    with _turn:
+        return audit_model(config)
