@@ -1,12 +1,14 @@
 """How well the kinds of doubt are told: plants suspects of known kind among the images of a class folder and audits it.
 
     python bench/kinds.py ROOT [--truth FILE] [--foreign FOLDER] [--model M --checkpoint FILE] [--head as-is]
+        [--correction secant complete]
 
 Planted, N of each: *mislabel*, a picture moved to another class; *two objects*, two pictures of two classes beside each
 other or one above the other, the label naming one; *duplicate*, a picture once more under another label, scaled and
 recompressed; *nothing to see*, flat colours, gradients and pictures blurred beyond recognition; *out of place*, some of
 FOLDER. Printed are the kind that was told of each planted kind, and how well single numbers part two objects from
-moved pictures (area under the ROC curve), for several ways to hide patches where the head is the model's own.
+moved pictures (area under the ROC curve), for several ways to hide patches where the head is the model's own. With
+several corrections the same pictures are audited once with each; another ``--seed`` plants others.
 
 ROOT's labels count as right unless FILE (path, true_label) says otherwise. Nothing is tuned here.
 """
@@ -35,6 +37,7 @@ from gradattn_core.dataset.decoding import read_image
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.interpret.hiding import hidden_patches, hide
 from gradattn_core.kinds import KINDS
+from gradattn_core.methods import SIGNED_CORRECTIONS
 from gradattn_core.model.backbone import load_model
 from gradattn_core.model.classes import align_classes, class_names
 from gradattn_core.model.preprocessing import Preprocessing
@@ -43,9 +46,11 @@ from gradattn_core.store.store import Store
 SIDE = 320
 
 
-def plant(folder: Path, by_class: dict[str, list[Path]], foreign: list[Path], count: int, keep: int) -> dict[str, str]:
+def plant(
+    folder: Path, by_class: dict[str, list[Path]], foreign: list[Path], count: int, keep: int, seed: int = 0
+) -> dict[str, str]:
     """Write the dataset to ``folder``; returns the planted kind by path."""
-    chance = random.Random(0)
+    chance = random.Random(seed)
     classes = sorted(by_class)
     planted: dict[str, str] = {}
     pools = {name: chance.sample(files, len(files)) for name, files in by_class.items()}
@@ -206,20 +211,23 @@ def main() -> None:
     parser.add_argument("--head", default="auto")
     parser.add_argument("--planted", type=int, default=150)
     parser.add_argument("--images", type=int, default=60, help="per class, left as they are")
+    parser.add_argument("--correction", nargs="+", choices=SIGNED_CORRECTIONS, default=[SIGNED_CORRECTIONS[0]])
+    parser.add_argument("--seed", type=int, default=0, help="of what is planted")
     options = parser.parse_args()
     by_class = labelled(options.root, options.truth)
     foreign = sorted(options.foreign.rglob("*.*")) if options.foreign else []
     random.Random(1).shuffle(foreign)
     with tempfile.TemporaryDirectory(prefix="gradattn-kinds-") as folder:
-        planted = plant(
-            Path(folder) / "pictures", by_class, foreign[: options.planted // 3], options.planted, options.images
-        )
-        config = AuditConfig(
-            dataset=f"{folder}/pictures", out=f"{folder}/out", model=options.model,
-            checkpoint=options.checkpoint, head=options.head,
-        )  # fmt: skip
-        audit_images(config)
-        measure(Store(f"{folder}/out", read_only=True), config, planted)
+        few = foreign[: options.planted // 3]
+        planted = plant(Path(folder) / "pictures", by_class, few, options.planted, options.images, options.seed)
+        for correction in options.correction:
+            config = AuditConfig(
+                dataset=f"{folder}/pictures", out=f"{folder}/out", model=options.model,
+                checkpoint=options.checkpoint, head=options.head, correction=correction,
+            )  # fmt: skip
+            audit_images(config)
+            print(f"\n{correction}: ", end="")
+            measure(Store(f"{folder}/out", read_only=True), config, planted)
 
 
 def labelled(root: Path, truth: Path | None) -> dict[str, list[Path]]:
