@@ -22,7 +22,7 @@ ALL_CHEAP = "all-cheap"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``--method`` and ``--list-methods``, of which the latter needs no picture."""
-    group = parser.add_argument_group("methods of others")
+    group = parser.add_argument_group("other methods")
     group.add_argument(
         "--method",
         metavar="NAME[,NAME…]",

@@ -108,6 +108,19 @@ def test_two_processes_measure_the_same_suspect_at_once(finished: tuple[Path, st
     assert len(keys) == len(kept.statistics.regions) == len(before.statistics.regions)
 
 
+def test_only_what_belongs_to_a_stored_map_is_kept(finished: tuple[Path, str], store: Store) -> None:
+    [path, other, *_] = suspects(store, finished[1])
+    evidence = Judge.of(store, finished[1]).measure(store, path)
+    before = evidence_of(store, finished[1], other)
+    with pytest.raises(StoreError, match="has no map of 'nowhere'"):
+        store.images.keep_measured(finished[1], "nowhere", evidence)
+    with pytest.raises(StoreError, match="with 4 x 8 patches"):
+        store.images.keep_measured(finished[1], path, replace(evidence, scores=evidence.scores[:4]))
+    after = evidence_of(store, finished[1], other)
+    np.testing.assert_array_equal(after.scores, before.scores)
+    assert (after.sums, after.statistics, after.numbers) == (before.sums, before.statistics, before.numbers)
+
+
 def test_a_database_that_somebody_holds_is_one_sentence(finished: tuple[Path, str], store: Store) -> None:
     [path, *_] = suspects(store, finished[1])
     judge = Judge.of(store, finished[1])
