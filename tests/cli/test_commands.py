@@ -140,7 +140,7 @@ def test_explain_writes_a_picture_or_numbers(tiny: Tiny, tmp_path: Path) -> None
     assert json.loads(numbers.stdout)["output"] == "map.npz"
     stored = np.load(tmp_path / "map.npz")
     assert stored["scores"].shape == (8, 8) and stored["logits"].shape == (3,)
-    assert json.loads(str(stored["provenance"]))["correction"] == "complete"
+    assert json.loads(str(stored["provenance"]))["correction"] == "secant"
     default = gradattn("explain", picture, *model_options(tiny), "--for", "1", "--quiet", cwd=tmp_path)
     assert default.returncode == 0 and (tmp_path / f"{picture.stem}-explained.png").is_file()
 
