@@ -19,7 +19,12 @@ from gradattn_core.errors import GradattnError, InterpretError, ModelError, Stor
 from gradattn_core.model.backbone import load_model
 from gradattn_core.records import Evidence
 from gradattn_core.store.store import Store
-from tests.helpers.tiny import Tiny
+from tests.helpers.tiny import Tiny, make_tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_tiny(tmp_path_factory.mktemp("tiny"), per_class=8)
 
 
 @pytest.fixture(scope="module", params=["probe", pytest.param("as-is", marks=pytest.mark.slow)])

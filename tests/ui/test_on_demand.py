@@ -17,7 +17,7 @@ from tests.helpers.tiny import Tiny, make_tiny
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return make_tiny(tmp_path_factory.mktemp("on-demand"))
+    return make_tiny(tmp_path_factory.mktemp("on-demand"), per_class=8)
 
 
 @pytest.fixture(scope="module")
