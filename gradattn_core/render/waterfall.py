@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TITLE = "The model alone"
 _ROW, _HEAD, _FOOT = 22, 24, 22  # pixels
 _NAMES, _VALUES = 150, 48  # pixels of the columns beside the chart
+_OF_TWO = ", of the two"
 _BAR = 0.62  # of a row
 _LEAST_TICK = 44  # pixels from one tick to the next
 _TICKS = (0.001, 0.01, 0.1, 1, 10, 50, 90, 99, 99.9, 99.99, 99.999)  # per cent
@@ -86,8 +87,8 @@ def _figure(account: Account, names: tuple[str, str], width: int, palette: Palet
     first, second = palette.split("-")
     _draw(axes, account, (first, second), inks)
     if account.of_two:
-        ends = fitted(f"{names[0]}, of the two", SMALL, _NAMES - 8)
-        figure.text(0, 0.25 * _FOOT / height, ends, color=inks.quiet)
+        name = fitted(names[0], SMALL, _NAMES - 8 - measured(_OF_TWO, SMALL))
+        figure.text(0, 0.25 * _FOOT / height, f"{name}{_OF_TWO}", color=inks.quiet)
     return figure
 
 
