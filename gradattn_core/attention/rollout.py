@@ -197,7 +197,7 @@ def check_sizes(
                 f"model {name}: its attention runs over {queries} x {keys} instead of "
                 f"{tokens} x {tokens} tokens (shrinking tokens or channel attention); {SUPPORTED}"
             )
-    if len(layers) != blocks:
+    if len(layers) != blocks or not blocks:
         raise ModelError(
             f"model {name}: {len(layers)} global attention calls were seen in {blocks} blocks; exactly one per block "
             f"can be followed; {SUPPORTED}"

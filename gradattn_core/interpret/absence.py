@@ -43,11 +43,10 @@ def without_patches(model: nn.Module, images: Tensor, absent: Tensor, head: Head
     """
     with ready(model, images, head) as (model, images, readout):
         grid = patch_grid(model, images)
-        if absent.dtype != torch.bool or absent.shape != (len(images), *grid):
-            raise InterpretError(
-                f"absent: expected booleans {[len(images), *grid]}, a place for each patch, "
-                f"got {absent.dtype} {list(absent.shape)}"
-            )
+        place = [len(images), *grid]
+        if not isinstance(absent, Tensor) or absent.dtype != torch.bool or list(absent.shape) != place:
+            seen = f"{absent.dtype} {list(absent.shape)}" if isinstance(absent, Tensor) else type(absent).__name__
+            raise InterpretError(f"absent: expected a tensor of booleans {place}, a place for each patch, got {seen}")
         tokens = _tokens_without(model, images, absent.flatten(1).to(images.device), readout)
         return answer_of(model, tokens, head)
 
@@ -55,8 +54,8 @@ def without_patches(model: nn.Module, images: Tensor, absent: Tensor, head: Head
 def without_picture(model: nn.Module, images: Tensor) -> Tensor:
     """Pre-logit features [1, D] float32 when there is no picture, of which ``head(features)`` gives the logits.
 
-    They are those of the class and register tokens alone; where the classifier reads the patches' own tokens, those of
-    the grey picture. They are the same for all images of one size: one pass for a whole audit.
+    They are those of the class and register tokens alone; where the classifier reads the patches' own tokens, with the
+    grey picture's in their place. They are the same for all images of one size: one pass for a whole audit.
 
     Args:
         model: a timm Vision Transformer with global self-attention. It is left as it was found.
@@ -73,7 +72,11 @@ def without_picture(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def answer_without_picture(model: nn.Module, images: Tensor, head: Head | None = None) -> Tensor:
-    """Logits [B, K] float32 when there is no picture: equal in all rows but for a ``head`` that differs by image."""
+    """Logits [B, K] float32 when there is no picture: equal in all rows but for a ``head`` that differs by image.
+
+    They are what :func:`without_patches` gives with every patch left out. Arguments and errors are those of
+    :func:`without_picture`, and ``head`` maps its features [B, D] to logits; the classifier where ``None``.
+    """
     with ready(model, images, head) as (model, images, readout):
         tokens = picture_free_tokens(model, images, readout)
         return answer_of(model, tokens, head, len(images))
@@ -82,11 +85,11 @@ def answer_without_picture(model: nn.Module, images: Tensor, head: Head | None =
 def picture_free_tokens(model: nn.Module, images: Tensor, readout: Readout) -> Tensor:
     """The final tokens [1, N, D] without any picture, of which a class token's model reads the prefix alone.
 
-    The model must be prepared and gradients off. For a model that reads the patches' tokens these are the grey
-    picture's: t₀.
+    The model must be prepared and gradients off. For a model that reads the patches' tokens those are the grey
+    picture's, t₀; the prefix tokens, where it reads them too, have seen no patch.
     """
     blank = torch.zeros_like(images[:1])
-    if readout.kind in READS_PATCHES:
+    if readout.kind in READS_PATCHES and not (readout.includes_prefix and readout.prefix_tokens):
         return final_tokens(model, blank)
     rows, columns = patch_grid(model, images)
     return _tokens_without(model, blank, torch.ones(1, rows * columns, dtype=torch.bool, device=blank.device), readout)
@@ -121,7 +124,7 @@ def ready(model: nn.Module, images: Tensor, head: Head | None) -> Iterator[tuple
 
 def _tokens_without(model: nn.Module, images: Tensor, absent: Tensor, readout: Readout) -> Tensor:
     """The final tokens [B, N, D] with the patches ``absent`` [B, patches] left out of every softmax but their own."""
-    grey = picture_free_tokens(model, images, readout) if readout.kind in READS_PATCHES else None
+    grey = final_tokens(model, torch.zeros_like(images[:1])) if readout.kind in READS_PATCHES else None
     with _LeftOut(model_name(model), absent, readout.prefix_tokens) as left_out:
         tokens = final_tokens(model, images)
     blocks = len(model.blocks)  # type: ignore[arg-type]

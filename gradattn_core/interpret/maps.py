@@ -256,8 +256,8 @@ def _adding_up(
 
 def _known(name: str, values: Tensor, images: Tensor, axes: int) -> Tensor:
     """What the caller knows already, [B] or [B, K] float32."""
-    fits = isinstance(values, Tensor) and values.ndim == axes and len(values) == len(images)
-    if not fits or not bool(torch.isfinite(values).all()):
+    fits = isinstance(values, Tensor) and values.is_floating_point() and values.ndim == axes
+    if not fits or len(values) != len(images) or not bool(torch.isfinite(values).all()):
         seen = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
         expected = f"[{len(images)}]" if axes == 1 else f"[{len(images)}, K]"
         raise InterpretError(f"{name}: expected finite numbers {expected}, got {seen}")

@@ -18,8 +18,7 @@ Classes = int | Tensor
 
 def objective_value(objective: Objective, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
     """f of each image, [B] (or one scalar from a callable)."""
-    if not bool(torch.isfinite(logits).all()):
-        raise InterpretError("model: its logits are not finite (NaN weights, or an overflow in half precision)")
+    check_finite(logits)
     if callable(objective):
         value = objective(logits)
         if not isinstance(value, Tensor) or value.shape not in ((), (len(logits),)) or not value.requires_grad:
@@ -29,6 +28,12 @@ def objective_value(objective: Objective, logits: Tensor, target: Classes | None
     if not bool(torch.isfinite(value).all()):
         raise InterpretError(f"objective={objective!r}: its value is not finite (a logit of zero below the fraction?)")
     return value
+
+
+def check_finite(logits: Tensor) -> None:
+    """Refuse an answer that says nothing."""
+    if not bool(torch.isfinite(logits).all()):
+        raise InterpretError("model: its logits are not finite (NaN weights, or an overflow in half precision)")
 
 
 def exact_values(objective: Objective, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
@@ -67,7 +72,13 @@ def _class_objective(objective: str, logits: Tensor, target: Classes | None, aga
 
 
 def strongest_other(logits: Tensor, a: Tensor) -> Tensor:
-    """The class of the highest logit beside ``a``, [B]."""
+    """The class of the highest logit beside ``a``, [B].
+
+    Raises:
+        InterpretError: there is no other class.
+    """
+    if logits.shape[1] < 2:
+        raise InterpretError("against: there is one class alone and none beside it; the objective 'logit' explains it")
     return logits.detach().scatter(1, a[:, None], -torch.inf).argmax(dim=1)
 
 

@@ -90,8 +90,9 @@ def check_images(model: nn.Module, images: Tensor) -> None:
     Raises:
         InterpretError: another shape, device or precision than the model takes.
     """
-    if images.ndim != 4 or 0 in images.shape:
-        raise InterpretError(f"images: expected a batch [B, channels, H, W], got {list(images.shape)}")
+    if not isinstance(images, Tensor) or images.ndim != 4 or 0 in images.shape:
+        seen = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise InterpretError(f"images: expected a batch [B, channels, H, W], got {seen}")
     embed = getattr(model, "patch_embed", None)
     convolutions = [module for module in embed.modules() if isinstance(module, nn.Conv2d)] if embed is not None else []
     if convolutions and convolutions[0].in_channels != images.shape[1]:

@@ -117,7 +117,7 @@ def attended(question: Question, weigh: Weigh | None = None, *, pixels: bool = T
 
     Raises:
         ModelError: the model's attention is not global over one sequence of tokens.
-        InterpretError: no graph leads from the logits to the pixels.
+        InterpretError: the logits are not finite or without a graph.
     """
     mode = ExplicitAttention(question.name) if weigh is None else ExplicitAttention(question.name, weigh)
     streams: list[Tensor] = []
@@ -126,8 +126,6 @@ def attended(question: Question, weigh: Weigh | None = None, *, pixels: bool = T
     pooled = question.readout.kind == "attention-pool"
     tokens = question.readout.prefix_tokens + question.patches
     check_calls(mode.layers, len(question.images), tokens, len(question.blocks), pooled, question.name)
-    if torch.is_grad_enabled() and not logits.requires_grad:
-        raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
     layers = tuple(mode.layers)
     return Attended(question, layers[:-1] if pooled else layers, layers[-1] if pooled else None, tuple(streams), logits)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gradattn_core.interpret.absence import without_patches
+from gradattn_core.interpret.objective import check_finite
 from gradattn_core.peers.cams import last_input_norm
 from gradattn_core.peers.gradients import patch_pixels, peer_library
 from gradattn_core.peers.question import Peer, Question
@@ -142,6 +143,7 @@ def _answers_without(question: Question, absent: Tensor, measure: Callable[[Ques
     for part in absent.to(question.images.device).split(question.chunk_size):
         copies = _copies(question, len(part))
         logits = without_patches(copies.model, copies.images, part.unflatten(1, question.grid), question.head)
+        check_finite(logits)
         found.append(measure(copies, logits))
     return torch.cat(found)
 

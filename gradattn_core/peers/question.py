@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradattn_core.attention.readout import Readout, model_name
 from gradattn_core.errors import InterpretError
+from gradattn_core.interpret.objective import check_finite
 from gradattn_core.model.forward import Head, class_logits
 
 
@@ -53,8 +54,15 @@ class Question:
         return list(self.model.blocks)  # type: ignore[arg-type]
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """Logits [B, K], float32 or better, with their graph where gradients are on; every row has its own head."""
+        """Logits [B, K], float32 or better, with their graph where gradients are on.
+
+        Raises:
+            InterpretError: they are not finite, or the head gives none of their graph.
+        """
         logits = class_logits(self.model, pixels, self.head)
+        if torch.is_grad_enabled() and not logits.requires_grad:
+            raise InterpretError("head: its logits carry no gradient (a no_grad or detach inside?)")
+        check_finite(logits)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def value(self, logits: Tensor) -> Tensor:

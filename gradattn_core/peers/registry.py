@@ -11,7 +11,7 @@ from gradattn_core.attention.readout import find_readout, patch_grid
 from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.objective import Classes, class_indices
-from gradattn_core.model.forward import Head, answer, check_images
+from gradattn_core.model.forward import Head, check_head, check_images, final_tokens, head_logits
 from gradattn_core.peers import (
     cams,
     contributions,
@@ -24,6 +24,7 @@ from gradattn_core.peers import (
     relevance,
     rollouts,
 )
+from gradattn_core.peers.capture import gradients as slopes
 from gradattn_core.peers.question import Peer, Question, difference
 
 # A family of methods a file, in the order in which tables show them.
@@ -91,17 +92,24 @@ def peer_maps(
     peer = find_peer(name)
     model = getattr(model, "_orig_mod", model)
     check_model(model)
-    if not isinstance(images, Tensor):
-        raise InterpretError(f"images: expected a batch [B, channels, H, W], got {type(images).__name__}")
     check_images(model, images)
     if not bool(torch.isfinite(images).all()):
         raise InterpretError("images: some pixels are not finite")
     if chunk_size < 1:
         raise InterpretError(f"chunk_size={chunk_size}: give at least 1")
     grid, readout = patch_grid(model, images), find_readout(model)
-    classes = _class_count(model, images, head)
+    check_head(head)
     maps = []
-    with torch.inference_mode(False), torch.enable_grad(), prepared(model):
+    own = next(model.parameters()).dtype
+    # Autocast outside must not reach in: some methods do not bear half precision.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(images.device.type, enabled=False),
+        prepared(model),
+    ):
+        images = images.detach().to(own)
+        classes = _class_count(model, images, head)
         a = class_indices("target", target, classes)
         b = None if against is None else class_indices("against", against, classes)
         if b is not None and bool((a == b).any()):
@@ -110,7 +118,7 @@ def peer_maps(
             rows = part.to(images.device)
             question = Question(
                 model,
-                images.detach()[rows].clone(),
+                images[rows].clone(),
                 grid,
                 readout,
                 a[rows],
@@ -137,11 +145,20 @@ def _answered(peer: Peer, question: Question) -> Tensor:
 
 
 def _class_count(model: nn.Module, images: Tensor, head: Head | None) -> Tensor:
-    """An empty stand-in for logits [B, K], by which class indices are checked."""
-    classes = int(getattr(model, "num_classes", 0)) if head is None else 0
-    if not classes:
+    """An empty stand-in for logits [B, K], by which class indices are checked.
+
+    Raises:
+        InterpretError: the head does not read its features.
+    """
+    classes = int(getattr(model, "num_classes", 0))
+    if head is not None or not classes:
         # A head says how many classes it has only when it is asked.
-        classes = answer(model, images[:1], head).shape[1]
+        tokens = final_tokens(model, images[:1])
+        features = model.forward_head(tokens, pre_logits=True).detach().requires_grad_(True)  # type: ignore[operator]
+        logits = features if head is None else head_logits(head, features)
+        if logits.requires_grad:
+            slopes(logits, [features], keep=False)
+        classes = logits.shape[1]
     return images.new_empty(1).expand(len(images), classes)
 
 

@@ -52,7 +52,7 @@ _PASSES = {
     *(torch.sigmoid, torch.tanh, Tensor.sigmoid, Tensor.tanh, Tensor.neg, Tensor.div, Tensor.__truediv__),
 }
 _PRODUCTS = {Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.mul}
-_SUMS = {Tensor.add, Tensor.__add__, Tensor.__iadd__, torch.add}
+_SUMS = {Tensor.add, Tensor.__add__, torch.add}
 _LINEAR = {F.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.einsum}
 
 
@@ -141,6 +141,8 @@ class _Rules(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             return self._attend(*args, **kwargs)
+        # The rule of a sum needs what was there before; whoever wrote x += y goes on with the result.
+        func = Tensor.add if func is Tensor.add_ else func
         result = func(*args, **kwargs)
         carrying = [argument for argument in args if _carries(argument)]
         if func in _MOVES or not carrying or not _carries(result):

@@ -92,13 +92,24 @@ def test_the_map_adds_up_to_the_answer_less_that_without_a_picture(key: str) -> 
         assert gap(found) < 1e-4
         torch.testing.assert_close(found.log_odds, difference(exact))
         nothing = torch.zeros_like(images)
-        if kind in POOLED:
+        if kind in POOLED and key != "pool-with-prefix":
             expected = answer(model, nothing, **options)
         else:
             expected = without_patches(model, nothing, torch.ones_like(found.scores, dtype=torch.bool), **options)
         assert found.base is not None
         torch.testing.assert_close(found.base, difference(expected), rtol=1e-4, atol=1e-5)
         assert bool((found.scores > 0).any() and (found.scores < 0).any()) or key == "vit-hybrid"
+
+
+def test_a_mean_may_read_the_class_token_too() -> None:
+    model, images = vit(global_pool="avg", pool_include_prefix=True), pictures()
+    terms = explicit_secant(model, images, 1, 4, 1, 16, pooled=True)
+    nothing = weighted_answer(model, images, torch.zeros(16, dtype=torch.float64), 1, pooled=True)[0].detach()
+    found = secant(model, images, 1, 4)
+    assert found.log_odds is not None
+    torch.testing.assert_close(found.base, difference(nothing).float(), rtol=1e-4, atol=1e-5)
+    totals = found.log_odds.double() - difference(nothing)
+    assert relative(found.scores.flatten(1), explicit_scales(terms, totals)) < 1e-5
 
 
 def answer_features(model: Any, images: Tensor) -> int:
@@ -378,6 +389,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "head: what it returns does not depend",
     ),
     "one value": ({"objective": lambda z: difference(z).sum()}, "must return one value per image"),
+    "whole numbers": ({"logits": torch.ones(2, 7, dtype=torch.long)}, "logits: expected finite numbers"),
+    "one class": ({"target": 0, "against": None, "head": lambda x: x[:, :1]}, "against: there is one class alone"),
     "infinite": ({"objective": lambda z: z[:, 0] / 0}, "its value is not finite"),
 }
 
@@ -401,6 +414,7 @@ def test_bad_input_is_refused_by_the_arguments_name(case: str) -> None:
             "grid of patches",
         ),
         ("vit_tiny_patch16_224", {**SMALL, "img_size": 64, "global_pool": "max"}, 64, "pooling 'max'"),
+        ("vit_tiny_patch16_224", {**SMALL, "img_size": 64, "depth": 0}, 64, "0 global attention calls"),
         ("cait_xxs24_224", {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 64}, 64, "attention calls|tokens"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
@@ -134,6 +135,35 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(options: dict[str, object
     arguments: dict[str, object] = {"name": "gae", "model": vit(), "images": pictures(1), "target": 1}
     with pytest.raises(InterpretError, match=message):
         peer_maps(**{**arguments, **options})  # type: ignore[arg-type]
+
+
+def blind(features: Tensor) -> Tensor:
+    return torch.zeros(len(features), 7, requires_grad=True) * 1
+
+
+HEADS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "blind": (blind, "head: what it returns does not depend on the image's features"),
+    "not finite": (lambda features: features[:, :7] * torch.nan, "its logits are not finite"),
+    "detached": (lambda features: features[:, :7].detach(), "head: its logits carry no gradient"),
+}
+
+
+@pytest.mark.parametrize("name", [*CHEAP, "vit-cx", "tis", "kernel-shap"])
+def test_a_head_that_says_nothing_is_refused_in_a_sentence(name: str) -> None:
+    for kind, (head, message) in HEADS.items():
+        # Who only asks needs no gradient, and who does not ask sees no answer.
+        asks, needs = PEERS[name].passes > 0, "backward" in PEERS[name].cost or "relevance" in PEERS[name].cost
+        if kind == "blind" or (kind == "not finite" and asks) or needs:
+            with pytest.raises(InterpretError, match=message):
+                peer_maps(name, vit(), pictures(1), 1, 4, head=head)
+
+
+def test_autocast_outside_does_not_reach_in() -> None:
+    model, images = vit().float(), pictures(1, dtype=torch.float32)
+    for name in ("lrp", "gradient"):
+        expected = peer_maps(name, model, images, 1, 4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(peer_maps(name, model, images, 1, 4), expected)
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=str)

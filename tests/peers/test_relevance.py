@@ -155,6 +155,23 @@ def test_an_operation_without_a_rule_is_refused_by_its_name() -> None:
         peer_maps("lrp", vit(), pictures(1), 1, head=Squared())
 
 
+def test_a_sum_in_place_is_a_sum() -> None:
+    class Twice(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.in_place = in_place
+
+        def forward(self, features: Tensor) -> Tensor:
+            turned = features.flip(1) * 3
+            if self.in_place:
+                turned += features
+                return turned
+            return turned + features
+
+    in_place, plain = (peer_maps("lrp", vit(), pictures(1), 1, head=Twice(way)) for way in (True, False))
+    torch.testing.assert_close(in_place, plain)
+
+
 def test_half_precision_is_refused() -> None:
     with pytest.raises(InterpretError, match=r"method 'lrp': .* computes in half precision"):
         peer_maps("lrp", vit(dtype=torch.bfloat16), pictures(1, dtype=torch.bfloat16), 1)
