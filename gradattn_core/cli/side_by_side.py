@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import re
 from typing import TYPE_CHECKING, Any
 
 from gradattn_core.cli.picture import open_view, output_file, style, write_numbers
@@ -41,7 +40,7 @@ class _Listing(argparse.Action):
 
 
 def list_methods(options: argparse.Namespace) -> int:
-    """Every method of the registry, ours among them."""
+    """Every method of the registry, ours among them: a line each, on a terminal of 100 columns."""
     from gradattn_core.peers.registry import PEERS
 
     facts = [_facts(peer) for peer in PEERS.values()]
@@ -52,12 +51,10 @@ def list_methods(options: argparse.Namespace) -> int:
         drawn.add_column("what it is")
         for peer in PEERS.values():
             says = (peer.is_signed, peer.is_class_specific, peer.is_detail, peer.adds_up)
-            marks = ("?" if each is None else "yes" if each else "no" for each in says)
-            # Authors and year; --json has the title of the publication too.
-            source = re.match(r".*?\d{4}|[^;]*", peer.source)
-            title = f"{peer.title} ({source[0] if source else peer.source})"
-            drawn.add_row(escape(peer.name), f"{peer.passes:,}", *marks, escape(title))
+            marks = ("yes" if each else "no" for each in says)
+            drawn.add_row(escape(peer.name), f"{peer.passes:,}", *marks, escape(peer.title))
         console().print(drawn)
+        console().print("\nPublications, costs in words and notes: gradattn explain --list-methods --json")
 
     tell(options, {"methods": facts}, show)
     return 0

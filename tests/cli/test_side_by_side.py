@@ -95,7 +95,10 @@ def test_every_cheap_method_has_a_map_or_a_reason(
     assert all(reason for reason in facts["refused"].values())
 
 
-def test_the_methods_are_listed_without_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_methods_are_listed_without_a_picture(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert main(["explain", "--list-methods", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["methods"]
     assert [method["name"] for method in listed] == list(PEERS)
@@ -103,9 +106,11 @@ def test_the_methods_are_listed_without_a_picture(capsys: pytest.CaptureFixture[
         assert method["title"] and method["source"] and method["passes"] >= 0
         assert {type(method[name]) for name in ("signed", "class_specific", "adds_up")} == {bool}
     assert main(["explain", "--list-methods"]) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert {"method", "passes", "signed", "detail"} <= set(table[0].split())
-    assert [line.split()[0] for line in table[1:] if not line.startswith(" ")] == list(PEERS)
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert {"method", "passes", "signed", "detail"} <= set(head.split())
+    for line, peer in zip(lines, PEERS.values(), strict=False):
+        assert line.startswith(f"{peer.name} ") and line.rstrip().endswith(f" {peer.title}")
+    assert [line for line in lines[len(PEERS) :] if line] == [lines[-1]] and "--json" in lines[-1]
 
 
 @pytest.mark.parametrize(
