@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gradattn_core.attention.tape import check_kind
+from gradattn_core.attention.tape import Asked
 
 Weigh = Callable[[int, Callable[[], Tensor]], Tensor]
 """From a call's number, and a function that gives its own matrix, to the matrix [B, H, Nq, Nk] to use."""
@@ -63,29 +63,20 @@ class ExplicitAttention(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is F.scaled_dot_product_attention:
-            return self._attend(*args, **(kwargs or {}))
+            return self._attend(Asked(*args, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        check_kind(self.model, query, is_causal, enable_gqa)
-        weights = self.weigh(len(self.layers), lambda: own_attention(query, key, attn_mask, scale))
-        output = weights.to(value.dtype) @ value
-        self.layers.append(Layer(weights, query, key, value, output))
+    def _attend(self, asked: Asked) -> Tensor:
+        asked.check_kind(self.model)
+        weights = self.weigh(len(self.layers), lambda: own_attention(asked))
+        output = weights.to(asked.value.dtype) @ asked.value
+        self.layers.append(Layer(weights, asked.query, asked.key, asked.value, output))
         return output
 
 
-def own_attention(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+def own_attention(asked: Asked) -> Tensor:
     """softmax(q kᵀ·scale + bias), [B, H, Nq, Nk] in single precision or better."""
+    query, key, mask, scale = asked.query, asked.key, asked.attn_mask, asked.scale
     kind = torch.promote_types(query.dtype, torch.float32)
     scores = query.to(kind) @ key.to(kind).transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:

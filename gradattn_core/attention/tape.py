@@ -8,6 +8,7 @@ beside it (:mod:`gradattn_core.attention.rows`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,31 @@ from gradattn_core.attention.backward import Gradients
 from gradattn_core.attention.readout import SUPPORTED
 from gradattn_core.attention.rows import AttentionCall
 from gradattn_core.errors import InterpretError, ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The arguments of a call of ``torch.nn.functional.scaled_dot_product_attention``, in its order."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+    def check_kind(self, model: str) -> None:
+        """Refuse attention that is not global over one sequence of tokens.
+
+        Raises:
+            ModelError: names the model and the kind.
+        """
+        if self.is_causal or self.enable_gqa or self.query.ndim != 4:
+            other = "grouped over queries" if self.enable_gqa else "windowed, folded into the batch"
+            kind = "causal" if self.is_causal else other
+            raise ModelError(f"model {model}: its attention is {kind}; {SUPPORTED}")
 
 
 class AttentionTape(TorchFunctionMode):
@@ -59,34 +85,24 @@ class AttentionTape(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        return self._record(result, *args, **kwargs) if func is F.scaled_dot_product_attention else result
+        return self._record(result, Asked(*args, **kwargs)) if func is F.scaled_dot_product_attention else result
 
-    def _record(
-        self,
-        output: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        check_kind(self.model, query, is_causal, enable_gqa)
+    def _record(self, output: Tensor, asked: Asked) -> Tensor:
+        asked.check_kind(self.model)
+        query, key, value, mask = asked.query, asked.key, asked.value, asked.attn_mask
         if not output.requires_grad:
             raise InterpretError("model: its attention outputs carry no gradient (a no_grad or detach inside forward?)")
         index = len(self.calls)
         # Autograd keeps the CPU kernel's log-sum-exp; other kernels keep it in layouts of their own.
         denominator = getattr(output.grad_fn, "_saved_logsumexp", None) if output.is_cpu else None
-        plain = attn_mask is None or not attn_mask.requires_grad
+        plain = mask is None or not mask.requires_grad
         self.calls.append(
             AttentionCall(
                 query.detach(),
                 key.detach(),
                 value.detach(),
-                None if attn_mask is None else attn_mask.detach().expand(*query.shape[:3], key.shape[2]),
-                query.shape[-1] ** -0.5 if scale is None else scale,
+                None if mask is None else mask.detach().expand(*query.shape[:3], key.shape[2]),
+                query.shape[-1] ** -0.5 if asked.scale is None else asked.scale,
                 output.detach(),
                 None if denominator is None else denominator.detach(),
                 carried=denominator is not None and plain,
@@ -103,17 +119,6 @@ class AttentionTape(TorchFunctionMode):
     def _report(self, index: int, gradient: Tensor) -> None:
         if self.on_gradient is not None:
             self.on_gradient(index, gradient)
-
-
-def check_kind(model: str, query: Tensor, is_causal: bool, enable_gqa: bool) -> None:
-    """Refuse attention that is not global over one sequence of tokens.
-
-    Raises:
-        ModelError: names the model and the kind.
-    """
-    if is_causal or enable_gqa or query.ndim != 4:
-        kind = "causal" if is_causal else "grouped over queries" if enable_gqa else "windowed, folded into the batch"
-        raise ModelError(f"model {model}: its attention is {kind}; {SUPPORTED}")
 
 
 class _CarriedAttention(torch.autograd.Function):

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from gradattn_core.attention.readout import Readout, find_readout, model_name, patch_grid
 from gradattn_core.attention.rollout import check_model, check_sizes, prepared
 from gradattn_core.attention.secant import added
-from gradattn_core.attention.tape import check_kind
+from gradattn_core.attention.tape import Asked
 from gradattn_core.errors import InterpretError
 from gradattn_core.model.forward import Head, check_head, check_images, final_tokens, head_logits
 
@@ -154,24 +154,15 @@ class _LeftOut(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is not F.scaled_dot_product_attention:
             return func(*args, **kwargs)
-        return self._attend(*args, **kwargs)
+        return self._attend(Asked(*args, **kwargs))
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        check_kind(self.model, query, is_causal, enable_gqa)
+    def _attend(self, asked: Asked) -> Tensor:
+        asked.check_kind(self.model)
+        query, key, mask = asked.query, asked.key, asked.attn_mask
         self.sizes.append((query.shape[0], query.shape[2], key.shape[2]))
         if self.sizes[-1] == (len(self._seen), self.tokens, self.tokens):
             if self._bias is None:
                 zero = query.new_zeros(())
                 self._bias = torch.where(self._seen, zero, -torch.inf)
-            attn_mask = added(attn_mask, self._bias)
-        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, scale=scale)
+            mask = added(mask, self._bias)
+        return F.scaled_dot_product_attention(query, key, asked.value, mask, asked.dropout_p, scale=asked.scale)

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from gradattn_core.attention.explicit import own_attention
-from gradattn_core.attention.tape import check_kind
+from gradattn_core.attention.tape import Asked
 from gradattn_core.peers.capture import Attended, attended
 from gradattn_core.peers.question import Peer, Question
 
@@ -140,7 +140,7 @@ class _Rules(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            return self._attend(*args, **kwargs)
+            return self._attend(Asked(*args, **kwargs))
         # The rule of a sum needs what was there before; whoever wrote x += y goes on with the result.
         func = Tensor.add if func is Tensor.add_ else func
         result = func(*args, **kwargs)
@@ -160,22 +160,13 @@ class _Rules(TorchFunctionMode):
         name = resolve_name(func) or getattr(func, "__name__", "an operation")
         raise self.question.refuse(self.method, f"computes {name}, for which relevance has no rule")
 
-    def _attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        check_kind(self.question.name, query, is_causal, enable_gqa)
+    def _attend(self, asked: Asked) -> Tensor:
+        asked.check_kind(self.question.name)
         index, self._calls = self._calls, self._calls + 1
-        query, key, value = (tensor if tensor.requires_grad else _constant(tensor) for tensor in (query, key, value))
+        inputs = (asked.query, asked.key, asked.value)
+        query, key, value = (tensor if tensor.requires_grad else _constant(tensor) for tensor in inputs)
         with torch.no_grad():
-            attention = own_attention(query, key, attn_mask, scale).to(value.dtype)
+            attention = own_attention(asked).to(value.dtype)
             output = attention @ value
 
         def back(relevance: Tensor) -> tuple[Tensor, ...]:
