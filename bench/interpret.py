@@ -9,8 +9,8 @@ machine hardly disturbs.
 The peers explain the same z_0 − z_1 of the same frozen model, both at blocks[-1].norm1, as their manuals say for Vision
 Transformers: captum's LayerGradientXActivation (one pass; its integrated gradients are 50 such passes by default) and
 pytorch-grad-cam's GradCAM. ``grad-cam*`` is the same with parameters that want gradients, as a model is by default.
-*secant* is told f and f₀, which an audit knows; its own forward pass at half weight is counted.
 They come with ``pip install 'gradattn[peers]'``; without them their columns are left out and the reason is printed.
+*secant* is told f and f₀; its own forward pass, at half weight, is counted.
 
     python bench/interpret.py [--model vit_small_patch16_224] [--batch 1] [--threads 1] [--large]
                               [--device cuda --dtype bfloat16]

@@ -222,6 +222,7 @@ PEERS = (
         explains="pair",
         is_signed=True,
         adds_up=True,
+        notes="AttnLRP-style, scaled for either sign until its sum is f − f₀",
     ),
     Peer(
         "libra-grad",

@@ -31,9 +31,9 @@ def test_a_setting_of_the_secant_is_chosen_by_name() -> None:
     assert torch.equal(found, signed_maps(vit(), pictures(), 1, 4, Method(correction="secant"), setting=B3).scores)
 
 
-@pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.adds_up and "scale" in peer.notes])
+@pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.adds_up])
 @pytest.mark.parametrize("key", ["vit", "distilled", "average", "pool"])
-def test_what_is_scaled_adds_up_to_f_above_no_picture(name: str, key: str) -> None:
+def test_what_adds_up_adds_up_to_f_above_no_picture(name: str, key: str) -> None:
     model, images = small(key), pictures(3)
     absent = torch.ones(3, 4, 4, dtype=torch.bool)
     moved = answer(model, images) - without_patches(model, images, absent)
