@@ -22,7 +22,7 @@ from gradattn_core.peers.registry import PEERS, peer_maps
 if TYPE_CHECKING:
     from bench.protocol import Run
 
-_REPEATS = 5
+_REPEATS = 3
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of glibc's malloc.h
 
 
@@ -30,7 +30,7 @@ def costs(run: Run, name: str) -> dict[str, float]:
     """Passes as the registry counts them; time and peak memory of one picture, as multiples of the floor's.
 
     The floor is a forward pass and a backward pass to the pixels, parameters frozen, one picture, one thread. Time is
-    the processor's own, the median of five repeats in turn with the floor; memory is the peak above the loaded model.
+    the processor's own, the median of three repeats in turn with the floor; memory is the peak above the loaded model.
     """
     peer = PEERS[name]
     row = {"passes": float(peer.passes)}

@@ -263,7 +263,11 @@ def _halves(run: Run, case: Case, own: Tensor) -> NDArray[np.float64]:
 
 
 def in_place(run: Run, name: str, which: int) -> Arrays:
-    """How a method finds the one part in which two classes differ, one entry a picture of one small model."""
+    """How a method finds the one part in which two classes differ, one entry a picture of one small model.
+
+    Every other picture is asked about the other way round, sibling against label: there the part speaks against the
+    target, and a map without blue cannot be right.
+    """
     seed, noisy = MODELS[which]
     # Creatures do not depend on the photographs' model, and their results are shared by all of them.
     work = run.work.parent
@@ -272,22 +276,30 @@ def in_place(run: Run, name: str, which: int) -> Arrays:
     batch = Batch(drawn.images, drawn.labels, drawn.labels ^ 1)
     digest = weights_digest(model)
     found = [_creature_truth(model, digest, batch, i, work) for i in range(run.count(name, run.creatures))]
-    few = Batch(*(values[: len(found)] for values in vars(batch).values()))
+    turned = np.where(np.arange(len(found)) % 2, -1, 1)
+    labels, siblings = batch.target[: len(found)], batch.against[: len(found)]
+    is_turned = torch.from_numpy(turned < 0)
+    few = Batch(
+        batch.images[: len(found)],
+        torch.where(is_turned, siblings, labels),
+        torch.where(is_turned, labels, siblings),
+    )
     if name in CEILINGS:
-        maps = np.stack([truth[CEILINGS[name]].reshape(drawn.key.shape[1:]) for truth in found])
+        ceiling = [sign * truth[CEILINGS[name]] for sign, truth in zip(turned, found, strict=True)]
+        maps = np.stack(ceiling).reshape(-1, *drawn.key.shape[1:])
     else:
         maps = maps_of(run, name, model, few, work=work)
     rows = []
-    for i, (scores, truth) in enumerate(zip(maps, found, strict=True)):
-        place = agreement.localisation(scores, drawn.key[i], drawn.distractors[i])
+    for i, (scores, truth, sign) in enumerate(zip(maps, found, turned, strict=True)):
+        place = agreement.localisation(scores, drawn.key[i], drawn.distractors[i], int(sign))
         whole, nothing = truth["whole"]
         rows.append(
             {
                 **{field: getattr(place, field) for field in place.__dataclass_fields__},
-                "shapley": correlation(scores.ravel(), truth["shapley"]),
+                "shapley": sign * correlation(scores.ravel(), truth["shapley"]),
                 "reliability": split_half(*truth["halves"]),
-                "patch": correlation(scores.ravel(), truth["patch"]),
-                "gap": abs(scores.sum() - (whole - nothing)),
+                "patch": sign * correlation(scores.ravel(), truth["patch"]),
+                "gap": abs(scores.sum() - sign * (whole - nothing)),
             }
         )
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
