@@ -216,7 +216,7 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
     """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence."""
     for earlier in _earlier_audits(config, listing, out):
         what = ", ".join(config.differences(earlier.parameters))
-        what = what or "the images, the labels or the checkpoint have changed"
+        what = what or "the images, the labels, the checkpoint or gradattn itself have changed"
         if not earlier.is_current:
             what = "another version of gradattn has begun it; what it had swept is used"
         interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"

@@ -433,7 +433,7 @@ def test_a_new_audit_says_what_differs_from_the_last(audited: Audited) -> None:
 
 def test_a_changed_dataset_is_said(audited: Audited) -> None:
     (audited.dataset / "red" / "red-10.png").unlink()
-    with pytest.warns(UserWarning, match="the images, the labels or the checkpoint have changed"):
+    with pytest.warns(UserWarning, match="the images, the labels, the checkpoint or gradattn itself have changed"):
         make_plan(audited.config(), survey_dataset(audited.config()))
 
 
