@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.errors import InterpretError
-from gradattn_core.interpret.maps import Provenance, signed_maps
+from gradattn_core.interpret.absence import answer_without_picture
+from gradattn_core.interpret.maps import Interpretation, Provenance, signed_maps
+from gradattn_core.interpret.objective import exact_values
 from gradattn_core.methods import PAIR_OBJECTIVES, Method
 from gradattn_core.model.forward import Head, answer
 
@@ -54,7 +56,8 @@ def detail(
 ) -> Detail:
     """Interpret every ordered pair of classes: a forward and a backward pass of the batch each.
 
-    With *secant* that is k·(k−1)/2 of them, as the other half are their negatives, else k·(k−1).
+    With *secant* that is k·(k−1)/2 of them, as the other half are their negatives, and one pass each for all f and all
+    f₀; else k·(k−1).
 
     Args:
         model: a timm Vision Transformer with global self-attention. It is left as it was found.
@@ -73,7 +76,14 @@ def detail(
     labels = _likeliest(answer(model, images, head), which) if isinstance(which, int) else which
     adds_up = method.correction == "secant"
     pairs = (combinations if adds_up else permutations)(range(len(labels)), 2)
-    maps = {(i, j): signed_maps(model, images, labels[i], labels[j], method, head) for i, j in pairs}
+    maps: dict[tuple[int, int], Interpretation] = {}
+    absent = answer_without_picture(model, images, head) if adds_up else None
+    logits = None
+    for i, j in pairs:
+        base = None if absent is None else exact_values(method.objective, absent, labels[i], labels[j])
+        maps[i, j] = signed_maps(model, images, labels[i], labels[j], method, head, logits, base)
+        # What is answered holds for all pairs.
+        logits = maps[i, j].logits
     squares = {
         name: _square({pair: getattr(result, name) for pair, result in maps.items()}, len(labels), mirrored=adds_up)
         for name in (("scores", "log_odds", "base") if adds_up else ("scores",))
