@@ -85,10 +85,11 @@ class Account:
         if not self.of_two:
             before = "On average over this dataset it is" if average else "Without any picture it would be"
             return f"{names[0]}: the model's output is {answer}. {before} {base}; {parts}.{told}"
-        before = "To an average picture of this dataset it gives" if average else "Without any picture it would give"
+        before = "For an average picture of this dataset it gives" if average else "Without any picture it would give"
+        # The per cent first: of a class that is called 6, "gives 6 1.1%" could not be read.
         return (
-            f"{names[0]} against {names[1]}: of these two, the model alone gives {names[0]} "
-            f"{self.share(self.sums.log_odds)} (log-odds {answer}). {before} {self.share(self.sums.base)} ({base}); "
+            f"{names[0]} against {names[1]}: of these two, the model alone gives {self.share(self.sums.log_odds)} "
+            f"to {names[0]} (log-odds {answer}). {before} {self.share(self.sums.base)} ({base}); "
             f"{parts}.{told}"
         )
 
@@ -142,7 +143,9 @@ def strongest_parts(
     origin: Origin = DEFAULT_ORIGIN,
 ) -> list[str]:
     """A sentence on the strongest region of either sign, the other class's first: where it lies, its number, and what
-    hiding it does where that was measured.
+    hiding it does where that was measured; then one on all weaker regions that are drawn hatched, should there be any.
+
+    After numbers were measured, the two are still those that the map had found strongest.
 
     Args:
         size: (width, height) of the upright original in pixels.
@@ -154,11 +157,18 @@ def strongest_parts(
     strongest = sorted((region for region in evidence.statistics.regions if region.rank == 1), key=lambda r: r.sign)
     sentences = []
     for region in strongest:
-        part = f"The strongest {colours[0 if region.sign > 0 else 1]} part, {place(region.box, size)},"
+        colour, where = colours[0 if region.sign > 0 else 1], place(region.box, size)
+        is_measured = shown is not None and shown.measured
+        named = f"{colour} part that the map found strongest" if is_measured else f"strongest {colour} part"
+        part = f"The {named}, {where},"
         if shown is None or region.log_odds is None or evidence.sums is None:
             sentences.append(f"{part} speaks for {names[0 if region.sign > 0 else 1]}.")
         else:
             sentences.append(f"{part} {_number(region, shown, evidence.sums)}. {_hidden(region, shown, names[0])}")
+    hatched = sum(contradicted(region) for region in evidence.statistics.regions if region.rank > 1)
+    if hatched:
+        what = "a weaker part that does" if hatched == 1 else f"{hatched} weaker parts that do"
+        sentences.append(f"Drawn hatched: {what} the opposite of what the map says, as hiding was measured.")
     return sentences
 
 

@@ -91,14 +91,14 @@ def test_numbers_that_add_up_rounded_one_by_one_are_left_as_they_are() -> None:
 
 def test_the_four_numbers_are_said_as_odds_of_two_classes_and_add_up() -> None:
     assert said(SUMS) == (
-        "tench against springer: of these two, the model alone gives tench 3.0% (log-odds −3.5). Without any picture "
-        "it would give 60% (+0.4); the red patches add 2.1, the blue ones take away 6.0."
+        "tench against springer: of these two, the model alone gives 3.0% to tench (log-odds −3.5). Without any "
+        "picture it would give 60% (+0.4); the red patches add 2.1, the blue ones take away 6.0."
     )
 
 
 def test_from_an_average_picture_the_same_answer_is_reached_on_another_way() -> None:
     sums = replace(SUMS, average=math.log(52 / 48))
-    assert "To an average picture of this dataset it gives 52% (+0.1); the red patches add 2.2, the" in said(sums)
+    assert "For an average picture of this dataset it gives 52% (+0.1); the red patches add 2.2, the" in said(sums)
     shown = account(evidence(sums), "picture")
     assert shown is not None and shown.sums == sums and "Without any picture" in shown.sentences(NAMES)
 
@@ -115,7 +115,9 @@ def test_one_output_has_no_share_of_two_classes() -> None:
 def test_measured_numbers_are_said_to_be_measured() -> None:
     assert said(SUMS, numbers="measured").endswith("Both were measured by leaving patches out.")
     [sentence] = strongest_parts(evidence(SUMS, region(-1, -2.4), numbers="measured"), SIZE, names=NAMES)
-    assert "takes away 2.4, measured with and without the others." in sentence
+    assert sentence.startswith(
+        "The blue part that the map found strongest, upper left, takes away 2.4, measured with and without the others."
+    )
 
 
 def test_a_map_that_does_not_add_up_has_no_numbers_and_says_why() -> None:
@@ -158,6 +160,15 @@ def test_what_hiding_does_against_the_number_is_said_and_is_drawn_hatched() -> N
     assert contradicted(blue)
     for agreeing in (region(-1, -0.4, -1.0), region(1, 0.4, 1.0), region(1, 0.4), region(1, None, -1.0)):
         assert not contradicted(agreeing)
+
+
+def test_weaker_parts_that_are_drawn_hatched_are_explained_in_one_sentence() -> None:
+    strongest, weaker = region(-1, -2.4, -1.0), replace(region(1, 0.3, -0.1), rank=2)
+    assert strongest_parts(evidence(SUMS, strongest, weaker), SIZE, names=NAMES)[1:] == [
+        "Drawn hatched: a weaker part that does the opposite of what the map says, as hiding was measured."
+    ]
+    both = [weaker, replace(weaker, rank=3)]
+    assert "hatched: 2 weaker parts that do" in strongest_parts(evidence(SUMS, strongest, *both), SIZE, names=NAMES)[1]
 
 
 def test_where_per_cent_cannot_tell_two_answers_apart_log_odds_do() -> None:

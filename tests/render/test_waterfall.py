@@ -72,6 +72,12 @@ def test_no_name_changes_the_size_and_a_map_of_one_output_has_no_per_cent() -> N
     assert waterfall_picture(of(-3.4, 0.4, 2.1, of_two=False), NAMES, width=288, scale=1) != plain
 
 
+@pytest.mark.parametrize("names", [("very long " * 30, "عقاب"), ("kite " * 30, "owl " * 30), ("owl", "kite " * 30)])
+def test_long_names_end_within_the_picture_at_twice_the_size_too(names: tuple[str, str]) -> None:
+    title = np.asarray(waterfall_picture(of(-3.4, 0.4, 2.1), names, scale=2))[:40, :, 3]
+    assert title[:, -60:].any() and not title[:, -2:].any()
+
+
 @pytest.mark.parametrize("paper", INKS)
 def test_in_a_figure_it_is_the_same_on_its_paper(paper: Paper) -> None:
     account = of(-3.4, 0.4, 2.1)

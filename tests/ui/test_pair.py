@@ -33,7 +33,7 @@ def test_the_pair_in_the_address_is_shown_with_its_numbers_its_evidence_and_its_
     # Both suspects have the same sums, so these are their means.
     [mean] = waterfalls(app)
     assert mean.startswith(
-        "Means over this pair's suspects. kite against owl: of these two, the model alone gives kite 25%"
+        "Means over this pair's suspects. kite against owl: of these two, the model alone gives 25% to kite"
     )
     # The suspects, and typical images of both classes.
     assert len(app.get("bidi_component")) == 3

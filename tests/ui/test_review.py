@@ -229,8 +229,8 @@ def test_the_waterfall_says_in_words_what_it_draws_and_begins_where_it_is_told_t
     # From 0.5, the average answer, to −1.1: 3 and 9 are scaled so that they differ by 1.6.
     [said] = waterfalls(app)
     assert said == (
-        "kite against owl: of these two, the model alone gives kite 25% (log-odds −1.1). To an average picture of this "
-        "dataset it gives 62% (+0.5); the red patches add 4.5, the blue ones take away 6.1."
+        "kite against owl: of these two, the model alone gives 25% to kite (log-odds −1.1). For an average picture of "
+        "this dataset it gives 62% (+0.5); the red patches add 4.5, the blue ones take away 6.1."
     )
     app.segmented_control(key="origin").set_value("picture").run()
     [said] = waterfalls(app)

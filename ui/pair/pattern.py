@@ -56,15 +56,16 @@ def row_of(pairs: pd.DataFrame, pair: Pair) -> dict[str, float]:
     return {str(name): float(number) for name, number in pairs.loc[row].drop(_LABELS).items()}
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+# Measuring a suspect on demand changes its map and its numbers, and so the means.
+@st.cache_data(ttl=600, max_entries=64, show_spinner=False)
 def mean_map(directory: str, audit: str, pair: Pair) -> FloatArray | None:
-    """``Store.audits.pair_map``; it never changes."""
+    """``Store.audits.pair_map``, at most ten minutes old."""
     return components.store().audits.pair_map(audit, *pair)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(ttl=600, max_entries=64, show_spinner=False)
 def mean_sums(directory: str, audit: str, pair: Pair) -> Sums | None:
-    """``Store.audits.pair_sums``; it never changes."""
+    """``Store.audits.pair_sums``, at most ten minutes old."""
     return components.store().audits.pair_sums(audit, *pair)
 
 

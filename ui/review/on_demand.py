@@ -34,7 +34,8 @@ def show(shown: Subject, view: View) -> None:
                 "Measured" if evidence.numbers == "measured" else "Measure",
                 key="measure",
                 icon=":material/straighten:",
-                disabled=shut or evidence.numbers == "measured",
+                # A map without numbers has none to measure; the sentence above says why.
+                disabled=shut or evidence.numbers == "measured" or evidence.sums is None,
                 help="Leave parts of the picture out and ask the model again: numbers that are measured, in seconds",
             )
             others = st.toggle("Other methods", key="methods-of-others", persist_state="session", disabled=shut)
