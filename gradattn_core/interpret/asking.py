@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from gradattn_core.attention.readout import patch_grid
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.absence import without_patches
-from gradattn_core.interpret.objective import Classes, Objective
-from gradattn_core.model.forward import Head
+from gradattn_core.interpret.objective import Classes, Objective, class_indices
+from gradattn_core.model.forward import Head, check_head, check_images
 
 CHUNK = 32
 """Images in one forward pass."""
@@ -45,8 +45,10 @@ class Asker:
             raise InterpretError(f"objective={objective!r}: only 'difference', 'logit' or a callable can be measured")
         if objective == "difference" and against is None:
             raise InterpretError("against: measuring a difference needs the other class too")
+        check_images(model, images)
+        check_head(head)
         self.model, self.images, self.head = model, images, head
-        self.target, self.against = (_of_batch(classes, images) for classes in (target, against))
+        self.target, self.against = _of_batch("target", target, images), _of_batch("against", against, images)
         self.objective, self.chunk_size = objective, chunk_size
 
     def __call__(self, questions: Sequence[tuple[int, Mask]]) -> list[float]:
@@ -54,6 +56,8 @@ class Asker:
         answers: list[float] = []
         for start in range(0, len(questions), self.chunk_size):
             rows, masks = zip(*questions[start : start + self.chunk_size], strict=True)
+            if len({mask.shape for mask in masks}) > 1:
+                raise InterpretError("masks: the regions are of grids of different sizes")
             of = torch.tensor(rows, device=self.images.device)
             absent = torch.from_numpy(np.stack(masks)).to(self.images.device)
             head = None if self.head is None else _row_by_row(self.head, len(self.images), of)
@@ -69,18 +73,24 @@ class Asker:
     def _value(self, logits: Tensor, of: Tensor) -> Tensor:
         if callable(self.objective):
             return self.objective(logits)
-        assert self.target is not None
-        value = logits.gather(1, self.target[of, None])[:, 0]
+        if self.target is None:
+            raise InterpretError(f"target: objective {self.objective!r} needs a class per image")
+        target = class_indices("target", self.target[of], logits)
+        value = logits.gather(1, target[:, None])[:, 0]
         if self.objective == "logit" or self.against is None:
             return value
-        return value - logits.gather(1, self.against[of, None])[:, 0]
+        against = class_indices("against", self.against[of], logits)
+        return value - logits.gather(1, against[:, None])[:, 0]
 
 
-def _of_batch(classes: Classes | None, images: Tensor) -> Tensor | None:
-    """One class for each image, [B]."""
+def _of_batch(name: str, classes: Classes | None, images: Tensor) -> Tensor | None:
+    """One class for each image, [B]; ``name`` is the argument that a refusal names."""
     if classes is None:
         return None
-    return torch.as_tensor(classes, device=images.device, dtype=torch.int64).expand(len(images))
+    found = torch.as_tensor(classes, device=images.device)
+    if found.shape not in ((), (len(images),)):
+        raise InterpretError(f"{name}: expected one class or {len(images)} of them, got shape {list(found.shape)}")
+    return found.expand(len(images))
 
 
 def _row_by_row(head: Head, images: int, of: Tensor) -> Head:

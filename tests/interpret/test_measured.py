@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from gradattn_core.interpret.measured import measured_evidence, measured_regions
 from gradattn_core.interpret.regions import map_statistics, region_masks
 from gradattn_core.records import Box, Evidence
 from gradattn_core.sums import Sums
+from tests.helpers.explicit_maps import pictures, vit
 from tests.helpers.tiny import TINY_VIT
 from tests.interpret.test_families import FAMILIES, family
 
@@ -275,3 +277,25 @@ def test_what_cannot_be_measured_is_refused_by_name(model: nn.Module, images: Te
         region_effects(model, images, nothing, 0)
     with pytest.raises(InterpretError, match="chunk_size=0"):
         region_effects(model, images, nothing, 0, 1, chunk_size=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": 99}, "target: class 99 is out of range"),
+        ({"against": -1}, "against: class -1 is out of range"),
+        ({"target": 1.5}, "target: expected class indices as integers"),
+        ({"target": torch.tensor([1, 2, 3])}, r"target: expected one class or 2 of them, got shape \[3\]"),
+        ({"target": None}, "target: objective 'difference' needs a class"),
+        ({"images": [1.0]}, "images: expected a batch"),
+        ({"head": 5}, "head: expected a callable"),
+        ({"masks": [[np.eye(5, dtype=bool)], [np.eye(4, dtype=bool)]]}, "masks: the regions are of grids of"),
+    ],
+    ids=str,
+)
+def test_a_question_that_cannot_be_asked_is_refused_by_the_arguments_name(
+    changes: dict[str, Any], message: str
+) -> None:
+    asked = {"images": pictures(2), "masks": [[np.eye(4, dtype=bool)], []], "target": 1, "against": 4, **changes}
+    with pytest.raises(InterpretError, match=message):
+        region_effects(vit(), **asked)
