@@ -205,6 +205,8 @@ class KeyWeights(AttentionTape):
         """The arguments of a call with log w on the columns of the patches, and the gradient of scores damped."""
         if self.share < 1:
             query, key = damped(query, self.share), damped(key, self.share)
+            if attn_mask is not None and attn_mask.requires_grad:
+                attn_mask = damped(attn_mask, self.share)
         tokens = self.terms.prefix + self.patches
         if self._weighs and query.ndim == 4 and query.shape[2] == key.shape[2] == tokens:
             if self._bias is None:

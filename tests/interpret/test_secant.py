@@ -144,6 +144,19 @@ def test_a_quick_gelu_is_damped_like_any_other() -> None:
     assert relative(found.scores.flatten(1), expected) < 1e-5
 
 
+def test_scores_that_the_picture_biases_are_damped_too() -> None:
+    def biased(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> Any:
+        return args, {**kwargs, "attn_mask": 3 * args[0].mean(-1)[:, None, None, :]}
+
+    model: Any = vit()
+    for block in model.blocks:
+        block.attn.register_forward_pre_hook(biased, with_kwargs=True)
+    found = secant(model, pictures(), 1, 4)
+    assert found.log_odds is not None and found.base is not None
+    terms = explicit_secant(model, pictures(), 1, 4, 1, 16)
+    assert relative(found.scores.flatten(1), explicit_scales(terms, (found.log_odds - found.base).double())) < 1e-5
+
+
 @pytest.mark.parametrize("key", ["vit", "siglip", "eva02", "relpos-cls"])
 def test_key_weights_alone_are_the_derivative_by_the_weights(key: str) -> None:
     model, images = family(key)
