@@ -95,14 +95,16 @@ class Account:
 
 
 def account(evidence: Evidence, origin: Origin = DEFAULT_ORIGIN) -> Account | None:
-    """The numbers of a map from an origin; from no picture where nothing is known of the average.
+    """The numbers of a map from an origin; from no picture where nothing is known of the average, and where they were
+    measured: another origin would scale what was measured to something that was not.
 
     Returns:
         None where the map does not add up; :func:`without_numbers` says why.
     """
     if evidence.sums is None:
         return None
-    return account_of(evidence.sums, origin, evidence.objective == "difference", evidence.numbers == "measured")
+    measured = evidence.numbers == "measured"
+    return account_of(evidence.sums, "picture" if measured else origin, evidence.objective == "difference", measured)
 
 
 def account_of(sums: Sums, origin: Origin = DEFAULT_ORIGIN, of_two: bool = True, measured: bool = False) -> Account:

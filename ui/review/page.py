@@ -98,7 +98,7 @@ def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
                 required=True,
                 key="origin",
                 persist_state="session",
-                help="Either way the numbers add up to the same answer.",
+                help="Either way the numbers add up to the same answer. Measured ones begin with no picture.",
             )
         reading = st.button("?", key="help", help="All keys")
     with st.container(key="script-keys"):
