@@ -49,6 +49,9 @@ _FINDS_DETAILS = {
     *("frozen", "attn-lrp", "linearised", "libra-grad"),
 }
 
+# As many as scikit-learn takes.
+_SEEDS = 1 << 32
+
 PEERS: dict[str, Peer] = {
     peer.name: replace(peer, is_detail=peer.name in _FINDS_DETAILS) for family in _FAMILIES for peer in family.PEERS
 }
@@ -95,8 +98,8 @@ def peer_maps(
     check_images(model, images)
     if not bool(torch.isfinite(images).all()):
         raise InterpretError("images: some pixels are not finite")
-    if chunk_size < 1:
-        raise InterpretError(f"chunk_size={chunk_size}: give at least 1")
+    if not isinstance(chunk_size, int) or chunk_size < 1:
+        raise InterpretError(f"chunk_size={chunk_size}: give a whole number of at least 1")
     grid, readout = patch_grid(model, images), find_readout(model)
     check_head(head)
     maps = []
@@ -125,7 +128,7 @@ def peer_maps(
                 None if b is None else b[rows],
                 head,
                 chunk_size,
-                tuple(seed + number for number in part.tolist()),
+                tuple((seed + number) % _SEEDS for number in part.tolist()),
             )
             maps.append(_answered(peer, question).reshape(-1, *grid))
     found = torch.cat(maps)

@@ -87,6 +87,11 @@ def test_probabilities_of_a_pair_are_the_difference_of_two_maps() -> None:
         torch.testing.assert_close(alone, pair[:1], rtol=1e-4, atol=1e-6)
 
 
+def test_any_whole_number_is_a_seed() -> None:
+    for seed in (-1, 1 << 40):
+        assert bool(peer_maps("tis", small("vit"), pictures(2), 2, seed=seed).isfinite().all())
+
+
 @pytest.mark.parametrize("name", ["vit-cx", "tis"])
 def test_half_precision_comes_near(name: str) -> None:
     images = pictures(1)

@@ -127,7 +127,8 @@ def _state(model: nn.Module) -> list[object]:
         ({"against": 1}, "against: is the same class as target"),
         ({"images": pictures(1)[0]}, r"images: expected a batch"),
         ({"images": pictures(1) * torch.nan}, "images: some pixels are not finite"),
-        ({"chunk_size": 0}, "chunk_size=0: give at least 1"),
+        ({"chunk_size": 0}, "chunk_size=0: give a whole number of at least 1"),
+        ({"chunk_size": 2.5}, "chunk_size=2.5: give a whole number"),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
