@@ -170,8 +170,8 @@ def _write_pair(file: Path, explanations: list[Explanation]) -> None:
     first, *others = explanations
     crop = first.evidence.crop
     if not others:
-        sums = first.evidence.sums
-        ends = {} if sums is None else {"log_odds": sums.log_odds, "base": sums.base}
+        sums, numbers = first.evidence.sums, first.evidence.numbers
+        ends = {} if sums is None else {"log_odds": sums.log_odds, "base": sums.base, "numbers": numbers}
         write_numbers(file, asdict(first.provenance), crop, scores=first.evidence.scores, logits=first.logits, **ends)
         return
     provenance = [asdict(explanation.provenance) for explanation in explanations]

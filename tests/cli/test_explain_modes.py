@@ -221,7 +221,7 @@ def test_numbers_that_are_measured_add_up_and_say_what_hiding_does(
 ) -> None:
     picture, pair = scene.picture("a"), ["--for", "1", "--against", "2", "--measured"]
     facts = json.loads(explain(scene, picture, *pair, "-o", tmp_path / "n.npz", "--json", capsys=capsys)[1])
-    assert facts["numbers"] == "measured"
+    assert facts["numbers"] == str(loaded(tmp_path / "n.npz")["numbers"]) == "measured"
     total = facts["log_odds_without_picture"] + facts["red_log_odds"] + facts["blue_log_odds"]
     assert total == pytest.approx(facts["log_odds"], abs=1e-4)
     strongest = [region for region in facts["regions"] if region["rank"] == 1]
