@@ -169,8 +169,8 @@ def strongest_parts(
             sentences.append(f"{part} {_number(region, shown, evidence.sums)}. {_hidden(region, shown, names[0])}")
     hatched = sum(contradicted(region) for region in evidence.statistics.regions if region.rank > 1)
     if hatched:
-        what = "a weaker part that does" if hatched == 1 else f"{hatched} weaker parts that do"
-        sentences.append(f"Drawn hatched: {what} the opposite of what the map says, as hiding was measured.")
+        which = "a weaker part" if hatched == 1 else f"{hatched} weaker parts"
+        sentences.append(f"Drawn hatched: {which} whose hiding, measured, does the opposite of what the map says.")
     return sentences
 
 

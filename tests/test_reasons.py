@@ -168,10 +168,10 @@ def test_what_hiding_does_against_the_number_is_said_and_is_drawn_hatched() -> N
 def test_weaker_parts_that_are_drawn_hatched_are_explained_in_one_sentence() -> None:
     strongest, weaker = region(-1, -2.4, -1.0), replace(region(1, 0.3, -0.1), rank=2)
     assert strongest_parts(evidence(SUMS, strongest, weaker), SIZE, names=NAMES)[1:] == [
-        "Drawn hatched: a weaker part that does the opposite of what the map says, as hiding was measured."
+        "Drawn hatched: a weaker part whose hiding, measured, does the opposite of what the map says."
     ]
     both = [weaker, replace(weaker, rank=3)]
-    assert "hatched: 2 weaker parts that do" in strongest_parts(evidence(SUMS, strongest, *both), SIZE, names=NAMES)[1]
+    assert "hatched: 2 weaker parts whose" in strongest_parts(evidence(SUMS, strongest, *both), SIZE, names=NAMES)[1]
 
 
 def test_where_per_cent_cannot_tell_two_answers_apart_log_odds_do() -> None:
