@@ -13,9 +13,10 @@ e. sanity: rewrites that keep the function, randomised weights, noise, swapped c
 f. passes, time and memory beside a bare forward and backward pass.
 
 Pictures are parted for good by the hash of their file: ``--part tuning`` is for choosing, ``--part report`` for what is
-published. Methods of more than ``--many`` (100) passes are asked about ``--few`` (8) pictures. In brackets: 95 %
-bootstrap intervals over pictures. Each result is a file below ``--work`` under what it depends on, so that a stopped
-run continues, and a later one computes what is new. Written there: ``faithfulness.md``, ``.csv`` and ``.png``.
+published. Methods of more than 10 passes are asked about a quarter of the pictures, of more than 100 about 8. In
+brackets: 95 % bootstrap intervals over pictures. Each result is a file below ``--work`` under what it depends on, so
+that a stopped run continues, and a later one computes what is new. Written there: ``faithfulness.md``, ``.csv`` and
+``.png``.
 """
 
 from __future__ import annotations
@@ -327,15 +328,25 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=8, help="… so many; every method does in part e")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="few pictures of everything, no many-pass methods")
+    parser.add_argument("--quick", action="store_true", help="few pictures, no many-pass methods, no costs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     begun = time.perf_counter()
     names = list(PEERS) if options.methods is None else options.methods.split(",")
     if options.quick:
-        quick = {"pictures": 4, "pairs": 130, "curves": 8, "composites": 8, "creatures": 8, "models": 1}
-        vars(options).update(quick, truths="block drop,shapley")
-        names = [name for name in names if name in PEERS and PEERS[name].passes <= 10]
+        few = {
+            "pictures": 4,
+            "pairs": 130,
+            "curves": 2,
+            "composites": 4,
+            "creatures": 6,
+            "models": 1,
+            "few": 1,
+            "pool": 200,
+        }
+        vars(options).update(few, truths="block drop,shapley")
+        options.sections = options.sections.replace("f", "")
+        names = [name for name in names if name in PEERS and PEERS[name].passes <= protocol.SOME]
     spec = ModelSpec(options.model, options.checkpoint, options.model_arguments)
     place = options.work / f"{options.model}-{options.part}"
     subject = open_subject(

@@ -44,7 +44,9 @@ SETTINGS = {
     "with guide, own half": (True, "zero", True),
 }
 """Of part (b): is a guide beside the picture, what a masked patch becomes, is only the picture's own half masked."""
-SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
+SHARES = (0.2, 0.4, 0.6, 0.8)
+SOME = 10
+"""Methods of more passes than this are asked about a quarter of the pictures."""
 _ROOMS = ("attention", "interpret", "model", "peers")
 
 
@@ -82,7 +84,10 @@ class Run:
 
     def count(self, name: str, most: int) -> int:
         """How many of ``most`` pictures a method is asked about."""
-        return min(most, self.few) if name in PEERS and PEERS[name].passes > self.many else most
+        passes = PEERS[name].passes if name in PEERS else 0
+        if passes > self.many:
+            return min(most, self.few)
+        return min(most, max(self.few, most // 4)) if passes > SOME else most
 
 
 def code_digest() -> str:
@@ -329,7 +334,8 @@ def _creature_truth(model: nn.Module, digest: str, batch: Batch, index: int, wor
 
 def sane(run: Run, name: str) -> Arrays:
     """What should change a map and what should not: correlations with the map before, one entry a picture."""
-    cases = run.subject.cases(run.few, run.seed)
+    few = run.few if run.count(name, 4 * run.few) > run.few else max(1, run.few // 4)
+    cases = run.subject.cases(run.few, run.seed)[:few]
     batch, model = Batch.of(cases), run.subject.model
     before = maps_of(run, name, model, batch)
     found: Arrays = {}
