@@ -126,9 +126,10 @@ def outline_regions(
 def hatch_regions(
     picture: Image.Image, scores: FloatArray, crop: Box, regions: Iterable[Region], original_size: tuple[int, int]
 ) -> Image.Image:
-    """A copy of ``picture`` with slanting lines over the patches of each region: those of its sign within its box.
+    """A copy of ``picture`` with slanting lines over the patches of each region.
 
-    The lines are white beside black, so that they are seen on every colour.
+    They are found again as the strongest of its sign within its box, as many as it has. The lines are white beside
+    black, so that they are seen on every colour.
 
     Args:
         picture: the original picture or its overlay, at any scale.
@@ -146,15 +147,30 @@ def hatch_regions(
             (down, across), (crop.top, crop.left), (crop.height, crop.width), scores.shape, strict=True
         )
     )
-    signs = np.sign(scores)[rows][:, columns]
+    # Pixels outside the crop were given the patch that is nearest.
+    within = ((down >= crop.top) & (down < crop.bottom))[:, None] & ((across >= crop.left) & (across < crop.right))
     stride = max(3, round(max(width, height) / _LINES))
     slant = (np.arange(height)[:, None] + np.arange(width)) // stride % 4
     for region in regions:
-        box = region.box
-        inside = ((down >= box.top) & (down < box.bottom))[:, None] & ((across >= box.left) & (across < box.right))
+        inside = _patches_of(region, scores, crop)[rows][:, columns]
         for number, colour in enumerate((255, 0)):
-            pixels[inside & (signs == region.sign) & (slant == number)] = colour
+            pixels[inside & within & (slant == number)] = colour
     return Image.fromarray(pixels)
+
+
+def _patches_of(region: Region, scores: FloatArray, crop: Box) -> NDArray[np.bool_]:
+    """The region's patches, bool [grid height, grid width]."""
+    down, across = (
+        start + (np.arange(cells) + 0.5) * length / cells
+        for start, length, cells in zip((crop.top, crop.left), (crop.height, crop.width), scores.shape, strict=True)
+    )
+    box = region.box
+    inside = ((down >= box.top) & (down < box.bottom))[:, None] & ((across >= box.left) & (across < box.right))
+    strength = np.where(inside, region.sign * scores, 0)
+    order = np.argsort(-strength, axis=None, kind="stable")[: round(region.area_share * scores.size)]
+    chosen = np.zeros(scores.size, bool)
+    chosen[order] = True
+    return chosen.reshape(scores.shape) & (strength > 0)
 
 
 def display_size(width: int, height: int, side: int) -> tuple[int, int]:

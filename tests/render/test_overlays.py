@@ -121,19 +121,20 @@ def test_region_boxes_are_outlined_at_their_place_in_the_colour_of_their_sign() 
         assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (left, top, right, bottom)
 
 
-def test_hatching_covers_the_patches_of_a_regions_sign_in_its_box_and_nothing_else() -> None:
+def test_hatching_covers_the_patches_of_a_region_and_nothing_else() -> None:
     grey = Image.new("RGB", (240, 160), (90, 90, 90))
-    scores = np.array([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]], np.float32)
+    # The weak one at its lower left, in the box and of the sign, is none of the region's.
+    scores = np.array([[1.0, -1.0, 1.0], [0.1, 1.0, -1.0]], np.float32)
     crop = Box(20, 10, 110, 70)  # of an original of 120 x 80: patches of 30 x 30
-    region = Region(1, 1, 0.5, 0.3, 1.0, Box(20, 10, 80, 70))
+    region = Region(1, 1, 0.5, 2 / 6, 1.0, Box(20, 10, 80, 70))
     changed = (np.asarray(hatch_regions(grey, scores, crop, [region], (120, 80))) != 90).any(-1)
-    # At twice the size of the original; within the box all but the negative patch at its upper right.
+    # At twice the size of the original.
     expected = np.zeros((160, 240), bool)
     expected[20:140, 40:160] = True
-    expected[20:80, 100:160] = False
+    expected[20:80, 100:160] = expected[80:140, 40:100] = False
     assert not changed[~expected].any()
     assert 0.4 < changed[expected].mean() < 0.6
-    for patch in ((20, 40), (80, 40), (80, 100)):
+    for patch in ((20, 40), (80, 100)):
         part = np.asarray(hatch_regions(grey, scores, crop, [region], (120, 80)))[patch[0] :, patch[1] :][:60, :60]
         assert {0, 90, 255} == set(part.ravel().tolist()), "lines that are seen on dark and on light"
     assert hatch_regions(grey, scores, crop, [], (120, 80)).tobytes() == grey.tobytes()
