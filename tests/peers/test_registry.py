@@ -167,7 +167,7 @@ def test_autocast_outside_does_not_reach_in() -> None:
             assert torch.equal(peer_maps(name, model, images, 1, 4), expected)
 
 
-@pytest.mark.parametrize("peer", PEERS.values(), ids=str)
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
 def test_every_method_says_what_it_is(peer: Peer) -> None:
     assert all(getattr(peer, field.name) for field in fields(Peer) if field.type == "str" and field.name != "notes")
     assert peer.explains in ("pair", "class", "picture")
