@@ -163,9 +163,12 @@ class Subject:
         return cases
 
     def pairs(self, count: int, seed: int = 0) -> list[tuple[Case, Case]]:
-        """``count`` pairs of rightly called pictures of two classes."""
+        """``count`` pairs of rightly called pictures of two classes; of any, where only one class is."""
         chance = random.Random(seed)
-        right = [i for i in self._order(seed) if self.logits[i].argmax() == self.labels[i]]
+        order = self._order(seed)
+        right = [i for i in order if self.logits[i].argmax() == self.labels[i]]
+        if len({int(self.labels[i]) for i in right}) < 2:
+            right = order
         found: list[tuple[Case, Case]] = []
         while len(found) < count:
             a, b = chance.sample(right, 2)
