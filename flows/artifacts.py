@@ -17,7 +17,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from gradattn_core.reasons import agreement
+from gradattn_core.estimates import agreement
 from gradattn_core.records import AuditSummary, Difference
 
 SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-review-page"

@@ -1,4 +1,4 @@
-"""Estimates of shares and of numbers of wrong labels: their intervals, of about 95 %, and how they are said."""
+"""Estimates of shares and of numbers of wrong labels: their intervals, of about 95 %, and how shares are said."""
 
 from __future__ import annotations
 
@@ -56,3 +56,11 @@ def percent(share: float, digits: int = 0, *, counted: bool = False) -> str:
     if share > 1 - least and not certain:
         return f">{1 - least:.{digits}%}"
     return f"{share:.{digits}%}"
+
+
+def agreement(agreeing: int, measured: int) -> str:
+    """In how many of the measured suspects the strongest region does what its number says; empty for none measured."""
+    if not measured:
+        return ""
+    share = percent(agreeing / measured, 0 if agreeing in (0, measured) else 1, counted=True)
+    return f"in {agreeing:,} of {measured:,} measured suspects the strongest region does what its number says ({share})"

@@ -204,14 +204,6 @@ def different_answers(model: str, ranking: str) -> str:
     return f"The model alone names {model}; with neighbours and other voters it is {ranking}."
 
 
-def agreement(agreeing: int, measured: int) -> str:
-    """In how many of the measured suspects the strongest region does what its number says; empty for none measured."""
-    if not measured:
-        return ""
-    share = percent(agreeing / measured, 0 if agreeing in (0, measured) else 1, counted=True)
-    return f"in {agreeing:,} of {measured:,} measured suspects the strongest region does what its number says ({share})"
-
-
 def percent_of_two(log_odds: float) -> str:
     """1 / (1 + e^−f): the probability of a class where it and one other are all there is; never none or all."""
     # The form that cannot overflow.

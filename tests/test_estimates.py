@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from gradattn_core.estimates import first_to_review, percent, share, wrong_labels
+from gradattn_core.estimates import agreement, first_to_review, percent, share, wrong_labels
 
 
 @pytest.mark.parametrize(("part", "whole"), [(0, 7), (1, 7), (7, 7), (30, 40), (999, 1000)])
@@ -47,3 +47,10 @@ def test_a_counted_share_is_none_or_all_only_where_it_is() -> None:
 )
 def test_suspects_are_spoken_of_in_round_numbers(suspects: int, images: int, first: int) -> None:
     assert first_to_review(suspects, images) == first
+
+
+def test_how_often_numbers_hold_is_said_only_where_something_was_measured() -> None:
+    assert agreement(97, 100) == (
+        "in 97 of 100 measured suspects the strongest region does what its number says (97.0%)"
+    )
+    assert agreement(0, 0) == ""

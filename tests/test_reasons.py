@@ -11,7 +11,6 @@ import pytest
 
 from gradattn_core.reasons import (
     account,
-    agreement,
     contradicted,
     different_answers,
     in_tenths,
@@ -194,13 +193,6 @@ def test_without_numbers_a_part_has_a_place_and_a_class_alone_and_an_empty_map_h
         "The strongest red part, upper left, speaks for tench."
     ]
     assert strongest_parts(evidence(None), SIZE, names=NAMES) == []
-
-
-def test_how_often_numbers_hold_is_said_only_where_something_was_measured() -> None:
-    assert agreement(97, 100) == (
-        "in 97 of 100 measured suspects the strongest region does what its number says (97.0%)"
-    )
-    assert agreement(0, 0) == ""
 
 
 def test_the_model_and_the_ranking_are_two_numbers() -> None:

@@ -30,7 +30,6 @@ from gradattn_core.methods import (
     PAPER_CORRECTIONS,
     Method,
 )
-from gradattn_core.reasons import account, strongest_parts, without_numbers
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -190,6 +189,8 @@ def _corrections_figure(explanations: list[Explanation], options: argparse.Names
 
 
 def _tell_pair(options: argparse.Namespace, explanation: Explanation, file: Path) -> None:
+    from gradattn_core.reasons import account, strongest_parts, without_numbers
+
     evidence = explanation.evidence
     red, blue = (float(explanation.probabilities[output]) for output in (explanation.target, explanation.against))
     is_single = evidence.objective == "logit"

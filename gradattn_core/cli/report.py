@@ -12,9 +12,8 @@ from rich.table import Table
 from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder
 from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
-from gradattn_core.estimates import first_to_review, percent
+from gradattn_core.estimates import agreement, first_to_review, percent
 from gradattn_core.kinds import KINDS
-from gradattn_core.reasons import agreement
 
 if TYPE_CHECKING:
     import pandas as pd
