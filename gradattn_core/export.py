@@ -171,8 +171,8 @@ def read_candidates(path: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in header]
     if missing and any(name in REPLACED for name in header):
         raise StoreError(
-            f"{path} is of an earlier version of gradattn: {replaced()}; `gradattn export candidates` or the "
-            "next audit writes it anew"
+            f"{path} is of an earlier version of gradattn: {replaced()}; `gradattn export --csv FILE` or "
+            "the next audit writes it anew"
         )
     if missing:
         raise StoreError(f"{path} lacks the column {', '.join(missing)}; needed are {', '.join(COLUMNS)}")
