@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import gradattn_core
 from bench import creatures
 from bench.subject import Arrays, Batch, Case, Subject, kept, key_of
-from bench.truth import measured
+from bench.truth import RECTANGLES, measured
 from gradattn_core.evaluate import agreement
 from gradattn_core.evaluate.coalitions import blocks, correlation, rectangles, shapley, split_half, sums_over
 from gradattn_core.evaluate.composites import LAYOUTS, composite
@@ -168,7 +168,7 @@ def _measured_map(truth: Arrays, kind: str, grid: tuple[int, int]) -> NDArray[np
 
 def _agreements(run: Run, case: Case, scores: NDArray[np.float64], truth: Arrays) -> dict[str, Any]:
     rows, columns = run.subject.grid
-    parts, regions = blocks(rows, columns).numpy(), rectangles(rows, columns, 60).numpy()
+    parts, regions = blocks(rows, columns).numpy(), rectangles(rows, columns, RECTANGLES).numpy()
     whole, nothing = truth["whole"][:2]
     by_block, by_region = sums_over(scores, parts), sums_over(scores, regions)
     row: dict[str, Any] = {"f": whole - nothing, "sum": scores.sum(), "predicted": by_region}

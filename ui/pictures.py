@@ -14,10 +14,10 @@ from PIL import Image
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import DecodedImage, read_image
 from gradattn_core.errors import GradattnError, UnreadableImageError
-from gradattn_core.reasons import Account, contradicted
+from gradattn_core.reasons import Account
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.layout import Paper
-from gradattn_core.render.overlays import Palette, display_size, hatch_regions, outline_regions, overlay
+from gradattn_core.render.overlays import Palette, display_size, hatch_contradicted, outline_regions, overlay
 from gradattn_core.render.waterfall import TITLE, waterfall_picture
 from gradattn_core.store.images import Place
 from gradattn_core.store.store import Store
@@ -97,7 +97,7 @@ def evidence_overlay(subject: Subject, evidence: Evidence, view: View) -> bytes:
     """
     picture, size = _at_display_size(subject)
     painted = paint(picture, evidence, size, opacity=view.opacity, smooth=view.smooth, palette=view.palette)
-    return _webp(_with_regions(_hatched(painted, evidence, size), evidence, size, view))
+    return _webp(_with_regions(hatch_contradicted(painted, evidence, size), evidence, size, view))
 
 
 @st.cache_data(max_entries=64, show_spinner=False, hash_funcs=_HASHES)
@@ -131,7 +131,7 @@ def waterfall(
 def region_outlines(subject: Subject, evidence: Evidence, view: View) -> bytes:
     """The original with its regions outlined, and hatched as in the overlay, as WebP. Raises the same errors."""
     picture, size = _at_display_size(subject)
-    return _webp(_with_regions(_hatched(picture, evidence, size), evidence, size, view))
+    return _webp(_with_regions(hatch_contradicted(picture, evidence, size), evidence, size, view))
 
 
 def read_place(place: Place, root: str | None) -> DecodedImage:
@@ -208,11 +208,6 @@ def _read(subject: Subject) -> DecodedImage:
     store = Store(subject.directory, read_only=components.read_only(), data_root=subject.root)
     [place] = store.images.places(subject.audit, [subject.path])
     return read_place(place, subject.root)
-
-
-def _hatched(picture: Image.Image, evidence: Evidence, size: tuple[int, int]) -> Image.Image:
-    opposite = [region for region in evidence.statistics.regions if contradicted(region)]
-    return hatch_regions(picture, evidence.scores, evidence.crop, opposite, size) if opposite else picture
 
 
 def _with_regions(picture: Image.Image, evidence: Evidence, size: tuple[int, int], view: View) -> Image.Image:

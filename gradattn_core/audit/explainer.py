@@ -18,7 +18,9 @@ from gradattn_core.interpret.absence import answer_without_picture, without_pict
 from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.interpret.maps import Interpretation, interpret
 from gradattn_core.interpret.measured import measured_evidence, measured_regions
-from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.interpret.objective import class_value
+from gradattn_core.interpret.regions import map_statistics, red_and_blue
+from gradattn_core.model.forward import Head
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Evidence, Hidden
 from gradattn_core.sums import Sums
@@ -80,32 +82,16 @@ class Explainer:
             absent = answer_without_picture(model, blank) if heads is None else without_picture(model, blank)
         return cls(plan, model, preprocessing, heads, outputs, Origins.load(plan.files.origins), absent)
 
-    def head(self, suspects: list[Suspect], device: torch.device) -> _FoldHeads | None:
+    def head(self, suspects: list[Suspect], device: torch.device) -> Head | None:
         """The probes of these images' folds, or None for the model's own classifier."""
-        if self.heads is None:
-            return None
-        folds = np.array([suspect.head for suspect in suspects], dtype=np.int64)
-        weights, bias = (torch.from_numpy(values[folds]) for values in (self.heads.weights, self.heads.bias))
-        return _FoldHeads(weights.to(device), bias.to(device))
+        return None if self.heads is None else self.heads.of([suspect.head for suspect in suspects], device)
 
-    def base(self, given: Tensor, other: Tensor, head: _FoldHeads | None) -> Tensor | None:
+    def base(self, given: Tensor, other: Tensor, head: Head | None) -> Tensor | None:
         """[B], the log-odds of each image's classes without any picture; None where maps do not add up."""
         if self.absent is None:
             return None
         rows = self.absent.expand(len(given), -1)
-        logits = rows if head is None else head(rows)
-        return (logits.gather(1, given[:, None]) - logits.gather(1, other[:, None]))[:, 0]
-
-
-@dataclass(frozen=True, slots=True)
-class _FoldHeads:
-    """Maps features [B, D] to logits [B, K], each image by its own fold's probe."""
-
-    weights: Tensor
-    bias: Tensor
-
-    def __call__(self, features: Tensor) -> Tensor:
-        return torch.einsum("bd,bkd->bk", features.float(), self.weights) + self.bias
+        return class_value(rows if head is None else head(rows), given, other)
 
 
 def evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]:
@@ -172,13 +158,13 @@ def _sums(origins: Origins, suspect: Suspect, result: Interpretation, row: int) 
     """What a map adds up to; None where it does not."""
     if result.log_odds is None or result.base is None:
         return None
-    scores = result.scores[row].double()
+    red, blue = red_and_blue(result.scores[row].cpu().numpy())
     return Sums(
         log_odds=float(result.log_odds[row]),
         base=float(result.base[row]),
         average=origins.average(suspect.head, suspect.image.record.label, suspect.other_label),
-        red=float(scores.clamp_min(0).sum()),
-        blue=float(scores.clamp_max(0).sum()),
+        red=red,
+        blue=blue,
         head=origins.heads[suspect.head],
     )
 

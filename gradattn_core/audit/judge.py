@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -122,8 +121,8 @@ class Judge:
         device = next(self.model.parameters()).device
         head = None
         if self.heads is not None:
-            weights, bias = (torch.from_numpy(each[prediction.fold]) for each in (self.heads.weights, self.heads.bias))
-            head = partial(torch.nn.functional.linear, weight=weights.to(device), bias=bias.to(device))
+            assert prediction.fold is not None
+            head = self.heads.of([prediction.fold], device)
         return Case(
             evidence=evidence,
             pixels=preprocessing.normalised(batch.pixels.to(device)),

@@ -20,15 +20,7 @@ import torch
 
 from gradattn_core import outfolder
 from gradattn_core.audit.loading import audit_model
-from gradattn_core.audit.reuse import (
-    RESULT_FORMAT,
-    Sweep,
-    maps_anew,
-    sweep_key,
-    sweeps_below,
-    sweeps_like,
-    tell_changes,
-)
+from gradattn_core.audit.reuse import RESULT_FORMAT, Sweep, sweep_key, sweeps_below, sweeps_like, tell_changes
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ClassAlignmentError, StoreError
@@ -251,8 +243,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
     if not config.restart:
-        tell_changes(config, listing, out)
-        notes += maps_anew(config, listing, out)
+        notes += tell_changes(config, listing, out)
     now = datetime.now(UTC)
     audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
     device = pick_device(config.device)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from scipy.special import log_softmax
@@ -23,6 +24,7 @@ from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept
 from gradattn_core.config import MEASURED
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
+from gradattn_core.model.forward import Head
 from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
 from gradattn_core.ranking.probe import crossval_probe
@@ -53,6 +55,11 @@ class LinearHeads:
     def load(cls, path: Path) -> LinearHeads:
         arrays = load_file(path)
         return cls(arrays["weights"], arrays["bias"])
+
+    def of(self, folds: Sequence[int], device: torch.device) -> Head:
+        """Maps features [B, D] to logits [B, K], each image by its own fold's probe."""
+        weights, bias = (torch.from_numpy(each[list(folds)]).to(device) for each in (self.weights, self.bias))
+        return lambda features: torch.einsum("bd,bkd->bk", features.float(), weights) + bias
 
 
 def rank_images(plan: Plan, progress: Progress = silent) -> Path:

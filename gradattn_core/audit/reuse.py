@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -212,34 +213,34 @@ def swept_images(root: str, sweeps: tuple[Sweep, ...]) -> SweptImages:
     )
 
 
-def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> None:
-    """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence."""
-    for earlier in _earlier_audits(config, listing, out):
-        what = ", ".join(config.differences(earlier.parameters))
-        what = what or "the images, the labels, the checkpoint or gradattn itself have changed"
-        if not earlier.is_current:
-            what = "another version of gradattn has begun it; what it had swept is used"
-        interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
-        warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
-        return
+def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> tuple[str, ...]:
+    """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence.
+
+    Returns:
+        that all maps are drawn anew, where the audit before had maps of another kind; else nothing.
+    """
+    earlier = _audit_before(config, listing, out)
+    if earlier is None:
+        return ()
+    what = ", ".join(config.differences(earlier.parameters))
+    what = what or "the images, the labels, the checkpoint or gradattn itself have changed"
+    if not earlier.is_current:
+        what = "another version of gradattn has begun it; what it had swept is used"
+    interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
+    warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
+    was = earlier.parameters.get("correction", config.correction)
+    if was == config.correction:
+        return ()
+    return (f"All maps are drawn anew, with correction {config.correction}: the audit before had {was} ones.",)
 
 
-def maps_anew(config: AuditConfig, listing: Listing, out: Path) -> tuple[str, ...]:
-    """That all maps are drawn anew, where the audit of this dataset before had maps of another kind."""
-    for earlier in _earlier_audits(config, listing, out):
-        was = earlier.parameters.get("correction", config.correction)
-        if was == config.correction:
-            return ()
-        return (f"All maps are drawn anew, with correction {config.correction}: the audit before had {was} ones.",)
-    return ()
-
-
-def _earlier_audits(config: AuditConfig, listing: Listing, out: Path) -> Iterator[_EarlierAudit]:
-    """Those of the same dataset in the output folder, the unfinished first, each the newest first."""
-    for earlier in (*_begun_audits(out), *_finished_audits(out)):
+def _audit_before(config: AuditConfig, listing: Listing, out: Path) -> _EarlierAudit | None:
+    """Of the same dataset in the output folder, the newest that is not finished, else the newest finished one."""
+    for earlier in chain(_begun_audits(out), _finished_audits(out)):
         dataset = PurePath(earlier.parameters.get("dataset", ""))
         if earlier.root == listing.root and dataset.name == PurePath(config.dataset).name:
-            yield earlier
+            return earlier
+    return None
 
 
 def _in_table(root: str, image: ImageRecord) -> bool:

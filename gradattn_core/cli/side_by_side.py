@@ -73,7 +73,7 @@ def run_methods(options: argparse.Namespace) -> int:
     against = None if options.objective == "logit" else b
     maps, refusals = _maps(view, peers, a, against, options)
     names = (view.names.display(a), None if against is None else view.names.display(against))
-    logits = _logits(view)
+    logits = view.logits.double().cpu().numpy()
     if file.suffix.lower() == ".npz":
         provenance = {"model": model_name(view.model), "objective": options.objective, "classes": [a, against]}
         scores = np.stack([each.scores for each in maps])
@@ -114,7 +114,7 @@ def _chosen(options: argparse.Namespace) -> list[Peer]:
     if options.correction is not None:
         raise GradattnError(f"--correction {options.correction}: --method says how the maps are made; name it there")
     chosen: dict[str, Peer] = {}
-    for name in filter(None, (word.strip() for word in options.method.split(","))):
+    for name in _named(options):
         if name == ALL_CHEAP:
             chosen |= {peer.name: peer for peer in PEERS.values() if peer.is_cheap}
         elif name in PEERS:
@@ -128,6 +128,11 @@ def _chosen(options: argparse.Namespace) -> list[Peer]:
     return list(chosen.values())
 
 
+def _named(options: argparse.Namespace) -> list[str]:
+    """The words of ``--method``."""
+    return [word.strip() for word in options.method.split(",") if word.strip()]
+
+
 def _maps(
     view: ModelView, peers: list[Peer], target: int, against: int | None, options: argparse.Namespace
 ) -> tuple[list[MethodMap], dict[str, str]]:
@@ -135,7 +140,7 @@ def _maps(
     from gradattn_core.peers.registry import peer_maps
     from gradattn_core.render.figures import MethodMap
 
-    named = {word.strip() for word in options.method.split(",")}
+    named = _named(options)
     maps, refusals = [], {}
     with late_progress("methods", quiet=options.quiet) as told:
         for done, peer in enumerate(peers):
@@ -152,12 +157,6 @@ def _maps(
     if not maps:
         raise GradattnError(f"no method works here: {next(iter(refusals.values()))}")
     return maps, refusals
-
-
-def _logits(view: ModelView) -> Any:
-    from gradattn_core.model.forward import answer
-
-    return answer(view.model, view.pixels[None])[0].double().cpu().numpy()
 
 
 def _facts(peer: Peer) -> dict[str, object]:

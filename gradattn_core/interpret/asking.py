@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gradattn_core.attention.readout import patch_grid
 from gradattn_core.errors import InterpretError
 from gradattn_core.interpret.absence import without_patches
-from gradattn_core.interpret.objective import Classes, Objective, class_indices
+from gradattn_core.interpret.objective import Classes, Objective, class_indices, class_value
 from gradattn_core.model.forward import Head, check_head, check_images
 
 CHUNK = 32
@@ -75,12 +75,10 @@ class Asker:
             return self.objective(logits)
         if self.target is None:
             raise InterpretError(f"target: objective {self.objective!r} needs a class per image")
-        target = class_indices("target", self.target[of], logits)
-        value = logits.gather(1, target[:, None])[:, 0]
-        if self.objective == "logit" or self.against is None:
-            return value
-        against = class_indices("against", self.against[of], logits)
-        return value - logits.gather(1, against[:, None])[:, 0]
+        target, against = class_indices("target", self.target[of], logits), None
+        if self.objective == "difference" and self.against is not None:
+            against = class_indices("against", self.against[of], logits)
+        return class_value(logits, target, against)
 
 
 def _of_batch(name: str, classes: Classes | None, images: Tensor) -> Tensor | None:

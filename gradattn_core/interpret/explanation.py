@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
@@ -18,7 +17,8 @@ from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.interpret.maps import Interpretation, Provenance, signed_maps
 from gradattn_core.interpret.measured import measured_evidence
-from gradattn_core.interpret.regions import map_statistics
+from gradattn_core.interpret.objective import check_finite
+from gradattn_core.interpret.regions import map_statistics, red_and_blue
 from gradattn_core.methods import Method, default_correction
 from gradattn_core.model.backbone import load_model, pick_device
 from gradattn_core.model.classes import ClassNames, class_names, find_class
@@ -118,7 +118,7 @@ class ModelView:
         crop: the part of it that the model sees.
         model: with a classifier; ``names`` are what its outputs are called.
         pixels: [channels, H, W], the picture as the model takes it, on its device and in its precision.
-        order: every class, the model's answer first.
+        logits: [K] float32, the model's answer.
     """
 
     image: Image.Image
@@ -126,7 +126,7 @@ class ModelView:
     model: nn.Module
     names: ClassNames
     pixels: Tensor
-    order: tuple[int, ...]
+    logits: Tensor
 
     @classmethod
     def open(cls, image: str | Path | Image.Image, model: ModelSpec | nn.Module, device: str = "auto") -> ModelView:
@@ -145,9 +145,8 @@ class ModelView:
         if int(getattr(model, "num_classes", 0)) < 2:
             raise ModelError(f"model {model_name(model)}: has no classifier to explain; give a checkpoint with one")
         pixels = preprocessed(model, [image])
-        order = answer(model, pixels)[0].argsort(descending=True).tolist()
         crop = Preprocessing.of(model).crop(*image.size)
-        return cls(image, crop, model, class_names(model), pixels[0], tuple(order))
+        return cls(image, crop, model, class_names(model), pixels[0], answer(model, pixels)[0])
 
     def output(self, label: int | str) -> int:
         """The output that is meant by an index, an ImageNet wnid or a class name.
@@ -155,12 +154,13 @@ class ModelView:
         Raises:
             ClassAlignmentError: none of the model's; the message lists the nearest.
         """
-        return find_class(str(label), len(self.order), self.names)
+        return find_class(str(label), len(self.logits), self.names)
 
     def pair(self, target: int | str | None, against: int | str | None) -> tuple[int, int]:
         """The outputs of both classes: the model's answer, and the strongest other one, where they are not said."""
-        a = self.order[0] if target is None else self.output(target)
-        b = next(output for output in self.order if output != a) if against is None else self.output(against)
+        order = self.logits.argsort(descending=True).tolist()
+        a = order[0] if target is None else self.output(target)
+        b = next(output for output in order if output != a) if against is None else self.output(against)
         return a, b
 
     def explain(
@@ -173,7 +173,8 @@ class ModelView:
         if method.objective == "logit" and against is not None:
             raise InterpretError("objective='logit' looks at one class; leave against out, or choose 'difference'")
         a, b = self.pair(target, against)
-        result = signed_maps(self.model, self.pixels[None], a, b, method)
+        check_finite(self.logits)
+        result = signed_maps(self.model, self.pixels[None], a, b, method, logits=self.logits[None])
         scores, logits = result.scores[0].cpu().numpy(), result.logits[0].cpu().numpy()
         evidence = Evidence(
             for_label=self.names.display(a),
@@ -210,5 +211,4 @@ def _sums(result: Interpretation, scores: FloatArray) -> Sums | None:
     """What the first image's map adds up to; None where it does not."""
     if result.log_odds is None or result.base is None:
         return None
-    red, blue = (float(np.clip(scores, *ends).sum(dtype=np.float64)) for ends in ((0, None), (None, 0)))
-    return Sums(float(result.log_odds[0]), float(result.base[0]), None, red, blue)
+    return Sums(float(result.log_odds[0]), float(result.base[0]), None, *red_and_blue(scores))

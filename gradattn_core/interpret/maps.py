@@ -230,10 +230,12 @@ def _adding_up(
         log_odds = exact_values(method.objective, logits, target, against)
         if base is not None:
             base = _known("base", base, pixels, 1)
-        if base is None or readout.kind in READS_PATCHES:
+        # Without scales nothing is made of f₀.
+        asks = setting.scales and base is None
+        if asks or readout.kind in READS_PATCHES:
             tokens = picture_free_tokens(model, pixels, readout)
             grey = tokens if readout.kind in READS_PATCHES else None
-            if base is None:
+            if asks:
                 base = exact_values(method.objective, answer_of(model, tokens, head, len(images)), target, against)
 
     def value(tokens: Tensor) -> Tensor:
@@ -243,7 +245,7 @@ def _adding_up(
         return objective_value(method.objective, found, target, against)
 
     terms = secant_terms(model, images, value, readout, grey=grey, setting=setting)
-    scores = scaled(terms, log_odds - base) if setting.scales else terms
+    scores = scaled(terms, log_odds - base) if setting.scales and base is not None else terms
     return Interpretation(
         scores=scores.reshape(-1, *grid),
         logits=logits,

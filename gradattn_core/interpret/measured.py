@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gradattn_core.interpret.asking import CHUNK, Asker, Mask
 from gradattn_core.interpret.groups import GROUPS, group_masks, scaled_groups, shapley_values, union
 from gradattn_core.interpret.objective import Classes, Objective
-from gradattn_core.interpret.regions import MOST_REGIONS, map_statistics, region_masks
+from gradattn_core.interpret.regions import MOST_REGIONS, map_statistics, red_and_blue, region_masks
 from gradattn_core.model.forward import Head
 from gradattn_core.records import Evidence, FloatArray, Region
 from gradattn_core.sums import Sums
@@ -216,7 +216,8 @@ def measured_evidence(
             # A region that is a group was hidden among the coalitions.
             groups = zip(group_masks(each.scores), shapley.effects[row].tolist(), strict=True)
             parts = _renumbered(parts, values, {mask.tobytes(): effect for mask, effect in groups})
-            sums = replace(_sums(each), red=_total(values, +1), blue=_total(values, -1))
+            red, blue = red_and_blue(values)
+            sums = replace(_sums(each), red=red, blue=blue)
             spread = map_statistics(values, each.crop, *size)
             each = replace(each, scores=values, statistics=spread, sums=sums, numbers="measured")
         scaled.append(each)
@@ -281,11 +282,6 @@ def _hidden(ask: Asker, evidence: Sequence[Evidence], found: Sequence[Found], ra
 
 def _with_regions(evidence: Evidence, regions: Sequence[Region]) -> Evidence:
     return replace(evidence, statistics=replace(evidence.statistics, regions=tuple(regions)))
-
-
-def _total(scores: FloatArray, sign: int) -> float:
-    """The sum of the scores of one sign."""
-    return float(scores[np.sign(scores) == sign].sum(dtype=np.float64))
 
 
 def _log_odds(evidence: Evidence) -> float:

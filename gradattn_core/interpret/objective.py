@@ -47,19 +47,24 @@ def exact_values(objective: Objective, logits: Tensor, target: Classes | None, a
     return value.detach().float()
 
 
+def class_value(logits: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
+    """z_a − z_b of each image, [B], or z_a where there is no ``b``; ``a`` and ``b`` are class indices [B]."""
+    z_a = logits.gather(1, a[:, None])[:, 0]
+    return z_a if b is None else z_a - logits.gather(1, b[:, None])[:, 0]
+
+
 def _class_objective(objective: str, logits: Tensor, target: Classes | None, against: Classes | None) -> Tensor:
     if target is None:
         raise InterpretError(f"target: objective {objective!r} needs a class per image")
     a = class_indices("target", target, logits)
-    z_a = logits.gather(1, a[:, None])[:, 0]
     if objective == "logit":
-        return z_a
+        return class_value(logits, a, None)
     b = strongest_other(logits, a) if against is None else class_indices("against", against, logits)
     if bool((a == b).any()):
         raise InterpretError("against: is the same class as target, so their difference is zero everywhere")
-    z_b = logits.gather(1, b[:, None])[:, 0]
     if objective == "difference":
-        return z_a - z_b
+        return class_value(logits, a, b)
+    z_a, z_b = (class_value(logits, each, None) for each in (a, b))
     if objective == "normalised":
         return (z_a - z_b) / z_a.detach().abs()
     if bool(((z_a <= 0) | (z_b <= 0)).any()):

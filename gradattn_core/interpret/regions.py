@@ -56,6 +56,12 @@ def region_masks(scores: FloatArray) -> dict[tuple[int, int], NDArray[np.bool_]]
     return {(sign, rank): inside for sign in parts for rank, inside in enumerate(parts[sign], start=1)}
 
 
+def red_and_blue(scores: FloatArray) -> tuple[float, float]:
+    """The sum of a map's positive scores, >= 0, and of its negative ones, <= 0."""
+    values = scores.astype(np.float64)
+    return float(values.clip(0, None).sum()), float(values.clip(None, 0).sum())
+
+
 def _overlap(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
     """Bhattacharyya coefficient Σ√(p·q) of the two mass distributions after a 3x3 box blur."""
     if positive.sum() == 0 or negative.sum() == 0:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from gradattn_core.attention.readout import patch_grid
 from gradattn_core.errors import InterpretError
+from gradattn_core.interpret.objective import class_value
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.peers.question import Peer, Question
 
@@ -137,9 +138,7 @@ def _blur(side: int, width: float) -> Tensor:
 
 def _value(question: Question, pixels: Tensor, target: Tensor, against: Tensor | None) -> Tensor:
     """f of each row, as captum calls it: it repeats the classes with the pictures."""
-    logits = question.answer(pixels)
-    value = logits.gather(1, target[:, None])[:, 0]
-    return value if against is None else value - logits.gather(1, against[:, None])[:, 0]
+    return class_value(question.answer(pixels), target, against)
 
 
 def _slopes(question: Question, images: Tensor, method: str) -> Tensor:

@@ -24,7 +24,7 @@ from gradattn_core.attention.damping import DAMPED, damped
 from gradattn_core.attention.secant import scaled
 from gradattn_core.interpret.absence import answer_without_picture
 from gradattn_core.peers.gradients import reference
-from gradattn_core.peers.question import Peer, Question
+from gradattn_core.peers.question import Peer, Question, patches_as_leaf
 
 _GATES = (torch.sigmoid, Tensor.sigmoid, torch.rsqrt, Tensor.rsqrt)
 _PRODUCTS = (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__)
@@ -121,23 +121,13 @@ def full_gradient(question: Question) -> tuple[Tensor, Tensor]:
 def _embedding_map(question: Question, method: str, *, query_key: float, value: float) -> tuple[Tensor, Tensor]:
     """⟨∂f/∂e_j, e_j − e(b)_j⟩ [B, rows, columns], and the logits [B, K]."""
     embed: Any = question.model.patch_embed
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        kept.append(output.detach().requires_grad_(True))
-        return kept[-1]
-
     with torch.no_grad():
         absent = embed(reference(question, "mean colour"))
-    hook = embed.register_forward_hook(keep)
-    try:
-        with torch.enable_grad():
-            with _HeldGains(query_key=query_key, value=value):
-                logits = question.answer(question.images)
-            [slopes] = torch.autograd.grad(question.value(logits).sum(), kept)
-    finally:
-        hook.remove()
-    scores = (slopes * (kept[0].detach() - absent)).float().sum(dim=-1).flatten(1)
+    with torch.enable_grad(), patches_as_leaf(question.model) as leaves:
+        with _HeldGains(query_key=query_key, value=value):
+            logits = question.answer(question.images)
+        [slopes] = torch.autograd.grad(question.value(logits).sum(), leaves)
+    scores = (slopes * (leaves[0].detach() - absent)).float().sum(dim=-1).flatten(1)
     if scores.shape[1] != question.patches:
         raise question.refuse(method, f"makes {scores.shape[1]} tokens of {question.patches} patches")
     return scores.reshape(-1, *question.grid), logits.detach()
@@ -217,7 +207,7 @@ PEERS = (
         "linearised, two scales",
         "ours, after Achtibat et al. 2024, AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers",
         linearised,
-        passes=3,
+        passes=2,
         cost="1 forward + backward, 1 forward for a batch",
         explains="pair",
         is_signed=True,

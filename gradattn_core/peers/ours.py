@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from gradattn_core.attention.secant import A1, B1, B3, PLAIN, Secant, scaled
-from gradattn_core.interpret.absence import without_patches
-from gradattn_core.interpret.maps import signed_maps
+from gradattn_core.interpret.absence import answer_without_picture
+from gradattn_core.interpret.maps import Interpretation, signed_maps
 from gradattn_core.methods import Method
-from gradattn_core.model.forward import answer
 from gradattn_core.peers.question import Peer, Question
 
 _PAPER = "Cui et al. 2026, eqs. 1-6"
@@ -37,27 +36,25 @@ def centre_prior(question: Question) -> Tensor:
     return torch.outer(rows, columns).flatten().expand(len(question.images), -1).to(question.images.device)
 
 
+def _interpretation(question: Question, method: Method, setting: Secant = B1) -> Interpretation:
+    """By :func:`~gradattn_core.interpret.maps.interpret`, of a pair's log-odds or of one logit."""
+    asked = replace(method, objective="logit" if question.against is None else "difference")
+    model, images, a, b = question.model, question.images, question.target, question.against
+    return signed_maps(model, images, a, b, asked, question.head, setting=setting)
+
+
 def _interpreted(method: Method, setting: Secant = B1) -> Callable[[Question], Tensor]:
-    """Maps by :func:`~gradattn_core.interpret.maps.interpret`, of a pair's log-odds or of one logit."""
-
-    def maps(question: Question) -> Tensor:
-        asked = replace(method, objective="logit" if question.against is None else "difference")
-        model, images, a, b = question.model, question.images, question.target, question.against
-        return signed_maps(model, images, a, b, asked, question.head, setting=setting).scores
-
-    return maps
+    return lambda question: _interpretation(question, method, setting).scores
 
 
 def centred_with_two_scales(question: Question) -> Tensor:
     """The centred map, its positive part times s and its negative part over s, so that its sum is f − f₀.
 
-    1 forward and backward pass, and two forward passes for f and for f₀, the answer without any picture.
+    1 forward and backward pass, and one without a picture for f₀, for a whole batch.
     """
-    model, images, head = question.model, question.images, question.head
-    absent = torch.ones(len(images), *question.grid, dtype=torch.bool, device=images.device)
-    f, without = answer(model, images, head), without_patches(model, images, absent, head)
-    terms = _interpreted(Method(correction="centred"))(question).flatten(1)
-    return scaled(terms, question.value(f) - question.value(without))
+    found = _interpretation(question, Method(correction="centred"))
+    absent = answer_without_picture(question.model, question.images, question.head)
+    return scaled(found.scores.flatten(1), question.value(found.logits) - question.value(absent))
 
 
 def _paper(correction: str, aggregation: str) -> Peer:
@@ -84,8 +81,8 @@ def _secant(name: str, title: str, setting: Secant, notes: str) -> Peer:
         title=title,
         source="ours",
         maps=_interpreted(Method(correction="secant"), setting),
-        passes=2 * count + setting.scales,
-        cost=f"{count} forward + backward" + (", 1 forward" if setting.scales else ""),
+        passes=2 * count + 1,
+        cost=f"{count} forward + backward, 1 forward" + (", 1 forward for a batch" if setting.scales else ""),
         explains="pair",
         is_signed=True,
         adds_up=setting.scales,
@@ -109,8 +106,8 @@ PEERS = (
         title="centred, two scales",
         source="ours, after Cui et al. 2026",
         maps=centred_with_two_scales,
-        passes=4,
-        cost="1 forward + backward, 2 forward",
+        passes=2,
+        cost="1 forward + backward, 1 forward for a batch",
         explains="pair",
         is_signed=True,
         adds_up=True,

@@ -12,10 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gradattn_core.peers.capture import Attended, attended, gradients
+from gradattn_core.peers.capture import attended, gradients
 from gradattn_core.peers.contributions import token_gain
 from gradattn_core.peers.question import Peer, Question, difference
-from gradattn_core.peers.rollouts import share_of_depth
+from gradattn_core.peers.rollouts import positive_products, share_of_depth
 
 _STEPS = 20
 _PARTS = 11
@@ -137,14 +137,8 @@ def _scaled_runs(question: Question, block: int, source: Tensor) -> list[list[Te
 
         seen = attended(part, weigh)
         for one, run in zip(part.each_class(), sums, strict=True):
-            _add(run, _positive(seen, one), pictures, question)
+            _add(run, positive_products(seen, one), pictures, question)
     return [[matrix / _PARTS for matrix in run] for run in sums]
-
-
-def _positive(seen: Attended, one: Question) -> list[Tensor]:
-    """E_h relu(G ⊙ A) of every call, f the logit of one class."""
-    weighted = zip(seen.gradients(one.value), seen.maps, strict=True)
-    return [(gradient * attention).relu().mean(dim=1) for gradient, attention in weighted]
 
 
 PEERS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from gradattn_core.attention.readout import Readout, model_name
 from gradattn_core.errors import InterpretError
-from gradattn_core.interpret.objective import check_finite
+from gradattn_core.interpret.objective import check_finite, class_value
 from gradattn_core.model.forward import Head, class_logits
 
 
@@ -67,8 +68,7 @@ class Question:
 
     def value(self, logits: Tensor) -> Tensor:
         """f [B]: the target's logit, or its log-odds against the other class."""
-        value = logits.gather(1, self.target[:, None])[:, 0]
-        return value if self.against is None else value - logits.gather(1, self.against[:, None])[:, 0]
+        return class_value(logits, self.target, self.against)
 
     def probability(self, logits: Tensor) -> Tensor:
         """[B] in [0, 1], softmax over all classes: the target's, or the target's minus the other class's."""
@@ -108,6 +108,22 @@ class Question:
         return InterpretError(f"method {method!r}: {self.name} {reason}")
 
 
+@contextmanager
+def patches_as_leaf(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Begin the graph of each forward pass at what the patch embedding gives; the leaves, as they come."""
+    leaves: list[Tensor] = []
+
+    def detach(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_(True))
+        return leaves[-1]
+
+    hook = model.patch_embed.register_forward_hook(detach)  # type: ignore[union-attr]
+    try:
+        yield leaves
+    finally:
+        hook.remove()
+
+
 # Passes of a method that a page draws while somebody waits.
 _CHEAP = 3
 
@@ -126,8 +142,8 @@ class Peer:
         title: as a table shows it.
         source: authors, year, title of the publication.
         maps: from a question to the maps [B, patches], row by row, or [B, rows, columns].
-        passes: forward and backward passes for one picture and one f, counted one each; where the number depends on the
-            picture or the model, a typical one.
+        passes: forward and backward passes for one picture and one f, counted one each, without those that all pictures
+            of a batch share; where the number depends on the picture or the model, a typical one.
         cost: the same in words, such as ``21 forward + backward``.
         explains: ``pair``: f is the log-odds and one map answers it (a method linear in f, or made for two classes);
             ``class``: one class, and a pair by the difference of two maps; ``picture``: knows no class.

@@ -22,8 +22,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +34,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from gradattn_core.attention.explicit import own_attention
 from gradattn_core.attention.tape import Asked
 from gradattn_core.peers.capture import Attended, attended
-from gradattn_core.peers.question import Peer, Question
+from gradattn_core.peers.question import Peer, Question, patches_as_leaf
 
 Back = Callable[[Tensor], tuple[Tensor, ...]]
 """From the relevance of a result to that of its inputs."""
@@ -102,27 +101,12 @@ def _walked(question: Question, method: str) -> Relevance:
     if question.images.dtype in (torch.float16, torch.bfloat16):
         raise question.refuse(method, "computes in half precision, too coarse for relevance; float32 works")
     rules = _Rules(question, method)
-    with _patches_as_leaf(question.model, rules.leaves), rules:
+    with patches_as_leaf(question.model) as leaves, rules:
         logits = question.answer(question.images)
     start = torch.zeros_like(logits).scatter(1, question.target[:, None], 1.0)
-    [tokens] = torch.autograd.grad(logits, rules.leaves, start)
+    [tokens] = torch.autograd.grad(logits, leaves, start)
     patches = tokens.flatten(1, -2) if tokens.ndim == 4 else tokens
     return Relevance([rules.attention[index] for index in sorted(rules.attention)], patches.sum(dim=-1))
-
-
-@contextmanager
-def _patches_as_leaf(model: nn.Module, leaves: list[Tensor]) -> Iterator[None]:
-    """Begin the graph at what the patch embedding gives."""
-
-    def detach(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        leaves.append(output.detach().requires_grad_(True))
-        return leaves[-1]
-
-    hook = model.patch_embed.register_forward_hook(detach)  # type: ignore[union-attr]
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 class _Rules(TorchFunctionMode):
@@ -132,7 +116,6 @@ class _Rules(TorchFunctionMode):
         super().__init__()
         self.question, self.method = question, method
         self.attention: dict[int, Tensor] = {}
-        self.leaves: list[Tensor] = []
         self._calls = 0
 
     def __torch_function__(

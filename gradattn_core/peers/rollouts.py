@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradattn_core.peers.capture import attended
+from gradattn_core.peers.capture import Attended, attended
 from gradattn_core.peers.question import Peer, Question
 
 _ROLLOUT = "Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers"
@@ -71,8 +71,13 @@ def rollout_discard(question: Question, *, ratio: float = 0.9) -> Tensor:
 def gae(question: Question) -> Tensor:
     """M = E_h relu(G ⊙ A), f the logit: the authors' way. 1 forward and 1 backward pass."""
     seen = attended(question)
-    weighted = zip(seen.gradients(), seen.maps, strict=True)
-    return seen.rolled([(gradient * attention).relu().mean(dim=1) for gradient, attention in weighted])
+    return seen.rolled(positive_products(seen, question))
+
+
+def positive_products(seen: Attended, question: Question) -> list[Tensor]:
+    """E_h relu(G ⊙ A) of every call, f that of ``question``."""
+    weighted = zip(seen.gradients(question.value), seen.maps, strict=True)
+    return [(gradient * attention).relu().mean(dim=1) for gradient, attention in weighted]
 
 
 def gae_mean_first(question: Question) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gradattn_core.errors import InterpretError
 from gradattn_core.estimates import percent
-from gradattn_core.reasons import account, contradicted, signed
+from gradattn_core.reasons import account, signed
 from gradattn_core.records import Box, Evidence, FloatArray
 from gradattn_core.render.layout import (
     GAP,
@@ -29,7 +29,7 @@ from gradattn_core.render.layout import (
     two_names,
     words,
 )
-from gradattn_core.render.overlays import Palette, display_size, hatch_regions, overlay
+from gradattn_core.render.overlays import Palette, display_size, hatch_contradicted, overlay
 from gradattn_core.render.waterfall import waterfall
 
 _STRIP = 8  # height of a colour bar's colours
@@ -61,8 +61,7 @@ class Style:
     def evidence(self, image: Image.Image, evidence: Evidence) -> Block:
         """The same of evidence, hatched where a region does the opposite of its number."""
         shown = self._overlay(image, evidence.scores, evidence.crop)
-        opposite = [region for region in evidence.statistics.regions if contradicted(region)]
-        return picture(hatch_regions(shown, evidence.scores, evidence.crop, opposite, image.size))
+        return picture(hatch_contradicted(shown, evidence, image.size))
 
     def plain(self, image: Image.Image) -> Block:
         """The picture itself at this style's size."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from gradattn_core.errors import InterpretError
-from gradattn_core.records import Box, FloatArray, Region
+from gradattn_core.reasons import contradicted
+from gradattn_core.records import Box, Evidence, FloatArray, Region
 
 Palette = Literal["red-blue", "orange-purple"]
 Colour = tuple[int, int, int]
@@ -121,6 +122,12 @@ def outline_regions(
         draw.rectangle(halo, outline=(255, 255, 255), width=1)
         draw.rectangle((left, top, right, bottom), outline=positive if region.sign > 0 else negative, width=thickness)
     return framed
+
+
+def hatch_contradicted(picture: Image.Image, evidence: Evidence, original_size: tuple[int, int]) -> Image.Image:
+    """The picture with the regions hatched that do the opposite of their number when they are hidden, if any."""
+    opposite = [region for region in evidence.statistics.regions if contradicted(region)]
+    return hatch_regions(picture, evidence.scores, evidence.crop, opposite, original_size) if opposite else picture
 
 
 def hatch_regions(

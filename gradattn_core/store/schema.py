@@ -127,7 +127,11 @@ _VERSION_5 = (
     *(
         f"ALTER TABLE interpretations ADD COLUMN {column} DOUBLE"
         for column in (
-            *("model_log_odds", "log_odds_without_picture", "average_log_odds", "red_log_odds", "blue_log_odds"),
+            "model_log_odds",
+            "log_odds_without_picture",
+            "average_log_odds",
+            "red_log_odds",
+            "blue_log_odds",
         )
     ),
     "ALTER TABLE interpretations ADD COLUMN head TEXT",
