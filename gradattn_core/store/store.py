@@ -8,6 +8,7 @@ from gradattn_core.store.audits import Audits
 from gradattn_core.store.candidates import Candidates
 from gradattn_core.store.database import Database
 from gradattn_core.store.decisions import Decisions
+from gradattn_core.store.draws import Draws
 from gradattn_core.store.images import Images
 from gradattn_core.store.review import Review
 
@@ -26,7 +27,7 @@ class Store(Database):
             variable ``GRADATTN_DATA_ROOT``, if it is set).
 
     Attributes:
-        audits, candidates, images, decisions, review: what can be asked and written, by subject.
+        audits, candidates, draws, images, decisions, review: what can be asked and written, by subject.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
@@ -43,6 +44,7 @@ class Store(Database):
         super().__init__(directory, patience=patience, read_only=read_only, data_root=data_root)
         self.audits = Audits(self)
         self.candidates = Candidates(self)
+        self.draws = Draws(self)
         self.images = Images(self)
         self.decisions = Decisions(self)
         self.review = Review(self)
