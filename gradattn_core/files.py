@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,12 @@ from gradattn_core.errors import StoreError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Names of what a process has open already, as a shell passes them: `>(gzip > x.gz)`, `-o /dev/stdout`.
+_OPEN = re.compile(r"/dev/fd/(\d+)|/proc/(?:self|thread-self)/fd/(\d+)|/dev/std(in|out|err)")
+_STANDARD = {"in": 0, "out": 1, "err": 2}
+_LONGEST = 255 - len(f"..{'0' * 32}")
+"""Bytes of a file's name that its draft's can repeat."""
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a draft beside ``path``, then rename it. The permissions of an earlier file stay.
@@ -28,7 +35,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         OSError: the file cannot be written; an earlier one is untouched then, and nothing else is left behind.
     """
     # Processes of two machines may have one number, and may write the same file when a lost one turns out to live.
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    draft = path.with_name(f"{_draft_prefix(path)}{uuid4().hex}")
     try:
         write(draft)
         with draft.open("r+b") as file:
@@ -59,25 +66,58 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file for the user to keep: it is on the disk for good when this returns.
+    """Write to where the user points: a file for good when this returns; a device, a pipe or a link as what it is.
+
+    A link is followed, so that the file behind it changes. What is no regular file is written to, never replaced.
 
     Raises:
-        StoreError: it cannot be written; an earlier one is untouched then.
+        StoreError: it cannot be written; an earlier file is untouched then.
     """
     try:
-        write_bytes(path, content)
-        sync_folder(path.parent)
+        opened = _OPEN.fullmatch(str(path))
+        if opened is not None:
+            with os.fdopen(os.dup(_descriptor(opened)), "wb") as stream:
+                stream.write(content)
+        elif _is_special(path):
+            with path.open("wb") as stream:
+                stream.write(content)
+        else:
+            target = Path(os.path.realpath(path)) if path.is_symlink() else path
+            write_bytes(target, content)
+            sync_folder(target.parent)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; choose another file or make room") from error
 
 
 def clear_drafts(path: Path) -> None:
     """Remove what a process that was killed left beside ``path``; nobody else may be writing it now."""
-    draft = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}")
+    draft = re.compile(rf"{re.escape(_draft_prefix(path))}[0-9a-f]{{32}}")
     for entry in os.listdir(path.parent):
         if draft.fullmatch(entry):
             with suppress(OSError):
                 path.with_name(entry).unlink()
+
+
+def _draft_prefix(path: Path) -> str:
+    """The name that drafts of a file begin with: its own, but for what would make theirs longer than names can be."""
+    name = os.fsencode(path.name)
+    return f".{path.name}." if len(name) <= _LONGEST else f".{name[: _LONGEST - 8].decode(errors='ignore')}."
+
+
+def _descriptor(opened: re.Match[str]) -> int:
+    number = opened[1] or opened[2]
+    return int(number) if number else _STANDARD[opened[3]]
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder: a device, a named pipe, a socket."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,55 @@ def test_drafts_of_one_file_are_cleared_and_no_other_files(tmp_path: Path) -> No
         (tmp_path / name).touch()
     clear_drafts(tmp_path / "a.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_name_as_long_as_names_can_be_is_written_and_its_drafts_are_cleared(tmp_path: Path) -> None:
+    for name in ("a" * 251 + ".csv", "ä" * 125 + ".csv", "日" * 83 + ".csv"):
+        write_output(tmp_path / name, b"whole")
+        assert (tmp_path / name).read_bytes() == b"whole"
+
+        def killed(draft: Path) -> None:
+            draft.touch()
+            os.link(draft, draft.with_name(draft.name[:-1] + ("1" if draft.name[-1] == "0" else "0")))
+
+        write_whole(tmp_path / name, killed)
+        clear_drafts(tmp_path / name)
+        assert list(tmp_path.iterdir()) == [tmp_path / name]
+        (tmp_path / name).unlink()
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    real, link, ahead = tmp_path / "real.csv", tmp_path / "link.csv", tmp_path / "ahead.csv"
+    real.write_bytes(b"stale")
+    link.symlink_to("real.csv")
+    ahead.symlink_to("later.csv")
+    for path, content in ((link, real), (ahead, tmp_path / "later.csv")):
+        write_output(path, b"new")
+        assert path.is_symlink() and content.read_bytes() == b"new"
+
+
+def test_a_device_is_written_to_and_stays_one() -> None:
+    write_output(Path("/dev/null"), b"x")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(StoreError, match="cannot write /dev/full: No space left on device"):
+        write_output(Path("/dev/full"), b"x")
+
+
+def test_a_named_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        write_output(pipe, b"rows")
+        assert reader.communicate(timeout=20)[0] == b"rows"
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_what_a_shell_has_opened_is_written_where_it_stands(tmp_path: Path, name: str) -> None:
+    program = f"from pathlib import Path; from gradattn_core.files import *; write_output(Path({name!r}), b'new')"
+    log = tmp_path / "log"
+    log.write_bytes(b"old ")
+    with log.open("ab") as appended:
+        subprocess.run([sys.executable, "-c", program], stdout=appended, check=True)
+    assert log.read_bytes() == b"old new" and not log.is_symlink()
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"new"

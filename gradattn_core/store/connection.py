@@ -109,10 +109,12 @@ def _create(database: Path) -> None:
         raise StoreError(f"the output folder {database.parent} does not exist; create it or name another with --out")
     draft = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
     try:
-        with _translated(draft), duckdb.connect(draft) as connection:
+        with _translated(database), duckdb.connect(draft) as connection:
             connection.begin()
             schema.migrate(connection, 0)
             connection.commit()
+            # Closing writes the tables into the file too, but does not say so when the disk is full.
+            connection.execute("CHECKPOINT")
         _publish(draft, database)
     except OSError as error:
         raise StoreError(f"cannot create {database}: {error.strerror}") from error
@@ -120,16 +122,27 @@ def _create(database: Path) -> None:
         for leftover in (draft, draft.with_name(draft.name + ".wal")):
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
+    clear_database_drafts(database)
+
+
+def clear_database_drafts(database: Path) -> None:
+    """Remove the drafts that killed processes left beside a database that is there.
+
+    Whoever is still at work on one finds the database in its place.
+    """
+    draft = re.compile(rf"\.{re.escape(database.name)}\.[0-9a-f]{{32}}(\.wal)?")
+    for entry in os.listdir(database.parent):
+        if draft.fullmatch(entry):
+            with contextlib.suppress(OSError):
+                database.with_name(entry).unlink()
 
 
 def _publish(draft: Path, database: Path) -> None:
     """Give the draft its name, unless another process was first: its database must not be replaced."""
     try:
         os.link(draft, database)
-    except FileExistsError:
-        return
     except OSError:
-        # A file system without hard links.
+        # A file system without hard links; or another process was first, and has cleared this draft perhaps.
         if not database.exists():
             draft.rename(database)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import resource
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -53,6 +55,21 @@ def hold(folder: Path, ready: Connection, read_only: bool, seconds: float) -> No
     ready.send(os.getpid())
     time.sleep(seconds)
     connection.close()
+
+
+def create_with_little_room(folder: Path, sizes: list[int], told: Connection) -> None:
+    """Make a database in a folder of each name, where no file may grow beyond so many KiB."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for size in sizes:
+        (folder / str(size)).mkdir()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size << 10, resource.RLIM_INFINITY))
+        try:
+            with transaction(folder / str(size) / "gradattn.duckdb", write=True, patience=5):
+                said = ""
+        except StoreError as error:
+            said = str(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        told.send(said)
 
 
 @pytest.fixture
@@ -348,3 +365,30 @@ def test_missing_permission_is_one_clear_sentence(
     for name in refused:
         assert re.fullmatch(r"cannot open .*gradattn\.duckdb: .*Permission denied.*", answers[name]), answers
     assert all(answers[name] == "worked" for name in answers if name not in (*refused, "prepare")), answers
+
+
+def test_a_disk_that_is_full_while_the_database_is_made_leaves_a_folder_that_works(tmp_path: Path) -> None:
+    sizes = [4, 12, 40, 100, 200, 300, 500, 800]
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=create_with_little_room, args=(tmp_path, sizes, theirs))
+    process.start()
+    said = [ours.recv() for _ in sizes if ours.poll(60)]
+    process.join(60)
+    assert len(said) == len(sizes) and any(said)
+    for size, sentence in zip(sizes, said, strict=True):
+        folder = tmp_path / str(size)
+        assert not sentence or f"{folder}/gradattn.duckdb" in sentence
+        assert [entry.name for entry in folder.iterdir() if entry.name.startswith(".")] == []
+        # With room again the same command goes on.
+        with transaction(folder / "gradattn.duckdb", write=True, patience=5) as connection:
+            assert schema.read_version(connection, "it") == len(schema.MIGRATIONS)
+
+
+def test_what_a_kill_left_of_a_database_is_cleared_by_the_next_one(tmp_path: Path) -> None:
+    for name in (f".gradattn.duckdb.{'0a' * 16}", f".gradattn.duckdb.{'0b' * 16}.wal"):
+        (tmp_path / name).touch()
+    (tmp_path / ".gradattn.duckdb.mine").touch()
+    with transaction(tmp_path / "gradattn.duckdb", write=True, patience=5):
+        pass
+    assert {entry.name for entry in tmp_path.iterdir()} >= {".gradattn.duckdb.mine", "gradattn.duckdb"}
+    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".gradattn.duckdb.0")]
