@@ -73,7 +73,7 @@ def _offers_parameters(run: Callable[..., Any]) -> Callable[..., Any]:
     """
     types, own = get_type_hints(AuditConfig), list(inspect.signature(run, eval_str=True).parameters.values())
     choices = {parameter.name: parameter.choices for parameter in parameters() if parameter.choices}
-    empty = AuditConfig(dataset="")
+    empty = AuditConfig(dataset=".")
     offered, described = [], []
     for item in fields(AuditConfig):
         default = inspect.Parameter.empty if item.name == "dataset" else getattr(empty, item.name)

@@ -302,6 +302,10 @@ class AuditConfig:
     def __post_init__(self) -> None:
         # What is stored, shown and logged from here on has no password in it; this process still reads with it.
         object.__setattr__(self, "dataset", remember(self.dataset))
+        for name in ("dataset", "out"):
+            # As an unset "$DATA" of a shell is; taken for a path it would be the current folder.
+            if not getattr(self, name).strip():
+                raise GradattnError(f"{name} is empty; give a folder, or . for the current one")
         for parameter in parameters():
             parameter.check(self.value(parameter.name))
         if self.objective != "difference" and self.correction == "secant":

@@ -12,6 +12,7 @@ OUT/applied.jsonl  OUT/removed/  OUT/manifests/     what was done to the dataset
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -198,16 +199,17 @@ def prepare(out: str) -> Path:
     Raises:
         StoreError: it cannot be made or written to.
     """
-    folder = Path(out).expanduser().resolve()
+    if "://" in out:
+        raise StoreError(f"output folder {out}: a database cannot lie behind a URL; give a folder on this machine")
     try:
+        folder = Path(os.path.expanduser(out)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise StoreError(
-            f"output folder {out}: cannot be written ({error.strerror}); give another with --out"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise StoreError(f"output folder {out}: cannot be written ({reason}); give another with --out") from error
     return folder
 
 
@@ -217,7 +219,7 @@ def lock(out: str | Path) -> Iterator[None]:
 
     Raises:
         OutputBusyError: another one does.
-        StoreError: the folder cannot be made or written to.
+        StoreError: the folder cannot be made, written to or locked.
     """
     held = FileLock(prepare(str(out)) / _LOCK)
     try:
@@ -227,6 +229,8 @@ def lock(out: str | Path) -> Iterator[None]:
             f"output folder {out}: another audit is at work there, or its dataset is being corrected; wait, or give "
             "another --out"
         ) from error
+    except OSError as error:
+        raise StoreError(f"output folder {out}: {_LOCK} cannot be locked ({error.strerror}); move it away") from error
     try:
         yield
     finally:

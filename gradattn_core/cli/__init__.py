@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
+import io
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 
 import gradattn_core
+from gradattn_core.cli import terminal
 from gradattn_core.cli.options import CommandParser
 from gradattn_core.errors import GradattnError
 
@@ -20,30 +21,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when it did its work, 1 when ``apply`` left some files alone, 2 when the input is at fault (one sentence on
-        stderr), 130 after Ctrl-C.
+        stderr), 3 when ``audit --fail-above`` found more, 130 after Ctrl-C.
     """
     warnings.showwarning = _note
+    _open_streams()
     try:
         options = build_parser().parse_args(arguments)
+        terminal.log_as(getattr(options, "log_format", "text"))
         status = int(options.run(options))
         sys.stdout.flush()
         return status
     except GradattnError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
-        print("gradattn: interrupted; the same command (without --restart) continues where it stopped", file=sys.stderr)
+        sentence = "interrupted; the same command (without --restart) continues where it stopped"
+        terminal.log("interrupted", sentence, f"gradattn: {sentence}")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough (`gradattn export | head`); nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        return _complain(
-            f"cannot write: {error.strerror}{where}; what was finished is kept, the same command continues"
-        )
+        # What the system says of a file, whether it was to be read or written: no command knows all files it meets.
+        what = error.strerror or str(error) or type(error).__name__
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{what}; what was finished is kept, and once that is mended the same command goes on")
     except RuntimeError as error:
         if "out of memory" not in str(error):
             raise
@@ -74,12 +76,24 @@ def build_parser() -> CommandParser:
     return parser
 
 
+def _open_streams() -> None:
+    """Whatever is printed can be: in any encoding, and to a stream that whoever started us has closed."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _note(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Our own warnings are written for users; those of libraries are for programmers."""
     if category is UserWarning:
-        print(f"gradattn: note: {message}", file=sys.stderr)
+        terminal.log("note", str(message), f"gradattn: note: {message}")
 
 
 def _complain(sentence: str) -> int:
-    print(f"gradattn: {' '.join(sentence.split())}", file=sys.stderr)
+    sentence = " ".join(sentence.split())
+    terminal.log("error", sentence, f"gradattn: {sentence}")
     return USAGE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from gradattn_core.config import RUNNING, AuditConfig, parameters
 
 if TYPE_CHECKING:
     from gradattn_core.records import AuditSummary
+
+ABOVE = 3
+"""The exit status of an audit that found more than ``--fail-above`` allows."""
 
 
 def add(commands: Commands) -> None:
@@ -26,10 +30,24 @@ def add(commands: Commands) -> None:
         "  gradattn audit s3://bucket/photos/\n"
         "  gradattn audit 'shards/train-{000..012}.tar' --label-column species\n"
         "  gradattn audit photos/ --model vit_tiny_patch16_224 --checkpoint weights.safetensors --head as-is\n"
-        "  gradattn audit /shared/photos --out /shared/results --runner ray --ray-address 10.0.0.5:6379",
+        "  gradattn audit /shared/photos --out /shared/results --runner ray --ray-address 10.0.0.5:6379\n"
+        "  gradattn audit photos/ --json --log-format json --fail-above 1% > audit.json   # in a pipeline",
     )
-    audit_options(parser).add_argument(
+    running = audit_options(parser)
+    running.add_argument(
         "--flow", action="store_true", help="run as a Prefect flow: retries, artifacts, Prefect's page"
+    )
+    running.add_argument(
+        "--fail-above",
+        type=limit,
+        metavar="N",
+        help=f"exit with {ABOVE} where more than N images, or N%% of all, are suspects or could not be read",
+    )
+    running.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how progress, notes and errors are written to standard error (default text); json: an object a line",
     )
     output_style(parser)
 
@@ -37,9 +55,29 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Audit and show the summary."""
     flow = options.flow or options.runner == "ray"
-    summary = audit(audit_config(options), flow=flow, quiet=options.quiet or options.json)
+    # Whoever asks for a log of objects wants it beside the answer in JSON too.
+    quiet = options.quiet or (options.json and options.log_format == "text")
+    summary = audit(audit_config(options), flow=flow, quiet=quiet)
     tell(options, summary, partial(show_audit, summary, options.out))
-    return 0
+    return ABOVE if options.fail_above is not None and _is_above(summary, options.fail_above) else 0
+
+
+def limit(text: str) -> tuple[float, bool]:
+    """The value of ``--fail-above``: a number, and whether it is a share of all images."""
+    is_share = text.endswith("%")
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf or (is_share and number > 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of images, as 20, nor a share of them, as 1%")
+    return (number / 100 if is_share else number), is_share
+
+
+def _is_above(summary: AuditSummary, limit: tuple[float, bool]) -> bool:
+    number, is_share = limit
+    listed = summary.images + summary.failures
+    return summary.suspects + summary.failures > (number * listed if is_share else number)
 
 
 def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from gradattn_core.cli.terminal import harmless
 from gradattn_core.config import MODEL, Parameter, parameters
 from gradattn_core.errors import GradattnError, StoreError
 
 if TYPE_CHECKING:  # the store imports duckdb and pandas
     from gradattn_core.store.store import Store
 
+
+_NAMED = 10
+"""Of a long list of names, a refusal says so many."""
 
 Run = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
@@ -96,6 +101,10 @@ class CommandParser(argparse.ArgumentParser):
         others = [parser.prog for parser in self._family() if options[0] in parser._option_string_actions]
         if others:
             raise GradattnError(f"{options[0]} goes with {' or '.join(others)}, not with {self.prog}")
+
+    def error(self, message: str) -> NoReturn:
+        """One line: the whole usage, of an audit 25 lines, would push the sentence off the screen."""
+        self.exit(2, f"{self.prog}: {' '.join(harmless(message).split())} (see {self.prog} --help)\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """A value that only another form takes is named with it."""
@@ -226,3 +235,15 @@ def open_store(options: argparse.Namespace, *, read_only: bool = False, data_roo
     from gradattn_core.store.store import Store
 
     return Store(existing_out(options), read_only=read_only, data_root=data_root)
+
+
+def require_one_of(refusal: str, name: str, names: Sequence[str]) -> None:
+    """Raises:
+    StoreError: ``name`` is none of ``names``; the sentence says which there are, and the nearest.
+    """
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f". Did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(map(repr, names[:_NAMED])) + (" …" if len(names) > _NAMED else "") if names else "none yet"
+    raise StoreError(f"{refusal}; there are {shown}{meant}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder
+from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder, require_one_of
 from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
 from gradattn_core.estimates import agreement, first_to_review, percent
@@ -28,6 +29,8 @@ _FACTS = (
     *("estimated_errors", "estimated_low", "estimated_high"),
 )
 _WORST_PAIRS = 5
+# Of a table on the screen; a program gets all of them.
+_CLASSES, _PAIRS = 10, 20
 _EXAMPLES = 3
 # Of so many pairs the files are named in the text; --json names those of all.
 _PAIRS_WITH_EXAMPLES = 3
@@ -87,7 +90,9 @@ def add(commands: Commands) -> None:
         "  gradattn summary\n  gradattn summary --top 5 --json",
     )
     _source(summary)
-    summary.add_argument("--top", type=int, default=10, metavar="N", help="how many classes, worst first (default 10)")
+    summary.add_argument(
+        "--top", type=int, metavar="N", help=f"how many classes, worst first (default {_CLASSES}; all with --json)"
+    )
     pairs = command(
         commands,
         "pairs",
@@ -98,7 +103,9 @@ def add(commands: Commands) -> None:
     _source(pairs)
     pairs.add_argument("--given", metavar="LABEL", help="only this given label")
     pairs.add_argument("--suggested", metavar="LABEL", help="only this suggested label")
-    pairs.add_argument("--top", type=int, default=20, metavar="N", help="how many pairs, worst first (default 20)")
+    pairs.add_argument(
+        "--top", type=int, metavar="N", help=f"how many pairs, worst first (default {_PAIRS}; all with --json)"
+    )
 
 
 def _source(parser: CommandParser) -> None:
@@ -109,7 +116,7 @@ def _source(parser: CommandParser) -> None:
 
 def run_summary(options: argparse.Namespace) -> int:
     """Show the health of the audited dataset and how far its review is."""
-    _require_top(options)
+    top = _top(options, _CLASSES)
     store, audit_id = open_audit(options)
     audit = store.audits.one(audit_id)
     first = first_to_review(audit.suspects, audit.images)
@@ -122,20 +129,20 @@ def run_summary(options: argparse.Namespace) -> int:
         store.review.progress(audit_id),
         *store.audits.measured_regions(audit_id),
     )
-    tell(options, _health_facts(health, options.top), partial(_show_health, health, options.top))
+    tell(options, _health_facts(health, top), partial(_show_health, health, top))
     return 0
 
 
 def run_pairs(options: argparse.Namespace) -> int:
     """Show the class pairs with suspects, most expected wrong labels first."""
-    _require_top(options)
+    top = _top(options, _PAIRS)
     store, audit_id = open_audit(options)
     frame = store.audits.class_pairs(audit_id)
     for column, label in (("given_label", options.given), ("suggested_label", options.suggested)):
         if label is not None:
-            _require_class(store, audit_id, label)
+            require_one_of(f"audit {audit_id} has no class {label!r}", label, store.audits.classes(audit_id))
             frame = frame[frame[column] == label]
-    pairs = [_pair_report(store, audit_id, row) for row in frame.head(options.top).itertuples()]
+    pairs = [_pair_report(store, audit_id, row) for row in frame.head(top).itertuples()]
     nothing = "no suspects" if options.given is None and options.suggested is None else "no suspects of this pair"
     tell(options, pairs, partial(_show_pairs, pairs, len(frame)) if pairs else [nothing])
     return 0
@@ -201,16 +208,13 @@ def place(evidence: FloatArray) -> str:
     return ninth.name if share >= STANDS_OUT else "all over"
 
 
-def _require_top(options: argparse.Namespace) -> None:
+def _top(options: argparse.Namespace, default: int) -> int:
+    """How many rows: as the option says, or of a table ``default``, and in JSON all."""
+    if options.top is None:
+        return sys.maxsize if options.json else default
     if options.top < 1:
         raise StoreError(f"--top {options.top} leaves nothing to show; give 1 or more")
-
-
-def _require_class(store: Store, audit_id: str, label: str) -> None:
-    classes = store.audits.classes(audit_id)
-    if label not in classes:
-        shown = ", ".join(classes[:10]) + (" …" if len(classes) > 10 else "")
-        raise StoreError(f"audit {audit_id} has no class {label!r}; it has {shown}")
+    return int(options.top)
 
 
 def _health_facts(health: Health, top: int) -> dict[str, object]:

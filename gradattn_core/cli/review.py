@@ -18,8 +18,9 @@ from gradattn_core.cli.options import (
     open_store,
     out_folder,
     output_style,
+    require_one_of,
 )
-from gradattn_core.cli.terminal import is_number, tell
+from gradattn_core.cli.terminal import is_number, print_bytes, tell
 from gradattn_core.errors import StoreError
 from gradattn_core.estimates import percent
 
@@ -79,11 +80,17 @@ def run_rerank(options: argparse.Namespace) -> int:
 
 def run_candidates(options: argparse.Namespace) -> int:
     """Write the suspects, or whichever images the options choose."""
+    low, high = options.min_suspicion, options.max_suspicion
+    for name, bound in (("--min-suspicion", low), ("--max-suspicion", high)):
+        if bound is not None and not 0 <= bound <= 1:
+            raise StoreError(f"{name} {bound:g} is no probability; give 0 to 1")
+    if low is not None and high is not None and low > high:
+        raise StoreError(f"--min-suspicion {low:g} is above --max-suspicion {high:g}, so that nothing is left")
     return _export(
         options,
         "candidates",
         lambda store: store.candidates.page(
-            options.audit or store.audits.latest_id(),
+            _checked(options, store, options.audit or store.audits.latest_id()),
             order=options.order,
             top=options.top,
             min_suspicion=options.min_suspicion,
@@ -107,7 +114,8 @@ def run_decisions(options: argparse.Namespace) -> int:
         "decisions",
         lambda store: store.decisions.page(
             top=options.top,
-            audit_id=options.audit,
+            # The log is of all audits where none is named.
+            audit_id=None if options.audit is None else _checked(options, store, options.audit),
             decision=options.decided,
             reviewer=options.reviewer,
             path_contains=options.path_contains,
@@ -276,24 +284,36 @@ def _decision_options(parser: CommandParser) -> None:
 def _export(
     options: argparse.Namespace, table: str, rows: Callable[[Store], pd.DataFrame], *, data_root: str | None = None
 ) -> int:
-    from gradattn_core.export import COLUMNS, encode
+    from gradattn_core.export import encode
     from gradattn_core.files import write_output
 
     # Not read-only: a database of an older schema is brought up to date.
     store = open_store(options, data_root=data_root)
     target, form = options.csv or options.output, _format(options)
     frame = rows(store)
-    if options.json and table == "candidates":
-        # The columns of the CSV file and the new label; --format json has every column.
-        sys.stdout.write(frame[[*COLUMNS, "new_label"]].to_json(orient="records", force_ascii=False) + "\n")
-    elif target is not None:
+    if target is not None:
         write_output(Path(target), encode(table, frame, form))
         print(f"{len(frame):,} rows in {target}", file=sys.stderr)
-    elif form == "parquet":
-        sys.stdout.buffer.write(encode(table, frame, form))
     else:
-        sys.stdout.write(encode(table, frame, form).decode())
+        print_bytes(encode(table, frame, form))
     return 0
+
+
+def _checked(options: argparse.Namespace, store: Store, audit_id: str) -> str:
+    """The audit, once every name that the options choose by is known to exist: a misspelt one would choose nothing."""
+    from gradattn_core.kinds import KINDS
+
+    store.audits.one(audit_id)
+    chosen = vars(options)
+    labels = [chosen[name] for name in ("given", "suggested") if chosen.get(name) is not None]
+    classes = store.audits.classes(audit_id) if labels else []
+    for label in labels:
+        require_one_of(f"audit {audit_id} has no class {label!r}", label, classes)
+    for what, names in (("kind", list(KINDS)), ("reviewer", store.decisions.reviewers())):
+        name = chosen.get(what)
+        if name is not None:
+            require_one_of(f"there is no {what} {name!r}", name, names)
+    return audit_id
 
 
 def _format(options: argparse.Namespace) -> str:

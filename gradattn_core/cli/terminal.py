@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from rich.console import Console
@@ -22,8 +23,32 @@ from gradattn_core.progress import Progress as Report
 from gradattn_core.progress import silent
 
 PATIENCE = 2.0
-# A label or a path may hold any of them, and a terminal obeys most; the tabulator and the end of a line stay.
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+# A label or a path may hold any of them, and a terminal obeys most; the tabulator and the end of a line stay. The
+# last two rows turn what stands after them the other way round.
+_CONTROLS = {
+    code: None
+    for code in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\t\n"
+}
+# A table for a file or a pipe is as wide as its cells are: whoever reads it there looks for whole paths.
+_UNBOUNDED = 100_000
+_log_format = "text"
+
+
+def log_as(form: str) -> None:
+    """From now on what is said on the way, on standard error, is ``text`` or ``json``, an object a line."""
+    global _log_format
+    _log_format = form
+
+
+def log(event: str, message: str, text: str, **facts: object) -> None:
+    """Say something on standard error: ``text``, or an object with time, event, message and facts."""
+    if _log_format == "json":
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entry = {"time": now, "event": event, "message": harmless(message), **facts}
+        print(json.dumps(_json_value(entry)), file=sys.stderr, flush=True)
+    else:
+        print(harmless(text), file=sys.stderr, flush=True)
 
 
 def tell(options: argparse.Namespace, facts: object, text: Iterable[str] | Callable[[], object]) -> None:
@@ -48,10 +73,22 @@ def tell(options: argparse.Namespace, facts: object, text: Iterable[str] | Calla
 def print_json(facts: object) -> None:
     """One line of JSON; letters of other alphabets as they are, or escaped where standard output cannot hold them."""
     value = _json_value(facts)
+    text = json.dumps(value, ensure_ascii=False)
     try:
-        print(json.dumps(value, ensure_ascii=False))
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        print(json.dumps(value))
+        text = json.dumps(value)
+    print(text)
+
+
+def print_bytes(content: bytes) -> None:
+    """A file on standard output: the same bytes as on the disk, whatever the terminal's encoding."""
+    sys.stdout.flush()
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:  # a stand-in, as a notebook has
+        sys.stdout.write(content.decode())
+    else:
+        stream.write(content)
 
 
 def _json_value(value: Any) -> Any:
@@ -87,7 +124,8 @@ def escape(text: str) -> str:
 
 def console() -> Console:
     """Standard output for tables and colours; ``:car:`` in a label stays as it is."""
-    return Console(emoji=False)
+    screen = Console(emoji=False)
+    return screen if screen.is_terminal else Console(emoji=False, width=_UNBOUNDED)
 
 
 def table(texts: Iterable[str], numbers: Iterable[str] = (), **how: Any) -> Table:
@@ -108,11 +146,11 @@ class _Speed(ProgressColumn):
 
 @contextmanager
 def progress_display(*, quiet: bool) -> Iterator[Report]:
-    """One bar per stage on a terminal, one line per tenth of a stage elsewhere, nothing when quiet."""
+    """One bar per stage on a terminal, one line per tenth of a stage elsewhere or in JSON, nothing when quiet."""
     errors = Console(stderr=True)
     if quiet:
         yield silent
-    elif not errors.is_terminal:
+    elif not errors.is_terminal or _log_format == "json":
         yield _lines()
     else:
         columns = (
@@ -160,12 +198,26 @@ def _bars(bars: Progress) -> Report:
 
 def _lines() -> Report:
     shown: dict[str, int] = {}
+    begun: dict[str, tuple[float, int]] = {}
 
     def report(stage: str, done: int, total: int) -> None:
         tenth = 10 if total == 0 else 10 * done // total
+        # What an interrupted audit had done already says nothing about the pace.
+        since, before = begun.setdefault(stage, (time.monotonic(), done))
         # A step without units of its own tells only that it is done: what refuses to begin is said in one sentence.
         if tenth != shown.get(stage) and (done, total) != (0, 1):
             shown[stage] = tenth
-            print(f"{stage}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+            elapsed = time.monotonic() - since
+            left = elapsed * (total - done) / (done - before) if done > before and elapsed > PATIENCE else None
+            soon = "" if not left else f", about {duration(left)} left"
+            counted = f"{stage}: {done:,} of {total:,}"
+            log("progress", counted, f"{counted}{soon}", step=stage, done=done, total=total, seconds_left=left)
 
     return report
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

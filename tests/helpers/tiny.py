@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,12 @@ class Tiny:
 
     def config(self, out: Path, **changes: Any) -> AuditConfig:
         return AuditConfig(**{**self.parameters(), "out": str(out), **changes})
+
+
+def model_options(tiny: Tiny) -> list[str | Path]:
+    """Its model, for the command line."""
+    arguments = json.dumps(TINY_VIT)
+    return ["--model", "vit_tiny_patch16_224", "--checkpoint", tiny.checkpoint, "--model-arguments", arguments]
 
 
 def make_tiny(folder: Path, per_class: int = 24, wrong_per_class: int = 2) -> Tiny:
