@@ -83,6 +83,8 @@ def _tables(part: pd.DataFrame, random: np.random.Generator) -> dict[str, pa.Tab
         "scores": part.assign(
             suggested_probability=number, given_probability=number, runner_up_label=part["given_label"],
             runner_up_probability=number,
+            class_noise_suspicion=number,
+            instance_noise_suspicion=number,
             components=pd.Series([{"margin": 0.5, "neighbours": 0.25}] * rows, part.index),
             kind=pd.Series(np.resize(KINDS, rows), part.index).where(part["is_suspect"]),
             kind_numbers=pd.Series([{"hidden_margin": 0.5, "given_probability": 0.1}] * rows, part.index).where(

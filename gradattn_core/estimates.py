@@ -1,25 +1,30 @@
-"""Estimates of shares and of numbers of wrong labels: their intervals, of about 95 %, and how shares are said."""
+"""How many labels are wrong under which assumption, shares and their intervals of 95 %, and how shares are said."""
 
 from __future__ import annotations
 
 import math
 
-MODEL_ERROR = 0.2
-"""Relative error of a sum of suspicions itself, seen on real and on planted noise (docs/ranking.md)."""
+ASSUMPTIONS = ("class_noise_suspicion", "instance_noise_suspicion")
+"""The probability that a label is wrong if the label noise is as fitted: annotators mix up classes, whatever the
+picture; and if annotators err where the model doubts: the given label then tells nothing that the picture does not.
+The suspicion lies between the two notions (docs/ranking.md)."""
+SUREST = 1e-3
+"""Where the odds of a suspicion are reckoned with, it is taken as at least this and at most 1 minus this."""
 TWO_SIDED = 1.96
 """Standard deviations of a normal distribution that hold 95 %."""
 
 
-def wrong_labels(total: float, variance: float, images: int) -> tuple[float, float]:
-    """Interval of the number of wrong labels: chance (Poisson-binomial) and the estimate's own error together.
+def assumed_range(total: float, class_noise: float, instance_noise: float) -> tuple[float, float]:
+    """From the least to the greatest number of wrong labels that the model believes in, whatever is assumed of noise.
+
+    No interval: it says how much the belief depends on what is assumed, not how sure it is. (NaN, NaN) where an audit
+    of an older version lacks what the assumptions say.
 
     Args:
-        total: the expected number, Σ suspicion.
-        variance: Σ suspicion · (1 − suspicion).
-        images: how many labels were summed, the most that can be wrong.
+        total: Σ suspicion; class_noise, instance_noise: the sums under each of ``ASSUMPTIONS``. All >= 0.
     """
-    width = math.hypot(TWO_SIDED * math.sqrt(variance), MODEL_ERROR * total)
-    return max(total - width, 0.0), min(total + width, float(images))
+    sums = (total, class_noise, instance_noise)
+    return (math.nan, math.nan) if any(map(math.isnan, sums)) else (min(sums), max(sums))
 
 
 def share(part: int, whole: int) -> tuple[float, float]:

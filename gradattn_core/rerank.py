@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from gradattn_core import estimates, outfolder
 from gradattn_core.export import write_candidates
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
+from gradattn_core.ranking.noise import shifted
 from gradattn_core.ranking.recalibration import Influence, Recalibration, recalibrate
 from gradattn_core.records import IntArray
 from gradattn_core.store.store import Store
@@ -43,7 +44,8 @@ class Reranking:
     Attributes:
         recalibration: what they taught; its ``suspicion`` is that of all suspects in the audit's order.
         undecided: how many suspects nobody has decided.
-        estimated_left, left_low, left_high: expected number of wrong labels among these, afterwards, and its interval.
+        estimated_left: how many labels of these the model believes to be wrong, after what was learnt; ``left_low`` to
+            ``left_high`` is the range of :func:`gradattn_core.estimates.assumed_range`.
     """
 
     audit_id: str
@@ -75,8 +77,10 @@ def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranking:
             store.review.reset(audit_id)
         _update_candidates(store, audit_id)
     total = float(suspicion.sum())
-    interval = estimates.wrong_labels(total, float((suspicion * (1 - suspicion)).sum()), len(suspicion))
-    return Reranking(audit_id, result, len(suspicion), total, *interval)
+    before = suspects["suspicion"].to_numpy()[undecided]
+    assumed = (suspects[name].to_numpy(dtype=float)[undecided] for name in estimates.ASSUMPTIONS)
+    sums = (float(shifted(belief, before, suspicion).sum()) for belief in assumed)
+    return Reranking(audit_id, result, len(suspicion), total, *estimates.assumed_range(total, *sums))
 
 
 def reset(store: Store, audit_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Intervals of shares and of numbers of wrong labels, and how a share is written."""
+"""The range of a belief, intervals of shares, and how a share is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from gradattn_core.estimates import agreement, first_to_review, percent, share, wrong_labels
+from gradattn_core.estimates import agreement, assumed_range, first_to_review, percent, share
 
 
 @pytest.mark.parametrize(("part", "whole"), [(0, 7), (1, 7), (7, 7), (30, 40), (999, 1000)])
@@ -20,10 +20,15 @@ def test_none_of_none_is_no_share() -> None:
     assert all(math.isnan(end) for end in share(0, 0))
 
 
-def test_a_number_of_wrong_labels_stays_among_the_images() -> None:
-    assert wrong_labels(2.0, 0.5, 3) == pytest.approx((2 - math.hypot(1.96 * math.sqrt(0.5), 0.4), 3.0))
-    assert wrong_labels(0.5, 0.5, 3)[0] == 0.0
-    assert wrong_labels(0.0, 0.0, 0) == (0.0, 0.0)
+def test_the_range_goes_from_the_least_to_the_greatest_belief() -> None:
+    assert assumed_range(2.0, 0.5, 3.0) == (0.5, 3.0)
+    assert assumed_range(4.0, 4.5, 4.25) == (4.0, 4.5)
+    assert assumed_range(0.0, 0.0, 0.0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("sums", [(2.0, math.nan, 3.0), (2.0, 1.0, math.nan), (2.0, math.nan, math.nan)])
+def test_where_an_assumption_was_not_kept_there_is_no_range(sums: tuple[float, float, float]) -> None:
+    assert all(math.isnan(end) for end in assumed_range(*sums))
 
 
 def test_an_estimate_never_claims_certainty() -> None:

@@ -16,7 +16,7 @@ from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, remove_audit
 from gradattn_core.audit.rank import agreement, ranked_without_model
 from gradattn_core.audit.sweep import count_taken_over, failures_table, swept_table
-from gradattn_core.estimates import first_to_review
+from gradattn_core.estimates import ASSUMPTIONS, first_to_review
 from gradattn_core.export import write_candidates
 from gradattn_core.outfolder import failures_beside, regions_beside
 from gradattn_core.progress import INTERPRET, MERGE, Progress, silent
@@ -48,7 +48,7 @@ def _store(plan: Plan) -> None:
     failures = pa.concat_tables(
         [failures_table(plan.list_failures), *(pq.read_table(failures_beside(path)) for path in (*sweeps, *evidence))]
     ).to_pandas()
-    scores = pd.read_parquet(plan.files.rank, columns=["suspicion", "suggested_label", "is_suspect"])
+    scores = pd.read_parquet(plan.files.rank, columns=["suspicion", *ASSUMPTIONS, "suggested_label", "is_suspect"])
     given = swept_table(plan, ["given_label"])["given_label"].to_pylist()
     estimate = noise_estimate(given, scores)
     features = outfolder.features(plan.out) / plan.audit_id

@@ -23,6 +23,7 @@ from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept_table
 from gradattn_core.config import MEASURED
 from gradattn_core.errors import DatasetError
+from gradattn_core.estimates import ASSUMPTIONS
 from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.model.forward import Head
 from gradattn_core.progress import RANK, Progress, silent
@@ -37,7 +38,7 @@ _SHALLOW = 2
 _IN_SAMPLE, _OUTPUTS = b"in_sample", b"outputs"
 _SCORE_COLUMNS = (
     *("rank", "suspicion", "suggested_label", "suggested_probability", "given_probability"),
-    *("runner_up_label", "runner_up_probability"),
+    *("runner_up_label", "runner_up_probability", *ASSUMPTIONS),
 )
 
 
@@ -286,6 +287,7 @@ def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.boo
             "runner_up_probability": pa.array(
                 ranked["runner_up_probability"], pa.float64(), mask=ranked["runner_up_label"].isna().to_numpy()
             ),
+            **{name: pa.array(ranked[name], pa.float64()) for name in ASSUMPTIONS},
             "components": pa.array(components, pa.map_(pa.string(), pa.float64())),
         }
     )

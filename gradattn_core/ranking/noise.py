@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
-from gradattn_core.estimates import wrong_labels
+from gradattn_core.estimates import ASSUMPTIONS, SUREST, assumed_range
 
 _PAIR_COLUMNS = [
     *("given_label", "suggested_label", "suspects", "class_size", "share", "mean_suspicion", "expected", "lift"),
@@ -19,12 +19,13 @@ _PAIR_COLUMNS = [
 
 @dataclass(frozen=True, slots=True)
 class NoiseEstimate:
-    """How many given labels are wrong.
+    """How many given labels are wrong, as the model believes; only a random check measures it.
 
     Attributes:
         images: how many labels there are.
         total: expected number of wrong ones, the sum of the suspicions.
-        low, high: an interval of about 95 %: chance (Poisson-binomial) and the estimate's own error together.
+        low, high: the least and the greatest of three sums: ``total``, that if the label noise is as fitted, and that
+            if annotators err where the model doubts. No interval; NaN where ``ranked`` was without the two.
         classes: one row per given label, most wrong first: ``given_label``, ``images``, ``wrong``, ``low``, ``high``.
     """
 
@@ -45,18 +46,16 @@ def noise_estimate(given: Any, ranked: pd.DataFrame) -> NoiseEstimate:
     Raises:
         RankingError: the two do not have the same length.
     """
-    frame = _labelled(given, ranked)
-    frame["variance"] = frame["suspicion"] * (1 - frame["suspicion"])
+    beliefs = ["suspicion", *ASSUMPTIONS]
+    frame = _labelled(given, ranked).join(ranked.reindex(columns=ASSUMPTIONS).reset_index(drop=True))
     grouped = frame.groupby("given_label", sort=True)
-    classes = grouped.agg(
-        images=("suspicion", "size"), wrong=("suspicion", "sum"), variance=("variance", "sum")
-    ).reset_index()
-    sums = zip(classes["wrong"], classes["variance"], classes["images"], strict=True)
-    classes[["low", "high"]] = [wrong_labels(*row) for row in sums]
-    classes = classes.drop(columns="variance").sort_values("wrong", ascending=False, kind="stable", ignore_index=True)
-    total = float(frame["suspicion"].sum())
-    low, high = wrong_labels(total, float(frame["variance"].sum()), len(frame))
-    return NoiseEstimate(len(frame), total, low, high, classes)
+    classes = grouped[beliefs].sum(skipna=False)
+    classes.insert(0, "images", grouped.size())
+    classes[["low", "high"]] = [assumed_range(*row) for row in classes[beliefs].itertuples(index=False)]
+    classes = classes.rename(columns={"suspicion": "wrong"}).drop(columns=list(ASSUMPTIONS)).reset_index()
+    classes = classes.sort_values("wrong", ascending=False, kind="stable", ignore_index=True)
+    total, *assumed = (float(frame[belief].sum(skipna=False)) for belief in beliefs)
+    return NoiseEstimate(len(frame), total, *assumed_range(total, *assumed), classes)
 
 
 def class_pairs(
@@ -109,3 +108,15 @@ def _lift(pairs: pd.DataFrame) -> pd.Series:
     of_suggested = pairs.groupby("suggested_label")["suspects"].transform("sum")
     as_given = pairs["given_label"].map(suggested).astype(float).fillna(0)
     return pairs["suspects"] * (pairs["suspects"].sum() - as_given) / (of_given * of_suggested)
+
+
+def shifted(
+    probability: NDArray[np.float64], before: NDArray[np.float64], after: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``probability`` [N] with its odds multiplied as those of ``before`` were to become those of ``after``.
+
+    What other evidence says of a label is the same factor of its odds under whatever assumption about the noise.
+    """
+    before, after = (np.clip(each, SUREST, 1 - SUREST) for each in (before, after))
+    wrong = probability * after * (1 - before)
+    return np.asarray(wrong / (wrong + (1 - probability) * (1 - after) * before))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logit
 from scipy.stats import rankdata
 
+from gradattn_core.estimates import SUREST
 from gradattn_core.ranking.folds import FOLDS, group_folds
 from gradattn_core.records import IntArray
 
@@ -35,8 +36,6 @@ CLEAR = 1.64
 """Standard errors by which the new order has to be better, in average precision and in log-loss: chance alone passes
 either in one of twenty cases."""
 BOOTSTRAP = 500
-SUREST = 1e-3
-"""Suspicions are taken as at least this and at most 1 minus this."""
 SEVERAL = 2
 """Verdicts that a name needs to have an effect of its own."""
 MOST_NAMES = 200

@@ -61,10 +61,12 @@ def rank_labels(
         One row per image in input order: ``suspicion`` in [0, 1] (probability that the given label is wrong), ``rank``
         (1 = most suspect, ties by input order), ``suggested_label`` (likeliest other label),
         ``suggested_probability``, ``given_probability``, ``runner_up_label`` (second likeliest other label, or None
-        with two classes), ``runner_up_probability`` (0 with two classes) and the components, each higher = more
-        suspect, of the fused prediction before the given label is looked at (see ``formulas``); neighbour and prototype
-        columns only with ``features``. An image that is alone in its class, or whose class lies in one fold, can be
-        neither confirmed nor refuted: its suspicion is the mean over the others.
+        with two classes), ``runner_up_probability`` (0 with two classes), the probability that the label is wrong if
+        the label noise is as fitted (``class_noise_suspicion``) and if annotators err where the model doubts
+        (``instance_noise_suspicion``: 1 − ``given_probability``), both in [0, 1], and the components, each higher =
+        more suspect, of the fused prediction before the given label is looked at (see ``formulas``); neighbour and
+        prototype columns only with ``features``. An image that is alone in its class, or whose class lies in one fold,
+        can be neither confirmed nor refuted: its suspicion is the mean over the others.
 
     Raises:
         RankingError: an unusable argument, named in the message.
@@ -202,8 +204,11 @@ def _frame(
     rows, own, classes = shortlist.rows, shortlist.own, shortlist.classes
     wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, own]
     suspicion = np.clip(wrong, 0, 1)
+    class_noise = np.clip(1 - fusion.trust.astype(np.float64), 0, 1)
+    instance_noise = np.clip(1 - fusion.clean[rows, own].astype(np.float64), 0, 1)
     if unjudgeable.any():
-        suspicion[unjudgeable] = suspicion[~unjudgeable].mean() if not unjudgeable.all() else 0.5
+        for belief in (suspicion, class_noise, instance_noise):
+            belief[unjudgeable] = belief[~unjudgeable].mean() if not unjudgeable.all() else 0.5
     log_p = np.log(np.maximum(fusion.clean, 1e-12))
     order = np.argsort(-suspicion, kind="stable")
     rank = np.empty(len(rows), dtype=np.int64)
@@ -224,6 +229,8 @@ def _frame(
             "given_probability": fusion.clean[rows, own].astype(np.float64),
             "runner_up_label": runner_up,
             "runner_up_probability": runner_up_probability.astype(np.float64),
+            "class_noise_suspicion": class_noise,
+            "instance_noise_suspicion": instance_noise,
             "self_confidence": formulas.self_confidence(log_p, own),
             "log_margin": formulas.log_margin(log_p, own),
             "adjusted_margin": formulas.adjusted_margin(log_p, own, shortlist),

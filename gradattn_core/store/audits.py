@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from gradattn_core.errors import StoreError
-from gradattn_core.estimates import wrong_labels
+from gradattn_core.estimates import assumed_range
 from gradattn_core.records import FloatArray
 from gradattn_core.store.comparison import NEWEST_FIRST, Comparison
-from gradattn_core.store.database import TIME, rows, value
+from gradattn_core.store.database import BELIEFS, TIME, rows, value
 from gradattn_core.store.merge import Source, check_sources, merge
 from gradattn_core.sums import Sums
 
@@ -38,7 +38,8 @@ class Audit:
         dataset: as it was typed; ``root`` is what the paths of its images are relative to.
         started_at, finished_at: ISO 8601 in UTC.
         images: how many were ranked; ``failures`` could not be used, ``skipped`` files are no images.
-        estimated_errors: how many labels are wrong, with its interval of about 95 %.
+        estimated_errors: how many labels the model believes to be wrong; ``estimated_low`` to ``estimated_high`` is the
+            range of :func:`gradattn_core.estimates.assumed_range`.
         features: the folder with what a later audit can take over, below the output folder.
         parameters: of the audit by name; ``versions`` of what it ran with.
     """
@@ -153,7 +154,7 @@ class Audits(Comparison):
         """How many labels of each class are wrong by estimate, most first, and how many suspects are decided.
 
         Columns: ``given_label, images, suspects, wrong, low, high, decided``; ``wrong`` is the sum of the suspicions of
-        the class's images, ``low`` and ``high`` are its interval of about 95 % as in ``ranking.noise_estimate``.
+        the class's images, ``low`` and ``high`` are the range of what may be assumed, as in ``ranking.noise_estimate``.
         """
         with self._reading(audit_id) as connection:
             frame = connection.execute(
@@ -162,17 +163,20 @@ class Audits(Comparison):
                         FROM suspects s SEMI JOIN current_decisions d {_OF_SAME} GROUP BY ALL),
                     classes AS (
                         SELECT i.given_label, count(*) AS images, count(*) FILTER (s.is_suspect) AS suspects,
-                            sum(s.suspicion) AS wrong, sum(s.suspicion * (1 - s.suspicion)) AS variance
-                        FROM images i JOIN scores s ON s.rank = i.image_rank
+                            sum(s.suspicion) AS wrong,
+                            sum(s.class_noise_suspicion) AS class_noise,
+                            sum(s.instance_noise_suspicion) AS instance_noise
+                        FROM images i JOIN {BELIEFS} s ON s.rank = i.image_rank
                         WHERE i.audit_id = $audit_id AND s.audit_id = $audit_id GROUP BY i.given_label)
-                    SELECT given_label, images, suspects, wrong, variance, coalesce(decided, 0) AS decided
+                    SELECT given_label, images, suspects, wrong, class_noise, instance_noise,
+                        coalesce(decided, 0) AS decided
                     FROM classes LEFT JOIN decided USING (given_label) ORDER BY wrong DESC, given_label""",
                 {"audit_id": audit_id},
             ).df()
-        sums = zip(frame["wrong"], frame.pop("variance"), frame["images"], strict=True)
-        intervals = np.array([wrong_labels(*each) for each in sums], dtype=np.float64).reshape(-1, 2)
-        frame.insert(4, "low", intervals[:, 0])
-        frame.insert(5, "high", intervals[:, 1])
+        sums = zip(frame["wrong"], frame.pop("class_noise"), frame.pop("instance_noise"), strict=True)
+        ranges = np.array([assumed_range(*each) for each in sums], dtype=np.float64).reshape(-1, 2)
+        frame.insert(4, "low", ranges[:, 0])
+        frame.insert(5, "high", ranges[:, 1])
         return frame
 
     def kinds(self, audit_id: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ import duckdb
 
 from gradattn_core import outfolder
 from gradattn_core.errors import StoreError
+from gradattn_core.estimates import ASSUMPTIONS, SUREST
 from gradattn_core.store.connection import OlderSchemaError, transaction
 
 DATA_ROOT = "GRADATTN_DATA_ROOT"
@@ -22,6 +23,17 @@ TIME = "coalesce(strftime({0}, '%Y-%m-%dT%H:%M:%S.%f+00:00'), '') AS {0}"
 
 # Paths travel as one parameter; the cast also tells DuckDB the type of an empty list.
 PATHS = "(SELECT unnest(CAST(? AS TEXT[])))"
+
+
+# As ranking.noise.shifted: what moved a label's odds in a re-ranking moves them under either assumption. NaN where an
+# audit of an older version lacks them, as least, greatest and sum pass over NULL.
+_BEFORE, _AFTER = (f"least(greatest({name}, {SUREST}), 1 - {SUREST})" for name in ("audit_suspicion", "suspicion"))
+_WRONG, _RIGHT = f"({{0}} * {_AFTER} * (1 - {_BEFORE}))", f"((1 - {{0}}) * (1 - {_AFTER}) * {_BEFORE})"
+_SHIFTED = f"coalesce(CASE WHEN audit_suspicion IS NULL THEN {{0}} ELSE {_WRONG} / ({_WRONG} + {_RIGHT}) END, 'nan')"
+BELIEFS = f"""(SELECT audit_id, rank, is_suspect, suspicion, {
+    ", ".join(f"{_SHIFTED.format(name)} AS {name}" for name in ASSUMPTIONS)
+} FROM scores)"""
+"""How likely each label is wrong under every assumption, in the order in force: a table to select from."""
 
 
 class Database:

@@ -60,6 +60,7 @@ class Prediction:
         outside_label, outside_probability: the model's best class where the dataset does not have it.
         rank, suspicion: as they are in force; ``audit_rank`` and ``audit_suspicion`` are the audit's own where a
             re-ranking has moved the suspect.
+        class_noise_suspicion, instance_noise_suspicion: the audit's suspicion under either assumption about the noise.
         suggested_probability, given_probability, runner_up_probability: of the ranking.
         components: the scores that the suspicion was made of, by name.
         kind, kind_numbers, cluster: of a suspect, see :class:`gradattn_core.store.candidates.Candidate`.
@@ -97,6 +98,8 @@ class Prediction:
     cluster: int | None
     audit_rank: int | None
     audit_suspicion: float | None
+    class_noise_suspicion: float | None
+    instance_noise_suspicion: float | None
 
 
 class Images(Part):

@@ -22,13 +22,14 @@ from gradattn_core import estimates
 from gradattn_core.dataset.address import join, relocate
 from gradattn_core.errors import StoreError
 from gradattn_core.evidence import STATISTICS, SUMS
-from gradattn_core.store.database import TIME, Part, check_page, rows, value
+from gradattn_core.store.database import BELIEFS, TIME, Part, check_page, rows, value
 from gradattn_core.store.schema import RANKED
 
 _OF_SAME = "ON d.content_hash = i.content_hash AND d.given_label = i.given_label"
 
 _SUMS = """coalesce(sum(suspicion) FILTER (is_suspect), 0) AS expected,
-    coalesce(sum(suspicion * (1 - suspicion)) FILTER (is_suspect), 0) AS variance"""
+    coalesce(sum(class_noise_suspicion) FILTER (is_suspect), 0) AS class_noise,
+    coalesce(sum(instance_noise_suspicion) FILTER (is_suspect), 0) AS instance_noise"""
 
 # The decided images are few, so they are looked up among all images first.
 _PROGRESS = f"""
@@ -36,18 +37,20 @@ WITH decided AS MATERIALIZED (
         SELECT i.image_rank, d.decision, hash(i.content_hash, i.given_label) AS key
         FROM images i JOIN current_decisions d {_OF_SAME} WHERE i.audit_id = $audit_id),
     found AS MATERIALIZED (
-        SELECT d.decision, d.key, s.suspicion, coalesce(s.is_suspect, false) AS is_suspect
-        FROM decided d LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = d.image_rank),
+        SELECT d.decision, d.key, s.suspicion, s.class_noise_suspicion, s.instance_noise_suspicion,
+            coalesce(s.is_suspect, false) AS is_suspect
+        FROM decided d LEFT JOIN {BELIEFS} s ON s.audit_id = $audit_id AND s.rank = d.image_rank),
     said AS (
         SELECT count(*) AS reviewed, count(*) FILTER (decision IN ('relabel', 'remove')) AS wrong,
             count(*) FILTER (decision = 'remove') AS removed, count(*) FILTER (decision = 'keep') AS "right",
             count(*) FILTER (decision = 'unsure') AS unsure, count(*) FILTER (is_suspect) AS suspects_decided,
             count(DISTINCT key) FILTER (is_suspect AND decision IN ('relabel', 'remove')) AS learnt_wrong,
             count(DISTINCT key) FILTER (is_suspect AND decision = 'keep') AS learnt_right, {_SUMS} FROM found),
-    audit AS (SELECT count(*) FILTER (is_suspect) AS suspects, {_SUMS} FROM scores WHERE audit_id = $audit_id)
-SELECT said.* EXCLUDE (expected, variance), suspects,
+    audit AS (SELECT count(*) FILTER (is_suspect) AS suspects, {_SUMS} FROM {BELIEFS} WHERE audit_id = $audit_id)
+SELECT said.* EXCLUDE (expected, class_noise, instance_noise), suspects,
     greatest(audit.expected - said.expected, 0) AS estimated_left,
-    greatest(audit.variance - said.variance, 0) AS variance,
+    greatest(audit.class_noise - said.class_noise, 0) AS class_noise,
+    greatest(audit.instance_noise - said.instance_noise, 0) AS instance_noise,
     (SELECT coalesce(reranked_decisions, 0) FROM audits WHERE audit_id = $audit_id) AS reranked
 FROM said, audit"""
 
@@ -57,7 +60,8 @@ _SUSPICION = "coalesce(s.audit_suspicion, s.suspicion)"
 _SUSPECTS = f"""
 SELECT s.path, {_RANK} AS rank, {_SUSPICION} AS suspicion, i.given_label, s.suggested_label, i.content_hash, s.cluster,
     coalesce(d.decision, '') AS decision, p.margin, p.entropy, e.for_logit::DOUBLE - e.against_logit AS map_margin,
-    {", ".join(f"e.{name}" for name in (*STATISTICS, *SUMS) if name != "head")}, s.components
+    {", ".join(f"e.{name}" for name in (*STATISTICS, *SUMS) if name != "head")},
+    {", ".join(f"s.{name}" for name in estimates.ASSUMPTIONS)}, s.components
 FROM scores s
 JOIN images i ON i.audit_id = $audit_id AND i.image_rank = s.rank
 LEFT JOIN current_decisions d ON d.content_hash = i.content_hash AND d.given_label = i.given_label
@@ -68,16 +72,16 @@ WHERE s.audit_id = $audit_id AND s.is_suspect ORDER BY {_RANK}"""
 
 @dataclass(frozen=True, slots=True)
 class ReviewProgress:
-    """How far the review of an audit is; intervals are of about 95 %, see :mod:`gradattn_core.estimates`.
+    """How far the review of an audit is.
 
     Attributes:
         reviewed: images with a standing decision, suspects or not; of these ``wrong`` are to be relabelled or removed
             (``removed``: the latter alone), ``right`` are kept, and about ``unsure`` nobody knows.
-        precision: wrong / (wrong + right), with its interval; NaN where there are none.
+        precision: wrong / (wrong + right), with its interval of 95 %; NaN where there are none.
         suspects: of the audit; ``suspects_decided`` of these have a standing decision.
         learnt_wrong, learnt_right: the verdicts on suspects that can be learnt from, of copies one.
-        estimated_left: the sum of the suspicions of the undecided suspects, with its interval ``left_low`` to
-            ``left_high``.
+        estimated_left: how many labels of the undecided suspects the model believes to be wrong, the sum of their
+            suspicions; ``left_low`` to ``left_high`` is the range of :func:`gradattn_core.estimates.assumed_range`.
         reranked: how many decisions the order in force was learnt from, 0 for the audit's own.
     """
 
@@ -107,9 +111,10 @@ class Review(Part):
         with self._reading(audit_id) as connection:
             [facts] = rows(connection.execute(_PROGRESS, {"audit_id": audit_id}))
         judged = facts["wrong"] + facts["right"]
-        undecided = facts["suspects"] - facts["suspects_decided"]
         precision_low, precision_high = estimates.share(facts["wrong"], judged)
-        left_low, left_high = estimates.wrong_labels(facts["estimated_left"], facts.pop("variance"), undecided)
+        left_low, left_high = estimates.assumed_range(
+            facts["estimated_left"], facts.pop("class_noise"), facts.pop("instance_noise")
+        )
         return ReviewProgress(
             **facts,
             precision=facts["wrong"] / judged if judged else math.nan,
@@ -126,8 +131,8 @@ class Review(Part):
             One row per suspect: ``path, rank, suspicion`` (as the audit found them), ``given_label, suggested_label,
             content_hash, cluster, decision`` (the one that stands, or ``""``), then numbers, NaN where absent:
             ``margin`` and ``entropy`` of the head, ``map_margin`` of the explained classes, the statistics of the map,
-            and the components. And the pairs ``path, neighbour_path`` of at least this ``similarity``; the neighbour
-            may be no suspect.
+            the suspicion under each assumption (as the audit found it), and the components. And the pairs ``path,
+            neighbour_path`` of at least this ``similarity``; the neighbour may be no suspect.
         """
         with self._reading(audit_id) as connection:
             frame = connection.execute(_SUSPECTS, {"audit_id": audit_id}).df()

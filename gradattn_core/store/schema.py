@@ -141,7 +141,14 @@ _VERSION_5 = (
     "ALTER TABLE regions ADD COLUMN measured DOUBLE",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+# The ranges of earlier audits (20 % about the estimate and chance) missed the truth too often to be said any more.
+_VERSION_6 = (
+    "ALTER TABLE scores ADD COLUMN class_noise_suspicion DOUBLE",
+    "ALTER TABLE scores ADD COLUMN instance_noise_suspicion DOUBLE",
+    "UPDATE audits SET estimated_low = NULL, estimated_high = NULL",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 
 UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "scores": (("path",), ("rank",)),

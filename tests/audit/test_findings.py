@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from gradattn_core.audit.run import audit_images
 from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.dataset.decoding import read_image
+from gradattn_core.estimates import ASSUMPTIONS
 from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.kinds import KINDS
 from gradattn_core.model.backbone import load_model
@@ -131,7 +132,14 @@ def test_the_stored_answer_is_that_of_the_explained_head_to_the_hidden_picture(
 
 def test_the_estimate_has_an_interval_and_says_what_the_first_hold(store: Store, audit_id: str) -> None:
     audit = store.audits.one(audit_id)
-    assert 0 <= audit.estimated_low < audit.estimated_errors < audit.estimated_high <= audit.images
+    with duckdb.connect(store.database, read_only=True) as connection:
+        scores = connection.execute("SELECT * FROM scores WHERE audit_id = ?", [audit_id]).df()
+    beliefs = [scores[name].sum() for name in ("suspicion", "class_noise_suspicion", "instance_noise_suspicion")]
+    estimated = [audit.estimated_errors, audit.estimated_low, audit.estimated_high]
+    assert estimated == pytest.approx([beliefs[0], min(beliefs), max(beliefs)])
+    assert scores["instance_noise_suspicion"].to_numpy() == pytest.approx(1 - scores["given_probability"].to_numpy())
+    assert 0 <= audit.estimated_low < audit.estimated_high <= audit.images
+    assert not any(ASSUMPTIONS[0] in components for components in scores["components"])
     summary = audit_images(AuditConfig(**{**facts_of(store, audit_id), "out": str(store.directory)}))
     assert summary.audit_id == audit_id
     assert (summary.estimated_low, summary.estimated_high) == (audit.estimated_low, audit.estimated_high)

@@ -17,10 +17,10 @@ from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import fuse
 from gradattn_core.ranking.linear import make_basis
 from gradattn_core.ranking.neighbours import find_neighbours
-from gradattn_core.ranking.noise import class_pairs, noise_estimate
+from gradattn_core.ranking.noise import class_pairs, noise_estimate, shifted
 from gradattn_core.ranking.probe import crossval_probe
 from gradattn_core.ranking.shortlist import every_class
-from gradattn_core.ranking.suspicion import rank_labels
+from gradattn_core.ranking.suspicion import _caller_predictor, rank_labels
 from gradattn_core.records import FloatArray
 
 
@@ -208,15 +208,55 @@ def test_neighbours_found_by_cells_rank_nearly_as_well(monkeypatch: pytest.Monke
     assert average_precision_score(wrong, near) > average_precision_score(wrong, exact) - 0.01
 
 
-def test_noise_estimate_adds_up_and_its_interval_holds_the_truth() -> None:
+def test_noise_estimate_adds_up_and_its_range_is_that_of_the_assumptions() -> None:
     features, given, wrong = noisy_clusters(0.2)
     ranked = rank_labels(given, features)
     estimate = noise_estimate(given, ranked)
     assert estimate.images == 600
     assert estimate.classes["wrong"].sum() == pytest.approx(estimate.total)
     assert estimate.classes["images"].sum() == 600
-    assert estimate.low <= wrong.sum() <= estimate.high
-    assert (estimate.classes["low"] <= estimate.classes["wrong"]).all()
+    sums = [ranked[name].sum() for name in ("suspicion", "class_noise_suspicion", "instance_noise_suspicion")]
+    assert (estimate.low, estimate.high) == pytest.approx((min(sums), max(sums)))
+    for row in estimate.classes.itertuples():
+        mine = ranked[given == row.given_label]
+        sums = [mine[name].sum() for name in ("suspicion", "class_noise_suspicion", "instance_noise_suspicion")]
+        assert (row.wrong, row.low, row.high) == pytest.approx((sums[0], min(sums), max(sums)))
+    # These labels were drawn without a look at the picture, as the first assumption has it.
+    assert ranked["class_noise_suspicion"].sum() == pytest.approx(wrong.sum(), rel=0.1)
+
+
+def test_both_assumptions_are_what_they_say() -> None:
+    rng = np.random.default_rng(3)
+    p = rng.dirichlet([0.4] * 3, 200)
+    given = np.array([rng.choice(3, p=row) for row in p])
+    ranked = rank_labels(given, probabilities=p)
+    assert ranked["instance_noise_suspicion"].to_numpy() == pytest.approx(1 - ranked["given_probability"].to_numpy())
+    caller = _caller_predictor(None, p, given, 3)
+    assert caller is not None
+    weighed = every_class(given, 3)
+    fusion = fuse(weighed.take_all(caller)[None], weighed)
+    for q, label, wrong in zip(fusion.clean, given, ranked["class_noise_suspicion"], strict=True):
+        joint = [float(q[true]) * float(fusion.noise[true, label]) for true in range(3)]
+        assert wrong == pytest.approx(1 - joint[label] / sum(joint), abs=1e-5)
+
+
+def test_without_the_assumptions_there_is_an_estimate_and_no_range() -> None:
+    ranked = pd.DataFrame({"suspicion": [0.9, 0.8, 0.2], "suggested_label": ["b", "b", "a"]}, index=[7, 8, 9])
+    estimate = noise_estimate(["a", "a", "b"], ranked)
+    assert estimate.total == pytest.approx(1.9) and np.isnan([estimate.low, estimate.high]).all()
+    assert list(estimate.classes["wrong"]) == pytest.approx([1.7, 0.2])
+    assert estimate.classes[["low", "high"]].isna().all(axis=None)
+
+
+def test_evidence_moves_the_odds_under_any_assumption_alike() -> None:
+    rng = np.random.default_rng(0)
+    belief, before, after = rng.uniform(0.01, 0.99, (3, 50))
+    odds = {name: each / (1 - each) for name, each in (("belief", belief), ("before", before), ("after", after))}
+    moved = shifted(belief, before, after)
+    assert moved / (1 - moved) == pytest.approx(odds["belief"] * odds["after"] / odds["before"])
+    assert shifted(belief, before, before) == pytest.approx(belief)
+    ends = shifted(np.array([0.0, 1.0, 0.5, 0.5]), np.array([0.0, 1.0, 1.0, 0.0]), np.array([1.0, 0.0, 1.0, 0.0]))
+    assert list(ends) == [0.0, 1.0, 0.5, 0.5]
 
 
 def test_class_pairs_count_what_the_ranking_says() -> None:

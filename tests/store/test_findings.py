@@ -66,10 +66,11 @@ def test_progress_counts_all_decided_images_and_what_is_left_among_the_suspects(
     wrong, right = decided["decision"].isin(["relabel", "remove"]).sum(), (decided["decision"] == "keep").sum()
     of_suspects = decided[decided["is_suspect"]].drop_duplicates(["content_hash", "given_label"])
     progress = store.review.progress("first")
-    left = facts[facts["is_suspect"] & (facts["decision"] == "")]["suspicion"]
-    width = math.hypot(1.96 * math.sqrt((left * (1 - left)).sum()), 0.2 * left.sum())
+    left = facts[facts["is_suspect"] & (facts["decision"] == "")]
+    beliefs = [left[name].sum() for name in ("suspicion", "class_noise_suspicion", "instance_noise_suspicion")]
     estimated = [progress.estimated_left, progress.left_low, progress.left_high]
-    assert estimated == pytest.approx([left.sum(), left.sum() - width, min(left.sum() + width, len(left))])
+    assert estimated == pytest.approx([beliefs[0], min(beliefs), max(beliefs)])
+    assert progress.left_low < progress.estimated_left < progress.left_high
     assert progress.precision_low < progress.precision == wrong / (wrong + right) < progress.precision_high
     assert counts(progress) == {
         "reviewed": len(decided), "wrong": wrong, "removed": (decided["decision"] == "remove").sum(), "right": right,
@@ -90,7 +91,9 @@ def test_before_the_review_nothing_is_known_of_the_precision_and_all_is_left(tmp
     assert {name for name, number in counts(progress).items() if number} == {"suspects"} and progress.suspects == 6
     # Of the suspicions 1, 8/9 … 0 the suspects have the first six.
     assert progress.estimated_left == pytest.approx(39 / 9)
-    assert progress.left_low == pytest.approx(2.2014, abs=1e-4) and progress.left_high == 6.0
+    # If the noise is as fitted 1, 64/81 … 16/81; if the label tells nothing 1, 11/12 … 7/12.
+    assert progress.left_low == pytest.approx((81 + 64 + 49 + 36 + 25 + 16) / 81)
+    assert progress.left_high == pytest.approx((12 + 11 + 10 + 9 + 8 + 7) / 12)
 
 
 def test_classes_have_the_estimate_of_the_ranking_and_their_decided_suspects(store: Store, facts: pd.DataFrame) -> None:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from gradattn_core.errors import StoreError
-from gradattn_core.ranking.noise import class_pairs
+from gradattn_core.estimates import ASSUMPTIONS
+from gradattn_core.ranking.noise import class_pairs, shifted
 from gradattn_core.store.schema import RANKED
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
@@ -65,6 +66,25 @@ def test_undecided_suspects_change_places_and_all_others_stay(tmp_path: Path) ->
     after = before | dict(zip(moving, np.linspace(0.1, 0.9, len(moving)), strict=True))
     assert list(page["suspicion"]) == pytest.approx([after[path] for path in page["path"]])
     assert store.review.progress("first").reranked == 2
+
+
+def test_what_is_left_moves_under_every_assumption(tmp_path: Path) -> None:
+    store = sample(tmp_path)
+    moving = undecided()
+    before = pd.DataFrame(tables(PATHS, suspects=SUSPECTS)["scores"]).set_index("path").loc[moving]
+    after = np.linspace(0.1, 0.9, len(moving))
+    store.review.rerank("first", moving, after, decisions=2)
+    progress = store.review.progress("first")
+    assumed = [shifted(before[name].to_numpy(), before["suspicion"].to_numpy(), after).sum() for name in ASSUMPTIONS]
+    assert progress.estimated_left == pytest.approx(after.sum())
+    assert (progress.left_low, progress.left_high) == pytest.approx((min(assumed), max(assumed)))
+    health = store.audits.class_health("first")
+    rest = 1 - before["suspicion"].sum() + np.linspace(1, 0, len(PATHS)).sum() - 1
+    assert health["wrong"].sum() == pytest.approx(after.sum() + rest)
+    assert (health["low"] < health["high"]).all()
+    store.review.reset("first")
+    expected = sample(tmp_path / "again")
+    pd.testing.assert_frame_equal(store.audits.class_health("first"), expected.audits.class_health("first"))
 
 
 def test_whatever_is_kept_by_rank_moves_along(tmp_path: Path) -> None:
