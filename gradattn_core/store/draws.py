@@ -12,17 +12,27 @@ inherits them; in an audit of a changed dataset what was decided is known, and d
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
 
-from gradattn_core.records import FloatArray, IntArray
-from gradattn_core.store.database import Part
+import duckdb
+import numpy as np
 
-PAGE = 25
-"""How many pictures are reviewed before it is asked anew whether suspects or random ones come next."""
+from gradattn_core.errors import StoreError
+from gradattn_core.ranking.certainty import PAGE, Doubles
+from gradattn_core.store.database import Part, value
+from gradattn_core.store.decisions import Key
+from gradattn_core.store.known import Drawn, Known, Purpose, replay
+from gradattn_core.store.proof import Bound, Next, SpotCheck, Until, spot_check
 
-Purpose = Literal["spot check", "until"]
-"""What a picture was drawn for: a sample of fixed size, or a page of the review that stops by itself."""
+# A picture, by the copy of it that is ranked first, wherever nobody has decided about it.
+_UNSEEN = """
+    SELECT content_hash, given_label, min(image_rank) AS rank,
+        arg_min(rowid, coalesce(image_rank, 9223372036854775807)) AS place
+    FROM (SELECT *, rowid FROM images WHERE audit_id = $audit_id)
+    ANTI JOIN current_decisions USING (content_hash, given_label) GROUP BY ALL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,92 +51,6 @@ class Draw:
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a random sample says about the pictures of an audit, or of one class of it.
-
-    Attributes:
-        label: the given label, or ``""`` for all classes together.
-        pictures: how many there are.
-        checked: how many of them were drawn and have a clear verdict; ``wrong`` of these have a wrong label.
-        low, high: exact interval of how many of ``pictures`` have a wrong label, those found by choice included.
-    """
-
-    label: str
-    pictures: int
-    checked: int
-    wrong: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpotCheck:
-    """What was measured by a random check.
-
-    Attributes:
-        drawn: how many pictures were drawn for spot checks; ``waiting`` of them have no verdict yet, and about
-            ``unsure`` of them nobody knows: both count as not checked.
-        total: of all classes together.
-        classes: of each class with enough checked pictures (``certainty.LEAST_CHECKED``), those with most first; each
-            interval holds by itself with the same confidence.
-        confidence: with which an interval holds.
-        sentence: all this in one sentence.
-    """
-
-    drawn: int
-    waiting: int
-    unsure: int
-    total: Checked
-    classes: tuple[Checked, ...]
-    confidence: float
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """How far a review is that goes on until at most a share of the labels is wrong.
-
-    Attributes:
-        kind: where the next page comes from: the most ``suspects`` of the undecided, ``random`` ones, or nowhere, as it
-            is ``done``.
-        paths: of the next page as far as it is known without drawing: the suspects, or the drawn pictures that wait.
-            Empty where the next page is still to be drawn (:meth:`Draws.next_page`), and where it is done.
-        share: of all pictures that may be left with a wrong label, in (0, 1); these are ``target`` pictures.
-        pictures: how many there are; ``reviewed`` have a verdict, of which ``wrong`` are wrong and ``unsure`` unsure.
-        unseen: pictures - reviewed.
-        drawn: how many of all were ever drawn at random; ``waiting`` of them have no verdict.
-        believed: how many of the unseen are wrong as the model believes: the sum of their suspicions.
-        high: how many of the unseen are wrong at most, with ``confidence`` at all times together, whatever the
-            suspicions are worth. It is done where high + unsure <= target, or where nothing is unseen.
-        expected: how many reviews there are left in the mean, if every suspicion were a true probability; NaN where
-            the audit has no suspicions.
-        history_reviewed, history_found, history_high: [points] the review so far, for a plot: pictures with a verdict,
-            wrong ones among them, and what ``high`` was then.
-        sentence: where the review stands, or what it has proved.
-    """
-
-    kind: Literal["suspects", "random", "done"]
-    paths: tuple[str, ...]
-    share: float
-    target: int
-    pictures: int
-    reviewed: int
-    wrong: int
-    unsure: int
-    unseen: int
-    drawn: int
-    waiting: int
-    believed: float
-    high: int
-    confidence: float
-    expected: float
-    history_reviewed: IntArray
-    history_found: IntArray
-    history_high: FloatArray
-    sentence: str
-
-
 class Draws(Part):
     """What is drawn at random, and what follows from it."""
 
@@ -139,32 +63,181 @@ class Draws(Part):
         Raises:
             StoreError: for a count below 1 or beyond what is left; nothing is drawn then.
         """
-        raise NotImplementedError
+        if count < 1:
+            raise StoreError(f"a spot check of {count:,} pictures checks nothing; ask for 1 or more")
+        with self._writing(audit_id) as connection:
+            return _draw(connection, audit_id, "spot check", count, seed)
 
     def waiting(self, audit_id: str, purpose: Purpose | None = None) -> list[str]:
-        """Drawn pictures (for ``purpose`` only, or for any) without a verdict, in the mixed order they were drawn in."""
-        raise NotImplementedError
+        """Drawn pictures (for ``purpose``, or for any) without a verdict, in the mixed order they were drawn in."""
+        with self._reading(audit_id) as connection:
+            waiting = _known(connection, audit_id).waiting
+            return _paths(connection, audit_id, [draw.key for draw in waiting if purpose in (None, draw.purpose)])
 
     def checked(self, audit_id: str, *, confidence: float = 0.95) -> SpotCheck | None:
-        """What the spot checks say so far; None where none was drawn from the pictures of this audit."""
-        raise NotImplementedError
+        """What the spot checks say so far; None where none was drawn from the pictures of this audit.
+
+        Batches between which nothing was decided but what was drawn are one sample. Where something was, they are not;
+        then the sample with the most verdicts speaks, the newest of several.
+
+        Raises:
+            RankingError: for a confidence that is not between 0 and 1.
+        """
+        with self._reading(audit_id) as connection:
+            known = _known(connection, audit_id)
+            if not any(draw.purpose == "spot check" for draw in known.draws):
+                return None
+            sizes = connection.execute(
+                "SELECT given_label, count(DISTINCT content_hash) FROM images WHERE audit_id = ? GROUP BY ALL",
+                [audit_id],
+            ).fetchall()
+        return spot_check(known, dict(sizes), confidence)
 
     def until(self, audit_id: str, share: float, *, confidence: float = 0.95) -> Until:
         """How far the review is that stops when at most ``share`` of the labels is wrong; changes nothing.
 
         Raises:
-            StoreError: for a share or confidence that is not between 0 and 1.
+            RankingError: for a share or confidence that is not between 0 and 1.
         """
-        raise NotImplementedError
+        with self._reading(audit_id) as connection:
+            suspicion = _suspicions(connection, audit_id)
+            known = _known(connection, audit_id)
+            bound = Bound(known, len(suspicion) + len(known.standing), share, confidence)
+            kind, paths = _page(connection, audit_id, bound)
+        return bound.told(kind, paths, suspicion)
 
     def next_page(
         self, audit_id: str, share: float, *, confidence: float = 0.95, seed: int | None = None
-    ) -> tuple[Literal["suspects", "random", "done"], tuple[str, ...]]:
+    ) -> tuple[Next, tuple[str, ...]]:
         """``kind`` and ``paths`` of :meth:`until`, with random pictures drawn and stored where they come next.
 
         Draws that wait are given out first, to whoever asks, so that no drawn picture is passed over.
 
         Raises:
-            StoreError: as :meth:`until`.
+            RankingError: as :meth:`until`.
         """
-        raise NotImplementedError
+        with self._reading(audit_id) as connection:
+            kind, paths = _page(connection, audit_id, _bound(connection, audit_id, share, confidence))
+        if kind != "random" or paths:
+            return kind, paths
+        with self._writing(audit_id) as connection:
+            # Another process may have drawn, or decided, in between.
+            kind, paths = _page(connection, audit_id, _bound(connection, audit_id, share, confidence))
+            if kind == "random" and not paths:
+                paths = _draw(connection, audit_id, "until", PAGE, seed).paths
+        return kind, paths
+
+
+def _population(connection: duckdb.DuckDBPyConnection, audit_id: str) -> str:
+    """Which set of pictures the audit has, the same for every audit of the same pictures."""
+    return str(value(connection.execute("SELECT population FROM audits WHERE audit_id = ?", [audit_id])))
+
+
+def _known(connection: duckdb.DuckDBPyConnection, audit_id: str) -> Known:
+    log = connection.execute(
+        """SELECT content_hash, given_label, sequence, decision FROM decisions
+           SEMI JOIN (SELECT content_hash, given_label FROM images WHERE audit_id = ?) USING (content_hash, given_label)
+           ORDER BY sequence""",
+        [audit_id],
+    ).fetchall()
+    draws = connection.execute(
+        """SELECT content_hash, given_label, number, batch, purpose, pool, expected, after FROM draws
+           WHERE population = ? ORDER BY number""",
+        [_population(connection, audit_id)],
+    ).fetchall()
+    return Known(replay(log), [Drawn((content, label), *facts) for content, label, *facts in draws])
+
+
+def _suspicions(connection: duckdb.DuckDBPyConnection, audit_id: str) -> Doubles:
+    """[pictures] of those that nobody has decided, the most suspect first; of one that was not ranked, the mean."""
+    found = connection.execute(
+        f"""SELECT coalesce(suspicion, avg(suspicion) OVER (), 0.5) AS suspicion FROM ({_UNSEEN}) u
+            LEFT JOIN (SELECT rank, suspicion FROM scores WHERE audit_id = $audit_id) USING (rank) ORDER BY u.rank""",
+        {"audit_id": audit_id},
+    ).fetchnumpy()
+    return np.asarray(found["suspicion"], np.float64)
+
+
+def _bound(connection: duckdb.DuckDBPyConnection, audit_id: str, share: float, confidence: float) -> Bound:
+    known = _known(connection, audit_id)
+    unseen = value(connection.execute(f"SELECT count(*) FROM ({_UNSEEN})", {"audit_id": audit_id}))
+    return Bound(known, unseen + len(known.standing), share, confidence)
+
+
+def _page(connection: duckdb.DuckDBPyConnection, audit_id: str, bound: Bound) -> tuple[Next, tuple[str, ...]]:
+    """What is reviewed next, as far as it is known without drawing."""
+    if bound.kind == "random":
+        return "random", tuple(_paths(connection, audit_id, bound.owed[:PAGE]))
+    if bound.kind == "done":
+        return "done", ()
+    suspects = connection.execute(
+        f"""SELECT path FROM images i JOIN (SELECT rank, place FROM ({_UNSEEN}) ORDER BY rank LIMIT {PAGE}) u
+            ON i.rowid = u.place ORDER BY rank""",
+        {"audit_id": audit_id},
+    )
+    return "suspects", tuple(path for (path,) in suspects.fetchall())
+
+
+def _draw(connection: duckdb.DuckDBPyConnection, audit_id: str, purpose: Purpose, count: int, seed: int | None) -> Draw:
+    """Draw and store; pages of a review that stops by itself take what is left where that is less."""
+    population = _population(connection, audit_id)
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE pool AS SELECT * FROM ({_UNSEEN})
+            ANTI JOIN (SELECT content_hash, given_label FROM draws WHERE population = $population)
+            USING (content_hash, given_label)""",
+        {"audit_id": audit_id, "population": population},
+    )
+    pool = int(value(connection.execute("SELECT count(*) FROM pool")))
+    if pool < count and purpose == "spot check":
+        left = f"only {pool:,} are left; ask for at most so many" if pool else "none is left"
+        raise StoreError(f"{count:,} pictures that nobody has decided or drawn: of audit {audit_id} {left}")
+    # The smallest hashes with a secret are a random sample in random order, the same on every machine for one seed.
+    return _stored(
+        connection,
+        audit_id,
+        population,
+        purpose,
+        min(count, pool),
+        secrets.token_hex(16) if seed is None else str(seed),
+    )
+
+
+def _stored(
+    connection: duckdb.DuckDBPyConnection, audit_id: str, population: str, purpose: Purpose, count: int, secret: str
+) -> Draw:
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE drawn AS
+            SELECT *, row_number() OVER (ORDER BY mixed) AS turn FROM (
+                SELECT *, md5(concat_ws(chr(31), $secret, content_hash, given_label)) AS mixed
+                FROM pool ORDER BY mixed LIMIT $count)""",
+        {"secret": secret, "count": count},
+    )
+    connection.execute(
+        """INSERT INTO draws BY NAME SELECT $population AS population, first + turn AS number, first + 1 AS batch,
+               $purpose AS purpose, content_hash, given_label, pool - turn + 1 AS pool, expected, after,
+               $audit_id AS audit_id, $now AS drawn_at
+           FROM drawn, (SELECT coalesce(max(number), 0) AS first FROM draws WHERE population = $population),
+               (SELECT coalesce(max(sequence), 0) AS after FROM decisions),
+               (SELECT count(*) AS pool, coalesce(avg(suspicion), 0.5) AS expected FROM pool
+                   LEFT JOIN (SELECT rank, suspicion FROM scores WHERE audit_id = $audit_id) USING (rank))
+           ORDER BY turn""",
+        {"population": population, "purpose": purpose, "audit_id": audit_id, "now": datetime.now(UTC)},
+    )
+    paths = connection.execute("SELECT path FROM drawn JOIN images i ON i.rowid = place ORDER BY turn").fetchall()
+    first, pool = connection.execute(
+        "SELECT min(number), max(pool) FROM draws WHERE population = ? GROUP BY batch ORDER BY batch DESC LIMIT 1",
+        [population],
+    ).fetchall()[0]
+    return Draw(purpose, first, pool, tuple(path for (path,) in paths))
+
+
+def _paths(connection: duckdb.DuckDBPyConnection, audit_id: str, keys: Sequence[Key]) -> list[str]:
+    """One path per picture, of the copy that is ranked first, in the order of the keys."""
+    found = connection.execute(
+        """SELECT arg_min(path, (coalesce(image_rank, 9223372036854775807), path)) AS path
+           FROM images i JOIN (SELECT unnest(CAST($contents AS TEXT[])) AS content_hash,
+               unnest(CAST($labels AS TEXT[])) AS given_label, unnest(range(len($contents))) AS turn) k
+           USING (content_hash, given_label) WHERE audit_id = $audit_id GROUP BY turn ORDER BY turn""",
+        {"audit_id": audit_id, "contents": [key[0] for key in keys], "labels": [key[1] for key in keys]},
+    )
+    return [path for (path,) in found.fetchall()]

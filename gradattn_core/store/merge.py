@@ -53,6 +53,11 @@ def merge(connection: duckdb.DuckDBPyConnection, audit: Mapping[str, Any], table
             _insert_files(connection, table, audit_id, source)
         _check_unique(connection, table, audit_id)
     _check_complete(connection, audit_id)
+    connection.execute(
+        "UPDATE audits SET population = (SELECT population FROM populations WHERE audit_id = $audit_id) "
+        "WHERE audit_id = $audit_id",
+        {"audit_id": audit_id},
+    )
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
@@ -60,7 +65,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str
     rows = connection.execute(
         """SELECT column_name, data_type FROM duckdb_columns()
            WHERE database_name = current_database() AND table_name = ?
-               AND column_name NOT IN ('image_rank', 'audit_rank', 'audit_suspicion')
+               AND column_name NOT IN ('image_rank', 'audit_rank', 'audit_suspicion', 'population')
                AND (column_name <> 'audit_id' OR table_name = 'audits')
            ORDER BY column_index""",
         [table],

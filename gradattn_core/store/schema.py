@@ -146,6 +146,19 @@ _VERSION_6 = (
     "ALTER TABLE scores ADD COLUMN class_noise_suspicion DOUBLE",
     "ALTER TABLE scores ADD COLUMN instance_noise_suspicion DOUBLE",
     "UPDATE audits SET estimated_low = NULL, estimated_high = NULL",
+    # Draws belong to the pictures they were taken from, whichever audit lists these: `population` names that set. `after`
+    # is the newest decision before the draw: what stood then was known, and outside the `pool`.
+    """CREATE VIEW populations AS
+        SELECT audit_id,
+            concat(count(*), ':', bit_xor(md5_number(concat_ws(chr(31), content_hash, given_label)))) AS population
+        FROM (SELECT DISTINCT audit_id, content_hash, given_label FROM images) GROUP BY audit_id""",
+    "ALTER TABLE audits ADD COLUMN population TEXT",
+    "UPDATE audits SET population = p.population FROM populations p WHERE p.audit_id = audits.audit_id",
+    """CREATE TABLE draws (
+        population TEXT NOT NULL, number BIGINT NOT NULL, batch BIGINT NOT NULL,
+        purpose TEXT NOT NULL CHECK (purpose IN ('spot check', 'until')),
+        content_hash TEXT NOT NULL, given_label TEXT NOT NULL, pool BIGINT NOT NULL, expected DOUBLE NOT NULL,
+        after BIGINT NOT NULL, audit_id TEXT NOT NULL, drawn_at TIMESTAMPTZ NOT NULL)""",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
