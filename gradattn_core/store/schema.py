@@ -146,8 +146,8 @@ _VERSION_6 = (
     "ALTER TABLE scores ADD COLUMN class_noise_suspicion DOUBLE",
     "ALTER TABLE scores ADD COLUMN instance_noise_suspicion DOUBLE",
     "UPDATE audits SET estimated_low = NULL, estimated_high = NULL",
-    # Draws belong to the pictures they were taken from, whichever audit lists these: `population` names that set. `after`
-    # is the newest decision before the draw: what stood then was known, and outside the `pool`.
+    # Draws belong to the pictures they were taken from, whichever audit lists these: `population` names that set.
+    # `after` is the newest decision before the draw: what stood then was known, and outside the `pool`.
     """CREATE VIEW populations AS
         SELECT audit_id,
             concat(count(*), ':', bit_xor(md5_number(concat_ws(chr(31), content_hash, given_label)))) AS population
