@@ -82,6 +82,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "corrected": {"path": "str", "label": "str"},
     "removals": dict.fromkeys(("path", "given_label", "reviewer", "note", "decided_at"), "str"),
+    "failures": dict.fromkeys(("path", "given_label", "stage", "reason"), "str"),
 }
 """What can be exported, and the columns of its CSV file."""
 

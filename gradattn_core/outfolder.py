@@ -26,13 +26,14 @@ from gradattn_core.errors import OutputBusyError, StoreError
 # Of an audit's folder, by name or pattern, for whoever copies files without having them yet.
 PLAN, LISTING, SUSPECTS, HEADS = "plan.json", "listing.parquet", "suspects.parquet", "heads.safetensors"
 ORIGINS, SWEEPS, FOLD_WEIGHTS = "origins.parquet", "sweep-*.parquet", "finetune-*.safetensors"
-FORMAT = 4
+FORMAT = 5
 """Of the files of an unfinished audit: those of another one are not continued, but their sweeps are taken over."""
 _LOCK = ".audit.lock"
+DATABASE = "gradattn.duckdb"
 
 
 def database(out: Path) -> Path:
-    return out / "gradattn.duckdb"
+    return out / DATABASE
 
 
 def candidates(out: Path) -> Path:

@@ -35,11 +35,40 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One input that could not be used. ``stage`` is ``list``, ``decode`` or ``interpret``."""
+    """One input that could not be used, or was passed over.
+
+    Attributes:
+        path: as an image's; of a row without one, where the row stands.
+        stage: ``skip`` what is no picture, or was not to be audited; ``list`` and ``decode`` what could not be read, as
+            ``list_dataset`` met it or as it was decoded; ``interpret`` a suspect that was judged and has no map.
+        reason: a phrase or a sentence.
+        given_label: "" where nothing says it.
+    """
 
     path: str
     stage: str
     reason: str
+    given_label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """Inputs of one kind that an audit did not judge.
+
+    Attributes:
+        stage: see :class:`Failure`.
+        ending: of their names, in lower case; "" without one.
+        given_label: "" where nothing says it.
+        reason: in general, without what is peculiar to one of them.
+        files: how many there are; ``example`` is the path of the first.
+    """
+
+    stage: str
+    ending: str
+    given_label: str
+    reason: str
+    files: int
+    example: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +80,16 @@ class Listing:
             passwords; see :mod:`gradattn_core.dataset.address`.
         images: every usable row, ordered by path, each path once.
         failures: rows that were refused (missing files, contradicting duplicates).
-        skipped: how many hidden files and non-images were passed over.
+        skipped: what was passed over: hidden and system files and folders (a folder counts once), files that are no
+            pictures, labels that were not to be audited.
+        notes: sentences on what the user may have meant otherwise.
     """
 
     root: str
     images: tuple[ImageRecord, ...]
     failures: tuple[Failure, ...] = ()
-    skipped: int = 0
+    skipped: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:
@@ -248,6 +280,7 @@ class AuditSummary:
         class_pairs: the worst ones, most expected errors first.
         news: since the audit of the same dataset before it; None where it is the first.
         first, found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
+        not_judged: what could not be used or was passed over, in groups.
         measured, agreeing: suspects with a region whose effect was measured, and those whose strongest one agrees with
             its number.
     """
@@ -270,3 +303,4 @@ class AuditSummary:
     news: Difference | None = None
     measured: int = 0
     agreeing: int = 0
+    not_judged: tuple[Unjudged, ...] = ()

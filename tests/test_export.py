@@ -313,6 +313,7 @@ def test_a_table_without_rows_is_a_whole_file_in_every_format(tmp_path: Path, ta
         "decisions": store.decisions.page(),
         "corrected": store.review.corrected("first"),
         "removals": store.review.removals("first"),
+        "failures": store.audits.failures("first"),
     }[table]
     assert frame.empty
     assert encode(table, frame, "csv").decode() == ",".join(TABLES[table]) + "\r\n"

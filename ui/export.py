@@ -127,6 +127,11 @@ def _removals(store: Store, audit: str) -> ExportFile:
     return ExportFile(len(removals), lambda: removals.head(_PREVIEW), lambda: removals)
 
 
+def _failures(store: Store, audit: str) -> ExportFile:
+    failures = store.audits.failures(audit)
+    return ExportFile(len(failures), lambda: failures.head(_PREVIEW), lambda: failures)
+
+
 def _at_most(count: int) -> int:
     """The rows of the file, of ``count`` that there are."""
     most = st.number_input("At most", min_value=1, value=None, placeholder="All rows", step=1, key="top")
@@ -159,6 +164,12 @@ _TABLES = {
         "The images that are to be taken away.",
         "Nothing is marked for removal. Images that are to go away are marked on the Review and Grid pages.",
         _removals,
+    ),
+    "Failures": ExportTable(
+        "failures",
+        "What was not judged, and why: pictures that could not be read, files of other kinds, labels left out.",
+        "Every file was judged.",
+        _failures,
     ),
 }
 

@@ -26,7 +26,7 @@ from gradattn_core.apply.corrections import (
 from gradattn_core.apply.moves import has_content
 from gradattn_core.apply.names import TreePath, below_class, folder_name, label_of, tree_paths
 from gradattn_core.dataset.decoding import read_bytes
-from gradattn_core.dataset.folder import IMAGE_SUFFIXES
+from gradattn_core.dataset.endings import is_image
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ApplyError, UnreadableImageError
 from gradattn_core.export import encode
@@ -115,7 +115,7 @@ def _placements(corrections: Corrections, objections: dict[str, str]) -> list[Pl
 
 def _missing_ending(root: str, path: str, source: Path | None) -> str:
     """What a name needs behind it so that a listing of the tree sees an image: mostly nothing."""
-    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
+    if is_image(path):
         return ""
     if source is None:
         data = read_bytes(root, path)

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from gradattn_core.audit.explainer import CANNOT, Explainer, Suspect, evidence_of
 from gradattn_core.audit.loading import in_parts, load_batches
-from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.rank import count_suspects, explained_outputs
 from gradattn_core.audit.stored_maps import MAPS, take_maps, with_outputs
-from gradattn_core.audit.sweep import failures_table
 from gradattn_core.evidence import REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
 from gradattn_core.outfolder import failures_beside
@@ -97,7 +96,8 @@ def _interpret_rows(
     try:
         explainer = Explainer.of(plan, fold, outputs)
     except CANNOT as error:
-        results.failures.extend(Failure(path, INTERPRET.name, str(error)) for path in rows["path"])
+        named = zip(rows["path"], rows["label"], strict=True)
+        results.failures.extend(Failure(path, INTERPRET.name, str(error), label) for path, label in named)
         yield
         return
     facts = {row["path"]: row for row in rows.to_dict("records")}
@@ -108,7 +108,8 @@ def _interpret_rows(
         for image, pixels in zip(batch.images, batch.pixels, strict=True):
             row = facts[image.record.path]
             if image.content_hash != row["content_hash"]:
-                results.failures.append(Failure(image.record.path, INTERPRET.name, "it has changed since it was swept"))
+                reason = "it has changed since it was swept"
+                results.failures.append(Failure(image.record.path, INTERPRET.name, reason, image.record.label))
                 continue
             outputs_of = (row["given_output"], row["other_output"])
             head = 0 if pd.isna(row["fold"]) else int(row["fold"])
@@ -133,7 +134,8 @@ def _interpret_batch(explainer: Explainer, suspects: list[Suspect], results: _Re
         if len(suspects) == 1:
             # A batch is nothing that a reader knows of.
             reason = str(error).replace("images: image 0 of the batch", "it")
-            results.failures.append(Failure(suspects[0].image.record.path, INTERPRET.name, reason))
+            record = suspects[0].image.record
+            results.failures.append(Failure(record.path, INTERPRET.name, reason, record.label))
             return
         for suspect in suspects:
             _interpret_batch(explainer, [suspect], results)

@@ -147,7 +147,7 @@ class _Pictures(Dataset[list[LoadedImage]]):
             decoded = decode_image(data, os.path.basename(record.path), suffices=self.preprocessing.suffices)
             pixels = self.preprocessing.pixels(decoded.image)
         except UnreadableImageError as error:
-            return Failure(record.path, "decode", str(error))
+            return Failure(record.path, "decode", str(error), record.label)
         return LoadedImage(record, decoded.content_hash, decoded.width, decoded.height), pixels
 
     def __getitems__(self, records: list[ImageRecord]) -> Batch:

@@ -15,7 +15,7 @@ from gradattn_core import outfolder
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, remove_audit
 from gradattn_core.audit.rank import agreement, ranked_without_model
-from gradattn_core.audit.sweep import count_taken_over, failures_table, swept_table
+from gradattn_core.audit.sweep import count_taken_over, swept_table
 from gradattn_core.estimates import ASSUMPTIONS, first_to_review
 from gradattn_core.export import write_candidates
 from gradattn_core.outfolder import failures_beside, regions_beside
@@ -23,6 +23,7 @@ from gradattn_core.progress import INTERPRET, MERGE, Progress, silent
 from gradattn_core.ranking.noise import class_pairs, noise_estimate
 from gradattn_core.records import AuditSummary, ClassPair
 from gradattn_core.store.store import Store
+from gradattn_core.store.unjudged import by_kind, warnings_about
 
 _SUSPICIOUS_AGREEMENT = 0.995
 _DOUBTFUL_AGREEMENT = 0.2
@@ -46,7 +47,7 @@ def _store(plan: Plan) -> None:
     shards = range(interpret_shards(plan))
     evidence = [plan.files.interpret(index) for index in shards]
     failures = pa.concat_tables(
-        [failures_table(plan.list_failures), *(pq.read_table(failures_beside(path)) for path in (*sweeps, *evidence))]
+        [pq.read_table(failures_beside(path)) for path in (plan.files.listing, *sweeps, *evidence)]
     ).to_pandas()
     scores = pd.read_parquet(plan.files.rank, columns=["suspicion", *ASSUMPTIONS, "suggested_label", "is_suspect"])
     given = swept_table(plan, ["given_label"])["given_label"].to_pylist()
@@ -67,13 +68,17 @@ def _store(plan: Plan) -> None:
         "finished_at": datetime.now(UTC),
         "state": "complete",
         "images": len(scores),
-        "failures": len(failures),
-        "skipped": plan.skipped,
+        "failures": int(failures["stage"].isin(["list", "decode"]).sum()),
+        "skipped": int((failures["stage"] == "skip").sum()),
         "suspects": int(scores["is_suspect"].sum()),
         "estimated_errors": estimate.total,
         "estimated_low": estimate.low,
         "estimated_high": estimate.high,
-        "warnings": [*_warnings(plan, len(scores)), *_about_maps(plan, failures)],
+        "warnings": [
+            *_warnings(plan, len(scores)),
+            *warnings_about(by_kind(failures), set(given)),
+            *_about_maps(plan, failures),
+        ],
         "features": features.relative_to(plan.out).as_posix(),
     }
     Store(plan.out).audits.merge(
@@ -119,6 +124,7 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
         news=store.audits.news(audit_id),
         measured=measured,
         agreeing=agreeing,
+        not_judged=by_kind(store.audits.failures(audit_id)),
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,12 +30,13 @@ from gradattn_core.files import remove_folder, write_parquet, write_text
 from gradattn_core.model.backbone import pick_device
 from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.forward import sweep_precision
-from gradattn_core.outfolder import AuditFolder
+from gradattn_core.outfolder import AuditFolder, failures_beside
 from gradattn_core.progress import PLAN, Progress, silent
 from gradattn_core.records import Failure, ImageRecord, Listing
 from gradattn_core.store.store import Store
 
 _SHARD_ON_CPU, _SHARD_ON_GPU = 1024, 16384
+_FAILURES = pa.schema([(name, pa.string()) for name in ("path", "stage", "reason", "given_label")])
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,6 @@ class Plan:
     shards: int = 0
     shard_size: int = _SHARD_ON_CPU
     images: int = 0
-    skipped: int = 0
-    list_failures: tuple[Failure, ...] = ()
     started_at: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     precision: str = ""
@@ -181,7 +181,6 @@ def load_plan(folder: Path | str) -> Plan:
             "folder": files.path,
             "classes": tuple(values["classes"]),
             "alignment": alignment and Alignment(tuple(alignment["indices"]), alignment["method"]),
-            "list_failures": tuple(Failure(**failure) for failure in values["list_failures"]),
             "takes_from": tuple(values["takes_from"]),
             "notes": tuple(values["notes"]),
         }
@@ -191,6 +190,11 @@ def load_plan(folder: Path | str) -> Plan:
 def can_be_continued(folder: Path, listing: pd.DataFrame) -> bool:
     """Whether an unfinished audit of these very images and labels lies in ``folder``."""
     return AuditFolder(folder).is_current() and load_plan(folder).listing.equals(listing)
+
+
+def failures_table(failures: Iterable[Failure]) -> pa.Table:
+    """path, stage, reason, given_label."""
+    return pa.Table.from_pylist([asdict(failure) for failure in failures], schema=_FAILURES)
 
 
 def remove_audit(folder: Path) -> None:
@@ -262,14 +266,12 @@ def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
         shards=-(-len(listing.images) // size),
         shard_size=size,
         images=len(listing.images),
-        skipped=listing.skipped,
-        list_failures=listing.failures,
         started_at=now.isoformat(),
         versions=_versions(),
         precision=precision,
         sweep_key=key,
         takes_from=() if config.restart else sweeps_below(out, key),
-        notes=notes,
+        notes=(*listing.notes, *notes),
     )
     _write(plan, listing)
     return plan
@@ -308,6 +310,7 @@ def _write(plan: Plan, listing: Listing) -> None:
         }
     )
     write_parquet(plan.files.listing, table)
+    write_parquet(failures_beside(plan.files.listing), failures_table((*listing.failures, *listing.skipped)))
     plan.sweep.mark()
     # The plan is written last: a folder without it was never begun.
     _write_plan(plan)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, in_parts, load_batches
-from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.reuse import swept_images
 from gradattn_core.files import write_parquet
 from gradattn_core.model.classes import Alignment, ClassNames, class_names
@@ -27,7 +26,6 @@ from gradattn_core.records import Failure, FloatArray, ImageRecord
 
 _TAKEN = b"taken_over"
 _LARGEST = float(np.finfo(np.float16).max)
-_FAILURES = pa.schema([(name, pa.string()) for name in ("path", "stage", "reason")])
 _SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -83,11 +81,6 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
 def count_taken_over(plan: Plan) -> int:
     """How many images of a swept audit were not swept anew."""
     return sum(int(pq.read_schema(plan.files.sweep(index)).metadata[_TAKEN]) for index in range(plan.shards))
-
-
-def failures_table(failures: Sequence[Failure]) -> pa.Table:
-    """path, stage, reason."""
-    return pa.Table.from_pylist([asdict(failure) for failure in failures], schema=_FAILURES)
 
 
 def swept_table(plan: Plan, columns: Sequence[str]) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,14 @@ from gradattn_core.kinds import KINDS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gradattn_core.records import AuditSummary, Difference, FloatArray
+    from gradattn_core.records import AuditSummary, Difference, FloatArray, Unjudged
     from gradattn_core.store.audits import Audit
     from gradattn_core.store.review import ReviewProgress
     from gradattn_core.store.store import Store
 
 _FACTS = (
-    *("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects", "failures"),
+    *("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects"),
+    *("failures", "skipped"),
     *("estimated_errors", "estimated_low", "estimated_high"),
 )
 _WORST_PAIRS = 5
@@ -34,6 +36,7 @@ _CLASSES, _PAIRS = 10, 20
 _EXAMPLES = 3
 # Of so many pairs the files are named in the text; --json names those of all.
 _PAIRS_WITH_EXAMPLES = 3
+_KINDS_NOT_JUDGED = 5
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Health:
         classes: of ``Store.audits.class_health``.
         kinds: how many suspects there are of each kind of doubt.
         agreeing, measured: of ``Store.audits.measured_regions``.
+        not_judged: what could not be used or was passed over.
     """
 
     audit: Audit
@@ -55,6 +59,7 @@ class Health:
     review: ReviewProgress
     agreeing: int
     measured: int
+    not_judged: tuple[Unjudged, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ def _source(parser: CommandParser) -> None:
 
 def run_summary(options: argparse.Namespace) -> int:
     """Show the health of the audited dataset and how far its review is."""
+    from gradattn_core.store.unjudged import by_kind
+
     top = _top(options, _CLASSES)
     store, audit_id = open_audit(options)
     audit = store.audits.one(audit_id)
@@ -128,6 +135,7 @@ def run_summary(options: argparse.Namespace) -> int:
         store.audits.kinds(audit_id),
         store.review.progress(audit_id),
         *store.audits.measured_regions(audit_id),
+        by_kind(store.audits.failures(audit_id)),
     )
     tell(options, _health_facts(health, top), partial(_show_health, health, top))
     return 0
@@ -174,6 +182,7 @@ def show_audit(summary: AuditSummary, out: str) -> None:
         screen.print(news(summary.news), soft_wrap=True, highlight=False)
     if summary.class_pairs:
         screen.print(_worst_pairs(summary))
+    show_not_judged(summary.not_judged)
     for warning in summary.warnings:
         screen.print(f"[yellow]note[/] {escape(warning)}", soft_wrap=True)
     if summary.seconds:
@@ -182,6 +191,21 @@ def show_audit(summary: AuditSummary, out: str) -> None:
     screen.print(f"candidates  {escape(str(summary.candidates))}", soft_wrap=True, highlight=False)
     screen.print(f"database    {escape(str(summary.database))}", soft_wrap=True, highlight=False)
     screen.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)
+
+
+def show_not_judged(groups: Sequence[Unjudged]) -> None:
+    """A line for each of the first groups of what was not judged."""
+    screen = console()
+    for group in groups[:_KINDS_NOT_JUDGED]:
+        where = f" of {group.given_label}" if group.given_label else ""
+        screen.print(
+            escape(f"not judged  {group.files:,} {group.ending or 'without an ending'}{where}: {group.reason}"),
+            soft_wrap=True,
+            highlight=False,
+        )
+    if len(groups) > _KINDS_NOT_JUDGED:
+        rest = sum(group.files for group in groups[_KINDS_NOT_JUDGED:])
+        screen.print(f"[dim]and {rest:,} more files; gradattn export failures names each[/]")
 
 
 def news(since: Difference) -> str:
@@ -227,6 +251,7 @@ def _health_facts(health: Health, top: int) -> dict[str, object]:
         "measured_suspects": health.measured,
         "agreeing_suspects": health.agreeing,
         "review": health.review,
+        "not_judged": list(health.not_judged),
         "warnings": health.audit.warnings,
     }
 
@@ -250,6 +275,9 @@ def _show_health(health: Health, top: int) -> None:
     if health.measured:
         screen.print(agreement(health.agreeing, health.measured), soft_wrap=True)
     screen.print(_review(health.review), soft_wrap=True)
+    if health.not_judged:
+        screen.print(f"{audit.failures:,} failures, {audit.skipped:,} files skipped")
+    show_not_judged(health.not_judged)
     for warning in audit.warnings:
         screen.print(f"[yellow]note[/] {escape(warning)}", soft_wrap=True)
     screen.print()

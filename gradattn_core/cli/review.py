@@ -143,6 +143,11 @@ def run_removals(options: argparse.Namespace) -> int:
     return _export(options, "removals", lambda store: store.review.removals(options.audit or store.audits.latest_id()))
 
 
+def run_failures(options: argparse.Namespace) -> int:
+    """Write what could not be used or was passed over."""
+    return _export(options, "failures", lambda store: store.audits.failures(options.audit or store.audits.latest_id()))
+
+
 def _add_ui(commands: Commands) -> None:
     parser = command(commands, "ui", run_ui, "Open the review page on an audit's results.", "  gradattn ui --port 8600")
     out_folder(parser)
@@ -185,7 +190,7 @@ def _add_export(commands: Commands) -> None:
         commands,
         "export",
         run_candidates,
-        "Write the candidates, or decisions, corrected labels or the list of removals, to a file or to the terminal.",
+        "Write the candidates, or decisions, corrected labels, removals or failures, to a file or to the terminal.",
         "  gradattn export --csv candidates.csv\n"
         "  gradattn export --given kite --suggested 'bald eagle' --top 20\n"
         "  gradattn export --decided relabel --csv corrections.csv\n"
@@ -227,6 +232,14 @@ def _add_export(commands: Commands) -> None:
         "  gradattn export removals --csv removals.csv",
     )
     _file_options(removals, "which audit (default: the latest)")
+    failures = parser.add_form(
+        "failures",
+        run_failures,
+        "What was not judged, and why: pictures that could not be read, files of other kinds, labels left out; and "
+        "suspects without a map.",
+        "  gradattn export failures\n  gradattn export failures --csv failures.csv",
+    )
+    _file_options(failures, "which audit (default: the latest)")
 
 
 def _file_options(parser: CommandParser, audit: str, cells: str = _ESCAPED) -> None:

@@ -17,19 +17,36 @@ from typing import Any, cast
 
 import numpy as np
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
+    CurImagePlugin,
+    DdsImagePlugin,
+    FitsImagePlugin,
     GifImagePlugin,
+    IcoImagePlugin,
     Image,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
+    MspImagePlugin,
+    PcxImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
+    PsdImagePlugin,
+    QoiImagePlugin,
+    SgiImagePlugin,
+    SunImagePlugin,
+    TgaImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
+    XbmImagePlugin,
+    XpmImagePlugin,
 )
 
 from gradattn_core.dataset import storage
 from gradattn_core.dataset.address import canonical, file_name, is_url, join, member
 from gradattn_core.dataset.archives import read_member
+from gradattn_core.dataset.endings import HEIF_MISSING, reads_heif, suffix
 from gradattn_core.dataset.parquet import read_cell
 from gradattn_core.dataset.secrets import remember
 from gradattn_core.dataset.text import cause, file_problem, shown
@@ -48,9 +65,33 @@ _FORMATS = tuple(
         BmpImagePlugin.BmpImageFile,
         TiffImagePlugin.TiffImageFile,
         GifImagePlugin.GifImageFile,
+        AvifImagePlugin.AvifImageFile,
+        Jpeg2KImagePlugin.Jpeg2KImageFile,
+        PpmImagePlugin.PpmImageFile,
+        QoiImagePlugin.QoiImageFile,
+        PsdImagePlugin.PsdImageFile,
+        DdsImagePlugin.DdsImageFile,
+        FitsImagePlugin.FitsImageFile,
+        SunImagePlugin.SunImageFile,
     )
 )
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8")
+# These begin in no way of their own, so a damaged picture or a text could pass for one: the name must say it too.
+_FORMATS_BY_ENDING = {
+    ".tga": TgaImagePlugin.TgaImageFile.format,
+    ".pcx": PcxImagePlugin.PcxImageFile.format,
+    ".dib": BmpImagePlugin.DibImageFile.format,
+    ".ico": IcoImagePlugin.IcoImageFile.format,
+    ".cur": CurImagePlugin.CurImageFile.format,
+    **dict.fromkeys((".sgi", ".rgb", ".rgba", ".bw"), SgiImagePlugin.SgiImageFile.format),
+    ".xbm": XbmImagePlugin.XbmImageFile.format,
+    ".xpm": XpmImagePlugin.XpmImageFile.format,
+    ".msp": MspImagePlugin.MspImageFile.format,
+}
+_SIGNATURES = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8"),
+    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"qoif", b"8BPS", b"DDS ", b"SIMPLE"),
+)
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 _ORIENTATION_TAG = 0x0112
 # ImageOps.exif_transpose has the same table, but also writes the metadata anew, which fails where they are damaged.
@@ -88,10 +129,11 @@ class DecodedImage:
 
 
 def read_image(path: Path | str, *, max_pixels: int = 100_000_000) -> DecodedImage:
-    """Read, hash and decode one JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame of an animation).
+    """Read, hash and decode one picture of a format that Pillow reads (the first frame of an animation), or HEIC.
 
-    The content decides the format, not the file's ending. EXIF orientation is applied. 16-bit grey is scaled by
-    255/65535. Greys of 32 bits have no agreed range: values within [0, 1] (floats only), [0, 255] or [0, 65535] are
+    The content decides the format, not the file's ending, but for TGA and some others that have no signature: their
+    ending must say so as well. HEIC needs the package pillow-heif. EXIF orientation is applied. 16-bit grey is scaled
+    by 255/65535. Greys of 32 bits have no agreed range: values within [0, 1] (floats only), [0, 255] or [0, 65535] are
     taken to use that range, all others are stretched between their least and greatest finite value. May be called from
     many threads at once.
 
@@ -181,7 +223,7 @@ def _decode(
 ) -> tuple[Image.Image, int, int]:
     """The image, and the width and height that it has in the file, upright."""
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as source:
+        with Image.open(BytesIO(data), formats=_formats(name, data)) as source:
             if source.width * source.height > max_pixels:
                 raise UnreadableImageError(
                     f"{name} announces {source.width:,} x {source.height:,} pixels, more than {max_pixels:,}."
@@ -198,7 +240,8 @@ def _decode(
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
             raise UnreadableImageError(f"{name} is truncated or damaged: its header cannot be read.") from None
-        raise UnreadableImageError(f"{name} is not an image (none of {', '.join(_FORMATS)}).") from None
+        kinds = ", ".join(_FORMATS)
+        raise UnreadableImageError(f"{name} is not an image (none of {kinds}).") from None
     except Image.DecompressionBombError:
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         raise UnreadableImageError(f"{name} announces more than {limit:,} pixels.") from None
@@ -209,6 +252,21 @@ def _decode(
         raise UnreadableImageError(f"{name} is truncated or damaged ({cause(error)}).") from None
     image.info.clear()
     return (image, *(size or image.size))
+
+
+def _formats(name: str, data: bytes) -> tuple[str, ...]:
+    """The decoders that a file is offered."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        if reads_heif():
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+            return (*_FORMATS, "HEIF")
+        # The brands of HEIF may hold AVIF as well.
+        if b"avif" not in data[8:64]:
+            raise UnreadableImageError(f"{name}: {HEIF_MISSING}.")
+    by_ending = _FORMATS_BY_ENDING.get(suffix(name.rstrip("'\"")))
+    return _FORMATS if by_ending is None else (*_FORMATS, by_ending)
 
 
 def _draft(source: Image.Image, suffices: Callable[[int, int], tuple[int, int]]) -> tuple[int, int]:

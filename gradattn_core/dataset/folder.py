@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,15 +10,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from gradattn_core.dataset.address import leads_out
+from gradattn_core.dataset.endings import (
+    NO_CLASS,
+    NO_PICTURE,
+    OUTPUT,
+    is_hidden,
+    is_image,
+    passed_over,
+    passed_over_part,
+    unread_picture,
+)
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.text import as_text, is_text, shown
 from gradattn_core.errors import DatasetError
+from gradattn_core.outfolder import DATABASE
 from gradattn_core.records import Failure, ImageRecord, Listing
 
 T = TypeVar("T")
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-_PACKER_FOLDERS = ("__MACOSX",)
 
 
 @dataclass(frozen=True)
@@ -54,33 +61,43 @@ class Tree:
     def listing(self) -> Listing:
         """As ``label/**/image``, by the rules for a folder: see ``list_dataset``."""
         images: list[ImageRecord] = []
-        failures = [
-            Failure(as_text(name), "list", why)
-            for name, why in self.problems.items()
-            if is_image(name) or leads_out(name)
-        ]
-        skipped = len(self.problems) - len(failures)
-        for name, stamp in self.files.items():
+        failures: list[Failure] = []
+        skipped: dict[str, Failure] = {}
+        ours = self._output_folders()
+        for name, problem in (*((name, None) for name in self.files), *self.problems.items()):
+            label = as_text(name.split("/")[0]) if "/" in name else ""
+            over = passed_over_part(name) or next(((folder, OUTPUT) for folder in ours if is_below(name, folder)), None)
             if leads_out(name):
-                failures.append(Failure(as_text(name), "list", "the name leads out of the dataset; it is not opened"))
-            elif is_hidden(name) or not is_image(name) or "/" not in name:
-                skipped += 1
-            elif not is_text(name):
-                failures.append(Failure(as_text(name), "list", "the name is not valid UTF-8: rename it"))
+                why = problem or "the name leads out of the dataset; it is not opened"
+                failures.append(Failure(as_text(name), "list", why))
+            elif over is not None:
+                skipped.setdefault(over[0], Failure(as_text(over[0]), "skip", over[1]))
+            elif not label:
+                skipped[name] = Failure(as_text(name), "skip", NO_CLASS if is_image(name) else NO_PICTURE)
+            elif not is_image(name):
+                unread = unread_picture(name)
+                if unread is None:
+                    skipped[name] = Failure(as_text(name), "skip", NO_PICTURE, label)
+                else:
+                    failures.append(Failure(as_text(name), "list", unread, label))
+            elif problem is not None or not is_text(name):
+                why = problem or "the name is not valid UTF-8: rename it"
+                failures.append(Failure(as_text(name), "list", why, label))
             else:
-                images.append(ImageRecord(name, name.split("/")[0], *stamp))
+                images.append(ImageRecord(name, label, *self.files[name]))
         images.sort(key=lambda image: image.path)
         failures.sort(key=lambda failure: failure.path)
-        return Listing(self.root, tuple(images), tuple(failures), skipped)
+        passed = tuple(skipped[name] for name in sorted(skipped))
+        return Listing(self.root, tuple(images), tuple(failures), passed)
+
+    def _output_folders(self) -> list[str]:
+        """Folders with a database of gradattn: what lies in them was made from the dataset."""
+        return [name.removesuffix(f"/{DATABASE}") for name in self.files if name.endswith(f"/{DATABASE}")]
 
 
-def is_image(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a part of the path begins with a dot, or a packer put it there for itself."""
-    return any(part.startswith(".") for part in name.split("/")) or name.split("/")[0] in _PACKER_FOLDERS
+def is_below(name: str, folder: str) -> bool:
+    """Whether a path lies in a folder or is the folder itself."""
+    return name == folder or name.startswith(f"{folder}/")
 
 
 def list_folder(root: Path) -> Listing:
@@ -90,22 +107,24 @@ def list_folder(root: Path) -> Listing:
         DatasetError: the folder may not be read.
     """
     labels: list[str] = []
-    skipped = 0
+    walk = _Walk(root)
     try:
         with os.scandir(root) as entries:
             for entry in entries:
-                if _is_folder(entry) and not entry.name.startswith("."):
+                if walk.passes_over(entry, entry.name):
+                    continue
+                if _is_folder(entry):
                     labels.append(entry.name)
                 else:
-                    skipped += 1
+                    walk.skip(entry.name, NO_CLASS if is_image(entry.name) else NO_PICTURE)
     except OSError as error:
         raise DatasetError(f"{shown(root)} may not be read: {error.strerror}.") from None
-    walk = _Walk(root, skipped)
     for label in labels:
         walk.enter_class(label)
     walk.images.sort(key=lambda image: image.path)
     walk.failures.sort(key=lambda failure: failure.path)
-    return Listing(str(root), tuple(walk.images), tuple(walk.failures), walk.skipped)
+    walk.skipped.sort(key=lambda failure: failure.path)
+    return Listing(str(root), tuple(walk.images), tuple(walk.failures), tuple(walk.skipped))
 
 
 @dataclass
@@ -113,9 +132,9 @@ class _Walk:
     """A walk through the classes of a folder, and what it has met so far."""
 
     root: Path
-    skipped: int
     images: list[ImageRecord] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    skipped: list[Failure] = field(default_factory=list)
     _folders: list[str] = field(default_factory=list)
     _links: list[str] = field(default_factory=list)
 
@@ -141,32 +160,48 @@ class _Walk:
                         for entry in entries:
                             self._take(entry, f"{relative}/{entry.name}", label)
             except OSError as error:
-                self._fail(relative, f"the folder cannot be read: {error.strerror}")
+                self._fail(relative, f"the folder cannot be read: {error.strerror}", label)
+
+    def passes_over(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Whether an entry is none of the dataset's; it counts once then, whatever is in it."""
+        why = passed_over(entry.name, folder=_is_folder(entry))
+        if why is None and _is_folder(entry) and os.path.isfile(os.path.join(entry.path, DATABASE)):
+            why = OUTPUT
+        if why is not None:
+            self.skip(path, why)
+        return why is not None
+
+    def skip(self, path: str, reason: str, label: str = "") -> None:
+        self.skipped.append(Failure(as_text(path), "skip", reason, as_text(label)))
 
     def _take(self, entry: os.DirEntry[str], path: str, label: str) -> None:
-        if entry.name.startswith("."):
-            self.skipped += 1
-        elif _is_folder(entry):
+        if self.passes_over(entry, path):
+            return
+        if _is_folder(entry):
             (self._links if entry.is_symlink() else self._folders).append(path)
         elif not is_image(entry.name):
-            self.skipped += 1
+            why = unread_picture(entry.name)
+            if why is None:
+                self.skip(path, NO_PICTURE, label)
+            else:
+                self._fail(path, why, label)
         elif not is_text(path):
-            self._fail(path, "the name is not valid UTF-8: rename it")
+            self._fail(path, "the name is not valid UTF-8: rename it", label)
         else:
             try:
                 status = entry.stat()
             except FileNotFoundError:
-                self._fail(path, "a link to a file that does not exist")
+                self._fail(path, "a link to a file that does not exist", label)
             except OSError as error:
-                self._fail(path, f"cannot be read: {error.strerror}")
+                self._fail(path, f"cannot be read: {error.strerror}", label)
             else:
                 if stat.S_ISREG(status.st_mode):
                     self.images.append(ImageRecord(path, label, status.st_size, status.st_mtime_ns))
                 else:
-                    self._fail(path, "not a regular file")
+                    self._fail(path, "not a regular file", label)
 
-    def _fail(self, path: str, reason: str) -> None:
-        self.failures.append(Failure(as_text(path), "list", reason))
+    def _fail(self, path: str, reason: str, label: str) -> None:
+        self.failures.append(Failure(as_text(path), "list", reason, as_text(label)))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

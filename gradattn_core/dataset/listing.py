@@ -26,7 +26,8 @@ from gradattn_core.dataset.address import (
     relative,
 )
 from gradattn_core.dataset.archives import open_archive
-from gradattn_core.dataset.folder import Tree, is_hidden, is_image, list_folder
+from gradattn_core.dataset.endings import is_hidden, is_image
+from gradattn_core.dataset.folder import Tree, list_folder
 from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, describes, list_manifest, stamps
 from gradattn_core.dataset.parquet import image_column, list_tables, open_table
 from gradattn_core.dataset.secrets import remember, without_secrets
@@ -66,7 +67,7 @@ def list_dataset(
 ) -> Listing:
     """List a labelled dataset, ordered by path, so that the same dataset always lists the same.
 
-    A folder is read as ``root/<label>/**/image`` with the endings of ``folder.IMAGE_SUFFIXES`` in any case. Hidden
+    A folder is read as ``root/<label>/**/image`` with the endings of ``endings.IMAGE_SUFFIXES`` in any case. Hidden
     entries, files that are not images and images directly in the root are skipped and counted (a hidden folder of this
     machine counts once). Links are followed; one that leads back into its own class is not entered twice. A zip or tar,
     gzipped or not, is read the same way from its index, without a folder that everything was packed in.

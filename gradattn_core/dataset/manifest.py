@@ -145,7 +145,7 @@ class _ImageRows:
         """The image of one row; ``where`` names a row that has no path."""
 
         def fail(reason: str) -> None:
-            self.failures.append(Failure(as_text(path or where), "list", reason))
+            self.failures.append(Failure(as_text(path or where), "list", reason, as_text(label or "")))
 
         if not path:
             return fail("the row has no path")
@@ -175,7 +175,7 @@ class _ImageRows:
         for path, address in addresses.items():
             stamp, image = stamp_of[address], self.images[path]
             if isinstance(stamp, str):
-                self.failures.append(Failure(path, "list", stamp))
+                self.failures.append(Failure(path, "list", stamp, image.label))
                 del self.images[path]
             else:
                 self.images[path] = ImageRecord(path, image.label, *stamp)

@@ -37,7 +37,7 @@ class Audit:
     Attributes:
         dataset: as it was typed; ``root`` is what the paths of its images are relative to.
         started_at, finished_at: ISO 8601 in UTC.
-        images: how many were ranked; ``failures`` could not be used, ``skipped`` files are no images.
+        images: how many were ranked; ``failures`` could not be read, ``skipped`` are no pictures or left out.
         estimated_errors: how many labels the model believes to be wrong; ``estimated_low`` to ``estimated_high`` is the
             range of :func:`gradattn_core.estimates.assumed_range`.
         features: the folder with what a later audit can take over, below the output folder.
@@ -119,10 +119,15 @@ class Audits(Comparison):
         return Audit(**{**row, **parsed, "warnings": tuple(row["warnings"])})
 
     def failures(self, audit_id: str) -> pd.DataFrame:
-        """The inputs that could not be used: ``path, stage, reason``, ordered by path."""
+        """What could not be used or was passed over: ``path, given_label, stage, reason``, ordered by path.
+
+        ``given_label`` is ``""`` where nothing says it, as in audits of versions before.
+        """
         with self._reading(audit_id) as connection:
             return connection.execute(
-                "SELECT path, stage, reason FROM failures WHERE audit_id = ? ORDER BY path, stage", [audit_id]
+                """SELECT path, coalesce(given_label, '') AS given_label, stage, reason
+                   FROM failures WHERE audit_id = ? ORDER BY path, stage""",
+                [audit_id],
             ).df()
 
     def classes(self, audit_id: str) -> list[str]:

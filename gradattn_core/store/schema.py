@@ -159,6 +159,7 @@ _VERSION_6 = (
         purpose TEXT NOT NULL CHECK (purpose IN ('spot check', 'until')),
         content_hash TEXT NOT NULL, given_label TEXT NOT NULL, pool BIGINT NOT NULL, expected DOUBLE NOT NULL,
         after BIGINT NOT NULL, audit_id TEXT NOT NULL, drawn_at TIMESTAMPTZ NOT NULL)""",
+    "ALTER TABLE failures ADD COLUMN given_label TEXT",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)

@@ -122,8 +122,36 @@ def test_broken_images_are_failures_and_the_audit_goes_on(tiny: Tiny, tmp_path: 
     assert (summary.images, summary.failures, summary.skipped) == (72, 3, 2)
     store, audit_id = latest(tmp_path / "out")
     failures = store.audits.failures(audit_id)
-    assert set(failures["path"]) == {"red/empty.png", "red/text.jpg", "blue/cut.png"}
-    assert set(failures["stage"]) == {"decode"} and failures["reason"].str.len().min() > 5
+    passed_over, unread = failures[failures["stage"] == "skip"], failures[failures["stage"] == "decode"]
+    assert set(unread["path"]) == {"red/empty.png", "red/text.jpg", "blue/cut.png"} and len(failures) == 5
+    assert list(unread["given_label"]) == ["blue", "red", "red"] and unread["reason"].str.len().min() > 5
+    assert passed_over[["path", "given_label"]].to_numpy().tolist() == [
+        ["blue/.hidden.png", ""],
+        ["blue/notes.txt", "blue"],
+    ]
+    groups = {(each.stage, each.ending, each.given_label): each.files for each in summary.not_judged}
+    assert groups == {
+        ("decode", ".png", "red"): 1,
+        ("decode", ".jpg", "red"): 1,
+        ("decode", ".png", "blue"): 1,
+        ("skip", ".png", ""): 1,
+        ("skip", ".txt", "blue"): 1,
+    }
+    [said] = [warning for warning in summary.warnings if "not judged" in warning]
+    assert said.startswith("3 pictures were not judged: 2 .png, 1 .jpg, of 'red' (2), 'blue' (1)")
+    assert store.audits.one(audit_id).warnings == summary.warnings
+
+
+def test_a_class_of_which_nothing_can_be_read_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
+    for number in range(3):
+        (dataset / "red" / f"{number}.svg").touch()
+        (dataset / "violet").mkdir(exist_ok=True)
+        (dataset / "violet" / f"{number}.svg").touch()
+        (dataset / "violet" / f"{number}.txt").touch()
+    summary = audit_images(tiny.config(tmp_path / "out", dataset=str(dataset)))
+    assert (summary.images, summary.failures, summary.skipped) == (72, 6, 3)
+    assert "Nothing of class 'violet' was judged: 'violet' has 3 .svg, 3 .txt." in summary.warnings
 
 
 def test_a_line_of_pixels_is_a_failure_and_fills_no_memory(tiny: Tiny, tmp_path: Path) -> None:

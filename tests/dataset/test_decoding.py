@@ -287,7 +287,7 @@ def test_a_truncated_file_is_refused_and_not_half_decoded(tmp_path: Path, kind: 
         (b"", r"'x.jpg' is empty \(0 bytes\)\."),
         (
             b"<!DOCTYPE html><title>404</title>",
-            r"'x.jpg' is not an image \(none of JPEG, PNG, WEBP, BMP, TIFF, GIF\)\.",
+            r"'x.jpg' is not an image \(none of JPEG, PNG, WEBP, .*\)\.",
         ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", r"'x.jpg' is not an image"),
         (png(0, 0, 8, 2, b""), r"'x.jpg' is truncated or damaged"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from gradattn_core.dataset.endings import HIDDEN, NO_CLASS, NO_PICTURE, SYSTEM
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import ImageRecord
@@ -50,7 +51,7 @@ def test_a_folder_lists_every_image_below_its_class_ordered_by_path(tmp_path: Pa
     ]
     assert listing.images[6] == ImageRecord("dog/a.jpg", "dog", 5, 1_234_567_890_123_456_789)
     assert listing.root == str(tmp_path.resolve())
-    assert (listing.classes, listing.failures, listing.skipped) == (["cat", "dog"], (), 0)
+    assert (listing.classes, listing.failures, listing.skipped) == (["cat", "dog"], (), ())
 
 
 def test_hidden_entries_non_images_and_images_in_the_root_are_skipped_and_counted(tmp_path: Path) -> None:
@@ -61,7 +62,18 @@ def test_hidden_entries_non_images_and_images_in_the_root_are_skipped_and_counte
     touch(tmp_path, "dog/Thumbs.db", "dog/notes.txt", "dog/movie.jpg.mp4")
     listing = list_dataset(tmp_path)
     assert rows(listing) == [("cat/1.jpg", "cat"), ("dog/1.jpg", "dog")]
-    assert listing.skipped == 10
+    assert {each.path: (each.given_label, each.reason) for each in listing.skipped} == {
+        ".DS_Store": ("", HIDDEN),
+        ".git": ("", HIDDEN),
+        "README.md": ("", NO_PICTURE),
+        "cat/.hidden.jpg": ("", HIDDEN),
+        "cat/.thumbs": ("", HIDDEN),
+        "cat/jpg": ("cat", NO_PICTURE),
+        "dog/Thumbs.db": ("", SYSTEM),
+        "dog/movie.jpg.mp4": ("dog", NO_PICTURE),
+        "dog/notes.txt": ("dog", NO_PICTURE),
+        "top.jpg": ("", NO_CLASS),
+    }
     assert listing.failures == ()
 
 

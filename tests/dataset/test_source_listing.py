@@ -53,7 +53,11 @@ def test_a_sample_is_labelled_by_its_class_its_json_or_its_text_in_this_order(tm
         ("a.tar/3.JPEG", "Ünïcode"),
         ("a.tar/deep/4.png", "kite"),
     ]
-    assert set(reasons(listing)) == {"a.tar/5.png", "a.tar/7.png"} and listing.skipped == 1
+    assert set(reasons(listing)) == {"a.tar/5.png", "a.tar/7.png"}
+    assert {each.path: each.reason for each in listing.skipped} == {
+        "a.tar/6.cls": "the sample has no picture",
+        "a.tar/deep/4.seg.png": "another picture of its sample",
+    }
     assert read_bytes(listing.root, "a.tar/deep/4.png") == KITE
 
 

@@ -78,7 +78,7 @@ def put(url: str, files: dict[str, bytes]) -> None:
 def test_a_class_folder_at_a_url_follows_the_rules_of_a_folder(memory: str) -> None:
     put(memory, {"kite/a/1.png": KITE, "owl/2.JPG": OWL, "owl/.3.png": OWL, "owl/notes.txt": b"x", "4.png": KITE})
     listing = list_dataset(f"{memory}/")
-    assert (listing.root, listing.skipped) == (memory, 3)
+    assert (listing.root, len(listing.skipped)) == (memory, 3)
     assert rows(listing) == [("kite/a/1.png", "kite"), ("owl/2.JPG", "owl")]
     assert read_bytes(listing.root, "kite/a/1.png") == KITE
     put(memory, {"splits/train/kite/1.png": KITE, "splits/val/owl/1.png": OWL})

@@ -155,10 +155,10 @@ def _tables(root: Path, images: int, suspects: int, classes: Sequence[str]) -> T
     frames["exemplars"] = sure[sure["path"] != MISSING]
     frames["failures"] = pd.DataFrame(
         [
-            ("<i>broken</i>.png", "decode", "it ends too early"),
-            (path_of(3), "interpret", "its gradients are not finite"),
+            ("<i>broken</i>.png", "decode", "it ends too early", given[0]),
+            (path_of(3), "interpret", "its gradients are not finite", given[3]),
         ],
-        columns=["path", "stage", "reason"],
+        columns=["path", "stage", "reason", "given_label"],
     )
     return frames
 

@@ -141,7 +141,9 @@ def tables(
         ),
         "neighbours": _neighbours(paths[:suspects], paths, label),
         "exemplars": _exemplars(paths, label, exemplars),
-        "failures": pd.DataFrame({"path": ["kite/broken.jpg"], "stage": "decode", "reason": "truncated"}),
+        "failures": pd.DataFrame(
+            {"path": ["kite/broken.jpg"], "stage": "decode", "reason": "truncated", "given_label": "kite"}
+        ),
     }  # fmt: skip
 
 

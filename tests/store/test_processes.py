@@ -310,7 +310,7 @@ def test_a_migration_that_fails_leaves_the_older_schema(store: Store, monkeypatc
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
         with pytest.raises(StoreError, match="cannot go on"):
             store.prepare()
-    assert list(store.audits.failures("first").columns) == ["path", "stage", "reason"]
+    assert list(store.audits.failures("first").columns) == ["path", "given_label", "stage", "reason"]
     assert len(store.candidates.page("first")) == 6
 
 

@@ -217,7 +217,7 @@ def test_classes_are_sorted_pairs_are_by_expected_errors_and_failures_are_told(s
     assert store.audits.classes("first") == ["albatross", "bald eagle", "kite"]
     assert list(store.audits.class_pairs("first")["suspects"]) == [4, 2]
     assert store.audits.failures("first").to_dict("records") == [
-        {"path": "kite/broken.jpg", "stage": "decode", "reason": "truncated"}
+        {"path": "kite/broken.jpg", "given_label": "kite", "stage": "decode", "reason": "truncated"}
     ]
 
 
@@ -284,7 +284,7 @@ def test_hostile_text_goes_through_every_text_column_and_back(tmp_path: Path) ->
     frames["predictions"]["top_labels"] = pd.Series([[text, text] for text in HOSTILE])
     frames["class_pairs"] = pd.concat([frames["class_pairs"].iloc[[0]]] * len(HOSTILE), ignore_index=True)
     frames["class_pairs"][["given_label", "suggested_label"]] = np.array([HOSTILE, HOSTILE], dtype=object).T
-    frames["failures"] = pd.DataFrame({"path": paths, "stage": HOSTILE, "reason": HOSTILE})
+    frames["failures"] = pd.DataFrame({"path": paths, "stage": HOSTILE, "reason": HOSTILE, "given_label": HOSTILE})
     store = Store(tmp_path)
     store.audits.merge(
         audit_row(classes=HOSTILE, warnings=HOSTILE, parameters={text: text for text in HOSTILE if "\0" not in text}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ from gradattn_core.rerank import rerank, reset
 from gradattn_core.store.audits import Audit
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
+from gradattn_core.store.unjudged import by_kind
 from gradattn_core.wording import count_of, full_name, interval, list_lengths, minute, number_and_interval, rough_number
 from ui import components
 from ui.audits import finished
@@ -60,8 +62,9 @@ def show() -> None:
         with right:
             _kinds(store.audits.kinds(audit))
         _classes(audit, store.audits.class_health(audit))
-    if summary.failures:
-        _failures(store.audits.failures(audit))
+    failures = store.audits.failures(audit)
+    if len(failures):
+        _failures(failures)
     finished.show_changes()
 
 
@@ -271,10 +274,14 @@ def _classes(audit: str, health: pd.DataFrame) -> None:
 
 
 def _failures(failures: pd.DataFrame) -> None:
-    with st.expander(f"{count_of(len(failures), 'input')} could not be used"):
-        st.dataframe(failures[["path", "stage", "reason"]].head(_FAILURES), hide_index=True)
+    kinds = by_kind(failures)
+    with st.expander(f"{count_of(sum(kind.files for kind in kinds), 'file')} not judged"):
+        if kinds:
+            grouped = pd.DataFrame([asdict(kind) for kind in kinds[:_FAILURES]]).rename(columns={"reason": "why"})
+            st.dataframe(grouped[["files", "ending", "given_label", "stage", "why", "example"]], hide_index=True)
+        st.dataframe(failures.head(_FAILURES), hide_index=True)
         if len(failures) > _FAILURES:
-            st.caption(f"The first {_FAILURES}.")
+            st.caption(f"The first {_FAILURES}; `gradattn export failures` has all {len(failures):,}.")
 
 
 def _open_pair(pairs: pd.DataFrame, row: int) -> NoReturn:
