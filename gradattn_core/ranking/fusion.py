@@ -24,6 +24,8 @@ TEMPER = 0.7
 cannot say: taken at full strength it trusts labels too much there. A tempered likelihood is the usual remedy for such a
 misspecified model ("safe Bayes", Grünwald & van Ommen 2017); 1 would suit noise that ignores the picture. The value
 was chosen by calibration on labelled development sets (docs/ranking.md)."""
+LEAST = np.float32(1e-9)
+"""Probability of a confusion that a reviewer has seen, however unlikely T finds it."""
 PRIOR_CLASSES = 1.0
 """How strongly a class's share of wrong labels is drawn to the overall share, in average class sizes."""
 PRIOR_ERRORS = 5.0
@@ -67,13 +69,19 @@ def _clean(votes: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
 
 
 def _likelihood(noise: FloatArray, shortlist: Shortlist) -> FloatArray:
-    """T[t, given] of the classes t on each image's shortlist, [N, C]."""
-    return np.asarray(noise[shortlist.index, shortlist.given[:, None]])
+    """T[t, given] of the classes t on each image's shortlist, [N, C]; 0 where reviewers know that it is not t."""
+    likelihood = np.asarray(noise[shortlist.index, shortlist.given[:, None]])
+    return likelihood if shortlist.possible is None else np.maximum(likelihood, LEAST) * shortlist.possible
 
 
 def _posterior(clean: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, float]:
     joint = clean * likelihood
     evidence = joint.sum(axis=1, keepdims=True)
+    if not evidence.all():
+        # The voters leave no probability to anything that reviewers, or T, allow.
+        lost = evidence[:, 0] == 0
+        joint[lost] = likelihood[lost]
+        evidence[lost] = joint[lost].sum(axis=1, keepdims=True)
     joint /= evidence
     return joint, -float(np.log(evidence).mean(dtype=np.float64))
 

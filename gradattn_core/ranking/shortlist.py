@@ -26,11 +26,13 @@ class Shortlist:
         index: [N, C] class numbers, ascending in each row.
         own: [N] the column of the given class.
         classes: K, how many classes there are in all.
+        possible: [N, C] which of them the true class may be, where reviewers have said; None where nobody has.
     """
 
     index: NDArray[np.int32]
     own: IntArray
     classes: int
+    possible: NDArray[np.bool_] | None = None
 
     @property
     def rows(self) -> IntArray:
@@ -44,7 +46,8 @@ class Shortlist:
 
     def at(self, rows: IntArray) -> Shortlist:
         """That of some images only."""
-        return Shortlist(self.index[rows], self.own[rows], self.classes)
+        possible = None if self.possible is None else self.possible[rows]
+        return Shortlist(self.index[rows], self.own[rows], self.classes, possible)
 
     def take(self, table: FloatArray, block: slice) -> FloatArray:
         """Of the images ``block``, their ``table`` [B, K] at the shortlisted classes: [B, C]."""

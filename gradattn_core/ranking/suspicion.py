@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,10 @@ from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import Fusion, fuse
 from gradattn_core.ranking.inputs import check_folds, check_given, check_matrix
+from gradattn_core.ranking.known import Known, check_known
 from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis, temperature
-from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
-from gradattn_core.ranking.probe import fit_probe
+from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, neighbour_probabilities
+from gradattn_core.ranking.probe import ProbeFit, fit_probe
 from gradattn_core.ranking.shortlist import Predictor, Shortlist, likeliest
 from gradattn_core.records import FloatArray, IntArray
 
@@ -72,7 +73,7 @@ def rank_labels(
         RankingError: an unusable argument, named in the message.
     """
     codes, names = check_given(given, classes)
-    caller = _caller_predictor(logits, probabilities, codes, len(names))
+    caller = caller_predictor(logits, probabilities, codes, len(names))
     if features is None and caller is None:
         raise RankingError("rank_labels needs features, logits or probabilities")
     if features is None:
@@ -80,19 +81,10 @@ def rank_labels(
         shortlist = likeliest(caller, codes, len(names))
         fusion = fuse(shortlist.take_all(caller)[None], shortlist)
         return _frame(fusion, shortlist, np.zeros(len(codes), dtype=bool), names, {})
-    basis = make_basis(check_matrix(features, "features", len(codes)))
-    neighbours = find_neighbours(basis.points, LISTED)
-    groups = dependent_groups(basis.points, neighbours, codes, seed)
-    fold_index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
-    discriminant = fit_discriminant(basis.points, codes, len(names), fold_index)
-    shortlist = likeliest(partial(_sum_log_p, discriminant, caller), codes, len(names))
-    votes = [] if caller is None else [shortlist.take_all(caller)]
-
-    def vote(labels: FloatArray) -> FloatArray:
-        return neighbour_probabilities(neighbours, labels, shortlist, groups, VOTING)
-
-    fusion = _denoise(basis, codes, fold_index, discriminant, shortlist, votes, vote)
-    shares = vote(fusion.posterior)
+    voters = prepare(check_matrix(features, "features", len(codes)), codes, len(names), caller, folds, seed)
+    fusion = denoise(voters, voters.first()).fusion
+    shares = voters.neighbours_vote(fusion.posterior)
+    basis, shortlist, fold_index = voters.basis, voters.shortlist, voters.fold_index
     extra = {
         "neighbour_vote": formulas.neighbour_vote(shares, shortlist.own),
         "neighbour_margin": formulas.neighbour_margin(shares, shortlist.own),
@@ -132,7 +124,7 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
     return bool(enough and agreeing[in_doubt].mean() >= KNOWN)
 
 
-def _caller_predictor(
+def caller_predictor(
     logits: ArrayLike | None, probabilities: ArrayLike | None, codes: IntArray, classes: int
 ) -> Predictor | None:
     """The caller's predictions at the temperature under which the given labels are likeliest, a block at a time."""
@@ -162,29 +154,79 @@ def _sum_log_p(discriminant: FoldClassifiers, caller: Predictor | None, rows: sl
     return table if caller is None else table + caller(rows)
 
 
-def _denoise(
-    basis: Basis,
-    codes: IntArray,
-    fold_index: IntArray,
-    discriminant: FoldClassifiers,
-    shortlist: Shortlist,
-    votes: list[FloatArray],
-    vote: Callable[[FloatArray], FloatArray],
-) -> Fusion:
+@dataclass(frozen=True, slots=True)
+class Voters:
+    """What of the voters no trust in the labels changes: features, who is like whom, folds, and which classes count.
+
+    Attributes:
+        basis: of the features.
+        neighbours, groups: of each image, and its group of near-duplicates [N].
+        fold_index: [N].
+        shortlist: with the given labels, and what reviewers know.
+        caller: [N, C] log p of the caller's own predictions, as a voter; empty where there are none.
+        said: the labels that train.
+        discriminant: fitted with every image weighing the same.
+    """
+
+    basis: Basis
+    neighbours: Neighbours
+    groups: IntArray
+    fold_index: IntArray
+    shortlist: Shortlist
+    caller: tuple[FloatArray, ...]
+    said: Known
+    discriminant: FoldClassifiers
+
+    def neighbours_vote(self, labels: FloatArray) -> FloatArray:
+        """p(class) [N, C] by the ``labels`` [N, C] of the nearest images that are no near-duplicates."""
+        return neighbour_probabilities(self.neighbours, labels, self.shortlist, self.groups, VOTING)
+
+    def first(self) -> Fusion:
+        """The discriminant alone (and the caller's predictions): it forgives wrong labels best."""
+        return fuse(np.stack([*self.caller, self.discriminant.log_p(self.shortlist)]), self.shortlist)
+
+
+@dataclass(frozen=True, slots=True)
+class Denoised:
+    """The fused judgement, and the probe that was part of it."""
+
+    fusion: Fusion
+    probe: ProbeFit
+
+
+def prepare(
+    features: FloatArray, codes: IntArray, classes: int, caller: Predictor | None, folds: ArrayLike | None, seed: int
+) -> Voters:
+    """The voters before they have been denoised; arguments as :func:`rank_labels` has checked them."""
+    basis = make_basis(features)
+    neighbours = find_neighbours(basis.points, LISTED)
+    groups = dependent_groups(basis.points, neighbours, codes, seed)
+    fold_index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
+    discriminant = fit_discriminant(basis.points, codes, classes, fold_index)
+    shortlist = likeliest(partial(_sum_log_p, discriminant, caller), codes, classes)
+    votes = () if caller is None else (shortlist.take_all(caller),)
+    said = check_known(None, codes, classes)
+    return Voters(basis, neighbours, groups, fold_index, shortlist, votes, said, discriminant)
+
+
+def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, rounds: int = REFITS) -> Denoised:
     """Discriminant, probe and neighbours, again and again with every image weighing what its label is trusted.
 
-    The discriminant alone (and the caller's predictions) give the first trust: it forgives wrong labels best.
+    Args:
+        fusion: gives the first trust.
+        probe: of an earlier call, whose penalty is kept.
+        rounds: at least one.
     """
-    fusion = fuse(np.stack([*votes, discriminant.log_p(shortlist)]), shortlist)
-    probe = None
-    for _ in range(REFITS):
-        trust = fusion.trust
-        discriminant = fit_discriminant(basis.points, codes, shortlist.classes, fold_index, trust)
-        probe = fit_probe(basis, codes, shortlist.classes, fold_index, trust, start=probe)
-        shares = np.log(np.maximum(vote(fusion.posterior), 1e-9))
-        voters = [*votes, discriminant.log_p(shortlist), probe.classifiers.log_p(shortlist), shares]
-        fusion = fuse(np.stack(voters), shortlist)
-    return fusion
+    said, shortlist = voters.said, voters.shortlist
+    for _ in range(rounds):
+        trust = said.weight(fusion.trust)
+        discriminant = fit_discriminant(voters.basis.points, said.labels, shortlist.classes, voters.fold_index, trust)
+        probe = fit_probe(voters.basis, said.labels, shortlist.classes, voters.fold_index, trust, start=probe)
+        shares = np.log(np.maximum(voters.neighbours_vote(fusion.posterior), 1e-9))
+        votes = [*voters.caller, discriminant.log_p(shortlist), probe.classifiers.log_p(shortlist), shares]
+        fusion = fuse(np.stack(votes), shortlist)
+    assert probe is not None, "no round"
+    return Denoised(fusion, probe)
 
 
 def _unjudgeable(codes: IntArray, fold_index: IntArray) -> NDArray[np.bool_]:
