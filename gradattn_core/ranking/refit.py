@@ -17,9 +17,9 @@ from scipy.special import expit, logit
 from gradattn_core.ranking.arrays import unit_rows
 from gradattn_core.ranking.fusion import Fusion
 from gradattn_core.ranking.inputs import check_given, check_matrix
-from gradattn_core.ranking.known import UNKNOWN, check_known
 from gradattn_core.ranking.linear import make_basis
 from gradattn_core.ranking.suspicion import Denoised, Voters, denoise, prepare
+from gradattn_core.ranking.verdicts import UNKNOWN, check_known
 from gradattn_core.records import FloatArray, IntArray
 
 Array = NDArray[np.float64]
@@ -96,10 +96,10 @@ def local_shift(features: FloatArray, codes: IntArray, surprise: Array) -> Array
     return shift
 
 
-def shifted(suspicion: Array, shift: Array) -> Array:
+def moved(suspicion: Array, shift: Array) -> Array:
     """``suspicion`` in [0, 1] with log-odds changed by ``shift``; a shift of 0 leaves it exactly as it is."""
-    moved = expit(logit(np.clip(suspicion, SUREST, 1 - SUREST)) + shift)
-    return np.where(shift == 0, suspicion, moved)
+    odds = expit(logit(np.clip(suspicion, SUREST, 1 - SUREST)) + shift)
+    return np.where(shift == 0, suspicion, odds)
 
 
 def _log_odds(fusion: Fusion, voters: Voters) -> Array:

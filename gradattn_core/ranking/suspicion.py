@@ -17,11 +17,11 @@ from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import Fusion, fuse
 from gradattn_core.ranking.inputs import check_folds, check_given, check_matrix
-from gradattn_core.ranking.known import Known, check_known
 from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis, temperature
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, neighbour_probabilities
 from gradattn_core.ranking.probe import ProbeFit, fit_probe
 from gradattn_core.ranking.shortlist import Predictor, Shortlist, likeliest
+from gradattn_core.ranking.verdicts import Known, check_known
 from gradattn_core.records import FloatArray, IntArray
 
 VOTING = 20
@@ -73,7 +73,7 @@ def rank_labels(
         RankingError: an unusable argument, named in the message.
     """
     codes, names = check_given(given, classes)
-    caller = caller_predictor(logits, probabilities, codes, len(names))
+    caller = _caller_predictor(logits, probabilities, codes, len(names))
     if features is None and caller is None:
         raise RankingError("rank_labels needs features, logits or probabilities")
     if features is None:
@@ -124,7 +124,7 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
     return bool(enough and agreeing[in_doubt].mean() >= KNOWN)
 
 
-def caller_predictor(
+def _caller_predictor(
     logits: ArrayLike | None, probabilities: ArrayLike | None, codes: IntArray, classes: int
 ) -> Predictor | None:
     """The caller's predictions at the temperature under which the given labels are likeliest, a block at a time."""
