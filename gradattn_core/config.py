@@ -250,6 +250,16 @@ class AuditConfig:
     split: str | None = _parameter(
         None, "only this split: rows, folder, or files named after it", group=MANIFEST, placeholder="VALUE"
     )
+    image_root: str | None = _parameter(
+        None,
+        "folder, archive or URL where a table's paths start; its own folder without it",
+        group=MANIFEST,
+        placeholder="DIR",
+        path="input",
+    )
+    image_ending: str | None = _parameter(
+        None, "ending of the pictures' names where a table's paths have none", group=MANIFEST, placeholder=".EXT"
+    )
     finetuning: FineTuning = field(
         default_factory=FineTuning, metadata={"help": "how the folds are trained (finetune)"}
     )
@@ -306,6 +316,8 @@ class AuditConfig:
             # As an unset "$DATA" of a shell is; taken for a path it would be the current folder.
             if not getattr(self, name).strip():
                 raise GradattnError(f"{name} is empty; give a folder, or . for the current one")
+        if self.image_root is not None:
+            object.__setattr__(self, "image_root", remember(self.image_root))
         for parameter in parameters():
             parameter.check(self.value(parameter.name))
         if self.objective != "difference" and self.correction == "secant":
@@ -343,13 +355,17 @@ class AuditConfig:
         values = {name: value for name, value in asdict(self).items() if name in self._of_result()}
         values["dataset"] = absolute(self.dataset)
         values["checkpoint"] = self.spec.digest()
+        if self.image_root is not None:
+            values["image_root"] = absolute(self.image_root)
         if self.class_map is not None and Path(self.class_map).is_file():
             values["class_map"] = digest(Path(self.class_map))
         return values
 
     def listing_key(self) -> str:
         """What is listed as the dataset, in a text that stays the same while its images and labels change."""
-        columns = (self.path_column, self.label_column, self.split_column, self.split)
+        columns: list[str | None] = [self.path_column, self.label_column, self.split_column, self.split]
+        if self.image_root is not None:
+            columns.append(absolute(self.image_root))
         return json.dumps([absolute(self.dataset), *columns])
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:

@@ -25,12 +25,15 @@ class ImageRecord:
         size: in bytes, of the picture, or of the Parquet file that holds it.
         modified: the file's time of modification in nanoseconds, or whatever number of 63 bits changes with the
             picture; with the size it tells a changed one cheaply.
+        changed: a number that follows from change time and inode of the file, or of the container, that holds it; 0
+            where there is none. Two files of one size and time that changed places differ in it.
     """
 
     path: str
     label: str
     size: int
     modified: int = 0
+    changed: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

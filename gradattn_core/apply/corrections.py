@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from gradattn_core.dataset.decoding import content_hash, read_bytes
-from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES
 from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, SPLIT_COLUMN, DatasetSelection
+from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.store.store import Store
 
@@ -61,7 +61,7 @@ class Corrections:
     def manifest(self) -> Path | None:
         """The manifest that was audited, where it is a file on this machine."""
         file = Path(self.root, Path(self.dataset).name)
-        return file if file.suffix.lower() in MANIFEST_SUFFIXES and file.is_file() else None
+        return file if file.name.lower().endswith(MANIFEST_SUFFIXES) and file.is_file() else None
 
     @property
     def changes(self) -> list[AuditedImage]:

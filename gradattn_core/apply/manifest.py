@@ -74,10 +74,15 @@ def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: 
     labels = {(image.path, image.given_label): image.label for image in sound}
     rows = _Rows(str(Path(corrections.root).resolve()), columns, audited.split, labels)
     file = file.resolve()
+    editor = _EDITORS.get(file.suffix.lower())
+    if editor is None:
+        raise ApplyError(
+            f"{file} cannot be corrected in place, as only {', '.join(_EDITORS)} can; --manifest writes a new table"
+        )
     try:
         clear_drafts(file)
         before = file.read_bytes()
-        after = _EDITORS[file.suffix.lower()](before, rows)
+        after = editor(before, rows)
     except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors too
         raise ApplyError(f"{file} cannot be rewritten: {' '.join(str(error).split())}") from error
     done = [image for image in sound if (image.path, image.given_label) in rows.changes]

@@ -141,6 +141,8 @@ def survey_dataset(config: AuditConfig) -> Survey:
         label_column=config.label_column,
         split_column=config.split_column,
         split=config.split,
+        image_root=config.image_root,
+        image_ending=config.image_ending,
     )
     return Survey(listing, _fingerprint(config, listing))
 
@@ -244,6 +246,7 @@ def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
 def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
     listing, fingerprint = survey.listing, survey.fingerprint
     head, alignment, notes = _choose_head(config, listing)
+    notes = (*listing.notes, *notes)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
     if not config.restart:

@@ -28,8 +28,8 @@ from gradattn_core.dataset.address import (
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.endings import is_hidden, is_image
 from gradattn_core.dataset.folder import Tree, list_folder
-from gradattn_core.dataset.manifest import MANIFEST_SUFFIXES, describes, list_manifest, stamps
-from gradattn_core.dataset.parquet import image_column, list_tables, open_table
+from gradattn_core.dataset.manifest import describes, list_manifest, stamps
+from gradattn_core.dataset.parquet import holds_pictures, image_column, list_tables, open_table
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.dataset.selection import (
     LABEL_COLUMN,
@@ -42,6 +42,7 @@ from gradattn_core.dataset.selection import (
     of_split,
 )
 from gradattn_core.dataset.storage import Stamp
+from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
 from gradattn_core.dataset.text import did_you_mean, file_problem, is_text, shown, shown_all
 from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.errors import DatasetError
@@ -52,7 +53,7 @@ _TABLE_SUFFIX = ".parquet"
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _FORMS = (
     "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
-    + ", ".join(sorted(MANIFEST_SUFFIXES))
+    + ", ".join(each for each in sorted(MANIFEST_SUFFIXES) if not each.endswith(".gz"))
     + ")"
 )
 
@@ -64,6 +65,8 @@ def list_dataset(
     label_column: str = LABEL_COLUMN,
     split_column: str = SPLIT_COLUMN,
     split: str | None = None,
+    image_root: str | None = None,
+    image_ending: str | None = None,
 ) -> Listing:
     """List a labelled dataset, ordered by path, so that the same dataset always lists the same.
 
@@ -86,12 +89,18 @@ def list_dataset(
         label_column: the manifest's or table's column, or the field of a sample's JSON.
         split_column, split: list only one split: the rows whose ``split_column`` equals ``split``, the folder of that
             name, or the files whose names begin with it.
+        image_root: folder, archive or URL where the paths of a manifest start; its own folder without it.
+        image_ending: of the pictures' names where a manifest's paths have none.
 
     Raises:
         DatasetError: nothing can be audited: the source is missing, unreadable, of no known form, empty, or has
             one class only; a column or the split is not there; the package that reads such a URL is not installed.
     """
-    selection = DatasetSelection(path_column, label_column, split_column, split)
+    if image_ending is not None:
+        image_ending = f".{image_ending.removeprefix('.')}"
+    selection = DatasetSelection(
+        path_column, label_column, split_column, split, image_root and _image_root(image_root), image_ending
+    )
     public = without_secrets(str(source))
     place = canonical(remember(str(source)))
     try:
@@ -100,6 +109,28 @@ def list_dataset(
         raise DatasetError(f"{shown(public)} {file_problem(error)}.") from None
     _refuse_unusable(public, listing)
     return listing
+
+
+def _image_root(source: str) -> str:
+    """The address of the folder or archive where the paths of a table start.
+
+    Raises:
+        DatasetError: there is none of this name on this machine.
+    """
+    place = canonical(remember(source))
+    if not is_url(place):
+        folder = Path(place).expanduser().resolve()
+        if not folder.exists():
+            raise DatasetError(f"--image-root {shown(source)} does not exist.{_near_sibling(folder)}")
+        place = str(folder)
+        if folder.is_dir():
+            return place
+    lower = file_name(place).lower()
+    if member(place) is None and lower.endswith((".zip", *SHARD_SUFFIXES)):
+        return member_address("zip" if lower.endswith(".zip") else "tar", "", place)
+    if not is_url(place):
+        raise DatasetError(f"--image-root {shown(source)} is neither a folder nor a zip or tar.")
+    return place
 
 
 def _list(place: str, selection: DatasetSelection) -> Listing:
@@ -189,7 +220,8 @@ def _list_file(file: str, selection: DatasetSelection) -> Listing:
         return _list_archive("tar", file, "", selection)
     if lower.endswith(_TABLE_SUFFIX):
         with open_table(file, fresh=True) as table:
-            if image_column(table.schema_arrow, selection.path_column) is not None:
+            column = image_column(table.schema_arrow, selection.path_column)
+            if column is not None and holds_pictures(table, column):
                 return list_tables([file], parent(file), selection)
     return list_manifest(file, parent(file), selection)
 
@@ -281,7 +313,7 @@ def _refuse_flat(root: Path) -> None:
     images = sum(is_image(each) and not each.startswith(".") and not (root / each).is_dir() for each in names)
     if not images:
         return
-    manifests = sorted(each for each in names if os.path.splitext(each)[1].lower() in MANIFEST_SUFFIXES)
+    manifests = sorted(each for each in names if each.lower().endswith(MANIFEST_SUFFIXES))
     instead = f"pass its manifest {shown(root / manifests[0])}" if manifests else "sort them into root/<label>/"
     raise DatasetError(f"{shown(root)} is a flat folder: {images:,} images and no labels; {instead}.")
 

@@ -45,6 +45,22 @@ def image_column(schema: Any, path_column: str) -> str | None:
     return usual[0] if usual else None
 
 
+def holds_pictures(table: Any, column: str) -> bool:
+    """Whether a row of a ``ParquetFile`` has bytes in its column of pictures; Hugging Face may write paths alone."""
+    if not table.metadata.num_rows:
+        return True
+    leaves = [f"{column}.bytes", column]
+    for group in range(table.metadata.num_row_groups):
+        part = table.metadata.row_group(group)
+        for leaf in (part.column(index) for index in range(part.num_columns)):
+            statistics = leaf.statistics if leaf.path_in_schema in leaves else None
+            if leaf.path_in_schema in leaves and (
+                statistics is None or not statistics.has_null_count or statistics.null_count < part.num_rows
+            ):
+                return True
+    return False
+
+
 def open_table(file: str, *, fresh: bool = False) -> Any:
     """The ``pyarrow.parquet.ParquetFile`` at an address.
 

@@ -25,12 +25,19 @@ _MAX_FILES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class DatasetSelection:
-    """The columns by name, and the one split that is listed; None lists all."""
+    """The columns by name, the one split that is listed (None lists all), and where a table's pictures lie.
+
+    Attributes:
+        image_root: address of the folder or container where relative paths start; of the table's folder where None.
+        image_ending: of the pictures' names where the paths have none, with its dot.
+    """
 
     path_column: str = PATH_COLUMN
     label_column: str = LABEL_COLUMN
     split_column: str = SPLIT_COLUMN
     split: str | None = None
+    image_root: str | None = None
+    image_ending: str | None = None
 
     def without_split(self) -> DatasetSelection:
         """What remains to be selected once the files of the split are."""

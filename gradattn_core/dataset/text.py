@@ -69,13 +69,15 @@ def cell_text(value: object) -> str | None:
     return text if text.strip() else None
 
 
-def check_columns(file: object, columns: Sequence[str], needed: Sequence[str]) -> None:
+def check_columns(file: object, columns: Sequence[str], needed: Sequence[str], option: str = "") -> None:
     """Raises:
-    DatasetError: a needed column is not there, or is there twice.
+    DatasetError: a needed column is not there, or is there twice; ``option`` is what names another one.
     """
     for name in needed:
         if name not in columns:
             there = f"its columns are {shown_all(columns)}" if columns else "it is empty"
-            raise DatasetError(f"{shown(file)} has no column {shown(name)}; {there}.{did_you_mean(name, columns)}")
+            guess = did_you_mean(name, columns)
+            other = f" {option} names another." if option and columns and not guess else ""
+            raise DatasetError(f"{shown(file)} has no column {shown(name)}; {there}.{guess}{other}")
         if list(columns).count(name) > 1:
             raise DatasetError(f"{shown(file)} has several columns {shown(name)}: rename all but one.")

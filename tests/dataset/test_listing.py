@@ -197,7 +197,7 @@ def test_a_file_that_is_no_manifest_says_what_would_be_one(tmp_path: Path) -> No
     for name in ("photo.jpg", "data.rar", "labels"):
         message = refusal(touch(tmp_path, name) / name)
         assert f"{name}' is not a dataset" in message
-        assert ".csv, .jsonl, .parquet, .tsv" in message
+        assert ".csv, .json, .jsonl, .lst, .ndjson, .parquet, .tsv, .txt" in message
 
 
 def test_an_empty_dataset_is_refused(tmp_path: Path) -> None:
