@@ -20,9 +20,11 @@ from prefect.flows import load_flow_from_entrypoint
 from flows.artifacts import plain
 from flows.notify import Notice, forget, pass_on
 from flows.server import connect
-from flows.status import FLOW, OF_AUDITS, words
+from flows.status import FLOW, OF_AUDITS, next_time, words
 from gradattn_core.config import AuditConfig, parameters
-from gradattn_core.errors import GradattnError
+from gradattn_core.dataset.address import absolute, is_url, member
+from gradattn_core.dataset.selection import expand, is_pattern
+from gradattn_core.errors import DatasetError, GradattnError
 
 POOL = "gradattn"
 TAG = "gradattn"
@@ -45,18 +47,26 @@ class Registration:
 
 
 def cron(text: str, timezone: str | None) -> CronSchedule:
-    """A cron expression of five fields.
+    """A cron expression of five fields, or a name such as ``@daily``.
 
     Raises:
-        GradattnError: it or the time zone is none.
+        GradattnError: it or the time zone is none, or it never falls due.
     """
     zone = _zone(timezone)
     try:
-        return CronSchedule(cron=text, timezone=zone)
+        # More fields mean seconds or years to some readers and other things to others.
+        if len(text.split()) not in (1, 5):
+            raise ValueError
+        schedule = CronSchedule(cron=text, timezone=zone)
     except ValueError as error:
         raise GradattnError(
             f"--cron {text!r} is no cron expression; five fields work, such as '0 3 * * 1' for Mondays at 3:00"
         ) from error
+    if next_time(schedule) is None:
+        raise GradattnError(
+            f"--cron {text!r} never falls due: there is no such day; '0 3 1 * *' is the first of a month"
+        )
+    return schedule
 
 
 def every(text: str, timezone: str | None) -> IntervalSchedule:
@@ -163,7 +173,9 @@ def require_absolute(config: AuditConfig) -> None:
     """
     for name in (parameter.name for parameter in parameters() if parameter.path):
         path = getattr(config, name)
-        if path is not None and "://" not in path and not os.path.isabs(path):
+        inner = member(path) if path is not None and name == "dataset" else None
+        place = path if inner is None else inner.outer
+        if place is not None and "://" not in place and not os.path.isabs(place):
             raise GradattnError(
                 f"{name} {path!r} is relative; a schedule needs the absolute path on the worker's machine"
             )
@@ -187,19 +199,39 @@ def _with_absolute_paths(config: AuditConfig) -> AuditConfig:
     paths: dict[str, str] = {}
     for parameter in parameters():
         path = getattr(config, parameter.name) if parameter.path else None
-        if path is None or "://" in path:
+        if path is None:
             continue
-        paths[parameter.name] = absolute = os.path.abspath(os.path.expanduser(path))
-        if parameter.path == "input" and not os.path.exists(absolute):
+        # A dataset may also be an address within an archive, or a pattern of several files.
+        address = absolute(path) if parameter.name == "dataset" else path
+        if "://" not in address:
+            address = os.path.abspath(os.path.expanduser(address))
+        if parameter.path == "input" and not _is_here(address):
             raise GradattnError(
                 f"{parameter.name} {path!r}: there is no such file or folder on this machine; "
                 "give absolute paths and --elsewhere if the worker is on another one"
             )
+        paths[parameter.name] = address
     return replace(config, **paths)  # type: ignore[arg-type]
 
 
+def _is_here(address: str) -> bool:
+    """Whether a path, the archive of an address in one, or a file of a pattern is there; URLs are not asked."""
+    inner = member(address)
+    place = address if inner is None else inner.outer
+    if is_url(place):
+        return True
+    if os.path.exists(place):
+        return True
+    try:
+        return is_pattern(place) and any(os.path.exists(file) for file in expand(place))
+    except (OSError, DatasetError):
+        return False
+
+
 def _name_of(dataset: str) -> str:
-    name = re.sub(r"[^\w.-]+", "-", Path(dataset.rstrip("/\\")).stem).strip("-.")
+    inner = member(dataset)
+    place = dataset if inner is None else inner.outer
+    name = re.sub(r"[^\w.-]+", "-", Path(place.rstrip("/\\")).stem).strip("-.")
     return name or "dataset"
 
 

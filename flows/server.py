@@ -1,20 +1,24 @@
 """The Prefect server that ``gradattn worker`` runs on this machine where none is set, and how other commands find it.
 
-``python -m flows.server`` is that server. It ends when its standard input does, so that it never outlives its worker.
+``python -m flows.server`` is that server, and the temporary one of a command that finds none. It ends when its standard
+input does, so that it never outlives whoever started it, not even one that is killed.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
 
 import httpx
 from filelock import FileLock, Timeout
@@ -25,7 +29,9 @@ from gradattn_core.errors import GradattnError
 
 _ADDRESS, _LOCK = "gradattn-server", "gradattn-server.lock"
 _PORT = 4200
+"""Prefect's usual port, where people look for its page."""
 _PATIENCE = 120.0
+_temporary: list[subprocess.Popen[bytes]] = []
 
 
 def local_address() -> str | None:
@@ -44,9 +50,18 @@ def local_address() -> str | None:
 
 
 @contextmanager
-def use_server() -> Iterator[None]:
-    """Inside, Prefect uses the server that is set, else the one a worker runs here; else it starts a temporary one."""
-    address = None if PREFECT_API_URL.value() else local_address()
+def use_server(*, start: bool = True) -> Iterator[None]:
+    """Inside, Prefect uses the server that is set, else the one a worker runs here, else a temporary one.
+
+    Args:
+        start: start that where there is no other.
+
+    Raises:
+        GradattnError: it does not start.
+    """
+    address = None
+    if not PREFECT_API_URL.value():
+        address = local_address() or (_temporary_address() if start else None)
     with temporary_settings({PREFECT_API_URL: address}) if address else nullcontext():
         yield
 
@@ -70,22 +85,21 @@ def connect() -> Iterator[SyncPrefectClient]:
 
 
 def require_server(otherwise: str = "") -> None:
-    """Reach the server that is set, or start a temporary one, before anything is asked of it.
+    """Reach the server that is in use, before anything else is asked of it.
 
     Args:
         otherwise: what else the user may do if that fails, such as ``, or run without --flow``.
 
     Raises:
-        GradattnError: it does not answer or start.
+        GradattnError: it does not answer.
     """
     try:
-        with _interrupts_spare_children(), get_client(sync_client=True) as client:
+        with get_client(sync_client=True) as client:
             problem = client.api_healthcheck()
     except (OSError, RuntimeError, ValueError) as error:
         problem = error
     if problem is not None:
-        failed = "does not answer" if PREFECT_API_URL.value() else "did not start"
-        raise GradattnError(f"{_place()} {failed} ({problem}); check PREFECT_API_URL{otherwise}") from problem
+        raise GradattnError(f"{_place()} does not answer ({problem}); check PREFECT_API_URL{otherwise}") from problem
 
 
 @contextmanager
@@ -100,17 +114,7 @@ def serve() -> Iterator[str]:
         "stop it and start one with a greater --limit, or set PREFECT_API_URL to a server that several can share"
     )
     with only_process(_LOCK, busy), _file("gradattn-server.log").open("wb") as log:
-        port = _free_port()
-        address = f"http://127.0.0.1:{port}/api"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)},
-            # Ctrl-C is for the worker, which has to report to this server before it leaves.
-            start_new_session=True,
-        )
+        process, address = _start(_free_port(_PORT, 0), log)
         try:
             _wait_for(process, address, Path(log.name))
             _file(_ADDRESS).write_text(address, "utf-8")
@@ -139,22 +143,37 @@ def only_process(lock: str, sentence: str) -> Iterator[None]:
         held.release()
 
 
-@contextmanager
-def _interrupts_spare_children() -> Iterator[None]:
-    """A process started in here does not hear Ctrl-C: the temporary server must outlive the run that reports to it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+@functools.cache
+def _temporary_address() -> str:
+    """Of a server for this process alone. Prefect would start one too, but that lives on where we are killed."""
+    with tempfile.NamedTemporaryFile("wb", prefix="gradattn-server-", suffix=".log") as log:
+        process, address = _start(_free_port(0), log)
+        try:
+            _wait_for(process, address, Path(log.name))
+        except BaseException:
+            _stop(process)
+            raise
+    # Its input stays open for as long as this process lives, and it ends with it: what Prefect still has to report
+    # when the interpreter shuts down, it can.
+    _temporary.append(process)
+    return address
+
+
+def _start(port: int, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.server"],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env={**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)},
+        # Ctrl-C is for us, who have to report to this server before we leave.
+        start_new_session=True,
+    )
+    return process, f"http://127.0.0.1:{port}/api"
 
 
 def _place() -> str:
-    address = PREFECT_API_URL.value()
-    return f"Prefect's server at {address}" if address else "Prefect's temporary server"
+    return f"Prefect's server at {PREFECT_API_URL.value()}"
 
 
 def _file(name: str) -> Path:
@@ -164,9 +183,9 @@ def _file(name: str) -> Path:
     return home / name
 
 
-def _free_port() -> int:
-    """Prefect's usual port, so that its page is where people look for it; where that is taken, any."""
-    for port in (_PORT, 0):
+def _free_port(*wanted: int) -> int:
+    """The first of these ports that is free; 0 stands for any."""
+    for port in wanted:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

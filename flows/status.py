@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, FlowFilter, FlowRunFilter
@@ -37,7 +39,8 @@ class ScheduleStatus:
         schedule: in words; ``""`` without one.
         active: neither the schedule nor the deployment is paused.
         state: ``running``, else what Prefect says of the deployment, such as ``ready`` or ``not_ready``.
-        next_run: of the deployment, ISO 8601; ``""`` where none is due.
+        next_run: of the deployment, ISO 8601 in UTC, by its schedule where Prefect has made no run yet; ``""`` where
+            none is due.
         last_run: name of the state in which its last run ended, such as ``Completed`` or ``Skipped``; ``""`` before the
             first.
     """
@@ -61,8 +64,8 @@ def schedules(*, start: bool = False) -> list[ScheduleStatus]:
     Raises:
         GradattnError: there is no Prefect server, or it does not answer.
     """
-    with use_server():
-        if not (start or PREFECT_API_URL.value()):
+    with use_server(start=start):
+        if not PREFECT_API_URL.value():
             raise GradattnError(
                 "no Prefect server is set and none runs here; start gradattn worker, or set PREFECT_API_URL"
             )
@@ -85,6 +88,29 @@ def words(schedule: SCHEDULE_TYPES) -> str:
     return f"{text} ({schedule.timezone})" if schedule.timezone else text
 
 
+def next_time(schedule: SCHEDULE_TYPES) -> datetime | None:
+    """When it falls due next, whether or not anybody is there to make runs of it; None for never.
+
+    Raises:
+        ValueError: it is no schedule that Prefect's server reads.
+    """
+    # The server's own forms know their dates, and are heavy to import.
+    from prefect._vendor.croniter.croniter import CroniterError
+    from prefect.server.schemas.schedules import CronSchedule as Cron
+    from prefect.server.schemas.schedules import IntervalSchedule as Interval
+    from prefect.server.schemas.schedules import RRuleSchedule as RRule
+
+    forms: dict[type, type[Cron | Interval | RRule]] = {CronSchedule: Cron, IntervalSchedule: Interval}
+    form = forms.get(type(schedule), RRule)
+    if not isinstance(schedule, CronSchedule | IntervalSchedule | RRuleSchedule):
+        return None
+    try:
+        dates = asyncio.run(form(**schedule.model_dump()).get_dates(n=1, start=datetime.now(UTC)))
+    except CroniterError:
+        return None
+    return dates[0].astimezone(UTC) if dates else None
+
+
 def main() -> int:
     """Print :func:`schedules` as JSON records; one sentence on stderr and 2 where there is nothing to ask."""
     try:
@@ -97,22 +123,29 @@ def main() -> int:
 
 def _statuses(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[ScheduleStatus]:
     next_run = _first(client, deployment, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
-    due = next_run.expected_start_time if next_run is not None else None
+    made = next_run.expected_start_time if next_run is not None else None
     last_run = _first(client, deployment, _ENDED, FlowRunSort.END_TIME_DESC)
-    schedules = [(words(each.schedule), each.active, each.parameters) for each in deployment.schedules]
+    schedules: list[tuple[SCHEDULE_TYPES | None, bool, dict[str, Any]]] = [
+        (each.schedule, each.active, each.parameters) for each in deployment.schedules
+    ]
     return [
         ScheduleStatus(
             deployment=f"{FLOW}/{deployment.name}",
             dataset=str({**deployment.parameters, **parameters}.get("dataset", "")),
             out=str({**deployment.parameters, **parameters}.get("out", "")),
-            schedule=text,
+            schedule="" if schedule is None else words(schedule),
             active=active and not deployment.paused,
             state=_state(client, deployment),
-            next_run=due.isoformat() if due is not None and active else "",
+            next_run=_due(schedule, made) if active and not deployment.paused else "",
             last_run=str(last_run.state.name) if last_run is not None and last_run.state is not None else "",
         )
-        for text, active, parameters in schedules or [("", False, {})]
+        for schedule, active, parameters in schedules or [(None, False, {})]
     ]
+
+
+def _due(schedule: SCHEDULE_TYPES | None, made: datetime | None) -> str:
+    due = made or (None if schedule is None else next_time(schedule))
+    return "" if due is None else due.isoformat()
 
 
 def _state(client: SyncPrefectClient, deployment: DeploymentResponse) -> str:

@@ -47,6 +47,7 @@ def add(commands: Commands) -> None:
 
 def run_add(options: argparse.Namespace) -> int:
     """Schedule an audit, or change its schedule."""
+    config = audit_config(options)
     _reach(options)
     from flows.notify import Notice
     from flows.schedules import POOL, add, cron, every
@@ -56,7 +57,7 @@ def run_add(options: argparse.Namespace) -> int:
     )
     notice = Notice(options.notify_above, options.webhook, options.page_url)
     added = add(
-        audit_config(options),
+        config,
         timing,
         name=options.name,
         pool=options.pool or POOL,
@@ -222,7 +223,7 @@ def _output_style(parser: CommandParser) -> None:
 
 def _reach(options: argparse.Namespace) -> None:
     """Before Prefect is imported, which takes seconds: say so, and keep its lines for its own page."""
-    if not (options.quiet or options.json):
+    if sys.stderr.isatty() and not (options.quiet or options.json):
         print("asking Prefect …", file=sys.stderr)
     # What is wrong comes out as one sentence.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
@@ -233,6 +234,7 @@ def _table(listed: list[ScheduleStatus]) -> Table:
     for schedule in listed:
         name = schedule.deployment.partition("/")[2]
         state = schedule.state if schedule.active or schedule.state == "running" else "paused"
+        state = {"not_ready": "no worker"}.get(state, state)
         due = f"{datetime.fromisoformat(schedule.next_run):%Y-%m-%d %H:%M} UTC" if schedule.next_run else ""
         drawn.add_row(*map(escape, (name, schedule.dataset, schedule.schedule, due, schedule.last_run, state)))
     return drawn

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
 from tests.helpers.prefect_runs import latest_run, tasks_of
 from tests.helpers.signals import interrupt_once_there
-from tests.helpers.tiny import Tiny
+from tests.helpers.tiny import Tiny, model_options
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +250,20 @@ def test_a_schedule_refuses_paths_that_start_from_somewhere(tiny: Tiny, tmp_path
         change: dict[str, Any] = {name: "somewhere"}
         with pytest.raises(GradattnError, match=f"{name} 'somewhere' is relative"):
             require_absolute(replace(tiny.config(tmp_path), **change))
+
+
+@pytest.mark.slow
+def test_a_killed_flow_leaves_no_server_behind(tiny: Tiny, tmp_path: Path) -> None:
+    home = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
+    command = [sys.executable, "-m", "gradattn_core", "audit", str(tiny.dataset), *model_options(tiny), "--flow"]
+    with subprocess.Popen([*map(str, command), "--shard-size", "1"], cwd=tmp_path, env=home) as flow:
+        deadline = time.monotonic() + 300
+        while not any(tmp_path.glob("gradattn-out/work/*/sweep-00001.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        servers = subprocess.run(["pgrep", "-f", "-P", str(flow.pid), "flows.server"], capture_output=True, text=True)
+        flow.kill()
+    [server] = servers.stdout.split()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{server}").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not Path(f"/proc/{server}").exists()

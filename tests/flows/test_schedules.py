@@ -25,11 +25,14 @@ from prefect.states import Cancelling, Pending, Running, Scheduled
 from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY
 from flows.notify import tell, was_told
 from flows.recovery import continue_runs, orphaned_runs, skip_missed_runs
-from flows.schedules import make_pool
+from flows.schedules import _with_absolute_paths, cron, every, make_pool, require_absolute
 from flows.server import local_address
+from flows.status import next_time
 from gradattn_core import outfolder
 from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
+from gradattn_core.config import AuditConfig
+from gradattn_core.errors import GradattnError
 from gradattn_core.store.store import Store
 from tests.helpers.prefect_runs import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
 from tests.helpers.tiny import Tiny, make_tiny
@@ -93,6 +96,59 @@ def test_a_dataset_that_is_not_there_is_said_unless_it_is_another_machines(comma
     status, out, _ = command(*far, "--elsewhere")
     assert status == 0 and json.loads(out)["dataset"] == "/far/away"
     assert command("remove", "away")[0] == 0
+
+
+def test_a_pattern_and_an_address_in_an_archive_are_looked_for_and_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.tar", "b.tar", "photos.zip", "one[1].csv"):
+        (tmp_path / name).touch()
+    there = {
+        "*.tar": f"{tmp_path}/*.tar",
+        "{a,c}.tar": f"{tmp_path}/{{a,c}}.tar",
+        "?.tar": f"{tmp_path}/?.tar",
+        "one[1].csv": f"{tmp_path}/one[1].csv",
+        "zip://::photos.zip": f"zip://::{tmp_path}/photos.zip",
+        "zip://inside::photos.zip": f"zip://inside::{tmp_path}/photos.zip",
+        "s3://bucket/photos": "s3://bucket/photos",
+    }
+    for dataset, whole in there.items():
+        config = _with_absolute_paths(AuditConfig(dataset))
+        assert config.dataset == whole
+        require_absolute(config)
+    for dataset in ("*.zap", "{c,d}.tar", "zip://::gone.zip", "gone"):
+        with pytest.raises(GradattnError, match="no such file or folder on this machine"):
+            _with_absolute_paths(AuditConfig(dataset))
+    with pytest.raises(GradattnError, match="is relative"):
+        require_absolute(AuditConfig("zip://::photos.zip", out="/out"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0 3 31 2 *", "never falls due"),
+        ("0 0 30 2 *", "never falls due"),
+        ("* * * * * *", "five fields work"),
+        ("* * * * * 2030", "five fields work"),
+        ("61 * * * *", "five fields work"),
+        ("@reboot", "five fields work"),
+        ("", "five fields work"),
+    ],
+)
+def test_a_cron_expression_that_never_falls_due_or_is_none_is_refused(text: str, words: str) -> None:
+    with pytest.raises(GradattnError, match=words):
+        cron(text, None)
+
+
+def test_when_a_schedule_falls_due_next_is_known_without_a_worker() -> None:
+    now = datetime.now(UTC)
+    leap = next_time(cron("0 3 29 2 *", "Europe/Berlin"))
+    assert leap is not None and leap > now and (leap.hour, leap.month, leap.day) == (2, 2, 29)
+    daily = next_time(cron("@daily", None))
+    assert daily == (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    hours = next_time(every("6h", "UTC"))
+    assert hours is not None and now < hours <= now + timedelta(hours=6) and hours.hour % 6 == hours.minute == 0
 
 
 def test_a_schedule_made_before_the_worker_is_served_by_it(command: Command) -> None:
