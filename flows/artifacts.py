@@ -19,6 +19,7 @@ from prefect.artifacts import (
 
 from gradattn_core.estimates import agreement
 from gradattn_core.records import AuditSummary, Difference
+from gradattn_core.wording import estimate, sentence
 
 SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-review-page"
 TOP_SUSPECTS = 20
@@ -77,7 +78,6 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
     counts = (
         ("images", f"{summary.images:,}"),
         ("suspects", f"{summary.suspects:,}"),
-        ("wrong labels expected", f"{summary.estimated_errors:,.0f}"),
         ("failures", f"{summary.failures:,}"),
         ("files skipped", f"{summary.skipped:,}"),
     )
@@ -85,7 +85,9 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
     parts = [
         f"## {plain(dataset)}",
         _table(("", "count"), counts),
-        *([f"{agreement(summary.agreeing, summary.measured).capitalize()}."] if summary.measured else []),
+        sentence(_how_many(summary)),
+        *([sentence(summary.checked)] if summary.checked else []),
+        *([sentence(agreement(summary.agreeing, summary.measured))] if summary.measured else []),
         *([] if summary.news is None else ["### Since the audit before", _news_table(summary.news)]),
         *(f"*Note:* {plain(warning)}" for warning in summary.warnings),
     ]
@@ -127,6 +129,17 @@ def _update(artifact: UUID | None, progress: float, description: str) -> None:
             update_progress_artifact(artifact, progress, description)
 
 
+def _how_many(summary: AuditSummary) -> str:
+    return estimate(
+        summary.estimated_errors,
+        summary.estimated_low,
+        summary.estimated_high,
+        images=summary.images,
+        first=summary.first,
+        found=summary.found,
+    )
+
+
 def _pair_table(summary: AuditSummary) -> str:
     rows = (
         (
@@ -138,7 +151,7 @@ def _pair_table(summary: AuditSummary) -> str:
         )
         for pair in summary.class_pairs[:_PAIRS]
     )
-    return _table(("given", "looks like", "suspects", "expected wrong", "of its class"), rows)
+    return _table(("given", "looks like", "suspects", "believed wrong", "of its class"), rows)
 
 
 def _news_table(news: Difference) -> str:

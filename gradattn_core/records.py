@@ -278,12 +278,13 @@ class AuditSummary:
     """What the terminal, the flow's artifact and the page show when an audit is done.
 
     Attributes:
-        estimated_errors: how many given labels are expected to be wrong, with its 95 % interval ``estimated_low`` to
-            ``estimated_high``, which audits of older versions lack.
+        estimated_errors: how many given labels the model believes to be wrong; ``estimated_low`` to ``estimated_high``
+            is the range of :func:`gradattn_core.estimates.assumed_range`, which audits of older versions lack.
+        checked: what a random check of these very pictures measured, as a sentence; empty before there was one.
         class_pairs: the worst ones, most expected errors first.
         news: since the audit of the same dataset before it; None where it is the first.
-        first, found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
         not_judged: what could not be used or was passed over, in groups.
+        first, found: the ``first`` most suspect images hold this share, 0 to 1, of what the model believes wrong.
         measured, agreeing: suspects with a region whose effect was measured, and those whose strongest one agrees with
             its number.
     """
@@ -307,3 +308,4 @@ class AuditSummary:
     measured: int = 0
     agreeing: int = 0
     not_judged: tuple[Unjudged, ...] = ()
+    checked: str = ""

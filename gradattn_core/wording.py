@@ -22,6 +22,9 @@ from gradattn_core.records import Box, FloatArray
 STANDS_OUT = 2 / 9
 """The share of a map's mass from which one ninth of the picture stands out: spread evenly, each holds a ninth."""
 
+ASSUMED = "whether annotators mix up classes whatever the picture shows or err where the model itself doubts"
+"""What the range of the model's belief about the number of wrong labels depends on."""
+
 _NAMES = (("upper left", "top", "upper right"), ("left", "middle", "right"), ("lower left", "bottom", "lower right"))
 _PREPOSITIONS = (("at", "at", "at"), ("on", "in", "on"), ("at", "at", "at"))
 # Of the picture's area: a box larger than this has no place in it worth naming.
@@ -118,21 +121,35 @@ def disagreement(decisions: Sequence[tuple[str, str, str]]) -> str:
     return f"Reviewers differ: {sayings}. The newest stands."
 
 
-def estimate(errors: float, low: float | None, high: float | None, *, images: int, first: int, found: float) -> str:
-    """How many labels are wrong, as a sentence: ``about 12 (8 to 16) of 100 labels are wrong; …``.
+def belief(wrong: float, low: float | None, high: float | None, *, of: str) -> str:
+    """``the model believes about 12 of 100 labels are wrong; 8 to 16, depending on whether annotators …``.
 
     Args:
-        errors, low, high: the estimate and its interval; None or NaN where an older audit has none.
-        first, found: reviewing the ``first`` most suspect images finds this share of all wrong labels, 0 to 1.
+        wrong: a sum of suspicions; NaN where it was not kept.
+        low, high: of :func:`gradattn_core.estimates.assumed_range`; None or NaN where an older audit has none.
+        of: what may be wrong, such as ``100 labels``.
     """
-    sure = low is not None and high is not None and not math.isnan(low + high)
-    interval = f" ({low:,.0f} to {high:,.0f})" if sure else ""
-    sentence = f"about {errors:,.0f}{interval} of {images:,} labels are wrong"
-    return (
-        f"{sentence}; reviewing the first {first:,} finds {percent(found)} of them"
-        if first and errors >= 0.5
-        else sentence
-    )
+    if math.isnan(wrong):
+        return f"how many of {of} the model believes to be wrong was not kept"
+    ends = [f"{end:,.0f}" for end in (low, high) if end is not None and math.isfinite(end)]
+    words = f"the model believes about {wrong:,.0f} of {of} {'is' if f'{wrong:.0f}' == '1' else 'are'} wrong"
+    return f"{words}; {' to '.join(ends)}, depending on {ASSUMED}" if len(set(ends)) == 2 else words
+
+
+def estimate(wrong: float, low: float | None, high: float | None, *, images: int, first: int, found: float) -> str:
+    """:func:`belief` about all labels, and what the list is worth if it is true.
+
+    Args:
+        first, found: the ``first`` most suspect images hold this share of all that the model believes wrong, 0 to 1.
+    """
+    words = belief(wrong, low, high, of=count_of(images, "label"))
+    worth = f"; it believes {percent(found)} of them to be among the first {first:,}"
+    return f"{words}{worth}" if first and wrong >= 0.5 else words
+
+
+def sentence(words: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
 
 
 def count_of(count: int, noun: str) -> str:
@@ -152,9 +169,10 @@ def interval(low: float, high: float) -> str:
     return f"{_rounded(low, 3)}–{_rounded(high, 3)}"
 
 
-def number_and_interval(number: float, low: float, high: float) -> str:
-    """``1,700 (1,480–1,920)``."""
-    return f"{rough_number(number)} ({interval(low, high)})"
+def number_and_range(number: float, low: float, high: float) -> str:
+    """``1,700 (1,480–1,920)``, or ``1,700`` where the range is not known."""
+    known = math.isfinite(low) and math.isfinite(high)
+    return f"{rough_number(number)} ({interval(low, high)})" if known else rough_number(number)
 
 
 def duration(seconds: float) -> str:

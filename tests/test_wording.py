@@ -13,6 +13,7 @@ from gradattn_core.records import Box, FloatArray
 from gradattn_core.wording import (
     STANDS_OUT,
     Ninth,
+    belief,
     disagreement,
     distinct_names,
     duration,
@@ -23,6 +24,7 @@ from gradattn_core.wording import (
     list_lengths,
     nearest_labels,
     ninth_of,
+    number_and_range,
     place,
     rough_number,
     short_name,
@@ -78,14 +80,26 @@ def test_mass_that_lies_everywhere_stands_out_nowhere_and_no_mass_has_no_place()
     assert heaviest_ninth(np.full((14, 14), np.nan, np.float32)) is None
 
 
-def test_the_estimate_is_one_sentence_with_what_is_known() -> None:
-    assert estimate(1700.4, 1580.2, 1820.0, images=10_000, first=2_000, found=0.853) == (
-        "about 1,700 (1,580 to 1,820) of 10,000 labels are wrong; reviewing the first 2,000 finds 85% of them"
+def test_the_estimate_is_the_models_belief_with_what_it_depends_on() -> None:
+    assert estimate(1700.4, 1580.2, 2210.0, images=10_000, first=2_000, found=0.853) == (
+        "the model believes about 1,700 of 10,000 labels are wrong; 1,580 to 2,210, depending on whether annotators "
+        "mix up classes whatever the picture shows or err where the model itself doubts; it believes 85% of them to be "
+        "among the first 2,000"
     )
     older = estimate(1700, None, None, images=10_000, first=2_000, found=0.853)
-    assert older.startswith("about 1,700 of 10,000 labels are wrong;")
-    assert estimate(0.2, 0.0, 1.1, images=50, first=0, found=0.0) == "about 0 (0 to 1) of 50 labels are wrong"
-    assert estimate(3, 2, 4, images=50, first=20, found=1.0).endswith("finds >99% of them")
+    assert older.startswith("the model believes about 1,700 of 10,000 labels are wrong; it believes 85% of them")
+    # Where both assumptions say the same there is nothing to depend on.
+    assert estimate(0.2, 0.1, 0.3, images=50, first=0, found=0.0) == "the model believes about 0 of 50 labels are wrong"
+    assert estimate(3, 2, 4, images=50, first=20, found=1.0).endswith(
+        "it believes >99% of them to be among the first 20"
+    )
+    assert belief(1.2, math.nan, math.nan, of="6 suspects") == "the model believes about 1 of 6 suspects is wrong"
+    assert belief(math.nan, 1, 2, of="6 labels") == "how many of 6 labels the model believes to be wrong was not kept"
+
+
+def test_a_range_that_is_not_known_is_not_written() -> None:
+    assert number_and_range(1684, 1483.2, 1918) == "1,700 (1,480–1,920)"
+    assert number_and_range(1684, math.nan, 1918) == "1,700"
 
 
 def test_estimates_are_written_with_the_digits_they_deserve() -> None:

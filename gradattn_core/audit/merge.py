@@ -106,6 +106,7 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
     first = first_to_review(audit.suspects, audit.images)
     found = store.audits.expected_found(audit_id, first)
     agreeing, measured = store.audits.measured_regions(audit_id)
+    check = store.draws.checked(audit_id)
     return AuditSummary(
         audit_id=audit_id,
         images=audit.images,
@@ -125,6 +126,7 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
         measured=measured,
         agreeing=agreeing,
         not_judged=by_kind(store.audits.failures(audit_id)),
+        checked="" if check is None else check.sentence,
     )
 
 

@@ -115,7 +115,7 @@ def _show(before: Audit, after: Audit, counts: dict[str, int], lists: dict[str, 
     )
     screen.print(
         f"images {before.images:,} → {after.images:,}, suspects {before.suspects:,} → {after.suspects:,}, "
-        f"wrong labels expected {_estimate(before)} → {_estimate(after)}",
+        f"labels wrong as the model believes {_estimate(before)} → {_estimate(after)}",
         soft_wrap=True,
     )
     if not any(counts.values()):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gradattn_core.records import AuditSummary, Difference, FloatArray, Unjudged
     from gradattn_core.store.audits import Audit
+    from gradattn_core.store.proof import SpotCheck
     from gradattn_core.store.review import ReviewProgress
     from gradattn_core.store.store import Store
 
@@ -44,7 +45,9 @@ class Health:
     """How an audited dataset is.
 
     Attributes:
-        first, expected_found: the ``first`` most suspect images hold this share, 0 to 1, of all expected errors.
+        first, expected_found: the ``first`` most suspect images hold this share, 0 to 1, of all that the model believes
+            to be wrong.
+        check: of ``Store.draws.checked``.
         classes: of ``Store.audits.class_health``.
         kinds: how many suspects there are of each kind of doubt.
         agreeing, measured: of ``Store.audits.measured_regions``.
@@ -60,6 +63,7 @@ class Health:
     agreeing: int
     measured: int
     not_judged: tuple[Unjudged, ...]
+    check: SpotCheck | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class PairReport:
     """A given label, what suspects of it look like, and where to look.
 
     Attributes:
-        expected: how many of the ``suspects`` have a wrong label; ``share`` is that of all images of the class.
+        expected: how many of the ``suspects`` the model believes to have a wrong label; ``share`` is the suspects' of
+            all images of the class.
         lift: how many times more suspects there are than if the two classes had nothing to do with each other.
         where: most of the evidence for the suggested label lies, see :func:`place`.
         most_suspect: paths of the most suspect images; ``exemplars`` of sure ones by label.
@@ -91,7 +96,8 @@ def add(commands: Commands) -> None:
         commands,
         "summary",
         run_summary,
-        "How many labels are wrong, in total and per class, the kinds of doubt, and how far the review is.",
+        "How many labels are wrong, as the model believes or a random check measured, in total and per class, the "
+        "kinds of doubt, and how far the review is.",
         "  gradattn summary\n  gradattn summary --top 5 --json",
     )
     _source(summary)
@@ -136,13 +142,14 @@ def run_summary(options: argparse.Namespace) -> int:
         store.review.progress(audit_id),
         *store.audits.measured_regions(audit_id),
         by_kind(store.audits.failures(audit_id)),
+        store.draws.checked(audit_id),
     )
     tell(options, _health_facts(health, top), partial(_show_health, health, top))
     return 0
 
 
 def run_pairs(options: argparse.Namespace) -> int:
-    """Show the class pairs with suspects, most expected wrong labels first."""
+    """Show the class pairs with suspects, those with most labels believed wrong first."""
     top = _top(options, _PAIRS)
     store, audit_id = open_audit(options)
     frame = store.audits.class_pairs(audit_id)
@@ -176,6 +183,8 @@ def show_audit(summary: AuditSummary, out: str) -> None:
         ),
         soft_wrap=True,
     )
+    if summary.checked:
+        screen.print(summary.checked, soft_wrap=True)
     if summary.measured:
         screen.print(agreement(summary.agreeing, summary.measured), soft_wrap=True)
     if summary.news is not None:
@@ -246,6 +255,7 @@ def _health_facts(health: Health, top: int) -> dict[str, object]:
         **{name: getattr(health.audit, name) for name in _FACTS},
         "first": health.first,
         "expected_found": health.expected_found,
+        "spot_check": health.check,
         "classes": health.classes.head(top),
         "kinds": health.kinds,
         "measured_suspects": health.measured,
@@ -263,7 +273,7 @@ def _show_health(health: Health, top: int) -> None:
     screen.print(f"[bold]{escape(audit.dataset)}[/]  {escape(audit.audit_id)}", soft_wrap=True, highlight=False)
     screen.print(
         estimate(
-            audit.estimated_errors if is_number(audit.estimated_errors) else 0.0,
+            audit.estimated_errors,
             audit.estimated_low,
             audit.estimated_high,
             images=audit.images,
@@ -272,6 +282,8 @@ def _show_health(health: Health, top: int) -> None:
         ),
         soft_wrap=True,
     )
+    if health.check is not None:
+        screen.print(health.check.sentence, soft_wrap=True)
     if health.measured:
         screen.print(agreement(health.agreeing, health.measured), soft_wrap=True)
     screen.print(_review(health.review), soft_wrap=True)
@@ -281,7 +293,7 @@ def _show_health(health: Health, top: int) -> None:
     for warning in audit.warnings:
         screen.print(f"[yellow]note[/] {escape(warning)}", soft_wrap=True)
     screen.print()
-    screen.print(_class_table(health.classes.head(top)))
+    screen.print(_class_table(health.classes.head(top), health.check))
     if len(health.classes) > top:
         screen.print(f"[dim]{len(health.classes) - top:,} more classes; --top {len(health.classes)} shows all[/]")
     if health.kinds:
@@ -290,19 +302,23 @@ def _show_health(health: Health, top: int) -> None:
 
 
 def _review(review: ReviewProgress) -> str:
+    from gradattn_core.wording import belief, count_of
+
     if not review.reviewed:
         return f"review: nothing decided yet, {review.suspects:,} suspects wait"
     sure = is_number(review.precision)
     wrong = f" ({percent(review.precision, counted=True)} of the clear ones were wrong)" if sure else ""
+    left = count_of(review.suspects - review.suspects_decided, "suspect")
     return (
         f"review: {review.reviewed:,} decided{wrong}: {review.wrong:,} wrong, {review.right:,} right, "
-        f"{review.unsure:,} unsure; {review.suspects - review.suspects_decided:,} suspects left, "
-        f"about {review.estimated_left:,.0f} wrong labels left"
+        f"{review.unsure:,} unsure; {belief(review.estimated_left, review.left_low, review.left_high, of=left)} left"
     )
 
 
-def _class_table(classes: pd.DataFrame) -> Table:
-    drawn = table(["class"], ["images", "suspects", "wrong", "interval", "of its class", "decided"])
+def _class_table(classes: pd.DataFrame, check: SpotCheck | None) -> Table:
+    measured = {} if check is None else {each.label: f"{each.low:,}–{each.high:,}" for each in check.classes}
+    heads = ["images", "suspects", "believed wrong", "range", "of its class", "decided"]
+    drawn = table(["class"], [*heads, *(["random check"] if measured else [])])
     row: Any
     for row in classes.itertuples():
         wrong = row.wrong if is_number(row.wrong) else 0.0
@@ -314,6 +330,7 @@ def _class_table(classes: pd.DataFrame) -> Table:
             f"{row.low:,.1f}–{row.high:,.1f}" if is_number(row.low) else "",
             percent(wrong / row.images, 1),
             f"{row.decided:,}",
+            *([measured.get(row.given_label, "")] if measured else []),
         )
     return drawn
 
@@ -329,7 +346,7 @@ def _kind_table(kinds: dict[str, int]) -> Table:
 def _worst_pairs(summary: AuditSummary) -> Table:
     drawn = table(
         ["given", "looks like"],
-        ["suspects", "expected wrong", "of its class"],
+        ["suspects", "believed wrong", "of its class"],
         title="worst class pairs",
         title_justify="left",
     )
@@ -365,7 +382,7 @@ def _pair_report(store: Store, audit_id: str, row: Any) -> PairReport:
 
 
 def _show_pairs(pairs: list[PairReport], count: int) -> None:
-    drawn = table(["given", "looks like"], ["suspects", "wrong", "lift", "of its class"])
+    drawn = table(["given", "looks like"], ["suspects", "believed wrong", "lift", "of its class"])
     drawn.add_column("where it shows", no_wrap=True)
     for pair in pairs:
         drawn.add_row(

@@ -373,6 +373,7 @@ def _facts(reranking: Reranking, review: ReviewProgress) -> dict[str, object]:
 
 def _sentences(reranking: Reranking, review: ReviewProgress) -> list[str]:
     from gradattn_core.rerank import phrase
+    from gradattn_core.wording import belief, count_of
 
     result = reranking.recalibration
     right = result.decisions - result.wrong
@@ -388,5 +389,6 @@ def _sentences(reranking: Reranking, review: ReviewProgress) -> list[str]:
         )
     lines.append(f"{'used        ' if result.used else 'not used    '} {result.reason}")
     lines += [f"learnt       {phrase(influence)}" for influence in result.influences[:_STRONGEST]]
-    left = f"about {reranking.estimated_left:,.0f} ({reranking.left_low:,.0f} to {reranking.left_high:,.0f})"
-    return [*lines, f"left         {left} wrong labels among {reranking.undecided:,} undecided suspects"]
+    suspects = count_of(reranking.undecided, "undecided suspect")
+    left = belief(reranking.estimated_left, reranking.left_low, reranking.left_high, of=suspects)
+    return [*lines, f"left         {left}"]

@@ -49,7 +49,7 @@ def test_the_newest_audit_is_compared_with_the_one_of_its_dataset_before(store: 
     assert shown.returncode == 0 and shown.stderr == ""
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     assert "birds one → two" in lines
-    assert "images 9 → 10, suspects 3 → 3, wrong labels expected 40 (2 to 7) → 5 (2 to 7)" in lines
+    assert "images 9 → 10, suspects 3 → 3, labels wrong as the model believes 40 (2 to 7) → 5 (2 to 7)" in lines
     assert [line for line in lines if line[-1:].isdigit() and ": " in line] == [
         "new suspects: 3", "no longer suspects: 3", "new images: 2", "images that are gone: 1",
         "images changed at the same path: 1", "images relabelled: 1", "images moved under the same label: 1",

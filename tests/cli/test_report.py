@@ -27,13 +27,17 @@ def test_the_summary_says_how_many_labels_are_wrong_what_kinds_and_how_far_the_r
     shown = gradattn("summary", out=store.directory)
     assert shown.returncode == 0 and shown.stderr == ""
     # Of the suspicions 1, 8/9 … 0 the first six hold 39/45.
-    assert "about 4 (2 to 7) of 10 labels are wrong; reviewing the first 6 finds 87% of them" in shown.stdout
+    assert "the model believes about 4 of 10 labels are wrong; 2 to 7, depending on whether" in shown.stdout
+    assert "it believes 87% of them to be among the first 6" in shown.stdout
+    # Left are 7/9, 6/9, 5/9 and 4/9; squared if the noise is as fitted, and 10/12 … 7/12 if labels tell nothing.
+    left = "0 unsure; the model believes about 2 of 4 suspects are wrong; 2 to 3, depending on whether"
+    assert left in shown.stdout
     assert "in 4 of 4 measured suspects the strongest region does what its number says (100%)" in shown.stdout
-    assert "2 decided (50% of the clear ones were wrong): 1 wrong, 1 right, 0 unsure; 4 suspects left" in shown.stdout
+    assert "2 decided (50% of the clear ones were wrong): 1 wrong, 1 right, 0 unsure; the model" in shown.stdout
     assert "note one class is small" in shown.stdout
     lines = [line.split() for line in shown.stdout.splitlines()]
-    # Suspicions 1, 7/9, 5/9, 3/9 and 1/9: 2.78 wrong, give or take √(1.96² · 0.741 + (0.2 · 2.78)²) = 1.78.
-    assert ["kite", "5", "3", "2.8", "1.0–4.6", "55.6%", "1"] in lines
+    # Suspicions 1, 7/9, 5/9, 3/9 and 1/9: 2.78 wrong; their squares: 2.04; 1, 10/12, 8/12, 6/12 and 4/12: 3.33.
+    assert ["kite", "5", "3", "2.8", "2.0–3.3", "55.6%", "1"] in lines
     assert all(kind in shown.stdout for kind in KINDS)
 
 
@@ -98,7 +102,7 @@ def test_unusable_arguments_are_one_sentence(
 
 def test_a_label_that_is_no_class_and_a_folder_that_is_none_are_named(store: Store, tmp_path: Path) -> None:
     shown = gradattn("pairs", "--given", "owl", out=store.directory)
-    assert shown.returncode == 2 and "no class 'owl'; it has albatross, bald eagle, kite" in shown.stderr
+    assert shown.returncode == 2 and "no class 'owl'; there are 'albatross', 'bald eagle', 'kite'" in shown.stderr
     shown = gradattn("summary", out=tmp_path / "nowhere")
     assert shown.returncode == 2 and "nowhere: there is none" in shown.stderr
 

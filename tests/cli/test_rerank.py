@@ -58,7 +58,7 @@ def test_it_says_what_was_learnt_and_every_reader_sees_the_new_order(store: Stor
         "50% of what was decided was wrong (35% to 65%)",
         "clearly better: average precision 0.5",
         "labelled albatross: less often wrong",
-        "among 20 undecided suspects",
+        "of 20 undecided suspects are wrong",
         str(outfolder.candidates(store.directory)),
     ):
         assert part in done.stdout

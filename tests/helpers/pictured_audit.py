@@ -133,7 +133,7 @@ def _tables(root: Path, images: int, suspects: int, classes: Sequence[str]) -> T
         runner_up_label=runner_up,
         runner_up_probability=0.1 * suspicion,
         class_noise_suspicion=suspicion**2,
-        instance_noise_suspicion=np.sqrt(suspicion),
+        instance_noise_suspicion=np.sqrt(np.abs(suspicion)),
         kind_numbers=_only_where([row < suspects for row in rows], _NUMBERS),
         cluster=pd.array([row % 3 if row < suspects else None for row in rows], dtype="Int32"),
         components=[{"margin": 2 * each - 1} for each in suspicion],

@@ -42,15 +42,20 @@ def test_the_numbers_are_the_audits_and_the_reviews(store: Store) -> None:
     store.decisions.append(AUDIT_ID, path_of(20), "unsure", reviewer="Ada")
     app = opened()
     # The suspicions fall from 1.0 to 0.22 in steps of 0.02; of the suspects 1.0, 0.98 and 0.96 are
-    # decided, so that the other nine hold 7.74 wrong labels, give or take √(1.96² · 1.02 + (0.2 · 7.74)²) = 2.5.
+    # decided, so that the model believes 7.74 of the other nine to be wrong: the sum of their squares is 6.7 if the
+    # noise is as fitted, that of their roots 8.3 if it is not.
     left = sum(1 - index / 50 for index in range(12)) - (1.0 + 0.98 + 0.96)
     assert {metric.label: (metric.value, metric.delta) for metric in app.metric} == {
         "Images": ("40", "1 unreadable"),
-        "Wrong labels, estimated": ("about 10", "8–13 (95%)"),
+        "Wrong, the model believes": ("about 10", "8–13 by what is assumed"),
         "Reviewed": ("4", "3 of 12 suspects"),
         "Precision so far": ("67%", "2 of 3 (21%–94%)"),
-        "Left to find, estimated": (f"about {left:.0f}", "5–9 among the undecided"),
+        "Left, the model believes": (f"about {left:.0f}", "7–8 by what is assumed"),
     }
+    assert (
+        "The model believes about 10 of 40 labels are wrong; 8 to 13, depending on whether annotators mix up classes "
+        "whatever the picture shows or err where the model itself doubts."
+    ) in texts(app)
     assert "One class has fewer than 5 images: <b>x</b>" in texts(app)
 
 
@@ -66,7 +71,7 @@ def test_the_slider_says_what_share_the_first_of_the_list_holds(store: Store) ->
     slider.set_value(20).run()
     doubts = [1 - index / 50 for index in range(40)]
     expected = f"{sum(doubts[:20]) / sum(doubts):.0%}"
-    assert f"Reviewing the first 20 finds {expected} of the wrong labels, by estimate." in texts(app)
+    assert f"Reviewing the first 20 finds {expected} of the labels that the model believes to be wrong." in texts(app)
 
 
 def test_a_kind_of_doubt_opens_the_grid_with_that_kind(store: Store) -> None:

@@ -50,7 +50,7 @@ def test_one_press_ranks_anew_says_so_and_another_takes_it_back(store: Store) ->
     assert buttons(app) == [AGAIN]
     press(app, AGAIN)
     [said] = [text for text in texts(app) if "clearly better" in text]
-    assert "wrong labels left" in said
+    assert "Now the model believes about" in said and "of 8 undecided suspects are wrong" in said
     rest = [path_of(index) for index in range(DECIDED, SUSPECTS)]
     ordered = store.candidates.page(AUDIT_ID, decided="no")["path"].tolist()
     assert ordered != rest and not right(int(ordered[0].split("/")[1][:4]))

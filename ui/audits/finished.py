@@ -12,7 +12,7 @@ import streamlit as st
 
 from gradattn_core.records import Difference
 from gradattn_core.store.audits import Audit
-from gradattn_core.wording import duration, minute, number_and_interval
+from gradattn_core.wording import duration, minute, number_and_range
 from ui import components
 from ui.components import Row, cell, plain, rows_of
 
@@ -22,7 +22,7 @@ _COLUMNS = {
     "dataset": st.column_config.TextColumn("Dataset"),
     "images": st.column_config.NumberColumn("Images", format="localized"),
     "suspects": st.column_config.NumberColumn("Suspects", format="localized"),
-    "wrong": st.column_config.TextColumn("Wrong, estimated"),
+    "wrong": st.column_config.TextColumn("Wrong, the model believes"),
     "model": st.column_config.TextColumn("Model"),
     "head": st.column_config.TextColumn("Head"),
     "took": st.column_config.TextColumn("Took"),
@@ -76,7 +76,7 @@ def _facts(row: Row) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("finished_at", "model", "head", "images", "suspects")},
         "dataset": Path(row["dataset"]).name,
-        "wrong": number_and_interval(row["estimated_errors"], row["estimated_low"], row["estimated_high"]),
+        "wrong": number_and_range(row["estimated_errors"], row["estimated_low"], row["estimated_high"]),
         "took": _duration(row["started_at"], row["finished_at"]),
     }
 

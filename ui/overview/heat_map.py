@@ -135,6 +135,6 @@ def _tooltip() -> list[dict[str, str]]:
         {"field": "given", "type": "nominal", "title": "Filed under"},
         {"field": "suggested", "type": "nominal", "title": "Looks like"},
         {"field": "suspects", "type": "quantitative", "title": "Suspects", "format": ",d"},
-        {"field": "expected", "type": "quantitative", "title": "Expected wrong", "format": ",.1f"},
+        {"field": "expected", "type": "quantitative", "title": "Wrong, the model believes", "format": ",.1f"},
         {"field": "share", "type": "quantitative", "title": "Share of the class", "format": ".1%"},
     ]

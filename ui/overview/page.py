@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
@@ -15,10 +16,22 @@ from gradattn_core.kinds import KINDS
 from gradattn_core.ranking.recalibration import too_few
 from gradattn_core.rerank import rerank, reset
 from gradattn_core.store.audits import Audit
+from gradattn_core.store.proof import SpotCheck
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
 from gradattn_core.store.unjudged import by_kind
-from gradattn_core.wording import count_of, full_name, interval, list_lengths, minute, number_and_interval, rough_number
+from gradattn_core.wording import (
+    ASSUMED,
+    belief,
+    count_of,
+    estimate,
+    full_name,
+    interval,
+    list_lengths,
+    minute,
+    rough_number,
+    sentence,
+)
 from ui import components
 from ui.audits import finished
 from ui.components import plain
@@ -26,6 +39,7 @@ from ui.overview import heat_map
 
 _FAILURES = 200
 _ROWS = 500
+_RANGE = f"Depending on {ASSUMED}. No interval: only a random check measures."
 # In CSS pixels: of a table's row, and of the tallest table.
 _ROW_HEIGHT, _MOST_HEIGHT = 35, 388
 
@@ -43,7 +57,7 @@ def show() -> None:
     for position, warning in enumerate(summary.warnings):
         plain(warning, f"mark-warning-{position}")
     review = store.review.progress(audit)
-    _numbers(summary, review)
+    _numbers(summary, review, store.draws.checked(audit))
     _relearning(store, audit, review)
     if not summary.suspects:
         st.write("No label of this audit is in doubt.")
@@ -68,7 +82,7 @@ def show() -> None:
     finished.show_changes()
 
 
-def _numbers(summary: Audit, review: ReviewProgress) -> None:
+def _numbers(summary: Audit, review: ReviewProgress, check: SpotCheck | None) -> None:
     verdicts = review.wrong + review.right
     precision, low, high = (
         percent(getattr(review, name), counted=True) for name in ("precision", "precision_low", "precision_high")
@@ -76,10 +90,10 @@ def _numbers(summary: Audit, review: ReviewProgress) -> None:
     components.numbers(
         {
             "Images": (f"{summary.images:,}", f"{summary.failures:,} unreadable"),
-            "Wrong labels, estimated": (
-                f"about {rough_number(summary.estimated_errors)}",
-                f"{interval(summary.estimated_low, summary.estimated_high)} (95%)",
+            "Wrong, the model believes": _believed(
+                summary.estimated_errors, summary.estimated_low, summary.estimated_high
             ),
+            **_measured(check),
             "Reviewed": (
                 f"{review.reviewed:,}",
                 f"{review.suspects_decided:,} of {review.suspects:,} suspects",
@@ -88,12 +102,38 @@ def _numbers(summary: Audit, review: ReviewProgress) -> None:
                 precision,
                 f"{review.wrong:,} of {verdicts:,} ({low}–{high})" if verdicts else "nothing decided yet",
             ),
-            "Left to find, estimated": (
-                f"about {rough_number(review.estimated_left)}",
-                f"{interval(review.left_low, review.left_high)} among the undecided",
-            ),
+            "Left, the model believes": _believed(review.estimated_left, review.left_low, review.left_high),
         }
     )
+    plain(
+        sentence(
+            estimate(
+                summary.estimated_errors,
+                summary.estimated_low,
+                summary.estimated_high,
+                images=summary.images,
+                first=0,
+                found=0.0,
+            )
+        ),
+        "quiet-belief",
+    )
+    if check is not None:
+        plain(sentence(check.sentence), "quiet-check")
+
+
+def _believed(wrong: float, low: float, high: float) -> tuple[str, str]:
+    known = math.isfinite(low) and math.isfinite(high)
+    return f"about {rough_number(wrong)}", f"{interval(low, high)} by what is assumed" if known else "range not known"
+
+
+def _measured(check: SpotCheck | None) -> dict[str, tuple[str, str]]:
+    """What a random check measured, once something was checked."""
+    if check is None or not check.total.checked:
+        return {}
+    total = check.total
+    value = f"{interval(total.low, total.high)}"
+    return {"Wrong, a random check says": (value, f"{total.wrong:,} of {total.checked:,} checked, 95%")}
 
 
 def _relearning(store: Store, audit: str, review: ReviewProgress) -> None:
@@ -134,8 +174,9 @@ def _relearn(store: Store, audit: str) -> None:
         _say(audit, str(error))
     if not outcome.recalibration.used:
         _say(audit, outcome.recalibration.reason)
-    left = number_and_interval(outcome.estimated_left, outcome.left_low, outcome.left_high)
-    _say(audit, f"{outcome.recalibration.reason} By estimate, about {left} wrong labels left.")
+    suspects = count_of(outcome.undecided, "undecided suspect")
+    left = belief(outcome.estimated_left, outcome.left_low, outcome.left_high, of=suspects)
+    _say(audit, f"{outcome.recalibration.reason} Now {left}.")
 
 
 def _restore(store: Store, audit: str) -> None:
@@ -166,7 +207,7 @@ def _worth(audit: str, images: int, suspects: int) -> None:
             persist_state="session",
         )
         share = percent(components.store().audits.expected_found(audit, first), counted=True)
-        st.text(f"Reviewing the first {first:,} finds {share} of the wrong labels, by estimate.")
+        st.text(f"Reviewing the first {first:,} finds {share} of the labels that the model believes to be wrong.")
 
 
 def _pairs(audit: str, pairs: pd.DataFrame) -> None:
@@ -209,7 +250,7 @@ def _pair_table(pairs: pd.DataFrame) -> None:
             "given": st.column_config.TextColumn("Given"),
             "suggested": st.column_config.TextColumn("Looks like"),
             "suspects": st.column_config.NumberColumn("Suspects", format="localized"),
-            "expected": st.column_config.NumberColumn("Expected wrong", format="%.1f"),
+            "expected": st.column_config.NumberColumn("Wrong, the model believes", format="%.1f"),
             "share": st.column_config.NumberColumn("Of the class", format="percent"),
             "lift": st.column_config.NumberColumn("Lift", format="%.1f"),
             "decided": st.column_config.NumberColumn("Decided", format="localized"),
@@ -260,10 +301,13 @@ def _classes(audit: str, health: pd.DataFrame) -> None:
         column_config={
             "class": st.column_config.TextColumn("Given label"),
             "images": st.column_config.NumberColumn("Images", format="localized"),
-            "wrong": st.column_config.TextColumn("Wrong, estimated", alignment="right"),
-            "range": st.column_config.TextColumn("Interval", alignment="right"),
+            "wrong": st.column_config.TextColumn("Wrong, the model believes", alignment="right"),
+            "range": st.column_config.TextColumn("Range", alignment="right", help=_RANGE),
             "share": st.column_config.ProgressColumn(
-                "Share wrong", format="%.1f%%", min_value=0.0, max_value=max(1.0, float(frame["share"].max()))
+                "Share it believes wrong",
+                format="%.1f%%",
+                min_value=0.0,
+                max_value=max(1.0, float(frame["share"].max())),
             ),
             "suspects": st.column_config.NumberColumn("Suspects", format="localized"),
             "decided": st.column_config.NumberColumn("Decided", format="localized"),

@@ -93,7 +93,7 @@ def _numbers(row: dict[str, float]) -> None:
     lift = "–" if math.isnan(row["lift"]) else f"{row['lift']:.1f}"
     values = {
         "Suspects": (f"{suspects:,}", f"{percent(row['share'], counted=True)} of the class"),
-        "Expected wrong": (f"{row['expected']:,.1f}", f"of {int(row['class_size']):,} in the class"),
+        "Wrong, the model believes": (f"{row['expected']:,.1f}", f"of {int(row['class_size']):,} in the class"),
         "Lift": (lift, "times chance"),
         "Decided": (f"{decided:,}", f"{suspects - decided:,} left"),
     }
