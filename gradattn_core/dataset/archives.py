@@ -159,7 +159,8 @@ def _scan_tar(source: RandomAccessFile, *, with_notes: bool) -> Archive:
                     archive.damage = f"{shown(name)} ends too early"
                     break
                 times.add(member.mtime)
-                archive.add(name, entry, Stamp(member.size, digest(member.size, member.mtime)), problem)
+                stamp = Stamp(member.size, digest(member.size, member.mtime), source.stamp.changed)
+                archive.add(name, entry, stamp, problem)
                 is_note = name.lower().endswith(NOTE_SUFFIXES) and member.size <= _MAX_NOTE_BYTES
                 if with_notes and is_note and name in archive.entries:
                     note = file.extractfile(member)
@@ -172,7 +173,7 @@ def _scan_tar(source: RandomAccessFile, *, with_notes: bool) -> Archive:
     if len(times) < 2:
         # Whoever packed the members gave all of them the same time: it says nothing about any of them.
         for name, stamp in archive.stamps.items():
-            archive.stamps[name] = Stamp(stamp.size, digest(stamp.size, *source.stamp))
+            archive.stamps[name] = stamp._replace(modified=digest(stamp.size, *source.stamp[:2]))
     return archive
 
 

@@ -20,7 +20,7 @@ from gradattn_core.dataset.endings import (
     passed_over_part,
     unread_picture,
 )
-from gradattn_core.dataset.storage import Stamp
+from gradattn_core.dataset.storage import Stamp, stamp_of
 from gradattn_core.dataset.text import as_text, is_text, shown
 from gradattn_core.errors import DatasetError
 from gradattn_core.outfolder import DATABASE
@@ -196,7 +196,7 @@ class _Walk:
                 self._fail(path, f"cannot be read: {error.strerror}", label)
             else:
                 if stat.S_ISREG(status.st_mode):
-                    self.images.append(ImageRecord(path, label, status.st_size, status.st_mtime_ns))
+                    self.images.append(ImageRecord(path, label, *stamp_of(status)))
                 else:
                     self._fail(path, "not a regular file", label)
 

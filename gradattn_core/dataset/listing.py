@@ -28,7 +28,7 @@ from gradattn_core.dataset.address import (
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.endings import is_hidden, is_image
 from gradattn_core.dataset.folder import Tree, list_folder
-from gradattn_core.dataset.manifest import describes, list_manifest, stamps
+from gradattn_core.dataset.manifest import describes, list_manifest
 from gradattn_core.dataset.parquet import holds_pictures, image_column, list_tables, open_table
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.dataset.selection import (
@@ -41,6 +41,7 @@ from gradattn_core.dataset.selection import (
     is_pattern,
     of_split,
 )
+from gradattn_core.dataset.stamps import stamps
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
 from gradattn_core.dataset.text import did_you_mean, file_problem, is_text, shown, shown_all

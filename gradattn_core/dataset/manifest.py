@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import csv
-import os
-import posixpath
-import stat
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
-from gradattn_core.dataset import parquet, storage
+from gradattn_core.dataset import parquet
 from gradattn_core.dataset.address import (
-    Member,
     file_name,
-    is_local,
     is_url,
-    is_web,
-    join,
-    leads_out,
-    listed_path,
-    member,
-    parent,
 )
-from gradattn_core.dataset.archives import open_archive
-from gradattn_core.dataset.lookup import Finder, ambiguous, folder_with
+from gradattn_core.dataset.places import nothing_found, places_of
 from gradattn_core.dataset.secrets import remember
 from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, DatasetSelection
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.tables import Table, open_table
 from gradattn_core.dataset.text import (
     as_text,
-    cause,
     cell_text,
     check_columns,
     did_you_mean,
@@ -47,10 +33,7 @@ from gradattn_core.records import Failure, ImageRecord, Listing
 
 # What Hugging Face calls the column of paths.
 _OTHER_PATH_COLUMN = "file_name"
-_ABSENT = "the file does not exist"
-_ELSEWHERE = "a place of this machine in a manifest from elsewhere, or one that leads out; it is not opened"
 _NOT_UTF8 = "the row is not valid UTF-8"
-_THREADS = 16
 # So many rows are asked whether columns of 0 and 1 hold their label.
 _ASKED = 1000
 _ONE, _ZERO = frozenset({"1", "1.0", "true", "True", "TRUE"}), frozenset({"0", "0.0", "false", "False", "FALSE", ""})
@@ -79,10 +62,10 @@ def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
     table = open_table(file)
     columns = _Columns.of(file, table, selection)
     rows = _read_rows(file, table, columns, selection)
-    places = _places([row.path for row in rows if row.problem is None], file, root, selection)
+    places = places_of([row.path for row in rows if row.problem is None], file, root, selection)
     listing = _listing(root, rows, places.found)
     if not listing.images and rows and places.missing:
-        raise _nothing_found(file, table, root, places)
+        raise nothing_found(file, table.columns, root, places)
     notes = columns.notes + places.notes
     if strange := sum(row.problem == _NOT_UTF8 for row in rows):
         notes += (f"{strange:,} rows of {shown(file_name(file))} are not valid UTF-8: save the table as UTF-8.",)
@@ -96,34 +79,6 @@ def describes(file: str, selection: DatasetSelection) -> bool:
     except (DatasetError, OSError, UnicodeError, UnreadableImageError, csv.Error):
         return False
     return True
-
-
-def stamps(addresses: Iterable[str]) -> dict[str, Stamp | str]:
-    """The stamp of each image, or why it cannot be read.
-
-    Folders of an object store are listed, one call each; web servers are asked image by image; of a container only its
-    index is read.
-    """
-    result: dict[str, Stamp | str] = {}
-    folders: defaultdict[str, list[str]] = defaultdict(list)
-    containers: defaultdict[tuple[str, str], list[tuple[str, Member]]] = defaultdict(list)
-    web: list[str] = []
-    for address in dict.fromkeys(addresses):
-        inner = member(address)
-        if inner is not None:
-            containers[inner.kind, inner.outer].append((address, inner))
-        elif not is_url(address):
-            result[address] = _local_stamp(address)
-        elif is_web(address):
-            web.append(address)
-        else:
-            folders[parent(address)].append(address)
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="list") as pool:
-        for group in pool.map(_folder_stamps, folders.items()):
-            result |= group
-        for group in pool.map(_container_stamps, containers.items()):
-            result |= group
-        return result | dict(zip(web, pool.map(_web_stamp, web), strict=True))
 
 
 @dataclass(frozen=True)
@@ -252,104 +207,6 @@ def _label(columns: Sequence[str], cells: Sequence[object], names: Sequence[str]
     return given if len(given) > 1 else next(iter(given), None)
 
 
-@dataclass
-class _Places:
-    """Where the texts of a table's paths lead.
-
-    Attributes:
-        found: of each text the path as the listing spells it and the file's stamp, or why there is none.
-        missing: the texts whose files do not exist.
-    """
-
-    found: dict[str, tuple[str, Stamp] | str]
-    missing: list[str]
-    notes: tuple[str, ...] = ()
-
-
-def _places(texts: Sequence[str], file: str, root: str, selection: DatasetSelection) -> _Places:
-    """Find the pictures: as written, else in another spelling; by name where fewer than half are found so."""
-    # A table from elsewhere names no files of this machine but those below the folder that somebody here has chosen.
-    from_elsewhere = not is_local(file) and is_local(root)
-    found: dict[str, tuple[str, Stamp] | str] = {}
-    as_written: dict[str, str] = {}
-    for text in dict.fromkeys(texts):
-        place = listed_path(root, text)
-        if place is None or (from_elsewhere and not is_url(text) and leads_out(text)):
-            found[text] = _ELSEWHERE
-        else:
-            as_written[text] = place
-    found |= _stamped(root, as_written)
-    missing = [text for text, place in found.items() if place in (_ABSENT, _ELSEWHERE) or _may_lie_here(text, place)]
-    if selection.image_root is None:
-        missing = [text for text in missing if not is_url(text) or "/data/" in text]
-    if not missing:
-        return _Places(found, [])
-    finder = Finder(root, selection.image_ending)
-    other = {text: path for text in missing if (path := finder.rewritten(text)) is not None}
-    notes = _found_otherwise(file, len(found), other)
-    absent = [text for text in missing if text not in other]
-    if 2 * len(absent) > len(found):
-        by_name = {text: finder.searched(text) for text in absent}
-        claims = Counter(paths[0] for paths in by_name.values() if len(paths) == 1)
-        searched = {}
-        for text, paths in by_name.items():
-            if len(paths) > 1:
-                found[text] = ambiguous(paths)
-            elif paths and claims[paths[0]] > 1:
-                found[text] = f"it and other rows seem to mean {shown(paths[0])}, as no file has their own paths"
-            elif paths:
-                searched[text] = paths[0]
-        notes += _found_otherwise(file, len(found), searched, root)
-        other |= searched
-    found |= _stamped(root, other)
-    return _Places(found, [text for text in missing if isinstance(found[text], str)], notes)
-
-
-def _may_lie_here(text: str, place: tuple[str, Stamp] | str) -> bool:
-    """Whether the text is a URL that could not be read: its picture may have been copied."""
-    return isinstance(place, str) and is_url(text)
-
-
-def _stamped(root: str, paths: Mapping[str, str]) -> dict[str, tuple[str, Stamp] | str]:
-    """Of each text with its path: the path and the file's stamp, or why it cannot be read."""
-    addresses = {path: join(root, path) for path in paths.values()}
-    stamp_of = stamps(addresses.values())
-    places = ((text, path, stamp_of[addresses[path]]) for text, path in paths.items())
-    return {text: stamp if isinstance(stamp, str) else (path, stamp) for text, path, stamp in places}
-
-
-def _found_otherwise(file: str, rows: int, paths: Mapping[str, str], root: str | None = None) -> tuple[str, ...]:
-    """A sentence on the texts that are taken for other paths than they spell; ``root`` where they were searched for."""
-    differing = [(text, path) for text, path in paths.items() if text != path]
-    if not differing:
-        return ()
-    text, path = differing[0]
-    how = "in another spelling" if root is None else f"by name below {shown(root)}"
-    return (
-        f"Of {rows:,} paths in {shown(file_name(file))} {len(differing):,} are no paths of files and were found {how}: "
-        f"{shown(text, 120)} is {shown(path, 120)}.",
-    )
-
-
-def _nothing_found(file: str, table: Table, root: str, places: _Places) -> DatasetError:
-    """Where the pictures of a table were looked for in vain, and what may help."""
-    text = places.missing[0]
-    reason = str(places.found[text])
-    near = folder_with(root, places.missing)
-    if near is not None:
-        instead = f"they seem to lie in {shown(near)}: say --image-root with it"
-    else:
-        instead = (
-            "name the folder or archive that has them with --image-root, or another column with --path-column; the "
-            f"columns are {shown_all(table.columns)}"
-        )
-    return DatasetError(
-        f"{shown(file)} has no usable images, none of its {len(places.found):,} pictures was found. They were looked "
-        f"for as paths and by their names below {shown(root)}; the first: {shown(text, 120)}: {reason}. "
-        f"{instead[0].upper()}{instead[1:]}."
-    )
-
-
 def _listing(root: str, rows: Sequence[_Row], places: Mapping[str, tuple[str, Stamp] | str]) -> Listing:
     """Rows and places as images; of rows that lead to one file the first one counts."""
     images: dict[str, ImageRecord] = {}
@@ -367,56 +224,3 @@ def _listing(root: str, rows: Sequence[_Row], places: Mapping[str, tuple[str, St
         both = f"listed as {shown(first)} (kept) and as {shown(row.label)}"
         failures.append(Failure(path, "list", "duplicate row" if first == row.label else both, row.label))
     return Listing(root, tuple(sorted(images.values(), key=lambda image: image.path)), tuple(failures))
-
-
-def _local_stamp(path: str) -> Stamp | str:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return _ABSENT
-    except (OSError, ValueError) as error:
-        return f"cannot be read: {cause(error)}"
-    if not stat.S_ISREG(status.st_mode):
-        return "a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-    return Stamp(status.st_size, status.st_mtime_ns)
-
-
-def _web_stamp(url: str) -> Stamp | str:
-    try:
-        return storage.stamp(url)
-    except DatasetError as error:
-        return str(error).rstrip(".")
-    except OSError as error:
-        return _problem(error)
-
-
-def _folder_stamps(item: tuple[str, list[str]]) -> dict[str, Stamp | str]:
-    folder, files = item
-    try:
-        there: dict[str, Stamp] = dict(storage.files_in(folder))
-    except DatasetError as error:  # no such storage, or its package is not installed
-        return dict.fromkeys(files, str(error).rstrip("."))
-    except OSError as error:
-        return dict.fromkeys(files, _problem(error))
-    return {file: there.get(file_name(file), _ABSENT) for file in files}
-
-
-def _container_stamps(item: tuple[tuple[str, str], list[tuple[str, Member]]]) -> dict[str, Stamp | str]:
-    (kind, outer), members = item
-    container = shown(posixpath.basename(outer))
-    try:
-        if kind == "parquet":
-            return dict.fromkeys((address for address, _ in members), storage.open_file(outer, fresh=True).stamp)
-        archive, _ = open_archive(kind, outer, fresh=True)
-    except DatasetError as error:
-        return dict.fromkeys((address for address, _ in members), str(error).rstrip("."))
-    except OSError as error:
-        return dict.fromkeys((address for address, _ in members), f"{container}: {_problem(error)}")
-    return {
-        address: archive.stamps.get(inner.inside) or archive.problems.get(inner.inside, f"not in {container}")
-        for address, inner in members
-    }
-
-
-def _problem(error: OSError) -> str:
-    return _ABSENT if isinstance(error, FileNotFoundError) else f"cannot be read: {cause(error)}"

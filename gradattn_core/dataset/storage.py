@@ -39,15 +39,29 @@ _VALIDATORS = (
 )
 # Headers of a remote tar are read in pieces of this size: few requests, and large pictures are still skipped.
 _PIECE_BYTES = 2**20
+# How fsspec says which package a storage needs, where it is not the one that the storage's class is in.
+_QUOTED, _INSTALL = re.compile(r'"([\w.-]+)"'), re.compile(r"[Ii]nstall (?:the )?([\w.-]+)")
+_PACKAGES = {
+    "libarchive": "libarchive-c",
+    "dask": "distributed",
+    "root": "fsspec-xrootd",
+    "hdfs": "pyarrow",
+    "arrow_hdfs": "pyarrow",
+}
 _GZIP_ENDINGS = (".gz", ".tgz")
 _MAX_UNPACKED, _MAX_UNPACKED_RATIO = 2**30, 200
 
 
 class Stamp(NamedTuple):
-    """Tells a changed file cheaply: its size in bytes, and a number that changes when the content does."""
+    """Tells a changed file cheaply: its size in bytes, and a number that changes when the content does.
+
+    ``changed`` follows from change time and inode of a file of this machine, of a member from those of its container:
+    it differs where two files of one size and time have changed places. It is 0 where the two others say enough.
+    """
 
     size: int
     modified: int
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,11 @@ def digest(*values: object) -> int:
     """A number in [0, 2^63) that stands for the values."""
     text = "\0".join(map(str, values)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Of a file of this machine."""
+    return Stamp(status.st_size, status.st_mtime_ns, digest(status.st_ctime_ns, status.st_ino))
 
 
 def stamp(url: str) -> Stamp:
@@ -130,7 +149,7 @@ def open_file(address: str, *, fresh: bool = False) -> RandomAccessFile:
     status = os.stat(address)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
-    local = Stamp(status.st_size, status.st_mtime_ns)
+    local = stamp_of(status)
     if address.lower().endswith(_GZIP_ENDINGS):
         return _open_copy(address, local)
     return RandomAccessFile(address, local, local.size, lambda start, end: _read_local(address, start, end))
@@ -174,7 +193,10 @@ def _filesystem_and_path(url: str) -> tuple[Any, str]:
     # Web addresses need their host only when they are opened.
     place = f"{scheme}://" if is_web(url) else f"{scheme}://{rest.partition('/')[0]}"
     fs = _filesystem(os.getpid(), place)
-    return fs, str(fs._strip_protocol(secret))
+    try:
+        return fs, str(fs._strip_protocol(secret))
+    except Exception as error:
+        raise _unusable(place, error) from None
 
 
 @lru_cache(maxsize=64)
@@ -191,17 +213,33 @@ def _filesystem(process: int, place: str) -> Any:
             options["client_kwargs"] = {"timeout": timeout}
         return core.url_to_fs(place, **options)[0]
     except ImportError as error:
-        module = implementations.get(scheme, {}).get("class", "fsspec").split(".")[0]
-        package = (module if module != "fsspec" else (error.name or "a package")).replace("_", "-")
-        raise DatasetError(
-            f"{scheme}:// needs the package {package}, which is not installed: pip install {package}."
-        ) from None
-    except ValueError as error:
+        package = _package(scheme, implementations.get(scheme, {}), error)
+        needs = f"the package {package}, which is not installed: pip install {package}" if package else _sentence(error)
+        raise DatasetError(f"{scheme}:// needs {needs}.") from None
+    except OSError as error:
+        raise _os_error(error) from None
+    except Exception as error:  # what a storage makes of an address that it was not made for is anything
         if scheme in implementations:
-            raise DatasetError(f"{shown(without_secrets(place))} cannot be used: {_sentence(error)}.") from None
+            raise _unusable(place, error) from None
         raise DatasetError(
             f"{shown(scheme + '://')} is no known storage; s3://, gs://, abfs://, hf://, https:// and sftp:// are."
         ) from None
+
+
+def _unusable(place: str, error: Exception) -> DatasetError:
+    said = "it needs more than an address" if isinstance(error, (TypeError, AttributeError)) else _sentence(error)
+    return DatasetError(f"{shown(without_secrets(place))} cannot be used: {said}.")
+
+
+def _package(scheme: str, implementation: Mapping[str, str], error: ImportError) -> str:
+    """What to install for a storage, as far as fsspec tells; "" where it does not."""
+    if scheme in _PACKAGES:
+        return _PACKAGES[scheme]
+    module = implementation.get("class", "fsspec").split(".")[0]
+    if module == "fsspec":
+        said = _QUOTED.search(implementation.get("err") or "") or _INSTALL.search(implementation.get("err") or "")
+        module = said[1] if said else (error.name or "").split(".")[0]
+    return module.replace("_", "-")
 
 
 def _info(url: str) -> Mapping[str, Any]:

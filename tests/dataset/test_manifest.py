@@ -58,11 +58,11 @@ def test_every_form_of_manifest_lists_the_same(tmp_path: Path, form: str) -> Non
     stored = (root / "img" / "1.jpg").stat()
     assert listing.images[1] == ImageRecord("img/1.jpg", "cat", 3, stored.st_mtime_ns)
     assert listing.failures == (
-        Failure(outside.as_posix(), "list", "duplicate row"),
-        Failure("img/2.jpg", "list", "listed as 'dog' (kept) and as 'wolf'"),
-        Failure("img/gone.jpg", "list", "the file does not exist"),
-        Failure("img", "list", "a folder, not a file"),
-        Failure("img/1.jpg", "list", "duplicate row"),
+        Failure(outside.as_posix(), "list", "duplicate row", "null"),
+        Failure("img/2.jpg", "list", "listed as 'dog' (kept) and as 'wolf'", "wolf"),
+        Failure("img/gone.jpg", "list", "the file does not exist", "cat"),
+        Failure("img", "list", "a folder, not a file", "cat"),
+        Failure("img/1.jpg", "list", "duplicate row", "cat"),
     )
 
 
