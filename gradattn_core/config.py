@@ -27,7 +27,7 @@ MEASURED = 500
 MODEL, INTERPRETATION, MANIFEST = "model", "interpretation", "manifest, table or samples"
 TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
 
-_TYPES = (str, int, float, bool, dict)
+_TYPES = (str, int, float, bool, dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Parameter:
 
     Attributes:
         name: of the field; ``--shard-size`` on the command line is ``shard_size``.
-        type: ``str``, ``int``, ``float``, ``bool`` or ``dict``.
+        type: ``str``, ``int``, ``float``, ``bool``, ``dict`` or ``list`` (of texts, each given by itself).
         default: MISSING where a value is needed.
         help: one phrase that begins in lower case.
         choices: the only values, where they can be counted.
@@ -82,8 +82,8 @@ class Parameter:
 def _parameter(default: Any, help: str, **facts: Any) -> Any:
     """A field with what there is to know about the parameter beside its name, type and default."""
     metadata = {"help": help, **facts}
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=metadata)
+    if isinstance(default, dict | list):
+        return field(default_factory=type(default), metadata=metadata)
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
@@ -260,6 +260,17 @@ class AuditConfig:
     image_ending: str | None = _parameter(
         None, "ending of the pictures' names where a table's paths have none", group=MANIFEST, placeholder=".EXT"
     )
+    label_depth: str | None = _parameter(
+        None,
+        "which level of folders is the label: 1 the first below the dataset, 2 the second, 1-2 both, joined by a slash",
+        placeholder="N",
+    )
+    exclude_label: list[str] = _parameter(  # noqa: RUF009 - it is a field
+        [], "leave the pictures of this label out; may be given several times", placeholder="LABEL"
+    )
+    merge_spellings: bool = _parameter(
+        False, "take labels that differ only in case, blanks, _ and -, zeros or Unicode form for one"
+    )
     finetuning: FineTuning = field(
         default_factory=FineTuning, metadata={"help": "how the folds are trained (finetune)"}
     )
@@ -364,9 +375,11 @@ class AuditConfig:
     def listing_key(self) -> str:
         """What is listed as the dataset, in a text that stays the same while its images and labels change."""
         columns: list[str | None] = [self.path_column, self.label_column, self.split_column, self.split]
+        # Only where they are asked for: what was listed before there were such parameters keeps its key.
         if self.image_root is not None:
             columns.append(absolute(self.image_root))
-        return json.dumps([absolute(self.dataset), *columns])
+        labels = [value for value in (self.label_depth, self.exclude_label, self.merge_spellings) if value]
+        return json.dumps([absolute(self.dataset), *columns, *labels])
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
         """What this audit does otherwise than one whose parameters were ``earlier``, in words, a parameter each."""

@@ -150,4 +150,7 @@ def _selection(parameters: Mapping[str, Any]) -> DatasetSelection:
         label_column=str(parameters.get("label_column") or LABEL_COLUMN),
         split_column=str(parameters.get("split_column") or SPLIT_COLUMN),
         split=parameters.get("split"),
+        label_depth=parameters.get("label_depth"),
+        exclude_labels=tuple(parameters.get("exclude_label") or ()),
+        merge_spellings=bool(parameters.get("merge_spellings")),
     )

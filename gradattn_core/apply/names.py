@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import unquote
 
+from gradattn_core.dataset.endings import passed_over
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ApplyError
 
@@ -107,7 +108,7 @@ def alternatives(path: str, name: str) -> Iterator[str]:
 def _unsafe(text: str, windows: bool) -> set[int]:
     """Where in the text stand characters that cannot stand there in a name that a listing shows."""
     unsafe = {index for index, character in enumerate(text) if character in "/\0"}
-    if text.startswith("."):  # hidden, and "." and ".." too
+    if passed_over(text, folder=True):  # hidden, "." and ".." too, and what no listing takes for a class
         unsafe.add(0)
     if windows:
         unsafe |= {index for index, character in enumerate(text) if character in '<>:"\\|?*' or character < " "}

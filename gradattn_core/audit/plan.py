@@ -143,6 +143,9 @@ def survey_dataset(config: AuditConfig) -> Survey:
         split=config.split,
         image_root=config.image_root,
         image_ending=config.image_ending,
+        label_depth=config.label_depth,
+        exclude_labels=config.exclude_label,
+        merge_spellings=config.merge_spellings,
     )
     return Survey(listing, _fingerprint(config, listing))
 

@@ -163,6 +163,10 @@ def _add_parameter(place: argparse.ArgumentParser | argparse._ArgumentGroup, par
         place.add_argument(parameter.name, metavar=parameter.name.upper(), help=help)
     elif parameter.type is bool:
         place.add_argument(parameter.option, action="store_true", help=help)
+    elif parameter.type is list:
+        place.add_argument(
+            parameter.option, action="append", default=[], metavar=parameter.placeholder or None, help=help
+        )
     else:
         default = "" if parameter.default in (None, {}) else f" (default {parameter.default})"
         place.add_argument(

@@ -26,8 +26,10 @@ from gradattn_core.dataset.address import (
     relative,
 )
 from gradattn_core.dataset.archives import open_archive
-from gradattn_core.dataset.endings import is_hidden, is_image
+from gradattn_core.dataset.endings import OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
 from gradattn_core.dataset.folder import Tree, list_folder
+from gradattn_core.dataset.labels import merged_spellings, notes_about, without_labels
+from gradattn_core.dataset.levels import METADATA, by_level, check_level
 from gradattn_core.dataset.manifest import describes, list_manifest
 from gradattn_core.dataset.parquet import holds_pictures, image_column, list_tables, open_table
 from gradattn_core.dataset.secrets import remember, without_secrets
@@ -35,7 +37,6 @@ from gradattn_core.dataset.selection import (
     LABEL_COLUMN,
     PATH_COLUMN,
     SPLIT_COLUMN,
-    SPLIT_NAMES,
     DatasetSelection,
     expand,
     is_pattern,
@@ -50,8 +51,6 @@ from gradattn_core.errors import DatasetError
 from gradattn_core.records import Listing
 
 _TABLE_SUFFIX = ".parquet"
-# Tables in a folder that may say what its pictures show.
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _FORMS = (
     "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
     + ", ".join(each for each in sorted(MANIFEST_SUFFIXES) if not each.endswith(".gz"))
@@ -68,6 +67,9 @@ def list_dataset(
     split: str | None = None,
     image_root: str | None = None,
     image_ending: str | None = None,
+    label_depth: str | None = None,
+    exclude_labels: Sequence[str] = (),
+    merge_spellings: bool = False,
 ) -> Listing:
     """List a labelled dataset, ordered by path, so that the same dataset always lists the same.
 
@@ -92,6 +94,9 @@ def list_dataset(
             name, or the files whose names begin with it.
         image_root: folder, archive or URL where the paths of a manifest start; its own folder without it.
         image_ending: of the pictures' names where a manifest's paths have none.
+        label_depth: which level of folders is the label: ``"2"``, or ``"1-2"`` for two joined by a slash.
+        exclude_labels: pictures of these labels are passed over.
+        merge_spellings: take labels that differ only in case, blanks, ``_``, ``-``, zeros or Unicode form for one.
 
     Raises:
         DatasetError: nothing can be audited: the source is missing, unreadable, of no known form, empty, or has
@@ -99,8 +104,18 @@ def list_dataset(
     """
     if image_ending is not None:
         image_ending = f".{image_ending.removeprefix('.')}"
+    if label_depth is not None:
+        check_level(label_depth)
     selection = DatasetSelection(
-        path_column, label_column, split_column, split, image_root and _image_root(image_root), image_ending
+        path_column,
+        label_column,
+        split_column,
+        split,
+        image_root and _image_root(image_root),
+        image_ending,
+        label_depth,
+        tuple(exclude_labels),
+        merge_spellings,
     )
     public = without_secrets(str(source))
     place = canonical(remember(str(source)))
@@ -108,8 +123,11 @@ def list_dataset(
         listing = _list(place, selection) if is_url(place) else _list_local(Path(place), selection)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{shown(public)} {file_problem(error)}.") from None
+    listing = without_labels(listing, selection.exclude_labels)
+    if merge_spellings:
+        listing = merged_spellings(listing)
     _refuse_unusable(public, listing)
-    return listing
+    return replace(listing, notes=(*listing.notes, *_about_passed_over(listing), *notes_about(listing)))
 
 
 def _image_root(source: str) -> str:
@@ -154,7 +172,7 @@ def _list(place: str, selection: DatasetSelection) -> Listing:
     if not files:
         raise DatasetError(f"{shown(place)} is not a dataset: give {_FORMS}.")
     tree = Tree(place, files, {})
-    if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in _METADATA):
+    if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in METADATA):
         shards = _shards(list(files))
         if shards:
             return _list_files([join(place, file) for file in shards], place, selection)
@@ -171,7 +189,7 @@ def _list_local(source: Path, selection: DatasetSelection) -> Listing:
     except PermissionError:
         raise DatasetError(f"{shown(source)} may not be read: no permission.") from None
     if stat.S_ISDIR(status.st_mode):
-        return _list_local_folder(source.resolve(), selection)
+        return _list_local_folder(_unwrapped(source.resolve()), selection)
     if stat.S_ISREG(status.st_mode) and _is_file_name(str(source)):
         # The file may be a link into another folder; what it names lies beside the link.
         return _list_file(str(source.parent.resolve() / source.name), selection)
@@ -180,19 +198,26 @@ def _list_local(source: Path, selection: DatasetSelection) -> Listing:
 
 def _list_local_folder(root: Path, selection: DatasetSelection) -> Listing:
     if selection.split is not None and (root / selection.split).is_dir():
-        root, selection = root / selection.split, selection.without_split()
+        root, selection = _unwrapped(root / selection.split), selection.without_split()
     table = _own_table(str(root), lambda file: (root / file).is_file(), selection)
     if table is not None:
-        return list_manifest(table, str(root), selection)
+        return _list_table(table, str(root), selection)
     listing = list_folder(root)
     if not listing.images:
         _refuse_flat(root)
         shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
         if shards:
             return _list_files([str(root / file) for file in shards], str(root), selection)
-    _refuse_missing_split(str(root), selection, {image.label for image in listing.images})
-    _refuse_wrapper(listing, lambda file: (root / file).is_file())
-    return listing
+    listing = _within_split(listing, selection)
+    return by_level(listing, selection.label_depth, lambda file: (root / file).is_file())
+
+
+def _unwrapped(root: Path) -> Path:
+    """The folder, or the one of its own name that is all there is in it, as some programs unpack archives."""
+    inner = root / root.name
+    while inner.is_dir() and [each for each in os.listdir(root) if not passed_over(each, folder=True)] == [root.name]:
+        root, inner = inner, inner / root.name
+    return root
 
 
 def _list_tree(tree: Tree, selection: DatasetSelection) -> Listing:
@@ -200,16 +225,51 @@ def _list_tree(tree: Tree, selection: DatasetSelection) -> Listing:
         tree, selection = tree.below(selection.split, join(tree.root, selection.split)), selection.without_split()
     table = _own_table(tree.root, tree.files.__contains__, selection)
     if table is not None:
-        return list_manifest(table, tree.root, selection)
-    _refuse_missing_split(tree.root, selection, tree.folders)
-    listing = tree.listing()
-    _refuse_wrapper(listing, tree.files.__contains__)
-    return listing
+        return _list_table(table, tree.root, selection)
+    listing = _within_split(tree.listing(), selection)
+    return by_level(listing, selection.label_depth, tree.files.__contains__)
+
+
+def _list_table(table: str, root: str, selection: DatasetSelection) -> Listing:
+    _refuse_depth(table, selection)
+    return list_manifest(table, root, selection)
+
+
+def _within_split(listing: Listing, selection: DatasetSelection) -> Listing:
+    """Only the pictures in folders of the split's name within the classes, where there are any.
+
+    Raises:
+        DatasetError: nothing in the dataset could be the split.
+    """
+    if selection.split is None:
+        return listing
+
+    def is_of_split(path: str) -> bool:
+        return selection.split in path.split("/")[1:-1]
+
+    images = tuple(image for image in listing.images if is_of_split(image.path))
+    if not images:
+        _refuse_missing_split(listing.root, selection, {image.label for image in listing.images})
+    failures = tuple(failure for failure in listing.failures if is_of_split(failure.path))
+    return replace(listing, images=images, failures=failures)
+
+
+def _about_passed_over(listing: Listing) -> list[str]:
+    """That folders of systems, and output folders of ours, were passed over: their pictures are none of the dataset."""
+    names = {"a system or a packer has made": SYSTEM, "are output of gradattn": OUTPUT}
+    sentences = []
+    for made, reason in names.items():
+        paths = [each.path for each in listing.skipped if each.reason == reason]
+        folders = [path for path in paths if suffix(path) not in (".db", ".ini", ".jbf")]
+        if folders:
+            counted = "1 folder" if len(folders) == 1 else f"{len(folders):,} folders"
+            sentences.append(f"{counted} that {made} passed over: {shown_all(folders[:5])}.")
+    return sentences
 
 
 def _own_table(root: str, has: Callable[[str], bool], selection: DatasetSelection) -> str | None:
     """The table in a folder that says what its pictures show; others of these names are no concern of ours."""
-    there = (join(root, file) for file in _METADATA if has(file))
+    there = (join(root, file) for file in METADATA if has(file))
     return next((table for table in there if describes(table, selection)), None)
 
 
@@ -223,8 +283,9 @@ def _list_file(file: str, selection: DatasetSelection) -> Listing:
         with open_table(file, fresh=True) as table:
             column = image_column(table.schema_arrow, selection.path_column)
             if column is not None and holds_pictures(table, column):
+                _refuse_depth(file, selection)
                 return list_tables([file], parent(file), selection)
-    return list_manifest(file, parent(file), selection)
+    return _list_table(file, parent(file), selection)
 
 
 def _list_archive(kind: str, file: str, inside: str, selection: DatasetSelection) -> Listing:
@@ -234,6 +295,7 @@ def _list_archive(kind: str, file: str, inside: str, selection: DatasetSelection
             f"{shown(file)} is damaged after {len(archive.entries):,} members ({archive.damage}): copy it again."
         )
     if kind == "tar" and not inside and is_webdataset(archive):
+        _refuse_depth(file, selection)
         return list_shards([file], parent(file), selection.label_column, fresh=False)
     tree = Tree(member_address(kind, "", file), archive.stamps, archive.problems)
     folder = inside.strip("/")
@@ -259,6 +321,7 @@ def _list_files(files: Sequence[str], folder: str | None, selection: DatasetSele
             f"{len(files):,} files, {shown(files[0])} among them, are not one dataset: only WebDataset tars and "
             "Parquet files with pictures may be many."
         )
+    _refuse_depth(folder, selection)
     if selection.split is not None:
         names_of_split = of_split(list(names), selection.split)
         if names_of_split:
@@ -289,11 +352,23 @@ def _refuse_unusable(source: str, listing: Listing) -> None:
         if listing.failures:
             first = listing.failures[0]
             problem = f" The first of {len(listing.failures):,} problems: {shown(first.path)}: {first.reason}."
-        raise DatasetError(f"{shown(source)} has no usable images: give {_FORMS}.{problem}")
+        raise DatasetError(f"{shown(source)} has no usable images: {_what_there_is(listing)}give {_FORMS}.{problem}")
     if len(classes) == 1:
+        passed = f" {_what_there_is(listing)[:-2]}." if listing.skipped or listing.failures else ""
         raise DatasetError(
             f"{shown(source)} has one class only, {shown(classes[0])}: wrong labels can be found between two or more."
+            f"{passed}"
         )
+
+
+def _what_there_is(listing: Listing) -> str:
+    """The endings of what was not listed, as the beginning of a sentence; nothing where there is nothing."""
+    unlisted = [each for each in (*listing.failures, *listing.skipped) if each.given_label]
+    if not unlisted:
+        return ""
+    kinds = Counter((suffix(each.path) or "no ending", each.reason) for each in unlisted)
+    said = "; ".join(f"{count:,} {ending} ({reason})" for (ending, reason), count in kinds.most_common(3))
+    return f"its folders hold {said}; "
 
 
 def _near_sibling(source: Path) -> str:
@@ -328,21 +403,10 @@ def _refuse_missing_split(root: str, selection: DatasetSelection, folders: set[s
         )
 
 
-def _refuse_wrapper(listing: Listing, has: Callable[[str], bool]) -> None:
-    """Refuse ``root/train/<label>/image`` and the like: the splits would pass for classes.
-
-    Args:
-        has: whether there is a file of this path: a split may have a table of its labels instead of class folders.
-    """
-    folders = Counter(image.label for image in listing.images)
-    only_splits = len(folders) == 1 or all(each.casefold() in SPLIT_NAMES for each in folders)
-    if not folders or not only_splits:
-        return
-    described = any(has(f"{each}/{table}") for each in folders for table in _METADATA)
-    if described or all(image.path.count("/") > 1 for image in listing.images):
-        largest = folders.most_common(1)[0][0]
-        split = f"choose one with --split {largest}, or " if largest.casefold() in SPLIT_NAMES else ""
+def _refuse_depth(source: str, selection: DatasetSelection) -> None:
+    """Refuse a level of folders where folders say nothing of labels."""
+    if selection.label_depth is not None:
         raise DatasetError(
-            f"{shown(listing.root)} has no class folders but {shown_all(sorted(folders))} around them: "
-            f"{split}pass {shown(join(listing.root, largest))}."
+            f"--label-depth {selection.label_depth} says nothing to {shown(source)}, whose labels stand in it; leave "
+            "it out."
         )

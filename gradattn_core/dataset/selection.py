@@ -25,11 +25,16 @@ _MAX_FILES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class DatasetSelection:
-    """The columns by name, the one split that is listed (None lists all), and where a table's pictures lie.
+    """What of a dataset is listed, and how.
 
     Attributes:
+        path_column, label_column, split_column: of a table, by name.
+        split: the one that is listed; None lists all.
         image_root: address of the folder or container where relative paths start; of the table's folder where None.
         image_ending: of the pictures' names where the paths have none, with its dot.
+        label_depth: which level of folders is the label, see ``levels.check_level``; None leaves it to the signs.
+        exclude_labels: pictures of these are passed over.
+        merge_spellings: labels that differ by nothing one can see are one, in the spelling that most pictures have.
     """
 
     path_column: str = PATH_COLUMN
@@ -38,6 +43,9 @@ class DatasetSelection:
     split: str | None = None
     image_root: str | None = None
     image_ending: str | None = None
+    label_depth: str | None = None
+    exclude_labels: tuple[str, ...] = ()
+    merge_spellings: bool = False
 
     def without_split(self) -> DatasetSelection:
         """What remains to be selected once the files of the split are."""

@@ -71,7 +71,7 @@ def test_columns_and_split_are_selectable(tmp_path: Path, form: str) -> None:
     touch(tmp_path, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
     columns = ("file name", "class", "set")
     table = [("1.jpg", "cat", "train"), ("2.jpg", "dog", "train"), ("3.jpg", "dog", "test"), ("4.jpg", "cat", None)]
-    names = {"path_column": "file name", "label_column": "class", "split_column": "set"}
+    names: dict[str, Any] = {"path_column": "file name", "label_column": "class", "split_column": "set"}
     manifest = write(tmp_path / f"m{form}", columns, table)
     assert rows(list_dataset(manifest, split="train", **names)) == [("1.jpg", "cat"), ("2.jpg", "dog")]
     assert len(list_dataset(manifest, **names).images) == 4

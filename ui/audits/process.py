@@ -109,7 +109,12 @@ def arguments(out: Path, dataset: str, options: Mapping[str, Any]) -> list[str]:
     for name in values:
         if name not in OPTIONS:
             raise GradattnError(f"option {name!r} is unknown; choose from {', '.join(OPTIONS)}")
-    flags = [_option(OPTIONS[name], value) for name, value in values.items() if value is not None and value != ""]
+    each = [
+        (OPTIONS[name], one)
+        for name, value in values.items()
+        for one in (value if OPTIONS[name].type is list and isinstance(value, list) else [value])
+    ]
+    flags = [_option(parameter, value) for parameter, value in each if value is not None and value != ""]
     if not dataset.strip():
         raise GradattnError(
             "dataset: name a folder with one folder of images per class, an archive, a manifest, or a URL"
