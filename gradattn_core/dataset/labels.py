@@ -175,7 +175,9 @@ def notes_about(listing: Listing) -> Iterator[str]:
     doubtful = sorted((label for label in pictures if is_no_class(label)), key=lambda label: -pictures[label])
     if doubtful and len(pictures) - len(doubtful) > 1:
         said = ", ".join(f"{shown(label, 60)} ({pictures[label]:,})" for label in doubtful[:_NAMED])
-        options = " ".join(f"--exclude-label {shown(label, 60)}" for label in doubtful[:_NAMED])
+        options = " ".join(
+            f"--exclude-label{'=' if label.startswith('-') else ' '}{shown(label, 60)}" for label in doubtful[:_NAMED]
+        )
         yield f"{said} may be no class: {options} leaves {'it' if len(doubtful) == 1 else 'them'} out."
     twice = sum(failure.reason.startswith(LISTED_TWICE) for failure in listing.failures)
     if twice:
@@ -187,9 +189,10 @@ def notes_about(listing: Listing) -> Iterator[str]:
     several = cells_of_several(pictures)
     if several:
         number = sum(pictures[label] for label in several)
+        have = "1 picture has" if number == 1 else f"{number:,} pictures have"
         yield (
-            f"{number:,} pictures have several labels in one cell ({shown_all(several[:_NAMED])}), and each such text "
-            "is a class of its own here: an audit judges one label a picture."
+            f"{have} several labels in one cell ({shown_all(several[:_NAMED])}), and each such text is a class of its "
+            "own here: an audit judges one label a picture."
         )
 
 
