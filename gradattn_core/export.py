@@ -76,11 +76,13 @@ TABLES: dict[str, dict[str, str]] = {
         "note": "str",
         "stands": "bool",
         "conflict": "bool",
+        "drawn": "bool",
         "audit_id": "str",
         "content_hash": "str",
         "decision_id": "str",
     },
     "corrected": {"path": "str", "label": "str"},
+    "spot-check": dict.fromkeys(("path", "given_label", "decision", "new_label", "note"), "str"),
     "removals": dict.fromkeys(("path", "given_label", "reviewer", "note", "decided_at"), "str"),
     "failures": dict.fromkeys(("path", "given_label", "stage", "reason"), "str"),
 }
@@ -161,13 +163,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     Raises:
         StoreError: where the file cannot be read, is not CSV in UTF-8, lacks a column, or has a number that is none.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file, _cells_of_any_size():
-            rows = list(csv.reader(file, strict=True))
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    rows = _rows(path)
     header = rows[0] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing and any(name in REPLACED for name in header):
@@ -184,6 +180,35 @@ def read_candidates(path: Path) -> pd.DataFrame:
             _value(row, position, kind, f"{path}, row {number}, {name}") for number, row in enumerate(rows[1:], 2)
         ]
     return pd.DataFrame(columns).astype(COLUMNS)
+
+
+def read_checklist(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a filled CSV file ``spot-check`` that hold a decision: by path, the other cells by column.
+
+    Decisions are in small letters. Columns may come in another order, others may stand beside them, and a spreadsheet
+    may have put semicolons or tabulators in the place of commas.
+
+    Raises:
+        StoreError: where the file cannot be read, is not CSV in UTF-8, lacks a column, has a path twice, or a new label
+            beside no decision.
+    """
+    rows = _rows(path)
+    header, columns = (rows[0] if rows else []), TABLES["spot-check"]
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise StoreError(f"{path} lacks the column {', '.join(missing)}; needed are {', '.join(columns)}")
+    filled: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows[1:], 2):
+        cells = {name: "".join(row[header.index(name) :][:1]).removeprefix("'") for name in columns}
+        name = cells.pop("path")
+        cells["decision"] = cells["decision"].strip().lower()
+        if name in filled:
+            raise StoreError(f"{path}, row {number}: {name!r} stands there twice; leave one of its rows")
+        if cells["new_label"] and cells["decision"] != "relabel":
+            raise StoreError(f"{path}, row {number}: a new label needs the decision 'relabel' beside it")
+        if cells["decision"]:
+            filled[name] = cells
+    return filled
 
 
 def replaced() -> str:
@@ -257,6 +282,20 @@ def _value(row: list[str], position: int, kind: str, where: str) -> Any:
         return float(cell) if cell else float("nan")
     except ValueError as error:
         raise StoreError(f"{where}: {cell!r} is not a number") from error
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """Every row of a CSV file in UTF-8, the header first."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file, _cells_of_any_size():
+            text = file.read()
+            # A spreadsheet of another language than English writes semicolons.
+            delimiter = max(",;\t", key=text.partition("\n")[0].count)
+            return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is not a CSV file in UTF-8: {error}") from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias, TypedDict, Unpack
@@ -23,6 +23,11 @@ from gradattn_core.store import images
 from gradattn_core.store.database import TIME, Part, check_filters, check_page, value
 
 DECISIONS = ("keep", "relabel", "remove", "unsure")
+
+# Drawn from the very pictures of the audit in which it was decided, whichever audit it was drawn in.
+_DRAWN = """EXISTS (
+    SELECT 1 FROM draws JOIN audits a USING (population) WHERE a.audit_id = d.audit_id AND draws.after < d.sequence
+        AND draws.content_hash = d.content_hash AND draws.given_label = d.given_label)"""
 
 Key: TypeAlias = tuple[str, str]
 """Image content and given label."""
@@ -117,6 +122,17 @@ class Decisions(Part):
         """:meth:`append` for many images in one transaction, all or none, one row each; returns how many."""
         return len(self._append(audit_id, paths, Decision(decision, reviewer, new_label, note)))
 
+    def append_each(self, audit_id: str, said: Mapping[str, Decision]) -> int:
+        """:meth:`append` of a decision of its own for every path, in one transaction, all or none; returns how many."""
+        paths: dict[Decision, list[str]] = {}
+        for path, decision in said.items():
+            paths.setdefault(verdict(decision), []).append(path)
+        with self._writing(audit_id) as connection:
+            keys = _keys(connection, audit_id, list(said))
+            for decision, of_it in paths.items():
+                _insert(connection, audit_id, {path: keys[path] for path in of_it}, decision)
+        return len(said)
+
     def undo(self, audit_id: str, path: str, *, reviewer: str) -> str | None:
         """Take back the decision that stands, whoever made it; the one before it stands again.
 
@@ -138,15 +154,16 @@ class Decisions(Part):
 
         Returns:
             ``decision_id, path, given_label, decision, new_label, reviewer, note, decided_at, audit_id, content_hash,
-            stands, conflict``; ``conflict`` marks the last words of reviewers who differ about the same image.
+            drawn, stands, conflict``; ``drawn`` marks what was said about a picture after it had been drawn at random
+            in the same audit, all else was chosen; ``conflict`` the last words of reviewers who differ about an image.
         """
         check_page(top, offset)
         with self._reading() as connection:
             where, parameters = _condition(filters)
             frame = connection.execute(
                 f"""SELECT decision_id, path, given_label, decision, coalesce(new_label, '') AS new_label, reviewer,
-                        note, {TIME.format("decided_at")}, audit_id, content_hash, sequence
-                    FROM decisions WHERE {where} ORDER BY sequence DESC LIMIT $top OFFSET $offset""",
+                        note, {TIME.format("decided_at")}, audit_id, content_hash, {_DRAWN} AS drawn, sequence
+                    FROM decisions d WHERE {where} ORDER BY sequence DESC LIMIT $top OFFSET $offset""",
                 parameters | {"top": top, "offset": offset},
             ).df()
             few, of_few = _about(frame["content_hash"].tolist())
@@ -187,10 +204,8 @@ class Decisions(Part):
             ).df()
 
     def _append(self, audit_id: str, paths: Sequence[str], decision: Decision) -> list[str]:
-        if decision.decision not in DECISIONS:
-            raise StoreError(f"{decision.decision!r} is no decision; choose one of {', '.join(DECISIONS)}")
         with self._writing(audit_id) as connection:
-            return _insert(connection, audit_id, _keys(connection, audit_id, paths), decision)
+            return _insert(connection, audit_id, _keys(connection, audit_id, paths), verdict(decision))
 
     def _undo(self, audit_id: str, paths: Sequence[str], reviewer: str) -> list[str]:
         undo = Decision("undo", reviewer)
@@ -234,6 +249,17 @@ def standing(connection: duckdb.DuckDBPyConnection, contents: Sequence[str]) -> 
         of_few,
     ).fetchall()
     return {(content_hash, given_label): Word(*word) for content_hash, given_label, *word in words}
+
+
+def verdict(decision: Decision) -> Decision:
+    """The decision itself, which says something about a label.
+
+    Raises:
+        StoreError: where it is none of ``DECISIONS``.
+    """
+    if decision.decision not in DECISIONS:
+        raise StoreError(f"{decision.decision!r} is no decision; choose one of {', '.join(DECISIONS)}")
+    return decision
 
 
 def _about(contents: Sequence[str]) -> tuple[str, dict[str, Sequence[str]]]:

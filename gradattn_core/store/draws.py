@@ -74,6 +74,11 @@ class Draws(Part):
             waiting = _known(connection, audit_id).waiting
             return _paths(connection, audit_id, [draw.key for draw in waiting if purpose in (None, draw.purpose)])
 
+    def drawn(self, audit_id: str) -> list[str]:
+        """Every picture that was ever drawn from those of the audit, in the order of the numbers."""
+        with self._reading(audit_id) as connection:
+            return _paths(connection, audit_id, [draw.key for draw in _known(connection, audit_id).draws])
+
     def checked(self, audit_id: str, *, confidence: float = 0.95) -> SpotCheck | None:
         """What the spot checks say so far; None where none was drawn from the pictures of this audit.
 

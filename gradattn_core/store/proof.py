@@ -40,7 +40,8 @@ class Checked:
         label: the given label, or ``""`` for all classes together.
         pictures: how many there are.
         checked: how many of them were drawn and have a clear verdict; ``wrong`` of these have a wrong label.
-        low, high: exact interval of how many of ``pictures`` have a wrong label, those found by choice included.
+        low, high: exact interval of how many of ``pictures`` have a wrong label, those found by choice included. What
+            was decided since narrows it, or, where it refutes the sample, takes its place.
     """
 
     label: str
@@ -277,9 +278,10 @@ def _checked(
     found = known.wrong(others)
     # What was decided since is known too.
     by_now = Counter(decision for key, decision in known.standing.items() if key[1] in sizes)
-    low = max(low + found, sum(by_now[each] for each in WRONG))
-    high = max(min(high + found + unclear, pictures - by_now["keep"]), low)
-    return Checked(label, pictures, len(drawn), wrong, low, high)
+    least, most = sum(by_now[each] for each in WRONG), pictures - by_now["keep"]
+    low, high = max(low + found, least), min(high + found + unclear, most)
+    # Where it is refuted by now, the sample was one of the few that miss, and only what was found is left to say.
+    return Checked(label, pictures, len(drawn), wrong, *((low, high) if low <= high else (least, most)))
 
 
 def _largest_sample(known: Known) -> list[Drawn]:
