@@ -312,6 +312,7 @@ def test_a_table_without_rows_is_a_whole_file_in_every_format(tmp_path: Path, ta
         "candidates": store.candidates.page("first"),
         "decisions": store.decisions.page(),
         "corrected": store.review.corrected("first"),
+        "spot-check": store.draws.checklist("first"),
         "removals": store.review.removals("first"),
         "failures": store.audits.failures("first"),
     }[table]

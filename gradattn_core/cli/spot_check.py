@@ -66,6 +66,9 @@ def add(commands: Commands) -> None:
 
 def run_spot_check(options: argparse.Namespace) -> int:
     """Draw, write, read, and say what is known."""
+    from gradattn_core.export import encode
+    from gradattn_core.files import write_output
+
     if (options.read is None) != (options.reviewer is None):
         raise StoreError("--read FILE needs --reviewer NAME: who decided what stands in it; one goes with the other")
     if options.count is not None and options.read is not None:
@@ -75,7 +78,7 @@ def run_spot_check(options: argparse.Namespace) -> int:
     drawn = None if options.count is None else store.draws.spot_check(audit_id, options.count)
     waiting = store.draws.waiting(audit_id, "spot check")
     if options.csv is not None:
-        _write(store, audit_id, waiting, Path(options.csv))
+        write_output(Path(options.csv), encode("spot-check", store.draws.checklist(audit_id), "csv"))
     checked = store.draws.checked(audit_id)
     warnings = _gone(store, audit_id, waiting)
     facts = {
@@ -146,16 +149,6 @@ def _source(parser: argparse.ArgumentParser) -> None:
     out_folder(parser)
     parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
     output_style(parser)
-
-
-def _write(store: Store, audit_id: str, paths: list[str], target: Path) -> None:
-    """The blind list: nothing in it tells a suspect from any other picture."""
-    from gradattn_core.export import encode
-    from gradattn_core.files import write_output
-
-    frame = store.candidates.page(audit_id, paths=paths, everything=True).set_index("path").loc[paths].reset_index()
-    blank = frame[["path", "given_label"]].assign(decision="", new_label="", note="")
-    write_output(target, encode("spot-check", blank, "csv"))
 
 
 def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 import duckdb
 import numpy as np
+import pandas as pd
 
 from gradattn_core.errors import StoreError
 from gradattn_core.ranking.certainty import PAGE, Doubles
@@ -73,6 +74,17 @@ class Draws(Part):
         with self._reading(audit_id) as connection:
             waiting = _known(connection, audit_id).waiting
             return _paths(connection, audit_id, [draw.key for draw in waiting if purpose in (None, draw.purpose)])
+
+    def checklist(self, audit_id: str) -> pd.DataFrame:
+        """What waits of the spot checks as a list to fill: ``path, given_label``, and empty ``decision, new_label, note``.
+
+        In the order of :meth:`waiting`, and blind: nothing in it tells a suspect from any other picture.
+        """
+        with self._reading(audit_id) as connection:
+            keys = [draw.key for draw in _known(connection, audit_id).waiting if draw.purpose == "spot check"]
+            paths = _paths(connection, audit_id, keys)
+        frame = pd.DataFrame({"path": paths, "given_label": [label for _, label in keys]}, dtype=str)
+        return frame.assign(decision="", new_label="", note="")
 
     def drawn(self, audit_id: str) -> list[str]:
         """Every picture that was ever drawn from those of the audit, in the order of the numbers."""

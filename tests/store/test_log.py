@@ -132,9 +132,9 @@ def test_the_columns_of_log_and_agreement_are_plain_with_and_without_rows(store:
         log, agreement = store.decisions.page(), store.decisions.agreement()
         assert list(log.columns) == [
             "decision_id", "path", "given_label", "decision", "new_label", "reviewer", "note", "decided_at",
-            "audit_id", "content_hash", "stands", "conflict",
+            "audit_id", "content_hash", "drawn", "stands", "conflict",
         ]  # fmt: skip
-        assert (log.dtypes[["stands", "conflict"]] == "bool").all()
+        assert (log.dtypes[["drawn", "stands", "conflict"]] == "bool").all()
         assert list(agreement.columns) == ["reviewer_a", "reviewer_b", "both", "agree", "share"]
         assert list(agreement.dtypes[["both", "agree", "share"]]) == ["int64", "int64", "float64"]
         for reviewer in ("ann", "bob"):
