@@ -76,7 +76,7 @@ class Draws(Part):
             return _paths(connection, audit_id, [draw.key for draw in waiting if purpose in (None, draw.purpose)])
 
     def checklist(self, audit_id: str) -> pd.DataFrame:
-        """What waits of the spot checks as a list to fill: ``path, given_label``, and empty ``decision, new_label, note``.
+        """What waits of the spot checks, to be filled: ``path, given_label``, and empty ``decision, new_label, note``.
 
         In the order of :meth:`waiting`, and blind: nothing in it tells a suspect from any other picture.
         """
