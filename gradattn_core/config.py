@@ -347,6 +347,28 @@ class AuditConfig:
         if self.from_scratch and self.head != "finetune":
             raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
 
+    def refuse_idle(self) -> None:
+        """Refuse what was asked for and would say nothing, for whoever asks for it anew.
+
+        Raises:
+            GradattnError: a parameter of another head than the chosen one, or a column of a split that is not chosen.
+        """
+        if self.class_map is not None and self.head in ("probe", "finetune"):
+            raise GradattnError(
+                f"class_map {self.class_map!r} says nothing to head {self.head!r}; choose head 'as-is', or leave it out"
+            )
+        for parameter in _described(FineTuning):
+            value = self.value(parameter.name)
+            if self.head != "finetune" and value != parameter.default:
+                raise GradattnError(
+                    f"{parameter.name} {value} says nothing to head {self.head!r}; choose head 'finetune', or leave it "
+                    "out"
+                )
+        if self.split is None and self.split_column != "split":
+            raise GradattnError(
+                f"split_column {self.split_column!r} says nothing without a split; name one of its values with --split"
+            )
+
     def value(self, name: str) -> Any:
         """Of a parameter by its name, those of the fine-tuning included."""
         return getattr(self if hasattr(self, name) else self.finetuning, name)

@@ -249,7 +249,6 @@ def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
 def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
     listing, fingerprint = survey.listing, survey.fingerprint
     head, alignment, notes = _choose_head(config, listing)
-    notes = (*listing.notes, *notes)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
     if not config.restart:

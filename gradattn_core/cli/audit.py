@@ -110,4 +110,6 @@ def audit_config(options: argparse.Namespace) -> AuditConfig:
     Raises:
         GradattnError: a value that no audit can use.
     """
-    return AuditConfig.of(vars(options))
+    config = AuditConfig.of(vars(options))
+    config.refuse_idle()
+    return config

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +26,12 @@ from gradattn_core.dataset.address import (
     relative,
 )
 from gradattn_core.dataset.archives import open_archive
+from gradattn_core.dataset.beside import TABLES, own_table, passed_over_tables
 from gradattn_core.dataset.endings import OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
 from gradattn_core.dataset.folder import Tree, list_folder
 from gradattn_core.dataset.labels import merged_spellings, notes_about, without_labels
 from gradattn_core.dataset.levels import METADATA, by_level, check_level
-from gradattn_core.dataset.manifest import describes, list_manifest
+from gradattn_core.dataset.manifest import list_manifest
 from gradattn_core.dataset.parquet import holds_pictures, image_column, list_tables, open_table
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.dataset.selection import (
@@ -199,7 +200,8 @@ def _list_local(source: Path, selection: DatasetSelection) -> Listing:
 def _list_local_folder(root: Path, selection: DatasetSelection) -> Listing:
     if selection.split is not None and (root / selection.split).is_dir():
         root, selection = _unwrapped(root / selection.split), selection.without_split()
-    table = _own_table(str(root), lambda file: (root / file).is_file(), selection)
+    tables = [each for each in sorted(os.listdir(root)) if each.lower().endswith(TABLES) and (root / each).is_file()]
+    table = own_table(str(root), tables, selection)
     if table is not None:
         return _list_table(table, str(root), selection)
     listing = list_folder(root)
@@ -208,7 +210,7 @@ def _list_local_folder(root: Path, selection: DatasetSelection) -> Listing:
         shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
         if shards:
             return _list_files([str(root / file) for file in shards], str(root), selection)
-    listing = _within_split(listing, selection)
+    listing = _within_split(passed_over_tables(listing, tables, selection), selection)
     return by_level(listing, selection.label_depth, lambda file: (root / file).is_file())
 
 
@@ -223,10 +225,13 @@ def _unwrapped(root: Path) -> Path:
 def _list_tree(tree: Tree, selection: DatasetSelection) -> Listing:
     if selection.split is not None and selection.split in tree.folders:
         tree, selection = tree.below(selection.split, join(tree.root, selection.split)), selection.without_split()
-    table = _own_table(tree.root, tree.files.__contains__, selection)
+    tables = (
+        [] if is_web(tree.root) else sorted(each for each in tree.files if "/" not in each and each.endswith(TABLES))
+    )
+    table = own_table(tree.root, tables, selection)
     if table is not None:
         return _list_table(table, tree.root, selection)
-    listing = _within_split(tree.listing(), selection)
+    listing = _within_split(passed_over_tables(tree.listing(), tables, selection), selection)
     return by_level(listing, selection.label_depth, tree.files.__contains__)
 
 
@@ -265,12 +270,6 @@ def _about_passed_over(listing: Listing) -> list[str]:
             counted = "1 folder" if len(folders) == 1 else f"{len(folders):,} folders"
             sentences.append(f"{counted} that {made} passed over: {shown_all(folders[:5])}.")
     return sentences
-
-
-def _own_table(root: str, has: Callable[[str], bool], selection: DatasetSelection) -> str | None:
-    """The table in a folder that says what its pictures show; others of these names are no concern of ours."""
-    there = (join(root, file) for file in METADATA if has(file))
-    return next((table for table in there if describes(table, selection)), None)
 
 
 def _list_file(file: str, selection: DatasetSelection) -> Listing:

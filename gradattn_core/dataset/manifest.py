@@ -72,10 +72,17 @@ def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
     return replace(listing, notes=notes)
 
 
+def check_selected(file: str, selection: DatasetSelection) -> None:
+    """Raises:
+    DatasetError: the table cannot be read or lacks a selected column.
+    """
+    _Columns.of(file, open_table(file), selection)
+
+
 def describes(file: str, selection: DatasetSelection) -> bool:
     """Whether a table has the selected columns; False where it cannot be read."""
     try:
-        _Columns.of(file, open_table(file), selection)
+        check_selected(file, selection)
     except (DatasetError, OSError, UnicodeError, UnreadableImageError, csv.Error):
         return False
     return True

@@ -164,8 +164,8 @@ def test_label_studios_own_json_has_nested_columns(tmp_path: Path) -> None:
     ]
     (tmp_path / "project.json").write_text(json.dumps(tasks))
     assert "'data.image', 'annotations.result.value.choices'" in refusal(tmp_path / "project.json")
-    columns = {"path_column": "data.image", "label_column": "annotations.result.value.choices"}
-    listing = list_dataset(tmp_path / "project.json", **columns)
+    choices = "annotations.result.value.choices"
+    listing = list_dataset(tmp_path / "project.json", path_column="data.image", label_column=choices)
     assert rows(listing) == [("1.png", "cat"), ("2.png", "dog")]
     [reason] = reasons(listing).values()
     assert reason == "several labels, 'cat', 'dog': an audit is of one label for each picture"

@@ -173,7 +173,7 @@ def test_a_schedule_is_a_deployment_with_typed_parameters_and_absolute_paths(
     monkeypatch.chdir(tmp_path)
     status, out, _ = command(
         *("add", "odd [b]photos <i>", "--cron", "0 3 * * 1", "--timezone", "Europe/Berlin"),
-        *("--out", "found", "--epochs", "7", "--notify-above", "10"),
+        *("--out", "found", "--head", "finetune", "--epochs", "7", "--notify-above", "10"),
     )
     assert status == 0 and "added schedule odd-b-photos-i: 0 3 * * 1 (Europe/Berlin)" in out
     deployment = client.read_deployment_by_name("audit/odd-b-photos-i")
