@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import timm
 import torch
+from torch import nn
 
 from gradattn_core import outfolder
 from gradattn_core.audit.loading import audit_model
@@ -135,19 +137,24 @@ def survey_dataset(config: AuditConfig) -> Survey:
         DatasetError: it cannot be audited.
         ModelError: the checkpoint is not there.
     """
-    listing = list_dataset(
-        config.dataset,
-        path_column=config.path_column,
-        label_column=config.label_column,
-        split_column=config.split_column,
-        split=config.split,
-        image_root=config.image_root,
-        image_ending=config.image_ending,
-        label_depth=config.label_depth,
-        exclude_labels=config.exclude_label,
-        merge_spellings=config.merge_spellings,
-    )
+    listing = list_images(config)
     return Survey(listing, _fingerprint(config, listing))
+
+
+def list_images(config: AuditConfig, **changes: Any) -> Listing:
+    """List the dataset as the parameters say, or with some of them changed; see ``list_dataset``."""
+    selection: dict[str, Any] = {
+        "path_column": config.path_column,
+        "label_column": config.label_column,
+        "split_column": config.split_column,
+        "split": config.split,
+        "image_root": config.image_root,
+        "image_ending": config.image_ending,
+        "label_depth": config.label_depth,
+        "exclude_labels": config.exclude_label,
+        "merge_spellings": config.merge_spellings,
+    }
+    return list_dataset(config.dataset, **{**selection, **changes})
 
 
 def make_plan(config: AuditConfig, survey: Survey) -> Plan:
@@ -248,7 +255,7 @@ def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
 
 def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
     listing, fingerprint = survey.listing, survey.fingerprint
-    head, alignment, notes = _choose_head(config, listing)
+    head, alignment, notes = choose_head(config, listing)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
     if not config.restart:
@@ -334,13 +341,26 @@ def _shard_size(images: int, device: torch.device) -> int:
     return min(max(share, _SHARD_ON_CPU), _SHARD_ON_GPU)
 
 
-def _choose_head(config: AuditConfig, listing: Listing) -> tuple[str, Alignment | None, tuple[str, ...]]:
-    """Decide the head and prove that the model can be built, before anything is written or swept."""
+def choose_head(
+    config: AuditConfig, listing: Listing, model: nn.Module | None = None
+) -> tuple[str, Alignment | None, tuple[str, ...]]:
+    """Decide the head and prove that the model can be built, before anything is written or swept.
+
+    Args:
+        model: the audit's, with or without its weights; it is built where it is not given.
+
+    Returns:
+        the head, the model's output of each class where it judges as it is, and notes for the user.
+
+    Raises:
+        GradattnError: the model cannot be built, or its classes cannot be matched where they must be.
+    """
     classes = listing.classes
     if config.head == "finetune":
-        audit_model(config, len(classes) if config.from_scratch else None)
+        if model is None:
+            audit_model(config, len(classes) if config.from_scratch else None)
         return "finetune", None, ()
-    model = audit_model(config)
+    model = audit_model(config) if model is None else model
     if config.head == "probe":
         return "probe", None, ()
     outputs = int(getattr(model, "num_classes", 0))

@@ -202,8 +202,8 @@ def show_audit(summary: AuditSummary, out: str) -> None:
     screen.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)
 
 
-def show_not_judged(groups: Sequence[Unjudged]) -> None:
-    """A line for each of the first groups of what was not judged."""
+def show_not_judged(groups: Sequence[Unjudged], everywhere: str = "gradattn export failures names each") -> None:
+    """A line for each of the first groups of what was not judged, and where the others are."""
     screen = console()
     for group in groups[:_KINDS_NOT_JUDGED]:
         where = f" of {group.given_label}" if group.given_label else ""
@@ -214,7 +214,7 @@ def show_not_judged(groups: Sequence[Unjudged]) -> None:
         )
     if len(groups) > _KINDS_NOT_JUDGED:
         rest = sum(group.files for group in groups[_KINDS_NOT_JUDGED:])
-        screen.print(f"[dim]and {rest:,} more files; gradattn export failures names each[/]")
+        screen.print(f"[dim]and {rest:,} more files; {everywhere}[/]")
 
 
 def news(since: Difference) -> str:

@@ -222,7 +222,7 @@ def _refuse_splits(root: str, folders: _Folders) -> None:
         or names_of_splits & set(others)
         or (share >= 0.5 and len(names_of_splits) > 1)
     ):
-        best = max(deep, key=lambda first: (folders.pictures[first], first))
+        best = max(deep, key=lambda first: ("train" in first.casefold(), folders.pictures[first], first))
         level = 3 if best in folders.repeating else 2
         raise DatasetError(
             f"{shown(root)} has no class folders but {shown_all(firsts)} around them: choose one with --split "

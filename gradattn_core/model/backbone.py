@@ -43,6 +43,18 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
     return model
 
 
+def outline(spec: ModelSpec) -> nn.Module:
+    """The model without its weights: how many outputs it has and what they are called. A checkpoint is not opened.
+
+    Raises:
+        ModelError: unknown name (with the nearest ones), or arguments that do not fit; the checkpoint is not there.
+    """
+    _ = spec.file  # is there, if it is named
+    model = _create(spec, dict(spec.arguments), pretrained=False)
+    check_model(model)
+    return model
+
+
 def weights_digest(model: nn.Module) -> str:
     """A fingerprint of the model's weights and buffers, wherever they came from."""
     digest = hashlib.blake2b(digest_size=16)
