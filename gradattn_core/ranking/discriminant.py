@@ -86,9 +86,17 @@ def _moments(
 
 
 def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``matrix``⁻¹ ``right`` in float32, which takes half the time, or in float64 where that is not precise enough."""
+    """``matrix``⁻¹ ``right`` in float32, which takes half the time, or in float64 where that is not precise enough.
+
+    Where hardly any image is trusted the sums are mostly rounding and the matrix may be indefinite; its greatest number
+    on the diagonal outweighs that.
+    """
     try:
         factor = cho_factor(matrix.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError:
-        factor = cho_factor(matrix, lower=True, check_finite=False)
+        try:
+            factor = cho_factor(matrix, lower=True, check_finite=False)
+        except LinAlgError:
+            size = 2 * len(matrix) * max(float(np.abs(matrix).max()), 1e-30)
+            factor = cho_factor(matrix + size * np.eye(len(matrix)), lower=True, check_finite=False)
     return np.asarray(cho_solve(factor, right.astype(factor[0].dtype), check_finite=False))

@@ -98,7 +98,7 @@ def _estimate_noise(posterior: FloatArray, shortlist: Shortlist) -> FloatArray:
     np.fill_diagonal(counts, 0)
     errors = counts.sum(axis=1)
     strength = PRIOR_CLASSES * images.sum() / classes
-    rate = (errors + strength * errors.sum() / images.sum()) / (images + strength)
+    rate = np.clip((errors + strength * errors.sum() / images.sum()) / (images + strength), 0, 1)
     profile = (counts + PRIOR_ERRORS / (classes - 1)) / (errors + PRIOR_ERRORS)[:, None]
     noise = rate[:, None] * profile
     np.fill_diagonal(noise, 1 - rate)

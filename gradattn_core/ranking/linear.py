@@ -13,6 +13,8 @@ from gradattn_core.records import FloatArray, IntArray
 
 POINTS = 2**29
 """Numbers of all points together, 2 GiB: of more images than fit, the axes of least variance are left out."""
+LEAST_TRUST = 1e-6
+"""Trust in images, all together, of which less teaches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,11 @@ class FoldClassifiers:
 def temperature(logits: FloatArray, codes: IntArray, trust: FloatArray | None = None) -> tuple[float, float]:
     """The one positive factor on ``logits`` [N, K] under which the given labels are likeliest, and their loss.
 
-    The loss is the mean −log p(given label), in nats; images weigh ``trust`` [N].
+    The loss is the mean −log p(given label), in nats; images weigh ``trust`` [N], and all the same where none is
+    trusted.
     """
     rows = np.arange(len(codes))
+    trust = trust if trust is not None and trust.sum(dtype=np.float64) > LEAST_TRUST else None
 
     def loss(log_factor: float) -> float:
         log_p = log_softmax(logits * np.float32(np.exp(log_factor)))[rows, codes]

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from gradattn_core.ranking.arrays import for_each, log_softmax, sample_rows
 from gradattn_core.ranking.inputs import check_class_count, check_codes, check_folds, check_matrix
-from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis
+from gradattn_core.ranking.linear import LEAST_TRUST, Basis, FoldClassifiers, make_basis
 from gradattn_core.records import FloatArray, IntArray
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
@@ -190,9 +190,12 @@ def _fit_present(
     basis: Basis, codes: IntArray, weight: FloatArray, rows: IntArray, penalty: float, coefficients: FloatArray
 ) -> None:
     """Fit the classes that the training images ``rows`` have, in place; the others get weight zero and the mean
-    probability 1/(n + K)."""
+    probability 1/(n + K). Where no image is trusted, all classes are equally likely."""
     points = basis.points[rows]
     present = np.bincount(codes, weight, minlength=len(coefficients)) > 0
+    if weight.sum(dtype=np.float64) <= LEAST_TRUST:
+        coefficients[:] = 0
+        return
     place = np.cumsum(present) - 1
     usable = present[codes]
     if not usable.all():
