@@ -4,6 +4,7 @@ OUT/gradattn.duckdb             audits, evidence and decisions
 OUT/candidates.csv              the suspects of the newest audit
 OUT/work/AUDIT/                 an audit that is being made, or was interrupted
 OUT/features/AUDIT/             what a later audit can take over from a finished one
+OUT/listed.parquet              by what a file is seen to have changed
 OUT/previews/  OUT/cache/       pictures for the page
 OUT/logs/                       of audits that the page has started
 OUT/applied.jsonl  OUT/removed/  OUT/manifests/     what was done to the dataset in place, and the way back
@@ -38,6 +39,11 @@ def database(out: Path) -> Path:
 
 def candidates(out: Path) -> Path:
     return out / "candidates.csv"
+
+
+def listed(out: Path) -> Path:
+    """How the files of each dataset looked from outside when they were last listed."""
+    return out / "listed.parquet"
 
 
 def work(out: Path) -> Path:

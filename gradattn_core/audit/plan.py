@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from gradattn_core import outfolder
+from gradattn_core.audit.changes import keep_files, settled
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.reuse import RESULT_FORMAT, Sweep, sweep_key, sweeps_below, sweeps_like, tell_changes
 from gradattn_core.config import AuditConfig
@@ -43,10 +44,17 @@ _FAILURES = pa.schema([(name, pa.string()) for name in ("path", "stage", "reason
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is to audit. ``fingerprint`` names dataset, model and parameters: equal ones give equal results."""
+    """What there is to audit.
+
+    Attributes:
+        listing: in which a file whose content is another than an audit in the output folder has seen is another one.
+        fingerprint: names dataset, model and parameters: equal ones give equal results.
+        files: the listing as the files' own sizes and times say it.
+    """
 
     listing: Listing
     fingerprint: str
+    files: Listing
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ def plan_audit(config: AuditConfig, progress: Progress = silent) -> Plan:
     progress(PLAN.name, 0, 1)
     survey = survey_dataset(config)
     plan = _finished_plan(config, survey) or make_plan(config, survey)
+    keep_files(survey.files, survey.listing, plan.out)
     progress(PLAN.name, 1, 1)
     return plan
 
@@ -138,7 +147,8 @@ def survey_dataset(config: AuditConfig) -> Survey:
         ModelError: the checkpoint is not there.
     """
     listing = list_images(config)
-    return Survey(listing, _fingerprint(config, listing))
+    seen = settled(listing, Path(config.out).expanduser().resolve())
+    return Survey(seen, _fingerprint(config, seen), listing)
 
 
 def list_images(config: AuditConfig, **changes: Any) -> Listing:

@@ -64,17 +64,17 @@ class Sweep:
         write_text(AuditFolder(self.folder).mark, json.dumps(facts))
 
 
+def sweep_of(folder: Path) -> Sweep | None:
+    """The sweep in a folder; None where there is none, or its mark is damaged."""
+    try:
+        return Sweep(folder, **json.loads(AuditFolder(folder).mark.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
     """Those of the folders that hold a sweep with this key."""
-    sweeps = []
-    for folder in folders:
-        try:
-            sweep = Sweep(folder, **json.loads(AuditFolder(folder).mark.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            continue
-        if sweep.key == key:
-            sweeps.append(sweep)
-    return sweeps
+    return [sweep for sweep in map(sweep_of, folders) if sweep is not None and sweep.key == key]
 
 
 def sweeps_below(out: Path, key: str) -> tuple[str, ...]:

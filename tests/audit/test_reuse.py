@@ -25,7 +25,7 @@ from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.config import AuditConfig
 from gradattn_core.evidence import SUMS
 from gradattn_core.files import remove_folder
-from gradattn_core.outfolder import FORMAT
+from gradattn_core.outfolder import FORMAT, listed
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny, make_tiny
@@ -60,8 +60,12 @@ def audited(tiny: Tiny, tmp_path: Path) -> Audited:
     return found
 
 
-def spoil(file: Path) -> None:
-    """Make the file unreadable as a picture without a sign of it in size or time: whoever reads it will fail."""
+def spoil(file: Path, out: Path) -> None:
+    """Make the file unreadable as a picture without a sign of it in size or time: whoever reads it will fail.
+
+    Its change time would tell, but for an audit of an older version, which knew none.
+    """
+    listed(out).unlink(missing_ok=True)
     status = file.stat()
     file.write_bytes(b"x" * status.st_size)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -97,7 +101,7 @@ def test_only_added_and_changed_images_are_swept_removed_ones_leave_and_decision
     for number in range(100):
         new_picture(audited.dataset / "green" / f"added-{number:03d}.png", (40, 180, 60), 100 + number)
     for path in spoilt:
-        spoil(audited.dataset / path)
+        spoil(audited.dataset / path, audited.out)
     second = audited.audit(shard_size=50)
 
     assert anew(second) == "160 images were taken over from earlier audits, 110 were swept anew."
@@ -277,7 +281,7 @@ def test_an_interrupted_audit_with_other_parameters_stays_and_can_be_continued(a
 
 def test_another_dataset_in_the_same_folder_shares_what_has_the_same_content(audited: Audited, tmp_path: Path) -> None:
     twin = Audited(shutil.copytree(audited.dataset, tmp_path / "twin"), audited.out, audited.tiny)
-    spoil(twin.dataset / "red" / "red-10.png")  # the same place and time below another root proves nothing
+    spoil(twin.dataset / "red" / "red-10.png", twin.out)  # the same place and time below another root proves nothing
     summary = twin.audit()
     assert anew(summary) == "71 images were taken over from earlier audits, 0 were swept anew."
     assert Store(twin.out).audits.failures(summary.audit_id)["path"].tolist() == ["red/red-10.png"]
@@ -290,7 +294,7 @@ def test_maps_of_the_models_own_classifier_are_taken_over_bit_for_bit(tiny: Tiny
     audited = Audited(shutil.copytree(tiny.dataset, tmp_path / "dataset"), tmp_path / "out", tiny)
     first = audited.audit(**as_is)
     for path in audited.swept(first.audit_id)["path"]:
-        spoil(audited.dataset / path)
+        spoil(audited.dataset / path, audited.out)
     new_picture(audited.dataset / "red" / "new.png", (40, 60, 200), 1)
     second = audited.audit(**as_is)
     assert anew(second) == "72 images were taken over from earlier audits, 1 were swept anew."
@@ -334,7 +338,7 @@ def test_maps_of_an_earlier_version_are_kept_by_who_names_them_and_drawn_anew_by
     before = maps(audited.out, first.audit_id)
     if kept:
         for path in audited.swept(first.audit_id)["path"]:
-            spoil(audited.dataset / path)
+            spoil(audited.dataset / path, audited.out)
     new_picture(audited.dataset / "red" / "new.png", (40, 60, 200), 1)
     changes = {"head": "as-is", **({"correction": "complete"} if kept else {})}
     second = audited.audit(**changes)
