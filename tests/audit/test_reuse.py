@@ -258,9 +258,9 @@ def test_a_picture_that_was_replaced_since_it_was_swept_gets_no_map_of_its_succe
     os.utime(audited.dataset / wrong, ns=(status.st_atime_ns, status.st_mtime_ns))
     summary = audited.audit()
     failures = Store(audited.out).audits.failures(summary.audit_id)
-    assert failures.to_dict("records") == [
-        {"path": wrong, "stage": "interpret", "reason": "it has changed since it was swept"}
-    ]
+    [failure] = failures.to_dict("records")
+    assert failure["path"] == wrong and failure["stage"] == "interpret"
+    assert failure["reason"] == "it has changed since it was swept"
     assert Store(audited.out).images.evidence(summary.audit_id, wrong) is None
 
 
