@@ -101,14 +101,14 @@ def evidence(sample: Sample, many: int) -> list[Fraction | None]:
     halves, found, result = [Fraction(1, 2), Fraction(1, 2)], 0, []
     chance = Fraction(1)
     for step in range(len(sample)):
-        is_wrong, mean = bool(sample.wrong[step]), Fraction(float(np.clip(sample.suspicion[step], 1e-3, 1 - 1e-3)))
+        is_wrong, mean = bool(sample.wrong[step]), Fraction(float(np.clip(sample.suspicion[step], 0.01, 0.99)))
         here = Fraction(many - int(sample.known[step]), int(sample.pool[step]))
         chance *= here if is_wrong else 1 - here
         for half, weight in enumerate((4, 40)):
             forecast = (weight * mean + found) / (weight + step)
             halves[half] *= forecast if is_wrong else 1 - forecast
         found += is_wrong
-        result.append(sum(halves) / chance if chance > 0 else None)
+        result.append(Fraction(2, 5) + Fraction(3, 5) * sum(halves) / chance if chance > 0 else None)
     return result
 
 
