@@ -116,7 +116,7 @@ def _corrected(store: Store, audit: str) -> ExportFile:
     review = store.review.progress(audit)
     st.caption(f"{review.wrong - review.removed:,} relabelled, {review.removed:,} left out. Paths are absolute.")
     return ExportFile(
-        store.audits.one(audit).images - review.removed,
+        store.audits.one(audit).images - review.removed + int(store.review.unjudged(audit)["is_picture"].sum()),
         lambda: store.review.corrected(audit, top=_PREVIEW),
         lambda: store.review.corrected(audit),
     )

@@ -41,6 +41,15 @@ class UntouchedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class UnjudgedFile:
+    """A file of the dataset that was not judged and stays under its label; no picture where ``is_picture`` is False."""
+
+    path: str
+    label: str
+    is_picture: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Corrections:
     """The corrected dataset.
 
@@ -49,6 +58,8 @@ class Corrections:
         dataset: what was audited, as it was typed.
         selection: the columns and the split of a manifest, as they were audited.
         images: ordered by path; all of them, or those that change.
+        unjudged: files of the dataset's classes that were not judged; ``unplaced`` is the number of those whose class
+            the audit does not know.
     """
 
     audit_id: str
@@ -56,6 +67,8 @@ class Corrections:
     dataset: str
     selection: DatasetSelection
     images: tuple[AuditedImage, ...]
+    unjudged: tuple[UnjudgedFile, ...] = ()
+    unplaced: int = 0
 
     @property
     def manifest(self) -> Path | None:
@@ -76,6 +89,7 @@ class ApplyResult:
         relabelled, removed: images that were changed.
         as_before: images that are in the corrected dataset under their given label.
         already: images that an earlier run had changed.
+        taken_along: files that were not judged and are in the corrected dataset too; ``left_out`` are not in it.
         left_alone: images that a decision changes and that could not be, or files that could not be taken along.
         notes: sentences on what came out otherwise than one might expect.
     """
@@ -84,6 +98,8 @@ class ApplyResult:
     removed: int
     as_before: int = 0
     already: int = 0
+    taken_along: int = 0
+    left_out: int = 0
     left_alone: tuple[UntouchedFile, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -95,14 +111,18 @@ def read_corrections(store: Store, audit_id: str, *, everything: bool) -> Correc
         StoreError: there is no such audit, or the database cannot be read.
     """
     audit = store.audits.one(audit_id)
-    frame = store.review.corrections(audit_id, everything=everything)
+    frame, others = store.review.corrections(audit_id, everything=everything), store.review.unjudged(audit_id)
     columns = (frame[name].tolist() for name in ("path", "content_hash", "given_label", "decision", "label"))
     images = tuple(
         AuditedImage(path, content, given, None if decision == "remove" else label)
         for path, content, given, decision, label in zip(*columns, strict=True)
     )
     root = audit.root if store.data_root is None else str(store.data_root)
-    return Corrections(audit_id, root, audit.dataset, _selection(audit.parameters), images)
+    columns = (others[name].tolist() for name in ("path", "label", "is_picture"))
+    unjudged = tuple(UnjudgedFile(*each) for each in zip(*columns, strict=True))
+    failures = store.audits.failures(audit_id)
+    unplaced = int((failures["stage"].isin(["list", "decode"]) & (failures["given_label"] == "")).sum())
+    return Corrections(audit_id, root, audit.dataset, _selection(audit.parameters), images, unjudged, unplaced)
 
 
 def objection(root: str, image: AuditedImage) -> str | None:

@@ -35,14 +35,20 @@ from gradattn_core.files import clear_drafts, write_output
 MARK, LABELS = ".gradattn-tree.json", "labels.csv"
 _ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
 _BATCH = 512
+_UNJUDGED = ""
+"""In place of the hash of a content that nobody has read."""
 # How a system says that it has no such links there.
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _OF_THIS_FILE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
 _READERS = 8
 
 
-def make_tree(corrections: Corrections, target: Path, link: str, progress: Progress) -> ApplyResult:
+def make_tree(
+    corrections: Corrections, target: Path, link: str, progress: Progress, *, judged_only: bool = False
+) -> ApplyResult:
     """Make ``target/<label>/…`` with every image under the label that now holds; the dataset is only read.
+
+    Files of the dataset's classes that were not judged are taken along under their labels, unless ``judged_only``.
 
     A run that was interrupted is continued by the same call, and ends in the same tree. An image about which a decision
     was made and whose content has changed since stays under its given label, and is reported.
@@ -58,7 +64,7 @@ def make_tree(corrections: Corrections, target: Path, link: str, progress: Progr
     _refuse_overlap(corrections, target)
     sound, doubtful = check_changes(corrections, progress)
     objections = {file.path: file.reason for file in doubtful}
-    placements = _placements(corrections, objections)
+    placements = _placements(corrections, objections, judged_only=judged_only)
     _claim(target, corrections, placements)
     folders = sorted({placement.path.folder for placement in placements})
     _make_folders(target, folders)
@@ -71,10 +77,13 @@ def make_tree(corrections: Corrections, target: Path, link: str, progress: Progr
         objections = failed | objections
         progress(start + len(batch), len(placements))
     relabelled = sum(placement.label != placement.image.given_label for placement in placed)
+    taken_along = sum(placement.is_unjudged for placement in placed)
     return ApplyResult(
         relabelled=relabelled,
         removed=sum(image.label is None for image in sound),
-        as_before=len(placed) - relabelled,
+        as_before=len(placed) - relabelled - taken_along,
+        taken_along=taken_along,
+        left_out=len(corrections.unjudged) + corrections.unplaced - taken_along,
         left_alone=tuple(UntouchedFile(path, reason) for path, reason in sorted(objections.items())),
         notes=(*writer.notes, *_labels_note(target, folders, placed)),
     )
@@ -87,12 +96,14 @@ def _refuse_overlap(corrections: Corrections, target: Path) -> None:
         raise ApplyError(f"{target} lies in the dataset, where it would be a class; give a folder outside {root}")
 
 
-def _placements(corrections: Corrections, objections: dict[str, str]) -> list[Placement]:
+def _placements(corrections: Corrections, objections: dict[str, str], *, judged_only: bool) -> list[Placement]:
     """Every image that stays, with its place; those that cannot be taken along are added to ``objections``."""
     images: list[tuple[AuditedImage, str, Path | None]] = []
     names: list[tuple[str, str, str]] = []
     folders: dict[str, str] = {}
-    for image in corrections.images:
+    unjudged = () if judged_only else corrections.unjudged
+    others = (AuditedImage(file.path, _UNJUDGED, file.label, file.label) for file in unjudged)
+    for image in (*corrections.images, *others):
         label = image.given_label if image.path in objections else image.label
         if label is None:
             continue
@@ -101,7 +112,9 @@ def _placements(corrections: Corrections, objections: dict[str, str]) -> list[Pl
             if leaves_root(image.path):
                 raise UnreadableImageError("its path leaves the dataset's root")
             source = file if file.is_file() else None
-            name = below_class(image.path, image.given_label) + _missing_ending(corrections.root, image.path, source)
+            name = below_class(image.path, image.given_label)
+            if image.content_hash != _UNJUDGED:
+                name += _missing_ending(corrections.root, image.path, source)
         except UnreadableImageError as error:
             objections.setdefault(image.path, str(error))
             continue
@@ -192,6 +205,10 @@ class Placement:
     path: TreePath
     source: Path | None
 
+    @property
+    def is_unjudged(self) -> bool:
+        return self.image.content_hash == _UNJUDGED
+
 
 class _TreeWriter:
     """Links or copies images below ``target``; ``notes`` says where it had to do otherwise than was asked for."""
@@ -274,8 +291,12 @@ class _TreeWriter:
         if not at.is_symlink() and has_content(at, placement.image.content_hash) and at.stat().st_nlink == 1:
             return None
         try:
-            data = read_bytes(self._root, placement.image.path)
-        except UnreadableImageError as error:
+            if placement.is_unjudged and placement.source is not None:
+                # Of what it is nothing is known; it may be empty.
+                data = placement.source.read_bytes()
+            else:
+                data = read_bytes(self._root, placement.image.path)
+        except (UnreadableImageError, OSError) as error:
             return str(error)
         part = _part(at)
         try:

@@ -62,6 +62,12 @@ def add(commands: Commands) -> None:
         help="where the dataset is now, if it was moved since the audit (default: $GRADATTN_DATA_ROOT, else where the "
         "audit found it)",
     )
+    parser.add_argument(
+        "--judged-only",
+        action="store_true",
+        help="of --to and --manifest: leave out files that the audit could not read, or passed over; they are taken "
+        "along without it",
+    )
     parser.add_argument("--top", type=int, default=20, metavar="N", help="how many files to list (default 20)")
     output_style(parser)
 
@@ -86,7 +92,9 @@ def run(options: argparse.Namespace) -> int:
         if options.in_place:
             applied = apply_in_place(corrections, Path(options.out), progress)
         else:
-            applied = make_tree(corrections, Path(options.to), options.link or "symlink", progress)
+            applied = make_tree(
+                corrections, Path(options.to), options.link or "symlink", progress, judged_only=options.judged_only
+            )
     facts = {"audit_id": audit_id, **asdict(applied)}
     return _report(options, facts, _sentences(options, corrections, applied), applied.left_alone)
 
@@ -99,6 +107,8 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
         if options.undo and given is not None:
             typed = f"--{name.replace('_', '-')} {given}"
             raise ApplyError(f"{typed} does not go with --undo: the last --in-place is taken back where it was made")
+    if options.judged_only and options.to is None and options.manifest is None:
+        raise ApplyError("--judged-only says what --to and --manifest leave out; give one of them")
     if options.top < 0:
         raise ApplyError(f"--top {options.top} is negative; give 0 or more")
 
@@ -173,8 +183,14 @@ def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
     corrections = read_corrections(store, audit_id, everything=True)
     if corrections.manifest is not None and target.exists() and target.samefile(corrections.manifest):
         raise ApplyError(f"{target} is the audited manifest itself; give another file, or --in-place")
-    write_output(target, encode("corrected", store.review.corrected(audit_id, folder=target.parent), form))
-    applied = ApplyResult(*count_changes(corrections.images))
+    frame = store.review.corrected(audit_id, folder=target.parent, judged_only=options.judged_only)
+    write_output(target, encode("corrected", frame, form))
+    taken_along = 0 if options.judged_only else sum(file.is_picture for file in corrections.unjudged)
+    applied = ApplyResult(
+        *count_changes(corrections.images),
+        taken_along=taken_along,
+        left_out=len(corrections.unjudged) + corrections.unplaced - taken_along,
+    )
     facts = {"audit_id": audit_id, **asdict(applied)}
     return _report(options, facts, _sentences(options, corrections, applied), ())
 
@@ -197,7 +213,13 @@ def _sentences(options: argparse.Namespace, corrections: Corrections, applied: A
         back = [f"back  gradattn apply --undo --out {options.out}"] if applied.relabelled + applied.removed else []
         return [f"{corrections.manifest or corrections.root}: {counts}{already}", *back]
     target = options.to or options.manifest
-    return [f"{target}: {counts}, {applied.as_before:,} as they were", *applied.notes, f"next  gradattn audit {target}"]
+    others = []
+    if applied.taken_along:
+        others.append(f"{applied.taken_along:,} that were not judged are in it too; --judged-only leaves them out")
+    if applied.left_out:
+        others.append(f"{applied.left_out:,} files of the dataset that were not judged are not in it")
+    first = f"{target}: {counts}, {applied.as_before:,} as they were"
+    return [first, *others, *applied.notes, f"next  gradattn audit {target}"]
 
 
 def _report(

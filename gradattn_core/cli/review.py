@@ -128,14 +128,25 @@ def run_decisions(options: argparse.Namespace) -> int:
 def run_corrected(options: argparse.Namespace) -> int:
     """Write the audited dataset as the reviewers left it, as a manifest."""
     target = options.csv or options.output
-    return _export(
+    status = _export(
         options,
         "corrected",
         lambda store: store.review.corrected(
-            options.audit or store.audits.latest_id(), folder=Path(target).parent if target else None
+            options.audit or store.audits.latest_id(),
+            folder=Path(target).parent if target else None,
+            judged_only=options.judged_only,
         ),
         data_root=options.data_root,
     )
+    others = 0 if options.judged_only or not target else _unjudged_pictures(options)
+    if others:
+        print(f"{others:,} of them were not judged; --judged-only leaves them out", file=sys.stderr)
+    return status
+
+
+def _unjudged_pictures(options: argparse.Namespace) -> int:
+    store = open_store(options, data_root=options.data_root)
+    return int(store.review.unjudged(options.audit or store.audits.latest_id())["is_picture"].sum())
 
 
 def run_removals(options: argparse.Namespace) -> int:
@@ -218,6 +229,11 @@ def _add_export(commands: Commands) -> None:
         corrected,
         "which audit (default: the latest)",
         "labels are as they are, for programs; gradattn audit reads csv, parquet and jsonl",
+    )
+    corrected.add_argument(
+        "--judged-only",
+        action="store_true",
+        help="leave out pictures that the audit could not read, or whose labels were left out of it",
     )
     corrected.add_argument(
         "--data-root",

@@ -8,6 +8,7 @@ the audit said is kept beside, in ``audit_rank`` and ``audit_suspicion``.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from gradattn_core import estimates
-from gradattn_core.dataset.address import join, relocate
-from gradattn_core.errors import StoreError
+from gradattn_core.dataset.address import is_plain_file, join, relocate
+from gradattn_core.dataset.endings import NO_PICTURE
+from gradattn_core.errors import StoreError, UnreadableImageError
 from gradattn_core.evidence import STATISTICS, SUMS
 from gradattn_core.store.database import BELIEFS, TIME, Part, check_page, rows, value
 from gradattn_core.store.schema import RANKED
@@ -192,12 +194,15 @@ class Review(Part):
             _restore(connection, audit_id)
         return before
 
-    def corrected(self, audit_id: str, *, folder: Path | None = None, top: int | None = None) -> pd.DataFrame:
+    def corrected(
+        self, audit_id: str, *, folder: Path | None = None, top: int | None = None, judged_only: bool = False
+    ) -> pd.DataFrame:
         """Every image (at most ``top``) of the audit with the label that now holds: ``path, label``, ordered by path.
 
         Standing relabels are applied; removed images are left out; whatever is undecided, kept or unsure has its given
-        label. Paths are absolute, below ``data_root`` where there is one, but relative where they lie below ``folder``,
-        the folder the list is meant for: a manifest written there is a dataset that ``gradattn audit`` reads.
+        label, and so have the pictures of :meth:`unjudged`, unless ``judged_only``. Paths are absolute, below
+        ``data_root`` where there is one, but relative where they lie below ``folder``, the folder the list is meant
+        for: a manifest written there is a dataset that ``gradattn audit`` reads.
         """
         check_page(top, 0)
         with self._reading(audit_id) as connection:
@@ -208,11 +213,34 @@ class Review(Part):
                     WHERE i.audit_id = ? AND coalesce(d.decision, '') <> 'remove' ORDER BY i.path LIMIT ?""",
                 [audit_id, top],
             ).df()
+        if not judged_only:
+            others = self.unjudged(audit_id)
+            frame = pd.concat([frame, others.loc[others["is_picture"], ["path", "label"]]])
+            frame = frame.sort_values("path", ignore_index=True).iloc[:top]
         root = (stored if self.data_root is None else relocate(stored, self.data_root)).rstrip("/") or "/"
         whole = [join(root, path) for path in frame["path"]]
         below = None if folder is None else f"{folder.resolve().as_posix().rstrip('/')}/"
         frame["path"] = [path.removeprefix(below) for path in whole] if below else whole
         return frame
+
+    def unjudged(self, audit_id: str) -> pd.DataFrame:
+        """The files of the dataset's classes that the audit did not judge and that are still there.
+
+        Columns ``path, label, is_picture``, ordered by path: pictures that could not be read or whose labels were left
+        out, and files of other kinds, which are no pictures. Audits of versions before do not know their labels.
+        """
+        with self._reading(audit_id) as connection:
+            stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
+            frame = connection.execute(
+                """SELECT f.path, any_value(f.given_label) AS label, bool_and(f.reason <> ?) AS is_picture
+                   FROM failures f ANTI JOIN images i ON i.audit_id = f.audit_id AND i.path = f.path
+                   WHERE f.audit_id = ? AND f.stage <> 'interpret' AND f.given_label <> ''
+                   GROUP BY f.path ORDER BY f.path""",
+                [NO_PICTURE, audit_id],
+            ).df()
+        root = stored if self.data_root is None else relocate(stored, self.data_root)
+        there = [_may_be_there(root, path) for path in frame["path"]]
+        return frame[np.array(there, dtype=bool)].reset_index(drop=True)
 
     def corrections(self, audit_id: str, *, everything: bool = False) -> pd.DataFrame:
         """What the standing decisions change: ``path, content_hash, given_label, decision, label``, ordered by path.
@@ -240,6 +268,15 @@ class Review(Part):
                     WHERE i.audit_id = ? AND d.decision = 'remove' ORDER BY i.path""",
                 [audit_id],
             ).df()
+
+
+def _may_be_there(root: str, path: str) -> bool:
+    """Whether a file that was not judged can be named; of this machine's, whether it is there."""
+    try:
+        address = join(root, path)
+    except UnreadableImageError:
+        return False
+    return not is_plain_file(root, path) or os.path.isfile(address)
 
 
 def _restore(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:

@@ -248,3 +248,28 @@ def test_the_tree_and_the_manifest_agree_with_the_export(store: Store, tmp_path:
     assert labelled(tmp_path / "manifest.csv") == labelled(tmp_path / "new")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {MARK, "kite", "owl", "hawk"}
     assert [each.path for each in list_dataset(tmp_path / "new").skipped] == [".gradattn-tree.json"]
+
+
+def test_what_was_not_judged_is_taken_along_and_counted(photos: Path, tmp_path: Path) -> None:
+    write_files(
+        photos, {"owl/raw/z.nef": "z", "kite/notes.txt": "n", "kite/.hidden": "h", "README.md": "r", "skip/s.jpg": "s"}
+    )
+    (photos / "kite" / "vector.svg").touch()
+    store = audited(photos, tmp_path / "out", exclude_labels=["skip"])
+    decide(store, {"kite/a.jpg": "owl"})
+    for link in LINKS:
+        applied = make_tree(corrections_of(store), tmp_path / link, link, ignored)
+        assert (applied.relabelled, applied.as_before, applied.taken_along, applied.left_out) == (2, 7, 4, 0)
+        assert applied.left_alone == ()
+        others = ("owl/raw/z.nef", "kite/notes.txt", "skip/s.jpg", "kite/vector.svg")
+        assert all((tmp_path / link / path).read_bytes() == (photos / path).read_bytes() for path in others)
+        assert len([file for file in (tmp_path / link).rglob("*") if file.is_file()]) == 9 + 4 + 1
+        assert make_tree(corrections_of(store), tmp_path / link, link, ignored) == applied
+    alone = make_tree(corrections_of(store), tmp_path / "alone", "symlink", ignored, judged_only=True)
+    assert (alone.as_before, alone.taken_along, alone.left_out) == (7, 0, 4)
+    assert len([file for file in (tmp_path / "alone").rglob("*") if file.is_file()]) == 9 + 1
+    frame = store.review.corrected("first", folder=photos)
+    assert set(frame["path"]) >= {"owl/raw/z.nef", "skip/s.jpg", "kite/vector.svg"} and len(frame) == 9 + 3
+    assert len(store.review.corrected("first", judged_only=True)) == 9
+    (photos / "owl" / "raw" / "z.nef").unlink()
+    assert len(store.review.corrected("first")) == 9 + 2

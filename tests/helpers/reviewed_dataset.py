@@ -6,8 +6,11 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from gradattn_core.apply.corrections import ApplyResult, Corrections, read_corrections
 from gradattn_core.apply.in_place import UndoResult, apply_in_place, undo
@@ -37,7 +40,9 @@ def audited(source: Path, out: Path, audit_id: str = "first", *, root: str | Non
     store = Store(out)
     place = {"root": root or listing.root, "dataset": root or str(source)}
     row = audit_row(audit_id, **place, parameters=parameters, images=len(images))
-    store.audits.merge(row, {name: frames[name] for name in ("images", "scores")})
+    unjudged = [asdict(failure) for failure in (*listing.failures, *listing.skipped)]
+    frames["failures"] = pd.DataFrame(unjudged, columns=["path", "stage", "reason", "given_label"])
+    store.audits.merge(row, {name: frames[name] for name in ("images", "scores", "failures")})
     return store
 
 
