@@ -8,6 +8,7 @@ from gradattn_core.estimates import percent
 
 KINDS: dict[str, str] = {
     "mislabel": "The picture shows another class than its label says.",
+    "two spellings": "The two labels are spellings of one class.",
     "two objects": "Both classes seem to be in the picture, and the label names only one.",
     "confusable": "The two classes are hard to tell apart here; either label may be right.",
     "out of place": "The picture is unlike the pictures of every class.",
@@ -31,6 +32,11 @@ def describe(kind: str, numbers: Mapping[str, float], given: str, suggested: str
 def _mislabel(numbers: Mapping[str, float], given: str, suggested: str) -> str:
     sure = percent(numbers["suggested_probability"])
     return f"It looks like {suggested} ({sure}) and not like {given} ({percent(numbers['given_probability'])})."
+
+
+def _two_spellings(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    are = "are" if numbers["same_class"] == 1 else "may be"
+    return f"{given!r} and {suggested!r} {are} two spellings of one class; --merge-spellings makes them one."
 
 
 def _two_objects(numbers: Mapping[str, float], given: str, suggested: str) -> str:
@@ -67,6 +73,7 @@ def _nothing(numbers: Mapping[str, float], given: str, suggested: str) -> str:
 
 _SENTENCES = {
     "mislabel": _mislabel,
+    "two spellings": _two_spellings,
     "two objects": _two_objects,
     "confusable": _confusable,
     "out of place": _out_of_place,

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.sweep import swept_matrix, swept_table
+from gradattn_core.dataset.labels import spelling
 from gradattn_core.evidence import HIDDEN
 from gradattn_core.files import write_parquet
 from gradattn_core.progress import FINDINGS, Progress, silent
@@ -74,6 +75,8 @@ def _facts(
     facts = table.iloc[suspects][columns].reset_index(drop=True)
     labels = table.groupby("content_hash")["given_label"].transform("nunique").to_numpy()
     facts["identical"] = labels[suspects] > 1
+    pairs = zip(facts["given_label"], facts["suggested_label"], strict=True)
+    facts["same_class"] = [spelling(given) == spelling(suggested) for given, suggested in pairs]
     if unit is not None:
         given = table["given_label"].to_numpy()
         other = given[neighbours.index] != given[suspects][:, None]

@@ -16,6 +16,7 @@ from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, remove_audit
 from gradattn_core.audit.rank import agreement, ranked_without_model
 from gradattn_core.audit.sweep import count_taken_over, swept_table
+from gradattn_core.dataset.labels import spelling
 from gradattn_core.estimates import ASSUMPTIONS, first_to_review
 from gradattn_core.export import write_candidates
 from gradattn_core.outfolder import failures_beside, regions_beside
@@ -77,6 +78,7 @@ def _store(plan: Plan) -> None:
         "warnings": [
             *_warnings(plan, len(scores)),
             *warnings_about(by_kind(failures), set(given)),
+            *_about_labels(plan, given, scores),
             *_about_maps(plan, failures),
         ],
         "features": features.relative_to(plan.out).as_posix(),
@@ -154,6 +156,28 @@ def _warnings(plan: Plan, images: int) -> list[str]:
             "check the class alignment or take a stronger model."
         )
     return warnings
+
+
+def _about_labels(plan: Plan, given: list[str], scores: pd.DataFrame) -> list[str]:
+    """That suspects differ from their class by its spelling only, and that one picture has several labels."""
+    sentences = []
+    pairs = zip(given, scores["suggested_label"], scores["is_suspect"], strict=True)
+    spelt = sum(suspect and spelling(label) == spelling(suggested) for label, suggested, suspect in pairs)
+    if spelt:
+        who = "1 suspect looks" if spelt == 1 else f"{spelt:,} suspects look"
+        sentences.append(f"{who} like another spelling of the own class: --merge-spellings would leave none of these.")
+    contents = swept_table(plan, ["content_hash"])["content_hash"].to_pylist()
+    labels = pd.DataFrame({"content": contents, "label": given}).groupby("content")["label"].nunique()
+    several = labels[labels > 1]
+    if len(several):
+        which = "1 picture lies" if len(several) == 1 else f"{len(several):,} pictures lie"
+        wrong = int((several - 1).sum())
+        sentences.append(
+            f"{which} under several labels, byte for byte the same: at least {wrong:,} of these labels "
+            f"{'is' if wrong == 1 else 'are'} wrong, or the pictures show several classes; an audit judges one label a "
+            "picture."
+        )
+    return sentences
 
 
 def _about_maps(plan: Plan, failures: pd.DataFrame) -> list[str]:

@@ -1,9 +1,9 @@
 """What kind of doubt a suspect is: a few rules on stored numbers, the first that applies decides.
 
-The order goes from what is nearly certain to what is left over: an empty picture (all of which look alike) and a copy
-under another label are facts; a picture unlike every class makes the two classes' evidence meaningless; only then is
-asked whether both classes are in the picture, and last whether they can be told apart at all. Nothing here was fitted;
-how well the rules part pictures of known kind, ``bench/kinds.py`` prints.
+The order goes from what is nearly certain to what is left over: two spellings of one class, an empty picture (all of
+which look alike) and a copy under another label are facts; a picture unlike every class makes the two classes' evidence
+meaningless; only then is asked whether both classes are in the picture, and last whether they can be told apart at all.
+Nothing here was fitted; how well the rules part pictures of known kind, ``bench/kinds.py`` prints.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CLOSE = 3.0
 """Odds of suggested to given label up to which the two are hardly told apart."""
 NUMBERS = (
     *("given_probability", "suggested_probability", "runner_up_probability"),
-    *("identical", "similarity", "usual_similarity", "detail", "unlikeness", "more_unlike"),
+    *("same_class", "identical", "similarity", "usual_similarity", "detail", "unlikeness", "more_unlike"),
     *("hidden_margin", "hidden_is_given", "hidden_probability", "lift", "reverse_lift"),
 )
 """What the rules ask for; see :func:`kinds_of`."""
@@ -48,6 +48,7 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
     Args:
         facts: one row per suspect; columns that are missing or NaN count as not known.
             ``given_probability``, ``suggested_probability``: of the ranking, before it looked at the label.
+            ``same_class``: whether the given and the suggested label are one but for their spelling.
             ``identical``: whether the same content is in the dataset under another label.
             ``similarity``, ``usual_similarity``: cosine to the nearest of its neighbours under another label, and to
             the sixth neighbour.
@@ -63,11 +64,11 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
         ``kind``, one of ``gradattn_core.kinds.KINDS``, and ``kind_numbers``, a dict of the known numbers among the
         above; truth is 1.
 
-    The rules, in this order: *nothing to see* detail < ``DETAIL``. *duplicate* identical, or similarity ≥ ``SAME`` and
-    (1 − similarity) ≤ ``CLOSER`` · (1 − usual similarity). *out of place* more unlike ≤ ``UNLIKE``. *two objects*
-    hidden is given, hidden margin ≥ ``BOTH`` and given probability not below ``POSSIBLE``. *confusable* the given label
-    is at least as probable as the suggested one, or their odds are at most ``CLOSE`` and both lifts at least 1: the
-    classes are taken for one another more than for others, both ways. *mislabel* all else.
+    The rules, in this order: *two spellings* same class. *nothing to see* detail < ``DETAIL``. *duplicate* identical,
+    or similarity ≥ ``SAME`` and (1 − similarity) ≤ ``CLOSER`` · (1 − usual similarity). *out of place* more unlike ≤
+    ``UNLIKE``. *two objects* hidden is given, hidden margin ≥ ``BOTH`` and given probability not below ``POSSIBLE``.
+    *confusable* the given label is at least as probable as the suggested one, or their odds are at most ``CLOSE`` and
+    both lifts at least 1: the classes are taken for one another more than for others, both ways. *mislabel* all else.
     """
     columns = {name: _column(facts, name) for name in NUMBERS}
     odds = columns["suggested_probability"] / np.maximum(columns["given_probability"], 1e-12)
@@ -76,6 +77,7 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
     possible = ~(columns["given_probability"] < POSSIBLE)
     both_ways = (columns["lift"] >= 1 - 1e-9) & (columns["reverse_lift"] >= 1 - 1e-9)
     rules = {
+        "two spellings": columns["same_class"] == 1,
         "nothing to see": columns["detail"] < DETAIL,
         "duplicate": (columns["identical"] == 1) | ((columns["similarity"] >= SAME) & nearer),
         "out of place": columns["more_unlike"] <= UNLIKE,

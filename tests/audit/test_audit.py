@@ -142,6 +142,27 @@ def test_broken_images_are_failures_and_the_audit_goes_on(tiny: Tiny, tmp_path: 
     assert store.audits.one(audit_id).warnings == summary.warnings
 
 
+def test_spellings_and_copies_under_several_labels_are_said(tiny: Tiny, tmp_path: Path) -> None:
+    dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
+    (dataset / "Red").mkdir()
+    for number in range(8, 20):
+        shutil.move(dataset / "red" / f"red-{number:02d}.png", dataset / "Red")
+    shutil.copy(dataset / "blue" / "blue-05.png", dataset / "green" / "copy.png")
+    summary = audit_images(tiny.config(tmp_path / "out", dataset=str(dataset)))
+    said = "\n".join(summary.warnings)
+    assert "Two spellings of one class: 'Red' (12), 'red' (12)" in said and "makes 3 classes of 4" in said
+    assert "1 picture lies under several labels, byte for byte the same: at least 1 of these labels is wrong" in said
+    store, audit_id = latest(tmp_path / "out")
+    page = store.candidates.page(audit_id)
+    spelt = page[page["given_label"].str.casefold() == page["suggested_label"].str.casefold()]
+    assert len(spelt) and set(spelt["kind"]) == {"two spellings"}
+    assert f"{len(spelt):,} suspects look like another spelling" in said or len(spelt) == 1
+    merged = audit_images(tiny.config(tmp_path / "merged", dataset=str(dataset), merge_spellings=True))
+    store, audit_id = latest(tmp_path / "merged")
+    assert store.audits.classes(audit_id) == ["Red", "blue", "green"]
+    assert "Spellings of one class were merged" in "\n".join(merged.warnings)
+
+
 def test_a_class_of_which_nothing_can_be_read_is_named(tiny: Tiny, tmp_path: Path) -> None:
     dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
     for number in range(3):

@@ -10,7 +10,8 @@ from gradattn_core.ranking.rules import NUMBERS, kinds_of
 
 # A clear mislabel that no other rule claims.
 PLAIN = {
-    "given_probability": 0.02, "suggested_probability": 0.9, "runner_up_probability": 0.05, "identical": False,
+    "given_probability": 0.02, "suggested_probability": 0.9, "runner_up_probability": 0.05,
+    "same_class": False, "identical": False,
     "similarity": 0.5, "usual_similarity": 0.4, "detail": 0.2, "unlikeness": 0.5, "more_unlike": 0.4,
     "hidden_margin": -3.0, "hidden_is_given": False, "hidden_probability": 0.8, "lift": 2.0, "reverse_lift": 2.0,
 }  # fmt: skip
@@ -29,6 +30,8 @@ def told(**changes: object) -> tuple[str, dict[str, float]]:
     [
         ({}, "mislabel"),
         ({"identical": True}, "duplicate"),
+        ({"same_class": True, "identical": True, "detail": 0.0, **FAR}, "two spellings"),
+        ({"same_class": False}, "mislabel"),
         ({"similarity": 0.97}, "duplicate"),
         ({"similarity": 0.89, "usual_similarity": 0.1}, "mislabel"),
         # In a narrow world all pictures are that similar.
