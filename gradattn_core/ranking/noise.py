@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
 from gradattn_core.estimates import ASSUMPTIONS, SUREST, assumed_range
+from gradattn_core.ranking.arguments import in_order
 
 _PAIR_COLUMNS = [
     *("given_label", "suggested_label", "suspects", "class_size", "share", "mean_suspicion", "expected", "lift"),
@@ -47,7 +48,7 @@ def noise_estimate(given: Any, ranked: pd.DataFrame) -> NoiseEstimate:
         RankingError: the two do not have the same length.
     """
     beliefs = ["suspicion", *ASSUMPTIONS]
-    frame = _labelled(given, ranked).join(ranked.reindex(columns=ASSUMPTIONS).reset_index(drop=True))
+    frame = _labelled(given, ranked)
     grouped = frame.groupby("given_label", sort=True)
     classes = grouped[beliefs].sum(skipna=False)
     classes.insert(0, "images", grouped.size())
@@ -84,7 +85,11 @@ def class_pairs(
     """
     frame = _labelled(given, ranked)
     sizes = frame["given_label"].value_counts()
-    is_suspect = frame["suspicion"] >= threshold if suspects is None else np.asarray(suspects, dtype=bool)
+    is_suspect = (
+        frame["suspicion"] >= threshold
+        if suspects is None
+        else np.asarray(_in_order_of(given, suspects, "suspects"), bool)
+    )
     groups = frame[is_suspect].groupby(["given_label", "suggested_label"], sort=True)["suspicion"]
     pairs = groups.agg(suspects="size", mean_suspicion="mean", expected="sum").reset_index()
     pairs["class_size"] = pairs["given_label"].map(sizes).astype(np.int64)
@@ -95,10 +100,20 @@ def class_pairs(
 
 
 def _labelled(given: Any, ranked: pd.DataFrame) -> pd.DataFrame:
+    """What the ranking says of each of the labels ``given``, in their order, beside the label."""
     labels = list(given)
     if len(labels) != len(ranked):
         raise RankingError(f"given holds {len(labels)} labels, but ranked has {len(ranked)} rows: pass the same images")
-    return ranked[["suggested_label", "suspicion"]].reset_index(drop=True).assign(given_label=labels)
+    frame: pd.DataFrame = _in_order_of(given, ranked, "ranked")
+    frame = frame.reindex(columns=["suggested_label", "suspicion", *ASSUMPTIONS])
+    return frame.reset_index(drop=True).assign(given_label=labels)
+
+
+def _in_order_of(given: Any, table: Any, name: str) -> Any:
+    """``table`` in the order of ``given`` where both name their rows; rows that are only numbered have no names."""
+    index = given.index if isinstance(given, pd.Series) else None
+    numbered = isinstance(table, pd.Series | pd.DataFrame) and isinstance(table.index, pd.RangeIndex)
+    return table if numbered or isinstance(index, pd.RangeIndex) else in_order(table, name, index)
 
 
 def _lift(pairs: pd.DataFrame) -> pd.Series:

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.errors import RankingError
 from gradattn_core.ranking import formulas
-from gradattn_core.ranking.arrays import log_softmax, row_blocks, sample_rows, softmax
+from gradattn_core.ranking.arguments import Arguments, in_order, numbers_of, read_arguments, row_names
+from gradattn_core.ranking.arrays import log_softmax, sample_rows, softmax
 from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import Fusion, fuse
-from gradattn_core.ranking.inputs import check_folds, check_given, check_matrix
+from gradattn_core.ranking.inputs import check_folds, check_given, check_seed, values_of
 from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis, temperature
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, neighbour_probabilities
 from gradattn_core.ranking.probe import ProbeFit, fit_probe
@@ -49,17 +50,18 @@ def rank_labels(
     """How suspect each given label is, and which label the image should have.
 
     Args:
-        given: [N] labels, text or integers.
+        given: [N] labels, text or integers. A Series and frames with the same index are brought into its order.
         features: [N, D] of a frozen model; the more depths joined the better.
-        logits: [N, K] out-of-sample logits, columns in the order of ``classes``.
-        probabilities: the same as probabilities; at most one of the two.
+        logits: [N, K] out-of-sample logits, columns in the order of ``classes``; those of a frame by their names.
+        probabilities: the same as probabilities, whose rows sum to 1 but for rounding; at most one of the two.
         classes: the K labels in column order; by default the sorted distinct given labels.
         folds: [N] integers; images of one number are judged together. When absent, stratified folds that keep
             near-duplicates together are made, which is worth much where errors come in near-duplicates.
         seed: shuffles the folds when ``folds`` is absent.
 
     Returns:
-        One row per image in input order: ``suspicion`` in [0, 1] (probability that the given label is wrong), ``rank``
+        One row per image in input order, under the index of ``given`` or else of the tables if it has one:
+        ``suspicion`` in [0, 1] (probability that the given label is wrong), ``rank``
         (1 = most suspect, ties by input order), ``suggested_label`` (likeliest other label),
         ``suggested_probability``, ``given_probability``, ``runner_up_label`` (second likeliest other label, or None
         with two classes), ``runner_up_probability`` (0 with two classes), the probability that the label is wrong if
@@ -72,16 +74,21 @@ def rank_labels(
     Raises:
         RankingError: an unusable argument, named in the message.
     """
-    codes, names = check_given(given, classes)
-    caller = _caller_predictor(logits, probabilities, codes, len(names))
-    if features is None and caller is None:
-        raise RankingError("rank_labels needs features, logits or probabilities")
-    if features is None:
+    seed = check_seed(seed)
+    arguments = read_arguments(given, features, logits, probabilities, classes, folds)
+    frame = _ranked(arguments, logits is not None, seed)
+    return frame if arguments.index is None else frame.set_axis(arguments.index, axis=0)
+
+
+def _ranked(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
+    codes, names = arguments.codes, arguments.names
+    caller = None if arguments.predictions is None else _caller_predictor(arguments.predictions, logits, codes)
+    if arguments.features is None:
         assert caller is not None
         shortlist = likeliest(caller, codes, len(names))
         fusion = fuse(shortlist.take_all(caller)[None], shortlist)
         return _frame(fusion, shortlist, np.zeros(len(codes), dtype=bool), names, {})
-    voters = prepare(check_matrix(features, "features", len(codes)), codes, len(names), caller, folds, seed)
+    voters = prepare(arguments.features, codes, len(names), caller, arguments.folds, seed)
     fusion = denoise(voters, voters.first()).fusion
     shares = voters.neighbours_vote(fusion.posterior)
     basis, shortlist, fold_index = voters.basis, voters.shortlist, voters.fold_index
@@ -109,9 +116,14 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
     Raises:
         RankingError: an unusable argument, named in the message.
     """
+    seed = check_seed(seed)
     codes, names = check_given(given, classes)
-    matrix = check_matrix(features, "features", len(codes))
-    agreeing = np.asarray(given, dtype=object) == np.asarray(predicted, dtype=object)
+    index = row_names(given, features=features, predicted=predicted)
+    matrix = numbers_of(in_order(features, "features", index), "features", len(codes))
+    named = values_of(in_order(predicted, "predicted", index), "predicted")
+    if len(named) != len(codes):
+        raise RankingError(f"predicted holds {len(named)} labels, but given has {len(codes)}: one for each image")
+    agreeing = np.array([label == other for label, other in zip(values_of(given, "given"), named, strict=True)])
     if agreeing.mean() < AGREEING:
         return False
     points = make_basis(matrix).points
@@ -124,27 +136,15 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
     return bool(enough and agreeing[in_doubt].mean() >= KNOWN)
 
 
-def _caller_predictor(
-    logits: ArrayLike | None, probabilities: ArrayLike | None, codes: IntArray, classes: int
-) -> Predictor | None:
+def _caller_predictor(table: FloatArray, logits: bool, codes: IntArray) -> Predictor:
     """The caller's predictions at the temperature under which the given labels are likeliest, a block at a time."""
-    if logits is not None and probabilities is not None:
-        raise RankingError("logits and probabilities were both given; pass only one of them")
-    if logits is not None:
-        table = check_matrix(logits, "logits", len(codes), classes)
-    elif probabilities is not None:
-        table = check_matrix(probabilities, "probabilities", len(codes), classes)
-        if any((table[rows] < 0).any() or (table[rows].sum(axis=1) <= 0).any() for rows in row_blocks(*table.shape)):
-            raise RankingError("probabilities holds negative numbers or rows without any mass")
-    else:
-        return None
 
     def log_p(rows: slice | IntArray) -> FloatArray:
         block = table[rows]
         mass = np.maximum(block.sum(axis=1, keepdims=True), 1e-12)
-        return formulas.log_probabilities(softmax(block) if logits is not None else block / mass)
+        return formulas.log_probabilities(softmax(block) if logits else block / mass)
 
-    sample = sample_rows(len(codes), classes)
+    sample = sample_rows(*table.shape)
     factor = np.float32(temperature(log_p(sample), codes[sample])[0])
     return lambda rows: log_softmax(log_p(rows) * factor)
 

@@ -231,7 +231,7 @@ def test_both_assumptions_are_what_they_say() -> None:
     given = np.array([rng.choice(3, p=row) for row in p])
     ranked = rank_labels(given, probabilities=p)
     assert ranked["instance_noise_suspicion"].to_numpy() == pytest.approx(1 - ranked["given_probability"].to_numpy())
-    caller = _caller_predictor(None, p, given, 3)
+    caller = _caller_predictor(p.astype(np.float32), False, given)
     assert caller is not None
     weighed = every_class(given, 3)
     fusion = fuse(weighed.take_all(caller)[None], weighed)
