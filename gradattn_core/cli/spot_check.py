@@ -12,8 +12,6 @@ from gradattn_core.cli.terminal import is_number, tell
 from gradattn_core.errors import StoreError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from gradattn_core.store.draws import Draw
     from gradattn_core.store.proof import Checked, SpotCheck, Until
     from gradattn_core.store.store import Store
@@ -105,7 +103,11 @@ def run_progress(options: argparse.Namespace) -> int:
     until = store.draws.until(audit_id, options.until)
     checked = store.draws.checked(audit_id)
     if file is not None:
-        plot(until).save(file)
+        from gradattn_core.render.plots import review_figure
+
+        review_figure(
+            until.history_reviewed, until.history_found, until.history_high, until.share, until.target, until.confidence
+        ).save(file)
     facts = {"audit_id": audit_id, **asdict(until), "checked": checked, "file": options.output, "warnings": []}
     tell(options, facts, _standing(until, checked, options.output))
     return 0
@@ -120,29 +122,6 @@ def share(text: str) -> float:
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no share of all labels between 0 and 100%, such as 1% or 0.01")
     return number
-
-
-def plot(until: Until) -> Image.Image:
-    """What was found against what was reviewed; how many are wrong in all at most; and where the two may meet.
-
-    The first bounds are so wide that beside them nothing else could be seen: what lies beyond three times what was
-    found, and beyond twice the last bound, is left out.
-    """
-    import numpy as np
-
-    from gradattn_core.render.plots import Line, Plot, plot_figure
-
-    reviewed, found = until.history_reviewed.astype(float), until.history_found.astype(float)
-    most = found + until.history_high
-    top = max(3 * found[-1], 2 * most[-1], 2.0 * until.target, 1.0)
-    lines = [
-        Line("found", reviewed, found),
-        Line(
-            f"at most, {100 * until.confidence:g}% sure", reviewed, np.where(most <= top, most, np.nan), colour="blue"
-        ),
-        Line(f"enough for {100 * until.share:g}%", reviewed, found + until.target, dashed=True),
-    ]
-    return plot_figure([Plot(lines, "pictures reviewed", "wrong labels", y_range=(0.0, top))])
 
 
 def _source(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
-from gradattn_core.records import FloatArray
+from gradattn_core.records import FloatArray, IntArray
 from gradattn_core.render.layout import BODY, SMALL, Block, Paper, Sheet, blank, drawn, fitted, pixels
 
 if TYPE_CHECKING:
@@ -62,6 +63,37 @@ class Plot:
 def plot_figure(plots: Sequence[Plot], paper: Paper = "light") -> Image.Image:
     """Plots of the same lines side by side, with one legend below; its size does not depend on the names."""
     return drawn(charts(plots, _WIDTH * len(plots), _HEIGHT), paper)
+
+
+def review_figure(
+    reviewed: IntArray,
+    found: IntArray,
+    high: IntArray,
+    share: float,
+    target: int,
+    confidence: float,
+    paper: Paper = "light",
+) -> Image.Image:
+    """What a review found, how many are wrong in all at most, and where the two may meet.
+
+    The first bounds are so wide that beside them nothing else could be seen: what lies beyond three times what was
+    found, and beyond twice the last bound, is left out.
+
+    Args:
+        reviewed, found: [points] pictures with a verdict, and wrong ones among them.
+        high: [points] how many of the others were wrong at most.
+        share: of all that may be left wrong, in (0, 1); these are ``target`` pictures.
+        confidence: of the bound, in (0, 1).
+    """
+    steps, so_far = reviewed.astype(np.float32), found.astype(np.float32)
+    most = so_far + high
+    top = float(max(3 * so_far[-1], 2 * most[-1], 2 * target, 1))
+    lines = [
+        Line("found", steps, so_far),
+        Line(f"at most, {100 * confidence:g}% sure", steps, np.where(most <= top, most, np.nan), colour="blue"),
+        Line(f"enough for {100 * share:g}%", steps, so_far + target, dashed=True),
+    ]
+    return plot_figure([Plot(lines, "pictures reviewed", "wrong labels", y_range=(0.0, top))], paper)
 
 
 def charts(plots: Sequence[Plot], width: int, height: int) -> Block:
