@@ -47,10 +47,26 @@ def apply_in_place(corrections: Corrections, out: Path, progress: Progress) -> A
         ApplyError: the dataset is neither on this machine, or a label cannot be applied; nothing is changed then.
         OutputBusyError: an audit is at work there, which would miss the files that are moved meanwhile.
     """
+    _refuse_other_labels(corrections)
     with outfolder.lock(out):
         if corrections.manifest is not None:
             return rewrite_manifest(corrections, corrections.manifest, out.absolute(), progress)
         return move_files(corrections, out.absolute(), progress)
+
+
+def _refuse_other_labels(corrections: Corrections) -> None:
+    """Refuse a dataset whose audited labels are not those that stand in it: there is no one place for a new one."""
+    selection = corrections.selection
+    options = {
+        "--label-depth": selection.label_depth not in (None, "1"),
+        "--merge-spellings": selection.merge_spellings,
+    }
+    asked = " and ".join(option for option, is_on in options.items() if is_on)
+    if asked and corrections.changes:
+        raise ApplyError(
+            f"{corrections.dataset} was audited with {asked}, so its labels do not stand in it as they were judged, "
+            "and it cannot be changed in place; give --to DIR or --manifest FILE"
+        )
 
 
 def undo(out: Path, progress: Progress) -> UndoResult:

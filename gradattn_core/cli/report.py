@@ -207,8 +207,9 @@ def show_not_judged(groups: Sequence[Unjudged], everywhere: str = "gradattn expo
     screen = console()
     for group in groups[:_KINDS_NOT_JUDGED]:
         where = f" of {group.given_label}" if group.given_label else ""
+        counted = f"{group.files:,} {group.ending or 'without an ending'}"
         screen.print(
-            escape(f"not judged  {group.files:,} {group.ending or 'without an ending'}{where}: {group.reason}"),
+            escape(f"not judged  {counted if group.files > 1 else group.example}{where}: {group.reason}"),
             soft_wrap=True,
             highlight=False,
         )

@@ -261,14 +261,13 @@ def _within_split(listing: Listing, selection: DatasetSelection) -> Listing:
 
 def _about_passed_over(listing: Listing) -> list[str]:
     """That folders of systems, and output folders of ours, were passed over: their pictures are none of the dataset."""
-    names = {"a system or a packer has made": SYSTEM, "are output of gradattn": OUTPUT}
     sentences = []
-    for made, reason in names.items():
+    for what, reason in (("made by a system or a packer", SYSTEM), ("of gradattn's output", OUTPUT)):
         paths = [each.path for each in listing.skipped if each.reason == reason]
         folders = [path for path in paths if suffix(path) not in (".db", ".ini", ".jbf")]
         if folders:
             counted = "1 folder" if len(folders) == 1 else f"{len(folders):,} folders"
-            sentences.append(f"{counted} that {made} passed over: {shown_all(folders[:5])}.")
+            sentences.append(f"Passed over: {counted} {what} ({shown_all(folders[:5])}).")
     return sentences
 
 

@@ -11,12 +11,14 @@ import pytest
 from gradattn_core.apply.corrections import UntouchedFile
 from gradattn_core.apply.in_place import UndoResult, undo
 from gradattn_core.apply.names import folder_name
+from gradattn_core.apply.tree import make_tree
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.errors import ApplyError
 from gradattn_core.store.store import Store
 from tests.helpers.reviewed_dataset import (
     audited,
     corrected,
+    corrections_of,
     decide,
     ignored,
     in_place,
@@ -393,3 +395,18 @@ def test_a_journal_that_is_none_is_refused(store: Store) -> None:
         file.write_text("\n" + content)
         with pytest.raises(ApplyError, match=r"applied\.jsonl, line 2 is none that gradattn apply writes"):
             take_back(store)
+
+
+@pytest.mark.parametrize("how", [{"label_depth": "2"}, {"merge_spellings": True}], ids=["depth", "spellings"])
+def test_labels_that_do_not_stand_in_the_dataset_are_not_changed_in_it(tmp_path: Path, how: dict[str, Any]) -> None:
+    files = {"birds/kite/a.jpg": "a", "birds/owl/b.jpg": "b", "Birds/kite/c.jpg": "c", "cats/kite/d.jpg": "d"}
+    photos = write_files(tmp_path / "photos", files)
+    before = snapshot(photos)
+    store = audited(photos, tmp_path / "out", **how)
+    decide(store, {"birds/kite/a.jpg": "owl" if "label_depth" in how else "cats"})
+    with pytest.raises(ApplyError, match=r"was audited with --(label-depth|merge-spellings), .* give --to DIR"):
+        in_place(store)
+    assert snapshot(photos) == before
+    applied = make_tree(corrections_of(store), tmp_path / "new", "symlink", ignored)
+    assert (applied.relabelled, applied.as_before) == (1, 3)
+    assert labelled(tmp_path / "new") == corrected(store)

@@ -10,10 +10,9 @@ import pytest
 
 from gradattn_core.cli import main
 from gradattn_core.cli.report import place
-from gradattn_core.kinds import KINDS
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import gradattn, json_here
-from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
+from tests.helpers.sample_audit import KINDS, PATHS, audit_row, sample_store, tables
 
 
 @pytest.fixture
