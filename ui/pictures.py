@@ -144,7 +144,7 @@ def read_place(place: Place, root: str | None) -> DecodedImage:
         UnreadableImageError: it cannot be read, or is not what the audit saw below a folder named on the page.
     """
     if place.preview is None:
-        picture = read_image(place.address)
+        picture = read_image(place.address, white=place.white)
     else:
         picture = DecodedImage(read_image(place.preview).image, place.content_hash, place.width, place.height)
     if root is not None and picture.content_hash != place.content_hash:

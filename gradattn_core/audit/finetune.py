@@ -96,7 +96,7 @@ def _new_model(plan: Plan) -> nn.Module:
 
 def _batches(plan: Plan, records: list[ImageRecord], preprocessing: Preprocessing) -> Iterator[Tensor]:
     """The pictures of ``records`` in order, a batch at a time; one that can no longer be read ends the training."""
-    for batch in load_batches(plan.root, records, preprocessing, plan.config, _THREADS):
+    for batch in load_batches(plan.root, records, preprocessing, plan.config, _THREADS, plan.white):
         if batch.failed:
             raise DatasetError(
                 f"{batch.failed[0].path} could be read at first and no longer ({batch.failed[0].reason}); "

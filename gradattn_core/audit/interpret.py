@@ -103,7 +103,7 @@ def _interpret_rows(
     facts = {row["path"]: row for row in rows.to_dict("records")}
     records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]
     device = next(explainer.model.parameters()).device
-    for batch in load_batches(plan.root, records, explainer.preprocessing, plan.config, device):
+    for batch in load_batches(plan.root, records, explainer.preprocessing, plan.config, device, plan.white):
         suspects = []
         for image, pixels in zip(batch.images, batch.pixels, strict=True):
             row = facts[image.record.path]

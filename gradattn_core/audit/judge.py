@@ -112,7 +112,7 @@ class Judge:
         [place] = store.images.places(self.audit_id, [path])
         preprocessing = Preprocessing.of(self.model)
         record = ImageRecord(place.address, evidence.for_label, 0)
-        [batch] = load_batches("", [record], preprocessing, self.config, torch.device("cpu"))
+        [batch] = load_batches("", [record], preprocessing, self.config, torch.device("cpu"), place.white)
         if batch.failed:
             raise UnreadableImageError(f"{path}: {batch.failed[0].reason}")
         [image] = batch.images

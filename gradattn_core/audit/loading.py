@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import decode_image, read_bytes
+from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.model.backbone import load_model, pick_device
@@ -88,8 +89,9 @@ def load_batches(
     preprocessing: Preprocessing,
     config: AuditConfig,
     device: torch.device,
+    white: int = FULL_WHITE,
 ) -> Iterator[Batch]:
-    """Read and decode a few batches ahead of the model.
+    """Read and decode a few batches ahead of the model; ``white`` as in ``decode_image``.
 
     On a CPU, which the model shares with them, threads decode: they cost nothing to start and share the model's cores.
     They wait for Python's lock about a third of the time, so what feeds a GPU from plain files is processes; an archive
@@ -100,7 +102,7 @@ def load_batches(
     """
     size = config.batch_size or (_BATCH_ON_CPU if device.type == "cpu" else _BATCH_ON_GPU)
     batches = [list(images[start : start + size]) for start in range(0, len(images), size)]
-    pictures = _Pictures(root, preprocessing)
+    pictures = _Pictures(root, preprocessing, white)
     workers = config.workers or os.cpu_count() or 1
     if device.type == "cpu" or is_url(root):
         yield from _in_threads(pictures, batches, workers)
@@ -134,17 +136,18 @@ def in_parts(run: Callable[[slice], None], count: int, device: torch.device) -> 
 class _Pictures(Dataset[list[LoadedImage]]):
     """What a record shows, decoded; it travels to worker processes."""
 
-    def __init__(self, root: str, preprocessing: Preprocessing) -> None:
-        self.root, self.preprocessing = root, preprocessing
+    def __init__(self, root: str, preprocessing: Preprocessing, white: int = FULL_WHITE) -> None:
+        self.root, self.preprocessing, self.white = root, preprocessing, white
 
-    def __reduce__(self) -> tuple[Callable[..., _Pictures], tuple[str, Preprocessing, Secrets]]:
+    def __reduce__(self) -> tuple[Callable[..., _Pictures], tuple[str, Preprocessing, int, Secrets]]:
         # A process that is started to read from a URL does not know the password that was typed into this one.
-        return _unpickled, (self.root, self.preprocessing, current_secrets())
+        return _unpickled, (self.root, self.preprocessing, self.white, current_secrets())
 
     def load(self, record: ImageRecord) -> tuple[LoadedImage, Tensor] | Failure:
         try:
             data = read_bytes(self.root, record.path)
-            decoded = decode_image(data, os.path.basename(record.path), suffices=self.preprocessing.suffices)
+            name = os.path.basename(record.path)
+            decoded = decode_image(data, name, suffices=self.preprocessing.suffices, white=self.white)
             pixels = self.preprocessing.pixels(decoded.image)
         except UnreadableImageError as error:
             return Failure(record.path, "decode", str(error), record.label)
@@ -162,9 +165,9 @@ class _Pictures(Dataset[list[LoadedImage]]):
         return Batch([image for image, _ in loaded], pixels, failed)
 
 
-def _unpickled(root: str, preprocessing: Preprocessing, secrets: Secrets) -> _Pictures:
+def _unpickled(root: str, preprocessing: Preprocessing, white: int, secrets: Secrets) -> _Pictures:
     add_secrets(secrets)
-    return _Pictures(root, preprocessing)
+    return _Pictures(root, preprocessing, white)
 
 
 def _in_threads(pictures: _Pictures, batches: list[list[ImageRecord]], workers: int) -> Iterator[Batch]:
@@ -184,7 +187,7 @@ def _in_threads(pictures: _Pictures, batches: list[list[ImageRecord]], workers: 
 def _in_processes(
     pictures: _Pictures, batches: list[list[ImageRecord]], workers: int, *, pin: bool = False
 ) -> Iterator[Batch]:
-    loader, sampler = _process_loader(pictures.root, pictures.preprocessing, workers, pin)
+    loader, sampler = _process_loader(pictures.root, pictures.preprocessing, pictures.white, workers, pin)
     sampler.batches = batches
     try:
         # In the main thread torch would install a handler for the signal of a dead child, and that raises anywhere,
@@ -222,11 +225,11 @@ class _Sampler:
 
 @lru_cache(maxsize=1)
 def _process_loader(
-    root: str, preprocessing: Preprocessing, workers: int, pin: bool
+    root: str, preprocessing: Preprocessing, white: int, workers: int, pin: bool
 ) -> tuple[DataLoader[Batch], _Sampler]:
     sampler = _Sampler()
     loader: DataLoader[Batch] = DataLoader(
-        _Pictures(root, preprocessing),  # type: ignore[arg-type]
+        _Pictures(root, preprocessing, white),  # type: ignore[arg-type]
         batch_sampler=sampler,
         collate_fn=_as_it_is,  # type: ignore[arg-type]
         num_workers=workers,

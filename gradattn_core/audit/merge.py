@@ -58,6 +58,7 @@ def _store(plan: Plan) -> None:
         "audit_id": plan.audit_id,
         "dataset": plan.config.dataset,
         "root": plan.root,
+        "white": plan.white,
         "model": plan.config.model,
         "checkpoint": plan.config.checkpoint,
         "head": plan.head,

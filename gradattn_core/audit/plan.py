@@ -22,11 +22,13 @@ import torch
 from torch import nn
 
 from gradattn_core import outfolder
+from gradattn_core.audit.appearance import appearance_of
 from gradattn_core.audit.changes import keep_files, settled
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.reuse import RESULT_FORMAT, Sweep, sweep_key, sweeps_below, sweeps_like, tell_changes
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
+from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.errors import ClassAlignmentError, StoreError
 from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, write_parquet, write_text
@@ -71,6 +73,7 @@ class Plan:
         precision: of the sweep, ``auto`` resolved for the device it began on.
         sweep_key: digest of what the numbers of the sweep depend on but the images.
         takes_from: folders below the output folder with sweeps of the same key, newest first.
+        white: the value of 16 bits that is white in these pictures.
         notes: what the user should know about how the audit was set up.
         is_finished: the audit has been made before and nothing is left to do; there is no work folder then.
     """
@@ -91,6 +94,7 @@ class Plan:
     precision: str = ""
     sweep_key: str = ""
     takes_from: tuple[str, ...] = ()
+    white: int = FULL_WHITE
     notes: tuple[str, ...] = ()
     is_finished: bool = False
 
@@ -274,7 +278,8 @@ def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
     audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
     device = pick_device(config.device)
     precision = sweep_precision(config.precision, device)
-    key = sweep_key(config, precision, listing.classes, alignment)
+    looks = appearance_of(listing)
+    key = sweep_key(config, precision, listing.classes, alignment, looks.facts)
     size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
         config=config,
@@ -293,7 +298,8 @@ def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
         precision=precision,
         sweep_key=key,
         takes_from=() if config.restart else sweeps_below(out, key),
-        notes=(*listing.notes, *notes),
+        white=looks.white,
+        notes=(*listing.notes, *looks.notes, *notes),
     )
     _write(plan, listing)
     return plan

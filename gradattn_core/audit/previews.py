@@ -63,7 +63,7 @@ def _shown(plan: Plan) -> dict[str, str]:
 def _write(plan: Plan, content_hash: str, path: str) -> bool:
     target = outfolder.preview(plan.out, content_hash)
     try:
-        decoded = decode_image(read_bytes(plan.root, path), path)
+        decoded = decode_image(read_bytes(plan.root, path), path, white=plan.white)
     except UnreadableImageError:
         return False
     if decoded.content_hash != content_hash:

@@ -84,10 +84,13 @@ def sweeps_below(out: Path, key: str) -> tuple[str, ...]:
     return tuple(sweep.folder.relative_to(out).as_posix() for sweep in sweeps)
 
 
-def sweep_key(config: AuditConfig, precision: str, classes: list[str], alignment: Alignment | None) -> str:
+def sweep_key(
+    config: AuditConfig, precision: str, classes: list[str], alignment: Alignment | None, looks: Sequence[object] = ()
+) -> str:
     """Digest of what the numbers of a sweep depend on but the images; ``precision`` is resolved.
 
     Args:
+        looks: how pictures are decoded otherwise than their files say.
         alignment: the model's output of each class, where its logits are kept.
     """
     if config.from_scratch:
@@ -103,6 +106,7 @@ def sweep_key(config: AuditConfig, precision: str, classes: list[str], alignment
         weights_digest(audit_model(config)),
         precision,
         outputs,
+        *looks,
     ]
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 

@@ -132,7 +132,7 @@ def _sweep(
     tables: list[pa.Table] = []
     done = 0
     preprocessing = Preprocessing.of(model)
-    for batch in load_batches(plan.root, images, preprocessing, plan.config, device):
+    for batch in load_batches(plan.root, images, preprocessing, plan.config, device, plan.white):
         failures += batch.failed
 
         def run(part: slice, batch: Batch = batch) -> None:

@@ -48,6 +48,7 @@ from gradattn_core.dataset.address import canonical, file_name, is_url, join, me
 from gradattn_core.dataset.archives import read_member
 from gradattn_core.dataset.endings import HEIF_MISSING, reads_heif, suffix
 from gradattn_core.dataset.parquet import read_cell
+from gradattn_core.dataset.pixels import FULL_WHITE, Alpha, as_rgb, deep_colour, deep_grey, deep_values, is_deep
 from gradattn_core.dataset.secrets import remember
 from gradattn_core.dataset.text import cause, file_problem, shown
 from gradattn_core.errors import UnreadableImageError
@@ -105,7 +106,11 @@ _TO_UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING = (5, 6, 7, 8)
-_BITS_PER_SAMPLE_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 258, 262, 0
+_SAMPLES_PER_PIXEL_TAG = 277
+# A JPEG that lacks its end is a picture where so much of it is there.
+_MOST_OF_IT = 0.75
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_NOISE = bytes((7 * number) % 255 for number in range(4096))
 
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 # without a handler, what Pillow logs about a broken file would reach the terminal in the middle of a progress bar
@@ -117,36 +122,41 @@ class DecodedImage:
     """One decoded image file.
 
     Attributes:
-        image: 8-bit RGB, upright, transparency over white, without metadata (so nobody turns it upright twice); smaller
+        image: 8-bit RGB, upright, without transparency and metadata (so nobody turns it upright twice); smaller
             than the file's where that was asked for.
         width, height: size of the file's upright image in pixels.
+        alpha: what was done where transparency left nothing to see on white.
     """
 
     image: Image.Image
     content_hash: str
     width: int
     height: int
+    alpha: Alpha = ""
 
 
-def read_image(path: Path | str, *, max_pixels: int = 100_000_000) -> DecodedImage:
+def read_image(path: Path | str, *, max_pixels: int = 100_000_000, white: int = FULL_WHITE) -> DecodedImage:
     """Read, hash and decode one picture of a format that Pillow reads (the first frame of an animation), or HEIC.
 
     The content decides the format, not the file's ending, but for TGA and some others that have no signature: their
-    ending must say so as well. HEIC needs the package pillow-heif. EXIF orientation is applied. 16-bit grey is scaled
-    by 255/65535. Greys of 32 bits have no agreed range: values within [0, 1] (floats only), [0, 255] or [0, 65535] are
-    taken to use that range, all others are stretched between their least and greatest finite value. May be called from
-    many threads at once.
+    ending must say so as well. HEIC needs the package pillow-heif. EXIF orientation is applied. 16 bits are scaled by
+    255/``white``, or 255/65535 in a picture that passes it. Greys of 32 bits have no agreed range: values within [0, 1]
+    (floats only), [0, 255] or [0, 65535] are taken to use that range, all others are stretched between their least and
+    greatest finite value. Transparency is laid over white; where that leaves nothing to see, see
+    :func:`gradattn_core.dataset.pixels.as_rgb`. A JPEG without its end is read if three quarters of it are there. May
+    be called from many threads at once.
 
     Args:
         path: the file, or a URL or member of an archive as text.
         max_pixels: refuse an image whose header announces more, before any of it is decoded. Pillow's own limit
             (``2 * PIL.Image.MAX_IMAGE_PIXELS``, 179 million) stands above it.
+        white: the value of 16 bits that is white, see :func:`gradattn_core.dataset.pixels.white_of`.
 
     Raises:
         UnreadableImageError: the file cannot be read or decoded; the message names the file without its folder.
     """
     place = canonical(remember(str(path)))
-    return decode_image(read_address(place), file_name(place), max_pixels=max_pixels)
+    return decode_image(read_address(place), file_name(place), max_pixels=max_pixels, white=white)
 
 
 def decode_image(
@@ -155,6 +165,7 @@ def decode_image(
     *,
     max_pixels: int = 100_000_000,
     suffices: Callable[[int, int], tuple[int, int]] | None = None,
+    white: int = FULL_WHITE,
 ) -> DecodedImage:
     """:func:`read_image` for the bytes of a file that messages call ``name``.
 
@@ -162,9 +173,22 @@ def decode_image(
         suffices: maps width and height of the upright image to the least ones that will do. A JPEG is then decoded at a
             half, a quarter or an eighth of its size where that is no smaller, which takes a fraction of the time.
     """
+    asked = _Asked(shown(name), max_pixels, suffices, white)
     with _ignoring_pillow_warnings():
-        image, width, height = _decode(shown(name), data, max_pixels, suffices)
-    return DecodedImage(image, content_hash(data), width, height)
+        image, (width, height), alpha = _decode(data, asked)
+    return DecodedImage(image, content_hash(data), width, height, alpha)
+
+
+def deepest_value(data: bytes, name: str) -> int | None:
+    """The greatest value of a picture that has 16 bits a channel; None of any other, and of one that cannot be read."""
+    try:
+        with _ignoring_pillow_warnings(), Image.open(BytesIO(data), formats=_formats(name, data)) as source:
+            if not is_deep(source):
+                return None
+            values = deep_values(source, lambda: Image.open(BytesIO(data), formats=_formats(name, data)))
+    except Exception:  # whoever decodes it says what is wrong
+        return None
+    return None if values is None or not values.size else int(values.max())
 
 
 def content_hash(data: bytes) -> str:
@@ -218,40 +242,105 @@ def _read_file(path: Path, name: str) -> bytes:
         raise PermissionError(errno.EACCES, "no permission") from None
 
 
-def _decode(
-    name: str, data: bytes, max_pixels: int, suffices: Callable[[int, int], tuple[int, int]] | None
-) -> tuple[Image.Image, int, int]:
-    """The image, and the width and height that it has in the file, upright."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of a decoder; ``name`` as messages show it, the others as in :func:`decode_image`."""
+
+    name: str
+    max_pixels: int
+    suffices: Callable[[int, int], tuple[int, int]] | None
+    white: int
+
+
+def _decode(data: bytes, asked: _Asked) -> tuple[Image.Image, tuple[int, int], Alpha]:
+    """The image, the width and height that it has in the file, upright, and what was done with its transparency."""
+    name = asked.name
     try:
-        with Image.open(BytesIO(data), formats=_formats(name, data)) as source:
-            if source.width * source.height > max_pixels:
-                raise UnreadableImageError(
-                    f"{name} announces {source.width:,} x {source.height:,} pixels, more than {max_pixels:,}."
-                )
-            size = None
-            if suffices is not None and source.format == "JPEG":
-                size = _draft(source, suffices)
-            source.load()
-            image = _as_rgb(source)
-            if (turn := _TO_UPRIGHT.get(_orientation(source))) is not None:
-                image = image.transpose(turn)
+        return _decoded(data, asked)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
+        if (bands := _bands(data)) > 4:
+            raise UnreadableImageError(f"{name} has {bands} bands; pictures with 1, 3 or 4 are read.") from None
         if data.startswith(_SIGNATURES):
             raise UnreadableImageError(f"{name} is truncated or damaged: its header cannot be read.") from None
         kinds = ", ".join(_FORMATS)
         raise UnreadableImageError(f"{name} is not an image (none of {kinds}).") from None
     except Image.DecompressionBombError:
-        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        limit = min(asked.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or asked.max_pixels))
         raise UnreadableImageError(f"{name} announces more than {limit:,} pixels.") from None
     except MemoryError:
         raise UnreadableImageError(f"{name} does not fit into memory.") from None
     # a damaged file makes Pillow's decoders raise nearly anything (OSError, SyntaxError, struct.error, KeyError, …)
     except Exception as error:
-        raise UnreadableImageError(f"{name} is truncated or damaged ({cause(error)}).") from None
+        problem = f"{name} is truncated or damaged ({cause(error)})."
+        if not data.startswith(_JPEG) or "truncated" not in str(error):
+            raise UnreadableImageError(problem) from None
+    # Outside of the handler, which would hold the pixels of the first try.
+    return _without_its_end(data, asked, problem)
+
+
+def _decoded(data: bytes, asked: _Asked) -> tuple[Image.Image, tuple[int, int], Alpha]:
+    def reopen() -> Image.Image:
+        return Image.open(BytesIO(data), formats=_formats(asked.name, data))
+
+    with reopen() as source:
+        if source.width * source.height > asked.max_pixels:
+            raise UnreadableImageError(
+                f"{asked.name} announces {source.width:,} x {source.height:,} pixels, more than {asked.max_pixels:,}."
+            )
+        size = None
+        if asked.suffices is not None and source.format == "JPEG":
+            size = _draft(source, asked.suffices)
+        colours = None
+        if asked.white < FULL_WHITE and is_deep(source) and not source.mode.startswith("I"):
+            colours = deep_values(source, reopen)
+        source.load()
+        alpha: Alpha = ""
+        if source.mode == "F" or source.mode.startswith("I"):
+            image = deep_grey(source, asked.white).convert("RGB")
+        else:
+            image, alpha = as_rgb(source if colours is None else deep_colour(colours, asked.white))
+        if (turn := _TO_UPRIGHT.get(_orientation(source))) is not None:
+            image = image.transpose(turn)
     image.info.clear()
-    return (image, *(size or image.size))
+    return image, size or image.size, alpha
+
+
+def _without_its_end(data: bytes, asked: _Asked, problem: str) -> tuple[Image.Image, tuple[int, int], Alpha]:
+    """A JPEG that breaks off, as every viewer shows it, where nearly all of it is there.
+
+    What is missing is told by two decodings that go on differently behind the break: they differ from there on.
+    """
+    try:
+        found = _decoded(data + _JPEG_END, asked)
+        other = _decoded(data + _NOISE + _JPEG_END, asked)[0]
+    except UnreadableImageError:
+        raise
+    except Exception:
+        raise UnreadableImageError(problem) from None
+    differs = np.any(np.asarray(found[0]) != np.asarray(other), axis=2)
+    height, width = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    there = 1.0
+    if len(height):  # the picture may have been turned upright, so that its end is at any side
+        there -= (height[-1] - height[0] + 1) * (width[-1] - width[0] + 1) / differs.size
+    if there < _MOST_OF_IT:
+        raise UnreadableImageError(
+            f"{asked.name} breaks off: {there:.0%} of the picture is there, and {_MOST_OF_IT:.0%} are needed."
+        )
+    return found
+
+
+def _bands(data: bytes) -> int:
+    """How many bands a TIFF says that it has; 0 where it does not tell or is none."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file = BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        return int(tags.get(_SAMPLES_PER_PIXEL_TAG, 0))
+    except Exception:
+        return 0
 
 
 def _formats(name: str, data: bytes) -> tuple[str, ...]:
@@ -278,39 +367,6 @@ def _draft(source: Image.Image, suffices: Callable[[int, int], tuple[int, int]])
         return height, width
     source.draft(None, suffices(width, height))
     return width, height
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bit_grey(image).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bit_grey(image: Image.Image) -> Image.Image:
-    """Greys of more than 8 bits; Pillow's own conversion would clip every value above 255 to white."""
-    tags = getattr(image, "tag_v2", {})
-    raw = np.asarray(image)
-    values = raw.astype(np.float32)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if image.mode.startswith("I;16"):
-        low, high = 0.0, 2.0 ** int(tags.get(_BITS_PER_SAMPLE_TAG, (16,))[0]) - 1
-    else:
-        # resampling overshoots a little, so a float of 1.02 still belongs to the range [0, 1]
-        ranges, slack = ((1.0, 255.0, 65535.0), 1.5) if image.mode == "F" else ((255.0, 65535.0), 1.0)
-        fitting = [full for full in ranges if low >= 0 and high <= full * slack]
-        low, high = (0.0, fitting[0]) if fitting else (low, high)
-    grey = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / ((high - low) or 1.0))
-    grey = np.rint(grey).clip(0, 255).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:  # Pillow inverts such TIFFs up to 8 bits only
-        grey = 255 - grey
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[raw == transparent] = 255
-    return Image.fromarray(grey)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from gradattn_core import outfolder
 from gradattn_core.dataset.address import is_url, join, relocate
+from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.errors import StoreError, UnreadableImageError
 from gradattn_core.evidence import STATISTICS, SUMS, from_rows, interpretation_row, region_rows
 from gradattn_core.records import Evidence
@@ -38,6 +39,7 @@ class Place:
         content_hash: of the picture that the audit saw.
         preview: a smaller copy on this machine, where one was kept because the picture is not a plain file of it.
         width, height: of the original in pixels.
+        white: the value of 16 bits that is white in the audit's pictures.
     """
 
     address: str
@@ -45,6 +47,7 @@ class Place:
     preview: Path | None
     width: int
     height: int
+    white: int = FULL_WHITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,8 @@ class Images(Part):
             StoreError: where the audit lists no such path, or the listed path leaves the dataset's root.
         """
         with self._reading(audit_id) as connection:
-            stored = value(connection.execute("SELECT root FROM audits WHERE audit_id = ?", [audit_id]))
+            audit = connection.execute("SELECT root, white FROM audits WHERE audit_id = ?", [audit_id])
+            stored, white = audit.fetchone() or ("", None)
             listed = find(connection, audit_id, paths)
         root = stored if self.data_root is None else relocate(stored, self.data_root)
         places = []
@@ -232,7 +236,7 @@ class Images(Part):
             far = is_url(address) and (self.data_root is None or is_url(path))
             kept = outfolder.preview(self.directory, image.content_hash)
             preview = kept if far and kept.is_file() else None
-            places.append(Place(address, image.content_hash, preview, image.width, image.height))
+            places.append(Place(address, image.content_hash, preview, image.width, image.height, white or FULL_WHITE))
         return places
 
 

@@ -160,6 +160,7 @@ _VERSION_6 = (
         content_hash TEXT NOT NULL, given_label TEXT NOT NULL, pool BIGINT NOT NULL, expected DOUBLE NOT NULL,
         after BIGINT NOT NULL, audit_id TEXT NOT NULL, drawn_at TIMESTAMPTZ NOT NULL)""",
     "ALTER TABLE failures ADD COLUMN given_label TEXT",
+    "ALTER TABLE audits ADD COLUMN white INTEGER",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)

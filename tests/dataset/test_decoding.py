@@ -277,7 +277,7 @@ def test_a_truncated_file_is_refused_and_not_half_decoded(tmp_path: Path, kind: 
     data = encoded(Image.fromarray(noise), kind)
     file = tmp_path / "cut.img"
     file.write_bytes(data[: max(int(len(data) * kept), 9)])
-    with pytest.raises(UnreadableImageError, match=r"^'cut.img' is truncated or damaged"):
+    with pytest.raises(UnreadableImageError, match=r"^'cut.img' (is truncated or damaged|breaks off: \d+%)"):
         read_image(file)
 
 
