@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gradattn_core.dataset.address import leads_out
@@ -22,6 +23,9 @@ NOTE_SUFFIXES = (".cls", ".txt", ".json")
 _MAX_NOTE_BYTES = 2**20
 _BOMB_BYTES, _BOMB_RATIO = 2**26, 100
 _LOCAL_HEADER = struct.Struct("<26xHH")
+_SAYS_UTF8, _UNICODE_PATH = 0x800, 0x7075
+_WINDOWS = (0, 10, 11, 14)
+"""How a zip calls the systems whose paths have backslashes: FAT, NTFS and their kin."""
 _archives: dict[str, tuple[Stamp, Archive]] = {}
 
 
@@ -46,6 +50,7 @@ class Archive:
         problems: why each of the others cannot be.
         notes: content of the small members that end in ``NOTE_SUFFIXES``, of a tar that was opened afresh.
         damage: why the rest of the archive is unreadable; empty where there is none.
+        guessed: a name whose encoding nothing in the archive says; empty where there is none.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -53,6 +58,7 @@ class Archive:
     problems: dict[str, str] = field(default_factory=dict)
     notes: dict[str, bytes] = field(default_factory=dict)
     damage: str = ""
+    guessed: str = ""
 
     def add(self, name: str, entry: Entry, stamp: Stamp, problem: str) -> None:
         """Of two members of one name the last one counts, as when it is unpacked."""
@@ -114,9 +120,15 @@ def _scan_zip(source: RandomAccessFile) -> Archive:
             members = file.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise OSError(f"no whole zip ({error})") from None
+    only_backslashes = not any("/" in member.orig_filename for member in members)
     for member in members:
-        if member.is_dir():
+        name, is_sure = _zip_name(member)
+        if "\\" in name and (only_backslashes or member.create_system in _WINDOWS):
+            name = name.replace("\\", "/")  # against the format, as .NET did for years
+        if member.is_dir() or name.endswith("/"):
             continue
+        if not is_sure:
+            archive.guessed = archive.guessed or name
         problem = ""
         if member.flag_bits & 0x1:
             problem = "encrypted: unpack it with its password first"
@@ -125,8 +137,31 @@ def _scan_zip(source: RandomAccessFile) -> Archive:
         size, method = member.file_size, member.compress_type
         name_bytes = len(member.orig_filename.encode("utf-8", "surrogatepass"))
         entry = Entry(member.header_offset, member.compress_size, size, method, member.CRC, name_bytes)
-        archive.add(member.filename, entry, Stamp(size, digest(size, member.CRC)), problem)
+        archive.add(name, entry, Stamp(size, digest(size, member.CRC)), problem)
     return archive
+
+
+def _zip_name(member: zipfile.ZipInfo) -> tuple[str, bool]:
+    """A member's name, and whether its letters are sure.
+
+    The format knows CP437 and UTF-8. Many programs write UTF-8 and do not say so, which CP437 is never mistaken for in
+    practice; some say it in a field of its own.
+    """
+    name = member.orig_filename.split("\0")[0]
+    if member.flag_bits & _SAYS_UTF8 or name.isascii():
+        return name, True
+    try:
+        return name.encode("cp437").decode("utf-8"), True
+    except UnicodeError:
+        pass
+    extra = member.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == _UNICODE_PATH and length > 5:
+            with suppress(UnicodeError):
+                return extra[9 : 4 + length].decode("utf-8"), True
+        extra = extra[4 + length :]
+    return name, False
 
 
 def _zip_member(source: RandomAccessFile, entry: Entry) -> bytes:

@@ -301,7 +301,14 @@ def _list_archive(kind: str, file: str, inside: str, selection: DatasetSelection
         tree = tree.below(folder, member_address(kind, folder, file))
     while not folder and (wrapper := tree.wrapper()) is not None and wrapper != selection.split:
         tree = tree.below(wrapper, join(tree.root, wrapper))
-    return _list_tree(tree, selection)
+    listing = _list_tree(tree, selection)
+    if archive.guessed:
+        note = (
+            f"{shown(file_name(file))} does not say in which encoding its names are, {shown(archive.guessed, 120)} "
+            "among them: letters of labels may be others. Pack it with names in UTF-8."
+        )
+        listing = replace(listing, notes=(*listing.notes, note))
+    return listing
 
 
 def _list_files(files: Sequence[str], folder: str | None, selection: DatasetSelection) -> Listing:
