@@ -223,7 +223,9 @@ def _refuse_splits(root: str, folders: _Folders) -> None:
         or (share >= 0.5 and len(names_of_splits) > 1)
     ):
         best = max(deep, key=lambda first: ("train" in first.casefold(), folders.pictures[first], first))
-        level = 3 if best in folders.repeating else 2
+        within = folders.within[best]
+        # A fold may have splits of its own; a folder in one of its own name is a level as well.
+        level = 2 + (best in folders.repeating) + all(is_split(name, only=True) for name in within)
         raise DatasetError(
             f"{shown(root)} has no class folders but {shown_all(firsts)} around them: choose one with --split "
             f"{best}, audit all with --label-depth {level}, or say --label-depth 1 if these are the labels."

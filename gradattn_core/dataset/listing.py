@@ -27,7 +27,7 @@ from gradattn_core.dataset.address import (
 )
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.beside import TABLES, own_table, passed_over_tables
-from gradattn_core.dataset.endings import OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
+from gradattn_core.dataset.endings import NO_CLASS, OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
 from gradattn_core.dataset.folder import Tree, list_folder
 from gradattn_core.dataset.labels import merged_spellings, notes_about, without_labels
 from gradattn_core.dataset.levels import METADATA, by_level, check_level
@@ -368,12 +368,12 @@ def _refuse_unusable(source: str, listing: Listing) -> None:
 
 def _what_there_is(listing: Listing) -> str:
     """The endings of what was not listed, as the beginning of a sentence; nothing where there is nothing."""
-    unlisted = [each for each in (*listing.failures, *listing.skipped) if each.given_label]
+    unlisted = [each for each in (*listing.failures, *listing.skipped) if each.given_label or each.reason == NO_CLASS]
     if not unlisted:
         return ""
     kinds = Counter((suffix(each.path) or "no ending", each.reason) for each in unlisted)
     said = "; ".join(f"{count:,} {ending} ({reason})" for (ending, reason), count in kinds.most_common(3))
-    return f"its folders hold {said}; "
+    return f"it holds {said}; "
 
 
 def _near_sibling(source: Path) -> str:

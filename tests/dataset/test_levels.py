@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,3 +198,54 @@ def test_what_is_refused_names_no_class_that_vanished_in_silence(tmp_path: Path)
     with pytest.raises(DatasetError) as caught:
         list_dataset(tmp_path)
     assert "one class only" in str(caught.value) and ".svg" in str(caught.value)
+
+
+def test_folds_with_splits_of_their_own_are_asked_about_by_the_level_of_the_classes(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", *(f"fold{fold}/{split}" for fold in range(2) for split in ("train", "val")))
+    assert "--label-depth 3" in refusal(root)
+    assert list_dataset(root, label_depth="3").classes == ["cat", "dog"]
+
+
+WORDS = (
+    "train",
+    "test",
+    "val2017",
+    "cat",
+    "Cat",
+    "dog",
+    "images",
+    "fold1",
+    "unlabeled",
+    "0",
+    "@eaDir",
+    "seg_train",
+    "a b",
+    "é",
+)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_tree_is_listed_or_refused_in_a_sentence_and_no_picture_is_lost(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    for case in range(10):
+        names = {
+            "/".join(
+                [*draw.choices(WORDS, k=draw.randrange(4)), f"{number}.{draw.choice(('jpg', 'png', 'svg', 'txt'))}"]
+            )
+            for number in range(draw.randrange(1, 30))
+        }
+        root = touch(tmp_path / f"{case}", *names)
+        choices: list[dict[str, Any]] = [{}, {"label_depth": draw.choice(("1", "2", "1-2", "3"))}]
+        for options in (*choices, {"split": draw.choice(WORDS)}):
+            try:
+                listing = list_dataset(root, **options)
+            except DatasetError as error:
+                assert str(error).endswith((".", "?")) and "\n" not in str(error)
+                continue
+            assert len(listing.classes) > 1 and all(image.label for image in listing.images)
+            if "split" in options or listing.root != str(root):
+                continue
+            named = [image.path for image in listing.images]
+            named += [each.path for each in (*listing.failures, *listing.skipped)]
+            assert len(named) == len(set(named))
+            assert all(any(name == each or name.startswith(f"{each}/") for each in named) for name in names)

@@ -251,3 +251,26 @@ def test_listing_a_tar_reads_its_headers_and_no_pictures(tmp_path: Path, monkeyp
     monkeypatch.setattr(storage, "_read_local", counted)
     assert len(list_dataset(tmp_path / "a.tar").images) == 16
     assert 0 < sum(sizes) < 2**20
+
+
+def test_pictures_whose_names_have_dots_and_second_pictures_of_a_sample_are_named(tmp_path: Path) -> None:
+    forms.write_members(
+        tmp_path / "a.tar",
+        {
+            **{"1.png": KITE, "1.cls": b"kite", "1.jpg": OWL, "2.png": OWL, "2.cls": b"owl", "2.npy": b"x"},
+            **{
+                "img.v2.001.jpg": KITE,
+                "img.v2.001.cls": b"kite",
+                "img.v2.002.jpg": OWL,
+                "3.svg": b"<svg/>",
+                "3.cls": b"owl",
+            },
+        },
+    )
+    listing = list_dataset(tmp_path / "a.tar")
+    assert rows(listing) == [("a.tar/1.jpg", "kite"), ("a.tar/2.png", "owl")]
+    found = {each.path: each.reason for each in (*listing.failures, *listing.skipped)}
+    assert found["a.tar/1.png"] == "another picture of its sample" and "no picture" in found["a.tar/2.npy"]
+    assert "a dot before its ending" in found["a.tar/img.v2.001.jpg"] == found["a.tar/img.v2.002.jpg"]
+    assert "not read" in found["a.tar/3.svg"]
+    assert [each.given_label for each in listing.failures if each.path == "a.tar/3.svg"] == ["owl"]
