@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
@@ -15,8 +14,6 @@ from gradattn_core.estimates import percent
 from gradattn_core.kinds import KINDS
 from gradattn_core.ranking.recalibration import too_few
 from gradattn_core.rerank import rerank, reset
-from gradattn_core.store.audits import Audit
-from gradattn_core.store.proof import SpotCheck
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
 from gradattn_core.store.unjudged import by_kind
@@ -24,18 +21,16 @@ from gradattn_core.wording import (
     ASSUMED,
     belief,
     count_of,
-    estimate,
     full_name,
     interval,
     list_lengths,
     minute,
     rough_number,
-    sentence,
 )
 from ui import components
 from ui.audits import finished
 from ui.components import plain
-from ui.overview import heat_map
+from ui.overview import heat_map, how_many
 
 _FAILURES = 200
 _ROWS = 500
@@ -57,10 +52,12 @@ def show() -> None:
     for position, warning in enumerate(summary.warnings):
         plain(warning, f"mark-warning-{position}")
     review = store.review.progress(audit)
-    _numbers(summary, review, store.draws.checked(audit))
+    how_many.show(summary, review)
     _relearning(store, audit, review)
     if not summary.suspects:
         st.write("No label of this audit is in doubt.")
+        with st.container(horizontal=True, key="ways"):
+            _proofs()
     else:
         ways, worth = st.columns([2, 3], gap="large")
         with ways, st.container(horizontal=True, key="ways"):
@@ -68,6 +65,7 @@ def show() -> None:
                 _leave("review")
             if st.button("As a grid", icon=":material/grid_view:"):
                 _leave("grid")
+            _proofs()
         with worth:
             _worth(audit, summary.images, summary.suspects)
         left, right = st.columns([3, 2], gap="large")
@@ -82,58 +80,12 @@ def show() -> None:
     finished.show_changes()
 
 
-def _numbers(summary: Audit, review: ReviewProgress, check: SpotCheck | None) -> None:
-    verdicts = review.wrong + review.right
-    precision, low, high = (
-        percent(getattr(review, name), counted=True) for name in ("precision", "precision_low", "precision_high")
-    )
-    components.numbers(
-        {
-            "Images": (f"{summary.images:,}", f"{summary.failures:,} unreadable"),
-            "Wrong, the model believes": _believed(
-                summary.estimated_errors, summary.estimated_low, summary.estimated_high
-            ),
-            **_measured(check),
-            "Reviewed": (
-                f"{review.reviewed:,}",
-                f"{review.suspects_decided:,} of {review.suspects:,} suspects",
-            ),
-            "Precision so far": (
-                precision,
-                f"{review.wrong:,} of {verdicts:,} ({low}–{high})" if verdicts else "nothing decided yet",
-            ),
-            "Left, the model believes": _believed(review.estimated_left, review.left_low, review.left_high),
-        }
-    )
-    plain(
-        sentence(
-            estimate(
-                summary.estimated_errors,
-                summary.estimated_low,
-                summary.estimated_high,
-                images=summary.images,
-                first=0,
-                found=0.0,
-            )
-        ),
-        "quiet-belief",
-    )
-    if check is not None:
-        plain(sentence(check.sentence), "quiet-check")
-
-
-def _believed(wrong: float, low: float, high: float) -> tuple[str, str]:
-    known = math.isfinite(low) and math.isfinite(high)
-    return f"about {rough_number(wrong)}", f"{interval(low, high)} by what is assumed" if known else "range not known"
-
-
-def _measured(check: SpotCheck | None) -> dict[str, tuple[str, str]]:
-    """What a random check measured, once something was checked."""
-    if check is None or not check.total.checked:
-        return {}
-    total = check.total
-    value = f"{interval(total.low, total.high)}"
-    return {"Wrong, a random check says": (value, f"{total.wrong:,} of {total.checked:,} checked, 95%")}
+def _proofs() -> None:
+    """The ways into reviews that measure."""
+    if st.button("Spot check", icon=":material/casino:", help="Pictures drawn at random tell how many are wrong"):
+        _leave("review", list="Spot check")
+    if st.button("Until few are left", icon=":material/flag:", help="A review that ends once that is proved"):
+        _leave("review", list="Until few are left")
 
 
 def _relearning(store: Store, audit: str, review: ReviewProgress) -> None:

@@ -44,6 +44,17 @@ def picture(shown: Subject, row: Row, view: View, mode: str) -> None:
     explanation(row, evidence, view, numbers(shown.directory, shown.audit, shown.path))
 
 
+def bare(shown: Subject, row: Row) -> None:
+    """The picture alone, for who must not know what a model thinks of it."""
+    try:
+        image = pictures.original(shown)
+    except GradattnError as error:
+        pictures.placeholder(shown, str(error))
+        return
+    with st.container(key="pictures"):
+        st.image(image, width="stretch", alt=f"The picture, filed as {full_name(str(row['given_label']))}")
+
+
 def warm(shown: Subject, row: Row, view: View, mode: str) -> None:
     """Fill the caches with all that the card of a suspect will show. Raises GradattnError where it cannot be shown."""
     evidence = pictures.evidence(shown.directory, shown.audit, shown.path)

@@ -13,10 +13,12 @@ from gradattn_core.sums import DEFAULT_ORIGIN, Origin
 from gradattn_core.wording import full_name, short_name
 from ui import components, identity, pictures
 from ui.components import Row, escaped, plain, present
-from ui.review import card, on_demand
+from ui.review import card, drawn, on_demand, standing
+from ui.review.drawn import Drawn
 from ui.review.queue import Queue
 
 _ORIGINS: dict[Origin, str] = {"average": "An average picture", "picture": "No picture"}
+_PLAIN = pictures.View(0.8, smooth=True, palette="red-blue", regions=False)
 _SCRIPT = Path(__file__).with_name("keys.html")
 _KEYS = {
     "A": "Accept the suggested label",
@@ -36,26 +38,39 @@ _KEYS = {
 def show() -> None:
     audit = components.audit_id()
     reviewer = components.reviewer()
-    st.sidebar.subheader("Suspects")
-    filters = components.filters(audit, default="Undecided")
-    queue = _queue(audit, filters)
+    st.sidebar.subheader("To review")
+    purpose = drawn.choose()
+    if purpose is None:
+        queue = _queue(audit, components.filters(audit, default="Undecided"))
+    else:
+        queue = drawn.queue(audit, purpose)
     row = queue.show(components.store())
-    view, mode, reading = _head(queue)
+    blind = isinstance(queue, Drawn) and queue.blind
+    view, mode, reading = _head(queue, blind)
     if row is None:
         _end_of_queue(queue)
         return
+    if isinstance(queue, Drawn):
+        standing.show(queue)
     shown = pictures.subject_of(audit, row)
     left, right = st.columns([2, 1], gap="medium")
     with left:
-        card.picture(shown, row, view, mode)
-        on_demand.show(shown, view)
+        if blind:
+            card.bare(shown, row)
+        else:
+            card.picture(shown, row, view, mode)
+            on_demand.show(shown, view)
     with right, st.container(gap="xsmall", key="card"):
-        card.labels(row)
+        if blind:
+            standing.given(row, reviewer)
+        else:
+            card.labels(row)
         # While the keys are being read, none of them decides.
         _buttons(queue, row, reviewer, reading)
-    card.comparison(shown, row)
-    card.facts(row)
-    _prefetch(queue, view, mode)
+    if not blind:
+        card.comparison(shown, row)
+        card.facts(row)
+    _prefetch(queue, view, mode, blind)
 
 
 def _queue(audit: str, filters: CandidateFilter) -> Queue:
@@ -70,36 +85,17 @@ def _queue(audit: str, filters: CandidateFilter) -> Queue:
     return queue
 
 
-def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
+def _head(queue: Queue, blind: bool) -> tuple[pictures.View, str, bool]:
     """Progress on the left, how evidence is drawn on the right; also whether the help has just been opened."""
-    total = _total(str(components.directory()), queue.audit, queue.filters | {"decided": "any"})
-    decided = components.store().candidates.count(queue.audit, **(queue.filters | {"decided": "yes"}))
+    store = components.store()
+    if isinstance(queue, Drawn):
+        total, decided = len(queue.paths), queue.decided_of_page(store)
+    else:
+        total = _total(str(components.directory()), queue.audit, queue.filters | {"decided": "any"})
+        decided = store.candidates.count(queue.audit, **(queue.filters | {"decided": "yes"}))
     with st.container(horizontal=True, vertical_alignment="bottom", key="head", gap="small"):
         st.progress(decided / total if total else 0.0, text=f"{decided:,} of {total:,} decided")
-        mode = st.segmented_control(
-            "View",
-            card.MODES,
-            default=card.MODES[-1],
-            required=True,
-            key="mode",
-            persist_state="session",
-            label_visibility="collapsed",
-        )
-        with st.popover("Colours", icon=":material/tune:"):
-            opacity = st.slider("Opacity", 0.1, 1.0, 0.8, key="opacity", persist_state="session")
-            smooth = st.toggle("Smooth between patches", value=True, key="smooth", persist_state="session")
-            regions = st.toggle("Boxes around the regions", key="regions", persist_state="session")
-            components.palette_toggle()
-            origin = st.segmented_control(
-                "The waterfall begins with",
-                list(_ORIGINS),
-                default=DEFAULT_ORIGIN,
-                format_func=_ORIGINS.__getitem__,
-                required=True,
-                key="origin",
-                persist_state="session",
-                help="Either way the numbers add up to the same answer. Measured ones begin with no picture.",
-            )
+        view, mode = (_PLAIN, card.MODES[0]) if blind else _view()
         reading = st.button("?", key="help", help="All keys")
     with st.container(key="script-keys"):
         st.html(_SCRIPT, unsafe_allow_javascript=True)
@@ -110,7 +106,35 @@ def _head(queue: Queue) -> tuple[pictures.View, str, bool]:
         with st.container(key="problem"):
             st.error("Nothing was stored. Try again.")
             plain(problem, "quiet-problem")
-    return pictures.View(opacity, smooth, components.palette(), regions, origin), mode, reading
+    return view, mode, reading
+
+
+def _view() -> tuple[pictures.View, str]:
+    mode = st.segmented_control(
+        "View",
+        card.MODES,
+        default=card.MODES[-1],
+        required=True,
+        key="mode",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    with st.popover("Colours", icon=":material/tune:"):
+        opacity = st.slider("Opacity", 0.1, 1.0, 0.8, key="opacity", persist_state="session")
+        smooth = st.toggle("Smooth between patches", value=True, key="smooth", persist_state="session")
+        regions = st.toggle("Boxes around the regions", key="regions", persist_state="session")
+        components.palette_toggle()
+        origin = st.segmented_control(
+            "The waterfall begins with",
+            list(_ORIGINS),
+            default=DEFAULT_ORIGIN,
+            format_func=_ORIGINS.__getitem__,
+            required=True,
+            key="origin",
+            persist_state="session",
+            help="Either way the numbers add up to the same answer. Measured ones begin with no picture.",
+        )
+    return pictures.View(opacity, smooth, components.palette(), regions, origin), mode
 
 
 @st.dialog("Keys", on_dismiss="rerun")
@@ -247,6 +271,11 @@ def _skip(queue: Queue, path: str) -> None:
 
 
 def _end_of_queue(queue: Queue) -> None:
+    if isinstance(queue, Drawn) and not queue.left(components.store()):
+        standing.end(queue)
+        if queue.trail:
+            st.button("Back", key="back", on_click=queue.back, shortcut="B")
+        return
     st.subheader("Nothing left in this list")
     if queue.at:
         st.write("You have reached its end. Skipped suspects are at its beginning.")
@@ -257,13 +286,17 @@ def _end_of_queue(queue: Queue) -> None:
         st.button("Back", key="back", on_click=queue.back, shortcut="B")
 
 
-def _prefetch(queue: Queue, view: pictures.View, mode: str) -> None:
+def _prefetch(queue: Queue, view: pictures.View, mode: str, blind: bool) -> None:
     """Warm the caches for the suspect that comes next, after everything on the screen has been sent."""
     for row in queue.ahead(components.store(), 2):
         if str(row["path"]) == queue.showing:
             continue
+        subject = pictures.subject_of(queue.audit, row)
         try:
-            card.warm(pictures.subject_of(queue.audit, row), row, view, mode)
+            if blind:
+                pictures.original(subject)
+            else:
+                card.warm(subject, row, view, mode)
         except GradattnError:
             return  # it will be said when that suspect is shown
 
