@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 
 from gradattn_core.estimates import agreement
+from gradattn_core.kinds import suggestion
 from gradattn_core.records import AuditSummary, Difference
 from gradattn_core.wording import estimate, sentence
 
@@ -109,7 +110,10 @@ def suspects_markdown(suspects: pd.DataFrame) -> str:
     rows = (
         (
             f"{suspect.rank}",
-            *(plain(str(text)) for text in (suspect.path, suspect.given_label, suspect.suggested_label)),
+            *(
+                plain(str(text))
+                for text in (suspect.path, suspect.given_label, suggestion(str(suspect.suggested_label)))
+            ),
             f"{suspect.suspicion:.0%}",
             plain(suspect.kind) if isinstance(suspect.kind, str) else "",
         )
@@ -144,7 +148,7 @@ def _pair_table(summary: AuditSummary) -> str:
     rows = (
         (
             plain(pair.given_label),
-            plain(pair.suggested_label),
+            plain(suggestion(pair.suggested_label)),
             f"{pair.suspects:,}",
             f"{pair.expected:,.1f}",
             f"{pair.share:.1%}",

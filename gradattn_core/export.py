@@ -47,8 +47,11 @@ COLUMNS: dict[str, str] = {
     "decision": "str",
     "reviewer": "str",
     "note": "str",
+    "outside_label": "str",
 }
 """The columns of candidates.csv in their order, each with its type in a frame."""
+_ADDED = ("outside_label",)
+# Text columns that files of earlier versions lack, and that are empty in them.
 REPLACED: dict[str, tuple[str, ...]] = {
     "positive_mass": ("red_log_odds",),
     "negative_mass": ("blue_log_odds",),
@@ -165,7 +168,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     """
     rows = _rows(path)
     header = rows[0] if rows else []
-    missing = [name for name in COLUMNS if name not in header]
+    missing = [name for name in COLUMNS if name not in header and name not in _ADDED]
     if missing and any(name in REPLACED for name in header):
         raise StoreError(
             f"{path} is of an earlier version of gradattn: {replaced()}; `gradattn export --csv FILE` or "
@@ -173,13 +176,15 @@ def read_candidates(path: Path) -> pd.DataFrame:
         )
     if missing:
         raise StoreError(f"{path} lacks the column {', '.join(missing)}; needed are {', '.join(COLUMNS)}")
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {name: [""] * (len(rows) - 1) for name in _ADDED}
     for name, kind in COLUMNS.items():
+        if name not in header:
+            continue
         position = header.index(name)
         columns[name] = [
             _value(row, position, kind, f"{path}, row {number}, {name}") for number, row in enumerate(rows[1:], 2)
         ]
-    return pd.DataFrame(columns).astype(COLUMNS)
+    return pd.DataFrame(columns, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def read_checklist(path: Path) -> dict[str, dict[str, str]]:

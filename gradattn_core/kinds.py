@@ -11,16 +11,32 @@ KINDS: dict[str, str] = {
     "two spellings": "The two labels are spellings of one class.",
     "two objects": "Both classes seem to be in the picture, and the label names only one.",
     "confusable": "The two classes are hard to tell apart here; either label may be right.",
-    "out of place": "The picture is unlike the pictures of every class.",
+    "out of place": "The picture is unlike the pictures of every class, or shows something else.",
     "duplicate": "The same picture, or nearly the same, is in the dataset under another label.",
     "nothing to see": "There is next to nothing in the picture.",
 }
 """Every kind of doubt, with one sentence for people."""
 
 
+NONE_OF_THESE = "none of these classes"
+"""What a suggestion is called that is no class of the dataset: the empty label."""
+
+
+def suggestion(label: str, outside: str = "") -> str:
+    """A suggested label as it is said: the empty one as ``none of these classes``.
+
+    Args:
+        outside: the model's own class for a picture of none of the dataset's, if it is to be named.
+    """
+    if label:
+        return label
+    return f"{NONE_OF_THESE}; the model says {outside}" if outside else NONE_OF_THESE
+
+
 def describe(kind: str, numbers: Mapping[str, float], given: str, suggested: str) -> str:
     """One plain sentence on a suspect's kind of doubt with its numbers in it; labels stand in it as they are.
 
+    ``suggested`` is the model's own class where no class of the dataset is suggested.
     Where a number is missing, the kind's own sentence; empty for no kind.
     """
     try:
@@ -53,6 +69,9 @@ def _confusable(numbers: Mapping[str, float], given: str, suggested: str) -> str
 
 
 def _out_of_place(numbers: Mapping[str, float], given: str, suggested: str) -> str:
+    if "outside_suspicion" in numbers:
+        sure = percent(numbers["outside_suspicion"])
+        return f"It looks like none of this dataset's classes ({sure}); the model says {suggested}."
     share = percent(numbers["more_unlike"])
     return f"It is unlike every class, {suggested} included: only {share} of the unsuspicious pictures lie as far out."
 

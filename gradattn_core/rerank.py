@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from gradattn_core import estimates, outfolder
 from gradattn_core.export import write_candidates
+from gradattn_core.kinds import suggestion
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
 from gradattn_core.ranking.noise import shifted
 from gradattn_core.ranking.recalibration import Influence, Recalibration, recalibrate
@@ -104,8 +105,10 @@ def learn(suspects: pd.DataFrame, pairs: pd.DataFrame) -> Recalibration:
     verdicts = suspects["decision"].map({"keep": 0.0, "relabel": 1.0, "remove": 1.0}).astype(float)
     verdicts = verdicts.mask(suspects.duplicated(["content_hash", "given_label"]))
     numbers = suspects[[name for name in NUMBERS if name in suspects and name != "suspicion"]]
+    suggested = suspects["suggested_label"].map(suggestion)
     names = suspects.assign(
-        pair=suspects["given_label"] + " → " + suspects["suggested_label"],
+        suggested_label=suggested,
+        pair=suspects["given_label"] + " → " + suggested,
         cluster=suspects["cluster"].map(lambda number: "" if pd.isna(number) else str(int(number))),
     )[list(NAMES)]
     groups = _near_duplicate_groups(suspects["path"], pairs)

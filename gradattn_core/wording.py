@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradattn_core.estimates import percent
+from gradattn_core.kinds import suggestion
 from gradattn_core.records import Box, FloatArray
 
 STANDS_OUT = 2 / 9
@@ -96,10 +97,15 @@ def nearest_labels(labels: Sequence[str], given: str, suggested: str, *, names: 
 
     Args:
         labels: the given labels of the nearest images.
+        suggested: empty for none of the classes.
         names: what (the given label, the suggested label) are called.
     """
     if not labels:
         return ""
+    if not suggested:
+        own = sum(label == given for label in labels)
+        verb = "is" if own == 1 else "are"
+        return f"Of the {len(labels)} images most like it, {own or 'none'} {verb} filed as {names[0]}."
     first, second = (sum(label == name for label in labels) for name in (suggested, given))
     verb = "is" if first == 1 else "are"
     return (
@@ -207,15 +213,15 @@ def short_name(label: str) -> str:
 
 
 def distinct_names(given: str, suggested: str) -> tuple[str, str]:
-    """Names for two classes of one sentence: short ones, unless they are the same."""
+    """Names for two classes of one sentence: short ones, unless they are the same; the empty one is of none."""
     if short_name(given) == short_name(suggested):
         return full_name(given), full_name(suggested)
-    return short_name(given), short_name(suggested)
+    return short_name(given), suggestion(short_name(suggested))
 
 
 def pair_title(given: str, suggested: str) -> str:
-    """``kite → bald eagle``; the given label alone where none is suggested."""
-    return " → ".join(distinct_names(given, suggested)) if suggested else short_name(given)
+    """``kite → bald eagle``, ``kite → none of these classes``."""
+    return " → ".join(distinct_names(given, suggested))
 
 
 @functools.cache

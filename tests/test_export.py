@@ -100,7 +100,7 @@ def test_the_columns_are_the_documented_ones() -> None:
     assert ", ".join(COLUMNS) == (
         "rank, path, given_label, suggested_label, suspicion, given_probability, suggested_probability, margin, "
         "model_log_odds, log_odds_without_picture, red_log_odds, blue_log_odds, top_region_box, top_region_log_odds, "
-        "top_region_measured, decision, reviewer, note"
+        "top_region_measured, decision, reviewer, note, outside_label"
     )
 
 

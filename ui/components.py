@@ -17,7 +17,7 @@ import streamlit as st
 
 from gradattn_core.config import DEFAULT_OUT
 from gradattn_core.errors import StoreError
-from gradattn_core.kinds import KINDS
+from gradattn_core.kinds import KINDS, suggestion
 from gradattn_core.render.layout import Paper
 from gradattn_core.render.overlays import PALETTES, Palette
 from gradattn_core.store.candidates import CandidateFilter
@@ -111,6 +111,13 @@ def classes(folder: str, audit: str) -> list[str]:
     return Store(folder, read_only=read_only()).audits.classes(audit)
 
 
+@st.cache_data(ttl=600, max_entries=16, show_spinner=False)
+def _has_foreign(folder: str, audit: str) -> bool:
+    """Whether suspects of an audit are suggested to be of none of its classes; it never changes."""
+    pairs = Store(folder, read_only=read_only()).audits.class_pairs(audit)
+    return bool((pairs["suggested_label"] == "").any())
+
+
 def audit_id() -> str:
     """The audit chosen in the sidebar. Stops the page with what to do next where there is none."""
     try:
@@ -148,10 +155,12 @@ def filters(audit: str, *, default: str) -> CandidateFilter:
         default: the decision filter where the URL names none, a key of ``DECIDED``.
     """
     names = classes(str(directory()), audit)
-    _restore_filters(names)
+    # The empty suggestion is of pictures of none of the classes, where there are any.
+    options = {"given": names, "suggested": [*names, ""] if _has_foreign(str(directory()), audit) else names}
+    _restore_filters(options)
     with st.sidebar:
         given, suggested = (
-            _choice(title, names, key, "Any", full_name)
+            _choice(title, options[key], key, "Any", lambda label: suggestion(full_name(label)))
             for title, key in (("Given label", "given"), ("Suggested label", "suggested"))
         )
         kind = _choice("Kind of doubt", list(KINDS), "kind", "Any")
@@ -211,19 +220,19 @@ def _reviewers_and_address() -> list[str]:
     return names if name is None or name in names else [*names, name]
 
 
-def _restore_filters(names: list[str]) -> None:
+def _restore_filters(names: Mapping[str, list[str]]) -> None:
     """The filters as they were on another page; Streamlit forgets a widget that its page no longer shows.
 
     Labels that this audit lacks are left out. An ImageNet id in the address is taken for its class, although the
     widgets write it into the address with its readable name.
     """
     for key, value in st.session_state.get("filters", {}).items():
-        here = key not in ("given", "suggested") or value in names
+        here = key not in names or value in names[key]
         if key not in st.session_state and key not in st.query_params and value is not None and here:
             st.session_state[key] = value
-    for key in ("given", "suggested"):
+    for key, labels in names.items():
         label = st.query_params.get(key)
-        if label in names and full_name(label) != label:
+        if label in labels and suggestion(full_name(label)) != label:
             st.session_state[key] = label
 
 

@@ -170,11 +170,12 @@ def _sums(origins: Origins, suspect: Suspect, result: Interpretation, row: int) 
 
 
 def _hidden(outputs: dict[str, int], suspect: Suspect, logits: Tensor) -> Hidden | None:
-    """What the head says with the evidence for the other class hidden, among the classes of the dataset."""
+    """What the head says with the evidence for the other class hidden, among the dataset's classes and that one."""
     if not bool(torch.isfinite(logits).all()):
         return None
-    names = list(outputs)
-    probabilities = logits[list(outputs.values())].double().softmax(dim=0)
+    asked = {**outputs, suspect.other_label: suspect.other_output}
+    names = list(asked)
+    probabilities = logits[list(asked.values())].double().softmax(dim=0)
     best = int(probabilities.argmax())
     given, other = float(logits[suspect.given_output]), float(logits[suspect.other_output])
     return Hidden(given, other, names[best], float(probabilities[best]))

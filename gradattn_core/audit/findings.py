@@ -74,9 +74,13 @@ def _facts(
     columns += ["given_probability", "suggested_probability", "runner_up_probability"]
     facts = table.iloc[suspects][columns].reset_index(drop=True)
     labels = table.groupby("content_hash")["given_label"].transform("nunique").to_numpy()
+    if "outside_suspicion" in table:
+        foreign = facts["suggested_label"] == ""
+        facts["outside_suspicion"] = table["outside_suspicion"].to_numpy(dtype=float)[suspects]
+        facts["outside_suspicion"] = facts["outside_suspicion"].where(foreign)
     facts["identical"] = labels[suspects] > 1
     pairs = zip(facts["given_label"], facts["suggested_label"], strict=True)
-    facts["same_class"] = [spelling(given) == spelling(suggested) for given, suggested in pairs]
+    facts["same_class"] = [bool(suggested) and spelling(given) == spelling(suggested) for given, suggested in pairs]
     if unit is not None:
         given = table["given_label"].to_numpy()
         other = given[neighbours.index] != given[suspects][:, None]

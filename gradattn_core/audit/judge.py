@@ -15,7 +15,7 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError, StoreError, UnreadableImageError
 from gradattn_core.interpret.asking import Asker
 from gradattn_core.interpret.measured import ALL_REGIONS, measured_evidence
-from gradattn_core.model.classes import align_classes, class_names
+from gradattn_core.model.classes import align_classes, class_names, outside_names
 from gradattn_core.model.forward import Head
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.outfolder import AuditFolder
@@ -55,7 +55,7 @@ class Judge:
     """The model and head of a finished audit, in float32.
 
     Attributes:
-        outputs: the head's output of each class.
+        outputs: the head's output of each class, and of each class of the model that the dataset does not have.
         heads: the probe of each fold, where a probe judged.
     """
 
@@ -88,8 +88,10 @@ class Judge:
         config = replace(stored, device=device, runner="local", ray_address=None, ray_storage=None, workers=1)
         if audit.head == "as-is":
             model, classes = _loaded(config), store.audits.classes(audit_id)
-            aligned = align_classes(classes, int(model.num_classes), class_names(model), config.class_map)  # type: ignore[arg-type]
-            return cls(audit_id, config, model, dict(zip(classes, aligned.indices, strict=True)), None)
+            named, count = class_names(model), int(model.num_classes)  # type: ignore[arg-type]
+            aligned = align_classes(classes, count, named, config.class_map)
+            others = {name: output for output, name in outside_names(classes, aligned, named, count).items()}
+            return cls(audit_id, config, model, others | dict(zip(classes, aligned.indices, strict=True)), None)
         file = AuditFolder(store.directory / audit.features).heads
         if not file.is_file():
             raise StoreError(

@@ -80,6 +80,7 @@ def _store(plan: Plan) -> None:
             *_warnings(plan, len(scores)),
             *warnings_about(by_kind(failures), set(given)),
             *_about_labels(plan, given, scores),
+            *_about_foreign(scores),
             *_about_maps(plan, failures),
         ],
         "features": features.relative_to(plan.out).as_posix(),
@@ -163,7 +164,9 @@ def _about_labels(plan: Plan, given: list[str], scores: pd.DataFrame) -> list[st
     """That suspects differ from their class by its spelling only, and that one picture has several labels."""
     sentences = []
     pairs = zip(given, scores["suggested_label"], scores["is_suspect"], strict=True)
-    spelt = sum(suspect and spelling(label) == spelling(suggested) for label, suggested, suspect in pairs)
+    spelt = sum(
+        suspect and suggested != "" and spelling(label) == spelling(suggested) for label, suggested, suspect in pairs
+    )
     if spelt:
         who = "1 suspect looks" if spelt == 1 else f"{spelt:,} suspects look"
         sentences.append(f"{who} like another spelling of the own class: --merge-spellings would leave none of these.")
@@ -179,6 +182,15 @@ def _about_labels(plan: Plan, given: list[str], scores: pd.DataFrame) -> list[st
             "picture."
         )
     return sentences
+
+
+def _about_foreign(scores: pd.DataFrame) -> list[str]:
+    """How many suspects are of no class of the dataset, if any are."""
+    foreign = int((scores["is_suspect"] & (scores["suggested_label"] == "")).sum())
+    if not foreign:
+        return []
+    who = "1 suspect looks" if foreign == 1 else f"{foreign:,} suspects look"
+    return [f"{who} like none of the dataset's classes: the model has others and finds one of those likelier."]
 
 
 def _about_maps(plan: Plan, failures: pd.DataFrame) -> list[str]:

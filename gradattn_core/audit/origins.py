@@ -41,7 +41,12 @@ class Origins:
     answers: NDArray[np.float64]
 
     def average(self, head: int, given: str, other: str) -> float | None:
-        """The mean log-odds of ``given`` against ``other`` under a head, by its position; None where it has none."""
+        """The mean log-odds of ``given`` against ``other`` under a head, by its position; None where it has none.
+
+        There is none against a class that the dataset does not have: only the dataset's outputs are kept of all images.
+        """
+        if other not in self.classes:
+            return None
         row = self.answers[head]
         value = float(row[self.classes.index(given)] - row[self.classes.index(other)])
         return value if np.isfinite(value) else None

@@ -68,7 +68,7 @@ class Plan:
         root: the dataset's root.
         classes: sorted given labels.
         head: ``as-is``, ``probe`` or ``finetune``.
-        alignment: the model's output of each class (``as-is``).
+        alignment: the model's output of each class (``as-is``); ``outputs`` is how many it has in all then.
         shards, shard_size: how many there are, and of how many images.
         precision: of the sweep, ``auto`` resolved for the device it began on.
         sweep_key: digest of what the numbers of the sweep depend on but the images.
@@ -86,6 +86,7 @@ class Plan:
     classes: tuple[str, ...]
     head: str
     alignment: Alignment | None = None
+    outputs: int = 0
     shards: int = 0
     shard_size: int = _SHARD_ON_CPU
     images: int = 0
@@ -290,6 +291,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
         classes=tuple(listing.classes),
         head=head,
         alignment=alignment,
+        outputs=0 if alignment is None else int(audit_model(config).num_classes),  # type: ignore[arg-type]
         shards=-(-len(listing.images) // size),
         shard_size=size,
         images=len(listing.images),

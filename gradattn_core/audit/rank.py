@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from gradattn_core.audit.finetune import content_folds
 from gradattn_core.audit.origins import Origins, fine_tuned, mean_by_fold, mean_row, own_classifier, probed, probes
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept_table
+from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept_outside, swept_table
 from gradattn_core.config import MEASURED
 from gradattn_core.errors import DatasetError
 from gradattn_core.estimates import ASSUMPTIONS
@@ -28,6 +28,7 @@ from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.model.forward import Head
 from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
+from gradattn_core.ranking.outside import Outside, outside_suspicion, with_outside
 from gradattn_core.ranking.probe import crossval_probe
 from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
 from gradattn_core.records import FloatArray, IntArray
@@ -38,7 +39,7 @@ _SHALLOW = 2
 _IN_SAMPLE, _OUTPUTS = b"in_sample", b"outputs"
 _SCORE_COLUMNS = (
     *("rank", "suspicion", "suggested_label", "suggested_probability", "given_probability"),
-    *("runner_up_label", "runner_up_probability", *ASSUMPTIONS),
+    *("runner_up_label", "runner_up_probability", *ASSUMPTIONS, "outside_suspicion"),
 )
 
 
@@ -77,6 +78,7 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
         return target
     progress(RANK.name, 0, plan.images)
     table = swept_table(plan, ["path", "content_hash", "given_label", "size", "outside_label", "outside_probability"])
+    outside = swept_outside(plan)
     paths, given = table["path"].to_pylist(), table["given_label"].to_pylist()
     if len(set(given)) < 2:
         raise DatasetError(
@@ -89,11 +91,14 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     with threadpool_limits(limits=1):
         logits, fold, origins = _explained_logits(plan, paths, given, classes, folds)
         ranked, in_sample = _ranked(plan, given, classes, logits)
+        if outside is not None and not in_sample:
+            ranked = with_outside(ranked, outside, outside_suspicion(given, outside))
     origins.save(plan.files.origins)
     predictions = _predictions(table, given, classes, logits, fold)
     write_parquet(plan.files.predictions, predictions)
     in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
-    write_parquet(plan.files.suspects, _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"]))
+    suspects = _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"], outside)
+    write_parquet(plan.files.suspects, suspects)
     # The scores are renamed into place last: where they are, everything else is too.
     scores = _scores(paths, ranked, in_doubt)
     write_parquet(target, scores.replace_schema_metadata({_IN_SAMPLE: str(in_sample)}))
@@ -165,13 +170,20 @@ def _suspects(
     ranked: pd.DataFrame,
     in_doubt: NDArray[np.bool_],
     fold: pa.ChunkedArray,
+    outside: Outside | None,
 ) -> pa.Table:
     # A probe has no output for a class none of whose images could be read; the other heads keep theirs.
     output = {name: position for position, name in enumerate(classes if plan.head == "probe" else plan.classes)}
     if plan.alignment is not None:
         output = dict(zip(plan.classes, plan.alignment.indices, strict=True))
     output = {name: output[name] for name in classes}
-    other = ranked["suggested_label"].tolist()
+    other = ranked["suggested_label"].to_numpy(dtype=object).copy()
+    other_output = np.array([output.get(name, -1) for name in other], dtype=np.int64)
+    if outside is not None:
+        # The map of a picture of no class here is drawn against the model's own class for it.
+        foreign = other == ""
+        other[foreign] = np.array(table["outside_label"].to_pylist(), dtype=object)[foreign]
+        other_output[foreign] = outside.outputs[foreign, 0]
     suspects = pa.table(
         {
             "path": table["path"],
@@ -181,7 +193,7 @@ def _suspects(
             "other": pa.array(other, pa.string()),
             "fold": fold,
             "given_output": pa.array([output[name] for name in table["given_label"].to_pylist()], pa.int32()),
-            "other_output": pa.array([output[name] for name in other], pa.int32()),
+            "other_output": pa.array(other_output, pa.int32()),
             "to_measure": pa.array(_first(ranked["rank"].to_numpy(), in_doubt) & plan.config.adds_up),
         }
     )
@@ -288,6 +300,7 @@ def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.boo
                 ranked["runner_up_probability"], pa.float64(), mask=ranked["runner_up_label"].isna().to_numpy()
             ),
             **{name: pa.array(ranked[name], pa.float64()) for name in ASSUMPTIONS},
+            "outside_suspicion": pa.array(ranked.get("outside_suspicion", [None] * len(ranked)), pa.float64()),
             "components": pa.array(components, pa.map_(pa.string(), pa.float64())),
         }
     )

@@ -38,8 +38,10 @@ from gradattn_core.outfolder import AuditFolder
 from gradattn_core.records import ImageRecord, IntArray, Listing
 from gradattn_core.store.store import Store
 
-# Raised when the numbers of an audit or of its sweep change their meaning: those of before then stand for nothing.
-RESULT_FORMAT = 2
+# Raised when the numbers of an audit change their meaning, so that the same command makes another audit.
+RESULT_FORMAT = 3
+# Raised when the numbers of a sweep do, of any head or of the as-is one: those of before are swept again.
+_SWEEP_FORMAT, _AS_IS_FORMAT = 2, 1
 _COLUMNS = ["path", "size", "modified", "content_hash"]
 
 
@@ -96,9 +98,9 @@ def sweep_key(
     if config.from_scratch:
         # Random features are nobody else's.
         return uuid.uuid4().hex
-    outputs = None if alignment is None else list(zip(classes, alignment.indices, strict=True))
+    outputs = None if alignment is None else [_AS_IS_FORMAT, *zip(classes, alignment.indices, strict=True)]
     facts = [
-        RESULT_FORMAT,
+        _SWEEP_FORMAT,
         timm.__version__,
         config.model,
         config.model_arguments,
@@ -197,11 +199,9 @@ class SweptImages:
         parts, order = [], []
         for file in sorted(places["file"].unique()):
             here = np.flatnonzero(places["file"].to_numpy() == file)
-            table = pq.read_table(self.files[file][0], columns=schema.names)
-            parts.append(table.take(pa.array(places["row"].to_numpy()[here])))
+            parts.append(whole(self.files[file][0], schema).take(pa.array(places["row"].to_numpy()[here])))
             order.append(here)
-        whole: pa.Table = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
-        return whole
+        return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
 
 
 @lru_cache(maxsize=1)
@@ -215,6 +215,16 @@ def swept_images(root: str, sweeps: tuple[Sweep, ...]) -> SweptImages:
     return SweptImages(
         root, tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS)
     )
+
+
+def whole(file: Path, schema: pa.Schema) -> pa.Table:
+    """The columns of ``schema`` of a file; those that a file of an earlier version lacks are empty."""
+    table = pq.read_table(file, columns=[name for name in pq.read_schema(file).names if name in schema.names])
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> tuple[str, ...]:

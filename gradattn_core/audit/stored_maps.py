@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradattn_core.audit.reuse import Sweep
+from gradattn_core.audit.reuse import Sweep, whole
 from gradattn_core.evidence import INTERPRETATIONS, REGIONS
 from gradattn_core.outfolder import AuditFolder, regions_beside
 
@@ -55,12 +55,12 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
     found = suspects.merge(index, on=MAP_KEY)
     for number, rows in found[found["is_measured"] | ~found["to_measure"]].groupby("file"):
         file = files[int(str(number))]
-        stored = _whole(pq.read_table(file), MAPS).take(pa.array(rows["row"]))
+        stored = whole(file, MAPS).take(pa.array(rows["row"]))
         paths = pd.DataFrame({"stored": stored["path"].to_pandas(), "path": rows["path"].to_numpy()})
         for name, values in (("path", "path"), ("for_label", "label"), ("against_label", "other")):
             stored = stored.set_column(MAPS.names.index(name), name, pa.array(rows[values], pa.string()))
         maps.append(stored)
-        beside = _whole(pq.read_table(regions_beside(file)), REGIONS).to_pandas().rename(columns={"path": "stored"})
+        beside = whole(regions_beside(file), REGIONS).to_pandas().rename(columns={"path": "stored"})
         regions.append(pa.Table.from_pandas(paths.merge(beside, on="stored"), REGIONS, preserve_index=False))
     return pa.concat_tables(maps), pa.concat_tables(regions)
 
@@ -71,7 +71,7 @@ def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], 
     files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
     files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
     schema = pa.schema([MAPS.field(name) for name in (*MAP_KEY, "is_measured")])
-    tables = [_whole(pq.read_table(path, columns=_present(path, schema)), schema).to_pandas() for path in files]
+    tables = [whole(path, schema).to_pandas() for path in files]
     numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
     index = pd.concat([schema.empty_table().to_pandas().assign(file=0, row=0), *numbered], ignore_index=True)
     index["numbers"] = index["numbers"].fillna("")
@@ -81,19 +81,5 @@ def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], 
     return files, index.drop_duplicates(MAP_KEY)
 
 
-def _present(file: Path, schema: pa.Schema) -> list[str]:
-    """The columns of ``schema`` that a file has."""
-    return [name for name in pq.read_schema(file).names if name in schema.names]
-
-
 def _text(outputs: dict[str, int]) -> str:
     return json.dumps(sorted(outputs.items()))
-
-
-def _whole(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of ``schema``; those that the files of an earlier version lack are empty."""
-    columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)

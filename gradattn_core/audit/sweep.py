@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, in_parts, load_batches
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.reuse import swept_images
 from gradattn_core.files import write_parquet
-from gradattn_core.model.classes import Alignment, ClassNames, class_names
+from gradattn_core.model.classes import Alignment, class_names, outside_names
 from gradattn_core.model.forward import Forward, forward
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import SWEEP, Progress, silent
+from gradattn_core.ranking.outside import Outside, outside_of
 from gradattn_core.records import Failure, FloatArray, ImageRecord
 
 _TAKEN = b"taken_over"
@@ -40,6 +40,9 @@ _SCHEMA = pa.schema(
         ("logits", pa.list_(pa.float32())),
         ("outside_label", pa.string()),
         ("outside_probability", pa.float32()),
+        ("outside_log_odds", pa.float32()),
+        ("outside_outputs", pa.list_(pa.int32())),
+        ("outside_log_p", pa.list_(pa.float32())),
     ]
 )
 
@@ -54,7 +57,8 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
 
     Returns:
         the parquet file, in listing order: path, content_hash, given_label, size, modified, width, height, readout,
-        features, and for the as-is head logits of the dataset's classes and the model's best class outside them.
+        features, and for the as-is head logits of the dataset's classes and, where the model has others, its best class
+        outside them and what :class:`~gradattn_core.ranking.outside.Outside` keeps.
     """
     target = plan.files.sweep(index)
     images = plan.shard(index)
@@ -87,6 +91,24 @@ def swept_table(plan: Plan, columns: Sequence[str]) -> pa.Table:
     """The named columns of every swept image, in listing order."""
     tables = [pq.read_table(plan.files.sweep(index), columns=list(columns)) for index in range(plan.shards)]
     return pa.concat_tables(tables)
+
+
+def swept_outside(plan: Plan) -> Outside | None:
+    """What the model's other outputs say of every swept image, in listing order; None where it has no others."""
+    if plan.alignment is None:
+        return None
+    table = swept_table(plan, ["outside_label", "outside_log_odds", "outside_outputs", "outside_log_p"])
+    if table["outside_log_odds"].null_count:
+        return None
+    outputs = matrix(table["outside_outputs"])
+    return Outside(
+        table["outside_log_odds"].to_numpy().astype(np.float32),
+        outputs.astype(np.int64),
+        matrix(table["outside_log_p"]),
+        np.asarray(table["outside_label"].is_valid()),
+        len(plan.alignment.indices),
+        plan.outputs - len(plan.alignment.indices),
+    )
 
 
 def swept_matrix(plan: Plan, column: str, kept: Sequence[int] | None = None) -> FloatArray:
@@ -128,7 +150,7 @@ def _sweep(
 ) -> list[pa.Table]:
     model = audit_model(plan.config, len(plan.classes) if plan.config.from_scratch else None)
     device = next(model.parameters()).device
-    names = class_names(model)
+    names = outside_names(plan.classes, plan.alignment, class_names(model), int(getattr(model, "num_classes", 0)))
     tables: list[pa.Table] = []
     done = 0
     preprocessing = Preprocessing.of(model)
@@ -151,32 +173,28 @@ def _in_order(table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:
     return table.take(pa.array(np.argsort([place[path] for path in table["path"].to_pylist()]), pa.int64()))
 
 
-def _table(images: list[LoadedImage], result: Forward, alignment: Alignment | None, names: ClassNames) -> pa.Table:
+def _table(
+    images: list[LoadedImage], result: Forward, alignment: Alignment | None, names: Mapping[int, str]
+) -> pa.Table:
     count = len(images)
-    outside: tuple[list[str | None], list[float | None]]
-    if alignment is None:
-        logits, outside = pa.nulls(count, _SCHEMA.field("logits").type), ([None] * count, [None] * count)
-    else:
-        logits = _lists(result.logits[:, list(alignment.indices)].numpy())
-        outside = _outside(result.logits, alignment, names)
-    return pa.table(
-        {
-            "path": [image.record.path for image in images],
-            "content_hash": [image.content_hash for image in images],
-            "given_label": [image.record.label for image in images],
-            "size": [image.record.size for image in images],
-            "modified": [image.record.modified for image in images],
-            "width": [image.width for image in images],
-            "height": [image.height for image in images],
-            "readout": _lists(result.readout.numpy()),
-            # Half precision: these only feed the ranking, and they are the largest column by far.
-            "features": _lists(result.features.numpy().clip(-_LARGEST, _LARGEST).astype(np.float16)),
-            "logits": logits,
-            "outside_label": outside[0],
-            "outside_probability": outside[1],
-        },
-        schema=_SCHEMA,
-    )
+    columns: dict[str, pa.Array | list[object]] = {
+        "path": [image.record.path for image in images],
+        "content_hash": [image.content_hash for image in images],
+        "given_label": [image.record.label for image in images],
+        "size": [image.record.size for image in images],
+        "modified": [image.record.modified for image in images],
+        "width": [image.width for image in images],
+        "height": [image.height for image in images],
+        "readout": _lists(result.readout.numpy()),
+        # Half precision: these only feed the ranking, and they are the largest column by far.
+        "features": _lists(result.features.numpy().clip(-_LARGEST, _LARGEST).astype(np.float16)),
+    }
+    if alignment is not None:
+        columns["logits"] = _lists(result.logits[:, list(alignment.indices)].numpy())
+        if names:
+            columns |= _outside(outside_of(result.logits.numpy(), alignment.indices), names)
+    missing = {field.name: pa.nulls(count, field.type) for field in _SCHEMA if field.name not in columns}
+    return pa.table(columns | missing, schema=_SCHEMA)
 
 
 def _lists(values: NDArray[np.floating]) -> pa.ListArray:
@@ -185,11 +203,13 @@ def _lists(values: NDArray[np.floating]) -> pa.ListArray:
     return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * width, values.ravel())
 
 
-def _outside(
-    logits: torch.Tensor, alignment: Alignment, names: ClassNames
-) -> tuple[list[str | None], list[float | None]]:
-    """The model's best class where it is none of the dataset's: a hint, never a suggestion."""
-    best = logits.softmax(dim=1).max(dim=1)
-    outside = [code not in alignment.indices for code in best.indices.tolist()]
-    labels = [names.display(code) if out else None for code, out in zip(best.indices.tolist(), outside, strict=True)]
-    return labels, [value if out else None for value, out in zip(best.values.tolist(), outside, strict=True)]
+def _outside(outside: Outside, names: Mapping[int, str]) -> dict[str, pa.Array | list[object]]:
+    """The columns of what the model says beyond the dataset's classes; of its best one where that leads them all."""
+    best = [code if leads else None for code, leads in zip(outside.outputs[:, 0].tolist(), outside.leads, strict=True)]
+    return {
+        "outside_label": [None if code is None else names[code] for code in best],
+        "outside_probability": pa.array(np.exp(outside.log_p[:, 0]), mask=~outside.leads),
+        "outside_log_odds": outside.log_odds.tolist(),
+        "outside_outputs": _lists(outside.outputs.astype(np.int32)),
+        "outside_log_p": _lists(outside.log_p),
+    }

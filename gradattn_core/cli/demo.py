@@ -110,6 +110,7 @@ def compare(out: Path, audit_id: str, truth: pd.DataFrame) -> Hits:
 def draw(out: Path, audit_id: str, paper: Paper = "light") -> Path:
     """One picture of the first suspects with their evidence; the one on dark paper is a file of its own."""
     from gradattn_core.dataset.decoding import read_image
+    from gradattn_core.kinds import suggestion
     from gradattn_core.render.figures import Style, contact_sheet, evidence_figure
     from gradattn_core.store.store import Store
 
@@ -119,7 +120,7 @@ def draw(out: Path, audit_id: str, paper: Paper = "light") -> Path:
         evidence = store.images.evidence(audit_id, row["path"])
         if evidence is not None:
             picture = read_image(store.images.file(audit_id, row["path"])).image
-            title = f"{row['rank']}. filed under {row['given_label']}, looks like {row['suggested_label']}"
+            title = f"{row['rank']}. filed under {row['given_label']}, looks like {suggestion(row['suggested_label'])}"
             figures.append(evidence_figure(picture, evidence, lines=[title], style=style))
     target = out / ("suspects.png" if paper == "light" else f"suspects-{paper}.png")
     contact_sheet(figures, 3, paper).save(target)

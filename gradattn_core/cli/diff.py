@@ -13,6 +13,7 @@ from rich.console import Console
 from gradattn_core.cli.options import Commands, command, open_store, out_folder, output_style
 from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
+from gradattn_core.kinds import suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +150,8 @@ def _show_list(screen: Console, frame: pd.DataFrame, count: int) -> None:
         drawn = table([])
         for name in frame.columns:
             drawn.add_column(_HEADS.get(str(name), str(name)), overflow="fold")
+        if "suggested_label" in frame:
+            frame = frame.assign(suggested_label=frame["suggested_label"].map(suggestion))
         for row in frame.itertuples(index=False):
             drawn.add_row(*(f"{cell:.2f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
         screen.print(drawn)

@@ -15,7 +15,7 @@ from gradattn_core.cli.options import CommandParser, Commands, command, open_aud
 from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
 from gradattn_core.estimates import agreement, first_to_review, percent
-from gradattn_core.kinds import KINDS
+from gradattn_core.kinds import KINDS, suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +75,8 @@ class PairReport:
             all images of the class.
         lift: how many times more suspects there are than if the two classes had nothing to do with each other.
         where: most of the evidence for the suggested label lies, see :func:`place`.
+        suggested_label: empty where the suspects are of no class of the dataset; ``outside_labels`` are then the
+            model's own classes for them, the commonest first.
         most_suspect: paths of the most suspect images; ``exemplars`` of sure ones by label.
     """
 
@@ -89,6 +91,7 @@ class PairReport:
     where: str
     most_suspect: list[str]
     exemplars: dict[str, list[str]]
+    outside_labels: list[str]
 
 
 def add(commands: Commands) -> None:
@@ -113,7 +116,7 @@ def add(commands: Commands) -> None:
     )
     _source(pairs)
     pairs.add_argument("--given", metavar="LABEL", help="only this given label")
-    pairs.add_argument("--suggested", metavar="LABEL", help="only this suggested label")
+    pairs.add_argument("--suggested", metavar="LABEL", help="only this suggested label; '' for none of the classes")
     pairs.add_argument(
         "--top", type=int, metavar="N", help=f"how many pairs, worst first (default {_PAIRS}; all with --json)"
     )
@@ -154,7 +157,8 @@ def run_pairs(options: argparse.Namespace) -> int:
     store, audit_id = open_audit(options)
     frame = store.audits.class_pairs(audit_id)
     for column, label in (("given_label", options.given), ("suggested_label", options.suggested)):
-        if label is not None:
+        # The empty one is no class: it is suggested where a picture is of none.
+        if label is not None and (label or column == "given_label"):
             require_one_of(f"audit {audit_id} has no class {label!r}", label, store.audits.classes(audit_id))
             frame = frame[frame[column] == label]
     pairs = [_pair_report(store, audit_id, row) for row in frame.head(top).itertuples()]
@@ -354,7 +358,7 @@ def _worst_pairs(summary: AuditSummary) -> Table:
     for pair in summary.class_pairs[:_WORST_PAIRS]:
         drawn.add_row(
             escape(pair.given_label),
-            escape(pair.suggested_label),
+            escape(suggestion(pair.suggested_label)),
             f"{pair.suspects:,}",
             f"{pair.expected:,.1f}",
             percent(pair.share, 1),
@@ -378,7 +382,10 @@ def _pair_report(store: Store, audit_id: str, row: Any) -> PairReport:
         mean_suspicion=row.mean_suspicion,
         where="" if evidence is None else place(evidence),
         most_suspect=list(examples["path"]),
-        exemplars={label: list(store.images.exemplars(audit_id, label)["path"]) for label in (given, suggested)},
+        exemplars={
+            label: list(store.images.exemplars(audit_id, label)["path"]) for label in (given, suggested) if label
+        },
+        outside_labels=[] if suggested else store.audits.outside_labels(audit_id, given)[:_EXAMPLES],
     )
 
 
@@ -388,7 +395,7 @@ def _show_pairs(pairs: list[PairReport], count: int) -> None:
     for pair in pairs:
         drawn.add_row(
             escape(pair.given_label),
-            escape(pair.suggested_label),
+            escape(suggestion(pair.suggested_label)),
             f"{pair.suspects:,}",
             f"{pair.expected:,.1f}" if is_number(pair.expected) else "",
             f"{pair.lift:.1f}×" if is_number(pair.lift) else "",
@@ -400,7 +407,8 @@ def _show_pairs(pairs: list[PairReport], count: int) -> None:
     if count > len(pairs):
         screen.print(f"[dim]{count - len(pairs):,} more pairs; --top {count} shows them all[/]")
     for pair in pairs[:_PAIRS_WITH_EXAMPLES]:
-        screen.print(f"\n{escape(pair.given_label)} → {escape(pair.suggested_label)}", soft_wrap=True, highlight=False)
+        names = (escape(pair.given_label), escape(suggestion(pair.suggested_label, "; ".join(pair.outside_labels))))
+        screen.print(f"\n{' → '.join(names)}", soft_wrap=True, highlight=False)
         examples = {"most suspect": pair.most_suspect}
         examples |= {f"a sure {label}": paths for label, paths in pair.exemplars.items()}
         for what, paths in examples.items():

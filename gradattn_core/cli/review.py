@@ -283,7 +283,7 @@ def _candidate_options(parser: CommandParser) -> None:
     )
     group.add_argument("--max-suspicion", type=float, metavar="X", help="only images of at most this suspicion")
     group.add_argument("--given", metavar="C", help="only this given label")
-    group.add_argument("--suggested", metavar="C", help="only this suggested label")
+    group.add_argument("--suggested", metavar="C", help="only this suggested label; '' for none of the classes")
     group.add_argument("--kind", metavar="K", help="only this kind of doubt, for example 'two objects'")
     group.add_argument(
         "--decided",
@@ -334,7 +334,9 @@ def _checked(options: argparse.Namespace, store: Store, audit_id: str) -> str:
 
     store.audits.one(audit_id)
     chosen = vars(options)
-    labels = [chosen[name] for name in ("given", "suggested") if chosen.get(name) is not None]
+    # The empty suggestion is no class: pictures of none have it.
+    asked = {"given": chosen.get("given"), "suggested": chosen.get("suggested") or None}
+    labels = [label for label in asked.values() if label is not None]
     classes = store.audits.classes(audit_id) if labels else []
     for label in labels:
         require_one_of(f"audit {audit_id} has no class {label!r}", label, classes)

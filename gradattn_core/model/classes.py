@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,23 @@ def align_classes(
         return Alignment(tuple(range(outputs)), "index order")
     unmatched = [name for name, indices in matches.items() if len(indices) != 1]
     raise ClassAlignmentError(_explain(unmatched or classes, len(classes), outputs, matches, by_name))
+
+
+def outside_names(
+    classes: Sequence[str], alignment: Alignment | None, names: ClassNames, outputs: int
+) -> dict[int, str]:
+    """What each output of the model that is none of the dataset's classes is called, each otherwise than all others.
+
+    Args:
+        classes: of the dataset, whose names are none of these either.
+        alignment: the outputs of the classes; without one there is nothing outside.
+        outputs: how many the model has.
+    """
+    if alignment is None:
+        return {}
+    displayed = {output: names.display(output) for output in range(outputs) if output not in set(alignment.indices)}
+    taken = Counter([*displayed.values(), *classes])
+    return {output: f"{name} (output {output})" if taken[name] > 1 else name for output, name in displayed.items()}
 
 
 def find_class(text: str, outputs: int, names: ClassNames) -> int:

@@ -40,6 +40,8 @@ NUMBERS = (
     *("hidden_margin", "hidden_is_given", "hidden_probability", "lift", "reverse_lift"),
 )
 """What the rules ask for; see :func:`kinds_of`."""
+OUTSIDE = "outside_suspicion"
+"""And what they ask for where the head has other outputs than the dataset's classes."""
 
 
 def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
@@ -58,6 +60,8 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
             ``hidden_margin``, ``hidden_is_given``, ``hidden_probability``: with the evidence for the other class
             hidden, the logit of the given label minus that of the other, whether the given label is then the best of
             all classes, and the probability of the best.
+            ``outside_suspicion``: of a picture for which no class of the dataset is suggested, the probability that it
+            is of none; not known of the others.
             ``lift``, ``reverse_lift``: of the pair (given, suggested) and of (suggested, given).
 
     Returns:
@@ -66,11 +70,12 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
 
     The rules, in this order: *two spellings* same class. *nothing to see* detail < ``DETAIL``. *duplicate* identical,
     or similarity ≥ ``SAME`` and (1 − similarity) ≤ ``CLOSER`` · (1 − usual similarity). *out of place* more unlike ≤
-    ``UNLIKE``. *two objects* hidden is given, hidden margin ≥ ``BOTH`` and given probability not below ``POSSIBLE``.
-    *confusable* the given label is at least as probable as the suggested one, or their odds are at most ``CLOSE`` and
-    both lifts at least 1: the classes are taken for one another more than for others, both ways. *mislabel* all else.
+    ``UNLIKE``, or no class of the dataset is suggested. *two objects* hidden is given, hidden margin ≥ ``BOTH`` and
+    given probability not below ``POSSIBLE``. *confusable* the given label is at least as probable as the suggested one,
+    or their odds are at most ``CLOSE`` and both lifts at least 1: the classes are taken for one another more than for
+    others, both ways. *mislabel* all else.
     """
-    columns = {name: _column(facts, name) for name in NUMBERS}
+    columns = {name: _column(facts, name) for name in (*NUMBERS, OUTSIDE)}
     odds = columns["suggested_probability"] / np.maximum(columns["given_probability"], 1e-12)
     nearer = 1 - columns["similarity"] <= CLOSER * (1 - columns["usual_similarity"])
     # Comparisons with NaN are false: what is not known decides nothing.
@@ -80,7 +85,7 @@ def kinds_of(facts: pd.DataFrame) -> pd.DataFrame:
         "two spellings": columns["same_class"] == 1,
         "nothing to see": columns["detail"] < DETAIL,
         "duplicate": (columns["identical"] == 1) | ((columns["similarity"] >= SAME) & nearer),
-        "out of place": columns["more_unlike"] <= UNLIKE,
+        "out of place": (columns["more_unlike"] <= UNLIKE) | ~np.isnan(columns[OUTSIDE]),
         "two objects": (columns["hidden_is_given"] == 1) & (columns["hidden_margin"] >= BOTH) & possible,
         "confusable": (odds <= 1) | ((odds <= CLOSE) & both_ways),
     }

@@ -26,7 +26,9 @@ _SUSPECTS = """
     WHERE s.audit_id = $audit_id AND i.audit_id = $audit_id AND s.is_suspect"""
 _OF_PAIR = """
     FROM interpretations e JOIN scores s ON s.rank = e.image_rank
-    WHERE e.audit_id = ? AND s.audit_id = ? AND e.for_label = ? AND e.against_label = ? AND s.is_suspect"""
+    WHERE e.audit_id = ? AND s.audit_id = ? AND e.for_label = ? AND s.is_suspect
+        AND CASE s.suggested_label WHEN '' THEN '' ELSE e.against_label END = ?"""
+# Where no class of the dataset is suggested, the map is against the model's own class, another one for each picture.
 _OF_SAME = "ON d.content_hash = s.content_hash AND d.given_label = s.given_label"
 
 
@@ -226,6 +228,18 @@ class Audits(Comparison):
                 {"audit_id": audit_id},
             ).fetchall()[0]
         return int(agreeing), int(measured)
+
+    def outside_labels(self, audit_id: str, given: str) -> list[str]:
+        """The model's own classes for suspects of ``given`` that are of no class of the dataset, commonest first."""
+        with self._reading(audit_id) as connection:
+            found = connection.execute(
+                f"""SELECT p.outside_label FROM ({_SUSPECTS}) s
+                    JOIN predictions p ON p.audit_id = $audit_id AND p.image_rank = s.rank
+                    WHERE s.given_label = $given AND s.suggested_label = '' AND p.outside_label IS NOT NULL
+                    GROUP BY ALL ORDER BY count(*) DESC, p.outside_label""",
+                {"audit_id": audit_id, "given": given},
+            ).fetchall()
+        return [label for (label,) in found]
 
     def pair_sums(self, audit_id: str, given: str, suggested: str) -> Sums | None:
         """The means of what the maps of a pair's suspects add up to, which add up as well; None where there are none.

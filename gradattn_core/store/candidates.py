@@ -22,7 +22,7 @@ class CandidateFilter(TypedDict, total=False):
     """Which images of an audit a list has: without any of these keywords, its suspects.
 
     Attributes:
-        given, suggested: only this given label; only this suggested label.
+        given, suggested: only this given label; only this suggested label, ``""`` for no class of the dataset.
         min_suspicion: the threshold over all images, instead of the audit's own choice of suspects.
         max_suspicion: nothing more suspect than this.
         decided: ``any``, ``yes``, ``no``, or the decision that stands (``keep``, ``relabel``, ``remove``, ``unsure``).
@@ -70,7 +70,10 @@ class Candidate:
         decision, reviewer, note, new_label: what stands.
         width, height: of the original in pixels, 0 where they are not known.
         predicted_label: the class that the explained head names.
-        outside_label: the model's best class where the dataset does not have it.
+        suggested_label: the likeliest other class, ``""`` for none of the dataset's.
+        outside_label: the model's best class where the dataset does not have it, and wherever none of the dataset's is
+            suggested; ``outside_probability`` is the model's own for it.
+        outside_suspicion: probability that the picture is of no class of the dataset; NaN where the head has no others.
         kind: of doubt, see :mod:`gradattn_core.kinds`.
         cluster: number of the suspects that look alike, -1 where there is none.
         hidden_label: what the head names with the evidence for the other class hidden.
@@ -96,6 +99,7 @@ class Candidate:
     decision: str
     reviewer: str
     note: str
+    outside_label: str
     new_label: str
     content_hash: str
     width: int
@@ -103,8 +107,8 @@ class Candidate:
     is_suspect: bool
     runner_up_label: str
     predicted_label: str
-    outside_label: str
     outside_probability: float
+    outside_suspicion: float
     runner_up_probability: float
     kind: str
     cluster: int
@@ -235,9 +239,11 @@ def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]
     words = standing(connection, frame["content_hash"].tolist())
     said = [words.get(key) for key in zip(frame["content_hash"], frame["given_label"], strict=True)]
     at = list(frame.columns).index("top_region_measured") + 1
-    for shift, name in enumerate(("decision", "reviewer", "note", "new_label")):
-        texts = pd.Series([getattr(word, name) if word else "" for word in said], frame.index, dtype="str")
-        frame.insert(at + shift, name, texts)
+    for shift, name in enumerate(("decision", "reviewer", "note", "", "new_label")):
+        # The model's own class stands between the note and the new label.
+        if name:
+            texts = pd.Series([getattr(word, name) if word else "" for word in said], frame.index, dtype="str")
+            frame.insert(at + shift, name, texts)
     return frame.assign(conflict=pd.Series([bool(word and word.conflict) for word in said], frame.index, dtype="bool"))
 
 
@@ -261,13 +267,15 @@ SELECT
         round(r.box_right)::BIGINT, round(r.box_bottom)::BIGINT) END AS top_region_box,
     r.log_odds AS top_region_log_odds,
     r.measured AS top_region_measured,
+    coalesce(p.outside_label, '') AS outside_label,
     i.content_hash,
     coalesce(i.width, 0)::BIGINT AS width,
     coalesce(i.height, 0)::BIGINT AS height,
     s.is_suspect,
     coalesce(s.runner_up_label, '') AS runner_up_label,
-    coalesce(p.predicted_label, '') AS predicted_label, coalesce(p.outside_label, '') AS outside_label,
+    coalesce(p.predicted_label, '') AS predicted_label,
     p.outside_probability::DOUBLE AS outside_probability,
+    s.outside_suspicion,
     s.runner_up_probability,
     coalesce(s.kind, '') AS kind,
     {_CLUSTER},

@@ -60,7 +60,9 @@ class Prediction:
         given_logit, predicted_logit, head_given_probability, predicted_probability, margin, entropy: of the head; the
             margin is that of the given label over the likeliest other class.
         top_labels, top_probabilities: the head's likeliest classes, the likeliest first.
-        outside_label, outside_probability: the model's best class where the dataset does not have it.
+        outside_label, outside_probability: the model's best class where the dataset does not have it, or where no class
+            of the dataset is suggested; ``suggested_label`` is ``""`` then.
+        outside_suspicion: probability that the picture is of no class of the dataset.
         rank, suspicion: as they are in force; ``audit_rank`` and ``audit_suspicion`` are the audit's own where a
             re-ranking has moved the suspect.
         class_noise_suspicion, instance_noise_suspicion: the audit's suspicion under either assumption about the noise.
@@ -103,6 +105,7 @@ class Prediction:
     audit_suspicion: float | None
     class_noise_suspicion: float | None
     instance_noise_suspicion: float | None
+    outside_suspicion: float | None
 
 
 class Images(Part):

@@ -161,6 +161,8 @@ _VERSION_6 = (
         after BIGINT NOT NULL, audit_id TEXT NOT NULL, drawn_at TIMESTAMPTZ NOT NULL)""",
     "ALTER TABLE failures ADD COLUMN given_label TEXT",
     "ALTER TABLE audits ADD COLUMN white INTEGER",
+    # NULL also where the head has no outputs but the dataset's classes.
+    "ALTER TABLE scores ADD COLUMN outside_suspicion DOUBLE",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)

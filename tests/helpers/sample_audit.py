@@ -103,6 +103,7 @@ def tables(
                 "runner_up_probability": 0.0625,
                 "class_noise_suspicion": np.linspace(1, 0, count) ** 2,
                 "instance_noise_suspicion": np.linspace(1, 0.25, count),
+                "outside_suspicion": None,
                 "kind": pd.Series([KINDS[row % 6] if row < suspects else None for row in range(count)], dtype=object),
                 "kind_numbers": pd.Series(
                     [{"hidden_margin": 0.25, "row": float(row)} if row < suspects else None for row in range(count)],

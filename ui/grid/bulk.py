@@ -18,7 +18,7 @@ from ui.grid.gallery import Gallery, Groups
 
 _LONGEST_WAY_BACK = 20
 _BUTTONS = (
-    ("Relabel as suggested", "A", "accept", "Each selected image gets the label suggested for it"),
+    ("Relabel as suggested", "A", "accept", "Each selected image gets its suggested label; those of none are removed"),
     ("Label is right", "K", "keep", None),
     ("Unsure", "U", "unsure", None),
     ("Remove", "X", "remove", None),
@@ -106,7 +106,8 @@ def decide(audit: str, rows: Sequence[Row], decision: str, *, new_label: str | N
 
     Args:
         rows: of ``Store.candidates.page``.
-        decision: of the store, or ``accept`` for a relabel to each image's own suggestion.
+        decision: of the store, or ``accept`` for a relabel to each image's own suggestion; what is suggested to be of
+            none of the classes is removed.
         new_label: for ``relabel``; images that have this label already are kept.
     """
     past, store, reviewer = history(), components.store(), identity.signing(reviewer)
@@ -120,6 +121,9 @@ def decide(audit: str, rows: Sequence[Row], decision: str, *, new_label: str | N
         past.problem = str(error)
     if stored:
         outcome = _OUTCOMES.get(decision) or f"relabelled to {short_name(str(new_label))}"
+        removed = sum(each.decision == "remove" for each in stored.values())
+        if decision == "accept" and removed:
+            outcome = f"{len(stored) - removed:,} {outcome}, {removed:,} of none of these classes marked for removal"
         past.sentence = f"{count_of(len(stored), 'image')}: {outcome}"
         past.bulks = [*past.bulks, BulkDecision(audit, stored)][-_LONGEST_WAY_BACK:]
     past.generation += 1
@@ -160,7 +164,9 @@ def _decisions(rows: Sequence[Row], decision: str, new_label: str | None, review
     paths: dict[Decision, list[str]] = defaultdict(list)
     for row in rows:
         label = str(row["suggested_label"]) if decision == "accept" else new_label
-        if decision not in ("accept", "relabel"):
+        if decision == "accept" and not label:
+            paths[Decision("remove", reviewer)].append(str(row["path"]))
+        elif decision not in ("accept", "relabel"):
             paths[Decision(decision, reviewer)].append(str(row["path"]))
         elif label:
             keeps = label == row["given_label"]

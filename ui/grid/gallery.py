@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from gradattn_core.estimates import percent
+from gradattn_core.kinds import suggestion
 from gradattn_core.wording import full_name, pair_title, short_name
 from ui import components, thumbnails
 from ui.components import Row
@@ -184,9 +185,8 @@ def _card(row: Row, with_pair: bool) -> Card:
     path = str(row["path"])
     given, suggested = str(row["given_label"]), str(row["suggested_label"])
     mark = _mark(row)
-    alt = f"{PurePosixPath(path).name}: filed as {full_name(given)}"
-    if suggested:
-        alt += f", looks like {full_name(suggested)}"
+    looks = full_name(suggested) if suggested else suggestion("", str(row["outside_label"]))
+    alt = f"{PurePosixPath(path).name}: filed as {full_name(given)}, looks like {looks}"
     if mark:
         alt += f"; decided: {mark}"
     lines = (pair_title(given, suggested),) if with_pair else ()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradattn_core.kinds import suggestion
 from gradattn_core.wording import full_name
 
 CLASSES = 20
@@ -42,7 +43,7 @@ def cells(pairs: pd.DataFrame) -> pd.DataFrame:
         {
             "pair": pairs.index,
             "given": [full_name(label) for label in pairs["given_label"]],
-            "suggested": [full_name(label) for label in pairs["suggested_label"]],
+            "suggested": [suggestion(full_name(label)) for label in pairs["suggested_label"]],
             "suspects": pairs["suspects"],
             "expected": pairs["expected"].round(1),
             "share": pairs["share"],

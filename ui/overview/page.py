@@ -11,7 +11,7 @@ import streamlit as st
 
 from gradattn_core.errors import GradattnError
 from gradattn_core.estimates import percent
-from gradattn_core.kinds import KINDS
+from gradattn_core.kinds import KINDS, suggestion
 from gradattn_core.ranking.recalibration import too_few
 from gradattn_core.rerank import rerank, reset
 from gradattn_core.store.review import ReviewProgress
@@ -190,7 +190,9 @@ def _pairs(audit: str, pairs: pd.DataFrame) -> None:
 
 
 def _pair_table(pairs: pd.DataFrame) -> None:
-    frame = pairs.assign(given=pairs["given_label"].map(full_name), suggested=pairs["suggested_label"].map(full_name))
+    frame = pairs.assign(
+        given=pairs["given_label"].map(full_name), suggested=pairs["suggested_label"].map(full_name).map(suggestion)
+    )
     event = st.dataframe(
         frame[["given", "suggested", "suspects", "expected", "share", "lift", "decided"]],
         hide_index=True,

@@ -10,7 +10,7 @@ import streamlit as st
 from gradattn_core.estimates import percent
 from gradattn_core.reasons import account_of
 from gradattn_core.store.candidates import CandidateFilter
-from gradattn_core.wording import distinct_names, full_name, pair_title, short_name
+from gradattn_core.wording import full_name, pair_title, short_name
 from ui import components, pictures
 from ui.components import escaped, plain
 from ui.grid import bulk, gallery
@@ -19,6 +19,7 @@ from ui.pair.pattern import Pair
 
 _SIZE, _WIDTH = 48, 120
 _TYPICAL = 6
+_OWN_CLASSES = 10
 # In CSS pixels, as wide as the mean map beside which it stands.
 _WATERFALL = 290
 
@@ -69,7 +70,7 @@ def _evidence(audit: str, pair: Pair) -> None:
     if scores is None:
         st.caption("No evidence was computed for the suspects of this pair.")
         return
-    names = distinct_names(*pair)
+    names = pattern.names(pair)
     sentences = pattern.sentences(scores, names)
     with st.container(key="pair-map"):
         st.image(pattern.picture(scores, components.palette()), width="stretch", alt=" ".join(sentences))
@@ -104,8 +105,11 @@ def _ways(audit: str, pair: Pair, undecided: int, reviewer: str) -> None:
     """Decide all at once, or one by one."""
     with st.container(horizontal=True, key="ways"):
         name = escaped(short_name(pair.suggested))
+        all_of_them = (
+            f"All {undecided:,} undecided are {name}" if pair.suggested else f"Remove all {undecided:,} undecided"
+        )
         if not components.read_only() and st.button(
-            f"All {undecided:,} undecided are {name}" if undecided else "All are decided",
+            all_of_them if undecided else "All are decided",
             key="all-of-these",
             type="primary",
             disabled=not undecided or not reviewer,
@@ -116,29 +120,29 @@ def _ways(audit: str, pair: Pair, undecided: int, reviewer: str) -> None:
             components.leave("review", audit=audit, given=pair.given, suggested=pair.suggested)
 
 
-@st.dialog("Relabel all of them?")
+@st.dialog("Decide all of them?")
 def _confirm(audit: str, pair: Pair, undecided: int, reviewer: str) -> None:
     if st.session_state.pop("bulk-done", False):
         st.rerun()
+    what = f"get the label {full_name(pair.suggested)}" if pair.suggested else "are marked for removal"
     plain(
-        f"{undecided:,} undecided suspects filed as {full_name(pair.given)} get the label {full_name(pair.suggested)}. "
-        "Undo takes all of it back.",
+        f"{undecided:,} undecided suspects filed as {full_name(pair.given)} {what}. Undo takes all of it back.",
         "all-of-these-words",
     )
     yes, no = st.columns(2)
     yes.button(
-        f"Relabel {undecided:,}",
+        f"{'Relabel' if pair.suggested else 'Remove'} {undecided:,}",
         key="all-yes",
         type="primary",
         width="stretch",
-        on_click=_relabel_all,
+        on_click=_accept_all,
         args=(audit, pair, reviewer),
     )
     if no.button("Cancel", key="all-no", width="stretch"):
         st.rerun()
 
 
-def _relabel_all(audit: str, pair: Pair, reviewer: str) -> None:
+def _accept_all(audit: str, pair: Pair, reviewer: str) -> None:
     chosen: CandidateFilter = {"given": pair.given, "suggested": pair.suggested, "decided": "no"}
     rows = components.rows_of(components.store().candidates.page(audit, **chosen))
     bulk.decide(audit, rows, "accept", new_label=None, reviewer=reviewer)
@@ -152,6 +156,10 @@ def _typical(audit: str, pair: Pair) -> None:
         st.columns(2, gap="medium"), ("typical-given", "typical-suggested"), pair, strict=True
     ):
         with column:
+            if not label:
+                plain("The model's own classes for them", f"strip-{key}")
+                plain(", ".join(store.audits.outside_labels(audit, pair.given)[:_OWN_CLASSES]), "quiet-own-classes")
+                continue
             plain(f"Typical: {short_name(label)}", f"strip-{key}")
             paths = store.images.exemplars(audit, label)["path"].head(_TYPICAL).tolist()
             if paths:

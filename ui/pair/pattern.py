@@ -13,7 +13,7 @@ from PIL import Image
 from gradattn_core.records import Box, FloatArray
 from gradattn_core.render.overlays import Palette, overlay
 from gradattn_core.sums import Sums
-from gradattn_core.wording import STANDS_OUT, full_name, heaviest_ninth
+from gradattn_core.wording import STANDS_OUT, distinct_names, full_name, heaviest_ninth
 from ui import components
 
 # A selectbox of more pairs than these takes the browser long; any other pair is reached by its address.
@@ -48,6 +48,12 @@ def choices(pairs: pd.DataFrame, address: tuple[str | None, str | None]) -> tupl
     if first is not None and first not in options:
         options.append(first)
     return options, first or options[0]
+
+
+def names(pair: Pair) -> tuple[str, str]:
+    """What the map's two sides are called; of pictures of no class here, each has an other side of its own."""
+    given, suggested = distinct_names(*pair)
+    return given, suggested if pair.suggested else "the model's own class"
 
 
 def row_of(pairs: pd.DataFrame, pair: Pair) -> dict[str, float]:
@@ -103,7 +109,8 @@ def _sentence(mass: FloatArray, name: str) -> str:
 
 def _pair_in_address(pairs: pd.DataFrame, address: tuple[str | None, str | None]) -> Pair | None:
     given, suggested = address
-    if not given or not suggested:
+    # An empty suggestion is one: none of the classes.
+    if not given or suggested is None:
         return None
     for name in (str, full_name):
         rows = pairs[(pairs["given_label"].map(name) == given) & (pairs["suggested_label"].map(name) == suggested)]

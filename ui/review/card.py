@@ -9,7 +9,7 @@ import streamlit as st
 from gradattn_core import wording
 from gradattn_core.errors import GradattnError
 from gradattn_core.estimates import percent
-from gradattn_core.kinds import describe
+from gradattn_core.kinds import describe, suggestion
 from gradattn_core.reasons import account, different_answers, strongest_parts, two_numbers, without_numbers
 from gradattn_core.records import Evidence
 from gradattn_core.wording import distinct_names, full_name, short_name
@@ -116,7 +116,9 @@ def numbers(directory: str, audit: str, path: str) -> dict[str, float]:
 
 def explanation(row: Row, evidence: Evidence | None, view: View, kind_numbers: dict[str, float]) -> None:
     """The kind of doubt, what the strongest parts do, both probabilities, and what else is worth a sentence."""
-    given, suggested = distinct_names(str(row["given_label"]), str(row["suggested_label"]))
+    # For a picture of none of these classes, the model's own class is spoken of.
+    other = str(row["suggested_label"] or row["outside_label"])
+    given, suggested = distinct_names(str(row["given_label"]), other)
     with st.container(gap="xxsmall", key="explanation"):
         if present(row["kind"]):
             plain(str(row["kind"]).capitalize(), "doubt")
@@ -157,7 +159,7 @@ def _numbers(row: Row, evidence: Evidence | None) -> None:
 
 
 def _remarks(row: Row) -> None:
-    if present(row["outside_label"]):
+    if present(row["outside_label"]) and row["suggested_label"]:
         plain(f"Looks most like {row['outside_label']}, which is not a class here.", "quiet-outside")
     if present(row["decision"]):
         who = f" by {row['reviewer']}" if present(row["reviewer"]) else ""
@@ -173,7 +175,7 @@ def _last_words(row: Row) -> list[tuple[str, str, str]]:
     log = components.store().decisions.page(conflicts=True, content_hash=str(row["content_hash"]))
     log = log[log["given_label"] == row["given_label"]]
     return [
-        (str(word["reviewer"]), str(word["decision"]), full_name(str(word["new_label"])))
+        (str(word["reviewer"]), str(word["decision"]), full_name(new) if (new := str(word["new_label"])) else "")
         for word in log.to_dict("records")
     ]
 
@@ -184,14 +186,13 @@ def labels(row: Row) -> None:
         (+1, "Given label", row["given_label"], row["given_probability"]),
         (-1, "Suggested", row["suggested_label"], row["suggested_probability"]),
     ):
-        if not present(label):
-            continue
         share = float(probability) if present(probability) else 0.0
         with st.container(gap=None):
             with st.container(horizontal=True, horizontal_alignment="distribute"):
                 st.caption(title, width="content")
                 st.caption(components.escaped(percent(share, 1)), width="content")
-            plain(full_name(str(label)), f"name-{'given' if sign > 0 else 'suggested'}")
+            name = full_name(str(label)) if label else suggestion("", str(row["outside_label"]))
+            plain(name, f"name-{'given' if sign > 0 else 'suggested'}")
             meter(share, sign)
     if present(row["runner_up_label"]):
         share = row["runner_up_probability"]
@@ -203,12 +204,15 @@ def comparison(shown: Subject, row: Row) -> None:
     """Typical images of both classes and the images most like this one, as small pictures."""
     given, suggested = str(row["given_label"]), str(row["suggested_label"])
     names = distinct_names(given, suggested)
-    titles = (f"Typical: {names[0]}", f"Typical: {names[1]}", "Most like it")
+    titles = (f"Typical: {names[0]}", f"Typical: {names[1]}" if suggested else "", "Most like it")
     strips = _strips(shown.directory, shown.audit, shown.path, given, suggested)
     if not any(strips):
         return
     files = _small(shown.directory, shown.root, shown.audit, _paths(strips))
     for position, (column, title, images) in enumerate(zip(st.columns(3, gap="medium"), titles, strips, strict=True)):
+        if not title:
+            # Nothing is typical of none of the classes.
+            continue
         with column, st.container(gap="xsmall"):
             plain(title, f"strip-{position}")
             _strip([(files[path], label) for path, label in images], title, key=f"thumbs-{position}")

@@ -21,7 +21,7 @@ _ORIGINS: dict[Origin, str] = {"average": "An average picture", "picture": "No p
 _PLAIN = pictures.View(0.8, smooth=True, palette="red-blue", regions=False)
 _SCRIPT = Path(__file__).with_name("keys.html")
 _KEYS = {
-    "A": "Accept the suggested label",
+    "A": "Accept the suggested label; remove what is suggested to be of none of these classes",
     "K": "Label is right, keep it",
     "X": "Remove the image",
     "U": "Unsure",
@@ -206,7 +206,7 @@ def _decisions(queue: Queue, row: Row, mark: str, reviewer: str, shut: bool) -> 
     def press(label: str, key: str, decision: str, *, new_label: str | None = None, primary: bool = False) -> None:
         st.button(
             label,
-            key=f"{decision}-{new_label is not None}-{mark}",
+            key=f"{decision}-{primary}-{mark}",
             shortcut=key,
             on_click=_decide,
             args=(queue, path, mark, decision, new_label, reviewer),
@@ -216,9 +216,11 @@ def _decisions(queue: Queue, row: Row, mark: str, reviewer: str, shut: bool) -> 
         )
 
     with st.container():
-        if present(suggested):
+        if suggested:
             label = f"Relabel to {escaped(short_name(str(suggested)))}"
             press(label, "A", "relabel", new_label=str(suggested), primary=True)
+        else:
+            press("Remove: none of these classes", "A", "remove", primary=True)
     press("Label is right", "K", "keep")
     unsure, remove = st.columns(2, gap="xsmall")
     with unsure:
