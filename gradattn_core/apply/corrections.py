@@ -73,7 +73,9 @@ class Corrections:
     @property
     def manifest(self) -> Path | None:
         """The manifest that was audited, where it is a file on this machine."""
-        file = Path(self.root, Path(self.dataset).name)
+        # Beside the pictures, wherever the dataset was moved to; or where it was audited, with its pictures elsewhere.
+        beside, typed = Path(self.root, Path(self.dataset).name), Path(self.dataset).expanduser()
+        file = beside if self.selection.image_root is None else typed
         return file if file.name.lower().endswith(MANIFEST_SUFFIXES) and file.is_file() else None
 
     @property
@@ -173,4 +175,6 @@ def _selection(parameters: Mapping[str, Any]) -> DatasetSelection:
         label_depth=parameters.get("label_depth"),
         exclude_labels=tuple(parameters.get("exclude_label") or ()),
         merge_spellings=bool(parameters.get("merge_spellings")),
+        image_root=parameters.get("image_root"),
+        image_ending=parameters.get("image_ending"),
     )

@@ -7,17 +7,19 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gradattn_core import outfolder
 from gradattn_core.apply.corrections import ApplyResult, Corrections, Progress, UntouchedFile, check_changes
 from gradattn_core.apply.journal import Application, Journal, ManifestChange, new_name
-from gradattn_core.dataset.address import listed_path
+from gradattn_core.dataset.address import is_url, listed_path
 from gradattn_core.dataset.decoding import content_hash
-from gradattn_core.dataset.text import cell_text
-from gradattn_core.errors import ApplyError
+from gradattn_core.dataset.manifest import Correspondence, correspondence
+from gradattn_core.dataset.parquet import label_text
+from gradattn_core.dataset.text import cell_text, shown_all
+from gradattn_core.errors import ApplyError, DatasetError
 from gradattn_core.files import clear_drafts, write_output
 
 
@@ -28,22 +30,24 @@ class _Rows:
     Attributes:
         columns: those of path and label, then that of the split where there is one.
         labels: by path and given label: the new label, None for a row that goes.
+        cells: how cells stand for what the listing says.
         changes, keys: path and given label of the rows that changed; those of all rows of the audited split.
     """
 
     root: str
     columns: tuple[str, ...]
     split: str | None
+    cells: Correspondence
     labels: Mapping[tuple[str, str], str | None]
     changes: set[tuple[str, str]] = field(default_factory=set)
     keys: set[tuple[str, str]] = field(default_factory=set)
 
     def changed(self, cells: Sequence[object]) -> bool:
         """Whether the row with these cells changes; ``new_label`` says to what."""
-        path, label, *split = (cell_text(cell) for cell in cells)
-        if path is None or label is None or (self.split is not None and split != [self.split]):
+        path, label = cell_text(cells[0]), label_text(cells[1], self.cells.names)
+        if path is None or (self.split is not None and cell_text(cells[2]) != self.split):
             return False
-        key = self._key(path, label)
+        key = self._key(path, label or "")
         self.keys.add(key)
         if key not in self.labels:
             return False
@@ -51,13 +55,13 @@ class _Rows:
         return True
 
     def new_label(self, cells: Sequence[object]) -> str | None:
-        return self.labels[self._key(cell_text(cells[0]) or "", cell_text(cells[1]) or "")]
+        return self.labels[self._key(cell_text(cells[0]) or "", label_text(cells[1], self.cells.names) or "")]
 
     def _key(self, path: str, label: str) -> tuple[str, str]:
         """As the listing spells it; what is no path, as it is."""
         if (path, label) in self.labels:
             return path, label
-        return listed_path(self.root, path.removeprefix("file://")) or path, label
+        return self.cells.paths.get(path) or listed_path(self.root, path.removeprefix("file://")) or path, label
 
 
 def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: Progress) -> ApplyResult:
@@ -70,10 +74,9 @@ def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: 
     """
     sound, untouched = check_changes(corrections, progress)
     audited = corrections.selection
-    columns = (audited.path_column, audited.label_column, *([] if audited.split is None else [audited.split_column]))
     labels = {(image.path, image.given_label): image.label for image in sound}
-    rows = _Rows(str(Path(corrections.root).resolve()), columns, audited.split, labels)
     file = file.resolve()
+    root = corrections.root if is_url(corrections.root) else str(Path(corrections.root).resolve())
     editor = _EDITORS.get(file.suffix.lower())
     if editor is None:
         raise ApplyError(
@@ -82,12 +85,24 @@ def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: 
     try:
         clear_drafts(file)
         before = file.read_bytes()
+        elsewhere = None if audited.image_root is None else root
+        cells = correspondence(str(file), root, replace(audited, image_root=elsewhere))
+        if len(cells.labels) > 1:
+            raise ValueError("it has a column for each class and none of labels; --manifest writes a new table")
+        rows = _Rows(root, (cells.path, *cells.labels, *cells.split), audited.split, cells, labels)
         after = editor(before, rows)
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors and OSErrors too
+    except DatasetError as error:
+        raise ApplyError(f"{file} cannot be rewritten: {str(error).rstrip('.')}") from error
+    except (OSError, ValueError, TypeError, csv.Error) as error:  # pyarrow's errors are among them
         raise ApplyError(f"{file} cannot be rewritten: {' '.join(str(error).split())}") from error
     done = [image for image in sound if (image.path, image.given_label) in rows.changes]
     missed = [image for image in sound if (image.path, image.given_label) not in rows.changes]
-    already = {image for image in missed if image.label is None or (image.path, image.label) in rows.keys}
+    paths = {path for path, _ in rows.keys}
+    already = {
+        image
+        for image in missed
+        if (image.path not in paths if image.label is None else (image.path, image.label) in rows.keys)
+    }
     reason = "the manifest has no row with this path and label any more"
     untouched += [UntouchedFile(image.path, reason) for image in missed if image not in already]
     if after != before:
@@ -165,6 +180,9 @@ def _position(columns: Sequence[str], name: str) -> int:
 def _json_lines(content: bytes, rows: _Rows) -> bytes:
     """JSONL, line by line: one that does not change keeps its bytes."""
     lines = []
+    for name in rows.columns[:2]:
+        if "." in name and json.dumps(name) not in content.decode("utf-8", "surrogateescape"):
+            raise ValueError(f"its column {name!r} lies within another; --manifest writes a new table")
     for line in io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""):
         row = _json_object(line.removeprefix("\ufeff"))
         cells = [row.get(name) for name in rows.columns]
@@ -201,7 +219,7 @@ def _parquet(content: bytes, rows: _Rows) -> bytes:
         label = rows.new_label(cells) if rows.changed(cells) else ""
         keep.append(label is not None)
         if label:
-            new[index] = _as_stored(label, labels[index], given.name)
+            new[index] = _as_stored(label, labels[index], given.name, rows.cells.names)
     if new == labels and all(keep):
         return content
     table = table.set_column(table.schema.get_field_index(given.name), given, pa.array(new, given.type))
@@ -216,8 +234,14 @@ def _compression(file: Any) -> str:
     return "none" if codec == "UNCOMPRESSED" else str(codec).lower()
 
 
-def _as_stored(label: str, old: object, column: str) -> object:
-    """The label as the column's cells are: numbers stay numbers."""
+def _as_stored(label: str, old: object, column: str, names: Sequence[str]) -> object:
+    """The label as the column's cells are: numbers stay numbers, and those that stand for names stand for its name."""
+    if names and isinstance(old, int):
+        if label not in names:
+            raise ValueError(
+                f"its column {column!r} has a number for each of {shown_all(names)}, and {label!r} is none"
+            )
+        return names.index(label)
     if isinstance(old, (int, float)):
         try:
             return type(old)(label)

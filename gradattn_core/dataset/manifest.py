@@ -72,6 +72,34 @@ def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
     return replace(listing, notes=notes)
 
 
+@dataclass(frozen=True)
+class Correspondence:
+    """How the cells of a table stand for what its listing says.
+
+    Attributes:
+        path, labels, split: the columns; of the labels one, or one for each class; of the split none or one.
+        paths: of each cell with a path, as it is written, the path in the listing; cells that lead nowhere are absent.
+        names: what the numbers of the column of labels stand for; empty where they stand for themselves.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    split: tuple[str, ...]
+    paths: Mapping[str, str]
+    names: Sequence[str]
+
+
+def correspondence(file: str, root: str, selection: DatasetSelection) -> Correspondence:
+    """What :func:`list_manifest` makes of the cells of a table; raises the same."""
+    table = open_table(file)
+    columns = _Columns.of(file, table, selection)
+    cells = (cell_text(values[0]) for _, values in table.read([columns.path]) if not isinstance(values, str))
+    texts = {cell: _bare(cell) for cell in cells if cell is not None and is_text(cell)}
+    found = places_of(list(texts.values()), file, root, selection).found
+    paths = {cell: place[0] for cell, text in texts.items() if not isinstance(place := found[text], str)}
+    return Correspondence(columns.path, columns.labels, columns.split, paths, table.names(columns.labels[0]))
+
+
 def check_selected(file: str, selection: DatasetSelection) -> None:
     """Raises:
     DatasetError: the table cannot be read or lacks a selected column.
@@ -197,9 +225,13 @@ def _row(where: str, path: str | None, label: str | tuple[str, ...] | None) -> _
         problem = f"several labels, {shown_all(label)}: an audit is of one label for each picture"
     elif not is_text(path) or not is_text(label):
         problem = _NOT_UTF8
-    bare = (path or where).removeprefix("file://")
-    # What is secret in a URL stays in memory.
-    return _Row(where, remember(bare) if is_url(bare) else bare, label if isinstance(label, str) else "", problem)
+    return _Row(where, _bare(path or where), label if isinstance(label, str) else "", problem)
+
+
+def _bare(path: str) -> str:
+    """A path or URL as it is shown and stored: what is secret in it stays in memory."""
+    bare = path.removeprefix("file://")
+    return remember(bare) if is_url(bare) else bare
 
 
 def _label(columns: Sequence[str], cells: Sequence[object], names: Sequence[str]) -> str | tuple[str, ...] | None:

@@ -160,9 +160,9 @@ def test_images_outside_and_files_changed_since_are_matched_and_left_alone(photo
     manifest.write_text(manifest.read_text().replace("b.jpg,kite\n", "b.jpg,hawk\n"))
     applied = in_place(store)
     assert manifest.read_text() == "path,label\n../outside.jpg,owl\na.jpg,kite\nb.jpg,hawk\nc.jpg,owl\n"
-    assert [skipped.path for skipped in applied.left_alone] == ["a.jpg"]
-    # The row that another hand gave a third label is none of what the removal is about.
-    assert (applied.relabelled, applied.removed, applied.already) == (1, 0, 1)
+    # The row that another hand gave a third label is still there: nobody has removed it already.
+    assert [skipped.path for skipped in applied.left_alone] == ["a.jpg", "b.jpg"]
+    assert (applied.relabelled, applied.removed, applied.already) == (1, 0, 0)
 
 
 def test_rows_whose_paths_are_file_urls_are_met(photos: Path) -> None:
@@ -222,3 +222,49 @@ def test_a_linked_manifest_stays_a_link(photos: Path, tmp_path: Path) -> None:
     in_place(store)
     assert (photos / "list.csv").is_symlink() and real.read_text() == "path,label\na.jpg,owl\nc.jpg,hawk\n"
     assert labelled(photos / "list.csv") == corrected(store)
+
+
+def test_rows_whose_pictures_were_found_otherwise_are_met_in_place(tmp_path: Path) -> None:
+    write_files(tmp_path / "images", {f"{name}.jpg": name for name in NAMES})
+    manifest = tmp_path / "lists" / "legend.csv"
+    manifest.parent.mkdir()
+    manifest.write_text("image,kind\nC:\\a.jpg,kite\nb,kite\n/data/upload/1/0a1b2c3d-c.jpg,hawk\nd,hawk\n")
+    chosen = {"path_column": "image", "label_column": "kind", "image_root": str(tmp_path / "images")}
+    store = review(manifest, **chosen)
+    result = in_place(store)
+    assert (result.relabelled, result.removed, result.already, result.left_alone) == (1, 1, 0, ())
+    assert manifest.read_text() == "image,kind\nC:\\a.jpg,owl\n/data/upload/1/0a1b2c3d-c.jpg,hawk\nd,hawk\n"
+
+
+def test_numbers_that_stand_for_names_are_changed_by_name(photos: Path) -> None:
+    names = json.dumps({"info": {"features": {"label": {"_type": "ClassLabel", "names": ["hawk", "kite", "owl"]}}}})
+    schema = pa.schema([("path", pa.string()), ("label", pa.int64())], metadata={"huggingface": names})
+    paths = [f"{name}.jpg" for name in NAMES]
+    pq.write_table(pa.table({"path": paths, "label": [1, 1, 0, 0]}, schema=schema), photos / "list.parquet")
+    store = review(photos / "list.parquet")
+    result = in_place(store)
+    assert (result.relabelled, result.removed, result.already) == (1, 1, 0)
+    assert pq.read_table(photos / "list.parquet").to_pydict() == {
+        "path": ["a.jpg", "c.jpg", "d.jpg"],
+        "label": [2, 0, 0],
+    }
+    assert labelled(photos / "list.parquet") == corrected(store)
+
+
+def test_a_row_that_another_has_relabelled_is_not_said_to_be_removed_already(photos: Path) -> None:
+    manifest = photos / "list.csv"
+    manifest.write_text("path,label\na.jpg,kite\nb.jpg,kite\nc.jpg,hawk\nd.jpg,hawk\n")
+    store = review(manifest)
+    manifest.write_text(manifest.read_text().replace("b.jpg,kite", "b.jpg,eagle"))
+    result = in_place(store)
+    assert (result.relabelled, result.removed, result.already) == (1, 0, 0)
+    assert [file.path for file in result.left_alone] == ["b.jpg"] and "b.jpg,eagle" in manifest.read_text()
+
+
+def test_tables_without_a_column_of_labels_are_refused_in_place(photos: Path) -> None:
+    manifest = photos / "list.csv"
+    manifest.write_text("path,kite,hawk\na.jpg,1,0\nb.jpg,1,0\nc.jpg,0,1\nd.jpg,0,1\n")
+    before = manifest.read_bytes()
+    with pytest.raises(ApplyError, match="it has a column for each class and none of labels; --manifest writes"):
+        in_place(review(manifest))
+    assert manifest.read_bytes() == before
