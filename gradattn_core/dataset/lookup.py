@@ -189,7 +189,8 @@ def _spellings(text: str) -> list[str]:
     if "%" in plain:
         spellings.append(unquote(plain))
     spellings += [_ELSEWHERE.sub("", spelling, count=1).split("?")[0].lstrip("/") for spelling in spellings]
-    return [spelling for spelling in dict.fromkeys(spellings) if spelling and not spelling.endswith("/")]
+    clean = dict.fromkeys(spelling.replace("\\", "/") for spelling in spellings)
+    return [spelling for spelling in clean if spelling and not spelling.endswith("/")]
 
 
 def _names(name: str) -> Iterator[str]:

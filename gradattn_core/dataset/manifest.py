@@ -16,7 +16,7 @@ from gradattn_core.dataset.address import (
 )
 from gradattn_core.dataset.places import nothing_found, places_of
 from gradattn_core.dataset.secrets import remember
-from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, DatasetSelection
+from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, SPLIT_COLUMN, DatasetSelection
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.tables import Table, open_table
 from gradattn_core.dataset.text import (
@@ -134,7 +134,8 @@ class _Columns:
         """Raises:
         DatasetError: one of them is not there, or is there twice.
         """
-        path, label = selection.path_column, selection.label_column
+        path = _as_written(selection.path_column, PATH_COLUMN, table.columns)
+        label = _as_written(selection.label_column, LABEL_COLUMN, table.columns)
         notes: tuple[str, ...] = ()
         if path == PATH_COLUMN and path not in table.columns:
             named = (_OTHER_PATH_COLUMN, *(name for name in table.columns if name.endswith(".path")))
@@ -150,7 +151,8 @@ class _Columns:
                     f"{shown(file_name(file))} has a column for each class, {shown_all(labels)}: the label is the "
                     "name of the one that has a 1.",
                 )
-        split = () if selection.split is None else (selection.split_column,)
+        split_column = _as_written(selection.split_column, SPLIT_COLUMN, table.columns)
+        split = () if selection.split is None else (split_column,)
         check_columns(file, table.columns, [path], "--path-column")
         check_columns(file, table.columns, labels, "--label-column")
         check_columns(file, table.columns, split, "--split-column")
@@ -159,6 +161,12 @@ class _Columns:
     @property
     def names(self) -> tuple[str, ...]:
         return (self.path, *self.labels, *self.split)
+
+
+def _as_written(name: str, default: str, columns: Sequence[str]) -> str:
+    """The column of a default name, which may have capitals or blanks in a table; any other is taken to the letter."""
+    alike = [column for column in columns if column.strip().casefold() == default]
+    return alike[0] if name == default and name not in columns and len(alike) == 1 else name
 
 
 class _Row(NamedTuple):

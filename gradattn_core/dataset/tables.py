@@ -222,10 +222,8 @@ def _json_rows(file: str, content: str) -> list[tuple[str, dict[str, object] | s
                 f"{shown(file)} is JSON and no table: write an array of objects, one for each picture, such as "
                 '[{"path": "1.jpg", "label": "cat"}].'
             )
-        return [
-            (f"{name} entry {number}", row if isinstance(row, dict) else "it is not a JSON object")
-            for number, row in enumerate(objects, 1)
-        ]
+        entries = ((row if isinstance(row, dict) else "it is not a JSON object") for row in objects)
+        return _some_objects(file, [(f"{name} entry {number}", row) for number, row in enumerate(entries, 1)])
     rows: list[tuple[str, dict[str, object] | str]] = []
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
@@ -236,6 +234,19 @@ def _json_rows(file: str, content: str) -> list[tuple[str, dict[str, object] | s
             rows.append((f"{name} line {number}", "the line is not JSON"))
         else:
             rows.append((f"{name} line {number}", row if isinstance(row, dict) else "the line is not a JSON object"))
+    return _some_objects(file, rows)
+
+
+def _some_objects(
+    file: str, rows: list[tuple[str, dict[str, object] | str]]
+) -> list[tuple[str, dict[str, object] | str]]:
+    """The rows, refused where none of them is an object."""
+    if rows and all(isinstance(row, str) for _, row in rows):
+        where, problem = rows[0]
+        raise DatasetError(
+            f"{shown(file)} holds no JSON object ({where}: {problem}): write one for each picture, such as "
+            '{"path": "1.jpg", "label": "cat"}.'
+        )
     return rows
 
 

@@ -36,6 +36,7 @@ SPELLINGS = {
     "without its ending": "img/a 1",
     "Label Studio, a local file": "/data/local-files/?d=img/a%201.png",
     "Label Studio with its host": "http://127.0.0.1:8080/data/local-files/?d=img%2Fa%201.png",
+    "Label Studio on Windows": "/data/local-files/?d=img%5Ca%201.png",
     "with a point before": "./img//a 1.png",
 }
 

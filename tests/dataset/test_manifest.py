@@ -208,6 +208,8 @@ def test_csv_rows_of_other_width_or_encoding_are_failures(tmp_path: Path) -> Non
         ("m.jsonl", b"", "has no column 'path'; it is empty"),
         ("m.jsonl", b'[{"path": 1}]', "has no column 'label'; its columns are 'path'. --label-column names another."),
         ("m.json", b'"text"', "is JSON and no table"),
+        ("m.json", b"[1, 2, 3]", "holds no JSON object (m.json entry 1: it is not a JSON object)"),
+        ("m.jsonl", b"[" * 100_000, "holds no JSON object (m.jsonl line 1: the line is not JSON)"),
         ("m.csv", b"1.jpg,cat\n2.jpg,dog\n", "its first line must name the columns, such as path,label"),
         ("m.csv", b"path,label,label\n1.jpg,a,b\n", "has several columns 'label'"),
         ("m.csv.gz", b"path,label\n", "cannot be read as a manifest"),
@@ -245,3 +247,12 @@ def test_hostile_labels_stay_data(tmp_path: Path) -> None:
         listing = list_dataset(write(tmp_path / f"m{form}", ("path", "label"), table))
         assert listing.images[0].label == hostile
         assert "\n" not in reasons(listing)["2.jpg"]
+
+
+def test_columns_of_the_usual_names_may_have_capitals_and_blanks(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg")
+    (tmp_path / "m.csv").write_text("Path, LABEL ,Split\n1.jpg,cat,train\n2.jpg,dog,train\n")
+    assert rows(list_dataset(tmp_path / "m.csv", split="train")) == [("1.jpg", "cat"), ("2.jpg", "dog")]
+    assert "Did you mean 'Path'?" in refusal(tmp_path / "m.csv", path_column="PATH")
+    (tmp_path / "m.csv").write_text("Path,PATH,label\n1.jpg,2.jpg,cat\n")
+    assert "has no column 'path'" in refusal(tmp_path / "m.csv")
