@@ -156,6 +156,8 @@ def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:
             raise StoreError(
                 f"{source}: {path!r} has the label {row['given_label']!r} in audit {audit_id}, not {written!r}"
             )
+        if cells["new_label"] == written:
+            raise StoreError(f"{source}: {path!r} has the label {written!r} already; keep says that it is right")
         try:
             decision = verdict(Decision(cells["decision"], reviewer, cells["new_label"] or None, cells["note"]))
         except StoreError as error:

@@ -111,17 +111,20 @@ def sheet_of(file: Path) -> list[dict[str, str]]:
         ({"decision": "yes", "new_label": ""}, "'yes' is no decision"),
         ({"decision": "relabel", "new_label": ""}, "needs the new label"),
         ({"decision": "keep", "new_label": "kite"}, "row 2: a new label needs the decision 'relabel'"),
+        ({"new_label": "kite", "given_label": "kite"}, "has the label 'kite' already"),
         ({"path": "kite/unknown.jpg"}, "'kite/unknown.jpg' was not drawn"),
         ({"given_label": "osprey"}, "in audit first, not 'osprey'"),
     ],
-    ids=["decision", "relabel", "keep", "path", "label"],
+    ids=["decision", "relabel", "keep", "same", "path", "label"],
 )
 def test_a_list_that_cannot_be_meant_changes_nothing(
     store: Store, capsys: pytest.CaptureFixture[str], changes: dict[str, str], sentence: str
 ) -> None:
     file = filled(store, 5, wrong=1)
     rows = sheet_of(file)
-    rows[0].update(changes)
+    row = next(row for row in rows if row["given_label"] == "kite")
+    rows.insert(0, rows.pop(rows.index(row)))
+    row.update({"decision": "relabel", "new_label": "osprey"} | changes)
     write(file, rows)
     assert sentence in refused(capsys, store, "spot-check", "--read", str(file), "--reviewer", "ann")
     assert store.decisions.count() == 0
