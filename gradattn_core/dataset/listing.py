@@ -52,6 +52,8 @@ from gradattn_core.errors import DatasetError
 from gradattn_core.records import Listing
 
 _TABLE_SUFFIX = ".parquet"
+# A README.txt or a list of links is no table, though its ending is that of one.
+_TABLES = tuple(each for each in MANIFEST_SUFFIXES if not each.startswith(".txt"))
 _FORMS = (
     "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
     + ", ".join(each for each in sorted(MANIFEST_SUFFIXES) if not each.endswith(".gz"))
@@ -359,10 +361,12 @@ def _refuse_unusable(source: str, listing: Listing) -> None:
             problem = f" The first of {len(listing.failures):,} problems: {shown(first.path)}: {first.reason}."
         raise DatasetError(f"{shown(source)} has no usable images: {_what_there_is(listing)}give {_FORMS}.{problem}")
     if len(classes) == 1:
-        passed = f" {_what_there_is(listing)[:-2]}." if listing.skipped or listing.failures else ""
+        held = _what_there_is(listing).rstrip("; ")
+        tables = [each.path for each in listing.skipped if each.path.lower().endswith(_TABLES) and "/" not in each.path]
+        instead = f" Pass its table {shown(join(listing.root, tables[0]))} if that says the labels." if tables else ""
         raise DatasetError(
             f"{shown(source)} has one class only, {shown(classes[0])}: wrong labels can be found between two or more."
-            f"{passed}"
+            f"{f' I{held[1:]}.' if held else ''}{instead}"
         )
 
 

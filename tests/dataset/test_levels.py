@@ -249,3 +249,15 @@ def test_any_tree_is_listed_or_refused_in_a_sentence_and_no_picture_is_lost(tmp_
             named += [each.path for each in (*listing.failures, *listing.skipped)]
             assert len(named) == len(set(named))
             assert all(any(name == each or name.startswith(f"{each}/") for each in named) for name in names)
+
+
+def test_one_folder_beside_a_table_is_told_of_the_table(tmp_path: Path) -> None:
+    touch(tmp_path, "data/1.jpg", "data/2.jpg", "labels.json", "README.md")
+    message = refusal(tmp_path)
+    assert message.endswith(f"Pass its table {str(tmp_path / 'labels.json')!r} if that says the labels.")
+    assert refusal(touch(tmp_path / "plain", "data/1.jpg")).endswith("between two or more.")
+    message = refusal(touch(tmp_path / "drawings", "a/1.svg", "a/2.svg"))
+    assert (
+        "has no usable images: it holds 2 .svg (pictures of this kind are not read: convert it); give a folder"
+        in message
+    )
