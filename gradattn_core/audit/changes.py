@@ -12,10 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradattn_core import outfolder
@@ -34,17 +37,11 @@ _MADE_UP = (
     *("nfs", "cifs", "smb", "fuse.", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "davfs", "ncpfs"),
     *("vboxsf", "prl_fs", "virtiofs", "drvfs", "vfat", "msdos", "exfat"),
 )
-_COLUMNS = ("root", "path", "size", "time", "changed", "modified")
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file as it was last listed: ``time`` is its own, ``modified`` what its record said then."""
-
-    size: int
-    time: int
-    changed: int
-    modified: int
+_SCHEMA = pa.schema(
+    [("root", pa.string()), ("path", pa.string())]
+    + [(name, pa.int64()) for name in ("size", "time", "changed", "modified")]
+)
+"""A file as it was last listed: ``time`` is its own, ``modified`` what its record said then."""
 
 
 def settled(listing: Listing, out: Path) -> Listing:
@@ -53,70 +50,76 @@ def settled(listing: Listing, out: Path) -> Listing:
     Files that no audit in the output folder has listed keep theirs, as do those that an audit of an older version has
     listed, which knew no more of them. Only files in doubt are read.
     """
-    before = _known(out, listing.root)
-    lies = _can_lie(listing.root)
-    alike = Counter((image.size, image.modified) for image in listing.images) if lies else Counter[tuple[int, int]]()
+    known = _known(out)
+    known = known.filter(pc.equal(known["root"], listing.root))
+    if not known.num_rows:
+        return listing
     images = list(listing.images)
-    doubtful = []
-    for position, image in enumerate(images):
-        was = before.get(image.path)
-        if was is None or (was.size, was.time) != (image.size, image.modified):
-            continue
-        if was.changed == image.changed and alike[image.size, image.modified] < 2:
-            images[position] = replace(image, modified=was.modified)
-        else:
-            doubtful.append(position)
-    if doubtful:
-        contents = _contents(out, listing.root)
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="changes") as pool:
-            hashes = pool.map(lambda position: _content(listing.root, images[position]), doubtful)
-            for position, now in zip(doubtful, hashes, strict=True):
-                image, was = images[position], before[images[position].path]
-                images[position] = replace(image, modified=_modified(image, was, now, contents.get(image.path, {})))
+    at = pd.Index(known["path"].to_pandas()).get_indexer(pd.Index([image.path for image in images], dtype=object))
+    size, time, changed, modified = (known[name].to_numpy()[at] for name in ("size", "time", "changed", "modified"))
+    same = (at >= 0) & (size == [image.size for image in images]) & (time == [image.modified for image in images])
+    certain = same & (changed == [image.changed for image in images])
+    if _can_lie(listing.root):
+        alike = Counter((image.size, image.modified) for image in images)
+        certain &= np.array([alike[image.size, image.modified] < 2 for image in images], bool)
+    for position in np.flatnonzero(certain & (modified != time)).tolist():
+        images[position] = replace(images[position], modified=int(modified[position]))
+    doubtful = np.flatnonzero(same & ~certain).tolist()
+    contents = _contents(out, listing.root) if doubtful else {}
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="changes") as pool:
+        hashes = pool.map(lambda position: _content(listing.root, images[position]), doubtful)
+        for position, now in zip(doubtful, hashes, strict=True):
+            image = images[position]
+            told = _modified(image, int(modified[position]), now, contents.get(image.path, {}))
+            images[position] = replace(image, modified=told)
     return replace(listing, images=tuple(images))
 
 
 def keep_files(listing: Listing, settled_listing: Listing, out: Path) -> None:
     """Write down for later audits how the files of a listing are known, beside what is known of others."""
-    files = {(root, path): file for root, known in _all_known(out).items() for path, file in known.items()}
-    for image, settled_image in zip(listing.images, settled_listing.images, strict=True):
-        if image.changed:
-            key = listing.root, image.path
-            files[key] = _File(image.size, image.modified, image.changed, settled_image.modified)
-    if not files:
-        return
-    rows = [(*key, file.size, file.time, file.changed, file.modified) for key, file in files.items()]
-    columns = dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-    write_parquet(outfolder.listed(out), pa.table(columns))
+    pairs = [
+        (image, settled_image.modified)
+        for image, settled_image in zip(listing.images, settled_listing.images, strict=True)
+        if image.changed
+    ]
+    columns = {
+        "root": [listing.root] * len(pairs),
+        "path": [image.path for image, _ in pairs],
+        "size": [image.size for image, _ in pairs],
+        "time": [image.modified for image, _ in pairs],
+        "changed": [image.changed for image, _ in pairs],
+        "modified": [modified for _, modified in pairs],
+    }
+    now = pa.table(columns, schema=_SCHEMA)
+    known = _known(out)
+    others = pc.or_(
+        pc.not_equal(known["root"], listing.root), pc.invert(pc.is_in(known["path"], value_set=now["path"]))
+    )
+    every = pa.concat_tables([known.filter(others), now])
+    if every.num_rows and not every.equals(known):
+        write_parquet(outfolder.listed(out), every)
 
 
-def _modified(image: ImageRecord, was: _File, now: str | None, known: dict[int, str]) -> int:
+def _modified(image: ImageRecord, told: int, now: str | None, known: dict[int, str]) -> int:
     """What a record says of a file with this content: the same number for the same content.
 
     Args:
+        told: what it said before.
         now: hash of the content; None where it cannot be read, which whoever decodes it will say.
         known: of this path, the content that sweeps have read by what its record said.
     """
-    if now is None or known.get(was.modified) == now:
-        return was.modified
+    if now is None or known.get(told) == now:
+        return told
     earlier = (modified for modified, content in known.items() if content == now)
     return next(earlier, digest(image.modified, now))
 
 
-def _known(out: Path, root: str) -> dict[str, _File]:
-    return _all_known(out).get(root, {})
-
-
-def _all_known(out: Path) -> dict[str, dict[str, _File]]:
-    """Of each root, the files by path; nothing where the file of earlier audits is not there or damaged."""
-    known: dict[str, dict[str, _File]] = {}
+def _known(out: Path) -> pa.Table:
+    """The files of all roots; nothing where the file of earlier audits is not there or damaged."""
     try:
-        table = pq.read_table(outfolder.listed(out), columns=list(_COLUMNS))
+        return pq.read_table(outfolder.listed(out), schema=_SCHEMA)
     except (OSError, ValueError):  # pyarrow's errors are among them
-        return known
-    for root, path, *numbers in zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True):
-        known.setdefault(root, {})[path] = _File(*numbers)
-    return known
+        return _SCHEMA.empty_table()
 
 
 def _contents(out: Path, root: str) -> dict[str, dict[int, str]]:
