@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gradattn_core.errors import OutputBusyError, StoreError
+from gradattn_core.files import is_whole
 
 # Of an audit's folder, by name or pattern, for whoever copies files without having them yet.
 PLAN, LISTING, SUSPECTS, HEADS = "plan.json", "listing.parquet", "suspects.parquet", "heads.safetensors"
@@ -103,8 +104,11 @@ class AuditFolder:
         return dict(json.loads(self.plan.read_text("utf-8")))
 
     def is_current(self) -> bool:
-        """Whether the plan is there and this version of gradattn can continue it."""
-        return self.plan.is_file() and self.read_plan().get("format") == FORMAT
+        """Whether the plan is there, with its listing, and this version of gradattn can continue it."""
+        try:
+            return self.read_plan().get("format") == FORMAT and is_whole(self.listing)
+        except (OSError, ValueError):
+            return False
 
     @property
     def listing(self) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from gradattn_core import outfolder
 from gradattn_core.audit.appearance import appearance_of
 from gradattn_core.audit.changes import keep_files, settled
 from gradattn_core.audit.loading import audit_model
+from gradattn_core.audit.repair import DECODE, passed
 from gradattn_core.audit.reuse import RESULT_FORMAT, Sweep, sweep_key, sweeps_below, sweeps_like, tell_changes
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.dataset.pixels import FULL_WHITE
+from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ClassAlignmentError, StoreError
 from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, write_parquet, write_text
@@ -138,7 +141,8 @@ def plan_audit(config: AuditConfig, progress: Progress = silent) -> Plan:
     """
     progress(PLAN.name, 0, 1)
     survey = survey_dataset(config)
-    plan = _finished_plan(config, survey) or make_plan(config, survey)
+    plan, why = _finished_plan(config, survey)
+    plan = plan or make_plan(config, survey, why)
     keep_files(survey.files, survey.listing, plan.out)
     progress(PLAN.name, 1, 1)
     return plan
@@ -152,7 +156,7 @@ def survey_dataset(config: AuditConfig) -> Survey:
         ModelError: the checkpoint is not there.
     """
     listing = list_images(config)
-    seen = settled(listing, Path(config.out).expanduser().resolve())
+    seen = settled(listing, Path(os.path.expanduser(config.out)).resolve())
     return Survey(seen, _fingerprint(config, seen), listing)
 
 
@@ -172,8 +176,11 @@ def list_images(config: AuditConfig, **changes: Any) -> Listing:
     return list_dataset(config.dataset, **{**selection, **changes})
 
 
-def make_plan(config: AuditConfig, survey: Survey) -> Plan:
+def make_plan(config: AuditConfig, survey: Survey, why: str = "") -> Plan:
     """Check the model against the dataset and write the plan; or continue the one that an interrupted run left.
+
+    Args:
+        why: this dataset is audited again although it is as it was.
 
     Raises:
         GradattnError: the model or the output folder cannot be used; nothing has been written then.
@@ -184,7 +191,7 @@ def make_plan(config: AuditConfig, survey: Survey) -> Plan:
         if not config.restart:
             return _continue(unfinished, config)
         remove_audit(unfinished)
-    return _begin(config, survey, out)
+    return _begin(config, survey, out, why)
 
 
 def load_plan(folder: Path | str) -> Plan:
@@ -236,6 +243,10 @@ def is_stored(out: Path, audit_id: str) -> bool:
     return any(stored == audit_id for stored, _, _ in _stored_audits(out))
 
 
+def _has_folder(out: Path, audit_id: str) -> bool:
+    return (outfolder.work(out) / audit_id).exists() or (outfolder.features(out) / audit_id).exists()
+
+
 def _fingerprint(config: AuditConfig, listing: Listing) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([__version__, RESULT_FORMAT, config.identity()], sort_keys=True).encode())
@@ -244,19 +255,24 @@ def _fingerprint(config: AuditConfig, listing: Listing) -> str:
     return digest.hexdigest()
 
 
-def _finished_plan(config: AuditConfig, survey: Survey) -> Plan | None:
-    """The newest finished audit with the same fingerprint.
+def _finished_plan(config: AuditConfig, survey: Survey) -> tuple[Plan | None, str]:
+    """The newest finished audit with the same fingerprint, or why that is not good enough any more.
 
-    None without one, with ``restart``, and where a run of it was stopped while it cleared up.
+    Nothing without one, with ``restart``, and where a run of it was stopped while it cleared up.
     """
     out = outfolder.prepare(config.out)
     if config.restart or _unfinished(out, survey.fingerprint) is not None:
-        return None
+        return None, ""
     for audit_id, fingerprint, head in _stored_audits(out):
         if fingerprint == survey.fingerprint:
+            failures = Store(out).audits.failures(audit_id)
+            path = passed(survey.listing.root, failures["path"][failures["stage"] == DECODE].tolist())
+            if path:
+                return None, f"pictures that could not be read then can be now, {shown(path)} among them"
             folder, classes = outfolder.work(out) / audit_id, tuple(survey.listing.classes)
-            return Plan(config, audit_id, fingerprint, folder, survey.listing.root, classes, head, is_finished=True)
-    return None
+            plan = Plan(config, audit_id, fingerprint, folder, survey.listing.root, classes, head, is_finished=True)
+            return plan, ""
+    return None, ""
 
 
 def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
@@ -268,15 +284,16 @@ def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
     return list(zip(audits["audit_id"], audits["fingerprint"], audits["head"], strict=True))
 
 
-def _begin(config: AuditConfig, survey: Survey, out: Path) -> Plan:
+def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     listing, fingerprint = survey.listing, survey.fingerprint
     head, alignment, notes = choose_head(config, listing)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
     if not config.restart:
-        notes += tell_changes(config, listing, out)
+        notes += tell_changes(config, listing, out, why)
     now = datetime.now(UTC)
-    audit_id = f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}"
+    while is_stored(out, audit_id := f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}") or _has_folder(out, audit_id):
+        now += timedelta(seconds=1)
     device = pick_device(config.device)
     precision = sweep_precision(config.precision, device)
     looks = appearance_of(listing)

@@ -20,12 +20,14 @@ from threadpoolctl import threadpool_limits
 from gradattn_core.audit.finetune import content_folds
 from gradattn_core.audit.origins import Origins, fine_tuned, mean_by_fold, mean_row, own_classifier, probed, probes
 from gradattn_core.audit.plan import Plan
+from gradattn_core.audit.repair import unread
 from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept_outside, swept_table
 from gradattn_core.config import MEASURED
 from gradattn_core.errors import DatasetError
 from gradattn_core.estimates import ASSUMPTIONS
 from gradattn_core.files import write_bytes, write_parquet
 from gradattn_core.model.forward import Head
+from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
 from gradattn_core.ranking.outside import Outside, outside_suspicion, with_outside
@@ -81,9 +83,13 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     outside = swept_outside(plan)
     paths, given = table["path"].to_pylist(), table["given_label"].to_pylist()
     if len(set(given)) < 2:
+        unreadable = [
+            why for shard in range(plan.shards) for _, why in unread(failures_beside(plan.files.sweep(shard)))
+        ]
         raise DatasetError(
-            f"{plan.config.dataset}: only {len(paths)} of {plan.images} images could be read, of {len(set(given))} "
-            "class; at least two classes are needed"
+            f"{plan.config.dataset}: only {len(paths):,} of {plan.images:,} images could be read, of "
+            f"{len(set(given))} {'class' if len(set(given)) == 1 else 'classes'}; at least two classes are needed"
+            + (f". The first that could not: {unreadable[0]}" if unreadable else "")
         )
     classes = sorted(set(given))
     folds = content_folds(table["content_hash"].to_pylist(), plan.config.folds)

@@ -42,7 +42,9 @@ from gradattn_core.store.store import Store
 RESULT_FORMAT = 3
 # Raised when the numbers of a sweep do, of any head or of the as-is one: those of before are swept again.
 _SWEEP_FORMAT, _AS_IS_FORMAT = 2, 1
-_COLUMNS = ["path", "size", "modified", "content_hash"]
+_FACTS = pa.schema(
+    [("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64()), ("content_hash", pa.string())]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class SweptImages:
         listed = [image for image, row in zip(images, rows.tolist(), strict=True) if row >= 0]
         if not listed:
             return schema.empty_table()
-        table = self._read(rows[rows >= 0], schema)
+        table, whole = self._read(rows[rows >= 0], schema)
+        listed = [listed[position] for position in whole.tolist()]
         for name, values in {
             "path": [image.path for image in listed],
             "given_label": [image.label for image in listed],
@@ -194,14 +197,18 @@ class SweptImages:
         hashes = self.rows["content_hash"].drop_duplicates()
         return pd.Series(hashes.index.to_numpy(), index=pd.Index(hashes, dtype=object))
 
-    def _read(self, rows: IntArray, schema: pa.Schema) -> pa.Table:
+    def _read(self, rows: IntArray, schema: pa.Schema) -> tuple[pa.Table, IntArray]:
+        """These rows but for those of damaged files, and the places of what is left among them."""
         places = self.rows.iloc[rows]
-        parts, order = [], []
+        parts, order = [schema.empty_table()], [np.empty(0, np.int64)]
         for file in sorted(places["file"].unique()):
             here = np.flatnonzero(places["file"].to_numpy() == file)
-            parts.append(whole(self.files[file][0], schema).take(pa.array(places["row"].to_numpy()[here])))
-            order.append(here)
-        return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
+            table = _unless_damaged(self.files[file][0], schema)
+            if table is not None:
+                parts.append(table.take(pa.array(places["row"].to_numpy()[here])))
+                order.append(here)
+        at = np.concatenate(order)
+        return pa.concat_tables(parts).take(pa.array(np.argsort(at))), np.sort(at)
 
 
 @lru_cache(maxsize=1)
@@ -209,26 +216,42 @@ def swept_images(root: str, sweeps: tuple[Sweep, ...]) -> SweptImages:
     """What these sweeps hold, the first of several where an image is in several; a process reads them once."""
     files = [(path, sweep.root) for sweep in sweeps for path in AuditFolder(sweep.folder).sweep_files()]
     frames = [
-        pq.read_table(path, columns=_COLUMNS).to_pandas().assign(file=number).rename_axis("row").reset_index()
+        facts.to_pandas().assign(file=number).rename_axis("row").reset_index()
         for number, (path, _) in enumerate(files)
+        if (facts := _unless_damaged(path, _FACTS)) is not None
     ]
     return SweptImages(
-        root, tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS)
+        root, tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_FACTS.names)
     )
 
 
 def whole(file: Path, schema: pa.Schema) -> pa.Table:
     """The columns of ``schema`` of a file; those that a file of an earlier version lacks are empty."""
-    table = pq.read_table(file, columns=[name for name in pq.read_schema(file).names if name in schema.names])
+    names = [name for name in pq.read_schema(file).names if name in schema.names]
+    table = pq.read_table(file, columns=names, page_checksum_verification=True)
     columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        table[field.name].cast(field.type) if field.name in names else pa.nulls(len(table), field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)
 
 
-def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> tuple[str, ...]:
+def _unless_damaged(file: Path, schema: pa.Schema) -> pa.Table | None:
+    """:func:`whole`; None where the file is damaged: what cannot be read is not there, so it is swept again."""
+    try:
+        table = whole(file, schema)
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    # Shards of older versions have no checksums.
+    matrices = table["features"].chunks if "features" in schema.names else []
+    return table if all(np.isfinite(matrix.flatten().to_numpy(False)).all() for matrix in matrices) else None
+
+
+def tell_changes(config: AuditConfig, listing: Listing, out: Path, why: str = "") -> tuple[str, ...]:
     """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence.
+
+    Args:
+        why: where it is known; else it is told from what differs.
 
     Returns:
         that all maps are drawn anew, where the audit before had maps of another kind; else nothing.
@@ -236,7 +259,7 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path) -> tuple[str,
     earlier = _audit_before(config, listing, out)
     if earlier is None:
         return ()
-    what = ", ".join(config.differences(earlier.parameters))
+    what = why or ", ".join(config.differences(earlier.parameters))
     what = what or "the images, the labels, the checkpoint or gradattn itself have changed"
     if not earlier.is_current:
         what = "another version of gradattn has begun it; what it had swept is used"
@@ -285,8 +308,12 @@ class _EarlierAudit:
 
 def _begun_audits(out: Path) -> Iterator[_EarlierAudit]:
     for files in outfolder.unfinished_folders(out):
-        plan = files.read_plan()
-        yield _EarlierAudit(plan["audit_id"], plan["root"], plan["config"], False, files.is_current())
+        try:
+            plan = files.read_plan()
+            yield _EarlierAudit(plan["audit_id"], plan["root"], plan["config"], False, files.is_current())
+        except (OSError, ValueError, KeyError, TypeError):
+            # A damaged plan says nothing of its audit; what was swept there is used all the same.
+            continue
 
 
 def _finished_audits(out: Path) -> Iterator[_EarlierAudit]:

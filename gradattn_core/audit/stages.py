@@ -5,9 +5,11 @@ Most fall into parts: any process may compute any part, in any order, and leaves
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from gradattn_core import outfolder, progress
 from gradattn_core.audit.findings import write_findings
@@ -17,7 +19,9 @@ from gradattn_core.audit.merge import merge
 from gradattn_core.audit.plan import Plan, is_stored
 from gradattn_core.audit.previews import write_previews
 from gradattn_core.audit.rank import count_suspects, rank_images
+from gradattn_core.audit.repair import passed, unread
 from gradattn_core.audit.sweep import sweep_shard
+from gradattn_core.files import is_whole
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import Progress, Step
 
@@ -75,8 +79,37 @@ def stages_left(plan: Plan) -> tuple[list[Stage], list[Stage]]:
     if is_stored(plan.out, plan.audit_id):
         return [], [MERGE]
     stages = [stage for stage in STAGES.values() if plan.head == "finetune" or stage is not FINETUNE]
+    _clear_unusable(plan, stages)
     shared = stages.index(INTERPRET) + 1
     return stages[:shared], stages[shared:]
+
+
+def _clear_unusable(plan: Plan, stages: Iterable[Stage]) -> None:
+    """Remove what an interrupted run left that cannot be used, so that it is computed again and the rest is not."""
+    for stage in stages:
+        for index in _shards_of_maps(plan) if stage is INTERPRET else range(stage.parts(plan)):
+            files = stage.files(plan, index)
+            if not files or not files[-1].exists():
+                continue
+            if not all(map(is_whole, files)) or (stage is SWEEP and _is_outdated(plan, index)):
+                files[-1].unlink()
+
+
+def _shards_of_maps(plan: Plan) -> list[int]:
+    """Those that are there: how many there should be is known only once the images are ranked."""
+    return [int(file.stem.rpartition("-")[2]) for file in plan.files.interpret_files()]
+
+
+def _is_outdated(plan: Plan, shard: int) -> bool:
+    """Whether a swept shard is another's, or what could not be read then can be now.
+
+    Once the images are ranked, failures stay: the next audit of the dataset tries them again.
+    """
+    failures, file = _swept(plan, shard)
+    listed = {image.path for image in plan.shard(shard)}
+    if not listed.issuperset(pq.read_table(file, columns=["path"])["path"].to_pylist()):
+        return True
+    return not plan.files.rank.exists() and bool(passed(plan.root, [path for path, _ in unread(failures)]))
 
 
 def _swept(plan: Plan, shard: int) -> tuple[Path, ...]:
@@ -86,6 +119,16 @@ def _swept(plan: Plan, shard: int) -> tuple[Path, ...]:
 
 def _finetuned(plan: Plan, fold: int) -> tuple[Path, ...]:
     return plan.files.fold_weights(fold), plan.files.finetune(fold)
+
+
+def _ranked(plan: Plan, part: int) -> tuple[Path, ...]:
+    files = plan.files
+    heads = (files.heads,) if plan.head == "probe" else ()
+    return (*heads, files.origins, files.predictions, files.suspects, files.rank)
+
+
+def _found(plan: Plan, part: int) -> tuple[Path, ...]:
+    return plan.files.neighbours, plan.files.exemplars, plan.files.findings
 
 
 def _interpreted(plan: Plan, shard: int) -> tuple[Path, ...]:
@@ -105,16 +148,14 @@ FINETUNE = Stage(
     total=lambda plan: plan.config.folds,
     needs=(outfolder.SWEEPS,),
 )
-RANK = Stage(
-    progress.RANK, lambda plan, part, listener: rank_images(plan, listener), lambda plan, part: (plan.files.rank,)
-)
+RANK = Stage(progress.RANK, lambda plan, part, listener: rank_images(plan, listener), _ranked)
 INTERPRET = Stage(
     *(progress.INTERPRET, interpret_shard, _interpreted, "shard"),
     parts=interpret_shards,
     total=count_suspects,
     needs=(outfolder.SUSPECTS, outfolder.ORIGINS, outfolder.HEADS, outfolder.FOLD_WEIGHTS),
 )
-FINDINGS = Stage(progress.FINDINGS, _find, lambda plan, part: (plan.files.findings,))
+FINDINGS = Stage(progress.FINDINGS, _find, _found)
 MERGE = Stage(progress.MERGE, lambda plan, part, listener: merge(plan, listener), lambda plan, part: ())
 STAGES = {stage.name: stage for stage in (SWEEP, FINETUNE, RANK, INTERPRET, FINDINGS, MERGE)}
 """By name, in their order."""

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from gradattn_core.audit.reuse import Sweep, whole
 from gradattn_core.evidence import INTERPRETATIONS, REGIONS
+from gradattn_core.files import is_whole
 from gradattn_core.outfolder import AuditFolder, regions_beside
 
 MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction", "numbers"]
@@ -69,6 +70,8 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
 def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
     """The files of maps, and for each map its key, its file and its row."""
     files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
+    # What is damaged is not there, and is drawn again.
+    files = [path for path in files if is_whole(path) and is_whole(regions_beside(path))]
     files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
     schema = pa.schema([MAPS.field(name) for name in (*MAP_KEY, "is_measured")])
     tables = [whole(path, schema).to_pandas() for path in files]

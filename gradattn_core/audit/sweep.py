@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, in_parts, load_batches
 from gradattn_core.audit.plan import Plan, failures_table
+from gradattn_core.audit.repair import require_root
 from gradattn_core.audit.reuse import swept_images
 from gradattn_core.files import write_parquet
 from gradattn_core.model.classes import Alignment, class_names, outside_names
@@ -55,6 +56,9 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
         index: of the shard, in [0, plan.shards).
         progress: told about images of the whole audit.
 
+    Raises:
+        DatasetError: the dataset has vanished meanwhile.
+
     Returns:
         the parquet file, in listing order: path, content_hash, given_label, size, modified, width, height, readout,
         features, and for the as-is head logits of the dataset's classes and, where the model has others, its best class
@@ -73,6 +77,8 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
             tables += _sweep(
                 plan, new, failures, lambda done: progress(SWEEP.name, first + len(taken) + done, plan.images)
             )
+        if failures:
+            require_root(plan.root)
         write_parquet(failures_beside(target), failures_table(failures))
         # The result is renamed into place last: where it is, its failures are too.
         write_parquet(
@@ -139,7 +145,9 @@ def array_on_disk(folder: Path, rows: int, width: int) -> FloatArray:
 
 
 def matrix(column: pa.ChunkedArray) -> FloatArray:
-    """A list column as [N, D] float32."""
+    """A list column as [N, D] float32; [0, 0] where there is no row to tell D from."""
+    if not len(column):
+        return np.empty((0, 0), np.float32)
     flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks]) if column.num_chunks else pa.array([])
     values: FloatArray = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), -1)
     return values
