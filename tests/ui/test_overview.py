@@ -123,6 +123,9 @@ def test_failures_are_listed(store: Store) -> None:
     failures = table(opened(), "reason")
     rows = failures[["path", "stage"]].to_numpy().tolist()
     assert rows == [["<i>broken</i>.png", "decode"], [path_of(3), "interpret"]]
+    # A suspect without a map was judged, so it is in no group.
+    groups = table(opened(), "why")[["files", "ending", "stage", "why"]].to_numpy().tolist()
+    assert groups == [[1, ".png", "decode", "it ends too early"]]
 
 
 def test_the_history_tells_what_changed_since_the_audit_before(store: Store, tmp_path: Path) -> None:
