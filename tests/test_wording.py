@@ -25,6 +25,7 @@ from gradattn_core.wording import (
     nearest_labels,
     ninth_of,
     number_and_range,
+    pair_title,
     place,
     rough_number,
     short_name,
@@ -164,6 +165,13 @@ def test_imagenet_ids_have_the_names_that_timm_gives_them() -> None:
 def test_other_labels_are_left_as_they_are() -> None:
     for label in ("kite", "n123", "n99999999", "xn01440764", "n01440764 ", "", "<b>"):
         assert (full_name(label), short_name(label)) == (label, label)
+
+
+def test_a_suggestion_of_none_of_the_classes_has_a_name() -> None:
+    assert pair_title("n01440764", "") == "tench → none of these classes"
+    assert nearest_labels(["kite", "owl"], "kite", "", names=("kite", "none of these classes")) == (
+        "Of the 2 images most like it, 1 is filed as kite."
+    )
 
 
 def test_two_classes_of_one_name_are_told_apart_by_their_ids() -> None:

@@ -9,7 +9,7 @@ import pytest
 import timm
 
 from gradattn_core.errors import ClassAlignmentError
-from gradattn_core.model.classes import Alignment, ClassNames, align_classes, class_names, find_class
+from gradattn_core.model.classes import Alignment, ClassNames, align_classes, class_names, find_class, outside_names
 
 KITE, EAGLE, DRUMSTICK = 21, 22, 7
 
@@ -142,3 +142,14 @@ def test_a_class_map_that_names_a_class_twice_is_refused(tmp_path: Path) -> None
     (tmp_path / "map.csv").write_text("label,output\na,0\nb,1\na,1\n")
     with pytest.raises(ClassAlignmentError, match="more than one row"):
         align_classes(["a", "b"], 2, ClassNames(), tmp_path / "map.csv")
+
+
+def test_outputs_outside_the_dataset_have_a_name_each(imagenet: ClassNames) -> None:
+    aligned = Alignment((KITE, EAGLE), "class map")
+    # There are two cranes, and one class of the dataset is called as another output is.
+    names = outside_names(["kite", "drumstick"], aligned, imagenet, 1000)
+    assert len(names) == len(set(names.values())) == 998 and not {KITE, EAGLE} & names.keys()
+    assert {names[134], names[517]} == {"crane (output 134)", "crane (output 517)"}
+    assert "drumstick" not in names.values() and "robin" in names.values()
+    assert outside_names(["a"], Alignment((1,), "class map"), ClassNames(), 3) == {0: "class 0", 2: "class 2"}
+    assert outside_names(["a"], None, imagenet, 1000) == {}

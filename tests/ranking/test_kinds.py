@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from gradattn_core.kinds import KINDS, describe
+from gradattn_core.kinds import KINDS, describe, suggestion
 from gradattn_core.ranking.rules import NUMBERS, kinds_of
 
 # A clear mislabel that no other rule claims.
@@ -59,6 +59,10 @@ def told(**changes: object) -> tuple[str, dict[str, float]]:
         ({**ASKED, "hidden_margin": 5.0, "identical": True, **FAR}, "duplicate"),
         ({**ASKED, "hidden_margin": 5.0, **FAR}, "out of place"),
         ({**ASKED, "hidden_margin": 5.0, **CLOSE}, "two objects"),
+        # No class of the dataset is suggested.
+        ({**ASKED, "hidden_margin": 5.0, "outside_suspicion": 0.2}, "out of place"),
+        ({"outside_suspicion": 0.2, "identical": True}, "duplicate"),
+        ({"outside_suspicion": None}, "mislabel"),
     ],
 )
 def test_each_rule_tells_its_kind(changes: dict[str, object], kind: str) -> None:
@@ -113,3 +117,13 @@ def test_no_kind_and_an_unknown_kind_say_nothing() -> None:
 def test_no_probability_is_said_to_be_certain() -> None:
     numbers = {"given_probability": 1e-9, "suggested_probability": 1.0}
     assert describe("mislabel", numbers, "a", "b") == "It looks like b (>99%) and not like a (<1%)."
+
+
+def test_of_a_picture_of_no_class_the_models_own_class_is_named() -> None:
+    said = describe("out of place", {"outside_suspicion": 0.93, "more_unlike": 0.5}, "kite", "Komodo dragon")
+    assert said == "It looks like none of this dataset's classes (93%); the model says Komodo dragon."
+
+
+def test_the_empty_suggestion_has_a_name() -> None:
+    assert (suggestion("none"), suggestion("")) == ("none", "none of these classes")
+    assert suggestion("", "Komodo dragon") == "none of these classes; the model says Komodo dragon"
