@@ -1,4 +1,4 @@
-"""Rank an audit's undecided suspects anew by what reviewers said: read, learn, write. For command line and page."""
+"""Rank an audit's images anew by what reviewers said: read, learn, write. For command line and page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from gradattn_core import estimates, outfolder
+from gradattn_core.config import AuditConfig
 from gradattn_core.export import write_candidates
 from gradattn_core.kinds import suggestion
+from gradattn_core.learning import METHODS, Lesson, learn_from_features, lessons, verdicts
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
 from gradattn_core.ranking.noise import shifted
 from gradattn_core.ranking.recalibration import Influence, Recalibration, recalibrate
 from gradattn_core.records import IntArray
 from gradattn_core.store.store import Store
+from gradattn_core.wording import count_of
 
 NAMES = ("given_label", "suggested_label", "pair", "cluster")
 NUMBERS = {
@@ -43,14 +46,26 @@ class Reranking:
     """What the decisions on an audit made of its order.
 
     Attributes:
-        recalibration: what they taught; its ``suspicion`` is that of all suspects in the audit's order.
+        method: of ``learning.METHODS``.
+        used: whether there is an order that was learnt; ``reason`` is one sentence on why, or why not.
+        decisions: how many verdicts there were to learn from, and how many of these were "label ``wrong``".
+        risen: images that were no suspects of the audit and are now.
+        lessons: what verdicts on labels came to, the clearest first.
+        recalibration: with the method ``numbers``, what taught it; its ``suspicion`` is that of all suspects.
         undecided: how many suspects nobody has decided.
         estimated_left: how many labels of these the model believes to be wrong, after what was learnt; ``left_low`` to
             ``left_high`` is the range of :func:`gradattn_core.estimates.assumed_range`.
     """
 
     audit_id: str
-    recalibration: Recalibration
+    method: str
+    used: bool
+    reason: str
+    decisions: int
+    wrong: int
+    risen: int
+    lessons: tuple[Lesson, ...]
+    recalibration: Recalibration | None
     undecided: int
     estimated_left: float
     left_low: float
@@ -58,39 +73,75 @@ class Reranking:
 
 
 def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranking:
-    """Learn from the decisions that stand, and order the undecided suspects by it if that is clearly better.
+    """Learn from the decisions that stand, and order the images that nobody has decided by it.
 
-    Depends on nothing but the audit and the decisions: where they teach no better order, the audit's own is in force
-    afterwards, even if fewer decisions had taught one before. ``candidates.csv`` follows if the audit is the newest.
+    Depends on nothing but the audit and the decisions that stand. Where the features of the images are gone, only the
+    suspects' numbers are left to learn from, and the order is used only if it is clearly better. ``candidates.csv``
+    follows if the audit is the newest.
 
     Raises:
         StoreError: there is no such audit, or the database cannot be written.
     """
-    suspects, pairs = store.review.suspects(audit_id, NEAR_DUPLICATE)
-    result = learn(suspects, pairs)
-    undecided = (suspects["decision"] == "").to_numpy()
-    suspicion = result.suspicion[undecided]
+    audit = store.audits.one(audit_id)
+    images = store.review.images(audit_id)
+    verdict = verdicts(images)
+    decisions, wrong = int((~np.isnan(verdict)).sum()), int(np.nansum(verdict))
+    learnt = None
+    if decisions and not audit.parameters.get("from_scratch"):
+        learnt = learn_from_features(images, store.directory / audit.features)
+    recalibration = None
+    if learnt is None:
+        suspects, pairs = store.review.suspects(audit_id, NEAR_DUPLICATE)
+        recalibration = learn(suspects, pairs)
+        method, used, reason = "numbers", recalibration.used, recalibration.reason
+        decisions, wrong = recalibration.decisions, recalibration.wrong
+        undecided = (suspects["decision"] == "").to_numpy()
+        now = pd.Series(recalibration.suspicion, index=suspects["path"])[undecided]
+    else:
+        method, used = learnt.method, True
+        threshold = audit.parameters.get("threshold", AuditConfig.threshold)
+        rising = ~images["is_suspect"] & (learnt.suspicion >= threshold) & (learnt.suspicion > images["suspicion"])
+        moving = rising | (images["is_suspect"] & (images["decision"] == ""))
+        now = pd.Series(learnt.suspicion, index=images["path"])[moving.to_numpy()]
+        reason = f"Learnt from {count_of(decisions, 'decision')}: {METHODS[method]}."
     if not dry_run:
-        if result.used:
-            paths = suspects["path"][undecided].tolist()
-            store.review.rerank(audit_id, paths, suspicion, decisions=result.decisions)
+        if used:
+            store.review.rerank(audit_id, now.index.tolist(), now.to_numpy(), decisions=decisions, learnt_by=method)
         else:
             store.review.reset(audit_id)
         _update_candidates(store, audit_id)
-    total = float(suspicion.sum())
-    before = suspects["suspicion"].to_numpy()[undecided]
-    assumed = (suspects[name].to_numpy(dtype=float)[undecided] for name in estimates.ASSUMPTIONS)
-    sums = (float(shifted(belief, before, suspicion).sum()) for belief in assumed)
-    return Reranking(audit_id, result, len(suspicion), total, *estimates.assumed_range(total, *sums))
+    listed = images.set_index("path")
+    after = now[(listed["decision"].reindex(now.index) == "").to_numpy()]
+    before = listed.reindex(after.index)
+    total = float(after.sum())
+    sums = (
+        float(shifted(before[name].to_numpy(dtype=float), before["suspicion"].to_numpy(), after.to_numpy()).sum())
+        for name in estimates.ASSUMPTIONS
+    )
+    return Reranking(
+        audit_id=audit_id,
+        method=method,
+        used=used,
+        reason=reason,
+        decisions=decisions,
+        wrong=wrong,
+        risen=int((~listed["is_suspect"].reindex(now.index).to_numpy(dtype=bool)).sum()),
+        lessons=tuple(lessons(images)) if used else (),
+        recalibration=recalibration,
+        undecided=len(after),
+        estimated_left=total,
+        **dict(zip(("left_low", "left_high"), estimates.assumed_range(total, *sums), strict=True)),
+    )
 
 
 def reset(store: Store, audit_id: str) -> bool:
-    """Put the audit's own order back; returns whether there was another one.
+    """Put the audit's own order back, and learn no more by itself; returns whether there was another one.
 
     Raises:
         StoreError: there is no such audit, or the database cannot be written.
     """
     changed = store.review.reset(audit_id)
+    store.review.switch_learning(audit_id, False)
     _update_candidates(store, audit_id)
     return changed
 
@@ -102,8 +153,6 @@ def learn(suspects: pd.DataFrame, pairs: pd.DataFrame) -> Recalibration:
         suspects: of ``Store.review.suspects``,
         pairs: and its pairs of near-duplicates.
     """
-    verdicts = suspects["decision"].map({"keep": 0.0, "relabel": 1.0, "remove": 1.0}).astype(float)
-    verdicts = verdicts.mask(suspects.duplicated(["content_hash", "given_label"]))
     numbers = suspects[[name for name in NUMBERS if name in suspects and name != "suspicion"]]
     suggested = suspects["suggested_label"].map(suggestion)
     names = suspects.assign(
@@ -112,7 +161,7 @@ def learn(suspects: pd.DataFrame, pairs: pd.DataFrame) -> Recalibration:
         cluster=suspects["cluster"].map(lambda number: "" if pd.isna(number) else str(int(number))),
     )[list(NAMES)]
     groups = _near_duplicate_groups(suspects["path"], pairs)
-    return recalibrate(suspects["suspicion"].to_numpy(), numbers, names, np.asarray(verdicts), groups)
+    return recalibrate(suspects["suspicion"].to_numpy(), numbers, names, verdicts(suspects), groups)
 
 
 def phrase(influence: Influence) -> str:

@@ -52,12 +52,13 @@ def run_ui(options: argparse.Namespace) -> int:
             f"--data-root {options.data_root}: there is no such folder; give the one the images are in now"
         )
     return launch(
-        directory, port=options.port, address=options.address, read_only=options.read_only, data_root=data_root
+        directory, port=options.port, address=options.address, read_only=options.read_only, data_root=data_root, learning=not options.no_learning
     )
 
 
 def run_rerank(options: argparse.Namespace) -> int:
     """Learn from the decisions, or go back to the audit's own order."""
+    from gradattn_core.learning import EVERY
     from gradattn_core.rerank import rerank, reset
 
     store = open_store(options, read_only=options.dry_run)
@@ -65,8 +66,16 @@ def run_rerank(options: argparse.Namespace) -> int:
     if options.reset:
         was = reset(store, audit_id)
         sentence = "the audit's own order is back" if was else "the audit's own order was in force already"
-        tell(options, {"audit_id": audit_id, "reset": was}, [sentence])
+        facts = {"audit_id": audit_id, "reset": was, "learning": False}
+        tell(options, facts, [f"{sentence}; the review page no longer learns by itself, until you rerank again"])
         return 0
+    learning = store.review.learning(audit_id)
+    if options.due and not (learning.on and abs(learning.verdicts - learning.learnt_from) >= EVERY):
+        why = f"fewer than {EVERY} decisions have come since it last learnt" if learning.on else "learning is off"
+        tell(options, {"audit_id": audit_id, "due": False}, [f"nothing was learnt: {why}"])
+        return 0
+    if not (options.dry_run or learning.on):
+        store.review.switch_learning(audit_id, True)
     reranking = rerank(store, audit_id, dry_run=options.dry_run)
     review = store.review.progress(audit_id)
     sentences = _sentences(reranking, review)
@@ -168,6 +177,9 @@ def _add_ui(commands: Commands) -> None:
     )
     parser.add_argument("--read-only", action="store_true", help="show, but take no decisions")
     parser.add_argument(
+        "--no-learning", action="store_true", help="leave the order as it is, whatever the decisions teach"
+    )
+    parser.add_argument(
         "--data-root",
         metavar="DIR",
         help="where the dataset's images are now, if they were moved since the audit (default: $GRADATTN_DATA_ROOT, "
@@ -180,7 +192,7 @@ def _add_rerank(commands: Commands) -> None:
         commands,
         "rerank",
         run_rerank,
-        "Order the suspects that are still undecided by what the decisions so far have shown, if that is better.",
+        "Order what is still undecided by what the decisions so far have taught; the review page does it by itself.",
         "  gradattn rerank\n"
         "  gradattn rerank --dry-run                    # what would come of it; changes nothing\n"
         "  gradattn rerank results/ --audit 20261101T0300-0a1b2c3d\n"
@@ -191,7 +203,16 @@ def _add_rerank(commands: Commands) -> None:
     out_folder(parser)
     parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--reset", action="store_true", help="back to the order and the suspicions of the audit")
+    form.add_argument(
+        "--reset",
+        action="store_true",
+        help="back to the order and the suspicions of the audit; the page learns no more by itself until the next rerank",
+    )
+    form.add_argument(
+        "--due",
+        action="store_true",
+        help="only where 50 decisions have come since it last learnt and learning is on, as the review page does",
+    )
     form.add_argument("--dry-run", action="store_true", help="learn and report, but change nothing")
     output_style(parser)
 
@@ -368,20 +389,23 @@ def _facts(reranking: Reranking, review: ReviewProgress) -> dict[str, object]:
     from gradattn_core.rerank import phrase
 
     result = reranking.recalibration
-    strongest = result.influences[:_STRONGEST]
+    strongest = result.influences[:_STRONGEST] if result else ()
     return {
         "audit_id": reranking.audit_id,
-        "used": result.used,
-        "reason": result.reason,
-        "decisions": result.decisions,
-        "wrong": result.wrong,
+        "method": reranking.method,
+        "used": reranking.used,
+        "reason": reranking.reason,
+        "decisions": reranking.decisions,
+        "wrong": reranking.wrong,
         "precision": review.precision,
         "precision_low": review.precision_low,
         "precision_high": review.precision_high,
-        "average_precision_before": result.precision_before,
-        "average_precision_after": result.precision_after,
-        "gain_error": result.gain_error,
+        "average_precision_before": result.precision_before if result else None,
+        "average_precision_after": result.precision_after if result else None,
+        "gain_error": result.gain_error if result else None,
         "strongest": [asdict(influence) | {"words": phrase(influence)} for influence in strongest],
+        "lessons": [asdict(lesson) | {"words": lesson.words} for lesson in reranking.lessons],
+        "risen": reranking.risen,
         "undecided": reranking.undecided,
         "left": reranking.estimated_left,
         "left_low": reranking.left_low,

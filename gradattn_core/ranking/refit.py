@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from gradattn_core.ranking.arrays import unit_rows
-from gradattn_core.ranking.fusion import Fusion
+from gradattn_core.ranking.arrays import standardisation, unit_rows
+from gradattn_core.ranking.fusion import TEMPER, Fusion
 from gradattn_core.ranking.inputs import check_given, check_matrix
-from gradattn_core.ranking.linear import make_basis
+from gradattn_core.ranking.shortlist import Shortlist
 from gradattn_core.ranking.suspicion import Denoised, Voters, denoise, prepare
-from gradattn_core.ranking.verdicts import UNKNOWN, check_known
+from gradattn_core.ranking.verdicts import check_known
 from gradattn_core.records import FloatArray, IntArray
 
 Array = NDArray[np.float64]
@@ -38,9 +38,10 @@ class Refit:
     before: Denoised
 
     def shift(self, known: ArrayLike) -> Array:
-        """[N] by how much the voters' log-odds of a wrong label change once ``known`` is known; 0 for those images.
+        """[N] by how much the voters' log-odds of a wrong label change once ``known`` is known.
 
-        One round of fits, which starts from the trust of before: it orders as well as all rounds from the beginning.
+        Of a known image it is what the others have taught, which never saw it: as if it were not known itself. One
+        round of fits, which starts from the trust of before: it orders as well as all rounds from the beginning.
 
         Args:
             known: [N] column of the true class, ``UNKNOWN`` or ``NONE``.
@@ -57,8 +58,7 @@ class Refit:
         posterior = np.maximum(self.before.fusion.posterior, np.float32(SUREST)) * restricted.possible
         start = replace(self.before.fusion, posterior=posterior / posterior.sum(axis=1, keepdims=True))
         after = denoise(replace(self.voters, said=said, shortlist=restricted), start, self.before.probe, rounds=1)
-        shift = _log_odds(after.fusion, self.voters) - _log_odds(self.before.fusion, self.voters)
-        return np.where(said.true == UNKNOWN, shift, 0.0)
+        return _log_odds(after.fusion, shortlist) - _log_odds(self.before.fusion, shortlist)
 
 
 def prepare_refit(given: Any, features: ArrayLike, classes: Any = None, seed: int = 0) -> Refit:
@@ -83,7 +83,8 @@ def local_shift(features: FloatArray, codes: IntArray, surprise: Array) -> Array
         codes: [N] number of the given label.
         surprise: [N] verdict (1 wrong, 0 right) − suspicion; NaN where there is no verdict to learn from.
     """
-    unit = unit_rows(make_basis(features).points)
+    mean, scale = standardisation(features)
+    unit = unit_rows((features - mean) / scale)
     shift = np.zeros(len(codes))
     judged = ~np.isnan(surprise)
     for code in np.unique(codes[judged]):
@@ -102,7 +103,8 @@ def moved(suspicion: Array, shift: Array) -> Array:
     return np.where(shift == 0, suspicion, odds)
 
 
-def _log_odds(fusion: Fusion, voters: Voters) -> Array:
-    """[N] of the given label being wrong."""
-    own = fusion.posterior[voters.shortlist.rows, voters.shortlist.own].astype(np.float64)
+def _log_odds(fusion: Fusion, shortlist: Shortlist) -> Array:
+    """[N] of the given label being wrong, whatever is known of it."""
+    joint = fusion.clean * fusion.noise[shortlist.index, shortlist.given[:, None]] ** TEMPER
+    own = joint[shortlist.rows, shortlist.own].astype(np.float64) / np.maximum(joint.sum(axis=1), 1e-30)
     return np.asarray(logit(np.clip(1 - own, SUREST, 1 - SUREST)))

@@ -54,7 +54,6 @@ def test_what_is_known_of_some_moves_those_that_are_like_them(
     _, given, true = labelled
     wrong = np.flatnonzero(given != true)
     shift = refit.shift(known_of(labelled, wrong[:20]))
-    assert not shift[wrong[:20]].any()
     right_of_class = np.flatnonzero((given == 1) & (true == 1))
     assert np.median(shift[wrong[20:]]) > max(0, np.median(shift[right_of_class]))
 
