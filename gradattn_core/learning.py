@@ -75,6 +75,11 @@ class Learnt:
     suspicion: NDArray[np.float64]
 
 
+def has_features(folder: Path) -> bool:
+    """Whether there is anything to learn from but the suspects' numbers."""
+    return bool(AuditFolder(folder).sweep_files())
+
+
 def verdicts(images: pd.DataFrame) -> NDArray[np.float64]:
     """[N] 1 where the label was found wrong, 0 where right, NaN where nobody knows; of copies the first counts.
 

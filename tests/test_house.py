@@ -33,7 +33,7 @@ FLOORS = (
     {"attention", "dataset", "demo"},
     {"model", "ranking", "render"},
     {"interpret", "store"},
-    {"evaluate", "export", "peers", "rerank"},
+    {"evaluate", "export", "learning", "peers", "rerank"},
     {"apply", "audit"},
     {"ui"},
     {"flows"},

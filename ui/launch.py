@@ -26,6 +26,7 @@ def launch(
     address: str = "localhost",
     read_only: bool = False,
     data_root: Path | None = None,
+    learning: bool = True,
 ) -> int:
     """Serve the review page over ``directory`` until it is stopped.
 
@@ -35,6 +36,7 @@ def launch(
         address: the interface to listen on; only this machine by default.
         read_only: show everything, store no decision.
         data_root: where the images are now, if not below the root that their audit stored.
+        learning: whether the order of the images may learn from decisions while the page is open.
 
     Returns:
         The exit status of the server, 0 after Ctrl-C.
@@ -46,6 +48,8 @@ def launch(
     environment = _environment(directory, address, read_only)
     if data_root is not None:
         environment["GRADATTN_DATA_ROOT"] = str(data_root.absolute())
+    if not learning:
+        environment["GRADATTN_LEARNING"] = "0"
     process = subprocess.Popen(_command(port, address), env=environment)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

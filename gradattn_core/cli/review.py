@@ -52,7 +52,12 @@ def run_ui(options: argparse.Namespace) -> int:
             f"--data-root {options.data_root}: there is no such folder; give the one the images are in now"
         )
     return launch(
-        directory, port=options.port, address=options.address, read_only=options.read_only, data_root=data_root, learning=not options.no_learning
+        directory,
+        port=options.port,
+        address=options.address,
+        read_only=options.read_only,
+        data_root=data_root,
+        learning=not options.no_learning,
     )
 
 
@@ -206,7 +211,7 @@ def _add_rerank(commands: Commands) -> None:
     form.add_argument(
         "--reset",
         action="store_true",
-        help="back to the order and the suspicions of the audit; the page learns no more by itself until the next rerank",
+        help="back to the order and the suspicions of the audit, and no more learning until the next rerank",
     )
     form.add_argument(
         "--due",
@@ -418,19 +423,26 @@ def _sentences(reranking: Reranking, review: ReviewProgress) -> list[str]:
     from gradattn_core.wording import belief, count_of
 
     result = reranking.recalibration
-    right = result.decisions - result.wrong
-    lines = [f"decisions    {result.decisions:,} about suspects: {result.wrong:,} wrong labels, {right:,} right ones"]
+    right = reranking.decisions - reranking.wrong
+    about = " about suspects" if result else ""
+    lines = [
+        f"decisions    {reranking.decisions:,}{about}: {reranking.wrong:,} wrong labels, {right:,} right ones",
+    ]
     if is_number(review.precision):
         low, high = percent(review.precision_low), percent(review.precision_high)
         share = percent(review.precision, counted=True)
         lines.append(f"precision    {share} of what was decided was wrong ({low} to {high})")
-    if is_number(result.precision_before) and is_number(result.precision_after):
+    if result and is_number(result.precision_before) and is_number(result.precision_after):
         lines.append(
             f"order        average precision {result.precision_before:.3f} → {result.precision_after:.3f} on decisions "
             f"that it had not seen, give or take {result.gain_error:.3f}"
         )
-    lines.append(f"{'used        ' if result.used else 'not used    '} {result.reason}")
-    lines += [f"learnt       {phrase(influence)}" for influence in result.influences[:_STRONGEST]]
+    lines.append(f"{'used        ' if reranking.used else 'not used    '} {reranking.reason}")
+    strongest = [phrase(influence) for influence in result.influences] if result else []
+    lines += [f"learnt       {words}" for words in strongest[:_STRONGEST]]
+    lines += [f"learnt       {lesson.words}" for lesson in reranking.lessons[: 0 if result else _STRONGEST]]
+    if reranking.risen:
+        lines.append(f"new          {count_of(reranking.risen, 'image')} became suspect by what was learnt")
     suspects = count_of(reranking.undecided, "undecided suspect")
     left = belief(reranking.estimated_left, reranking.left_low, reranking.left_high, of=suspects)
     return [*lines, f"left         {left}"]

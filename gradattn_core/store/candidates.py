@@ -31,6 +31,7 @@ class CandidateFilter(TypedDict, total=False):
         kind: only this kind of doubt.
         reviewer: only where the decision that stands is this reviewer's.
         paths: only these images, suspects or not.
+        without: none of these images.
     """
 
     given: str | None
@@ -43,6 +44,7 @@ class CandidateFilter(TypedDict, total=False):
     kind: str | None
     reviewer: str | None
     paths: Sequence[str] | None
+    without: Sequence[str] | None
 
 
 ORDERS: dict[str, tuple[str, ...]] = {
@@ -197,6 +199,7 @@ def _selection(
         # Not LIKE: % and _ in the text are ordinary characters.
         ("contains(s.path, ?)", filters.get("path_contains")),
         ("s.rank IN (SELECT unnest(CAST(? AS BIGINT[])))", ranks),
+        ("NOT list_contains(CAST(? AS TEXT[]), s.path)", filters.get("without") or None),
     ]
     conditions = [condition for condition, limit in limits if limit is not None]
     parameters = [limit for _, limit in limits if limit is not None]

@@ -52,9 +52,9 @@ WITH pairs AS (
         WHERE s.audit_id = $audit_id AND s.is_suspect GROUP BY ALL),
     sizes AS (SELECT given_label AS given, count(*) AS images FROM images WHERE audit_id = $audit_id GROUP BY ALL),
     as_suggested AS (SELECT suggested, sum(suspects) AS suspects FROM pairs GROUP BY ALL)
-SELECT $audit_id, given, suggested, p.suspects, images, p.suspects / images, expected / p.suspects, expected,
+SELECT $audit_id, given, p.suggested, p.suspects, images, p.suspects / images, expected / p.suspects, expected,
     p.suspects * (sum(p.suspects) OVER () - coalesce(g.suspects, 0))
-        / (sum(p.suspects) OVER (PARTITION BY given) * sum(p.suspects) OVER (PARTITION BY suggested))
+        / (sum(p.suspects) OVER (PARTITION BY p.given) * sum(p.suspects) OVER (PARTITION BY p.suggested))
 FROM pairs p JOIN sizes USING (given) LEFT JOIN as_suggested g ON g.suggested = p.given"""
 
 _LEARNING = f"""
@@ -107,8 +107,8 @@ class Order(Part):
         components = pd.DataFrame([entry or {} for entry in frame.pop("components")], index=frame.index, dtype=float)
         return frame.join(components[[name for name in components if name not in frame]]), alike
 
-    def images(self, audit_id: str) -> pd.DataFrame:
-        """Every image as the audit ranked it, and what stands about it: for whoever learns from all of them.
+    def images(self, audit_id: str, *, decided: bool = False) -> pd.DataFrame:
+        """Every image (or those ``decided``) as the audit ranked it, and what stands about it: to learn from.
 
         Columns: ``path, suspicion, is_suspect`` (as the audit found them), ``given_label, content_hash, decision`` (the
         one that stands, or ``""``), ``new_label`` and the suspicion under each assumption; in the audit's own order.
@@ -123,8 +123,8 @@ class Order(Part):
                         {", ".join(f"s.{name}" for name in estimates.ASSUMPTIONS)}
                     FROM scores s JOIN images i ON i.audit_id = $audit_id AND i.image_rank = s.rank
                     LEFT JOIN said d {OF_SAME}
-                    WHERE s.audit_id = $audit_id ORDER BY {_RANK}""",
-                {"audit_id": audit_id},
+                    WHERE s.audit_id = $audit_id AND ($all OR d.decision IS NOT NULL) ORDER BY {_RANK}""",
+                {"audit_id": audit_id, "all": not decided},
             ).df()
 
     def rerank(

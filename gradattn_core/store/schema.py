@@ -163,6 +163,10 @@ _VERSION_6 = (
     "ALTER TABLE audits ADD COLUMN white INTEGER",
     # NULL also where the head has no outputs but the dataset's classes.
     "ALTER TABLE scores ADD COLUMN outside_suspicion DOUBLE",
+    # NULL where no re-ranking has moved the image; in `audits`, learning is on where it is NULL.
+    "ALTER TABLE scores ADD COLUMN audit_is_suspect BOOLEAN",
+    "ALTER TABLE audits ADD COLUMN learning BOOLEAN",
+    "ALTER TABLE audits ADD COLUMN learnt_by TEXT",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)

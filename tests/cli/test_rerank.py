@@ -90,7 +90,7 @@ def test_a_dry_run_changes_nothing_and_reset_takes_it_back(store: Store) -> None
     quiet = gradattn("rerank", out, "--quiet")
     assert (quiet.returncode, quiet.stdout) == (0, "")
     assert kites_first(store.candidates.page("first")["path"].tolist())
-    assert as_json(out, "--reset") == {"audit_id": "first", "reset": True}
+    assert as_json(out, "--reset") == {"audit_id": "first", "reset": True, "learning": False}
     assert store.candidates.page("first")["path"].tolist() == PATHS[:SUSPECTS]
     assert read_candidates(outfolder.candidates(store.directory))["path"].tolist() == PATHS[:SUSPECTS]
     assert "in force already" in gradattn("rerank", out, "--reset").stdout

@@ -133,7 +133,7 @@ def test_an_older_estimate_is_kept_without_the_interval_that_was_none(tmp_path: 
     health = store.audits.class_health("first")
     assert np.isnan([*ends, *health["low"], *health["high"]]).all() and progress.estimated_left > 3
     assert health["wrong"].sum() == pytest.approx(5.0)
-    store.review.rerank("first", PATHS[1:6], np.linspace(0.9, 0.1, 5), decisions=1)
+    store.review.rerank("first", PATHS[1:6], np.linspace(0.9, 0.1, 5), decisions=1, learnt_by="near")
     progress = store.review.progress("first")
     assert progress.estimated_left == pytest.approx(2.5) and np.isnan(progress.left_low)
 

@@ -182,6 +182,32 @@ def test_a_second_press_for_a_suspect_that_is_gone_decides_nothing(store: Store)
     assert store.decisions.page()["path"].tolist() == [path_of(0)]
 
 
+def test_a_new_order_moves_only_what_is_neither_shown_nor_prepared_nor_passed(store: Store) -> None:
+    queue = Queue(AUDIT_ID, {"decided": "no"})
+
+    def shown() -> str | None:
+        row = queue.show(store)
+        return None if row is None else str(row["path"])
+
+    order = store.candidates.page(AUDIT_ID)["path"].tolist()
+    assert shown() == order[0]
+    queue.skip(store, order[0])
+    assert shown() == order[1] and queue.at == 1
+    assert [row["path"] for row in queue.ahead(store, 2)] == order[1:3]
+    store.review.rerank(AUDIT_ID, order, np.linspace(0.1, 0.9, len(order)), decisions=1, learnt_by="near")
+    assert shown() == order[1]
+    seen = []
+    while (path := shown()) is not None:
+        seen.append(path)
+        queue.decide(store, path, "keep", new_label=None, reviewer="Ada", note="")
+    assert seen == [*order[1:3], *order[:2:-1]]
+    assert store.candidates.page(AUDIT_ID, decided="no")["path"].tolist() == [order[0]]
+    queue.back()
+    assert shown() == order[3]
+    queue.restart()
+    assert shown() == order[0]
+
+
 def test_the_view_is_chosen_and_kept(store: Store) -> None:
     app = opened("review")
     original, overlay = "The suspect, filed as kite", "The suspect in grey, with what speaks for and against kite"

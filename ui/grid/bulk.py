@@ -12,7 +12,7 @@ import streamlit as st
 from gradattn_core.errors import GradattnError
 from gradattn_core.store.decisions import Decision
 from gradattn_core.wording import count_of, full_name, short_name
-from ui import components, identity
+from ui import background, components, identity
 from ui.components import Row
 from ui.grid.gallery import Gallery, Groups
 
@@ -126,6 +126,7 @@ def decide(audit: str, rows: Sequence[Row], decision: str, *, new_label: str | N
             outcome = f"{len(stored) - removed:,} {outcome}, {removed:,} of none of these classes marked for removal"
         past.sentence = f"{count_of(len(stored), 'image')}: {outcome}"
         past.bulks = [*past.bulks, BulkDecision(audit, stored)][-_LONGEST_WAY_BACK:]
+        background.tell(store, audit, len(stored))
     past.generation += 1
 
 

@@ -9,17 +9,12 @@ from typing import NoReturn
 import pandas as pd
 import streamlit as st
 
-from gradattn_core.errors import GradattnError
 from gradattn_core.estimates import percent
 from gradattn_core.kinds import KINDS, suggestion
-from gradattn_core.ranking.recalibration import too_few
-from gradattn_core.rerank import rerank, reset
 from gradattn_core.store.review import ReviewProgress
-from gradattn_core.store.store import Store
 from gradattn_core.store.unjudged import by_kind
 from gradattn_core.wording import (
     ASSUMED,
-    belief,
     count_of,
     full_name,
     interval,
@@ -30,7 +25,7 @@ from gradattn_core.wording import (
 from ui import components
 from ui.audits import finished
 from ui.components import plain
-from ui.overview import heat_map, how_many
+from ui.overview import heat_map, how_many, relearning
 
 _FAILURES = 200
 _ROWS = 500
@@ -53,7 +48,7 @@ def show() -> None:
         plain(warning, f"mark-warning-{position}")
     review = store.review.progress(audit)
     how_many.show(summary, review)
-    _relearning(store, audit, review)
+    relearning.show(store, summary, review)
     if not summary.suspects:
         st.write("No label of this audit is in doubt.")
         with st.container(horizontal=True, key="ways"):
@@ -86,64 +81,6 @@ def _proofs() -> None:
         _leave("review", list="Spot check")
     if st.button("Until few are left", icon=":material/flag:", help="A review that ends once that is proved"):
         _leave("review", list="Until few are left")
-
-
-def _relearning(store: Store, audit: str, review: ReviewProgress) -> None:
-    """Buttons to rank the undecided suspects by what was decided so far, and the way back, where either does anything.
-
-    Below them stands what came of the last press.
-    """
-    if components.read_only():
-        return
-    decisions = review.learnt_wrong + review.learnt_right
-    in_force = review.reranked
-    enough = not too_few(review.learnt_wrong, review.learnt_right)
-    with st.container(horizontal=True, key="relearn"):
-        if (
-            enough
-            and decisions != in_force
-            and st.button(
-                f"Re-rank with {decisions:,} decisions",
-                icon=":material/model_training:",
-                help="Learns from the decisions which suspects come next; only used where that is clearly better.",
-            )
-        ):
-            _relearn(store, audit)
-        if in_force and st.button("Back to the audit's order", icon=":material/undo:"):
-            _restore(store, audit)
-    audit_of_sentence, sentence = st.session_state.get("relearned") or ("", "")
-    if audit_of_sentence == audit:
-        plain(sentence, "quiet-relearned")
-    elif in_force:
-        plain(f"The undecided suspects are ordered by what {in_force:,} decisions taught.", "quiet-relearned")
-
-
-def _relearn(store: Store, audit: str) -> None:
-    try:
-        with st.spinner("Learning from the decisions …"):
-            outcome = rerank(store, audit)
-    except GradattnError as error:
-        _say(audit, str(error))
-    if not outcome.recalibration.used:
-        _say(audit, outcome.recalibration.reason)
-    suspects = count_of(outcome.undecided, "undecided suspect")
-    left = belief(outcome.estimated_left, outcome.left_low, outcome.left_high, of=suspects)
-    _say(audit, f"{outcome.recalibration.reason} Now {left}.")
-
-
-def _restore(store: Store, audit: str) -> None:
-    try:
-        with st.spinner("Restoring the audit's order …"):
-            reset(store, audit)
-    except GradattnError as error:
-        _say(audit, str(error))
-    _say(audit, "The audit's own order is back.")
-
-
-def _say(audit: str, sentence: str) -> NoReturn:
-    """Draw the page anew with this sentence below the buttons."""
-    st.session_state["relearned"] = (audit, sentence)
-    st.rerun()
 
 
 @st.fragment

@@ -11,7 +11,7 @@ from gradattn_core.errors import GradattnError
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.sums import DEFAULT_ORIGIN, Origin
 from gradattn_core.wording import full_name, short_name
-from ui import components, identity, pictures
+from ui import background, components, identity, pictures
 from ui.components import Row, escaped, plain, present
 from ui.review import card, drawn, on_demand, standing
 from ui.review.drawn import Drawn
@@ -77,7 +77,7 @@ def _queue(audit: str, filters: CandidateFilter) -> Queue:
     """The session's queue; a new one, from the place in the URL, where audit or filters have changed."""
     queue = st.session_state.get("queue")
     if not isinstance(queue, Queue) or (queue.audit, queue.filters) != (audit, filters):
-        queue = Queue(audit, filters, at=components.whole_number("at", 0) if queue is None else 0)
+        queue = Queue(audit, filters, start=components.whole_number("at", 0) if queue is None else 0)
         st.session_state["queue"] = queue
     if not queue.follow(st.query_params.get("path")):
         st.query_params.pop("path", None)
@@ -251,6 +251,7 @@ def _decide(queue: Queue, path: str, mark: str, decision: str, new_label: str | 
         queue.decide(
             components.store(), path, decision, new_label=new_label, reviewer=identity.signing(reviewer), note=note
         )
+        background.tell(components.store(), queue.audit)
     except GradattnError as error:
         st.session_state["problem"] = str(error)
 
