@@ -114,8 +114,8 @@ def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranking:
     after = now[(listed["decision"].reindex(now.index) == "").to_numpy()]
     before = listed.reindex(after.index)
     total = float(after.sum())
-    old, new = before["suspicion"].to_numpy(dtype=float), after.to_numpy(dtype=float)
-    sums = (float(shifted(before[name].to_numpy(dtype=float), old, new).sum()) for name in estimates.ASSUMPTIONS)
+    old, new = np.asarray(before["suspicion"], dtype=float), np.asarray(after, dtype=float)
+    sums = (float(shifted(np.asarray(before[name], dtype=float), old, new).sum()) for name in estimates.ASSUMPTIONS)
     return Reranking(
         audit_id=audit_id,
         method=method,

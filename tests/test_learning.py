@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_the_same_decisions_in_another_order_and_after_other_words_give_the_same
         decide(store, wrong, paths)
         rerank(store, "first")
         pages.append(store.candidates.page("first", everything=True)[["path", "rank", "suspicion", "is_suspect"]])
-    pd.testing.assert_frame_equal(*pages)
+    pd.testing.assert_frame_equal(pages[0], pages[1])
 
 
 def test_of_too_many_images_only_what_is_near_moves(
@@ -158,5 +159,6 @@ def test_lessons_are_what_was_found_against_what_was_expected_copies_once() -> N
             "decision": ["remove"] * 6 + ["keep"] + ["keep", "relabel"] * 3 + ["remove"] * 3,
         }
     )
-    assert lessons(images) == [Lesson("a", 6, 5, pytest.approx(1.2))]
-    assert lessons(images)[0].words == ("labelled a: more often wrong than believed, 5 of 6 where 1.2 were expected")
+    [lesson] = lessons(images)
+    assert replace(lesson, expected=round(lesson.expected, 9)) == Lesson("a", 6, 5, 1.2)
+    assert lesson.words == ("labelled a: more often wrong than believed, 5 of 6 where 1.2 were expected")

@@ -14,7 +14,7 @@ from gradattn_core.store.audits import Audit
 from gradattn_core.store.order import Learning
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
-from gradattn_core.wording import belief, count_of, sentence
+from gradattn_core.wording import belief, count_of
 from ui import background, components
 from ui.components import plain
 
@@ -97,8 +97,8 @@ def _relearn(store: Store, audit: str) -> None:
     suspects = count_of(outcome.undecided, "undecided suspect")
     left = belief(outcome.estimated_left, outcome.left_low, outcome.left_high, of=suspects)
     if outcome.recalibration is None:
-        _say(audit, f"{_learnt(store, audit, store.review.learning(audit))} {sentence(left)}")
-    _say(audit, f"{outcome.reason} {sentence(left)}")
+        _say(audit, f"{_learnt(store, audit, store.review.learning(audit))} Now {left}.")
+    _say(audit, f"{outcome.reason} Now {left}.")
 
 
 def _restore(store: Store, audit: str) -> None:
