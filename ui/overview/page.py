@@ -11,7 +11,6 @@ import streamlit as st
 
 from gradattn_core.estimates import percent
 from gradattn_core.kinds import KINDS, suggestion
-from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.unjudged import by_kind
 from gradattn_core.wording import (
     ASSUMED,
