@@ -75,7 +75,7 @@ class Drawn(Queue):
         self.blind = self.purpose == "spot check" or of_random
         return blinded(row) if self.blind else row
 
-    def ahead(self, store: Store, count: int = 1) -> list[Row]:
+    def _rows(self, store: Store, count: int) -> list[Row]:
         """At most ``count`` pictures from the current place on that nobody has decided."""
         rows: list[Row] = []
         for start in range(self.at, len(self.paths), _AT_ONCE):
@@ -95,7 +95,7 @@ class Drawn(Queue):
         return store.candidates.count(self.audit, paths=self.paths, decided="yes") if self.paths else 0
 
     def _turn(self, store: Store) -> None:
-        self.at = 0
+        self.start = 0
         if self.purpose == "spot check":
             self.paths = store.draws.waiting(self.audit, "spot check")
         elif store.read_only:
@@ -106,10 +106,14 @@ class Drawn(Queue):
             self.until = store.draws.until(self.audit, self.share)
 
     def _advance(self, store: Store, path: str) -> None:
-        self.trail.append((self.at, path))
+        self.trail.append(path)
         self.pinned = self.showing = None
         # One of an earlier page has no place in this one; what has a verdict is passed over anyway.
-        self.at = self.paths.index(path) + 1 if path in self.paths else 0
+        self.start = self.paths.index(path) + 1 if path in self.paths else 0
+
+    def _return_to(self, path: str) -> None:
+        super()._return_to(path)
+        self.start = self.paths.index(path) if path in self.paths else 0
 
 
 def choose() -> Purpose | None:
