@@ -15,8 +15,9 @@ from gradattn_core.ranking import formulas
 from gradattn_core.ranking.arguments import Arguments, in_order, numbers_of, read_arguments, row_names
 from gradattn_core.ranking.arrays import log_softmax, sample_rows, softmax
 from gradattn_core.ranking.discriminant import fit_discriminant
+from gradattn_core.ranking.few import overlap_factor
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
-from gradattn_core.ranking.fusion import Fusion, fuse
+from gradattn_core.ranking.fusion import Fusion, fuse, rarity, sharpened
 from gradattn_core.ranking.inputs import check_folds, check_given, check_seed, values_of
 from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis, temperature
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, neighbour_probabilities
@@ -27,7 +28,8 @@ from gradattn_core.records import FloatArray, IntArray
 
 VOTING = 20
 """Neighbours that vote; twice as many are looked up, because near-duplicates do not vote."""
-REFITS = 2
+REFITS, REFITS_OF_RARE = 2, 4
+"""How often the voters are fitted anew; what a rare class has lost to a common one takes longer to come out."""
 AGREEING = 0.95
 """Share of all labels that a model must name to be thought to know them by heart."""
 DOUBTED, DOUBTED_SHARE = 30, 0.02
@@ -89,7 +91,8 @@ def _ranked(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
         fusion = fuse(shortlist.take_all(caller)[None], shortlist)
         return _frame(fusion, shortlist, np.zeros(len(codes), dtype=bool), names, {})
     voters = prepare(arguments.features, codes, len(names), caller, arguments.folds, seed)
-    fusion = denoise(voters, voters.first()).fusion
+    first = voters.first()
+    fusion = denoise(voters, first).fusion
     shares = voters.neighbours_vote(fusion.posterior)
     basis, shortlist, fold_index = voters.basis, voters.shortlist, voters.fold_index
     extra = {
@@ -97,7 +100,8 @@ def _ranked(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
         "neighbour_margin": formulas.neighbour_margin(shares, shortlist.own),
         "prototype_margin": formulas.prototype_margin(basis.points, codes, len(names)),
     }
-    return _frame(fusion, shortlist, _unjudgeable(codes, fold_index) & (caller is None), names, extra)
+    factor = overlap_factor(first.log_clean, shortlist)
+    return _frame(fusion, shortlist, _unjudgeable(codes, fold_index) & (caller is None), names, extra, factor)
 
 
 def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any = None, seed: int = 0) -> bool:
@@ -183,7 +187,9 @@ class Voters:
 
     def first(self) -> Fusion:
         """The discriminant alone (and the caller's predictions): it forgives wrong labels best."""
-        return fuse(np.stack([*self.caller, self.discriminant.log_p(self.shortlist)]), self.shortlist)
+        votes = np.stack([*self.caller, self.discriminant.log_p(self.shortlist)])
+        fusion = fuse(votes, self.shortlist)
+        return sharpened(fusion, votes, self.shortlist) if rarity(self.shortlist).max() > 0 else fusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +215,17 @@ def prepare(
     return Voters(basis, neighbours, groups, fold_index, shortlist, votes, said, discriminant)
 
 
-def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, rounds: int = REFITS) -> Denoised:
+def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, rounds: int | None = None) -> Denoised:
     """Discriminant, probe and neighbours, again and again with every image weighing what its label is trusted.
 
     Args:
         fusion: gives the first trust.
         probe: of an earlier call, whose penalty is kept.
-        rounds: at least one.
+        rounds: at least one; by default ``REFITS``, or ``REFITS_OF_RARE`` where there is a rare class.
     """
     said, shortlist = voters.said, voters.shortlist
-    for _ in range(rounds):
+    usual = REFITS_OF_RARE if rarity(shortlist).max() > 0 else REFITS
+    for _ in range(usual if rounds is None else rounds):
         trust = said.weight(fusion.trust)
         discriminant = fit_discriminant(voters.basis.points, said.labels, shortlist.classes, voters.fold_index, trust)
         probe = fit_probe(voters.basis, said.labels, shortlist.classes, voters.fold_index, trust, start=probe)
@@ -242,12 +249,15 @@ def _frame(
     unjudgeable: NDArray[np.bool_],
     names: list[Any],
     extra: dict[str, FloatArray],
+    factor: NDArray[np.float64] | None = None,
 ) -> pd.DataFrame:
     rows, own, classes = shortlist.rows, shortlist.own, shortlist.classes
     wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, own]
     suspicion = np.clip(wrong, 0, 1)
     class_noise = np.clip(1 - fusion.trust.astype(np.float64), 0, 1)
     instance_noise = np.clip(1 - fusion.clean[rows, own].astype(np.float64), 0, 1)
+    if factor is not None:
+        suspicion, class_noise = suspicion * factor, class_noise * factor
     if unjudgeable.any():
         for belief in (suspicion, class_noise, instance_noise):
             belief[unjudgeable] = belief[~unjudgeable].mean() if not unjudgeable.all() else 0.5
