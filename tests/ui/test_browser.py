@@ -72,6 +72,34 @@ def test_a_key_pressed_three_times_at_once_decides_one_suspect_once(page: Page, 
     assert log(store) == [(path_of(0), "keep", "", "")]
 
 
+def test_a_spot_check_is_blind_in_address_and_page_and_a_doubled_key_counts_once(
+    page: Page, address: str, store: Store
+) -> None:
+    waiting = store.draws.spot_check(AUDIT_ID, 3, seed=1).paths
+    page.goto(f"{address}/review?list=Spot+check&least=0.5&at=4&kind=mislabel")
+    for place in range(3):
+        expect(page.get_by_text(f"{place} of 3 decided")).to_be_visible()
+        settle(page)
+        page.wait_for_function(
+            """() => document.body.dataset.seen
+                && document.body.dataset.seen === document.querySelector('[class*="st-key-skip-"]')?.className"""
+        )
+        assert page.url.partition("?")[2] == "list=Spot+check"
+        shown = page.get_by_test_id("stApp").inner_html().lower()
+        assert [hint for hint in ("suspicion", "suggest", "relabel to owl", "looks like") if hint in shown] == []
+        expect(
+            page.locator(".st-key-path, .st-key-explanation, .st-key-waterfall, [class*=st-key-thumbs]")
+        ).to_have_count(0)
+        for _ in range(3 if place == 0 else 1):
+            page.keyboard.press("k")
+    expect(page.get_by_text("Of 3 pictures drawn at random 0 had a wrong label")).to_be_visible()
+    # A key that is held down draws nothing.
+    page.keyboard.press("s")
+    settle(page)
+    assert sorted(store.draws.drawn(AUDIT_ID)) == sorted(waiting)
+    assert [path for path, *_ in log(store)] == list(waiting)
+
+
 def test_nobody_decides_a_suspect_whose_picture_is_still_under_way(page: Page, address: str, store: Store) -> None:
     page.goto(f"{address}/review")
     shows(page, 0, 0)

@@ -47,10 +47,10 @@ def test_the_numbers_are_the_audits_and_the_reviews(store: Store) -> None:
     left = sum(1 - index / 50 for index in range(12)) - (1.0 + 0.98 + 0.96)
     assert {metric.label: (metric.value, metric.delta) for metric in app.metric} == {
         "Images": ("40", "1 unreadable"),
-        "Wrong, the model believes": ("about 10", "8–13 by what is assumed"),
+        "Wrong, the model believes": ("about 10", "8–13 by what is assumed of annotators"),
         "Reviewed": ("4", "3 of 12 suspects"),
         "Precision so far": ("67%", "2 of 3 (21%–94%)"),
-        "Left, the model believes": (f"about {left:.0f}", "7–8 by what is assumed"),
+        "Left, the model believes": (f"about {left:.0f}", "7–8 among undecided suspects"),
     }
     assert (
         "The model believes about 10 of 40 labels are wrong; 8 to 13, depending on whether annotators mix up classes "

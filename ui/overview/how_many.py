@@ -28,12 +28,11 @@ def show(summary: Audit, review: ReviewProgress) -> None:
     precision, low, high = (
         percent(getattr(review, name), counted=True) for name in ("precision", "precision_low", "precision_high")
     )
+    believed = (summary.estimated_errors, summary.estimated_low, summary.estimated_high)
     components.numbers(
         {
             "Images": (f"{summary.images:,}", f"{summary.failures:,} unreadable"),
-            "Wrong, the model believes": _believed(
-                summary.estimated_errors, summary.estimated_low, summary.estimated_high
-            ),
+            "Wrong, the model believes": _believed(*believed, "by what is assumed of annotators"),
             **_measured(check),
             "Reviewed": (
                 f"{review.reviewed:,}",
@@ -43,11 +42,12 @@ def show(summary: Audit, review: ReviewProgress) -> None:
                 precision,
                 f"{review.wrong:,} of {verdicts:,} ({low}–{high})" if verdicts else "nothing decided yet",
             ),
-            "Left, the model believes": _believed(review.estimated_left, review.left_low, review.left_high),
+            "Left, the model believes": _believed(
+                review.estimated_left, review.left_low, review.left_high, "among undecided suspects"
+            ),
             **_proved(until),
         }
     )
-    believed = (summary.estimated_errors, summary.estimated_low, summary.estimated_high)
     plain(sentence(estimate(*believed, images=summary.images, first=0, found=0.0)), "quiet-belief")
     if check is not None:
         plain(sentence(check.sentence), "quiet-check")
@@ -61,9 +61,9 @@ def _until(folder: str, audit: str, said: tuple[int, ...]) -> Until:
     return components.store().draws.until(audit, _SHARE)
 
 
-def _believed(wrong: float, low: float, high: float) -> tuple[str, str]:
+def _believed(wrong: float, low: float, high: float, what: str) -> tuple[str, str]:
     known = math.isfinite(low) and math.isfinite(high)
-    return f"about {rough_number(wrong)}", f"{interval(low, high)} by what is assumed" if known else "range not known"
+    return f"about {rough_number(wrong)}", f"{interval(low, high)} {what}" if known else what
 
 
 def _measured(check: SpotCheck | None) -> dict[str, tuple[str, str]]:

@@ -94,7 +94,8 @@ def _head(queue: Queue, blind: bool) -> tuple[pictures.View, str, bool]:
         total = _total(str(components.directory()), queue.audit, queue.filters | {"decided": "any"})
         decided = store.candidates.count(queue.audit, **(queue.filters | {"decided": "yes"}))
     with st.container(horizontal=True, vertical_alignment="bottom", key="head", gap="small"):
-        st.progress(decided / total if total else 0.0, text=f"{decided:,} of {total:,} decided")
+        if total or not isinstance(queue, Drawn):
+            st.progress(decided / total if total else 0.0, text=f"{decided:,} of {total:,} decided")
         view, mode = (_PLAIN, card.MODES[0]) if blind else _view()
         reading = st.button("?", key="help", help="All keys")
     with st.container(key="script-keys"):

@@ -109,7 +109,6 @@ def _spot_check(audit: str) -> None:
             args=(audit, "draw-count"),
             type="primary",
             icon=":material/casino:",
-            shortcut="S",
         )
 
 
