@@ -63,8 +63,8 @@ class Prediction:
         outside_label, outside_probability: the model's best class where the dataset does not have it, or where no class
             of the dataset is suggested; ``suggested_label`` is ``""`` then.
         outside_suspicion: probability that the picture is of no class of the dataset.
-        rank, suspicion: as they are in force; ``audit_rank`` and ``audit_suspicion`` are the audit's own where a
-            re-ranking has moved the suspect.
+        rank, suspicion: as they are in force; ``audit_rank``, ``audit_suspicion`` and ``audit_is_suspect`` are the
+            audit's own where a re-ranking has moved the image.
         class_noise_suspicion, instance_noise_suspicion: the audit's suspicion under either assumption about the noise.
         suggested_probability, given_probability, runner_up_probability: of the ranking.
         components: the scores that the suspicion was made of, by name.
@@ -103,6 +103,7 @@ class Prediction:
     cluster: int | None
     audit_rank: int | None
     audit_suspicion: float | None
+    audit_is_suspect: bool | None
     class_noise_suspicion: float | None
     instance_noise_suspicion: float | None
     outside_suspicion: float | None
