@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gradattn_core.store.store import Store
@@ -144,6 +145,15 @@ def test_the_last_page_that_becomes_empty_leads_to_the_one_before(large: Store) 
     app = opened("grid", page="3", size="24")
     press(select(app, range(12)), "Remove")
     assert any(caption.value == "25 to 48 of 48 images" for caption in app.caption)
+
+
+def test_a_new_order_moves_no_picture_that_is_shown(store: Store) -> None:
+    app = opened("grid")
+    shown = paths(app)
+    order = store.candidates.page(AUDIT_ID)["path"].tolist()
+    store.review.rerank(AUDIT_ID, order, np.linspace(0.1, 0.9, len(order)), decisions=1, learnt_by="near")
+    assert paths(app.run()) == shown
+    assert paths(opened("grid")) == shown[::-1]
 
 
 def test_read_only_shows_pictures_and_no_way_to_decide(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

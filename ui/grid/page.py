@@ -37,14 +37,32 @@ def show() -> None:
         return
     page = components.page(count, size, of=(audit, filters, order, size))
     # The next page too: its pictures are made while somebody looks at this one.
-    frame = components.store().candidates.page(audit, **filters, order=order, top=2 * size, offset=(page - 1) * size)
-    rows = components.rows_of(frame)
+    rows = _rows(audit, filters, order, size, page)
     if not rows:  # others have decided them since they were counted
         _count.clear()
         st.rerun()
     here, ahead = rows[:size], rows[size:]
     bulk.show(audit, here, _groups(order, here), width=_SIZES[size], evidence=evidence, reviewer=reviewer)
     gallery.prepare(audit, ahead, evidence=evidence)
+
+
+def _rows(audit: str, filters: CandidateFilter, order: str, size: int, page: int) -> list[Row]:
+    """This page of the list and the next. What this one has shown keeps its place, however the order may have changed,
+    until the reviewer turns the page or asks for another list."""
+    of = (audit, filters, order, size, page)
+    known, shown = st.session_state.get("grid-shown") or (None, [])
+    shown = shown if known == of and order != "decided" else []
+    query = components.store().candidates.page
+    held = components.rows_of(query(audit, **(filters | {"paths": shown}), order=order)) if shown else []
+    place = {path: at for at, path in enumerate(shown)}
+    held.sort(key=lambda row: place[str(row["path"])])
+    others = query(
+        audit, **(filters | {"without": shown}), order=order, top=2 * size - len(held[:size]), offset=(page - 1) * size
+    )
+    rows = [*held[:size], *components.rows_of(others)]
+    new = [path for path in (str(row["path"]) for row in rows[:size]) if path not in place]
+    st.session_state["grid-shown"] = (of, [*shown, *new])
+    return rows
 
 
 @st.cache_data(ttl=10, max_entries=64, show_spinner=False)
