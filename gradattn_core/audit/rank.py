@@ -30,7 +30,7 @@ from gradattn_core.model.forward import Head
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
-from gradattn_core.ranking.outside import Outside, outside_suspicion, with_outside
+from gradattn_core.ranking.outside import Outside, is_named, outside_suspicion, with_outside
 from gradattn_core.ranking.probe import crossval_probe
 from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
 from gradattn_core.records import FloatArray, IntArray
@@ -103,6 +103,8 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     predictions = _predictions(table, given, classes, logits, fold)
     write_parquet(plan.files.predictions, predictions)
     in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
+    if outside is not None and "outside_suspicion" in ranked:
+        in_doubt |= is_named(outside, ranked["outside_suspicion"].to_numpy())
     suspects = _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"], outside)
     write_parquet(plan.files.suspects, suspects)
     # The scores are renamed into place last: where they are, everything else is too.

@@ -96,6 +96,14 @@ def outside_suspicion(given: Any, outside: Outside) -> NDArray[np.float64]:
     return probability
 
 
+def is_named(outside: Outside, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """[N] where the model names an outside class, and o is at least its mean, as of a picture at large.
+
+    Where the evidence for each is weak the mean is small, and with it every o: what stands out of it is worth a look.
+    """
+    return np.asarray(outside.leads & (probability >= probability.mean()))
+
+
 def with_outside(ranked: pd.DataFrame, outside: Outside, probability: NDArray[np.float64]) -> pd.DataFrame:
     """A ranking of ``rank_labels`` that also knows of pictures of none of its classes.
 

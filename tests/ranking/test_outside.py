@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradattn_core.ranking.outside import KEPT, Outside, outside_of, outside_suspicion, with_outside
+from gradattn_core.ranking.outside import KEPT, Outside, is_named, outside_of, outside_suspicion, with_outside
 from gradattn_core.ranking.suspicion import rank_labels
 from gradattn_core.records import FloatArray
 from tests.helpers.explicit_outside import outside_by_hand
@@ -60,6 +60,18 @@ def test_many_pictures_of_one_foreign_class_under_one_label_are_no_habit() -> No
     given = [("a" if other else label) for label, other in zip(given, foreign, strict=True)]
     found = outside_suspicion(given, outside_of(logits, INSIDE))
     assert np.median(found[foreign]) > 0.9 and found[~foreign].max() < 0.1
+
+
+def test_what_stands_out_is_named_however_weak_the_evidence_is() -> None:
+    given, logits, foreign = answers(7)
+    logits[foreign, 9] -= 5
+    outside = outside_of(logits, INSIDE)
+    found = outside_suspicion(given, outside)
+    named = is_named(outside, found)
+    assert found.max() < 0.5 and named[foreign].mean() > 0.5 and named.sum() < len(given) / 5
+    assert named.tolist() == [
+        lead and o >= sum(found) / len(found) for lead, o in zip(outside.leads, found, strict=True)
+    ]
 
 
 def test_extreme_answers_stay_probabilities() -> None:
