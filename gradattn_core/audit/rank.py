@@ -131,10 +131,11 @@ def explained_outputs(plan: Plan) -> dict[str, int]:
 
 
 def agreement(plan: Plan) -> float:
-    """Share of images whose given label is the explained head's prediction, in [0, 1]."""
-    table = pq.read_table(plan.files.predictions, columns=["predicted_label"])
+    """Share of images whose given label is the explained head's answer among all its classes, in [0, 1]."""
+    table = pq.read_table(plan.files.predictions, columns=["predicted_label", "outside_label"])
     given = swept_table(plan, ["given_label"])["given_label"].to_pylist()
-    return float(np.mean([a == b for a, b in zip(table["predicted_label"].to_pylist(), given, strict=True)]))
+    answers = zip(table["predicted_label"].to_pylist(), table["outside_label"].to_pylist(), given, strict=True)
+    return float(np.mean([predicted == label and outside is None for predicted, outside, label in answers]))
 
 
 def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray) -> tuple[pd.DataFrame, bool]:

@@ -49,6 +49,7 @@ def test_the_card_names_the_models_own_class_and_offers_to_remove(store: Store) 
     assert f"none of these classes; the model says {OUTSIDE}" in shown
     assert f"It looks like none of this dataset's classes (75%); the model says {OUTSIDE}." in shown
     assert f"speaks for {OUTSIDE}" in shown and not any(text.startswith("Looks most like") for text in shown)
+    assert not any(text.startswith("Runner-up") for text in shown)
     assert "Typical: kite" in shown and not any(text == "Typical: none of these classes" for text in shown)
     assert any("images most like it" in text and "none of these" not in text for text in shown)
     markdown = [element.value for element in [*app.markdown, *app.caption]] + [button.label for button in app.button]

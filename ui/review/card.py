@@ -194,7 +194,8 @@ def labels(row: Row) -> None:
             name = full_name(str(label)) if label else suggestion("", str(row["outside_label"]))
             plain(name, f"name-{'given' if sign > 0 else 'suggested'}")
             meter(share, sign)
-    if present(row["runner_up_label"]):
+    # Of a picture of none of the classes, what is likeliest among them says nothing.
+    if present(row["runner_up_label"]) and row["suggested_label"]:
         share = row["runner_up_probability"]
         known = f" · {percent(share, 1)}" if present(share) else ""
         plain(f"Runner-up: {full_name(str(row['runner_up_label']))}{known}", "quiet-runner-up")
