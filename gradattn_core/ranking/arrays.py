@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -20,6 +20,17 @@ _WORKERS = 16
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Table(Protocol):
+    """What is read as an array [N, D] is, some rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> FloatArray: ...
 
 
 def row_blocks(rows: int, width: int) -> list[slice]:
@@ -69,7 +80,7 @@ def unit_rows(features: FloatArray) -> FloatArray:
     return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
 
 
-def standardisation(features: FloatArray) -> tuple[FloatArray, FloatArray]:
+def standardisation(features: Table) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation [D] of ``features`` [N, D]; the latter infinite where a column is constant."""
     blocks = row_blocks(*features.shape)
     mean = sum(features[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(features)

@@ -64,6 +64,14 @@ class Fusion:
     posterior: FloatArray
     log_loss: float
 
+    def instead(self, other: Fusion, rows: NDArray[np.bool_]) -> Fusion:
+        """This judgement, with that of ``other`` on the same shortlist where ``rows`` [N] is true."""
+        if not rows.any():
+            return self
+        names = ("log_clean", "clean", "posterior")
+        tables = {name: np.where(rows[:, None], getattr(other, name), getattr(self, name)) for name in names}
+        return replace(self, **tables, trust=np.where(rows, other.trust, self.trust))
+
 
 def _log_clean(votes: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
     return np.asarray(np.tensordot(weights.astype(np.float32), votes, axes=1))

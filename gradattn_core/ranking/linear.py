@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from gradattn_core.ranking.arrays import for_each, log_softmax, row_blocks, side_by_side, standardisation
+from gradattn_core.ranking.arrays import Table, for_each, log_softmax, row_blocks, side_by_side, standardisation
 from gradattn_core.ranking.shortlist import Shortlist
 from gradattn_core.records import FloatArray, IntArray
 
@@ -32,10 +32,11 @@ class Basis:
     variances: FloatArray
 
 
-def make_basis(features: FloatArray) -> Basis:
+def make_basis(features: Table, most: int | None = None) -> Basis:
     """The rotation of ``features`` [N, D] to principal axes, read a block at a time (a memory map will do).
 
-    It is exact, every axis of variance is columns, as long as the points have at most ``POINTS`` numbers in all.
+    It is exact, every axis of variance is columns, as long as the points have at most ``POINTS`` numbers in all and
+    there are no more than ``most``.
     """
     rows, width = features.shape
     mean, scale = standardisation(features)
@@ -58,7 +59,8 @@ def make_basis(features: FloatArray) -> Basis:
         for part in side_by_side(product, blocks):
             gram += part
     values, vectors = np.linalg.eigh(gram)
-    columns = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-30))[::-1][: max(POINTS // rows, 1)]
+    limit = min(max(POINTS // rows, 1), width if most is None else most)
+    columns = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-30))[::-1][:limit]
     values, vectors = values[columns], vectors[:, columns]
     axes = whole.T @ (vectors / np.sqrt(values)).astype(np.float32) if wide else vectors.astype(np.float32)
     axes = np.ascontiguousarray(axes)

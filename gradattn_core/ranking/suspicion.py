@@ -13,13 +13,23 @@ from numpy.typing import ArrayLike, NDArray
 from gradattn_core.errors import RankingError
 from gradattn_core.ranking import formulas
 from gradattn_core.ranking.arguments import Arguments, in_order, numbers_of, read_arguments, row_names
-from gradattn_core.ranking.arrays import log_softmax, sample_rows, softmax
+from gradattn_core.ranking.arrays import Table, log_softmax
+from gradattn_core.ranking.caller import (
+    AXES,
+    CentredLogarithms,
+    caller_predictor,
+    dealt,
+    doubts_of_few,
+    lone_predictor,
+    spread,
+    teaches,
+)
 from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.few import overlap_factor
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import Fusion, fuse, rarity, sharpened
 from gradattn_core.ranking.inputs import check_folds, check_given, check_seed, values_of
-from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis, temperature
+from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, neighbour_probabilities
 from gradattn_core.ranking.probe import ProbeFit, fit_probe
 from gradattn_core.ranking.shortlist import Predictor, Shortlist, likeliest
@@ -84,12 +94,9 @@ def rank_labels(
 
 def _ranked(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
     codes, names = arguments.codes, arguments.names
-    caller = None if arguments.predictions is None else _caller_predictor(arguments.predictions, logits, codes)
     if arguments.features is None:
-        assert caller is not None
-        shortlist = likeliest(caller, codes, len(names))
-        fusion = fuse(shortlist.take_all(caller)[None], shortlist)
-        return _frame(fusion, shortlist, np.zeros(len(codes), dtype=bool), names, {})
+        return _ranked_by_predictions(arguments, logits, seed)
+    caller = None if arguments.predictions is None else caller_predictor(arguments.predictions, logits, codes)
     voters = prepare(arguments.features, codes, len(names), caller, arguments.folds, seed)
     first = voters.first()
     fusion = denoise(voters, first).fusion
@@ -102,6 +109,33 @@ def _ranked(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
     }
     factor = overlap_factor(first.log_clean, shortlist)
     return _frame(fusion, shortlist, _unjudgeable(codes, fold_index) & (caller is None), names, extra, factor)
+
+
+def _ranked_by_predictions(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
+    """Of the caller's predictions alone. Where there are enough, their logarithms are features of the images.
+
+    What a model says of all classes tells more of an image than what it says of the given one: discriminant and probe
+    learn from it how a class is usually seen, and vote beside the predictions. Neighbours have no vote: images of which
+    a model says the same need not be alike, and of rounded numbers most distances are ties.
+    """
+    codes, names, table = arguments.codes, arguments.names, arguments.predictions
+    assert table is not None
+    classes = len(names)
+    caller = lone_predictor(table, logits, codes)
+    taught = teaches(codes, classes)
+    if taught:
+        seen, said = CentredLogarithms(caller, (len(codes), classes)), spread(caller, classes)
+        voters = prepare(seen, codes, classes, said, arguments.folds, seed, AXES, alike=False)
+    shortlist = voters.shortlist if taught else likeliest(caller, codes, classes)
+    fusion = fuse(shortlist.take_all(caller)[None], shortlist)
+    if taught and voters.basis.points.shape[1]:
+        lost = _unjudgeable(codes, voters.fold_index)
+        fusion = denoise(voters, voters.first()).fusion.instead(fusion, lost)
+    others = np.where(shortlist.index == shortlist.given[:, None], 0, fusion.posterior).sum(axis=1, dtype=np.float64)
+    own = fusion.posterior[shortlist.rows, shortlist.own].astype(np.float64)
+    odds = np.log(np.maximum(others, 1e-300)) - np.log(np.maximum(own, 1e-300))
+    order = doubts_of_few(odds, caller, codes, classes)
+    return _frame(fusion, shortlist, np.zeros(len(codes), dtype=bool), names, {}, order_by=order)
 
 
 def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any = None, seed: int = 0) -> bool:
@@ -140,19 +174,6 @@ def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any
     return bool(enough and agreeing[in_doubt].mean() >= KNOWN)
 
 
-def _caller_predictor(table: FloatArray, logits: bool, codes: IntArray) -> Predictor:
-    """The caller's predictions at the temperature under which the given labels are likeliest, a block at a time."""
-
-    def log_p(rows: slice | IntArray) -> FloatArray:
-        block = table[rows]
-        mass = np.maximum(block.sum(axis=1, keepdims=True), 1e-12)
-        return formulas.log_probabilities(softmax(block) if logits else block / mass)
-
-    sample = sample_rows(*table.shape)
-    factor = np.float32(temperature(log_p(sample), codes[sample])[0])
-    return lambda rows: log_softmax(log_p(rows) * factor)
-
-
 def _sum_log_p(discriminant: FoldClassifiers, caller: Predictor | None, rows: slice) -> FloatArray:
     table = log_softmax(discriminant.logits(rows))
     return table if caller is None else table + caller(rows)
@@ -164,7 +185,7 @@ class Voters:
 
     Attributes:
         basis: of the features.
-        neighbours, groups: of each image, and its group of near-duplicates [N].
+        neighbours, groups: of each image, if they vote, and its group of near-duplicates [N].
         fold_index: [N].
         shortlist: with the given labels, and what reviewers know.
         caller: [N, C] log p of the caller's own predictions, as a voter; empty where there are none.
@@ -173,7 +194,7 @@ class Voters:
     """
 
     basis: Basis
-    neighbours: Neighbours
+    neighbours: Neighbours | None
     groups: IntArray
     fold_index: IntArray
     shortlist: Shortlist
@@ -183,6 +204,7 @@ class Voters:
 
     def neighbours_vote(self, labels: FloatArray) -> FloatArray:
         """p(class) [N, C] by the ``labels`` [N, C] of the nearest images that are no near-duplicates."""
+        assert self.neighbours is not None, "nobody knows the neighbours"
         return neighbour_probabilities(self.neighbours, labels, self.shortlist, self.groups, VOTING)
 
     def first(self) -> Fusion:
@@ -201,12 +223,26 @@ class Denoised:
 
 
 def prepare(
-    features: FloatArray, codes: IntArray, classes: int, caller: Predictor | None, folds: ArrayLike | None, seed: int
+    features: Table,
+    codes: IntArray,
+    classes: int,
+    caller: Predictor | None,
+    folds: ArrayLike | None,
+    seed: int,
+    axes: int | None = None,
+    alike: bool = True,
 ) -> Voters:
-    """The voters before they have been denoised; arguments as :func:`rank_labels` has checked them."""
-    basis = make_basis(features)
-    neighbours = find_neighbours(basis.points, LISTED)
-    groups = dependent_groups(basis.points, neighbours, codes, seed)
+    """The voters before they have been denoised; arguments as :func:`rank_labels` has checked them.
+
+    Args:
+        axes: how many principal axes are kept at most.
+        alike: whether neighbours vote, and near-duplicates are kept together.
+    """
+    basis = make_basis(features, axes)
+    neighbours, groups = None, np.arange(len(codes))
+    if alike:
+        neighbours = find_neighbours(basis.points, LISTED)
+        groups = dependent_groups(basis.points, neighbours, codes, seed)
     fold_index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
     discriminant = fit_discriminant(basis.points, codes, classes, fold_index)
     shortlist = likeliest(partial(_sum_log_p, discriminant, caller), codes, classes)
@@ -229,8 +265,9 @@ def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, round
         trust = said.weight(fusion.trust)
         discriminant = fit_discriminant(voters.basis.points, said.labels, shortlist.classes, voters.fold_index, trust)
         probe = fit_probe(voters.basis, said.labels, shortlist.classes, voters.fold_index, trust, start=probe)
-        shares = np.log(np.maximum(voters.neighbours_vote(fusion.posterior), 1e-9))
-        votes = [*voters.caller, discriminant.log_p(shortlist), probe.classifiers.log_p(shortlist), shares]
+        votes = [*voters.caller, discriminant.log_p(shortlist), probe.classifiers.log_p(shortlist)]
+        if voters.neighbours is not None:
+            votes.append(np.log(np.maximum(voters.neighbours_vote(fusion.posterior), 1e-9)))
         fusion = fuse(np.stack(votes), shortlist)
     assert probe is not None, "no round"
     return Denoised(fusion, probe)
@@ -250,6 +287,7 @@ def _frame(
     names: list[Any],
     extra: dict[str, FloatArray],
     factor: NDArray[np.float64] | None = None,
+    order_by: NDArray[np.float64] | None = None,
 ) -> pd.DataFrame:
     rows, own, classes = shortlist.rows, shortlist.own, shortlist.classes
     wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, own]
@@ -261,6 +299,9 @@ def _frame(
     if unjudgeable.any():
         for belief in (suspicion, class_noise, instance_noise):
             belief[unjudgeable] = belief[~unjudgeable].mean() if not unjudgeable.all() else 0.5
+    if order_by is not None:
+        # As many are as suspect as before, but others.
+        suspicion = dealt(suspicion, order_by)
     log_p = np.log(np.maximum(fusion.clean, 1e-12))
     order = np.argsort(-suspicion, kind="stable")
     rank = np.empty(len(rows), dtype=np.int64)
