@@ -59,7 +59,9 @@ def test_a_spot_check_is_drawn_reviewed_blind_in_its_order_and_told(store: Store
         everything = "\n".join(sent(app)).lower()
         assert [hint for hint in HINTS if hint in everything] == []
         assert f"{page['suspicion'][path]:.3f}" not in everything
-        assert not any(button.label.startswith("Relabel to") for button in app.button)
+        buttons = ["Label is right", "Unsure", "Remove", "Back", "Undo", "Skip"]
+        assert [button.label for button in app.button] == ["?", *buttons]
+        assert not any(button.proto.type == "primary" for button in app.button)
         alts = [picture.alt for image in app.image for picture in image.proto.imgs]
         assert alts == ([] if path == MISSING else [f"The picture, filed as {full_name(page['given_label'][path])}"])
         press(app, "Remove" if place == 2 else "Label is right")

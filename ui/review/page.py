@@ -216,11 +216,13 @@ def _decisions(queue: Queue, row: Row, mark: str, reviewer: str, shut: bool) -> 
             type="primary" if primary else "secondary",
         )
 
+    # Which answer is the likelier would be a hint.
+    blind = isinstance(queue, Drawn) and queue.blind
     with st.container():
-        if suggested:
+        if suggested and not blind:
             label = f"Relabel to {escaped(short_name(str(suggested)))}"
             press(label, "A", "relabel", new_label=str(suggested), primary=True)
-        else:
+        elif not blind:
             press("Remove: none of these classes", "A", "remove", primary=True)
     press("Label is right", "K", "keep")
     unsure, remove = st.columns(2, gap="xsmall")
