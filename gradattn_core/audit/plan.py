@@ -32,7 +32,7 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.dataset.text import shown
-from gradattn_core.errors import ClassAlignmentError, StoreError
+from gradattn_core.errors import ClassAlignmentError, DatasetError, StoreError
 from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, write_parquet, write_text
 from gradattn_core.model.backbone import pick_device
@@ -40,6 +40,7 @@ from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.forward import sweep_precision
 from gradattn_core.outfolder import AuditFolder, failures_beside
 from gradattn_core.progress import PLAN, Progress, silent
+from gradattn_core.ranking.few import too_few
 from gradattn_core.records import Failure, ImageRecord, Listing
 from gradattn_core.store.store import Store
 
@@ -161,7 +162,11 @@ def survey_dataset(config: AuditConfig) -> Survey:
 
 
 def list_images(config: AuditConfig, **changes: Any) -> Listing:
-    """List the dataset as the parameters say, or with some of them changed; see ``list_dataset``."""
+    """List the dataset as the parameters say, or with some of them changed; see ``list_dataset``.
+
+    Raises:
+        DatasetError: it cannot be listed, or every label has one picture only.
+    """
     selection: dict[str, Any] = {
         "path_column": config.path_column,
         "label_column": config.label_column,
@@ -173,7 +178,13 @@ def list_images(config: AuditConfig, **changes: Any) -> Listing:
         "exclude_labels": config.exclude_label,
         "merge_spellings": config.merge_spellings,
     }
-    return list_dataset(config.dataset, **{**selection, **changes})
+    listing = list_dataset(config.dataset, **{**selection, **changes})
+    named = config.label_column != AuditConfig.label_column
+    column = f"the column {config.label_column!r}" if named else "where these were read"
+    refusal, note = too_few([image.label for image in listing.images], column)
+    if refusal:
+        raise DatasetError(f"{config.dataset}: {refusal}")
+    return replace(listing, notes=(*listing.notes, note)) if note else listing
 
 
 def make_plan(config: AuditConfig, survey: Survey, why: str = "") -> Plan:

@@ -7,6 +7,9 @@ their middle alike on both sides, where labels are wrong there are more far belo
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
@@ -21,6 +24,34 @@ LEAST = 0.02
 """What is left of a suspicion at least, so that the order stays."""
 _UPPER = 0.6745
 """Standard deviations from the median of a normal distribution to its upper quartile."""
+
+FEW, MANY = 5, 50
+"""Fewer pictures per label, in the middle, of which little can be told, and from how many labels on it is said."""
+
+
+def too_few(labels: Sequence[str], column: str) -> tuple[str, str]:
+    """Whether labels can be judged at all: a refusal, or else a note; empty where there is nothing to say.
+
+    Args:
+        labels: of every picture.
+        column: where they were read, as it may stand in a sentence.
+    """
+    sizes = sorted(Counter(labels).values())
+    pictures, classes = len(labels), len(sizes)
+    if classes < 2:
+        return "", ""
+    if sizes[-1] == 1:
+        return (
+            f"{classes:,} labels for {pictures:,} pictures, one each: a label is judged by other pictures of that "
+            f"label; is {column} the right place for it?"
+        ), ""
+    middle = sizes[classes // 2]
+    if middle >= FEW or classes < MANY:
+        return "", ""
+    return "", (
+        f"{classes:,} labels for {pictures:,} pictures, most of them with {middle} or fewer: of so few little can be "
+        f"told, and many wrong labels will not be found; is {column} the right place for labels?"
+    )
 
 
 def overlap_factor(log_clean: FloatArray, shortlist: Shortlist) -> NDArray[np.float64]:

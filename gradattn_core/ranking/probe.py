@@ -15,6 +15,8 @@ from gradattn_core.records import FloatArray, IntArray
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Ridge penalties, per image (the loss is a mean over images), tried from the strongest to the weakest."""
+HANDFUL = 5
+"""Images per class of fewer than which every second penalty is tried: their search takes long."""
 OUTPUTS, INPUTS = 2**25, 2**27
 """What a probe is trained on at most, images by classes and images by axes: it bounds its time and its memory."""
 
@@ -117,7 +119,8 @@ def fit_probe(
     if start is not None:
         current[:] = start.classifiers.coefficients
     best: ProbeFit | None = None
-    for penalty in PENALTIES if start is None else (start.penalty,):
+    ladder = PENALTIES if len(codes) >= HANDFUL * classes else PENALTIES[1::2]
+    for penalty in ladder if start is None else (start.penalty,):
 
         def fit(fold: int, penalty: float = penalty) -> None:
             rows = training[fold_index[training] != fold]

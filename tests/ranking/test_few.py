@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 
-from gradattn_core.ranking.few import LEAST, overlap_factor
+from gradattn_core.audit.plan import survey_dataset
+from gradattn_core.config import AuditConfig
+from gradattn_core.errors import DatasetError
+from gradattn_core.ranking.few import LEAST, overlap_factor, too_few
 from gradattn_core.ranking.shortlist import every_class
 from gradattn_core.ranking.suspicion import rank_labels
 from gradattn_core.records import FloatArray, IntArray
@@ -113,3 +119,22 @@ def test_large_classes_keep_their_suspicions_and_those_between_keep_part() -> No
     assert (factor[given == 0] == 1).all()
     np.testing.assert_allclose(factor[given == 1], (1 + LEAST) / 2)
     np.testing.assert_allclose(factor[given == 2], LEAST)
+
+
+def test_labels_of_one_picture_each_are_refused_and_of_a_handful_noted() -> None:
+    refusal, note = too_few([str(number) for number in range(60)], "the column 'id'")
+    assert refusal.startswith("60 labels for 60 pictures, one each") and "is the column 'id' the right" in refusal
+    assert not note
+    refusal, note = too_few([str(number // 2) for number in range(4000)], "the name of the folder")
+    assert not refusal and note.startswith("2,000 labels for 4,000 pictures, most of them with 2 or fewer")
+    assert too_few(["a"] * 30 + ["b"], "the name of the folder") == ("", "")
+    assert too_few(["a"] * 30, "the name of the folder") == ("", "")
+
+
+def test_an_audit_of_labels_of_one_picture_each_ends_before_the_sweep(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "set" / str(number)).mkdir(parents=True)
+        Image.new("RGB", (20, 20), (80 * number, 0, 0)).save(tmp_path / "set" / str(number) / "a.png")
+    config = AuditConfig(dataset=str(tmp_path / "set"), out=str(tmp_path / "out"))
+    with pytest.raises(DatasetError, match="3 labels for 3 pictures, one each"):
+        survey_dataset(config)
