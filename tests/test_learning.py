@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradattn_core import learning
+from gradattn_core.cli import main
 from gradattn_core.learning import Lesson, learn_from_features, lessons
 from gradattn_core.ranking.suspicion import rank_labels
 from gradattn_core.rerank import rerank, reset
@@ -140,6 +141,26 @@ def test_without_features_the_numbers_of_the_suspects_are_left(prepared: tuple[S
     result = rerank(store, "first")
     assert (result.method, result.used, result.lessons) == ("numbers", False, ())
     assert "too few to learn from" in result.reason
+
+
+def test_due_learns_after_so_many_decisions_while_learning_is_on(
+    prepared: tuple[Store, pd.Series], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, wrong = prepared
+    command = ["rerank", str(store.directory), "--due"]
+    store.decisions.append_many("first", list(wrong.index[:49]), "keep", reviewer="ann")
+    assert main(command) == 0
+    assert "fewer than 50 decisions" in capsys.readouterr().out
+    store.decisions.append("first", wrong.index[49], "keep", reviewer="ann")
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "Learnt from 50 decisions" in said and "learnt       labelled " in said
+    assert store.review.learning("first").learnt_from == 50
+    reset(store, "first")
+    assert main(command) == 0
+    assert "learning is off" in capsys.readouterr().out and not store.review.learning("first").learnt_from
+    assert main(command[:2]) == 0
+    assert store.review.learning("first").on and store.review.learning("first").learnt_from == 50
 
 
 def test_nothing_decided_or_only_unsure_leaves_the_audits_order(prepared: tuple[Store, pd.Series]) -> None:
