@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from gradattn_core.ranking.shortlist import Shortlist
 from gradattn_core.records import FloatArray
@@ -84,7 +84,7 @@ def overlap_factor(log_clean: FloatArray, shortlist: Shortlist) -> NDArray[np.fl
         middle, upper = np.quantile(values, [0.5, 0.75])
         contradicted += float((values < 0).sum())
         mirrored += float((values > 2 * middle).sum()) if middle > 0 else len(values)
-        expected += len(values) * float(norm.cdf(-middle * _UPPER / max(upper - middle, 1e-9)))
+        expected += len(values) * float(ndtr(-middle * _UPPER / max(upper - middle, 1e-9)))
     explained = (mirrored + expected) / 2
     left = contradicted - explained - np.sqrt(explained) / 2
     kept = float(np.clip(left / contradicted, LEAST, 1)) if contradicted else 1.0
