@@ -26,7 +26,8 @@ FEW = 20.0
 """Pictures per class at which the caller's own doubt counts once more in the order: of few, the other voters and the
 noise matrix learn little. After the harmonic mean of the class sizes, so that small classes decide."""
 SURE = 30.0
-"""Log odds beyond which a judgement is no surer: of few pictures, a noise matrix can make anything impossible."""
+"""Log odds beyond which a judgement is no surer, of classes of ``EACH`` pictures or more; of smaller in proportion:
+of a handful, a noise matrix can make anything impossible."""
 EACH = 20
 """Pictures per class, on average, from which classifiers are trained on what the caller says."""
 WIDEST, AXES = 256, 128
@@ -125,12 +126,13 @@ def doubts_of_few(odds: NDArray[np.float64], caller: Predictor, codes: IntArray,
     """
     sizes = np.bincount(codes)
     mean = 1 / (1 / sizes[sizes > 0]).mean()
+    sure = SURE * min(1, mean / EACH)
     own = np.empty(len(codes))
     for block in row_blocks(len(codes), classes):
         table = caller(block)
         own[block] = table[np.arange(len(table)), codes[block]]
     other = np.log(np.maximum(-np.expm1(np.minimum(own, -1e-9)), 1e-12))
-    return np.asarray(np.clip(odds, -SURE, SURE) + FEW / mean * (other - own))
+    return np.asarray(np.clip(odds, -sure, sure) + FEW / mean * (other - own))
 
 
 def dealt(values: NDArray[np.float64], order_by: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -303,7 +303,7 @@ def _frame(
         # As many are as suspect as before, but others.
         suspicion = dealt(suspicion, order_by)
     log_p = np.log(np.maximum(fusion.clean, 1e-12))
-    order = np.argsort(-suspicion, kind="stable")
+    order = np.argsort(-(suspicion if order_by is None else order_by), kind="stable")
     rank = np.empty(len(rows), dtype=np.int64)
     rank[order] = rows + 1
     others = fusion.log_clean.copy()
