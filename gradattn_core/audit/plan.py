@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from gradattn_core import outfolder
+from gradattn_core.audit.alignment import settled_alignment
 from gradattn_core.audit.appearance import appearance_of
 from gradattn_core.audit.changes import keep_files, settled
 from gradattn_core.audit.loading import audit_model
@@ -401,25 +402,39 @@ def choose_head(
     Raises:
         GradattnError: the model cannot be built, or its classes cannot be matched where they must be.
     """
-    classes = listing.classes
+    classes, has_weights = listing.classes, model is None
     if config.head == "finetune":
         if model is None:
-            audit_model(config, len(classes) if config.from_scratch else None)
-        return "finetune", None, ()
+            model = audit_model(config, len(classes) if config.from_scratch else None)
+        return "finetune", None, _notes(model)
     model = audit_model(config) if model is None else model
+    notes = _notes(model)
     if config.head == "probe":
-        return "probe", None, ()
+        return "probe", None, notes
     outputs = int(getattr(model, "num_classes", 0))
     try:
         alignment = align_classes(classes, outputs, class_names(model), config.class_map)
     except ClassAlignmentError:
         if config.head == "as-is" or config.class_map is not None:
             raise
-        return "probe", None, ("The model's classes are not the dataset's: a K-fold probe on its features judges.",)
+        why = "The model's classes are not the dataset's: a K-fold probe on its features judges."
+        return "probe", None, (*notes, why)
     if config.head == "auto" and alignment.method == "index order":
         # The same number of classes proves nothing about their meaning; a person must say so.
-        return "probe", None, ()
-    return "as-is", alignment, (f"The model's classes were aligned by {alignment.method}.",)
+        why = (
+            f"The model has {outputs:,} outputs for as many classes, but no names say which is which: a K-fold probe "
+            "on its features judges. If it was trained on these classes, --head as-is takes its own answers."
+        )
+        return "probe", None, (*notes, why)
+    if has_weights:
+        alignment, doubts = settled_alignment(config, listing, model, alignment)
+        notes += doubts
+    return "as-is", alignment, (*notes, f"The model's classes were aligned by {alignment.method}.")
+
+
+def _notes(model: nn.Module) -> tuple[str, ...]:
+    """What was chosen among what its checkpoint holds."""
+    return tuple(getattr(model, "notes", ()))
 
 
 def _versions() -> dict[str, str]:

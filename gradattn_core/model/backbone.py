@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from gradattn_core.attention.readout import find_readout, patch_grid
 from gradattn_core.attention.rollout import check_model, follow_row
 from gradattn_core.config import ModelSpec
 from gradattn_core.errors import InterpretError, ModelError
+from gradattn_core.model.checkpoint import (
+    Checkpoint,
+    describe_misfit,
+    fit,
+    input_channels,
+    outputs,
+    read_checkpoint,
+)
 from gradattn_core.model.forward import class_logits
 from gradattn_core.model.preprocessing import Preprocessing
 
@@ -25,19 +31,23 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
 
     The number of classes is the checkpoint's own unless ``num_classes`` asks for a new classifier (from scratch only).
 
+    Returns:
+        the model; its attribute ``notes`` holds sentences on what was chosen among what the checkpoint holds.
+
     Raises:
         ModelError: unknown name (with the nearest ones), checkpoint missing, unsafe or of another shape, weights out
             of reach, or no global self-attention.
     """
     arguments = dict(spec.arguments)
-    state = None if spec.file is None else _read_checkpoint(spec.file)
+    checkpoint = None if spec.file is None else read_checkpoint(spec.file)
+    if checkpoint is not None:
+        told = {"num_classes": outputs(checkpoint.state), "in_chans": input_channels(checkpoint.state)}
+        # What the user says stands.
+        arguments = {name: value for name, value in told.items() if value is not None} | arguments
     if num_classes is not None:
         arguments["num_classes"] = num_classes
-    elif state is not None and "num_classes" not in arguments:
-        arguments.update(_classes_of(state))
-    model = _create(spec, arguments, pretrained=state is None and not spec.from_scratch)
-    if state is not None:
-        _load(model, state, spec)
+    model = _create(spec, arguments, pretrained=checkpoint is None and not spec.from_scratch)
+    model.notes = () if checkpoint is None else _load(model, checkpoint, spec)  # type: ignore[assignment]
     model = model.to(device).eval().requires_grad_(False)
     _check_attention(model)
     return model
@@ -101,46 +111,20 @@ def _create(spec: ModelSpec, arguments: dict[str, Any], *, pretrained: bool) -> 
     return model
 
 
-def _read_checkpoint(file: Path) -> dict[str, Tensor]:
-    try:
-        state = load_state_dict(str(file), weights_only=True)
-    except Exception as error:
-        # A pickle with code in it, a truncated file and a foreign format all raise different things.
-        raise ModelError(
-            f"checkpoint {file} cannot be read as plain tensors ({type(error).__name__}); "
-            "safetensors files and torch state dictionaries without other objects work"
-        ) from error
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"checkpoint {file} holds no state dictionary of tensors")
-    return dict(state)
-
-
-def _classes_of(state: dict[str, Tensor]) -> dict[str, int]:
-    weight = state.get("head.weight")
-    return {} if weight is None or weight.ndim != 2 else {"num_classes": int(weight.shape[0])}
-
-
-def _load(model: nn.Module, state: dict[str, Tensor], spec: ModelSpec) -> None:
+def _load(model: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> tuple[str, ...]:
+    """Give the model the checkpoint's weights; what the user should know of how they were found."""
+    fitted = fit(checkpoint, model)
     own = model.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unknown = sorted(state.keys() - own.keys())
-    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    head = [name for name in missing if name.startswith("head.")]
-    if head and len(head) == len(missing) and not unknown and not shapes:
+    missing = own.keys() - fitted.state.keys()
+    if missing and all(name.startswith(("head.", "head_dist.")) for name in missing):
         # A headless (self-supervised) checkpoint: its features are whole, only the classifier is not there.
         model.reset_classifier(0)  # type: ignore[operator]
-        missing = []
-    if missing or unknown or shapes:
-        detail = []
-        if shapes:
-            name = min(shapes)
-            detail.append(f"{name} is {list(state[name].shape)} there and {list(own[name].shape)} in the model")
-        if missing:
-            detail.append(f"{len(missing)} tensors are missing (first {missing[0]})")
-        if unknown:
-            detail.append(f"{len(unknown)} are unknown (first {unknown[0]})")
-        raise ModelError(f"checkpoint {spec.checkpoint} does not fit model {spec.name!r}: {'; '.join(detail)}")
-    model.load_state_dict(state, strict=False)
+        own = model.state_dict()
+    clauses = describe_misfit(fitted.state, own)
+    if clauses:
+        raise ModelError(f"checkpoint {spec.checkpoint} does not fit model {spec.name!r}: {'; '.join(clauses)}")
+    model.load_state_dict(fitted.state)
+    return fitted.notes
 
 
 def _check_attention(model: nn.Module) -> None:

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from gradattn_core.errors import ClassAlignmentError
 class Alignment:
     """The model's output index of each dataset class, in the order of the dataset's sorted classes.
 
-    ``method`` is ``class map``, ``wnid``, ``name`` or ``index order``.
+    ``method`` is ``class map``, ``wnid``, ``name``, or one of an order that nothing but the labels can confirm:
+    ``index order`` (of the sorted names), ``natural order`` (2 before 10) and ``number`` (labels that are outputs).
     """
 
     indices: tuple[int, ...]
@@ -81,6 +82,29 @@ def align_classes(
     raise ClassAlignmentError(_explain(unmatched or classes, len(classes), outputs, matches, by_name))
 
 
+def possible_orders(classes: Sequence[str], outputs: int) -> list[Alignment]:
+    """In which order the outputs of a model without names may be those of these classes, each other order once.
+
+    Programs that list folders sort their names as text; trainers of timm and whoever has numbers for labels sort 2
+    before 10; and a label that is a number may be the output itself.
+    """
+    found = []
+    if all(name.isdecimal() and len(name) < 10 and int(name) < outputs for name in classes):
+        found.append(Alignment(tuple(int(name) for name in classes), "number"))
+    if outputs == len(classes):
+        place = {name: output for output, name in enumerate(sorted(classes, key=_natural))}
+        found.append(Alignment(tuple(range(outputs)), "index order"))
+        found.append(Alignment(tuple(place[name] for name in classes), "natural order"))
+    # The first of those that are the same; 01 and 1 cannot both be output 1.
+    unlike = {alignment.indices: alignment for alignment in reversed(found)}
+    return [each for each in found if unlike[each.indices] is each and len(set(each.indices)) == len(classes)]
+
+
+def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(part[:18]), part) if part.isdecimal() else (1, 0, part.casefold()) for part in parts)
+
+
 def outside_names(
     classes: Sequence[str], alignment: Alignment | None, names: ClassNames, outputs: int
 ) -> dict[int, str]:
@@ -111,16 +135,29 @@ def find_class(text: str, outputs: int, names: ClassNames) -> int:
     if matches:
         choices = ", ".join(map(str, matches))
         raise ClassAlignmentError(f"class {text!r} is ambiguous: give one of the outputs {choices}")
-    near = difflib.get_close_matches(_normal(text), by_name, n=3, cutoff=0.6)
+    near = _nearest(text, by_name, 3)
     hint = f"nearest: {', '.join(near)}" if near else f"an index from 0 to {outputs - 1} always works"
-    raise ClassAlignmentError(f"class {text!r} is none of the model's {outputs} outputs; {hint}")
+    raise ClassAlignmentError(f"class {_short(text)!r} is none of the model's {outputs} outputs; {hint}")
 
 
 def _matches(text: str, outputs: int, names: ClassNames, by_name: dict[str, list[int]]) -> list[int]:
     """The outputs that a text may mean: by index, wnid or name."""
-    if text.isdecimal() and int(text) < outputs:
+    # More digits than any model has outputs are not even read.
+    if text.isdecimal() and len(text) < 10 and int(text) < outputs:
         return [int(text)]
     return [names.wnids.index(text)] if text in names.wnids else by_name.get(_normal(text), [])
+
+
+def _nearest(text: str, by_name: Mapping[str, object], count: int) -> list[str]:
+    """Names that have the text as a word, the shortest first (cat: tabby cat), then those spelt nearly like it."""
+    wanted = _normal(text)[:100]
+    words = [name for name in by_name if re.search(rf"\b{re.escape(wanted)}\b", name)] if wanted else []
+    near = difflib.get_close_matches(wanted, by_name, n=count, cutoff=0.6)
+    return list(dict.fromkeys([*sorted(words, key=lambda name: (len(name), name)), *near]))[:count]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _by_name(names: ClassNames) -> dict[str, list[int]]:
@@ -143,7 +180,7 @@ def _explain(
         if len(matches.get(name, [])) > 1:
             lines.append(f"{name!r} (ambiguous: outputs {', '.join(map(str, matches[name]))})")
             continue
-        near = difflib.get_close_matches(_normal(name), by_name, n=2, cutoff=0.6)
+        near = _nearest(name, by_name, 2)
         lines.append(f"{name!r} (nearest: {', '.join(near)})" if near else repr(name))
     more = f" and {len(unmatched) - 8} more" if len(unmatched) > 8 else ""
     return (
@@ -178,10 +215,11 @@ def _read_class_map(path: Path) -> dict[str, str]:
         raise ClassAlignmentError(f"class map {path}: no such file")
     try:
         if path.suffix.lower() == ".json":
-            return {str(key): str(value) for key, value in json.loads(path.read_text("utf-8")).items()}
+            entries = {str(key): str(value) for key, value in json.loads(path.read_text("utf-8")).items()}
+            return _label_to_output(entries)
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         entries = dict(zip(frame["label"], frame["output"], strict=True))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ClassAlignmentError(
             f'class map {path}: expected JSON {{"label": output, …}} or a CSV with the columns label and output'
         ) from error
@@ -189,3 +227,11 @@ def _read_class_map(path: Path) -> dict[str, str]:
         twice = frame["label"][frame["label"].duplicated()].iloc[0]
         raise ClassAlignmentError(f"class map {path}: class {twice!r} has more than one row")
     return entries
+
+
+def _label_to_output(entries: dict[str, str]) -> dict[str, str]:
+    """The map the right way round: ``id2label``, as Hugging Face writes it, has outputs for keys."""
+    is_id2label = all(key.isdecimal() for key in entries) and not all(value.isdecimal() for value in entries.values())
+    if not is_id2label or len(set(entries.values())) != len(entries):
+        return entries
+    return {label: output for output, label in entries.items()}

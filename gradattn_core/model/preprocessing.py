@@ -12,11 +12,13 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.errors import ModelError, UnreadableImageError
 from gradattn_core.records import Box
 
 # No picture that a person would call one has sides so unequal; without a limit a line of pixels fills the memory.
 _MAX_RESIZED = 50_000_000
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""What a picture becomes for a model of so many channels; as transparency lies over white by then, it is opaque."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,24 @@ class Preprocessing:
 
     @classmethod
     def of(cls, model: nn.Module) -> Preprocessing:
-        """Read it from the model's configuration."""
+        """Read it from the model's configuration.
+
+        Raises:
+            ModelError: it takes pictures of other than one, three or four channels.
+        """
         config: dict[str, Any] = dict(resolve_model_data_config(model))
+        convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+        taken = next((convolution.in_channels for convolution in convolutions), 3)
+        if taken not in _MODES:
+            raise ModelError(f"the model takes pictures of {taken} channels; grey (1), RGB (3) and RGBA (4) ones work")
+        if taken != config["input_size"][0]:
+            # The configuration is of the published weights, which an argument or a checkpoint may have changed.
+            config["input_size"] = (taken, *config["input_size"][1:])
+        for name in ("mean", "std"):
+            values = tuple(config[name])
+            if len(values) != taken:
+                average = sum(values) / len(values)
+                config[name] = (average,) if taken == 1 else (*values[:3], average)
         built_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
         if built_for is not None:
             # The configuration names the size of the published weights, which an argument may have changed.
@@ -76,7 +94,7 @@ class Preprocessing:
             raise UnreadableImageError(
                 f"its sides of {image.width} and {image.height} pixels are too unequal for the model's input"
             )
-        return self.transform(image).contiguous()
+        return self.transform(image.convert(_MODES[self.input_size[0]])).contiguous()
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """What the model takes for some :meth:`pixels`.

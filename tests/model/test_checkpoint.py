@@ -1,0 +1,229 @@
+"""Checkpoints as training programs write them give the model that was saved, to the last bit of its answer."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from gradattn_core.config import ModelSpec
+from gradattn_core.errors import ModelError
+from gradattn_core.model.backbone import load_model
+from gradattn_core.model.preprocessing import Preprocessing
+
+NAME = "vit_tiny_patch16_224"
+SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+SMALL["pretrained_cfg_overlay"] = {"input_size": (3, 32, 32)}
+State = dict[str, Tensor]
+
+
+def source(seed: int = 1, **changes: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    model: nn.Module = timm.create_model(NAME, **{"num_classes": 5, **SMALL, **changes})
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def prefixed(state: State, prefix: str, *, but: str = " ") -> State:
+    return {name if name.startswith(but) else f"{prefix}{name}": value for name, value in state.items()}
+
+
+def of_transformers(state: State, prefix: str = "vit.") -> State:
+    """A timm ViT's tensors under the names of Hugging Face's."""
+    found = {}
+    for name, value in state.items():
+        block = re.match(r"blocks\.(\d+)\.(.+)", name)
+        if name.startswith("head."):
+            found[name.replace("head", "classifier")] = value
+        elif block is None:
+            for ours, theirs in {
+                "cls_token": "embeddings.cls_token",
+                "pos_embed": "embeddings.position_embeddings",
+                "patch_embed.proj": "embeddings.patch_embeddings.projection",
+                "norm": "layernorm",
+            }.items():
+                if name == ours or name.startswith(f"{ours}."):
+                    found[f"{prefix}{name.replace(ours, theirs, 1)}"] = value
+        else:
+            place, rest = f"{prefix}encoder.layer.{block[1]}.", block[2]
+            if rest.startswith("attn.qkv."):
+                for which, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                    found[f"{place}attention.attention.{which}.{rest.rpartition('.')[2]}"] = part.clone()
+                continue
+            for ours, theirs in {
+                "norm1": "layernorm_before",
+                "norm2": "layernorm_after",
+                "attn.proj": "attention.output.dense",
+                "mlp.fc1": "intermediate.dense",
+                "mlp.fc2": "output.dense",
+            }.items():
+                rest = rest.replace(ours, theirs)
+            found[place + rest] = value
+    return found
+
+
+def of_torchvision(state: State) -> State:
+    """A timm ViT's tensors under the names of torchvision's."""
+    found = {}
+    for name, value in state.items():
+        new = re.sub(r"^blocks\.(\d+)\.", r"encoder.layers.encoder_layer_\1.", name)
+        for ours, theirs in {
+            "cls_token": "class_token",
+            "pos_embed": "encoder.pos_embedding",
+            "patch_embed.proj.": "conv_proj.",
+            "norm1": "ln_1",
+            "norm2": "ln_2",
+            "attn.qkv.": "self_attention.in_proj_",
+            "attn.proj.": "self_attention.out_proj.",
+            "mlp.fc1.": "mlp.0.",
+            "mlp.fc2.": "mlp.3.",
+            "head.": "heads.head.",
+        }.items():
+            new = new.replace(ours, theirs)
+        found[re.sub(r"^norm\.", "encoder.ln.", new)] = value
+    return found
+
+
+def lightning(state: State) -> dict[str, Any]:
+    return {
+        "state_dict": {
+            **prefixed(state, "model."),
+            "criterion.weight": torch.ones(5),
+            "loss.centres": torch.ones(5, 2),
+        },
+        "hyper_parameters": argparse.Namespace(lr=1e-3, name="vit", sizes=[1, 2]),
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3, 3)}}, "param_groups": [{"lr": 0.1}]}],
+        "callbacks": {"best": {"best_model_score": torch.tensor(0.9)}},
+        "epoch": 3,
+    }
+
+
+LAYOUTS: dict[str, Any] = {
+    "plain": lambda state: state,
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "model_state_dict": lambda state: {
+        "model_state_dict": state,
+        "optimizer_state_dict": {"state": {0: {"exp_avg": torch.ones(3, 3)}}, "param_groups": []},
+        "loss": torch.tensor(0.1),
+    },
+    "net": lambda state: {"net": state, "acc": np.float64(0.9).item(), "epoch": 3},
+    "params": lambda state: {"params": OrderedDict(state)},
+    "odd key": lambda state: {"my weights of tuesday": state},
+    "two levels": lambda state: {"checkpoint": {"model": state}, "version": "1"},
+    "data parallel": lambda state: {"state_dict": prefixed(state, "module.")},
+    "compiled": lambda state: prefixed(state, "_orig_mod."),
+    "compiled in parallel": lambda state: prefixed(state, "module._orig_mod."),
+    "lightning": lightning,
+    "net.": lambda state: prefixed(state, "net."),
+    "backbone beside head": lambda state: prefixed(state, "backbone.", but="head."),
+    "encoder, fc": lambda state: {
+        name.replace("encoder.head.", "fc."): value for name, value in prefixed(state, "encoder.").items()
+    },
+    "model.backbone, model.classifier": lambda state: {
+        name.replace("model.backbone.head.", "model.classifier."): value
+        for name, value in prefixed(state, "model.backbone.").items()
+    },
+    "criterion": lambda state: {**state, "criterion.weight": torch.ones(5, 5)},
+    "mask token": lambda state: {
+        **prefixed(state, "student.backbone."),
+        "student.backbone.mask_token": torch.ones(1, 16),
+    },
+    "half": lambda state: {name: value.half() for name, value in state.items()},
+    "transformers": of_transformers,
+    "transformers, DeiT": lambda state: of_transformers(state, "deit."),
+    "transformers, in a trainer": lambda state: {"state_dict": prefixed(of_transformers(state), "model.")},
+    "torchvision": of_torchvision,
+    "torchvision, in parallel": lambda state: {"model": prefixed(of_torchvision(state), "module.")},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_model_that_was_saved(tmp_path: Path, layout: str) -> None:
+    model, path = source(), tmp_path / "model.pth"
+    torch.save(LAYOUTS[layout](model.state_dict()), path)
+    loaded = load_model(ModelSpec(NAME, str(path), SMALL))
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(images), (model.half().float() if layout == "half" else model)(images))
+
+
+@pytest.mark.parametrize(
+    ("keys", "taken"),
+    [
+        (("model", "model_ema"), "model_ema"),
+        (("state_dict", "state_dict_ema"), "state_dict_ema"),
+        (("student", "teacher"), "teacher"),
+        (("net", "discriminator"), "net"),
+    ],
+)
+def test_among_several_sets_of_weights_the_one_that_is_taken_is_named(
+    tmp_path: Path, keys: tuple[str, str], taken: str
+) -> None:
+    models = {key: source(seed) for seed, key in enumerate(keys)}
+    torch.save({key: model.state_dict() for key, model in models.items()}, tmp_path / "model.pth")
+    loaded = load_model(ModelSpec(NAME, str(tmp_path / "model.pth"), SMALL))
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(images), models[taken](images))
+    [note] = loaded.notes
+    assert f"{taken} was taken" in str(note)
+
+
+def test_another_resolution_is_resampled_and_said(tmp_path: Path) -> None:
+    save_file(source(img_size=64).state_dict(), str(tmp_path / "large.safetensors"))
+    loaded = load_model(ModelSpec(NAME, str(tmp_path / "large.safetensors"), SMALL))
+    positions = source(img_size=64).state_dict()["pos_embed"]
+    expected = resample_abs_pos_embed(positions, [4, 4], num_prefix_tokens=1)
+    torch.testing.assert_close(loaded.state_dict()["pos_embed"], expected)
+    assert loaded.notes == ("The checkpoint's positions are of 65 tokens and were resampled to 17.",)
+
+
+def test_pictures_of_one_channel_are_what_the_checkpoint_says(tmp_path: Path) -> None:
+    model = source(in_chans=1, pretrained_cfg_overlay={"input_size": (1, 32, 32)})
+    save_file(model.state_dict(), str(tmp_path / "grey.safetensors"))
+    loaded = load_model(ModelSpec(NAME, str(tmp_path / "grey.safetensors"), SMALL))
+    grey = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(loaded(grey), model(grey))
+    colour = Image.new("RGB", (40, 50), (10, 200, 60))
+    preprocessing = Preprocessing.of(loaded)
+    luminance = float(np.asarray(colour.convert("L"))[0, 0])
+    expected = (luminance / 255 - preprocessing.mean[0]) / preprocessing.std[0]
+    torch.testing.assert_close(preprocessing(colour), torch.full((1, 32, 32), expected))
+
+
+def test_adapters_are_told_from_weights(tmp_path: Path) -> None:
+    state = {"base_model.model.blocks.0.attn.qkv.lora_A.default.weight": torch.ones(2, 16)}
+    torch.save(state, tmp_path / "adapter.pth")
+    with pytest.raises(ModelError, match=r"holds adapters \(LoRA\).*merge_and_unload"):
+        load_model(ModelSpec(NAME, str(tmp_path / "adapter.pth"), SMALL))
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta"])
+def test_tensors_that_are_no_weights_are_missing(tmp_path: Path, kind: str) -> None:
+    state = source().state_dict()
+    head = state["head.weight"]
+    state["head.weight"] = head.to_sparse() if kind == "sparse" else head.to("meta")
+    torch.save(state, tmp_path / "model.pth")
+    with pytest.raises(ModelError, match=r"1 tensors are missing|cannot be read|are unknown"):
+        load_model(ModelSpec(NAME, str(tmp_path / "model.pth"), SMALL))
+
+
+@pytest.mark.parametrize(("channels", "works"), [(4, True), (2, False), (5, False)])
+def test_pictures_of_other_channels_work_or_are_refused(channels: int, works: bool) -> None:
+    model = source(in_chans=channels)
+    if works:
+        seen = Preprocessing.of(model)(Image.new("RGB", (40, 50), "red"))
+        assert seen.shape == (4, 32, 32) and torch.isfinite(model(seen[None])).all()
+    else:
+        with pytest.raises(ModelError, match=f"takes pictures of {channels} channels"):
+            Preprocessing.of(model)
