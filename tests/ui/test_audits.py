@@ -206,7 +206,7 @@ def test_the_arguments_are_read_by_the_command_line_as_they_were_meant(tiny: Tin
 
 def test_every_option_that_may_be_given_is_one_of_the_command_line() -> None:
     known = vars(build_parser().parse_args(["audit", "x"]))
-    elsewhere = {"flow", "runner", "ray_address", "ray_storage"}
+    elsewhere = {"flow", "runner", "ray_address", "ray_storage", "fail_above", "log_format"}
     assert set(process.OPTIONS) == set(known) - {"dataset", "out", "run", "json", "quiet"} - elsewhere
 
 

@@ -257,11 +257,11 @@ def _outcome(tail: str) -> tuple[str, str]:
     lines = [line for line in tail.splitlines() if line.strip()]
     if any(line.startswith("candidates  ") for line in lines[-5:]):
         return "finished", ""
-    sentences = [line.removeprefix("gradattn: ") for line in lines if re.match(r"gradattn: (?!note: )", line)]
-    if sentences:
-        return ("stopped" if sentences[-1].startswith("interrupted;") else "failed"), sentences[-1]
-    if any(line.startswith("usage: gradattn") for line in lines):
-        return "failed", lines[-1].split(": error: ")[-1]
+    said = [found[1] for line in lines if (found := re.match(r"gradattn(?: audit)?: (?!note: )(.*)", line))]
+    if said:
+        # On a page nobody needs to be sent to the command's help.
+        sentence = said[-1].removesuffix(" (see gradattn audit --help)")
+        return ("stopped" if sentence.startswith("interrupted;") else "failed"), sentence
     if lines and lines[-1] and "Traceback (most recent call last):" in tail:
         return "failed", lines[-1]
     return "failed", "the audit was ended from outside; it goes on from where it was"
