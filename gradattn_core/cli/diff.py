@@ -51,7 +51,8 @@ def add(commands: Commands) -> None:
         "audits",
         metavar="AUDIT",
         nargs="*",
-        help="the earlier and the later audit; of one, the difference to the one of the same dataset before it "
+        help="the earlier and the later audit; of one, the difference to the one of the same dataset before it, or "
+        "of its pictures elsewhere "
         "(default: of the newest)",
     )
     out_folder(parser)
@@ -85,8 +86,18 @@ def run(options: argparse.Namespace) -> int:
     sides = store.audits.one(before), store.audits.one(after)
     shown = {name: frame.head(options.top) for name, frame in lists.items()}
     facts = {name: _side(audit) for name, audit in zip(("before", "after"), sides, strict=True)}
-    tell(options, {**facts, "counts": counts, **shown}, partial(_show, *sides, counts, shown))
+    notes = [] if store.audits.are_of_one_dataset(before, after) or len(options.audits) == 2 else [_other(*sides)]
+    facts_and_lists = {**facts, "counts": counts, **shown, "warnings": notes}
+    tell(options, facts_and_lists, partial(_show, *sides, counts, shown, notes))
     return 0
+
+
+def _other(before: Audit, after: Audit) -> str:
+    """That the audit before is of another dataset."""
+    return (
+        f"{after.dataset} has no audit before this one, so it is compared with the newest one that has pictures of "
+        f"it, of {before.dataset}; gradattn diff AUDIT AUDIT compares any two"
+    )
 
 
 def _waiting(*, quiet: bool) -> AbstractContextManager[object]:
@@ -107,7 +118,9 @@ def _side(audit: Audit) -> dict[str, object]:
     return {name: getattr(audit, name) for name in _SIDE}
 
 
-def _show(before: Audit, after: Audit, counts: dict[str, int], lists: dict[str, pd.DataFrame]) -> None:
+def _show(
+    before: Audit, after: Audit, counts: dict[str, int], lists: dict[str, pd.DataFrame], notes: list[str]
+) -> None:
     screen = console()
     screen.print(
         f"[bold]{escape(after.dataset)}[/]  {escape(before.audit_id)} → {escape(after.audit_id)}",
@@ -119,6 +132,8 @@ def _show(before: Audit, after: Audit, counts: dict[str, int], lists: dict[str, 
         f"labels wrong as the model believes {_estimate(before)} → {_estimate(after)}",
         soft_wrap=True,
     )
+    for note in notes:
+        screen.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True, highlight=False)
     if not any(counts.values()):
         screen.print("nothing else differs")
     for name, title in _TITLES.items():

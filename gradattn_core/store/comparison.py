@@ -108,18 +108,26 @@ class Comparison(Part):
     def previous_id(self, audit_id: str) -> str:
         """The audit of the same dataset (root, manifest and split) that finished before this one.
 
+        Where there is none, as for a corrected tree or a dataset that was moved, the newest one before it that has a
+        picture in common.
+
         Raises:
-            StoreError: where there is none.
+            StoreError: where there is none of either.
         """
         with self._reading(audit_id) as connection:
-            before = _previous(connection, audit_id)
+            before = _previous(connection, audit_id) or _previous_alike(connection, audit_id)
             dataset = value(connection.execute("SELECT dataset FROM audits WHERE audit_id = ?", [audit_id]))
         if before is None:
             raise StoreError(
-                f"{self.directory} has no audit of {dataset} before {audit_id}; "
+                f"{self.directory} has no audit of {dataset}, or of any of its pictures, before {audit_id}; "
                 "audit it again after a change, or name two audits"
             )
         return before
+
+    def are_of_one_dataset(self, one: str, other: str) -> bool:
+        """Whether two audits are of the same dataset (root, manifest and split)."""
+        with self._reading(one, other) as connection:
+            return len({_dataset(audit) for audit in _audits(connection) if audit["audit_id"] in (one, other)}) == 1
 
     def news(self, audit_id: str) -> Difference | None:
         """What the audit found that the one of the same dataset before it had not; None where it is the first."""
@@ -156,15 +164,32 @@ class Comparison(Part):
 
 def _previous(connection: duckdb.DuckDBPyConnection, audit_id: str) -> str | None:
     """The audit of the same dataset that finished before this one; None where there is none."""
-    audits = rows(
+    audits = _audits(connection)
+    position = [audit["audit_id"] for audit in audits].index(audit_id)
+    same = _dataset(audits[position])
+    return next((audit["audit_id"] for audit in audits[position + 1 :] if _dataset(audit) == same), None)
+
+
+def _previous_alike(connection: duckdb.DuckDBPyConnection, audit_id: str) -> str | None:
+    """The newest audit before this one that has a picture of it, by content; None where there is none."""
+    names = [audit["audit_id"] for audit in _audits(connection)]
+    earlier = names[names.index(audit_id) + 1 :]
+    found = connection.execute(
+        """SELECT DISTINCT audit_id FROM images SEMI JOIN
+               (SELECT content_hash FROM images WHERE audit_id = ?) now USING (content_hash)""",
+        [audit_id],
+    ).fetchall()
+    return next((name for name in earlier if (name,) in found), None)
+
+
+def _audits(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Of every finished audit what tells its dataset, the newest first."""
+    return rows(
         connection.execute(
             f"""SELECT audit_id, dataset, root, coalesce(parameters::TEXT, '{{}}') AS parameters
                 FROM audits a ORDER BY {NEWEST_FIRST}"""
         )
     )
-    position = [audit["audit_id"] for audit in audits].index(audit_id)
-    same = _dataset(audits[position])
-    return next((audit["audit_id"] for audit in audits[position + 1 :] if _dataset(audit) == same), None)
 
 
 def _dataset(audit: Mapping[str, Any]) -> tuple[str, str, str | None]:

@@ -94,7 +94,7 @@ def test_equal_audits_have_nothing_to_tell(store: Store) -> None:
     ("arguments", "words"),
     [
         (["oen", "two"], "there is no audit 'oen'; finished are one, two. Did you mean one?"),
-        (["one"], "no audit of birds before one; audit it again after a change, or name two audits"),
+        (["one"], "no audit of birds, or of any of its pictures, before one; audit it again after a change"),
         (["one", "two", "one"], "3 audits were named (one, two, one); a difference is between two"),
         (["--top", "-1"], "--top -1 is negative"),
         (["--csv", "nowhere/new.csv"], "cannot write nowhere/new.csv"),

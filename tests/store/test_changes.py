@@ -178,7 +178,14 @@ def test_the_audit_before_is_the_nearest_one_of_the_same_dataset(store: Store) -
     assert store.audits.previous_id("folder 3") == "folder 2"
     assert store.audits.previous_id("folder 2") == "folder 1"
     assert store.audits.previous_id("manifest 2") == "manifest"
-    for first in ("folder 1", "manifest", "train", "elsewhere"):
+    # Of what was moved, or is audited in another form, the newest with a picture in common.
+    other_day = {"dataset": "others", "root": "/others", "finished_at": pd.Timestamp(2026, 11, 2, 12, tz="UTC")}
+    merge(store, "others", [("x.jpg", "x", "kite", False)], **other_day)
+    before = {"manifest": "folder 1", "train": "manifest", "elsewhere": "folder 2"}
+    assert {name: store.audits.previous_id(name) for name in before} == before
+    assert not store.audits.are_of_one_dataset("elsewhere", "folder 2")
+    assert store.audits.are_of_one_dataset("folder 3", "folder 1")
+    for first in ("folder 1", "others"):
         with pytest.raises(StoreError, match=f"before {first}; audit it again after a change, or name two audits"):
             store.audits.previous_id(first)
 
@@ -215,4 +222,5 @@ def test_corrections_are_the_images_that_standing_decisions_change_and_their_cop
     pd.testing.assert_frame_equal(
         left[["path", "label"]].assign(path="/data/birds/" + left["path"]).reset_index(drop=True),
         store.review.corrected("before"),
+        check_dtype=False,
     )
