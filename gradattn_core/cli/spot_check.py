@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,11 +104,14 @@ def run_progress(options: argparse.Namespace) -> int:
     until = store.draws.until(audit_id, options.until)
     checked = store.draws.checked(audit_id)
     if file is not None:
+        from gradattn_core.files import write_output
         from gradattn_core.render.plots import review_figure
 
+        content = io.BytesIO()
         review_figure(
             until.history_reviewed, until.history_found, until.history_high, until.share, until.target, until.confidence
-        ).save(file)
+        ).save(content, "PNG")
+        write_output(file, content.getvalue())
     facts = {"audit_id": audit_id, **asdict(until), "checked": checked, "file": options.output, "warnings": []}
     tell(options, facts, _standing(until, checked, options.output))
     return 0
@@ -134,8 +138,10 @@ def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:
     """Take over the decisions of a file, all or none; returns how many. What the reviewer said already is passed over.
 
     Raises:
-        StoreError: where the file cannot be read, or names a picture that was not drawn, or a label it does not have.
+        StoreError: where the file cannot be read, or names a picture that was not drawn, a label it does not have, or a
+            new label that is another spelling of a class.
     """
+    from gradattn_core.dataset.labels import spelling
     from gradattn_core.export import read_checklist
     from gradattn_core.store.decisions import Decision, verdict
 
@@ -149,6 +155,7 @@ def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:
         if path not in drawn:
             raise StoreError(f"{source}: {path!r} was not drawn from the pictures of audit {audit_id}")
     page = store.candidates.page(audit_id, paths=list(filled), everything=True).set_index("path")
+    classes = store.audits.classes(audit_id)
     said = {}
     for path, cells in filled.items():
         row = page.loc[path]
@@ -158,6 +165,10 @@ def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:
             )
         if cells["new_label"] == written:
             raise StoreError(f"{source}: {path!r} has the label {written!r} already; keep says that it is right")
+        if (new := cells["new_label"]) and new not in classes:
+            for name in classes:
+                if spelling(name) == spelling(new):
+                    raise StoreError(f"{source}: {path!r} is relabelled {new!r}, but that class is written {name!r}")
         try:
             decision = verdict(Decision(cells["decision"], reviewer, cells["new_label"] or None, cells["note"]))
         except StoreError as error:

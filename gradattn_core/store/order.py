@@ -1,9 +1,9 @@
 """Images in a new order that reviewers' decisions have taught, what it is learnt from, and the way back.
 
-Only undecided images move, the suspects and those that what was learnt makes suspects, and only among the ranks that
-they had. So every image keeps a rank of its own, the suspects stay in the first blocks of each table, and the decided
-ones stay where the audit had them. What the audit said is kept beside, in ``audit_rank``, ``audit_suspicion`` and
-``audit_is_suspect``.
+Only the undecided suspects move and those images, decided meanwhile or not, that what was learnt makes suspects, and
+only among the ranks that they had. So every image keeps a rank of its own, the suspects stay in the first blocks of
+each table, and the decided suspects of the audit stay where it had them. What the audit said is kept beside, in
+``audit_rank``, ``audit_suspicion`` and ``audit_is_suspect``.
 """
 
 from __future__ import annotations

@@ -234,6 +234,10 @@ class Bound:
         if self.unseen == 0:
             return f"All {self.pictures:,} labels were reviewed: {self.wrong:,} were wrong{doubt}"
         if not len(self.known.sample):
+            if self.kind == "done":
+                all_ = f"all {self.unseen:,} unseen labels" if self.unseen > 1 else "the one unseen label"
+                most = target(self.share, self.pictures)
+                return f"Even if {all_} were wrong, no more than {most:,} would be left{doubt}"
             return (
                 f"No picture that was drawn at random has been reviewed yet, "
                 f"so nothing is proved about the {self.unseen:,} unseen labels{doubt}"

@@ -112,15 +112,17 @@ def sheet_of(file: Path) -> list[dict[str, str]]:
         ({"decision": "relabel", "new_label": ""}, "needs the new label"),
         ({"decision": "keep", "new_label": "kite"}, "row 2: a new label needs the decision 'relabel'"),
         ({"new_label": "kite", "given_label": "kite"}, "has the label 'kite' already"),
+        ({"new_label": "Albatross "}, "relabelled 'Albatross ', but that class is written 'albatross'"),
         ({"path": "kite/unknown.jpg"}, "'kite/unknown.jpg' was not drawn"),
         ({"given_label": "osprey"}, "in audit first, not 'osprey'"),
     ],
-    ids=["decision", "relabel", "keep", "same", "path", "label"],
+    ids=["decision", "relabel", "keep", "same", "spelling", "path", "label"],
 )
 def test_a_list_that_cannot_be_meant_changes_nothing(
     store: Store, capsys: pytest.CaptureFixture[str], changes: dict[str, str], sentence: str
 ) -> None:
-    file = filled(store, 5, wrong=1)
+    # So many that one of the two classes is never missing by chance.
+    file = filled(store, 40, wrong=1)
     rows = sheet_of(file)
     row = next(row for row in rows if row["given_label"] == "kite")
     rows.insert(0, rows.pop(rows.index(row)))
@@ -140,6 +142,8 @@ def test_what_cannot_be_drawn_or_read_is_one_sentence(store: Store, capsys: pyte
     assert "lacks the column" in refused(capsys, store, "spot-check", "--read", str(empty), "--reviewer", "x")
     assert "there is no audit" in refused(capsys, store, "spot-check", "5", "--audit", "third")
     assert "end its name in .png" in refused(capsys, store, "progress", "-o", "plot.txt")
+    (store.directory / "folder.png").mkdir()
+    assert "cannot write" in refused(capsys, store, "progress", "-o", str(store.directory / "folder.png"))
     assert store.draws.drawn("first") == []
 
 

@@ -265,6 +265,10 @@ def test_chosen_decisions_that_stood_before_prove_nothing(store: Store) -> None:
     until = store.draws.until("first", 0.01)
     assert (until.high, until.reviewed, until.drawn) == (40, 160, 0)
     assert "nothing is proved about the 40 unseen labels" in until.sentence
+    # Where so many may be left that no draw is needed, it does not say that nothing is proved.
+    until = store.draws.until("first", 0.21)
+    assert (until.kind, until.high, until.target) == ("done", 40, 42)
+    assert until.sentence == "Even if all 40 unseen labels were wrong, no more than 42 would be left"
 
 
 def test_bad_numbers_are_refused_in_a_sentence(store: Store) -> None:

@@ -140,6 +140,18 @@ def test_filters_choose_the_list_and_decided_suspects_can_be_listed(store: Store
     assert progress(app) == "1 of 26 decided"
 
 
+def test_suspects_that_came_since_they_were_counted_do_not_overfill_the_progress(store: Store) -> None:
+    app = opened("review")
+    assert progress(app) == "0 of 12 decided"
+    risen = store.candidates.page(AUDIT_ID, everything=True).query("not is_suspect")["path"].iloc[0]
+    store.review.rerank(AUDIT_ID, [risen], [0.9], decisions=50, learnt_by="near")
+    everyone = store.candidates.page(AUDIT_ID)["path"].tolist()
+    assert len(everyone) == SUSPECTS + 1
+    store.decisions.append_many(AUDIT_ID, everyone, "keep", reviewer="Ada")
+    app.run()
+    assert not app.exception and progress(app) == "13 of 13 decided"
+
+
 def test_the_place_in_the_list_is_taken_from_the_url(store: Store) -> None:
     assert suspect(opened("review", at="2")) == path_of(2)
     assert suspect(opened("review", at="-1; drop table")) == path_of(0)

@@ -91,8 +91,9 @@ def _head(queue: Queue, blind: bool) -> tuple[pictures.View, str, bool]:
     if isinstance(queue, Drawn):
         total, decided = len(queue.paths), queue.decided_of_page(store)
     else:
-        total = _total(str(components.directory()), queue.audit, queue.filters | {"decided": "any"})
         decided = store.candidates.count(queue.audit, **(queue.filters | {"decided": "yes"}))
+        # What was learnt may have made suspects since they were counted.
+        total = max(_total(str(components.directory()), queue.audit, queue.filters | {"decided": "any"}), decided)
     with st.container(horizontal=True, vertical_alignment="bottom", key="head", gap="small"):
         if total or not isinstance(queue, Drawn):
             st.progress(decided / total if total else 0.0, text=f"{decided:,} of {total:,} decided")
@@ -146,7 +147,7 @@ def _help() -> None:
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
 def _total(folder: str, audit: str, filters: CandidateFilter) -> int:
-    """How many suspects the filters choose, decided or not: an audit's suspects never change."""
+    """How many suspects the filters choose, decided or not, at most a minute ago."""
     return components.store().candidates.count(audit, **filters)
 
 
@@ -284,7 +285,7 @@ def _end_of_queue(queue: Queue) -> None:
         return
     st.subheader("Nothing left in this list")
     if queue.at:
-        st.write("You have reached its end. Skipped suspects are at its beginning.")
+        st.write("You have reached its end. Skipped pictures are at its beginning.")
         st.button("Start again", on_click=queue.restart, type="primary", shortcut="S")
     else:
         st.write("Choose other filters in the sidebar, or take the results with you on the Export page.")
