@@ -278,7 +278,8 @@ def _finished_plan(config: AuditConfig, survey: Survey) -> tuple[Plan | None, st
     for audit_id, fingerprint, head in _stored_audits(out):
         if fingerprint == survey.fingerprint:
             failures = Store(out).audits.failures(audit_id)
-            path = passed(survey.listing.root, failures["path"][failures["stage"] == DECODE].tolist())
+            unread = failures[failures["stage"] == DECODE]
+            path = passed(survey.listing.root, zip(unread["path"], unread["reason"], strict=True))
             if path:
                 return None, f"pictures that could not be read then can be now, {shown(path)} among them"
             folder, classes = outfolder.work(out) / audit_id, tuple(survey.listing.classes)

@@ -13,14 +13,19 @@ import pyarrow.parquet as pq
 from gradattn_core.dataset.address import is_url, member
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.errors import DatasetError, UnreadableImageError
+from gradattn_core.model.preprocessing import TOO_UNEQUAL
 
 DECODE = "decode"
 """The stage of a failure to read or decode a picture."""
 
 
-def passed(root: str, paths: Iterable[str]) -> str:
-    """The first of these pictures, which could not be read, that can be now; "" where all still fail."""
-    listed = list(paths)
+def passed(root: str, failures: Iterable[tuple[str, str]]) -> str:
+    """The first of these pictures, which could not be read, that can be now; "" where all still fail.
+
+    Args:
+        failures: path and reason of each. One whose sides do not suit the model can be read, then as now.
+    """
+    listed = [path for path, reason in failures if TOO_UNEQUAL not in reason]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, is_readable in zip(listed, pool.map(partial(_is_readable, root), listed), strict=True):
             if is_readable:

@@ -109,7 +109,7 @@ def _is_outdated(plan: Plan, shard: int) -> bool:
     listed = {image.path for image in plan.shard(shard)}
     if not listed.issuperset(pq.read_table(file, columns=["path"])["path"].to_pylist()):
         return True
-    return not plan.files.rank.exists() and bool(passed(plan.root, [path for path, _ in unread(failures)]))
+    return not plan.files.rank.exists() and bool(passed(plan.root, unread(failures)))
 
 
 def _swept(plan: Plan, shard: int) -> tuple[Path, ...]:

@@ -52,10 +52,14 @@ _NO_CLASS = frozenset(
     }
 )
 _NO_CLASS_EXACT = frozenset({"-1", "-", "--", "?", "??", "???", "_", ".", "#N/A", "#N/A N/A", "<NA>", "-999", "-9999"})
-_NUMBER = re.compile(r"([+-]?)0*(\d+)(?:[.,]0*)?")
+# Three zeros after a comma are thousands as well as decimals: 1,000 is not said to be 1.
+_NUMBER = re.compile(r"([+-]?)0*(\d+)(?:\.0*|,(?!000$)0*)?")
 _SEPARATORS = re.compile(r"[\s_\-‐‑‒–—]+")
 _BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
-_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+# Those after a decimal sign count: 1.05 is not 1.5.
+_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
+# A minus at the end has a meaning where a blank before it has none: the grades A and A-.
+_MINUS = re.compile(r"(?<=\w)-$")
 _CELL = re.compile(r"\s*[,;|]\s*")
 _NAMED = 3
 
@@ -75,10 +79,10 @@ def spelling(label: str) -> str:
     number = _NUMBER.fullmatch(text)
     if number is not None:
         return f"{number[1].removeprefix('+')}{number[2]}"
-    minus = "-" if re.match(r"-\d", text) else ""
+    first, last = "-" if re.match(r"-\d", text) else "", "-" if _MINUS.search(text) else ""
     text = _SEPARATORS.sub(" ", text).strip()
     text = _BETWEEN_LETTERS.sub("", text)
-    return unicodedata.normalize("NFKC", minus + _ZEROS.sub("", text)) or label
+    return unicodedata.normalize("NFKC", first + _ZEROS.sub("", text) + last) or label
 
 
 def spellings(pictures: Mapping[str, int]) -> list[Spellings]:

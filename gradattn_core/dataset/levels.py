@@ -251,7 +251,7 @@ def _notes(folders: _Folders) -> Iterable[str]:
     firsts = folders.firsts
     within = {name for names in folders.within.values() for name in names if not says_nothing(name)}
     splits_within = sorted(name for name in within if is_split(name, only=True))
-    if splits_within:
+    if len(splits_within) > 1 or (splits_within and folders.flat):  # else one of them was chosen
         yield (
             f"The folders {shown_all(splits_within[:5])} within the classes look like splits and are audited together; "
             f"--split {splits_within[-1]} takes one."

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from gradattn_core.errors import ModelError, UnreadableImageError
 from gradattn_core.records import Box
 
+TOO_UNEQUAL = "are too unequal for the model's input"
+"""Of a picture's sides, as the reason of a failure says it."""
 # No picture that a person would call one has sides so unequal; without a limit a line of pixels fills the memory.
 _MAX_RESIZED = 50_000_000
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -91,9 +93,7 @@ class Preprocessing:
         """
         width, height = self._resized(*image.size)
         if width * height > _MAX_RESIZED:
-            raise UnreadableImageError(
-                f"its sides of {image.width} and {image.height} pixels are too unequal for the model's input"
-            )
+            raise UnreadableImageError(f"its sides of {image.width} and {image.height} pixels {TOO_UNEQUAL}")
         return self.transform(image.convert(_MODES[self.input_size[0]])).contiguous()
 
     def normalised(self, pixels: Tensor) -> Tensor:

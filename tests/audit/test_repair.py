@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from gradattn_core.audit.plan import make_plan, survey_dataset
-from gradattn_core.audit.repair import passed
+from gradattn_core.audit.repair import passed, unread
 from gradattn_core.audit.run import audit_images
+from gradattn_core.audit.stages import SWEEP, stages_left
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import is_whole
+from gradattn_core.outfolder import failures_beside
 from tests.helpers.tiny import Tiny, make_tiny
 
 Damage = Callable[[Path], object]
@@ -207,6 +210,17 @@ def test_where_next_to_nothing_can_be_read_the_first_reason_is_said(tiny: Tiny, 
 def test_the_first_picture_that_can_be_read_again_is_named(dataset: Path) -> None:
     (dataset / "red" / "a.png").touch()
     good = next(path for path in sorted(dataset.rglob("*.png")) if path.name != "a.png").relative_to(dataset).as_posix()
-    assert passed(str(dataset), ["red/a.png", "gone.png"]) == ""
-    assert passed(str(dataset), ["red/a.png", good, "gone.png"]) == good
+    assert passed(str(dataset), [("red/a.png", "is empty"), ("gone.png", "does not exist")]) == ""
+    assert passed(str(dataset), [("red/a.png", "is empty"), (good, "no permission"), ("gone.png", "?")]) == good
     assert passed(str(dataset), []) == ""
+
+
+def test_a_picture_that_does_not_suit_the_model_is_no_reason_to_begin_anew(
+    tiny: Tiny, dataset: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (1, 60_000), "red").save(dataset / "red" / "line.png")
+    plan = make_plan(config := tiny.config(tmp_path / "out", dataset=str(dataset)), survey_dataset(config))
+    failures = [each for shard in range(plan.shards) for each in unread(failures_beside(sweep_shard(plan, shard)))]
+    assert [path for path, _ in failures] == ["red/line.png"]
+    assert passed(plan.root, failures) == "" and SWEEP.missing(plan) == []
+    assert stages_left(plan)[0] and SWEEP.missing(plan) == []

@@ -16,7 +16,7 @@ SAME = [
     ("cat", "Cat", "CAT", "cat ", " cat", "c\u200bat", "ｃａｔ"),
     ("café", unicodedata.normalize("NFD", "café"), "CAFÉ"),
     ("traffic light", "traffic_light", "Traffic-Light", "trafficlight", "traffic  light", "traffic\u00a0light"),
-    ("1", "01", "1.0", "001", "+1"),
+    ("1", "01", "1.0", "001", "+1", "1.", "1,0", "1.000"),
     ("-1", "-01", "-1.0"),
     ("class 1", "class_01", "Class-1"),
     ("straße", "STRASSE"),
@@ -43,6 +43,16 @@ DIFFERENT = [
     "",
     "x1",
     "x11",
+    "x-",
+    "x+",
+    "0.5",
+    "0.05",
+    "1.05",
+    "1,5",
+    "1,05",
+    "1,000",
+    "size 1.5",
+    "size 1.05",
 ]
 
 

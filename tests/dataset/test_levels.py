@@ -137,14 +137,16 @@ def test_folders_of_storage_only_are_no_level(tmp_path: Path) -> None:
 
 
 def test_splits_within_the_classes_are_told_and_can_be_chosen(tmp_path: Path) -> None:
-    root = touch(
-        tmp_path, *(f"{label}/{split}/{n}.jpg" for label in ("cat", "dog") for split in ("test", "train") for n in "12")
-    )
+    names = (f"{label}/{split}/{n}.jpg" for label in ("cat", "dog") for split in ("test", "train") for n in "12")
+    root = touch(tmp_path / "whole", *names)
     listing = list_dataset(root)
     assert listing.classes == ["cat", "dog"] and "'test', 'train'" in listing.notes[0]
     assert rows(list_dataset(root, split="test")) == [
         ("cat/test/1.jpg", "cat"), ("cat/test/2.jpg", "cat"), ("dog/test/1.jpg", "dog"), ("dog/test/2.jpg", "dog"),
     ]  # fmt: skip
+    assert list_dataset(root, split="test").notes == ()
+    half = touch(tmp_path / "half", "cat/test/1.jpg", "cat/2.jpg", "dog/test/1.jpg", "dog/2.jpg")
+    assert "--split test takes one" in list_dataset(half).notes[0]
 
 
 @pytest.mark.parametrize("depth", ["0", "2-1", "x", "-1", "1-", "1,2"])
