@@ -132,7 +132,7 @@ def find_copies(pictures: Sequence[Picture], told: Callable[[int, int], None]) -
     groups = [group for group in by_content.values() if len(group) > 1]
     mixed = [group for group in groups if len({picture.label for picture in group}) > 1]
     across = [group for group in groups if len({picture.split for picture in group}) > 1]
-    first = [*mixed, *(group for group in across if group not in mixed), *groups]
+    first = [*mixed, *across, *groups]
     examples = list(dict.fromkeys(tuple(sorted(picture.address for picture in group)) for group in first))
     return Copies(len(groups), sum(map(len, groups)), len(mixed), len(across), tuple(examples[:_EXAMPLES]))
 
