@@ -96,7 +96,7 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     # The fits are many small products, on which several threads wait for one another more than they work.
     with threadpool_limits(limits=1):
         logits, fold, origins = _explained_logits(plan, paths, given, classes, folds)
-        ranked, in_sample = _ranked(plan, given, classes, logits)
+        ranked, in_sample = _ranked(plan, given, classes, logits, table["content_hash"].to_pylist())
         if outside is not None and not in_sample:
             ranked = with_outside(ranked, outside, outside_suspicion(given, outside))
     origins.save(plan.files.origins)
@@ -138,19 +138,21 @@ def agreement(plan: Plan) -> float:
     return float(np.mean([predicted == label and outside is None for predicted, outside, label in answers]))
 
 
-def _ranked(plan: Plan, given: list[str], classes: list[str], logits: FloatArray) -> tuple[pd.DataFrame, bool]:
+def _ranked(
+    plan: Plan, given: list[str], classes: list[str], logits: FloatArray, contents: list[str]
+) -> tuple[pd.DataFrame, bool]:
     """The ranking, and whether it did without the model's head and deep features because they know the labels."""
     seed = plan.config.seed
     if plan.config.from_scratch:
-        return rank_labels(given, logits=logits, classes=classes, seed=seed), False
+        return rank_labels(given, logits=logits, classes=classes, seed=seed, copies=contents), False
     features = swept_matrix(plan, "features")
     if plan.head != "finetune" and plan.config.in_sample != "no":
         shallow = features[:, : _SHALLOW * _width(plan)]
         predicted = [classes[code] for block in row_blocks(*logits.shape) for code in logits[block].argmax(axis=1)]
         if plan.config.in_sample == "yes" or knows_by_heart(given, predicted, shallow, classes, seed):
-            return rank_labels(given, shallow, classes=classes, seed=seed), True
+            return rank_labels(given, shallow, classes=classes, seed=seed, copies=contents), True
     votes = None if plan.head == "probe" else logits
-    return rank_labels(given, features, votes, classes=classes, seed=seed), False
+    return rank_labels(given, features, votes, classes=classes, seed=seed, copies=contents), False
 
 
 def _width(plan: Plan) -> int:

@@ -29,7 +29,7 @@ class Arguments:
         names: [K] the classes.
         features: [N, D], if any.
         predictions: [N, K] logits or probabilities, if any.
-        folds: as they were given, but in order.
+        folds, copies: as they were given, but in order.
     """
 
     index: pd.Index | None
@@ -38,10 +38,17 @@ class Arguments:
     features: FloatArray | None
     predictions: FloatArray | None
     folds: Any
+    copies: Any = None
 
 
 def read_arguments(
-    given: Any, features: Any, logits: Any, probabilities: Any, classes: Any = None, folds: Any = None
+    given: Any,
+    features: Any,
+    logits: Any,
+    probabilities: Any,
+    classes: Any = None,
+    folds: Any = None,
+    copies: Any = None,
 ) -> Arguments:
     """The arguments of ``rank_labels`` as arrays.
 
@@ -52,7 +59,7 @@ def read_arguments(
         raise RankingError("logits and probabilities were both given; pass only one of them")
     if features is None and logits is None and probabilities is None:
         raise RankingError("rank_labels needs features, logits or probabilities")
-    index = row_names(given, features=features, logits=logits, probabilities=probabilities, folds=folds)
+    index = row_names(given, features=features, logits=logits, probabilities=probabilities, folds=folds, copies=copies)
     name, table = ("logits", logits) if probabilities is None else ("probabilities", probabilities)
     labels = values_of(given, "given")
     passed = None if classes is None else values_of(classes, "classes")
@@ -67,7 +74,8 @@ def read_arguments(
         predictions = numbers_of(in_order(table, name, index), name, rows, columns, names)
         if probabilities is not None:
             check_probabilities(predictions, names)
-    return Arguments(index, codes, names, matrix, predictions, in_order(folds, "folds", index))
+    folds, copies = in_order(folds, "folds", index), in_order(copies, "copies", index)
+    return Arguments(index, codes, names, matrix, predictions, folds, copies)
 
 
 def _sorted(columns: list[Any]) -> list[Any]:

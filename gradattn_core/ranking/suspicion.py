@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,11 @@ from gradattn_core.ranking.caller import (
     spread,
     teaches,
 )
+from gradattn_core.ranking.copies import Copies, find_copies, judged_jointly, once_each
 from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.few import overlap_factor
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
-from gradattn_core.ranking.fusion import Fusion, fuse, rarity, sharpened
+from gradattn_core.ranking.fusion import TEMPER, Fusion, fuse, rarity, sharpened
 from gradattn_core.ranking.inputs import check_folds, check_given, check_seed, values_of
 from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, neighbour_probabilities
@@ -58,6 +59,7 @@ def rank_labels(
     classes: Any = None,
     folds: ArrayLike | None = None,
     seed: int = 0,
+    copies: Any = None,
 ) -> pd.DataFrame:
     """How suspect each given label is, and which label the image should have.
 
@@ -70,6 +72,9 @@ def rank_labels(
         folds: [N] integers; images of one number are judged together. When absent, stratified folds that keep
             near-duplicates together are made, which is worth much where errors come in near-duplicates.
         seed: shuffles the folds when ``folds`` is absent.
+        copies: [N] the same value, such as a hash, for exact copies of one picture; by default images of the same
+            features. Copies are evidence once. Under several labels at most one of these is right: their
+            1 − ``suspicion`` add up to at most 1, and none of them teaches that these classes are confused.
 
     Returns:
         One row per image in input order, under the index of ``given`` or else of the tables if it has one:
@@ -87,40 +92,76 @@ def rank_labels(
         RankingError: an unusable argument, named in the message.
     """
     seed = check_seed(seed)
-    arguments = read_arguments(given, features, logits, probabilities, classes, folds)
-    frame = _ranked(arguments, logits is not None, seed)
+    arguments = read_arguments(given, features, logits, probabilities, classes, folds, copies)
+    frame = _frame(_judged(arguments, logits is not None, seed), arguments.names)
     return frame if arguments.index is None else frame.set_axis(arguments.index, axis=0)
 
 
-def _ranked(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
-    codes, names = arguments.codes, arguments.names
+_BELIEFS = ("suspicion", "class_noise", "instance_noise")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is believed of each label.
+
+    Attributes:
+        suspicion, class_noise, instance_noise: [N] in [0, 1].
+        order: [N] the most suspect has the greatest.
+        shares, points: [N, C] votes of the neighbours and [N, d] principal axes, where there are features.
+    """
+
+    fusion: Fusion
+    shortlist: Shortlist
+    suspicion: NDArray[np.float64]
+    class_noise: NDArray[np.float64]
+    instance_noise: NDArray[np.float64]
+    order: NDArray[np.float64]
+    shares: FloatArray | None = None
+    points: FloatArray | None = None
+
+
+def _judged(arguments: Arguments, logits: bool, seed: int) -> _Judged:
+    """Every picture once; one of several labels under that of these which is likeliest."""
+    copies = find_copies(arguments)
+    if copies is None:
+        return _judged_once(arguments, logits, seed)
+    labels = copies.labels(arguments.codes)
+    if arguments.features is not None and (labels == labels[0]).all():
+        # No two pictures of different labels, as where all are copies of one: nothing tells which label is right.
+        judged, least = _judged_once(arguments, logits, seed), copies.least_doubt
+        doubts = {name: np.maximum(getattr(judged, name), least) for name in _BELIEFS}
+        return replace(judged, **doubts, order=doubts["suspicion"])
+    judged = _judged_once(once_each(arguments, copies, labels), logits, seed)
+    likelier = copies.likeliest(judged_jointly(judged.fusion, judged.shortlist, copies), judged.shortlist, labels)
+    if (likelier != labels).any() and (likelier != likelier[0]).any():
+        judged = _judged_once(once_each(arguments, copies, likelier), logits, seed)
+    return _of_all_copies(judged, copies, arguments.codes)
+
+
+def _judged_once(arguments: Arguments, logits: bool, seed: int) -> _Judged:
+    codes, classes = arguments.codes, len(arguments.names)
     if arguments.features is None:
-        return _ranked_by_predictions(arguments, logits, seed)
+        return _judged_by_predictions(arguments, logits, seed)
     caller = None if arguments.predictions is None else caller_predictor(arguments.predictions, logits, codes)
-    voters = prepare(arguments.features, codes, len(names), caller, arguments.folds, seed)
+    voters = prepare(arguments.features, codes, classes, caller, arguments.folds, seed)
     first = voters.first()
     fusion = denoise(voters, first).fusion
     shares = voters.neighbours_vote(fusion.posterior)
-    basis, shortlist, fold_index = voters.basis, voters.shortlist, voters.fold_index
-    extra = {
-        "neighbour_vote": formulas.neighbour_vote(shares, shortlist.own),
-        "neighbour_margin": formulas.neighbour_margin(shares, shortlist.own),
-        "prototype_margin": formulas.prototype_margin(basis.points, codes, len(names)),
-    }
-    factor = overlap_factor(first.log_clean, shortlist)
-    return _frame(fusion, shortlist, _unjudgeable(codes, fold_index) & (caller is None), names, extra, factor)
+    unjudgeable = _unjudgeable(codes, voters.fold_index) & (caller is None)
+    factor = overlap_factor(first.log_clean, voters.shortlist)
+    judged = _believed(fusion, voters.shortlist, unjudgeable, factor)
+    return replace(judged, shares=shares, points=voters.basis.points)
 
 
-def _ranked_by_predictions(arguments: Arguments, logits: bool, seed: int) -> pd.DataFrame:
+def _judged_by_predictions(arguments: Arguments, logits: bool, seed: int) -> _Judged:
     """Of the caller's predictions alone. Where there are enough, their logarithms are features of the images.
 
     What a model says of all classes tells more of an image than what it says of the given one: discriminant and probe
     learn from it how a class is usually seen, and vote beside the predictions. Neighbours have no vote: images of which
     a model says the same need not be alike, and of rounded numbers most distances are ties.
     """
-    codes, names, table = arguments.codes, arguments.names, arguments.predictions
+    codes, classes, table = arguments.codes, len(arguments.names), arguments.predictions
     assert table is not None
-    classes = len(names)
     caller = lone_predictor(table, logits, codes)
     taught = teaches(codes, classes)
     if taught:
@@ -133,9 +174,67 @@ def _ranked_by_predictions(arguments: Arguments, logits: bool, seed: int) -> pd.
         fusion = denoise(voters, voters.first()).fusion.instead(fusion, lost)
     others = np.where(shortlist.index == shortlist.given[:, None], 0, fusion.posterior).sum(axis=1, dtype=np.float64)
     own = fusion.posterior[shortlist.rows, shortlist.own].astype(np.float64)
-    odds = np.log(np.maximum(others, 1e-300)) - np.log(np.maximum(own, 1e-300))
-    order = doubts_of_few(odds, caller, codes, classes)
-    return _frame(fusion, shortlist, np.zeros(len(codes), dtype=bool), names, {}, order_by=order)
+    order = doubts_of_few(_odds(others, own), caller, codes, classes)
+    judged = _believed(fusion, shortlist, np.zeros(len(codes), dtype=bool))
+    # As many are as suspect as before, but others.
+    return replace(judged, suspicion=dealt(judged.suspicion, order), order=order)
+
+
+def _odds(wrong: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(wrong, 1e-300)) - np.log(np.maximum(right, 1e-300)))
+
+
+def _believed(
+    fusion: Fusion,
+    shortlist: Shortlist,
+    unjudgeable: NDArray[np.bool_],
+    factor: NDArray[np.float64] | None = None,
+) -> _Judged:
+    rows, own = shortlist.rows, shortlist.own
+    wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, own]
+    suspicion = np.clip(wrong, 0, 1)
+    class_noise = np.clip(1 - fusion.trust.astype(np.float64), 0, 1)
+    instance_noise = np.clip(1 - fusion.clean[rows, own].astype(np.float64), 0, 1)
+    if factor is not None:
+        suspicion, class_noise = suspicion * factor, class_noise * factor
+    if unjudgeable.any():
+        for belief in (suspicion, class_noise, instance_noise):
+            belief[unjudgeable] = belief[~unjudgeable].mean() if not unjudgeable.all() else 0.5
+    return _Judged(fusion, shortlist, suspicion, class_noise, instance_noise, suspicion)
+
+
+def _of_all_copies(judged: _Judged, copies: Copies, codes: IntArray) -> _Judged:
+    """What was found of every picture, said of all its copies: each label of a disputed one by itself."""
+    place, rows = copies.place, np.arange(len(codes))
+    by_share = judged.order is judged.suspicion
+    index, fusion = judged.shortlist.index[place], judged.fusion
+    posterior, fitted = (judged_jointly(fusion, judged.shortlist, copies, power)[place] for power in (TEMPER, 1.0))
+    log_clean, clean = fusion.log_clean[place], fusion.clean[place]
+    absent = np.flatnonzero((index != codes[:, None]).all(axis=1))
+    if len(absent):
+        # Another label of the picture is not even weighed: it takes the place of the least likely class.
+        least = log_clean[absent].argmin(axis=1)
+        index[absent, least] = codes[absent]
+        for table in (posterior, fitted, clean):
+            table[absent, least] = 0
+    own = (index == codes[:, None]).argmax(axis=1)
+    disputed = copies.in_dispute[place]
+
+    def instead(belief: NDArray[np.float64], right: FloatArray) -> NDArray[np.float64]:
+        return np.where(disputed, np.clip(1 - right.astype(np.float64), 0, 1), belief[place])
+
+    suspicion = instead(judged.suspicion, posterior[rows, own])
+    order = suspicion if by_share else np.where(disputed, _odds(suspicion, 1 - suspicion), judged.order[place])
+    return _Judged(
+        replace(fusion, log_clean=log_clean, clean=clean, posterior=posterior),
+        Shortlist(index, own, judged.shortlist.classes),
+        suspicion,
+        instead(judged.class_noise, fitted[rows, own]),
+        instead(judged.instance_noise, clean[rows, own]),
+        order,
+        None if judged.shares is None else judged.shares[place],
+        None if judged.points is None else judged.points[place],
+    )
 
 
 def knows_by_heart(given: Any, predicted: Any, features: ArrayLike, classes: Any = None, seed: int = 0) -> bool:
@@ -280,32 +379,19 @@ def _unjudgeable(codes: IntArray, fold_index: IntArray) -> NDArray[np.bool_]:
     return np.asarray(table[fold_index, codes] == table.sum(axis=0)[codes])
 
 
-def _frame(
-    fusion: Fusion,
-    shortlist: Shortlist,
-    unjudgeable: NDArray[np.bool_],
-    names: list[Any],
-    extra: dict[str, FloatArray],
-    factor: NDArray[np.float64] | None = None,
-    order_by: NDArray[np.float64] | None = None,
-) -> pd.DataFrame:
+def _frame(judged: _Judged, names: list[Any]) -> pd.DataFrame:
+    fusion, shortlist = judged.fusion, judged.shortlist
     rows, own, classes = shortlist.rows, shortlist.own, shortlist.classes
-    wrong = fusion.posterior.sum(axis=1, dtype=np.float64) - fusion.posterior[rows, own]
-    suspicion = np.clip(wrong, 0, 1)
-    class_noise = np.clip(1 - fusion.trust.astype(np.float64), 0, 1)
-    instance_noise = np.clip(1 - fusion.clean[rows, own].astype(np.float64), 0, 1)
-    if factor is not None:
-        suspicion, class_noise = suspicion * factor, class_noise * factor
-    if unjudgeable.any():
-        for belief in (suspicion, class_noise, instance_noise):
-            belief[unjudgeable] = belief[~unjudgeable].mean() if not unjudgeable.all() else 0.5
-    if order_by is not None:
-        # As many are as suspect as before, but others.
-        suspicion = dealt(suspicion, order_by)
+    extra = {}
+    if judged.shares is not None and judged.points is not None:
+        extra = {
+            "neighbour_vote": formulas.neighbour_vote(judged.shares, own),
+            "neighbour_margin": formulas.neighbour_margin(judged.shares, own),
+            "prototype_margin": formulas.prototype_margin(judged.points, shortlist.given.astype(np.int64), classes),
+        }
     log_p = np.log(np.maximum(fusion.clean, 1e-12))
-    order = np.argsort(-(suspicion if order_by is None else order_by), kind="stable")
     rank = np.empty(len(rows), dtype=np.int64)
-    rank[order] = rows + 1
+    rank[np.argsort(-judged.order, kind="stable")] = rows + 1
     others = fusion.log_clean.copy()
     others[rows, own] = -np.inf
     best = (-others).argsort(axis=1, kind="stable")
@@ -315,15 +401,15 @@ def _frame(
     runner_up_probability = fusion.clean[rows, best[:, 1]] if several else np.zeros(len(rows))
     return pd.DataFrame(
         {
-            "suspicion": suspicion,
+            "suspicion": judged.suspicion,
             "rank": rank,
             "suggested_label": labels[:, 0],
             "suggested_probability": fusion.clean[rows, best[:, 0]].astype(np.float64),
             "given_probability": fusion.clean[rows, own].astype(np.float64),
             "runner_up_label": runner_up,
             "runner_up_probability": runner_up_probability.astype(np.float64),
-            "class_noise_suspicion": class_noise,
-            "instance_noise_suspicion": instance_noise,
+            "class_noise_suspicion": judged.class_noise,
+            "instance_noise_suspicion": judged.instance_noise,
             "self_confidence": formulas.self_confidence(log_p, own),
             "log_margin": formulas.log_margin(log_p, own),
             "adjusted_margin": formulas.adjusted_margin(log_p, own, shortlist),
