@@ -57,9 +57,13 @@ def features(out: Path) -> Path:
     return out / "features"
 
 
+def previews(out: Path) -> Path:
+    return out / "previews"
+
+
 def preview(out: Path, content_hash: str) -> Path:
     """A smaller copy of a picture that is no plain file of this machine."""
-    return out / "previews" / content_hash[:2] / f"{content_hash}.webp"
+    return previews(out) / content_hash[:2] / f"{content_hash}.webp"
 
 
 def thumbnails(out: Path) -> Path:
@@ -102,6 +106,10 @@ class AuditFolder:
     def read_plan(self) -> dict[str, Any]:
         """What the plan says, as it was written. Raises OSError and ValueError."""
         return dict(json.loads(self.plan.read_text("utf-8")))
+
+    def read_mark(self) -> dict[str, str]:
+        """What the mark says: key, root and dataset of the sweep. Raises OSError and ValueError."""
+        return dict(json.loads(self.mark.read_text("utf-8")))
 
     def is_current(self) -> bool:
         """Whether the plan is there, with its listing, and this version of gradattn can continue it."""

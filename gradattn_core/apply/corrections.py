@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from gradattn_core.dataset.address import is_url, member
+from gradattn_core.dataset.beside import own_table
 from gradattn_core.dataset.decoding import content_hash, read_bytes
+from gradattn_core.dataset.levels import METADATA
 from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, SPLIT_COLUMN, DatasetSelection
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.errors import ApplyError, UnreadableImageError
 from gradattn_core.store.store import Store
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -76,7 +79,14 @@ class Corrections:
         # Beside the pictures, wherever the dataset was moved to; or where it was audited, with its pictures elsewhere.
         beside, typed = Path(self.root, Path(self.dataset).name), Path(self.dataset).expanduser()
         file = beside if self.selection.image_root is None else typed
-        return file if file.name.lower().endswith(MANIFEST_SUFFIXES) and file.is_file() else None
+        if file.name.lower().endswith(MANIFEST_SUFFIXES) and file.is_file():
+            return file
+        # Of a folder, the table in it from which its labels were read.
+        folder = Path(self.root) if self.selection.image_root is None else typed
+        if not folder.is_absolute() or not folder.is_dir():
+            return None
+        own = own_table(str(folder), [name for name in METADATA if (folder / name).is_file()], self.selection)
+        return None if own is None else Path(own)
 
     @property
     def changes(self) -> list[AuditedImage]:
@@ -124,7 +134,26 @@ def read_corrections(store: Store, audit_id: str, *, everything: bool) -> Correc
     unjudged = tuple(UnjudgedFile(*each) for each in zip(*columns, strict=True))
     failures = store.audits.failures(audit_id)
     unplaced = int((failures["stage"].isin(["list", "decode"]) & (failures["given_label"] == "")).sum())
-    return Corrections(audit_id, root, audit.dataset, _selection(audit.parameters), images, unjudged, unplaced)
+    selection = _selection(audit.parameters)
+    name = Path(audit.dataset).name
+    if Path(audit.root).name == selection.split != name and not name.lower().endswith(MANIFEST_SUFFIXES):
+        # The split was a folder of the dataset, and no column of a table in it.
+        selection = selection.without_split()
+    return Corrections(audit_id, root, audit.dataset, selection, images, unjudged, unplaced)
+
+
+def require_dataset(corrections: Corrections) -> None:
+    """Raises:
+    ApplyError: the dataset is not where the audit found it any more, nor where ``--data-root`` says.
+    """
+    inner = member(corrections.root)
+    place = corrections.root if inner is None else inner.outer
+    elsewhere = any(is_url(image.path) or image.path.startswith("/") for image in corrections.images[:1])
+    if not is_url(place) and not Path(place).exists() and not elsewhere:
+        raise ApplyError(
+            f"{place}: there is no such folder or file any more, where the dataset {corrections.dataset} was; "
+            "give --data-root DIR, where it is now"
+        )
 
 
 def objection(root: str, image: AuditedImage) -> str | None:

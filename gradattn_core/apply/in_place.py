@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradattn_core import outfolder
-from gradattn_core.apply.corrections import ApplyResult, Corrections, Progress, UntouchedFile
+from gradattn_core.apply.corrections import ApplyResult, Corrections, Progress, UntouchedFile, require_dataset
 from gradattn_core.apply.journal import Application, Journal, ManifestChange, Move
 from gradattn_core.apply.manifest import rewrite_manifest
 from gradattn_core.apply.moves import draft_of, has_content, is_half_done, is_there, move, move_files
@@ -47,6 +47,7 @@ def apply_in_place(corrections: Corrections, out: Path, progress: Progress) -> A
         ApplyError: the dataset is neither on this machine, or a label cannot be applied; nothing is changed then.
         OutputBusyError: an audit is at work there, which would miss the files that are moved meanwhile.
     """
+    require_dataset(corrections)
     _refuse_other_labels(corrections)
     with outfolder.lock(out):
         if corrections.manifest is not None:

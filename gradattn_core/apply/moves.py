@@ -24,6 +24,7 @@ from gradattn_core.apply.corrections import (
 from gradattn_core.apply.journal import Application, Journal, Move, new_name
 from gradattn_core.apply.names import alternatives, below_class, folder_name
 from gradattn_core.dataset.decoding import content_hash, read_address
+from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ApplyError, UnreadableImageError
 from gradattn_core.files import sync_folder
 
@@ -134,6 +135,7 @@ class _Mover:
         self._number = max(application.moves, default=0)
         self._relabelled = self._removed = self._already = 0
         self._untouched: list[UntouchedFile] = []
+        self._escaped: dict[str, str] = {}
 
     def move(self, images: Sequence[AuditedImage]) -> None:
         steps: list[Move] = []
@@ -159,7 +161,16 @@ class _Mover:
     def done(self) -> ApplyResult:
         if not self._is_new:
             self._journal.end(self._application)
-        return ApplyResult(self._relabelled, self._removed, already=self._already, left_alone=tuple(self._untouched))
+        return ApplyResult(
+            *(self._relabelled, self._removed),
+            already=self._already,
+            left_alone=tuple(self._untouched),
+            notes=tuple(
+                f"{shown(label, 60)} names no folder, so it is in {shown(folder, 60)}, which is the label of an audit "
+                "of this folder from now on; --to writes a manifest with every label to the letter"
+                for label, folder in sorted(self._escaped.items())
+            ),
+        )
 
     def _step(self, image: AuditedImage, targets: Container[str]) -> Move | str | None:
         """The move to be made; or why none can be; or None where it was made before."""
@@ -217,6 +228,9 @@ class _Mover:
             self._removed += 1
         else:
             self._relabelled += 1
+            folder = folder_name(step.label)
+            if folder != step.label:
+                self._escaped[step.label] = folder
 
 
 def _missing(folders: Iterable[Path]) -> list[Path]:

@@ -22,6 +22,7 @@ from gradattn_core.apply.corrections import (
     UntouchedFile,
     check_changes,
     leaves_root,
+    require_dataset,
 )
 from gradattn_core.apply.moves import has_content
 from gradattn_core.apply.names import TreePath, below_class, folder_name, label_of, tree_paths
@@ -59,8 +60,10 @@ def make_tree(
             says so; so are images that are no files of their own.
 
     Raises:
-        ApplyError: ``target`` is in use, or lies in the dataset; a label names no folder; two labels' folders are one.
+        ApplyError: the dataset is gone; ``target`` is in use, or lies in the dataset; a label names no folder; two
+            labels' folders are one.
     """
+    require_dataset(corrections)
     _refuse_overlap(corrections, target)
     sound, doubtful = check_changes(corrections, progress)
     objections = {file.path: file.reason for file in doubtful}
@@ -234,8 +237,10 @@ class _TreeWriter:
             except OSError as error:
                 failed[placement.image.path] = _of_this_file(error)
         with ThreadPoolExecutor(_READERS) as pool:
-            outcomes = zip(copies, pool.map(self._copy, copies), strict=True)
-            return failed | {copy.image.path: reason for copy, reason in outcomes if reason is not None}
+            outcomes = list(zip(copies, pool.map(self._copy, copies), strict=True))
+        if self._link != "copy" and any(copy.source is None and reason is None for copy, reason in outcomes):
+            self._note("images that are no files of their own were copied")
+        return failed | {copy.image.path: reason for copy, reason in outcomes if reason is not None}
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder of the tree, unless a link that somebody put there leads out of it."""
@@ -251,7 +256,6 @@ class _TreeWriter:
         if self._link == "copy":
             return False
         if placement.source is None:
-            self._note("images that are no files of their own were copied")
             return False
         at = self._target / str(placement.path)
         try:

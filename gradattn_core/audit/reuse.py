@@ -71,7 +71,7 @@ class Sweep:
 def sweep_of(folder: Path) -> Sweep | None:
     """The sweep in a folder; None where there is none, or its mark is damaged."""
     try:
-        return Sweep(folder, **json.loads(AuditFolder(folder).mark.read_text("utf-8")))
+        return Sweep(folder, **AuditFolder(folder).read_mark())
     except (OSError, ValueError, TypeError):
         return None
 
@@ -264,6 +264,8 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path, why: str = ""
     if not earlier.is_current:
         what = "another version of gradattn has begun it; what it had swept is used"
     interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
+    if not earlier.is_finished and earlier.is_current:
+        what += f"; `gradattn clean --audit {earlier.audit_id}` frees its space"
     warnings.warn(f"a new audit begins, other than {earlier.audit_id}{interrupted}: {what}", stacklevel=2)
     was = earlier.parameters.get("correction", config.correction)
     if was == config.correction:

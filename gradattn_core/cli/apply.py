@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradattn_core.cli.options import Commands, command, open_store, out_folder, output_style
+from gradattn_core.cli.options import Commands, command, data_root, open_store, out_folder, output_style
 from gradattn_core.cli.terminal import console, escape, late_progress, table, tell
 from gradattn_core.errors import ApplyError
 
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from gradattn_core.apply.tree import make_tree
 
     _refuse_idle_options(options)
-    store = open_store(options, data_root=options.data_root)
+    store = open_store(options, data_root=data_root(options))
     if options.undo:
         return _undo(options)
     audit_id = options.audit or store.audits.latest_id()
@@ -114,10 +114,11 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
 
 
 def _dry_run(options: argparse.Namespace, store: Store, audit_id: str) -> int:
-    from gradattn_core.apply.corrections import check_changes, count_changes, read_corrections
+    from gradattn_core.apply.corrections import check_changes, count_changes, read_corrections, require_dataset
 
     with late_progress("check", quiet=options.quiet or options.json) as progress:
         corrections = read_corrections(store, audit_id, everything=True)
+        require_dataset(corrections)
         _, left = check_changes(corrections, progress)
     objections = {skipped.path: skipped.reason for skipped in left}
     rows = [
@@ -211,7 +212,7 @@ def _sentences(options: argparse.Namespace, corrections: Corrections, applied: A
     if options.in_place:
         already = f"; {applied.already:,} were already" if applied.already else ""
         back = [f"back  gradattn apply --undo --out {options.out}"] if applied.relabelled + applied.removed else []
-        return [f"{corrections.manifest or corrections.root}: {counts}{already}", *back]
+        return [f"{corrections.manifest or corrections.root}: {counts}{already}", *applied.notes, *back]
     target = options.to or options.manifest
     others = []
     if applied.taken_along:

@@ -230,6 +230,18 @@ def existing_out(options: argparse.Namespace) -> Path:
     return Path(options.out)
 
 
+def data_root(options: argparse.Namespace) -> str | None:
+    """``--data-root``; None where it is not given.
+
+    Raises:
+        StoreError: there is no such folder.
+    """
+    root: str | None = options.data_root
+    if root is not None and not Path(root).is_dir():
+        raise StoreError(f"--data-root {root}: there is no such folder; give the one the images are in now")
+    return root
+
+
 def open_store(options: argparse.Namespace, *, read_only: bool = False, data_root: str | None = None) -> Store:
     """The store of ``--out``; unless it is read-only, a database of an older schema is brought up to date.
 

@@ -14,6 +14,7 @@ from gradattn_core.cli.options import (
     CommandParser,
     Commands,
     command,
+    data_root,
     existing_out,
     open_store,
     out_folder,
@@ -45,18 +46,13 @@ def run_ui(options: argparse.Namespace) -> int:
     """Serve the review page until it is stopped."""
     from ui.launch import launch
 
-    directory = existing_out(options)
-    data_root = None if options.data_root is None else Path(options.data_root)
-    if data_root is not None and not data_root.is_dir():
-        raise StoreError(
-            f"--data-root {options.data_root}: there is no such folder; give the one the images are in now"
-        )
+    directory, root = existing_out(options), data_root(options)
     return launch(
         directory,
         port=options.port,
         address=options.address,
         read_only=options.read_only,
-        data_root=data_root,
+        data_root=None if root is None else Path(root),
         learning=not options.no_learning,
     )
 

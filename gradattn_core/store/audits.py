@@ -18,6 +18,7 @@ from gradattn_core.records import FloatArray
 from gradattn_core.store.comparison import NEWEST_FIRST, Comparison
 from gradattn_core.store.database import BELIEFS, TIME, rows, value
 from gradattn_core.store.merge import Source, check_sources, merge
+from gradattn_core.store.schema import UNIQUE_KEYS
 from gradattn_core.sums import Sums
 
 _SUSPECTS = """
@@ -97,6 +98,26 @@ class Audits(Comparison):
             frame = connection.execute(_AUDITS).df()
         frame["warnings"] = frame["warnings"].map(list)
         return frame
+
+    def remove(self, audit_id: str) -> None:
+        """Take a finished audit out of the database. Decisions and draws stay: they belong to pictures, not to it."""
+        with self._writing(audit_id) as connection:
+            for table in ("audits", *UNIQUE_KEYS):
+                connection.execute(f"DELETE FROM {table} WHERE audit_id = ?", [audit_id])
+
+    def decided(self) -> dict[str, int]:
+        """Of how many of its images a standing decision speaks, by audit."""
+        with self._reading() as connection:
+            counts = connection.execute(
+                """SELECT audit_id, count(*) FROM images SEMI JOIN current_decisions USING (content_hash, given_label)
+                   GROUP BY audit_id"""
+            ).fetchall()
+        return dict(counts)
+
+    def contents(self) -> set[str]:
+        """The content hashes of all images of all audits."""
+        with self._reading() as connection:
+            return {content for (content,) in connection.execute("SELECT DISTINCT content_hash FROM images").fetchall()}
 
     def latest_id(self) -> str:
         """The audit that finished last.

@@ -332,7 +332,7 @@ def test_inside_the_dataset_the_removed_files_are_hidden_from_its_listing(tmp_pa
     assert (root / "gradattn-out" / ".removed").is_dir()
 
 
-@pytest.mark.parametrize("root", ["https://example.org/photos", "s3://bucket/photos", "{tmp}/photos.tar", "{tmp}/gone"])
+@pytest.mark.parametrize("root", ["https://example.org/photos", "s3://bucket/photos", "{tmp}/photos.tar"])
 def test_what_is_no_folder_or_manifest_here_is_refused(tmp_path: Path, photos: Path, store: Store, root: str) -> None:
     (tmp_path / "photos.tar").write_bytes(b"archive")
     elsewhere = root.format(tmp=tmp_path)
