@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, FlowFilter, FlowRunFilter
@@ -125,7 +125,7 @@ def _statuses(client: SyncPrefectClient, deployment: DeploymentResponse) -> list
     next_run = _first(client, deployment, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     made = next_run.expected_start_time if next_run is not None else None
     last_run = _first(client, deployment, _ENDED, FlowRunSort.END_TIME_DESC)
-    schedules: list[tuple[SCHEDULE_TYPES | None, bool, dict[str, Any]]] = [
+    schedules: list[tuple[SCHEDULE_TYPES | None, bool, Mapping[str, object]]] = [
         (each.schedule, each.active, each.parameters) for each in deployment.schedules
     ]
     return [
