@@ -220,8 +220,11 @@ def prepare(out: str) -> Path:
     """
     if "://" in out:
         raise StoreError(f"output folder {out}: a database cannot lie behind a URL; give a folder on this machine")
+    place = os.path.expanduser(out)
+    if place.startswith("~"):
+        raise StoreError(f"output folder {out}: there is no user {place.split('/')[0][1:]!r} here; give a whole path")
     try:
-        folder = Path(os.path.expanduser(out)).resolve()
+        folder = Path(place).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()

@@ -63,6 +63,10 @@ class CommandParser(argparse.ArgumentParser):
             GradattnError: another form of the command knows it.
         """
         words = list(sys.argv[1:] if args is None else args)
+        for word in words:
+            # argparse takes these two dashes for the end of all options, and an empty list for the value.
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"argument {word.removesuffix('=--')}: expected one argument")
         place = self._first_word(words) if self.forms else None
         if place is not None and words[place] in self.forms:
             form = self.forms[words.pop(place)]

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _WILDCARD = re.compile(r"[*?\[]")
 _PAUSES = (0.2, 1.0)
+_LATEST = 2**63 - 1
 # What tells an object's content from an earlier one, the surest first; filesystems name it differently.
 _VALIDATORS = (
     *("ETag", "etag", "md5Hash", "Content-MD5", "blob_id", "sha", "checksum", "generation"),
@@ -86,7 +87,8 @@ def digest(*values: object) -> int:
 
 def stamp_of(status: os.stat_result) -> Stamp:
     """Of a file of this machine."""
-    return Stamp(status.st_size, status.st_mtime_ns, digest(status.st_ctime_ns, status.st_ino))
+    # Some clocks are set beyond the year 2262, the last one whose nanoseconds a column of numbers holds.
+    return Stamp(status.st_size, min(status.st_mtime_ns, _LATEST), digest(status.st_ctime_ns, status.st_ino))
 
 
 def stamp(url: str) -> Stamp:

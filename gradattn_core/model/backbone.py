@@ -84,7 +84,8 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        # A device that only pretends to hold numbers (meta) cannot give one back.
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {name!r} is not usable here; 'cpu' always works") from error
     return device

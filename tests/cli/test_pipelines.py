@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,7 @@ def test_a_choice_that_can_choose_nothing_is_refused(
     [
         (("audit", ""), "dataset is empty"),
         (("audit", "x", "--out", " "), "out is empty"),
+        (("audit", "x", "--out", "~nouser/x"), "x"),
         (("audit", "x", "--out", "s3://bucket/x"), "s3://bucket/x"),
         (("audit", "x", "--out", "a\0b"), "cannot be written"),
         (("explain", "x.png", "-o", "y" * 300 + ".png"), "x.png"),
@@ -141,6 +143,21 @@ def test_what_the_system_refuses_is_one_sentence(
     err = capsys.readouterr().err
     assert err.startswith("gradattn: ") and said in err and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_dashes_for_a_value_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "x", "--out=--"])
+    assert ended.value.code == 2 and "argument --out: expected one argument" in capsys.readouterr().err
+
+
+def test_a_file_of_a_later_century_is_audited(tiny: Tiny, tmp_path: Path) -> None:
+    dataset = shutil.copytree(tiny.dataset, tmp_path / "dataset")
+    picture = next(dataset.rglob("*.png"))
+    os.utime(picture, (10_413_792_000, 10_413_792_000))
+    if picture.stat().st_mtime_ns < 2**63:
+        pytest.skip("this file system keeps no such time")
+    assert run("audit", dataset, *model_options(tiny), "--out", tmp_path / "out", "--quiet").returncode == 0
 
 
 def test_a_lock_that_is_a_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

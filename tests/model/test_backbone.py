@@ -163,7 +163,7 @@ def test_a_new_classifier_can_be_asked_for() -> None:
 def test_devices_are_checked() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type in ("cpu", "cuda")
-    for name in ("tpu9", "cuda:99"):
+    for name in ("tpu9", "cuda:99", "meta"):
         with pytest.raises(ModelError, match=f"device '{name}'"):
             pick_device(name)
 
