@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,7 +78,7 @@ def _store(plan: Plan) -> None:
         "estimated_low": estimate.low,
         "estimated_high": estimate.high,
         "warnings": [
-            *_warnings(plan, len(scores)),
+            *_warnings(plan, given),
             *warnings_about(by_kind(failures), set(given)),
             *_about_labels(plan, given, scores),
             *_about_foreign(scores),
@@ -134,12 +135,14 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
     )
 
 
-def _warnings(plan: Plan, images: int) -> list[str]:
+def _warnings(plan: Plan, given: list[str]) -> list[str]:
     share = agreement(plan)
     warnings = list(plan.notes)
     taken = count_taken_over(plan)
     if taken:
-        warnings.append(f"{taken:,} images were taken over from earlier audits, {images - taken:,} were swept anew.")
+        warnings.append(
+            f"{taken:,} images were taken over from earlier audits, {len(given) - taken:,} were swept anew."
+        )
     if ranked_without_model(plan):
         seen = "" if plan.config.in_sample == "yes" else ", those that look wrong from its shallow layers included"
         warnings.append(
@@ -152,7 +155,14 @@ def _warnings(plan: Plan, images: int) -> list[str]:
             f"The model agrees with {share:.1%} of the labels: if it was trained on these images, say --in-sample yes; "
             "--head finetune judges each image by a model that never saw its label."
         )
-    if share < max(_DOUBTFUL_AGREEMENT, 1.2 / len(plan.classes)):
+    commonest = max(Counter(given).values()) / len(given)
+    if plan.head != "as-is" and share < 1.2 * commonest:
+        warnings.append(
+            f"Predictions that have not seen a picture's label agree with only {share:.1%} of the labels, where always "
+            f"naming the commonest would with {commonest:.1%}: the labels say next to nothing about the pictures, or "
+            "all of them are wrong. Are they the right column, and of these pictures?"
+        )
+    elif share < max(_DOUBTFUL_AGREEMENT, 1.2 / len(plan.classes)):
         warnings.append(
             f"The model agrees with only {share:.1%} of the labels: its suspicion means little here; "
             "check the class alignment or take a stronger model."

@@ -92,11 +92,18 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
             + (f". The first that could not: {unreadable[0]}" if unreadable else "")
         )
     classes = sorted(set(given))
-    folds = content_folds(table["content_hash"].to_pylist(), plan.config.folds)
+    hashes = table["content_hash"].to_pylist()
+    folds = content_folds(hashes, plan.config.folds)
+    if plan.head != "as-is" and len(set(folds.tolist())) == 1:
+        different = "1 different picture" if len(set(hashes)) == 1 else f"{len(set(hashes)):,} different pictures"
+        raise DatasetError(
+            f"{plan.config.dataset}: its {len(paths):,} files hold {different} in all, and no model can learn from "
+            "some to judge the others; give more pictures, or --head as-is"
+        )
     # The fits are many small products, on which several threads wait for one another more than they work.
     with threadpool_limits(limits=1):
         logits, fold, origins = _explained_logits(plan, paths, given, classes, folds)
-        ranked, in_sample = _ranked(plan, given, classes, logits, table["content_hash"].to_pylist())
+        ranked, in_sample = _ranked(plan, given, classes, logits, hashes)
         if outside is not None and not in_sample:
             ranked = with_outside(ranked, outside, outside_suspicion(given, outside))
     origins.save(plan.files.origins)

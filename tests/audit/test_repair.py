@@ -207,6 +207,27 @@ def test_where_next_to_nothing_can_be_read_the_first_reason_is_said(tiny: Tiny, 
         audit_images(tiny.config(tmp_path / "out", dataset=str(dataset)))
 
 
+def test_pictures_that_are_all_the_same_are_refused_in_a_sentence(tiny: Tiny, tmp_path: Path) -> None:
+    picture = next(tiny.dataset.rglob("*.png"))
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(4):
+            shutil.copy(picture, tmp_path / "data" / label / f"{number}.png")
+    with pytest.raises(DatasetError, match="its 8 files hold 1 different picture in all"):
+        audit_images(tiny.config(tmp_path / "out", dataset=str(tmp_path / "data")))
+
+
+def test_labels_that_say_nothing_about_the_pictures_are_said_to(tiny: Tiny, tmp_path: Path) -> None:
+    for number, picture in enumerate(sorted(tiny.dataset.rglob("*.png"))):
+        folder = tmp_path / "data" / "abc"[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, folder / picture.name)
+    summary = audit_images(tiny.config(tmp_path / "out", dataset=str(tmp_path / "data")))
+    assert any("the labels say next to nothing about the pictures" in note for note in summary.warnings)
+    sound = audit_images(tiny.config(tmp_path / "sound"))
+    assert not any("say next to nothing" in note for note in sound.warnings)
+
+
 def test_the_first_picture_that_can_be_read_again_is_named(dataset: Path) -> None:
     (dataset / "red" / "a.png").touch()
     good = next(path for path in sorted(dataset.rglob("*.png")) if path.name != "a.png").relative_to(dataset).as_posix()
