@@ -74,8 +74,9 @@ def test_two_processes_give_the_list_of_one_without_what_is_there_and_tell_how_f
 def test_a_part_s_error_comes_out_as_it_is_and_a_killed_process_is_one_sentence(tiny: Tiny, tmp_path: Path) -> None:
     plan = planned(tiny, tmp_path, shard_size=4, head="finetune", folds=2)
     # A sweep of which no image could be read leaves nothing to train on.
+    (tmp_path / "emptied").mkdir()
     for index in range(plan.shards):
-        SWEEP.run(replace(plan, root=str(tmp_path / "gone")), index, silent)
+        SWEEP.run(replace(plan, root=str(tmp_path / "emptied")), index, silent)
     with Workers(plan, ["cpu", "cpu"]) as workers:
         with pytest.raises(DatasetError, match="every image fell into one fold") as caught:
             workers.run(FINETUNE, 0)
