@@ -20,7 +20,7 @@ from prefect.artifacts import (
 from gradattn_core.estimates import agreement
 from gradattn_core.kinds import suggestion
 from gradattn_core.records import AuditSummary, Difference
-from gradattn_core.wording import estimate, sentence
+from gradattn_core.wording import estimate_of, sentence
 
 SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-review-page"
 TOP_SUSPECTS = 20
@@ -86,7 +86,7 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
     parts = [
         f"## {plain(dataset)}",
         _table(("", "count"), counts),
-        sentence(_how_many(summary)),
+        sentence(estimate_of(summary)),
         *([sentence(summary.checked)] if summary.checked else []),
         *([sentence(agreement(summary.agreeing, summary.measured))] if summary.measured else []),
         *([] if summary.news is None else ["### Since the audit before", _news_table(summary.news)]),
@@ -131,17 +131,6 @@ def _update(artifact: UUID | None, progress: float, description: str) -> None:
     if artifact is not None:
         with suppress(HTTPError):
             update_progress_artifact(artifact, progress, description)
-
-
-def _how_many(summary: AuditSummary) -> str:
-    return estimate(
-        summary.estimated_errors,
-        summary.estimated_low,
-        summary.estimated_high,
-        images=summary.images,
-        first=summary.first,
-        found=summary.found,
-    )
 
 
 def _pair_table(summary: AuditSummary) -> str:

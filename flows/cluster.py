@@ -27,6 +27,7 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.secrets import without_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
+from gradattn_core.files import user_path
 from gradattn_core.outfolder import AuditFolder
 
 # Ray asks for at least 75 MiB to pass objects in; the results of an audit are files.
@@ -95,7 +96,7 @@ def for_runner(config: AuditConfig) -> AuditConfig:
             f"Ray address {address!r} is not HOST:PORT of the cluster's head, such as 10.0.0.5:6379, nor auto"
         )
     # A node's own folder is not the one that a relative path was meant from.
-    checkpoint = config.checkpoint and str(Path(config.checkpoint).expanduser().resolve())
+    checkpoint = config.checkpoint and str(user_path(config.checkpoint).resolve())
     storage = config.ray_storage
     if storage is not None and "://" not in storage:
         raise GradattnError(

@@ -22,7 +22,7 @@ from flows.notify import Notice, forget, pass_on
 from flows.server import connect
 from flows.status import FLOW, OF_AUDITS, next_time, words
 from gradattn_core.config import AuditConfig, parameters
-from gradattn_core.dataset.address import absolute, is_url, member
+from gradattn_core.dataset.address import absolute, is_url, outermost
 from gradattn_core.dataset.selection import expand, is_pattern
 from gradattn_core.errors import DatasetError, GradattnError
 
@@ -173,8 +173,7 @@ def require_absolute(config: AuditConfig) -> None:
     """
     for name in (parameter.name for parameter in parameters() if parameter.path):
         path = getattr(config, name)
-        inner = member(path) if path is not None and name == "dataset" else None
-        place = path if inner is None else inner.outer
+        place = outermost(path) if path is not None and name == "dataset" else path
         if place is not None and "://" not in place and not os.path.isabs(place):
             raise GradattnError(
                 f"{name} {path!r} is relative; a schedule needs the absolute path on the worker's machine"
@@ -216,11 +215,8 @@ def _with_absolute_paths(config: AuditConfig) -> AuditConfig:
 
 def _is_here(address: str) -> bool:
     """Whether a path, the archive of an address in one, or a file of a pattern is there; URLs are not asked."""
-    inner = member(address)
-    place = address if inner is None else inner.outer
-    if is_url(place):
-        return True
-    if os.path.exists(place):
+    place = outermost(address)
+    if is_url(place) or os.path.exists(place):
         return True
     try:
         return is_pattern(place) and any(os.path.exists(file) for file in expand(place))
@@ -229,9 +225,7 @@ def _is_here(address: str) -> bool:
 
 
 def _name_of(dataset: str) -> str:
-    inner = member(dataset)
-    place = dataset if inner is None else inner.outer
-    name = re.sub(r"[^\w.-]+", "-", Path(place.rstrip("/\\")).stem).strip("-.")
+    name = re.sub(r"[^\w.-]+", "-", Path(outermost(dataset).rstrip("/\\")).stem).strip("-.")
     return name or "dataset"
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from gradattn_core.dataset.address import absolute
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.errors import GradattnError, ModelError
-from gradattn_core.files import digest
+from gradattn_core.files import digest, user_path
 from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
 
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
@@ -125,7 +125,7 @@ class ModelSpec:
         """
         if self.checkpoint is None:
             return None
-        file = Path(self.checkpoint).expanduser()
+        file = user_path(self.checkpoint)
         if not file.is_file():
             raise ModelError(
                 f"checkpoint {self.checkpoint}: no such file; give a .safetensors file or a torch state dictionary"

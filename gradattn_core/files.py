@@ -34,8 +34,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the file cannot be written; an earlier one is untouched then, and nothing else is left behind.
     """
-    # Processes of two machines may have one number, and may write the same file when a lost one turns out to live.
-    draft = path.with_name(f"{_draft_prefix(path)}{uuid4().hex}")
+    draft = new_draft(path)
     try:
         write(draft)
         with draft.open("r+b") as file:
@@ -110,13 +109,29 @@ def write_output(path: Path, content: bytes) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; choose another file or make room") from error
 
 
+def user_path(text: str | Path) -> Path:
+    """A path as somebody typed it, with ``~`` for a home; that of a user who is not here stays as it is."""
+    # Not Path.expanduser, which raises RuntimeError then.
+    return Path(os.path.expanduser(text))
+
+
+def new_draft(path: Path) -> Path:
+    """A name beside a file for what will become it."""
+    # Processes of two machines may have one number, and may write the same file when a lost one turns out to live.
+    return path.with_name(f"{_draft_prefix(path)}{uuid4().hex}")
+
+
+def drafts_of(path: Path) -> list[Path]:
+    """What processes are writing to become a file, or were when they were killed; a database's logs too."""
+    draft = re.compile(rf"{re.escape(_draft_prefix(path))}[0-9a-f]{{32}}(\.wal)?")
+    return [path.with_name(entry) for entry in sorted(os.listdir(path.parent)) if draft.fullmatch(entry)]
+
+
 def clear_drafts(path: Path) -> None:
-    """Remove what a process that was killed left beside ``path``; nobody else may be writing it now."""
-    draft = re.compile(rf"{re.escape(_draft_prefix(path))}[0-9a-f]{{32}}")
-    for entry in os.listdir(path.parent):
-        if draft.fullmatch(entry):
-            with suppress(OSError):
-                path.with_name(entry).unlink()
+    """Remove :func:`drafts_of` a file; whoever is still at work on one must find the file in its place."""
+    for draft in drafts_of(path):
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _draft_prefix(path: Path) -> str:

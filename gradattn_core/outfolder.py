@@ -13,7 +13,6 @@ OUT/applied.jsonl  OUT/removed/  OUT/manifests/     what was done to the dataset
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gradattn_core.errors import OutputBusyError, StoreError
-from gradattn_core.files import is_whole
+from gradattn_core.files import is_whole, user_path
 
 # Of an audit's folder, by name or pattern, for whoever copies files without having them yet.
 PLAN, LISTING, SUSPECTS, HEADS = "plan.json", "listing.parquet", "suspects.parquet", "heads.safetensors"
@@ -220,11 +219,11 @@ def prepare(out: str) -> Path:
     """
     if "://" in out:
         raise StoreError(f"output folder {out}: a database cannot lie behind a URL; give a folder on this machine")
-    place = os.path.expanduser(out)
-    if place.startswith("~"):
-        raise StoreError(f"output folder {out}: there is no user {place.split('/')[0][1:]!r} here; give a whole path")
+    place = user_path(out)
+    if place.parts[:1] and place.parts[0].startswith("~"):
+        raise StoreError(f"output folder {out}: there is no user {place.parts[0][1:]!r} here; give a whole path")
     try:
-        folder = Path(place).resolve()
+        folder = place.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()

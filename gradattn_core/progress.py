@@ -159,3 +159,12 @@ def _seconds_left(folder: AuditFolder, steps: tuple[StepProgress, ...], shard_si
     # Where the audit was interrupted there is a gap between two of them, which says nothing about its pace.
     pace = median(later - earlier for earlier, later in pairwise(moments))
     return pace * (current.total - current.done) / size
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: ``45 s``, ``12 min``, ``3 h 5 min``."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{max(0, round(seconds))} s"
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes} min" if not hours else f"{hours} h {rest} min"

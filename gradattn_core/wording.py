@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gradattn_core.estimates import percent
 from gradattn_core.kinds import suggestion
-from gradattn_core.records import Box, FloatArray
+from gradattn_core.records import AuditSummary, Box, FloatArray
 
 STANDS_OUT = 2 / 9
 """The share of a map's mass from which one ninth of the picture stands out: spread evenly, each holds a ninth."""
@@ -153,6 +153,18 @@ def estimate(wrong: float, low: float | None, high: float | None, *, images: int
     return f"{words}{worth}" if first and wrong >= 0.5 else words
 
 
+def estimate_of(summary: AuditSummary) -> str:
+    """:func:`estimate` of an audit that has just ended."""
+    return estimate(
+        summary.estimated_errors,
+        summary.estimated_low,
+        summary.estimated_high,
+        images=summary.images,
+        first=summary.first,
+        found=summary.found,
+    )
+
+
 def sentence(words: str) -> str:
     """With a capital letter and a full stop."""
     return f"{words[:1].upper()}{words[1:].rstrip('.')}."
@@ -179,15 +191,6 @@ def number_and_range(number: float, low: float, high: float) -> str:
     """``1,700 (1,480–1,920)``, or ``1,700`` where the range is not known."""
     known = math.isfinite(low) and math.isfinite(high)
     return f"{rough_number(number)} ({interval(low, high)})" if known else rough_number(number)
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``45 s``, ``12 min``, ``3 h 5 min``."""
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{max(0, round(seconds))} s"
-    hours, rest = divmod(minutes, 60)
-    return f"{minutes} min" if not hours else f"{hours} h {rest} min"
 
 
 def minute(moment: str) -> str:

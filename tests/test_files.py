@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gradattn_core.errors import StoreError
-from gradattn_core.files import clear_drafts, write_bytes, write_output, write_whole
+from gradattn_core.files import clear_drafts, drafts_of, new_draft, user_path, write_bytes, write_output, write_whole
 
 
 def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
@@ -50,6 +50,20 @@ def test_drafts_of_one_file_are_cleared_and_no_other_files(tmp_path: Path) -> No
         (tmp_path / name).touch()
     clear_drafts(tmp_path / "a.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_drafts_of_a_database_and_their_logs_are_told_and_nothing_else(tmp_path: Path) -> None:
+    drafts = [f".a.duckdb.{'0f' * 16}", f".a.duckdb.{'0f' * 16}.wal", new_draft(tmp_path / "a.duckdb").name]
+    for name in (*drafts, "a.duckdb", "a.duckdb.wal", f".b.duckdb.{'0' * 32}", f".a.duckdb.{'0' * 31}"):
+        (tmp_path / name).touch()
+    assert sorted(path.name for path in drafts_of(tmp_path / "a.duckdb")) == sorted(drafts)
+
+
+@pytest.mark.parametrize(
+    ("typed", "path"), [("~/x", Path.home() / "x"), ("~nouser/x", Path("~nouser/x")), ("a", Path("a"))]
+)
+def test_a_path_as_it_is_typed(typed: str, path: Path) -> None:
+    assert user_path(typed) == path
 
 
 def test_a_name_as_long_as_names_can_be_is_written_and_its_drafts_are_cleared(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradattn_core.progress import duration
 from gradattn_core.records import Box, FloatArray
 from gradattn_core.wording import (
     STANDS_OUT,
@@ -20,7 +21,6 @@ from gradattn_core.wording import (
     belief,
     disagreement,
     distinct_names,
-    duration,
     estimate,
     full_name,
     heaviest_ninth,

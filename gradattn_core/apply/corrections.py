@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from gradattn_core.dataset.address import is_url, member
+from gradattn_core.dataset.address import is_url, outermost
 from gradattn_core.dataset.beside import own_table
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.levels import METADATA
 from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, SPLIT_COLUMN, DatasetSelection
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
 from gradattn_core.errors import ApplyError, UnreadableImageError
+from gradattn_core.files import user_path
 from gradattn_core.store.store import Store
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -77,7 +78,7 @@ class Corrections:
     def manifest(self) -> Path | None:
         """The manifest that was audited, where it is a file on this machine."""
         # Beside the pictures, wherever the dataset was moved to; or where it was audited, with its pictures elsewhere.
-        beside, typed = Path(self.root, Path(self.dataset).name), Path(self.dataset).expanduser()
+        beside, typed = Path(self.root, Path(self.dataset).name), user_path(self.dataset)
         file = beside if self.selection.image_root is None else typed
         if file.name.lower().endswith(MANIFEST_SUFFIXES) and file.is_file():
             return file
@@ -146,8 +147,7 @@ def require_dataset(corrections: Corrections) -> None:
     """Raises:
     ApplyError: the dataset is not where the audit found it any more, nor where ``--data-root`` says.
     """
-    inner = member(corrections.root)
-    place = corrections.root if inner is None else inner.outer
+    place = outermost(corrections.root)
     elsewhere = any(is_url(image.path) or image.path.startswith("/") for image in corrections.images[:1])
     if not is_url(place) and not Path(place).exists() and not elsewhere:
         raise ApplyError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gradattn_core.dataset.decoding import decode_image, deepest_value, read_bytes
 from gradattn_core.dataset.endings import IMAGE_SUFFIXES, suffix
 from gradattn_core.dataset.pixels import FULL_WHITE, Alpha, white_of
+from gradattn_core.dataset.selection import evenly
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.records import ImageRecord, Listing
 
@@ -43,8 +44,7 @@ class Appearance:
 def appearance_of(listing: Listing) -> Appearance:
     """Look at some pictures that may have 16 bits or transparency; those of a dataset of JPEGs are not opened."""
     candidates = [image for image in listing.images if _may_be_special(image.path)]
-    step = max(len(candidates) / LOOKED_AT, 1.0)
-    chosen = [candidates[int(number * step)] for number in range(min(LOOKED_AT, len(candidates)))]
+    chosen = evenly(candidates, LOOKED_AT)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="look") as pool:
         seen = [each for each in pool.map(lambda image: _look(listing.root, image), chosen) if each is not None]
     maxima = [deepest for deepest, _ in seen if deepest is not None]

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from gradattn_core import outfolder
 from gradattn_core.audit.reuse import sweep_of
-from gradattn_core.dataset.address import is_local, join, member
+from gradattn_core.dataset.address import is_local, join, outermost
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.storage import digest
 from gradattn_core.errors import UnreadableImageError
@@ -160,8 +160,7 @@ def _can_lie(root: str, mounts: Sequence[str] | None = None) -> bool:
         return False  # what tells of remote files is made from their content by whoever stores them
     if os.name == "nt":
         return True  # the change time is that of creation there
-    inner = member(root)
-    place = os.path.realpath(inner.outer if inner else root)
+    place = os.path.realpath(outermost(root))
     if mounts is None:
         try:
             mounts = Path(_MOUNTS).read_text("utf-8", "surrogateescape").splitlines()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterable
@@ -35,7 +34,7 @@ from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ClassAlignmentError, DatasetError, StoreError
 from gradattn_core.face import __version__
-from gradattn_core.files import remove_folder, write_parquet, write_text
+from gradattn_core.files import remove_folder, user_path, write_parquet, write_text
 from gradattn_core.model.backbone import pick_device
 from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.forward import sweep_precision
@@ -158,7 +157,7 @@ def survey_dataset(config: AuditConfig) -> Survey:
         ModelError: the checkpoint is not there.
     """
     listing = list_images(config)
-    seen = settled(listing, Path(os.path.expanduser(config.out)).resolve())
+    seen = settled(listing, user_path(config.out).resolve())
     return Survey(seen, _fingerprint(config, seen), listing)
 
 
@@ -299,7 +298,8 @@ def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
 
 def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     listing, fingerprint = survey.listing, survey.fingerprint
-    head, alignment, notes = choose_head(config, listing)
+    looks = appearance_of(listing)
+    head, alignment, notes = choose_head(config, listing, white=looks.white)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
     if not config.restart:
@@ -309,7 +309,6 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
         now += timedelta(seconds=1)
     device = pick_device(config.device)
     precision = sweep_precision(config.precision, device)
-    looks = appearance_of(listing)
     key = sweep_key(config, precision, listing.classes, alignment, looks.facts)
     size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
@@ -390,12 +389,13 @@ def _shard_size(images: int, device: torch.device) -> int:
 
 
 def choose_head(
-    config: AuditConfig, listing: Listing, model: nn.Module | None = None
+    config: AuditConfig, listing: Listing, model: nn.Module | None = None, white: int = FULL_WHITE
 ) -> tuple[str, Alignment | None, tuple[str, ...]]:
     """Decide the head and prove that the model can be built, before anything is written or swept.
 
     Args:
         model: the audit's, with or without its weights; it is built where it is not given.
+        white: as in ``decode_image``.
 
     Returns:
         the head, the model's output of each class where it judges as it is, and notes for the user.
@@ -428,7 +428,7 @@ def choose_head(
         )
         return "probe", None, (*notes, why)
     if has_weights:
-        alignment, doubts = settled_alignment(config, listing, model, alignment)
+        alignment, doubts = settled_alignment(config, listing, model, alignment, white)
         notes += doubts
     return "as-is", alignment, (*notes, f"The model's classes were aligned by {alignment.method}.")
 

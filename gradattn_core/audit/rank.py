@@ -94,7 +94,7 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     classes = sorted(set(given))
     hashes = table["content_hash"].to_pylist()
     folds = content_folds(hashes, plan.config.folds)
-    if plan.head != "as-is" and len(set(folds.tolist())) == 1:
+    if plan.head == "probe" and len(set(folds.tolist())) == 1:
         different = "1 different picture" if len(set(hashes)) == 1 else f"{len(set(hashes)):,} different pictures"
         raise DatasetError(
             f"{plan.config.dataset}: its {len(paths):,} files hold {different} in all, and no model can learn from "

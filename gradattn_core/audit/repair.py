@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from gradattn_core.dataset.address import is_url, member
+from gradattn_core.dataset.address import is_url, outermost
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.model.preprocessing import TOO_UNEQUAL
@@ -40,8 +40,7 @@ def require_root(root: str) -> None:
     Raises:
         DatasetError: it is; what was swept stays, and the same command continues.
     """
-    inner = member(root)
-    place = root if inner is None else inner.outer
+    place = outermost(root)
     if not is_url(place) and not os.path.exists(place):
         raise DatasetError(
             f"{place} was there when the audit began and is gone; bring it back, and the same command continues"

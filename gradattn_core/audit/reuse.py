@@ -203,7 +203,7 @@ class SweptImages:
         parts, order = [schema.empty_table()], [np.empty(0, np.int64)]
         for file in sorted(places["file"].unique()):
             here = np.flatnonzero(places["file"].to_numpy() == file)
-            table = _unless_damaged(self.files[file][0], schema)
+            table = unless_damaged(self.files[file][0], schema)
             if table is not None:
                 parts.append(table.take(pa.array(places["row"].to_numpy()[here])))
                 order.append(here)
@@ -218,7 +218,7 @@ def swept_images(root: str, sweeps: tuple[Sweep, ...]) -> SweptImages:
     frames = [
         facts.to_pandas().assign(file=number).rename_axis("row").reset_index()
         for number, (path, _) in enumerate(files)
-        if (facts := _unless_damaged(path, _FACTS)) is not None
+        if (facts := unless_damaged(path, _FACTS)) is not None
     ]
     return SweptImages(
         root, tuple(files), pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_FACTS.names)
@@ -236,7 +236,7 @@ def whole(file: Path, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _unless_damaged(file: Path, schema: pa.Schema) -> pa.Table | None:
+def unless_damaged(file: Path, schema: pa.Schema) -> pa.Table | None:
     """:func:`whole`; None where the file is damaged: what cannot be read is not there, so it is swept again."""
     try:
         table = whole(file, schema)

@@ -14,9 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradattn_core.audit.reuse import Sweep, whole
+from gradattn_core.audit.reuse import Sweep, unless_damaged
 from gradattn_core.evidence import INTERPRETATIONS, REGIONS
-from gradattn_core.files import is_whole
 from gradattn_core.outfolder import AuditFolder, regions_beside
 
 MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction", "numbers"]
@@ -56,13 +55,17 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
     found = suspects.merge(index, on=MAP_KEY)
     for number, rows in found[found["is_measured"] | ~found["to_measure"]].groupby("file"):
         file = files[int(str(number))]
-        stored = whole(file, MAPS).take(pa.array(rows["row"]))
+        whole, beside = unless_damaged(file, MAPS), unless_damaged(regions_beside(file), REGIONS)
+        if whole is None or beside is None:
+            # What is damaged is not there, and is drawn again.
+            continue
+        stored = whole.take(pa.array(rows["row"]))
         paths = pd.DataFrame({"stored": stored["path"].to_pandas(), "path": rows["path"].to_numpy()})
         for name, values in (("path", "path"), ("for_label", "label"), ("against_label", "other")):
             stored = stored.set_column(MAPS.names.index(name), name, pa.array(rows[values], pa.string()))
         maps.append(stored)
-        beside = whole(regions_beside(file), REGIONS).to_pandas().rename(columns={"path": "stored"})
-        regions.append(pa.Table.from_pandas(paths.merge(beside, on="stored"), REGIONS, preserve_index=False))
+        of_stored = beside.to_pandas().rename(columns={"path": "stored"})
+        regions.append(pa.Table.from_pandas(paths.merge(of_stored, on="stored"), REGIONS, preserve_index=False))
     return pa.concat_tables(maps), pa.concat_tables(regions)
 
 
@@ -70,18 +73,27 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
 def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
     """The files of maps, and for each map its key, its file and its row."""
     files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
-    # What is damaged is not there, and is drawn again.
-    files = [path for path in files if is_whole(path) and is_whole(regions_beside(path))]
-    files = [path for path in files if (pq.read_schema(path).metadata or {}).get(_OUTPUTS) == outputs.encode()]
+    files = [path for path in files if _outputs_of(path) == outputs.encode()]
     schema = pa.schema([MAPS.field(name) for name in (*MAP_KEY, "is_measured")])
-    tables = [whole(path, schema).to_pandas() for path in files]
-    numbered = [table.assign(file=number, row=np.arange(len(table))) for number, table in enumerate(tables)]
+    numbered = [
+        table.to_pandas().assign(file=number, row=np.arange(len(table)))
+        for number, path in enumerate(files)
+        if (table := unless_damaged(path, schema)) is not None
+    ]
     index = pd.concat([schema.empty_table().to_pandas().assign(file=0, row=0), *numbered], ignore_index=True)
     index["numbers"] = index["numbers"].fillna("")
     index["is_measured"] = index["is_measured"].eq(True)
     # Of the maps of one picture, a measured one can stand for the others.
     index = index.sort_values("is_measured", ascending=False, kind="stable")
     return files, index.drop_duplicates(MAP_KEY)
+
+
+def _outputs_of(file: Path) -> bytes | None:
+    try:
+        found = pq.read_schema(file).metadata or {}
+    except (OSError, ValueError):  # pyarrow's errors are among them
+        return None
+    return None if _OUTPUTS not in found else bytes(found[_OUTPUTS])
 
 
 def _text(outputs: dict[str, int]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from gradattn_core import outfolder
 from gradattn_core.errors import StoreError
 from gradattn_core.export import write_candidates
-from gradattn_core.files import remove_folder
+from gradattn_core.files import drafts_of, remove_folder
 from gradattn_core.outfolder import AuditFolder
 from gradattn_core.store.store import Store
 
@@ -163,12 +163,9 @@ def _superseded(out: Path) -> Iterator[Freed]:
 
 def _drafts(out: Path) -> Iterator[Freed]:
     """What killed processes were writing beside the files of the folder."""
-    names = (outfolder.DATABASE, *(each(out).name for each in (outfolder.candidates, outfolder.listed)))
-    for entry in sorted(os.listdir(out)):
-        digits = entry.removesuffix(".wal").rpartition(".")[2]
-        is_draft = len(digits) == 32 and all(digit in "0123456789abcdef" for digit in digits)
-        if is_draft and entry.startswith(tuple(f".{name}." for name in names)):
-            yield Freed("draft of a killed process", entry, _size(out / entry))
+    for file in (outfolder.database(out), outfolder.candidates(out), outfolder.listed(out)):
+        for draft in drafts_of(file):
+            yield Freed("draft of a killed process", draft.name, _size(draft))
 
 
 def _old_pictures(out: Path) -> Iterator[Freed]:

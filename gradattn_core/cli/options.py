@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from gradattn_core.cli.terminal import harmless
 from gradattn_core.config import MODEL, Parameter, parameters
+from gradattn_core.dataset.text import did_you_mean, shown
 from gradattn_core.errors import GradattnError, StoreError
 
 if TYPE_CHECKING:  # the store imports duckdb and pandas
@@ -263,7 +263,5 @@ def require_one_of(refusal: str, name: str, names: Sequence[str]) -> None:
     """
     if name in names:
         return
-    near = difflib.get_close_matches(name, names, n=1)
-    meant = f". Did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(map(repr, names[:_NAMED])) + (" …" if len(names) > _NAMED else "") if names else "none yet"
-    raise StoreError(f"{refusal}; there are {shown}{meant}")
+    first = ", ".join(map(shown, names[:_NAMED])) + (" …" if len(names) > _NAMED else "") if names else "none yet"
+    raise StoreError(f"{refusal}; there are {first}.{did_you_mean(name, names)}")

@@ -169,24 +169,14 @@ def run_pairs(options: argparse.Namespace) -> int:
 
 def show_audit(summary: AuditSummary, out: str) -> None:
     """The short table at the end of an audit."""
-    from gradattn_core.wording import estimate
+    from gradattn_core.wording import estimate_of
 
     screen = console()
     screen.print(
         f"[bold]{summary.images:,}[/] images, [bold]{summary.suspects:,}[/] suspects, "
         f"{summary.failures:,} failures, {summary.skipped:,} files skipped"
     )
-    screen.print(
-        estimate(
-            summary.estimated_errors,
-            summary.estimated_low,
-            summary.estimated_high,
-            images=summary.images,
-            first=summary.first,
-            found=summary.found,
-        ),
-        soft_wrap=True,
-    )
+    screen.print(estimate_of(summary), soft_wrap=True)
     if summary.checked:
         screen.print(summary.checked, soft_wrap=True)
     if summary.measured:

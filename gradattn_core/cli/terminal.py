@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradattn_core.progress import Progress as Report
-from gradattn_core.progress import silent
+from gradattn_core.progress import duration, silent
 
 PATIENCE = 2.0
 # A label or a path may hold any of them, and a terminal obeys most; the tabulator and the end of a line stay. The
@@ -214,10 +214,3 @@ def _lines() -> Report:
             log("progress", counted, f"{counted}{soon}", step=stage, done=done, total=total, seconds_left=left)
 
     return report
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from gradattn_core.errors import DatasetError, UnreadableImageError
+from gradattn_core.files import user_path
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
 _MEMBER = re.compile(r"(zip|tar|webdataset|parquet)://(.*?)::(.+)", re.DOTALL)
@@ -56,6 +57,12 @@ def member(address: str) -> Member | None:
         return None
     kind, inside, outer = parts.groups()
     return Member(kind, inside.replace("%3A", ":").replace("%25", "%"), outer)
+
+
+def outermost(address: str) -> str:
+    """The file, folder or URL that an address starts from: of what lies in an archive the archive, else itself."""
+    inner = member(address)
+    return address if inner is None else inner.outer
 
 
 def member_address(kind: str, inside: str, outer: str) -> str:
@@ -154,7 +161,7 @@ def canonical(source: str) -> str:
 def absolute(source: str) -> str:
     """:func:`canonical`, with a path of this machine made absolute: equal texts name the same dataset."""
     place = canonical(source)
-    return place if is_url(place) else str(Path(os.path.expanduser(place)).resolve())
+    return place if is_url(place) else str(user_path(place).resolve())
 
 
 def relocate(root: str, folder: Path) -> str:

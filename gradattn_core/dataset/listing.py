@@ -49,6 +49,7 @@ from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
 from gradattn_core.dataset.text import did_you_mean, file_problem, is_text, shown, shown_all
 from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.errors import DatasetError
+from gradattn_core.files import user_path
 from gradattn_core.records import Listing
 
 _TABLE_SUFFIX = ".parquet"
@@ -141,7 +142,7 @@ def _image_root(source: str) -> str:
     """
     place = canonical(remember(source))
     if not is_url(place):
-        folder = Path(place).expanduser().resolve()
+        folder = user_path(place).resolve()
         if not folder.exists():
             raise DatasetError(f"--image-root {shown(source)} does not exist.{_near_sibling(folder)}")
         place = str(folder)

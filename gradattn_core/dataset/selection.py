@@ -10,11 +10,14 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from gradattn_core.dataset import storage
 from gradattn_core.dataset.address import is_url, is_web
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import DatasetError
+
+T = TypeVar("T")
 
 PATH_COLUMN, LABEL_COLUMN, SPLIT_COLUMN = "path", "label", "split"
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
@@ -56,6 +59,12 @@ def of_split(names: Sequence[str], split: str) -> list[str]:
     """The files whose folder is the split, or whose name begins with it, such as ``train-00000-of-00007.parquet``."""
     begins = re.compile(rf"{re.escape(split)}([-_.]|$)")
     return [name for name in names if split in name.split("/")[:-1] or begins.match(name.rpartition("/")[2])]
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of the items, from all over their order, the same whenever it is asked."""
+    step = max(len(items) / most, 1.0)
+    return [items[int(number * step)] for number in range(min(most, len(items)))]
 
 
 def is_pattern(address: str) -> bool:

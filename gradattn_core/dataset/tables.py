@@ -93,9 +93,7 @@ def _text(stream: IO[bytes], newline: str | None = None) -> io.TextIOWrapper:
 
 def _delimited(file: str) -> Table:
     with _open(file) as stream, _text(stream, "") as lines:
-        first = lines.readline()
-        # Excel writes semicolons where the comma is the decimal sign.
-        delimiter = max(",;\t", key=first.count)
+        delimiter = delimiter_of(lines.readline())
         lines.seek(0)
         try:
             header = tuple(next(csv.reader(lines, delimiter=delimiter, strict=True), ()))
@@ -107,6 +105,11 @@ def _delimited(file: str) -> Table:
             f"path{delimiter}label."
         )
     return Table(header, lambda names: _delimited_rows(file, delimiter, header, names))
+
+
+def delimiter_of(header: str) -> str:
+    """What stands between the fields of a table, by its first line; Excel writes semicolons beside decimal commas."""
+    return max(",;\t", key=header.count)
 
 
 def shown_line(fields: Sequence[str]) -> str:

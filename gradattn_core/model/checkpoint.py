@@ -28,7 +28,6 @@ State = dict[str, Tensor]
 _AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "averaged_model", "teacher")
 """Keys of weights that are taken before the raw ones beside them, as timm does: averages judge better."""
 _RAW = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "student")
-_SUFFIXES = (".safetensors",)
 _DEEPEST = 4
 # What training programs keep beside the weights and torch lets in where it is named: settings and plain numbers.
 _HARMLESS: list[Any] = [argparse.Namespace, np.dtype, np.ndarray]
@@ -111,7 +110,7 @@ def fit(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
     """
     own = model.state_dict()
     notes = checkpoint.notes
-    state = _of_part(checkpoint.state, own)
+    state = dict(_of_part(checkpoint.state, own))
     positions = state.get("pos_embed")
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
@@ -123,9 +122,9 @@ def fit(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
         notes += (
             f"The checkpoint's positions are of {positions.shape[1]:,} tokens and were resampled to {now.shape[1]:,}.",
         )
-    unknown = [name for name in state if name not in own]
-    # Masked training leaves a token that no answer depends on.
-    state = {name: value for name, value in state.items() if not (name in unknown and _is_idle(name))}
+    if "mask_token" not in own:
+        # Masked training leaves it; no answer depends on it.
+        state.pop("mask_token", None)
     return replace(checkpoint, state=state, notes=notes)
 
 
@@ -143,7 +142,7 @@ def outputs(state: Mapping[str, Tensor]) -> int | None:
 
 def _read(file: Path) -> object:
     try:
-        if file.suffix.lower() in _SUFFIXES:
+        if file.suffix.lower() == ".safetensors":
             return load_file(file)
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -220,10 +219,6 @@ def _of_part(state: State, own: Mapping[str, Tensor]) -> State:
     parts = {name.partition(".")[0] for name in own}
     kept = {name: value for name, value in state.items() if name.partition(".")[0] in parts}
     return kept if own.keys() <= kept.keys() else state
-
-
-def _is_idle(name: str) -> bool:
-    return name in ("mask_token", "num_batches_tracked")
 
 
 def _from_transformers(state: State) -> State | None:

@@ -15,7 +15,6 @@ import random
 import re
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import duckdb
 
 from gradattn_core.errors import StoreError
+from gradattn_core.files import clear_drafts, new_draft
 from gradattn_core.store import schema
 
 _FIRST_PAUSE = 0.004
@@ -107,7 +107,7 @@ def _create(database: Path) -> None:
     """Make an empty database under another name first, so that a kill in the middle leaves no half-made file behind."""
     if not database.parent.is_dir():
         raise StoreError(f"the output folder {database.parent} does not exist; create it or name another with --out")
-    draft = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
+    draft = new_draft(database)
     try:
         with _translated(database), duckdb.connect(draft) as connection:
             connection.begin()
@@ -122,19 +122,7 @@ def _create(database: Path) -> None:
         for leftover in (draft, draft.with_name(draft.name + ".wal")):
             with contextlib.suppress(OSError):
                 leftover.unlink(missing_ok=True)
-    clear_database_drafts(database)
-
-
-def clear_database_drafts(database: Path) -> None:
-    """Remove the drafts that killed processes left beside a database that is there.
-
-    Whoever is still at work on one finds the database in its place.
-    """
-    draft = re.compile(rf"\.{re.escape(database.name)}\.[0-9a-f]{{32}}(\.wal)?")
-    for entry in os.listdir(database.parent):
-        if draft.fullmatch(entry):
-            with contextlib.suppress(OSError):
-                database.with_name(entry).unlink()
+    clear_drafts(database)
 
 
 def _publish(draft: Path, database: Path) -> None:

@@ -89,7 +89,17 @@ class Draws(Part):
     def drawn(self, audit_id: str) -> list[str]:
         """Every picture that was ever drawn from those of the audit, in the order of the numbers."""
         with self._reading(audit_id) as connection:
-            return _paths(connection, audit_id, [draw.key for draw in _known(connection, audit_id).draws])
+            keys = connection.execute(
+                "SELECT content_hash, given_label FROM draws WHERE population = ? ORDER BY number",
+                [_population(connection, audit_id)],
+            ).fetchall()
+            return _paths(connection, audit_id, keys)
+
+    def count(self, audit_id: str) -> int:
+        """How many pictures :meth:`drawn` has."""
+        with self._reading(audit_id) as connection:
+            query = "SELECT count(*) FROM draws WHERE population = ?"
+            return int(value(connection.execute(query, [_population(connection, audit_id)])))
 
     def checked(self, audit_id: str, *, confidence: float = 0.95) -> SpotCheck | None:
         """What the spot checks say so far; None where none was drawn from the pictures of this audit.

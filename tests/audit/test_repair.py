@@ -245,3 +245,21 @@ def test_a_picture_that_does_not_suit_the_model_is_no_reason_to_begin_anew(
     assert [path for path, _ in failures] == ["red/line.png"]
     assert passed(plan.root, failures) == "" and SWEEP.missing(plan) == []
     assert stages_left(plan)[0] and SWEEP.missing(plan) == []
+
+
+@pytest.mark.parametrize("name", ["interpret", "regions"])
+@pytest.mark.parametrize("damage", [cut, flip], ids=["cut", "flipped"])
+def test_damaged_maps_of_a_finished_audit_are_drawn_again(
+    tiny: Tiny, dataset: Path, tmp_path: Path, name: str, damage: Damage
+) -> None:
+    (tmp_path / "map.csv").write_text("label,output\nred,2\ngreen,0\nblue,1\n")
+    as_is: dict[str, Any] = {"head": "as-is", "class_map": str(tmp_path / "map.csv"), "shard_size": 24}
+    config = tiny.config(tmp_path / "out", dataset=str(dataset), **as_is)
+    first = audit_images(config)
+    for file in (tmp_path / "out/features" / first.audit_id).glob(f"{name}-*.parquet"):
+        damage(file)
+    os.utime(sorted(dataset.rglob("*.png"))[0])
+    again = audit_images(config)
+    assert again.audit_id != first.audit_id
+    undisturbed = audit_images(tiny.config(tmp_path / "undisturbed", dataset=str(dataset), **as_is))
+    assert again.candidates.read_bytes() == undisturbed.candidates.read_bytes()

@@ -128,6 +128,7 @@ def test_a_choice_that_can_choose_nothing_is_refused(
         (("audit", "x", "--out", "~nouser/x"), "x"),
         (("audit", "x", "--out", "s3://bucket/x"), "s3://bucket/x"),
         (("audit", "x", "--out", "a\0b"), "cannot be written"),
+        (("explain", "x.png", "--checkpoint", "~nouser/x.pth"), "x.png"),
         (("explain", "x.png", "-o", "y" * 300 + ".png"), "x.png"),
     ],
 )
@@ -143,6 +144,12 @@ def test_what_the_system_refuses_is_one_sentence(
     err = capsys.readouterr().err
     assert err.startswith("gradattn: ") and said in err and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_of_a_user_who_is_not_here_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "~nouser/x", "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "~nouser/x" in err and "does not exist" in err and "Traceback" not in err
 
 
 def test_two_dashes_for_a_value_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,7 @@ def test_all_that_nobody_decided_is_drawn_from_and_nothing_twice(store: Store) -
     assert (first.first, first.pool, second.first, second.pool) == (1, 170, 71, 100)
     assert sorted([*first.paths, *second.paths]) == sorted(PATHS[30:])
     assert store.draws.waiting("first") == store.draws.drawn("first") == [*first.paths, *second.paths]
+    assert store.draws.count("first") == len(first.paths) + len(second.paths)
     with pytest.raises(StoreError, match=r"none is left"):
         store.draws.spot_check("first", 1)
 

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from gradattn_core.progress import duration
 from gradattn_core.records import Difference
 from gradattn_core.store.audits import Audit
-from gradattn_core.wording import duration, minute, number_and_range
+from gradattn_core.wording import minute, number_and_range
 from ui import components
 from ui.components import Row, cell, plain, rows_of
 

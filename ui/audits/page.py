@@ -12,8 +12,7 @@ import streamlit as st
 from gradattn_core.config import DEFAULT_MODEL, MANIFEST, Parameter, parameters
 from gradattn_core.errors import GradattnError
 from gradattn_core.outfolder import is_locked
-from gradattn_core.progress import StepProgress, UnfinishedAudit, unfinished_audits
-from gradattn_core.wording import duration
+from gradattn_core.progress import StepProgress, UnfinishedAudit, duration, unfinished_audits
 from ui import components
 from ui.audits import finished, process, timetable
 from ui.audits.process import AuditProcess

@@ -21,7 +21,7 @@ def show(summary: Audit, review: ReviewProgress) -> None:
     """The numbers in a row, and below them in sentences which of them are belief and which were measured."""
     audit, store = summary.audit_id, components.store()
     check = store.draws.checked(audit)
-    drawn = len(store.draws.drawn(audit))
+    drawn = store.draws.count(audit)
     said = (review.reviewed, review.wrong, review.unsure, drawn)
     until = _until(str(components.directory()), audit, said) if drawn else None
     verdicts = review.wrong + review.right
