@@ -41,7 +41,7 @@ LEFT JOIN predictions p ON p.audit_id = $audit_id AND p.image_rank = s.rank
 LEFT JOIN interpretations e ON e.audit_id = $audit_id AND e.image_rank = s.rank
 WHERE s.audit_id = $audit_id AND coalesce(s.audit_is_suspect, s.is_suspect) ORDER BY {_RANK}"""
 
-# As ranking.noise.class_pairs, where suspects have come or gone.
+# As ranking.noise.class_pairs, once suspicions have changed and suspects perhaps have come or gone.
 _PAIRS = """
 INSERT INTO class_pairs (audit_id, given_label, suggested_label, suspects, class_size, share, mean_suspicion, expected,
     lift)
@@ -198,8 +198,7 @@ class Order(Part):
 def _restore(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
     """Every image back to the rank and suspicion of the audit, and no suspects but its own."""
     connection.execute(
-        """CREATE OR REPLACE TEMP TABLE moves AS SELECT rank AS old_rank, audit_rank AS new_rank,
-               coalesce(audit_is_suspect, true) AS is_suspect
+        """CREATE OR REPLACE TEMP TABLE moves AS SELECT rank AS old_rank, audit_rank AS new_rank
            FROM scores WHERE audit_id = ? AND audit_rank IS NOT NULL""",
         [audit_id],
     )
@@ -224,21 +223,10 @@ def _follow(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
                 WHERE audit_id = ? AND image_rank = m.old_rank AND m.new_rank <> m.old_rank""",
             [audit_id],
         )
-    if value(connection.execute("SELECT count(*) FROM moves WHERE NOT is_suspect")):
-        connection.execute("DELETE FROM class_pairs WHERE audit_id = ?", [audit_id])
-        connection.execute(_PAIRS, {"audit_id": audit_id})
-        connection.execute(
-            """UPDATE audits SET suspects = (SELECT count(*) FROM scores WHERE audit_id = $audit_id AND is_suspect)
-               WHERE audit_id = $audit_id""",
-            {"audit_id": audit_id},
-        )
-        return
+    connection.execute("DELETE FROM class_pairs WHERE audit_id = ?", [audit_id])
+    connection.execute(_PAIRS, {"audit_id": audit_id})
     connection.execute(
-        """UPDATE class_pairs SET mean_suspicion = n.mean, expected = n.expected
-           FROM (SELECT i.given_label, s.suggested_label, fsum(s.suspicion) AS expected, expected / count(*) AS mean
-               FROM scores s JOIN images i ON i.audit_id = $audit_id AND i.image_rank = s.rank
-               WHERE s.audit_id = $audit_id AND s.is_suspect GROUP BY ALL) n
-           WHERE audit_id = $audit_id AND class_pairs.given_label = n.given_label
-               AND class_pairs.suggested_label = n.suggested_label""",
+        """UPDATE audits SET suspects = (SELECT count(*) FROM scores WHERE audit_id = $audit_id AND is_suspect)
+           WHERE audit_id = $audit_id""",
         {"audit_id": audit_id},
     )
