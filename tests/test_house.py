@@ -20,7 +20,7 @@ from tests.helpers.tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUND = (
-    *("config", "errors", "estimates", "files", "face", "kinds"),
+    *("belief", "config", "errors", "estimates", "files", "face", "kinds"),
     *("methods", "outfolder", "progress", "reasons", "records", "sums", "wording"),
 )
 HEAVY = {
