@@ -178,8 +178,7 @@ class Images(Part):
             facts = connection.execute(
                 """SELECT i.* EXCLUDE (audit_id, image_rank),
                        p.* EXCLUDE (audit_id, image_rank, path, given_probability),
-                       p.given_probability AS head_given_probability,
-                       s.* EXCLUDE (audit_id, path, audit_likely_labels, audit_likely_probabilities)
+                       p.given_probability AS head_given_probability, s.* EXCLUDE (audit_id, path)
                    FROM (SELECT * FROM images
                        WHERE audit_id = $audit_id AND path = $path AND (image_rank = $rank OR $rank IS NULL)) i
                    LEFT JOIN predictions p ON p.audit_id = $audit_id AND p.image_rank = i.image_rank

@@ -65,8 +65,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str
     rows = connection.execute(
         """SELECT column_name, data_type FROM duckdb_columns()
            WHERE database_name = current_database() AND table_name = ?
-               AND column_name NOT IN ('image_rank', 'audit_rank', 'audit_suspicion', 'audit_is_suspect',
-                   'audit_likely_labels', 'audit_likely_probabilities', 'population')
+               AND column_name NOT IN ('image_rank', 'audit_rank', 'audit_suspicion', 'audit_is_suspect', 'population')
                AND (column_name <> 'audit_id' OR table_name = 'audits')
            ORDER BY column_index""",
         [table],

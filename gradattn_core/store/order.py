@@ -8,7 +8,7 @@ each table, and the decided suspects of the audit stay where it had them. What t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -25,8 +25,6 @@ from gradattn_core.store.schema import RANKED
 
 OF_SAME = "ON d.content_hash = i.content_hash AND d.given_label = i.given_label"
 """Of images ``i``, the decisions ``d`` about their content and given label."""
-
-_LABELS, _SHARES = pa.list_(pa.string()), pa.list_(pa.float32())
 
 _RANK = "coalesce(s.audit_rank, s.rank)"
 _SUSPICION = "coalesce(s.audit_suspicion, s.suspicion)"
@@ -130,14 +128,7 @@ class Order(Part):
             ).df()
 
     def rerank(
-        self,
-        audit_id: str,
-        paths: Sequence[str],
-        suspicion: ArrayLike,
-        *,
-        decisions: int,
-        learnt_by: str,
-        likely: Sequence[Mapping[str, float]] | None = None,
+        self, audit_id: str, paths: Sequence[str], suspicion: ArrayLike, *, decisions: int, learnt_by: str
     ) -> None:
         """Give images new suspicions and, among the ranks that they had in the audit, the ranks that follow.
 
@@ -148,8 +139,6 @@ class Order(Part):
         Args:
             paths, suspicion: the images that may move, and the probability in [0, 1] that each one's label is wrong.
             decisions: how many the suspicions were learnt from, and ``learnt_by`` which method of ``rerank``.
-            likely: for each path, the voters' probabilities of the likeliest classes now, likeliest first; those of the
-                audit where None.
 
         Raises:
             StoreError: where one of the paths is no image of the audit; nothing is written then.
@@ -157,23 +146,17 @@ class Order(Part):
         with self._writing(audit_id) as connection:
             _restore(connection, audit_id)
             suspicions = pa.table(
-                {
-                    "path": pa.array(paths, pa.string()),
-                    "suspicion": pa.array(np.asarray(suspicion, float)),
-                    "labels": pa.array([list(each) for each in likely or [{}] * len(paths)], _LABELS),
-                    "shares": pa.array([list(each.values()) for each in likely or [{}] * len(paths)], _SHARES),
-                }
+                {"path": pa.array(paths, pa.string()), "suspicion": pa.array(np.asarray(suspicion, float))}
             )
             connection.register("suspicions", suspicions)
             connection.execute(
                 """CREATE OR REPLACE TEMP TABLE moves AS
                     WITH found AS (
-                        SELECT s.rank, s.suspicion AS old, s.is_suspect, l.suspicion, l.labels, l.shares,
+                        SELECT s.rank, s.suspicion AS old, s.is_suspect, l.suspicion,
                             row_number() OVER (ORDER BY s.rank) AS place
                         FROM suspicions l JOIN scores s ON s.audit_id = ? AND s.path = l.path),
                     sorted AS (SELECT *, row_number() OVER (ORDER BY suspicion DESC, rank) AS new_place FROM found)
-                    SELECT a.rank AS old_rank, b.rank AS new_rank, a.old AS old_suspicion, a.is_suspect, a.suspicion,
-                        a.labels, a.shares
+                    SELECT a.rank AS old_rank, b.rank AS new_rank, a.old AS old_suspicion, a.is_suspect, a.suspicion
                     FROM sorted a JOIN sorted b ON b.place = a.new_place""",
                 [audit_id],
             )
@@ -186,14 +169,6 @@ class Order(Part):
                    FROM moves m WHERE audit_id = ? AND rank = m.old_rank""",
                 [audit_id],
             )
-            if likely is not None:
-                # Alone, as DuckDB writes a row with a changed list anew at the end of the table.
-                connection.execute(
-                    """UPDATE scores SET audit_likely_labels = coalesce(likely_labels, []), likely_labels = m.labels,
-                           audit_likely_probabilities = likely_probabilities, likely_probabilities = m.shares
-                       FROM moves m WHERE audit_id = ? AND rank = m.new_rank""",
-                    [audit_id],
-                )
             _follow(connection, audit_id)
             connection.execute(
                 "UPDATE audits SET reranked_decisions = ?, learnt_by = ? WHERE audit_id = ?",
@@ -230,13 +205,6 @@ def _restore(connection: duckdb.DuckDBPyConnection, audit_id: str) -> None:
     connection.execute("UPDATE audits SET reranked_decisions = NULL, learnt_by = NULL WHERE audit_id = ?", [audit_id])
     if value(connection.execute("SELECT count(*) FROM moves")) == 0:
         return
-    # Kept only where a re-ranking has given others; empty where the audit had none.
-    connection.execute(
-        """UPDATE scores SET likely_labels = nullif(audit_likely_labels, []), audit_likely_labels = NULL,
-               likely_probabilities = audit_likely_probabilities, audit_likely_probabilities = NULL
-           WHERE audit_id = ? AND audit_rank IS NOT NULL AND audit_likely_labels IS NOT NULL""",
-        [audit_id],
-    )
     connection.execute(
         """UPDATE scores SET rank = audit_rank, suspicion = audit_suspicion,
                is_suspect = coalesce(audit_is_suspect, is_suspect),

@@ -173,9 +173,6 @@ _VERSION_7 = (
     # What the voters make of the likeliest classes, before the given label is looked at; NULL in audits of before.
     "ALTER TABLE scores ADD COLUMN likely_labels TEXT[]",
     "ALTER TABLE scores ADD COLUMN likely_probabilities FLOAT[]",
-    # Of the audit, where a re-ranking has moved the image.
-    "ALTER TABLE scores ADD COLUMN audit_likely_labels TEXT[]",
-    "ALTER TABLE scores ADD COLUMN audit_likely_probabilities FLOAT[]",
     # The newest entry about the picture that its author had seen, "" for none; the browser tab that sent it; what was
     # decided with it at one stroke and is taken back so. NULL where it came by another way than the page.
     "ALTER TABLE decisions ADD COLUMN seen TEXT",

@@ -238,29 +238,3 @@ def test_paths_are_text_whatever_is_in_them(tmp_path: Path) -> None:
     store = sample(tmp_path, paths=paths)
     store.review.rerank("first", undecided(paths), np.linspace(0.1, 0.9, SUSPECTS - 2), decisions=2, learnt_by="near")
     assert store.candidates.page("first")["path"].tolist()[0] == paths[SUSPECTS - 1]
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_likely_classes_change_with_the_order_and_come_back(tmp_path: Path, known: bool) -> None:
-    store = sample(tmp_path)
-    frames = tables(PATHS, suspects=SUSPECTS)
-    if known:
-        frames["scores"]["likely_labels"] = pd.Series([["bald eagle", label] for label in frames["images"].given_label])
-        frames["scores"]["likely_probabilities"] = pd.Series([[0.75, 0.25]] * len(PATHS))
-    store.audits.merge(audit_row(), frames)
-    before, moving = content(store), undecided()
-    likely = [{HOSTILE[row]: 0.5, "kite": row / 64} for row in range(len(moving))]
-    suspicion = np.linspace(0.1, 0.9, len(moving))
-    for _ in range(2):
-        store.review.rerank("first", moving, suspicion, decisions=2, learnt_by="refit", likely=likely)
-    with duckdb.connect(store.database, read_only=True) as connection:
-        said = connection.execute("SELECT path, likely_labels, likely_probabilities FROM scores").fetchall()
-    own = {path: [["bald eagle", path.split("/")[0]], [0.75, 0.25]] if known else [None, None] for path in PATHS}
-    learnt = {path: [list(each), list(each.values())] for path, each in zip(moving, likely, strict=True)}
-    assert {path: list(lists) for path, *lists in said} == own | learnt
-    store.review.rerank("first", moving[1:], suspicion[1:], decisions=3, learnt_by="near")
-    with duckdb.connect(store.database, read_only=True) as connection:
-        said = connection.execute("SELECT path, likely_labels, likely_probabilities FROM scores").fetchall()
-    assert {path: list(lists) for path, *lists in said} == own
-    store.review.reset("first")
-    assert content(store)["scores"] == before["scores"]
