@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import math
-import os
 import shlex
 import string
 from collections.abc import Callable, Mapping
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple, NoReturn
 import pandas as pd
 import streamlit as st
 
-from gradattn_core.config import DEFAULT_OUT
 from gradattn_core.errors import StoreError
 from gradattn_core.kinds import KINDS, suggestion
 from gradattn_core.render.layout import Paper
@@ -25,6 +23,8 @@ from gradattn_core.store.decisions import DecisionFilter
 from gradattn_core.store.store import Store
 from gradattn_core.wording import full_name, minute
 from ui.identity import reviewer as reviewer
+from ui.launch import directory as directory
+from ui.launch import read_only as read_only
 
 Row = Mapping[str, Any]
 
@@ -79,11 +79,6 @@ def leave(address: str, **query: str) -> NoReturn:
     st.switch_page(PAGES[address].script, query_params=query)
 
 
-def directory() -> Path:
-    """The output folder this page serves."""
-    return Path(os.environ.get("GRADATTN_OUT", DEFAULT_OUT))
-
-
 def store() -> Store:
     return Store(directory(), read_only=read_only(), data_root=data_root())
 
@@ -92,10 +87,6 @@ def data_root() -> str | None:
     """Where this session looks for moved images, if somebody has named a folder on the page."""
     root: str | None = st.session_state.get("data-root")
     return root
-
-
-def read_only() -> bool:
-    return os.environ.get("GRADATTN_READ_ONLY") == "1"
 
 
 @st.cache_data(ttl=10, show_spinner=False)

@@ -57,6 +57,11 @@ def reviewer() -> str:
     return name
 
 
+def login() -> str | None:
+    """The name somebody logged in with; None where no login is configured."""
+    return _login_name() if "is_logged_in" in st.user else None
+
+
 def _login_name() -> str:
     return str(next(filter(None, map(st.user.get, ("email", "name", "sub"))), ""))
 

@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from gradattn_core.config import DEFAULT_OUT
 from gradattn_core.errors import GradattnError
 
 OWN_MACHINE = ("localhost", "127.0.0.1", "::1")
 """The addresses that only this machine reaches."""
 
-_APP = Path(__file__).with_name("app.py")
+_SERVER = Path(__file__).with_name("server.py")
 
 
 def launch(
@@ -68,10 +69,20 @@ def launch(
             process.kill()
 
 
+def directory() -> Path:
+    """The output folder that this process's page serves."""
+    return Path(os.environ.get("GRADATTN_OUT", DEFAULT_OUT))
+
+
+def read_only() -> bool:
+    """Whether this process's page stores nothing."""
+    return os.environ.get("GRADATTN_READ_ONLY") == "1"
+
+
 def child_environment(**variables: str) -> dict[str, str]:
     """The environment of a process that imports these packages from where they lie now, with ``variables``."""
     # Streamlit puts the app's own folder on the path; the app imports its package from the folder above.
-    above = [str(_APP.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    above = [str(_SERVER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(above), **variables}
 
 
@@ -85,7 +96,7 @@ def _command(port: int, address: str) -> list[str]:
         "global.disableWidgetStateDuplicationWarning": "true",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(_APP), *flags]
+    return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags]
 
 
 def _environment(directory: Path, address: str, read_only: bool) -> dict[str, str]:

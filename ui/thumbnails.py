@@ -12,17 +12,13 @@ import io
 import os
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from gradattn_core import outfolder
 from gradattn_core.errors import GradattnError, StoreError
 from gradattn_core.files import write_bytes
 from gradattn_core.records import Evidence
@@ -30,12 +26,11 @@ from gradattn_core.render.overlays import Palette, display_size
 from gradattn_core.store.images import Place
 from gradattn_core.store.store import Store
 from ui import components
+from ui.api.makers import LIMIT, cache_folder, prune
 from ui.pictures import paint, read_place
 
 SIDE = 256
 """Pixels of a thumbnail's longer side."""
-LIMIT = 512 * 2**20
-"""Bytes that the thumbnails of one output folder may take; the oldest go first."""
 
 # Changes whenever the same input would be drawn differently.
 _DRAWING = 1
@@ -127,47 +122,6 @@ def make(requests: Iterable[ThumbnailRequest], *, patience: float | None = None)
     if running:
         wait(running, timeout=patience)
     return {request.path: _thumbnail(request, outcomes.get(request, "")) for request in requests}
-
-
-@functools.cache
-def cache_folder(directory: str) -> Path:
-    """Where the thumbnails of an output folder are kept; a folder of this process where nothing may be written."""
-    folder = outfolder.thumbnails(Path(directory))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex}"
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return Path(_own_folder().name)
-    return folder
-
-
-def prune(folder: Path, limit: int) -> int:
-    """Delete the oldest files until the rest fits into nine tenths of ``limit``, if it exceeds it; returns the rest.
-
-    Unfinished files of a process that was killed go the same way.
-    """
-    files: list[tuple[float, int, str]] = []
-    for name in (os.path.join(root, file) for root, _, names in os.walk(folder) for file in names):
-        with suppress(OSError):
-            status = os.stat(name)
-            files.append((status.st_mtime, status.st_size, name))
-    total = sum(size for _, size, _ in files)
-    if total <= limit:
-        return total
-    for _, size, name in sorted(files):
-        if total <= 0.9 * limit:
-            break
-        with suppress(OSError):
-            os.unlink(name)
-            total -= size
-    return total
-
-
-@functools.cache
-def _own_folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="gradattn-thumbnails-")
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from gradattn_core.store.store import Store
 from tests.helpers import pictured_audit, sample_audit
 from tests.helpers.pictured_audit import AUDIT_ID, MISSING, path_of
 from ui import thumbnails
+from ui.api import makers
 
 
 @pytest.fixture
@@ -122,8 +123,8 @@ def test_the_oldest_go_where_the_cache_exceeds_its_bound(tmp_path: Path) -> None
         file.parent.mkdir()
         file.write_bytes(b"x" * 100)
         os.utime(file, (1000 - position, 1000 - position))
-    assert thumbnails.prune(tmp_path, 1000) == 1000
-    assert thumbnails.prune(tmp_path, 999) == 800
+    assert makers.prune(tmp_path, 1000) == 1000
+    assert makers.prune(tmp_path, 999) == 800
     assert sorted(file.parent.name for file in tmp_path.glob("*/x.jpg")) == [f"{position:02d}" for position in range(8)]
 
 

@@ -1,0 +1,162 @@
+"""Which list a request is about: its parameters, parsed once, by the names that pages have in their addresses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gradattn_core.kinds import KINDS
+from gradattn_core.store.candidates import ORDERS, CandidateFilter
+from gradattn_core.store.decisions import DECISIONS
+from ui.api.answers import Asked, AskedWrongly
+
+LISTS = ("suspects", "spot check", "until", "second look")
+"""What may be reviewed. The first is the default; all others are blind."""
+MOST_SUSPECTS = 24
+"""Of one answer."""
+MOST_CARDS = 192
+
+_DECIDED = ("any", "yes", "no", *DECISIONS)
+_NAMES = {
+    *("audit", "list", "left", "given", "suggested", "kind", "by", "decided", "least", "most", "contains", "tag"),
+    *("part", "overlap", "nobody", "selection", "order", "after", "offset", "path", "count", "held", "as"),
+    *("outlines", "reviewer"),
+}
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """A stretch of a list.
+
+    Attributes:
+        name: of the list, one of ``LISTS``.
+        share: for ``until``: what may be left wrong of all labels, in (0, 1).
+        filters: keywords of the store's questions; of a list drawn at random there are none.
+        order: a key of ``ORDERS``.
+        after: what was answered as the place of the last image held; None for the beginning.
+        offset: images to pass over instead, for a pager.
+        path: begin with this image, whatever the filters say.
+        count: at most so many images.
+        held: images not to be sent again.
+        cards: a few words of each image, instead of all that Review shows.
+        outlines: cards with the outlines of their strongest parts.
+    """
+
+    name: str = "suspects"
+    share: float = 0.01
+    filters: CandidateFilter = field(default_factory=lambda: CandidateFilter())
+    order: str = "rank"
+    after: tuple[object, ...] | None = None
+    offset: int = 0
+    path: str | None = None
+    count: int = MOST_SUSPECTS
+    held: tuple[str, ...] = ()
+    cards: bool = False
+    outlines: bool = False
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing of a model may be told."""
+        return self.name != "suspects"
+
+
+def list_query(asked: Asked, *, also: frozenset[str] = frozenset()) -> ListQuery:
+    """The list that a request names.
+
+    Args:
+        also: names of parameters that a route has beside these.
+
+    Raises:
+        AskedWrongly: a parameter is unknown or broken; the message names it.
+    """
+    given = {name: value for name, value in asked.parameters.items() if value not in (None, "")}
+    unknown = sorted(given.keys() - _NAMES - also)
+    if unknown:
+        raise AskedWrongly(f"{unknown[0]!r} is no parameter of a list")
+    form = _choice(given, "as", ("suspect", "card"), "suspect")
+    return ListQuery(
+        name=_choice(given, "list", LISTS, LISTS[0]),
+        share=_number(given, "left", 0.01, 1e-6, 0.5),
+        filters=_filters(given, asked),
+        order=_choice(given, "order", tuple(ORDERS), "rank"),
+        after=_place(given),
+        offset=int(_number(given, "offset", 0, 0, 10**9)),
+        path=_text(given, "path"),
+        count=int(_number(given, "count", MOST_SUSPECTS, 1, MOST_CARDS if form == "card" else MOST_SUSPECTS)),
+        held=_texts(given, "held"),
+        cards=form == "card",
+        outlines=asked.flag("outlines"),
+    )
+
+
+def _filters(given: Mapping[str, object], asked: Asked) -> CandidateFilter:
+    """A label that is asked for as ``none`` is no class of the dataset; empty parameters are left out before."""
+    suggested = _text(given, "suggested")
+    least, most = _number(given, "least", math.nan, 0, 1), _number(given, "most", math.nan, 0, 1)
+    return {
+        "given": _text(given, "given"),
+        "suggested": "" if suggested == "none" else suggested,
+        "kind": _choice(given, "kind", tuple(KINDS)) or None,
+        "decided": _choice(given, "decided", _DECIDED, "no"),
+        "reviewer": _text(given, "by"),
+        "min_suspicion": None if math.isnan(least) else least,
+        "max_suspicion": None if math.isnan(most) else most,
+        "path_contains": _text(given, "contains"),
+    }
+
+
+def _choice(given: Mapping[str, object], name: str, choices: tuple[str, ...], default: str = "") -> str:
+    value = given.get(name, default)
+    if isinstance(value, str) and value in (default, *choices):
+        return value
+    raise AskedWrongly(f"{name}={_shown(value)} is unknown; choose one of {', '.join(choices)}")
+
+
+def _text(given: Mapping[str, object], name: str) -> str | None:
+    value = given.get(name)
+    if value is None or (isinstance(value, str) and len(value) <= 10_000):
+        return value
+    raise AskedWrongly(f"{name} is no text, or too long")
+
+
+def _texts(given: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = _read(given.get(name, []), name)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    raise AskedWrongly(f"{name} is no list of texts")
+
+
+def _number(given: Mapping[str, object], name: str, default: float, least: float, most: float) -> float:
+    value = given.get(name, default)
+    try:
+        number = float(value) if isinstance(value, (str, int, float)) else math.inf
+    except ValueError:
+        number = math.inf
+    if value is default or least <= number <= most:
+        return number
+    raise AskedWrongly(f"{name}={_shown(value)} is no number from {least:g} to {most:g}")
+
+
+def _place(given: Mapping[str, object]) -> tuple[object, ...] | None:
+    value = _read(given.get("after"), "after")
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) >= 2 and all(isinstance(each, (str, int, float)) for each in value):
+        return tuple(value)
+    raise AskedWrongly("after is no place that a list answered with")
+
+
+def _read(value: object, name: str) -> object:
+    """A list, or in an address the JSON of one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise AskedWrongly(f"{name} is no JSON") from None
+
+
+def _shown(value: object) -> str:
+    return repr(value if len(repr(value)) <= 60 else f"{str(value)[:57]}…")

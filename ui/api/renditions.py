@@ -1,0 +1,196 @@
+"""The pictures of an audit at the sizes that a client shows: each made once, kept on disk, the newest asked first.
+
+A rendition's name is a digest of the picture's content and of all that decides what is drawn, so nothing ever has to be
+made invalid. Nothing is shown but the audit's own images; below a folder that somebody named on the page, only files
+with the very content that the audit saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gradattn_core.dataset.decoding import DecodedImage, content_hash, decode_image, read_address, read_image
+from gradattn_core.errors import UnreadableImageError
+from gradattn_core.files import write_bytes
+from gradattn_core.store.images import Place
+from ui.api import token
+from ui.api.answers import Absent, Asked, as_json, guarded
+from ui.api.makers import cache_folder, makers
+from ui.launch import directory
+
+Kind = Literal["stage", "original", "small", "large"]
+
+SIDES: dict[Kind, int] = {"small": 280, "large": 800, "stage": 1600}
+"""Most pixels of a rendition's longer side; nothing is enlarged."""
+
+# Changes whenever the same input would be drawn differently.
+_DRAWING = 1
+# Up to so many pixels a picture is sent without loss: where each is seen as a square, no artefact may stand beside it.
+_FEW = 256 * 256
+# A browser turns and colours these as the audit did; any other form is decoded here.
+_SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+_MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One rendition of one image, as a request names it.
+
+    Attributes:
+        content_hash: what the address says the picture holds; empty where it does not say.
+    """
+
+    audit: str
+    path: str
+    content_hash: str
+    kind: Kind
+
+
+async def _picture(request: Request) -> Response:
+    """``GET picture/{kind}``: the picture itself, good for ever where the address names its content."""
+
+    async def answer(session: token.Session) -> Response:
+        kind = request.path_params["kind"]
+        if kind not in (*SIDES, "original"):
+            raise Absent(f"There is no form {kind!r} of a picture.")
+        query = request.query_params
+        wanted = Wanted(query.get("audit", ""), query.get("path", ""), query.get("v", ""), kind)
+        content = await _content(wanted, session)
+        if query.get("probe"):
+            return as_json({"bytes": len(content)})
+        headers = {
+            # Private: a picture is for whoever holds the token, and not for a proxy's other users.
+            "Cache-Control": "private, max-age=31536000, immutable" if wanted.content_hash else "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+        }
+        return Response(content, headers=headers, media_type=_media_type(content))
+
+    return await guarded(request, "pictures", answer)
+
+
+ROUTES = [Route("/picture/{kind}", _picture, methods=["GET"])]
+
+
+async def _content(wanted: Wanted, session: token.Session) -> bytes:
+    kept = _target(wanted)
+    if kept is not None:
+        with suppress(OSError):
+            return await run_in_threadpool(kept.read_bytes)
+    place = await run_in_threadpool(_place, wanted, session)
+    work = makers().start((wanted, session.root), functools.partial(_made, wanted, place, session.root))
+    # Shielded: others may wait for the same picture when this request goes away.
+    return await asyncio.shield(asyncio.wrap_future(work))
+
+
+def _place(wanted: Wanted, session: token.Session) -> Place:
+    [place] = Asked(session, {}).store.images.places(wanted.audit, [wanted.path])
+    if wanted.content_hash not in ("", place.content_hash):
+        raise Absent("The audit saw another picture at this place.")
+    return place
+
+
+def _target(wanted: Wanted) -> Path | None:
+    """Where a rendition is kept; None for those that are not kept."""
+    if wanted.kind == "original" or not wanted.content_hash:
+        return None
+    name = "\0".join((str(_DRAWING), wanted.kind, wanted.content_hash))
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+    return cache_folder(str(directory())) / digest[:2] / f"{digest[2:]}.{wanted.kind}"
+
+
+def _made(wanted: Wanted, place: Place, root: str | None) -> bytes:
+    """The bytes to send. Raises UnreadableImageError, whose message is why there are none."""
+    if wanted.kind == "original":
+        return _original(place, root)
+    side = SIDES[wanted.kind]
+    read = _read(place, root, lambda width, height: fitting(width, height, side))
+    size = fitting(read.width, read.height, side)
+    image = read.image
+    if image.size != size and (image.width > size[0] or image.height > size[1]):
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    content = _encoded(image)
+    target = _target(wanted)
+    if target is not None and read.content_hash == wanted.content_hash:
+        _keep(target, content)
+    return content
+
+
+def _read(place: Place, root: str | None, suffices: Callable[[int, int], tuple[int, int]]) -> DecodedImage:
+    if place.preview is not None:
+        preview = read_image(place.preview).image
+        read = DecodedImage(preview, place.content_hash, place.width or preview.width, place.height or preview.height)
+    else:
+        data, name = read_address(place.address), place.address.rsplit("/", 1)[-1]
+        read = decode_image(data, name, suffices=suffices, white=place.white)
+    _check(root, read.content_hash, place)
+    return read
+
+
+def _check(root: str | None, found: str, place: Place) -> None:
+    if root is not None and found != place.content_hash:
+        raise UnreadableImageError("below the folder you named there is another picture at this place")
+
+
+def _original(place: Place, root: str | None) -> bytes:
+    """The file itself where a browser shows it as the audit saw it, else its pixels in a form that it can show."""
+    data, name = read_address(place.address), place.address.rsplit("/", 1)[-1]
+    _check(root, content_hash(data), place)
+    if len(data) <= _MOST_BYTES and _is_plain(data):
+        return data
+    return _encoded(decode_image(data, name, white=place.white).image, lossless=len(data) <= _MOST_BYTES // 4)
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether every browser shows these bytes as ``read_image`` does: one frame, 8 bits, no transparency."""
+    try:
+        with Image.open(io.BytesIO(data), formats=tuple(_SENT_AS_THEY_ARE)) as image:
+            still = getattr(image, "n_frames", 1) == 1
+            return still and image.mode in ("RGB", "L") and "transparency" not in image.info
+    except Exception:  # whatever is wrong with it, the decoder says so
+        return False
+
+
+def fitting(width: int, height: int, side: int) -> tuple[int, int]:
+    """(width, height) with the longer side at most ``side`` and the shape kept; small pictures stay as they are."""
+    scale = min(1.0, side / max(width, height, 1))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _encoded(image: Image.Image, *, lossless: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    if lossless or image.width * image.height <= _FEW:
+        image.save(buffer, "PNG", compress_level=3)
+    else:
+        image.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
+def _media_type(content: bytes) -> str:
+    if content.startswith(b"\x89PNG"):
+        return "image/png"
+    return "image/webp" if content.startswith(b"RIFF") else "image/jpeg"
+
+
+def _keep(target: Path, content: bytes) -> None:
+    """On disk, if there is room; a picture that cannot be kept is made again."""
+    with suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, content)
+        makers().count(target.parents[1], len(content))

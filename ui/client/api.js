@@ -1,0 +1,122 @@
+// What a client asks the server, and what it hands over: our own routes, with the token of this page.
+
+/** The server did not answer, or is too busy to: worth trying again later. */
+export class Offline extends Error {}
+
+/** The server answered that it will not; `status` says how, `message` in one sentence why, `answer` with what. */
+export class Refused extends Error {
+  constructor(status, answer) {
+    super(answer?.error ?? `The server refused (${status}).`);
+    this.status = status;
+    this.answer = answer;
+  }
+}
+
+const PATIENCE = 20_000; // ms for an answer
+const PATIENCE_FOR_TOKEN = 30_000; // ms for the page to say again who it is
+
+let door = null; // {base, token, pictures}
+let renew = () => {};
+let waiting = [];
+
+/** Called by mount.js with each new token. */
+export function connect(given, again) {
+  const changed = door?.token !== given.token;
+  door = given;
+  renew = again;
+  if (!changed) return;
+  const served = waiting;
+  waiting = [];
+  for (const resolve of served) resolve();
+}
+
+/** An answer to a question. `params`: plain values; null, undefined, "" and false are left out, true is 1. */
+export function get(path, params = {}, { signal } = {}) {
+  return ask(path, query(params), { method: "GET" }, signal);
+}
+
+/** The same for something to be done: `body` becomes JSON. */
+export function post(path, body, { signal, keepalive = false } = {}) {
+  const headers = { "Content-Type": "application/json" };
+  return ask(path, "", { method: "POST", headers, keepalive, body: JSON.stringify(body) }, signal);
+}
+
+/**
+ * The address of a picture, good for an <img>. The content's hash keeps it in the browser's cache for good.
+ * @param {"stage"|"original"|"small"|"large"} kind
+ */
+export function picture(kind, audit, path, hash) {
+  return address(`picture/${kind}`, query({ audit, path, v: hash, token: door.pictures }));
+}
+
+/**
+ * A picture, loaded and decoded: what is shown of it now is painted at once.
+ * @param {"high"|"low"|"auto"} priority low for what is only needed later
+ * @returns {Promise<HTMLImageElement>} rejects with Refused (its sentence says why there is none) or Offline
+ */
+export async function loaded(kind, audit, path, hash, priority = "auto") {
+  for (let again = false; ; again = true) {
+    const image = new Image();
+    image.fetchPriority = priority;
+    image.decoding = "async";
+    image.src = picture(kind, audit, path, hash);
+    try {
+      await image.decode();
+      return image;
+    } catch {
+      // An image does not tell why it failed; the same question as text does, and renews the token where it is that.
+      await get(`picture/${kind}`, { audit, path, v: hash, probe: true });
+      if (again) throw new Refused(415, { error: "This browser cannot show the picture." });
+    }
+  }
+}
+
+/** A place of ours as the browser would ask for it. */
+export function address(path, search = "") {
+  return new URL(path + search, door.base).href;
+}
+
+async function ask(path, search, options, signal) {
+  for (;;) {
+    const token = door.token;
+    const answer = await fetched(address(path, search), { ...options, headers: { ...options.headers, "X-Gradattn-Token": token } }, signal);
+    if (answer.status === 403 && answer.content?.token) await renewed(token);
+    else if ([429, 502, 503, 504].includes(answer.status)) throw new Offline(answer.content?.error ?? "The server is busy.");
+    else if (answer.status >= 400) throw new Refused(answer.status, answer.content);
+    else return answer.content;
+  }
+}
+
+async function fetched(url, options, signal) {
+  const clock = AbortSignal.timeout(PATIENCE);
+  try {
+    const response = await fetch(url, { ...options, signal: signal ? AbortSignal.any([clock, signal]) : clock });
+    const json = response.headers.get("Content-Type")?.startsWith("application/json");
+    // A proxy's own page is no answer of ours.
+    if (!json && !response.ok) throw new Offline(`The server is not there (${response.status}).`);
+    return { status: response.status, content: json ? await response.json() : null };
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw error instanceof Offline ? error : new Offline("No connection.");
+  }
+}
+
+/** Wait for a token other than the one that was refused. After a restart the page's own reconnect brings it. */
+function renewed(refused) {
+  if (door.token !== refused) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Offline("The page has to be connected again.")), PATIENCE_FOR_TOKEN);
+    waiting.push(resolve);
+    renew();
+  });
+}
+
+function query(params) {
+  const pairs = Object.entries(params).filter(([, value]) => ![null, undefined, "", false].includes(value));
+  const search = new URLSearchParams(pairs.map(([name, value]) => [name, value === true ? "1" : text(value)]));
+  return pairs.length ? `?${search}` : "";
+}
+
+function text(value) {
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}

@@ -1,0 +1,68 @@
+// How a client comes onto Streamlit's page, is told of each rerun, and leaves.
+
+import { connect } from "./api.js";
+
+/** @type {WeakMap<Element, Room>} */
+const rooms = new WeakMap();
+
+/**
+ * Called by Streamlit's component at each rerun.
+ * @param component what Streamlit hands to a component: `{data, parentElement, setTriggerValue}`
+ * @param {URL} base where our routes lie
+ * @returns {() => void} what Streamlit calls when the component goes
+ */
+export function enter({ data, parentElement, setTriggerValue }, base) {
+  const { door, module, ...rest } = data;
+  const send = (name, value) => setTriggerValue(name, value);
+  connect({ ...door, base }, () => send("renew", Date.now()));
+  const host = parentElement.querySelector(".gradattn-client");
+  host.classList.toggle("dark", rest.theme === "dark");
+  const shown = { ...rest, base: base.href, token: door.token };
+  let room = rooms.get(host);
+  if (room) room.tell(shown, send);
+  else rooms.set(host, (room = new Room(host, module, shown, send)));
+  return () => room.leave(host);
+}
+
+class Room {
+  constructor(host, module, data, send) {
+    this.data = data;
+    this.send = send;
+    this.listeners = new Set();
+    this.left = new AbortController();
+    const shadow = host.shadowRoot ?? host.attachShadow({ mode: "open" });
+    const root = document.createElement("div");
+    root.className = "client";
+    const style = document.createElement("link");
+    style.rel = "stylesheet";
+    style.href = new URL("./tokens.css", import.meta.url).href;
+    const styled = new Promise((done) => (style.onload = style.onerror = done));
+    shadow.replaceChildren(style, root);
+    this.open(root, module, styled);
+  }
+
+  async open(root, module, styled) {
+    const [client] = await Promise.all([import(`./${module}.js`), styled]);
+    if (this.left.signal.aborted) return;
+    client.mount({
+      root,
+      data: this.data,
+      onData: (listener) => this.listeners.add(listener),
+      signal: this.left.signal,
+      send: (name, value) => this.send(name, value),
+    });
+  }
+
+  tell(data, send) {
+    this.data = data;
+    this.send = send;
+    for (const listener of this.listeners) listener(data);
+  }
+
+  leave(host) {
+    this.left.abort();
+    this.listeners.clear();
+    rooms.delete(host);
+    host.shadowRoot.replaceChildren();
+  }
+}

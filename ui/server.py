@@ -1,0 +1,39 @@
+"""The server of the page: Streamlit's own, with the routes that the clients talk to beside it.
+
+``streamlit run ui/server.py`` finds ``app``. The routes lie below ``gradattn/``, and below ``server.baseUrlPath`` where
+Streamlit does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import streamlit as st
+from starlette.routing import BaseRoute, Mount
+from streamlit import config
+
+from ui.api import assets, lists, renditions, writes
+from ui.api.makers import makers
+
+ROUTES: list[BaseRoute] = [*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES]
+"""Those of other rooms are spliced in here."""
+
+_BASE = str(config.get_option("server.baseUrlPath") or "").strip("/")
+
+
+@asynccontextmanager
+async def _lifespan(_app: st.App) -> AsyncIterator[None]:
+    """At its end, pictures that nobody waits for any more are not made."""
+    try:
+        yield
+    finally:
+        makers().stop()
+
+
+app = st.App(
+    Path(__file__).with_name("app.py"),
+    routes=[Mount(f"/{_BASE}/gradattn" if _BASE else "/gradattn", routes=ROUTES)],
+    lifespan=_lifespan,
+)
