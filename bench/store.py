@@ -85,6 +85,7 @@ def _tables(part: pd.DataFrame, random: np.random.Generator) -> dict[str, pa.Tab
             runner_up_probability=number,
             class_noise_suspicion=number,
             instance_noise_suspicion=number,
+            likely_labels=pd.Series(top, part.index), likely_probabilities=pd.Series([[0.3, 0.6]] * rows, part.index),
             components=pd.Series([{"margin": 0.5, "neighbours": 0.25}] * rows, part.index),
             kind=pd.Series(np.resize(KINDS, rows), part.index).where(part["is_suspect"]),
             kind_numbers=pd.Series([{"hidden_margin": 0.5, "given_probability": 0.1}] * rows, part.index).where(

@@ -225,13 +225,16 @@ def support(as_suggested: int, decided: int, low: float, high: float, count: int
     )
 
 
-def most_taken_out(beliefs: Iterable[Belief]) -> int:
-    """How many suggestions may be found wrong without a surprise: more have a probability below 5 %, by the beliefs."""
+def most_taken_out(wrong: Iterable[float]) -> int:
+    """How many of a bulk may be found wrong without a surprise: that more are has a probability below 5 %.
+
+    Args:
+        wrong: of each picture the probability that what it is to be decided is wrong, in [0, 1].
+    """
     chances = [1.0]
-    for belief in beliefs:
-        wrong = 1 - (0.0 if belief.other is None else belief.of(belief.other))
-        shifted = [0.0, *(chance * wrong for chance in chances)]
-        chances = [stay * (1 - wrong) + come for stay, come in zip([*chances, 0.0], shifted, strict=True)]
+    for chance in wrong:
+        shifted = [0.0, *(before * chance for before in chances)]
+        chances = [stay * (1 - chance) + come for stay, come in zip([*chances, 0.0], shifted, strict=True)]
     more = 1.0
     for count, chance in enumerate(chances):
         more -= chance

@@ -9,7 +9,8 @@ import functools
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,6 +221,13 @@ def distinct_names(given: str, suggested: str) -> tuple[str, str]:
     if short_name(given) == short_name(suggested):
         return full_name(given), full_name(suggested)
     return short_name(given), suggestion(short_name(suggested))
+
+
+def names_of(labels: Iterable[str]) -> dict[str, str]:
+    """A name for every label of one text: the short one, unless two of these share it."""
+    asked = list(dict.fromkeys(labels))
+    shared = Counter(map(short_name, asked))
+    return {label: full_name(label) if shared[short_name(label)] > 1 else short_name(label) for label in asked}
 
 
 def pair_title(given: str, suggested: str) -> str:

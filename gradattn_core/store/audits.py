@@ -18,7 +18,7 @@ from gradattn_core.records import FloatArray
 from gradattn_core.store.comparison import NEWEST_FIRST, Comparison
 from gradattn_core.store.database import BELIEFS, TIME, rows, value
 from gradattn_core.store.merge import Source, check_sources, merge
-from gradattn_core.store.schema import UNIQUE_KEYS
+from gradattn_core.store.schema import OF_AUDIT
 from gradattn_core.sums import Sums
 
 _SUSPECTS = """
@@ -102,7 +102,7 @@ class Audits(Comparison):
     def remove(self, audit_id: str) -> None:
         """Take a finished audit out of the database. Decisions and draws stay: they belong to pictures, not to it."""
         with self._writing(audit_id) as connection:
-            for table in ("audits", *UNIQUE_KEYS):
+            for table in OF_AUDIT:
                 connection.execute(f"DELETE FROM {table} WHERE audit_id = ?", [audit_id])
 
     def decided(self) -> dict[str, int]:

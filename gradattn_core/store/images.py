@@ -67,6 +67,8 @@ class Prediction:
             audit's own where a re-ranking has moved the image.
         class_noise_suspicion, instance_noise_suspicion: the audit's suspicion under either assumption about the noise.
         suggested_probability, given_probability, runner_up_probability: of the ranking.
+        likely_labels, likely_probabilities: the likeliest classes and the given one, likeliest first, and the voters'
+            probabilities of them; they know nothing of the given label.
         components: the scores that the suspicion was made of, by name.
         kind, kind_numbers, cluster: of a suspect, see :class:`gradattn_core.store.candidates.Candidate`.
     """
@@ -107,6 +109,8 @@ class Prediction:
     class_noise_suspicion: float | None
     instance_noise_suspicion: float | None
     outside_suspicion: float | None
+    likely_labels: Sequence[str] | None
+    likely_probabilities: Sequence[float] | None
 
 
 class Images(Part):

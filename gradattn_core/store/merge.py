@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradattn_core.errors import StoreError
-from gradattn_core.store.schema import RANKED, UNIQUE_KEYS
+from gradattn_core.store.schema import OF_AUDIT, OPTIONAL, RANKED, UNIQUE_KEYS
 
 Source: TypeAlias = Sequence[Path] | pd.DataFrame
 
@@ -42,7 +42,7 @@ def merge(connection: duckdb.DuckDBPyConnection, audit: Mapping[str, Any], table
     audit_id = audit.get("audit_id")
     if not isinstance(audit_id, str) or not audit_id:
         raise StoreError("an audit needs a text audit_id to be merged")
-    for table in ("audits", *UNIQUE_KEYS):
+    for table in OF_AUDIT:
         connection.execute(f"DELETE FROM {table} WHERE audit_id = ?", [audit_id])
     _insert_audit(connection, audit)
     for table in UNIQUE_KEYS:
@@ -90,7 +90,7 @@ def _insert_audit(connection: duckdb.DuckDBPyConnection, audit: Mapping[str, Any
 
 
 def _insert_frame(connection: duckdb.DuckDBPyConnection, table: str, audit_id: str, frame: pd.DataFrame) -> None:
-    columns = _columns(connection, table)
+    columns = _present(_columns(connection, table), frame.columns)
     _require(columns, frame.columns, f"the frame for {table}")
     try:
         rows = pa.Table.from_pandas(frame[list(columns)], preserve_index=False)
@@ -102,10 +102,11 @@ def _insert_frame(connection: duckdb.DuckDBPyConnection, table: str, audit_id: s
 
 
 def _insert_files(connection: duckdb.DuckDBPyConnection, table: str, audit_id: str, files: Sequence[Path]) -> None:
-    columns = _columns(connection, table)
-    for file in files:
+    named = {file: pq.read_schema(file).names for file in files}
+    columns = _present(_columns(connection, table), {name for names in named.values() for name in names})
+    for file, names in named.items():
         # By name and file by file: DuckDB alone would fill a column that one shard lacks with NULL, silently.
-        _require(columns, pq.read_schema(file).names, str(file))
+        _require(columns, names, str(file))
     # One shard may hold only NULLs where another has text, so the types of all files are joined.
     source = "read_parquet($files, union_by_name = true, hive_partitioning = false)"
     parameters = {"audit_id": audit_id, "files": [_literal(file) for file in files]}
@@ -126,6 +127,11 @@ def _insertion(table: str, columns: Mapping[str, str], source: str) -> str:
         # Maps are too heavy to sort; their small columns are quick to search in any order.
         order = "ORDER BY s.rank"
     return f"INSERT INTO {table} (audit_id, {names}) SELECT $audit_id, {values} FROM {source} {order}"
+
+
+def _present(columns: Mapping[str, str], present: Any) -> dict[str, str]:
+    """The columns without the optional ones that are not there."""
+    return {name: kind for name, kind in columns.items() if name not in OPTIONAL or name in set(present)}
 
 
 def _require(columns: Mapping[str, str], present: Any, where: str) -> None:

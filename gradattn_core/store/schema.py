@@ -169,7 +169,38 @@ _VERSION_6 = (
     "ALTER TABLE audits ADD COLUMN learnt_by TEXT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
+_VERSION_7 = (
+    # What the voters make of the likeliest classes, before the given label is looked at; NULL in audits of before.
+    "ALTER TABLE scores ADD COLUMN likely_labels TEXT[]",
+    "ALTER TABLE scores ADD COLUMN likely_probabilities FLOAT[]",
+    # The newest entry about the picture that its author had seen, "" for none; the browser tab that sent it; what was
+    # decided with it at one stroke and is taken back so. NULL where it came by another way than the page.
+    "ALTER TABLE decisions ADD COLUMN seen TEXT",
+    "ALTER TABLE decisions ADD COLUMN outbox TEXT",
+    "ALTER TABLE decisions ADD COLUMN batch TEXT",
+    # What was thought of the picture when it was decided: the likeliest other class and its probability.
+    "ALTER TABLE decisions ADD COLUMN proposed_label TEXT",
+    "ALTER TABLE decisions ADD COLUMN proposed_probability DOUBLE",
+    """CREATE TABLE tags (
+        content_hash TEXT NOT NULL, given_label TEXT NOT NULL, tag TEXT NOT NULL, reviewer TEXT NOT NULL,
+        tagged_at TIMESTAMPTZ NOT NULL)""",
+    """CREATE TABLE saved_views (
+        page TEXT NOT NULL, name TEXT NOT NULL, query TEXT NOT NULL, reviewer TEXT NOT NULL,
+        saved_at TIMESTAMPTZ NOT NULL)""",
+    # Of a dataset, by its root; NULL as suggested label: the class as a whole.
+    """CREATE TABLE finished (
+        root TEXT NOT NULL, given_label TEXT NOT NULL, suggested_label TEXT, reviewer TEXT NOT NULL,
+        finished_at TIMESTAMPTZ NOT NULL)""",
+    """CREATE TABLE embeddings (
+        audit_id TEXT NOT NULL, image_rank BIGINT, path TEXT NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL)""",
+    """CREATE TABLE selections (
+        audit_id TEXT NOT NULL, selection_id TEXT NOT NULL, paths TEXT[] NOT NULL, reviewer TEXT NOT NULL,
+        selected_at TIMESTAMPTZ NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    *(_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7),
+)
 
 UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "scores": (("path",), ("rank",)),
@@ -181,11 +212,18 @@ UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "neighbours": (("path", "position"),),
     "exemplars": (("label", "position"),),
     "failures": (),
+    "embeddings": (("path",),),
 }
 """The tables a merge fills, in its order, each with the sets of columns that name a row at most once per audit."""
 
-RANKED = ("images", "predictions", "interpretations", "regions", "neighbours")
+OF_AUDIT = ("audits", *UNIQUE_KEYS, "selections")
+"""The tables whose rows go with their audit."""
+
+RANKED = ("images", "predictions", "interpretations", "regions", "neighbours", "embeddings")
 """The tables with an ``image_rank``."""
+
+OPTIONAL = ("likely_labels", "likely_probabilities")
+"""Columns that what is merged may lack: an audit that the version before began has none."""
 
 
 def read_version(connection: duckdb.DuckDBPyConnection, name: str) -> int:

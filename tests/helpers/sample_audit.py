@@ -142,6 +142,7 @@ def tables(
         ),
         "neighbours": _neighbours(paths[:suspects], paths, label),
         "exemplars": _exemplars(paths, label, exemplars),
+        "embeddings": pd.DataFrame({"path": paths, "x": number, "y": -number}),
         "failures": pd.DataFrame(
             {"path": ["kite/broken.jpg"], "stage": "decode", "reason": "truncated", "given_label": "kite"}
         ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 
 from gradattn_core.cli import main
@@ -15,7 +16,7 @@ from gradattn_core.errors import StoreError
 from gradattn_core.evidence import SUMS
 from gradattn_core.store import schema
 from gradattn_core.store.store import Store
-from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
+from tests.helpers.sample_audit import PATHS, as_parquet, audit_row, sample_store, tables
 
 _TABLES = ("audits", "images", "predictions", "scores", "interpretations", "regions", "class_pairs", "failures")
 _MASSES = {"positive_mass": 9.0, "negative_mass": 6.0, "balance": 0.2}
@@ -136,6 +137,29 @@ def test_an_older_estimate_is_kept_without_the_interval_that_was_none(tmp_path: 
     store.review.rerank("first", PATHS[1:6], np.linspace(0.9, 0.1, 5), decisions=1, learnt_by="near")
     progress = store.review.progress("first")
     assert progress.estimated_left == pytest.approx(2.5) and np.isnan(progress.left_low)
+
+
+def test_a_page_that_only_reads_says_what_brings_an_older_database_up_to_date(tmp_path: Path) -> None:
+    folder = older_database(tmp_path, 6)
+    with pytest.raises(StoreError, match=r"older schema version 6 .* open it once without read-only mode"):
+        Store(folder, read_only=True).candidates.page("first")
+    assert Store(folder).candidates.count("first") == 6 and Store(folder, read_only=True).candidates.count("first") == 6
+
+
+def test_an_audit_that_the_version_before_began_is_merged_without_likely_classes(tmp_path: Path) -> None:
+    frames = tables(PATHS, suspects=2)
+    store = Store(tmp_path)
+    store.audits.merge(audit_row(), frames)
+    store.audits.merge(audit_row("shards"), as_parquet(frames, tmp_path / "shards"))
+    for audit_id in ("first", "shards"):
+        prediction = store.images.prediction(audit_id, PATHS[0])
+        assert prediction is not None and prediction.likely_labels is None
+    frames["scores"]["likely_labels"] = pd.Series([["kite", "bald eagle"]] * len(PATHS))
+    frames["scores"]["likely_probabilities"] = pd.Series([[0.75, 0.25]] * len(PATHS))
+    store.audits.merge(audit_row(), as_parquet(frames, tmp_path / "newer shards"))
+    prediction = store.images.prediction("first", PATHS[0])
+    assert prediction is not None
+    assert (prediction.likely_labels, prediction.likely_probabilities) == (["kite", "bald eagle"], [0.75, 0.25])
 
 
 def test_a_neighbour_or_an_exemplar_that_the_audit_does_not_list_is_refused(tmp_path: Path) -> None:

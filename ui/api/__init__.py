@@ -1,1 +1,1 @@
-"""The page's own HTTP routes beside Streamlit's: what a client asks, and what it is answered."""
+"""What the page's clients ask the server: routes, and the shapes of their answers."""
