@@ -102,7 +102,7 @@ def learn_from_features(images: pd.DataFrame, folder: Path) -> Learnt | None:
     rows = np.arange(len(images))
     if not small:
         rows = np.flatnonzero((rows < NEAR) | (images["decision"] != "").to_numpy())
-    features = _read_features(folder, images["path"].iloc[rows])
+    features = read_features(folder, images["path"].iloc[rows])
     if features is None:
         return None
     before = images["suspicion"].to_numpy(dtype=float)
@@ -147,7 +147,7 @@ def _known(images: pd.DataFrame, classes: NDArray[np.object_], codes: IntArray) 
     return np.select(chosen, [codes, relabelled, np.full(len(codes), NONE)], UNKNOWN)
 
 
-def _read_features(folder: Path, paths: pd.Series) -> FloatArray | None:
+def read_features(folder: Path, paths: pd.Series) -> FloatArray | None:
     """[N, D] of these images; None where any is missing."""
     place = pd.Index(paths)
     table: FloatArray | None = None

@@ -24,7 +24,7 @@ GROUND = (
     *("methods", "outfolder", "progress", "reasons", "records", "sums", "verdict", "wording"),
 )
 HEAVY = {
-    *("duckdb", "faiss", "matplotlib", "pandas", "prefect", "pyarrow"),
+    *("duckdb", "faiss", "matplotlib", "openTSNE", "pandas", "prefect", "pyarrow"),
     *("scipy", "sklearn", "streamlit", "timm", "torch"),
 }
 # From the ground up; a room may import from its own floor and from those below.
@@ -33,7 +33,7 @@ FLOORS = (
     {"attention", "dataset", "demo"},
     {"model", "ranking", "render"},
     {"interpret", "store"},
-    {"evaluate", "export", "learning", "peers", "rerank"},
+    {"embedding", "evaluate", "export", "learning", "peers", "rerank"},
     {"apply", "audit"},
     {"ui"},
     {"flows"},

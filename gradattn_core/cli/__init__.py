@@ -54,7 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> CommandParser:
     """The whole command line."""
-    from gradattn_core.cli import apply, audit, check, clean, demo, diff, explain, report, review, schedule, spot_check
+    from gradattn_core.cli import (
+        apply,
+        audit,
+        check,
+        clean,
+        demo,
+        diff,
+        embed,
+        explain,
+        report,
+        review,
+        schedule,
+        spot_check,
+    )
 
     parser = CommandParser(
         prog="gradattn",
@@ -71,7 +84,7 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (audit, check, clean, report, diff, review, spot_check, apply, schedule, explain, demo):
+    for module in (audit, check, clean, report, diff, review, embed, spot_check, apply, schedule, explain, demo):
         module.add(commands)
     return parser
 

@@ -9,6 +9,7 @@ from gradattn_core.store.candidates import Candidates
 from gradattn_core.store.database import Database
 from gradattn_core.store.decisions import Decisions
 from gradattn_core.store.draws import Draws
+from gradattn_core.store.embeddings import Embeddings
 from gradattn_core.store.images import Images
 from gradattn_core.store.review import Review
 
@@ -27,7 +28,7 @@ class Store(Database):
             variable ``GRADATTN_DATA_ROOT``, if it is set).
 
     Attributes:
-        audits, candidates, draws, images, decisions, review: what can be asked and written, by subject.
+        audits, candidates, draws, embeddings, images, decisions, review: what can be asked and written, by subject.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
@@ -46,5 +47,6 @@ class Store(Database):
         self.candidates = Candidates(self)
         self.draws = Draws(self)
         self.images = Images(self)
+        self.embeddings = Embeddings(self)
         self.decisions = Decisions(self)
         self.review = Review(self)

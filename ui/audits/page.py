@@ -25,7 +25,7 @@ _MANIFEST = [name for name, parameter in _PARAMETERS.items() if parameter.group 
 
 
 def show() -> None:
-    components.title("Audits")
+    st.header("Audits")
     out = components.directory()
     refusal = process.refusal(st.get_option("server.address"), st.context.headers.get("Host"), os.environ)
     busy = _busy(out)

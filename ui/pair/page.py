@@ -29,9 +29,10 @@ def show() -> None:
     with st.sidebar:
         reviewer = components.reviewer()
         decided = components.decided_filter("All", key="decided-pair")
+        components.palette_toggle()
     pairs = pattern.class_pairs(str(components.directory()), audit, bulk.history().generation)
     if pairs.empty:
-        components.title("Class pair")
+        st.header("Class pair")
         st.write("No label of this audit is in doubt, so there are no pairs of classes to look into.")
         components.link("overview")
         return
