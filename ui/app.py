@@ -5,21 +5,32 @@ from pathlib import Path
 import streamlit as st
 
 from gradattn_core.errors import StoreError
-from ui import components, identity
+from ui import components, head, identity
 
 _HERE = Path(__file__).parent
 
-st.set_page_config(page_title="gradattn", page_icon=str(_HERE / "icon.svg"), layout="wide")
-st.html(_HERE / "style.css")
-identity.admit()
-page = st.navigation(
-    [
-        st.Page(file.script, title=file.title, icon=file.icon, url_path=address, default=address == "overview")
-        for address, file in components.PAGES.items()
-    ]
+pages = {
+    address: st.Page(file.script, title=file.title, url_path=address, default=address == "overview")
+    for address, file in components.PAGES.items()
+}
+menu = [pages[address] for address, file in components.PAGES.items() if not file.more]
+more = [pages[address] for address, file in components.PAGES.items() if file.more]
+page = st.navigation({"": menu, "More": more}, position="top")
+st.set_page_config(
+    page_title=f"{page.title} · gradattn",
+    page_icon=str(_HERE / "icon.svg"),
+    layout="wide",
+    initial_sidebar_state="collapsed",
 )
-try:
-    page.run()
-except StoreError as error:
-    st.error("The results cannot be read or written just now. Reload the page to try again.")
-    st.text(str(error))
+head.show_style(_HERE)
+identity.admit()
+file = components.PAGES[page.url_path or "overview"]
+# The page comes first in the document, and the head is drawn first, as the page asks it which audit is meant.
+sheet = st.container(key="full" if file.full else "sheet")
+head.show(_HERE, full=file.full)
+with sheet:
+    try:
+        page.run()
+    except StoreError as error:
+        st.error("The results cannot be read or written just now. Reload the page to try again.")
+        st.text(str(error))

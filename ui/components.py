@@ -21,7 +21,7 @@ from gradattn_core.render.overlays import PALETTES, Palette
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.decisions import DecisionFilter
 from gradattn_core.store.store import Store
-from gradattn_core.wording import full_name, minute
+from gradattn_core.wording import full_name
 from ui.identity import reviewer as reviewer
 from ui.launch import directory as directory
 from ui.launch import read_only as read_only
@@ -30,21 +30,26 @@ Row = Mapping[str, Any]
 
 
 class PageFile(NamedTuple):
-    """A page: its script below this folder, its title and its icon."""
+    """A page: its script below this folder and its title.
+
+    It takes the ``full`` width and height of the window if a client of its own draws it, and its place in the menu may
+    be below ``more``.
+    """
 
     script: str
     title: str
-    icon: str
+    full: bool = False
+    more: bool = False
 
 
 PAGES = {
-    "overview": PageFile("overview/page.py", "Overview", ":material/insights:"),
-    "review": PageFile("review/page.py", "Review", ":material/rule:"),
-    "grid": PageFile("grid/page.py", "Grid", ":material/grid_view:"),
-    "pair": PageFile("pair/page.py", "Class pair", ":material/compare_arrows:"),
-    "decisions": PageFile("decisions.py", "Decisions", ":material/history:"),
-    "export": PageFile("export.py", "Export", ":material/download:"),
-    "audits": PageFile("audits/page.py", "Audits", ":material/schedule:"),
+    "overview": PageFile("overview/page.py", "Overview"),
+    "review": PageFile("review/page.py", "Review"),
+    "grid": PageFile("grid/page.py", "Grid"),
+    "pair": PageFile("pair/page.py", "Class pairs"),
+    "decisions": PageFile("decisions.py", "Decisions"),
+    "export": PageFile("export.py", "Export", more=True),
+    "audits": PageFile("audits/page.py", "Audits", more=True),
 }
 """The pages by their address, in the order of the menu; the first is also at ``/``."""
 
@@ -70,7 +75,7 @@ _MARKDOWN = str.maketrans({sign: "\\" + sign for sign in string.punctuation})
 def link(address: str, label: str | None = None) -> None:
     """A link to another page."""
     page = PAGES[address]
-    st.page_link(page.script, label=label or page.title, icon=page.icon)
+    st.page_link(page.script, label=label or page.title)
 
 
 def leave(address: str, **query: str) -> NoReturn:
@@ -110,27 +115,32 @@ def _has_foreign(folder: str, audit: str) -> bool:
 
 
 def audit_id() -> str:
-    """The audit chosen in the sidebar. Stops the page with what to do next where there is none."""
+    """The audit chosen in the head of the page. Stops the page with what to do next where there is none."""
     try:
         finished = audits(str(directory()))
     except StoreError as error:
+        title("Results")
         st.error("The results cannot be read.")
         plain(str(error), "quiet-store-error")
         st.stop()
     if finished is None or finished.empty:
-        st.header("No audit here yet")
+        title("No audit here yet")
         st.write("Run one, then reload this page:")
         st.code(f"gradattn audit DATASET --out {shlex.quote(str(directory()))}", language=None, wrap_lines=True)
         link("audits", "Or start one on the Audits page")
         st.stop()
-    names = {
-        str(row["audit_id"]): f"{Path(row['dataset']).name} · {minute(row['finished_at'])}"
-        for row in finished.to_dict("records")
-    }
-    if len(names) == 1:
-        return next(iter(names))
-    with st.sidebar:
-        return str(st.selectbox("Audit", list(names), format_func=names.__getitem__, key="audit", bind="query-params"))
+    chosen = st.session_state.get("audit")
+    return str(finished["audit_id"][0] if chosen is None else chosen)
+
+
+def dataset_name(audit: Row) -> str:
+    """The last part of a dataset's address, as it is called on the pages."""
+    return Path(audit["dataset"]).name
+
+
+def title(text: str) -> None:
+    """The one heading of the first level on a page."""
+    st.title(text, anchor=False)
 
 
 @st.cache_data(ttl=10, show_spinner=False)

@@ -26,7 +26,7 @@ def show() -> None:
         reviewer = "" if components.read_only() else components.reviewer()
         st.subheader("Log")
     reviewers = store.decisions.reviewers()
-    st.header("Decisions")
+    components.title("Decisions")
     if not reviewers:
         st.write("Nothing has been decided yet. Decisions made on these pages appear here:")
         components.link("review")

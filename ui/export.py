@@ -52,7 +52,7 @@ class ExportTable:
 
 def show() -> None:
     audit = components.audit_id()
-    st.header("Export")
+    components.title("Export")
     with st.container(horizontal=True, key="export-head", gap="medium"):
         what = st.segmented_control(
             "What", list(_TABLES), default="Candidates", required=True, key="what", bind="query-params"

@@ -14,15 +14,10 @@ _LONGEST = 100
 
 
 def admit() -> None:
-    """Where a login is configured, say who has logged in; stop the page before it shows anything to anybody else."""
-    if "is_logged_in" not in st.user:
+    """Where a login is configured, stop the page before it shows anything to anybody who has not logged in."""
+    if "is_logged_in" not in st.user or st.user.is_logged_in:
         return
-    if st.user.is_logged_in:
-        with st.sidebar, st.container(key="quiet-reviewer"):
-            st.text(f"Logged in as {_login_name()}")
-            st.button("Log out", on_click=st.logout, type="tertiary")
-        return
-    st.header("gradattn")
+    st.title("gradattn", anchor=False)
     if importlib.util.find_spec("authlib") is None:
         st.error("A login is configured, but the package that does it is missing. Install it and start again:")
         st.code("pip install 'streamlit[auth]'", language=None)
@@ -38,23 +33,35 @@ def admit() -> None:
     st.stop()
 
 
-def reviewer() -> str:
-    """The name decisions are stored with; empty until somebody has given one."""
+def show() -> None:
+    """Who has logged in and the way out, else the field for the name."""
     if "is_logged_in" in st.user:
-        return _login_name()
-    before = unquote(st.context.cookies.to_dict().get(_COOKIE, "")) or os.environ.get("GRADATTN_REVIEWER", "")
-    name = st.sidebar.text_input(
+        with st.container(key="quiet-reviewer"):
+            st.text(f"Logged in as {_login_name()}")
+        st.button("Log out", on_click=st.logout)
+        return
+    st.text_input(
         "Reviewer",
-        value=before[:_LONGEST],
+        value=_name_before(),
         key="reviewer",
         placeholder="Your name",
         max_chars=_LONGEST,
         persist_state="session",
         help="Stored with every decision.",
-    ).strip()
-    if name and name != before:
-        _remember(name)
-    return name
+    )
+
+
+def reviewer() -> str:
+    """The name decisions are stored with; empty until somebody has given one."""
+    if "is_logged_in" in st.user:
+        return _login_name()
+    return str(st.session_state.get("reviewer", _name_before())).strip()
+
+
+def _name_before() -> str:
+    """The name that this browser was told before, else the one that the page was started with."""
+    name = unquote(st.context.cookies.to_dict().get(_COOKIE, "")) or os.environ.get("GRADATTN_REVIEWER", "")
+    return name[:_LONGEST]
 
 
 def login() -> str | None:
@@ -72,7 +79,7 @@ def signing(reviewer: str) -> str:
 
 
 def ask() -> None:
-    """A field for the name in the middle of the page: on a phone the sidebar is out of sight."""
+    """A field for the name in the middle of the page, where it is missing."""
     st.text_input("Who is reviewing?", key="name-asked", placeholder="Your name", max_chars=_LONGEST, on_change=_answer)
 
 
@@ -80,11 +87,14 @@ def _answer() -> None:
     st.session_state["reviewer"] = st.session_state["name-asked"]
 
 
-def _remember(name: str) -> None:
-    """Keep the name in this browser for a year. Percent-encoded it is letters, digits and ``%_.-~``, never script."""
+def remember() -> None:
+    """Keep a new name in this browser for a year. Percent-encoded it is letters, digits and ``%_.-~``, never script."""
+    name = reviewer()
+    if "is_logged_in" in st.user or not name or name == _name_before():
+        return
     value = quote(name, safe="", errors="replace")
     cookie = f"{_COOKIE}={value}; max-age=31536000; path=/; SameSite=Strict"
-    with st.sidebar, st.container(key="script-name"):
+    with st.container(key="script-name"):
         st.html(f'<script>document.cookie = "{cookie}"</script>', unsafe_allow_javascript=True)
 
 

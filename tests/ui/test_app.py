@@ -16,7 +16,7 @@ def test_a_folder_without_an_audit_says_what_to_run(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("GRADATTN_OUT", str(tmp_path / "my results"))
     for page in ("overview", "review", "grid", "pair", "decisions", "export"):
         app = opened(page)
-        assert app.header[0].value == "No audit here yet"
+        assert app.title[0].value == "No audit here yet"
         assert app.code[0].value == f"gradattn audit DATASET --out '{tmp_path / 'my results'}'"
 
 

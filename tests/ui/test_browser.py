@@ -150,9 +150,9 @@ def test_a_field_of_the_map_opens_its_class_pair_and_filters_can_be_shared(
     expect(other.get_by_text("0 of 2 decided")).to_be_visible(timeout=30_000)
     expect(other.locator(".st-key-name-given")).to_have_text("kite")
     other.context.close()
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="Decisions").click()
+    page.get_by_test_id("stTopNavLink").filter(has_text="Decisions").click()
     expect(page.get_by_text("Nothing has been decided yet")).to_be_visible(timeout=30_000)
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="Review").click()
+    page.get_by_test_id("stTopNavLink").filter(has_text="Review").click()
     expect(page.get_by_text("0 of 2 decided")).to_be_visible(timeout=30_000)
 
 

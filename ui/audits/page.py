@@ -25,7 +25,7 @@ _MANIFEST = [name for name, parameter in _PARAMETERS.items() if parameter.group 
 
 
 def show() -> None:
-    st.header("Audits")
+    components.title("Audits")
     out = components.directory()
     refusal = process.refusal(st.get_option("server.address"), st.context.headers.get("Host"), os.environ)
     busy = _busy(out)

@@ -87,7 +87,6 @@ def _head() -> tuple[str, int, bool]:
             label_visibility="collapsed",
         )
         evidence = st.toggle("Evidence", key="evidence", bind="query-params", help=_EVIDENCE)
-        components.palette_toggle()
     return _ORDERS[order], int(size or 48), evidence
 
 

@@ -37,7 +37,7 @@ def show() -> None:
     audit = components.audit_id()
     store = components.store()
     summary = store.audits.one(audit)
-    st.header("Overview")
+    components.title("Overview")
     plain(
         f"{Path(summary.dataset).name} · {summary.model} · head {summary.head} · "
         f"finished {minute(summary.finished_at)} UTC",

@@ -29,10 +29,9 @@ def show() -> None:
     with st.sidebar:
         reviewer = components.reviewer()
         decided = components.decided_filter("All", key="decided-pair")
-        components.palette_toggle()
     pairs = pattern.class_pairs(str(components.directory()), audit, bulk.history().generation)
     if pairs.empty:
-        st.header("Class pair")
+        components.title("Class pair")
         st.write("No label of this audit is in doubt, so there are no pairs of classes to look into.")
         components.link("overview")
         return

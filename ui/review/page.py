@@ -125,7 +125,6 @@ def _view() -> tuple[pictures.View, str]:
         opacity = st.slider("Opacity", 0.1, 1.0, 0.8, key="opacity", persist_state="session")
         smooth = st.toggle("Smooth between patches", value=True, key="smooth", persist_state="session")
         regions = st.toggle("Boxes around the regions", key="regions", persist_state="session")
-        components.palette_toggle()
         origin = st.segmented_control(
             "The waterfall begins with",
             list(_ORIGINS),
