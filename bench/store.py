@@ -81,11 +81,12 @@ def _tables(part: pd.DataFrame, random: np.random.Generator) -> dict[str, pa.Tab
             outside_probability=number,
         ),
         "scores": part.assign(
-            suggested_probability=number, given_probability=number, runner_up_label=part["given_label"],
-            runner_up_probability=number,
+            suggested_probability=0.1 + 0.6 * number, given_probability=0.3 - 0.3 * number,
+            runner_up_label=part["given_label"], runner_up_probability=0.1, outside_suspicion=0.01 * part["suspicion"],
             class_noise_suspicion=number,
             instance_noise_suspicion=number,
-            likely_labels=pd.Series(top, part.index), likely_probabilities=pd.Series([[0.3, 0.6]] * rows, part.index),
+            likely_labels=pd.Series(top, part.index),
+            likely_probabilities=pd.Series([[0.3 - 0.3 * each, 0.1 + 0.6 * each] for each in number], part.index),
             components=pd.Series([{"margin": 0.5, "neighbours": 0.25}] * rows, part.index),
             kind=pd.Series(np.resize(KINDS, rows), part.index).where(part["is_suspect"]),
             kind_numbers=pd.Series([{"hidden_margin": 0.5, "given_probability": 0.1}] * rows, part.index).where(

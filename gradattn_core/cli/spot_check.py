@@ -143,7 +143,7 @@ def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:
     """
     from gradattn_core.dataset.labels import spelling
     from gradattn_core.export import read_checklist
-    from gradattn_core.store.decisions import Decision, verdict
+    from gradattn_core.store.log import Decision, verdict
 
     filled = read_checklist(source)
     if not filled:

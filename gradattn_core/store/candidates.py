@@ -15,7 +15,7 @@ import pandas as pd
 from gradattn_core.errors import StoreError
 from gradattn_core.store import images
 from gradattn_core.store.database import Part, check_filters, check_page, value
-from gradattn_core.store.decisions import DECISIONS, standing
+from gradattn_core.store.log import DECISIONS, standing
 
 
 class CandidateFilter(TypedDict, total=False):

@@ -35,6 +35,17 @@ BELIEFS = f"""(SELECT audit_id, rank, is_suspect, suspicion, {
 } FROM scores)"""
 """How likely each label is wrong under every assumption, in the order in force: a table to select from."""
 
+# As belief.believe: of the suspicion, what the audit thought to be none of the dataset's classes is one part, and the
+# other classes share the rest as the voters share theirs.
+_AUDITS = "coalesce(s.audit_suspicion, s.suspicion)"
+_NONE = f"(CASE WHEN {_AUDITS} > 0 THEN least(coalesce(s.outside_suspicion, 0) / {_AUDITS}, 1) ELSE 0 END)"
+_VOTERS = "coalesce(s.suggested_probability, 0)"
+_OTHERS = f"""greatest(1 - coalesce(s.outside_suspicion, 0) - coalesce(s.given_probability, 0),
+    {_VOTERS} + coalesce(s.runner_up_probability, 0))"""
+PROPOSED = f"""(s.suspicion * CASE WHEN s.suggested_label = '' THEN {_NONE} WHEN {_OTHERS} > 0
+    THEN (1 - {_NONE}) * {_VOTERS} / {_OTHERS} ELSE 0 END)"""
+"""The probability of the suggested label, of rows ``s`` of ``scores``."""
+
 
 class Database:
     """The file of one output folder. Holds no connection: each transaction opens one and closes it."""

@@ -8,29 +8,21 @@ of it, and ``current_decisions`` is what of it stands.
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import TypeAlias, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
-import duckdb
 import pandas as pd
 
 from gradattn_core.errors import StoreError
-from gradattn_core.store import images
-from gradattn_core.store.database import TIME, Part, check_filters, check_page, value
-
-DECISIONS = ("keep", "relabel", "remove", "unsure")
+from gradattn_core.store.database import TIME, check_filters, check_page, value
+from gradattn_core.store.log import DECISIONS, Row, about, find_all, insert, stacks_about, verdict
+from gradattn_core.store.log import Decision as Decision
+from gradattn_core.store.outbox import Outbox
 
 # Drawn from the very pictures of the audit in which it was decided, whichever audit it was drawn in.
 _DRAWN = """EXISTS (
     SELECT 1 FROM draws JOIN audits a USING (population) WHERE a.audit_id = d.audit_id AND draws.after < d.sequence
         AND draws.content_hash = d.content_hash AND draws.given_label = d.given_label)"""
-
-Key: TypeAlias = tuple[str, str]
-"""Image content and given label."""
 
 
 class DecisionFilter(TypedDict, total=False):
@@ -55,31 +47,7 @@ class DecisionFilter(TypedDict, total=False):
     conflicts: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What one reviewer says about one image's given label, or ``undo``.
-
-    Raises:
-        StoreError: for a relabel without a new label, a new label without relabel, a nameless reviewer.
-    """
-
-    decision: str
-    reviewer: str
-    new_label: str | None = None
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        if self.decision == "relabel" and not (isinstance(self.new_label, str) and self.new_label.strip()):
-            raise StoreError("a relabel decision needs the new label")
-        if self.decision != "relabel" and self.new_label is not None:
-            raise StoreError(
-                f"a new label ({self.new_label!r}) belongs to a relabel decision, not to {self.decision!r}"
-            )
-        if not isinstance(self.reviewer, str) or not self.reviewer.strip():
-            raise StoreError("a decision needs the reviewer's name")
-
-
-class Decisions(Part):
+class Decisions(Outbox):
     """The log, and what is added to it."""
 
     def append(
@@ -128,9 +96,11 @@ class Decisions(Part):
         for path, decision in said.items():
             paths.setdefault(verdict(decision), []).append(path)
         with self._writing(audit_id) as connection:
-            keys = _keys(connection, audit_id, list(said))
+            listed = find_all(connection, audit_id, list(said))
             for decision, of_it in paths.items():
-                _insert(connection, audit_id, {path: keys[path] for path in of_it}, decision)
+                insert(
+                    connection, audit_id, [Row(path, listed[path].key, listed[path].rank, decision) for path in of_it]
+                )
         return len(said)
 
     def undo(self, audit_id: str, path: str, *, reviewer: str) -> str | None:
@@ -166,7 +136,7 @@ class Decisions(Part):
                     FROM decisions d WHERE {where} ORDER BY sequence DESC LIMIT $top OFFSET $offset""",
                 parameters | {"top": top, "offset": offset},
             ).df()
-            few, of_few = _about(frame["content_hash"].tolist())
+            few, of_few = about(frame["content_hash"].tolist())
             words = connection.execute(f"SELECT sequence, stands, conflict FROM words WHERE {few}", of_few).df()
         sequence = frame.pop("sequence")
         return frame.assign(
@@ -205,109 +175,24 @@ class Decisions(Part):
 
     def _append(self, audit_id: str, paths: Sequence[str], decision: Decision) -> list[str]:
         with self._writing(audit_id) as connection:
-            return _insert(connection, audit_id, _keys(connection, audit_id, paths), verdict(decision))
+            listed = find_all(connection, audit_id, paths)
+            said = verdict(decision)
+            return insert(
+                connection, audit_id, [Row(path, image.key, image.rank, said) for path, image in listed.items()]
+            )
 
     def _undo(self, audit_id: str, paths: Sequence[str], reviewer: str) -> list[str]:
         undo = Decision("undo", reviewer)
         with self._writing(audit_id) as connection:
-            keys = _keys(connection, audit_id, paths)
-            few, of_few = _about([content_hash for content_hash, _ in keys.values()])
-            words = Counter(
-                connection.execute(f"SELECT content_hash, given_label FROM words WHERE {few}", of_few).fetchall()
-            )
-            targets = {}
-            for path, key in keys.items():
+            listed = find_all(connection, audit_id, paths)
+            stacks = stacks_about(connection, [image.key for image in listed.values()])
+            rows = []
+            for path, image in listed.items():
                 # Copies of one picture share a stack: each takes back one decision, as long as there are any.
-                if words[key] > 0:
-                    words[key] -= 1
-                    targets[path] = key
-            return _insert(connection, audit_id, targets, undo)
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A decision that stands, and whether the last words of two reviewers differ."""
-
-    decision: str
-    reviewer: str
-    note: str
-    new_label: str
-    conflict: bool
-
-
-def standing(connection: duckdb.DuckDBPyConnection, contents: Sequence[str]) -> dict[Key, Word]:
-    """What stands about images with these contents; keys about which nothing stands are absent, others may be there."""
-    few, of_few = _about(contents)
-    # Most pages are about images of which nothing was said, and to plan a query of the view takes longest.
-    said = connection.execute(f"SELECT DISTINCT content_hash FROM decisions WHERE {few}", of_few).fetchall()
-    if not said:
-        return {}
-    few, of_few = _about([content_hash for (content_hash,) in said])
-    words = connection.execute(
-        f"""SELECT content_hash, given_label, decision, reviewer, note, coalesce(new_label, ''), conflict
-            FROM current_decisions WHERE {few}""",
-        of_few,
-    ).fetchall()
-    return {(content_hash, given_label): Word(*word) for content_hash, given_label, *word in words}
-
-
-def verdict(decision: Decision) -> Decision:
-    """The decision itself, which says something about a label.
-
-    Raises:
-        StoreError: where it is none of ``DECISIONS``.
-    """
-    if decision.decision not in DECISIONS:
-        raise StoreError(f"{decision.decision!r} is no decision; choose one of {', '.join(DECISIONS)}")
-    return decision
-
-
-def _about(contents: Sequence[str]) -> tuple[str, dict[str, Sequence[str]]]:
-    """The condition that lets the view ``words`` read no more of the log than what is about these contents.
-
-    It is a condition on one column because nothing else is pushed below the view's windows.
-    """
-    # Beyond so many it is quicker to read the whole log.
-    if len(contents) > 2_000:
-        return "true", {}
-    return "list_contains(CAST($contents AS TEXT[]), content_hash)", {"contents": contents}
-
-
-def _keys(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Sequence[str]) -> dict[str, Key]:
-    """What decisions about these images are kept under, in the order of the paths, each once."""
-    listed = images.find(connection, audit_id, paths)
-    for path in paths:
-        if path not in listed:
-            raise StoreError(f"audit {audit_id} has no image {path!r}; a decision needs a path as the audit lists it")
-    return {path: (listed[path].content_hash, listed[path].given_label) for path in paths}
-
-
-def _insert(
-    connection: duckdb.DuckDBPyConnection, audit_id: str, keys: dict[str, Key], decision: Decision
-) -> list[str]:
-    """Append one row per path, in their order, and return the rows' ids."""
-    ids = [str(uuid.uuid4()) for _ in keys]
-    # The transaction holds the only writing connection there is, so the next numbers are free.
-    connection.execute(
-        """INSERT INTO decisions (decision_id, sequence, content_hash, given_label, decision, new_label,
-               reviewer, note, decided_at, audit_id, path)
-           SELECT id, (SELECT coalesce(max(sequence), 0) FROM decisions) + number, content_hash, given_label,
-               $decision, $new_label, $reviewer, $note, $now, $audit_id, path
-           FROM (SELECT unnest(CAST($ids AS TEXT[])) AS id, unnest(range(1, len($ids) + 1)) AS number,
-               unnest(CAST($hashes AS TEXT[])) AS content_hash, unnest(CAST($labels AS TEXT[])) AS given_label,
-               unnest(CAST($paths AS TEXT[])) AS path)
-           ORDER BY number""",
-        {
-            **asdict(decision),
-            "ids": ids,
-            "hashes": [content_hash for content_hash, _ in keys.values()],
-            "labels": [given_label for _, given_label in keys.values()],
-            "paths": list(keys),
-            "now": datetime.now(UTC),
-            "audit_id": audit_id,
-        },
-    )
-    return ids
+                if stacks[image.key].words:
+                    taken = stacks[image.key].pop().decision_id
+                    rows.append(Row(path, image.key, image.rank, undo, seen=taken))
+            return insert(connection, audit_id, rows)
 
 
 def _condition(filters: DecisionFilter) -> tuple[str, dict[str, object]]:

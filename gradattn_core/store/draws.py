@@ -24,8 +24,8 @@ import pandas as pd
 from gradattn_core.errors import StoreError
 from gradattn_core.ranking.certainty import PAGE, Doubles
 from gradattn_core.store.database import Part, value
-from gradattn_core.store.decisions import Key
 from gradattn_core.store.known import Drawn, Known, Purpose, replay
+from gradattn_core.store.log import Key
 from gradattn_core.store.proof import Bound, Next, SpotCheck, Until, spot_check
 
 # A picture, by the copy of it that is ranked first, wherever nobody has decided about it.

@@ -29,6 +29,11 @@ class ListedImage:
     width: int
     height: int
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What decisions about the image are kept under."""
+        return self.content_hash, self.given_label
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -19,7 +19,7 @@ import numpy as np
 
 from gradattn_core.ranking.certainty import Kind, Sample
 from gradattn_core.records import IntArray
-from gradattn_core.store.decisions import Key
+from gradattn_core.store.log import Key
 
 Purpose = Literal["spot check", "until"]
 """What a picture was drawn for: a sample of fixed size, or a page of the review that stops by itself."""

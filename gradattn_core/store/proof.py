@@ -23,8 +23,8 @@ from gradattn_core.ranking.certainty import (
     target,
 )
 from gradattn_core.records import IntArray
-from gradattn_core.store.decisions import Key
 from gradattn_core.store.known import WRONG, Drawn, Known
+from gradattn_core.store.log import Key
 
 Next: TypeAlias = Literal["suspects", "random", "done"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gradattn_core.errors import StoreError
-from gradattn_core.store import decisions
+from gradattn_core.store import log
 from gradattn_core.store.store import Store
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
@@ -106,7 +106,7 @@ def test_order_holds_when_the_clock_stands_still_or_is_set_back(store: Store, mo
         def now(cls, zone: Any) -> datetime:
             return datetime(next(cls.times), 1, 1, tzinfo=zone)
 
-    monkeypatch.setattr(decisions, "datetime", Clock)
+    monkeypatch.setattr(log, "datetime", Clock)
     for decision in ("keep", "remove", "unsure"):
         store.decisions.append("first", PATHS[0], decision, reviewer="ann")
     assert list(store.decisions.page()["decision"]) == ["unsure", "remove", "keep"]
