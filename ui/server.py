@@ -14,10 +14,10 @@ import streamlit as st
 from starlette.routing import BaseRoute, Mount
 from streamlit import config
 
-from ui.api import assets, lists, renditions, writes
+from ui.api import assets, blind, lists, renditions, writes
 from ui.api.makers import makers
 
-ROUTES: list[BaseRoute] = [*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES]
+ROUTES: list[BaseRoute] = [*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES, *blind.ROUTES]
 """Those of other rooms are spliced in here."""
 
 _BASE = str(config.get_option("server.baseUrlPath") or "").strip("/")

@@ -1,0 +1,325 @@
+// What a press does in Review: decide, step, take back, note, tag, search. A decision is about the suspect that was seen
+// when the press began, or it is none, and that is said.
+
+import * as api from "./api.js";
+import { Asking } from "./asking.js";
+import { FILTERS, go, write } from "./address.js";
+import { plain } from "./dom.js";
+import { words } from "./last.js";
+import { uuid } from "./outbox.js";
+import { listing } from "./states.js";
+
+// The second half of a double click is no decision about the next suspect.
+const DOUBLE = 350;
+const EARLY = "The next picture is on its way. Keys count from when you see it.";
+const NAMED = { relabel: "A", keep: "K", unsure: "U", remove: "X" };
+
+export class Actions {
+  constructor(review) {
+    this.review = review;
+    this.asking = new Asking(this);
+    this.notes = new Map();
+    // The newest log entry about each picture that this page knows of, by content and given label: copies share it.
+    this.seen = new Map();
+    // How many more pictures are decided than when this page was opened.
+    this.balance = 0;
+    this.pressed = 0;
+  }
+
+  get item() {
+    return this.review.queue.current;
+  }
+
+  act(name, event) {
+    const { review, asking } = this;
+    const pressed = NAMED[name] ?? name;
+    if ("AKUX".includes(pressed) && pressed.length === 1) return this.press(pressed, event);
+    if (/^[1-5]$/.test(name)) return this.digit(Number(name), event);
+    const does = {
+      other: () => asking.search(event), note: () => asking.note(event), tag: () => asking.tag(event),
+      skip: () => this.step(1), back: () => this.step(-1), undo: () => this.undo(event),
+      lock: () => review.view.lock(), outlines: () => review.view.outlines(), original: () => review.view.original(),
+      larger: () => review.view.zoom(1), smaller: () => review.view.zoom(-1), whole: () => review.view.zoom(0),
+      grid: () => go("grid", listing(review.params)), help: () => asking.help(),
+      settings: () => asking.settings(), saved: () => this.again(), try: () => this.again(), "save-file": () => asking.save(),
+      theirs: () => this.choose("theirs"), mine: () => this.choose("mine"), neither: () => this.choose("unsure"),
+      again: () => review.begin(listing(review.params)), clear: () => this.clear(), check: () => this.check(),
+      suspects: () => review.begin(audit(review.params), { push: true }), draw: () => this.draw(),
+      "unsure-left": () => review.begin({ ...audit(review.params), decided: "unsure" }, { push: true }),
+      export: () => go("export", audit(review.params)), overview: () => go("overview", audit(review.params)),
+    };
+    const until = /^until-([\d.]+)$/.exec(name);
+    if (until) review.begin({ ...audit(review.params), list: "until", left: until[1] }, { push: true });
+    else does[name]?.();
+  }
+
+  /** A button or its key. */
+  press(name, event) {
+    const { suspect } = this.item ?? {};
+    const action = name === "U" ? { decision: "unsure" } : name === "X" ? { decision: "remove" } : suspect?.actions?.[name];
+    if (!suspect || action) this.decide({ decision: "keep", ...action }, event, name);
+    else this.review.say("Nothing is proposed for this picture.");
+  }
+
+  digit(number, event) {
+    const { suspect } = this.item ?? {};
+    const found = suspect?.classes?.[number - 1];
+    if (!suspect || found) this.decide(found ?? { decision: "keep" }, event, String(number));
+    else this.review.say(`This picture has no class ${number}.`);
+  }
+
+  /** Whether a press counts for the suspect on the screen; where it does not, that is said. */
+  counts(event) {
+    const { review, item } = this;
+    const { dialogs, seen, since, data } = review;
+    if (data.readOnly) return this.refuse("Read-only: decisions are switched off.");
+    if (!item || seen !== item) return this.refuse(EARLY);
+    if (item.state === "missing") return this.refuse("This picture cannot be shown, so nothing is decided. Skip it.");
+    if (event?.type === "click" && event.detail > 0) {
+      // A pointer that went down on another suspect, or the second half of a double click.
+      const { item: under, since: down } = review.pointer ?? {};
+      if (under !== item || down < since) return this.refuse(EARLY);
+      if (event.timeStamp - this.pressed < DOUBLE) return this.refuse("A second click so soon does not count. Nothing was decided.");
+      this.pressed = event.timeStamp;
+    } else if (event && event.timeStamp < since) return this.refuse(EARLY);
+    return !dialogs.open;
+  }
+
+  refuse(text) {
+    this.review.say(text);
+    return false;
+  }
+
+  async decide(action, event, name = null) {
+    if (!this.counts(event)) return;
+    const { item } = this;
+    if (!(await this.asking.named()) || item !== this.item) return;
+    this.store(item, action, name);
+  }
+
+  /** Put a decision into the outbox and go on. */
+  store(item, { decision, new_label = null, name: called = "" }, pressed) {
+    const { review } = this;
+    const { suspect } = item;
+    const label = decision === "relabel" ? new_label : null;
+    const named = decision !== "relabel" ? "" : called || suspect.classes.find((each) => each.label === label)?.name || label;
+    const entry = {
+      id: uuid(), kind: "decision", audit: review.audit, reviewer: review.reviewer, outbox: review.tab, at: Date.now(),
+      path: item.path, decision, new_label: label, note: this.notes.get(item.path) ?? "", seen: this.newest(suspect),
+      name: named, given: suspect.given.name, content_hash: suspect.content_hash,
+    };
+    if (!review.outbox.add(entry)) {
+      review.render();
+      return;
+    }
+    this.seen.set(key(suspect), entry.id);
+    if (!suspect.decision) this.balance++;
+    item.before = [...(item.before ?? []), suspect.decision];
+    item.said = true;
+    suspect.decision = { ...entry, mine: true };
+    this.notes.delete(item.path);
+    this.remember(entry);
+    this.telling = plain(words(entry));
+    if (pressed) review.view.flash(pressed);
+    // After what leaves the list comes the next that nobody has decided.
+    this.step(1, (each) => review.undecided && Boolean(each.suspect?.decision));
+    this.announce(entry.id);
+  }
+
+  remember(entry) {
+    const { path, decision, name, given, content_hash } = entry;
+    this.review.last.add({ path, decision, name, given, content_hash, short: plain(words(entry)) });
+  }
+
+  newest(suspect) {
+    return this.seen.get(key(suspect)) ?? suspect.seen ?? "";
+  }
+
+  step(by, past = () => false) {
+    const { review } = this;
+    const { queue } = review;
+    if (by > 0 && !queue.current) return;
+    if (by < 0 && queue.at === 0) {
+      review.say("This is the first one.");
+      return;
+    }
+    queue.step(by, past);
+    this.arrive();
+  }
+
+  /** Another suspect is current: the address and the screen follow. */
+  arrive({ push = true } = {}) {
+    const { review } = this;
+    const { queue } = review;
+    if (push && queue.current) write({ ...review.params, path: queue.current.path }, { push });
+    review.view.compare?.(null);
+    review.render();
+    review.view.focus();
+    if (queue.current?.stale) this.refresh(queue.current);
+  }
+
+  /** Its sentences follow what was decided about it. */
+  async refresh(item) {
+    item.stale = false;
+    const suspect = await api.get("suspect", this.which(item.path)).catch(() => null);
+    if (!suspect || this.review.outbox.pending().has(item.path)) return;
+    item.suspect = suspect;
+    this.review.render();
+  }
+
+  which(path) {
+    const { audit, params, reviewer } = this.review;
+    return { audit, path, list: params.list, reviewer };
+  }
+
+  /** Show this suspect, whatever is next. */
+  async open(path, { push = true } = {}) {
+    const { queue } = this.review;
+    if (!path || queue.current?.path === path) return;
+    try {
+      await queue.show(path);
+    } catch (error) {
+      this.review.say(error.message);
+      return;
+    }
+    if (queue === this.review.queue) this.arrive({ push });
+  }
+
+  /** Take back what the screen shows if I decided it, else my last decision. */
+  async undo(event) {
+    const { review, item } = this;
+    if (review.data.readOnly) return this.refuse("Read-only: decisions are switched off.");
+    if (item && review.seen !== item) return this.refuse(EARLY);
+    if (event?.type === "click" && event.detail > 1) return this.refuse("A second click so soon does not count.");
+    if (!(await this.asking.named())) return false;
+    const shown = item?.suspect?.decision;
+    if (shown && !shown.mine) {
+      const who = shown.reviewer || "Somebody";
+      const sure = await review.dialogs.ask(`${who} decided this. Take back their decision?`,
+        [words({ ...shown, given: item.suspect.given.name })],
+        [["theirs", "Take theirs back"], ...(review.last.newest ? [["mine", `Take mine back: ${review.last.newest.short}`]] : []), ["no", "Leave it"]]);
+      if (sure === "theirs") return this.takeBack(item.path, true);
+      if (sure !== "mine") return false;
+      return this.takeBack(review.last.newest.path, false);
+    }
+    if (shown) return this.takeBack(item.path, false);
+    return this.takeBack(review.last.newest?.path ?? null, false);
+  }
+
+  async takeBack(path, others) {
+    const { review } = this;
+    const held = path && review.queue.items.find((each) => each.path === path);
+    const suspect = held?.suspect ?? null;
+    const entry = {
+      id: uuid(), kind: "undo", audit: review.audit, reviewer: review.reviewer, outbox: review.tab, at: Date.now(), path, others,
+      seen: suspect ? this.newest(suspect) : this.lastSeen(path), given: suspect?.given.name ?? "", content_hash: suspect?.content_hash ?? "",
+    };
+    if (!review.outbox.add(entry)) return review.render();
+    if (suspect) {
+      this.seen.set(key(suspect), entry.id);
+      if (suspect.decision) this.balance--;
+      suspect.decision = held.before?.pop() ?? null;
+      if (suspect.decision) this.balance++;
+      held.said = Boolean(suspect.decision?.mine);
+    }
+    if (path) {
+      review.last.remove(path);
+      this.telling = "Taken back";
+      await this.open(path);
+      review.render();
+      this.announce(entry.id);
+    }
+    // Without a path the answer says whose decision it was; it is shown then.
+    return true;
+  }
+
+  lastSeen(path) {
+    return this.review.last.newest?.path === path ? this.review.last.newest.id ?? "" : "";
+  }
+
+  /** The server has answered for an entry. */
+  landed(entry, answer) {
+    const { review } = this;
+    if (answer.progress) this.progress(answer.progress);
+    const path = answer.path ?? entry.path;
+    const item = path && review.queue.items.find((each) => each.path === path);
+    if (item) item.stale = true;
+    if (entry.kind === "undo") {
+      if (answer.status === "none") review.say("There is nothing of yours to take back.");
+      if (answer.status === "undone" && item?.suspect && !entry.path) {
+        item.suspect.decision = answer.stands ?? null;
+        review.last.remove(path);
+      }
+      if (answer.status === "undone" && !entry.path) this.open(path);
+    }
+    if (item && item === review.queue.current && !review.outbox.pending().has(path)) this.refresh(item);
+    this.saved?.(entry.id);
+  }
+
+  /** Heard: what was said, whether it is saved, and what is shown now. */
+  announce(id) {
+    const { review } = this;
+    const said = this.telling;
+    const tell = (prefix) => {
+      clearTimeout(this.hearing);
+      this.saved = null;
+      const { current } = review.queue;
+      const now = current?.suspect ? ` Now: ${plain(current.suspect.headline)}.` : "";
+      review.view.say(`${prefix}${said}.${now}`);
+    };
+    clearTimeout(this.hearing);
+    this.saved = (landed) => landed === id && tell("Saved: ");
+    this.hearing = setTimeout(() => tell("Kept in this browser: "), 400);
+  }
+
+  choose(what) {
+    const { outbox } = this.review;
+    const [entry] = outbox.status.choices;
+    if (!entry) return;
+    outbox.choose(entry.id, what);
+    if (what === "theirs") {
+      this.review.last.remove(entry.path);
+      const item = this.review.queue.items.find((each) => each.path === entry.path);
+      if (item) Object.assign(item, { stale: true, said: false });
+    }
+    this.review.render();
+  }
+
+  again() {
+    this.review.outbox.again();
+    this.review.queue.fill();
+  }
+
+  clear() {
+    const { params } = this.review;
+    this.review.begin(Object.fromEntries(Object.entries(listing(params)).filter(([name]) => !FILTERS.includes(name))), { push: true });
+  }
+
+  check() {
+    this.review.begin({ ...audit(this.review.params), list: "spot check" }, { push: true });
+  }
+
+  async draw() {
+    const { review } = this;
+    try {
+      await api.post("draw", { audit: review.audit, count: review.standing?.count ?? 100 });
+      review.begin(listing(review.params));
+    } catch (error) {
+      review.say(`Nothing was drawn: ${error.message}`);
+    }
+  }
+
+  /** Numbers of the whole audit, as the server counts them; null: ask for them. */
+  async progress(known) {
+    const { review } = this;
+    const { audit, reviewer } = review;
+    const found = known ?? (await api.get("progress", { audit, reviewer }).catch(() => null));
+    if (!found) return;
+    review.rate = found.rate ?? "";
+    review.counts = found;
+    if (!known) review.render();
+  }
+}
+
+const key = ({ content_hash, given }) => `${content_hash}\n${given.label}`;
+const audit = (params) => (params.audit ? { audit: params.audit } : {});

@@ -1,0 +1,52 @@
+// The address of a list and of what is shown of it: a reload, a link and the browser's Back find the same again.
+
+/** What an address may say of a list, in this order. */
+export const NAMES = [
+  "audit", "list", "left", "given", "suggested", "kind", "decided", "by", "least", "most", "contains", "tag", "part",
+  "overlap", "nobody", "selection", "order", "path",
+];
+/** Those that narrow a list, and can be cleared. */
+export const FILTERS = [
+  "given", "suggested", "kind", "decided", "by", "least", "most", "contains", "tag", "part", "overlap", "nobody",
+  "selection",
+];
+
+/** The parameters of the address; absent ones are absent. */
+export function read(names = NAMES) {
+  const search = new URLSearchParams(location.search);
+  return Object.fromEntries(names.filter((name) => search.get(name)).map((name) => [name, search.get(name)]));
+}
+
+/** Parameters as an address below this page's own folder. */
+export function address(page, params) {
+  const search = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== undefined && value !== ""));
+  return search.size ? `${page}?${search}` : page;
+}
+
+/** Put parameters into the address without leaving the page; `push`: Back leads to where it was. */
+export function write(params, { push = false } = {}) {
+  const to = address(location.pathname, params);
+  if (to === location.pathname + location.search) return;
+  try {
+    if (push) history.pushState({ gradattn: true }, "", to);
+    else history.replaceState({ gradattn: true }, "", to);
+  } catch {
+    // Some browsers refuse more than a few of these a second; the next one will do.
+  }
+}
+
+/** To another page without loading it anew; Streamlit hears of it as of a step in the browser's history. */
+export function go(page, params = {}) {
+  history.pushState(null, "", new URL(address(page, params), location.href));
+  window.dispatchEvent(new PopStateEvent("popstate", { state: null }));
+}
+
+/** Call `follow` for steps in the history that stay on this page; Streamlit would rerun it for each. */
+export function onStep(follow, signal) {
+  const here = location.pathname;
+  window.addEventListener("popstate", (event) => {
+    if (location.pathname !== here) return;
+    event.stopImmediatePropagation();
+    follow(read());
+  }, { capture: true, signal });
+}

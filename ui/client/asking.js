@@ -1,0 +1,105 @@
+// What Review asks a person: another class, a note, tags, a name, its keys. Each ends where it began: at the suspect that
+// was on the screen when it was asked, or nowhere.
+
+import * as api from "./api.js";
+import { printed } from "./keys.js";
+import { search as searched } from "./search.js";
+import { help as helped, settings as set } from "./settings.js";
+
+export class Asking {
+  /** @param {import("./actions.js").Actions} actions */
+  constructor(actions) {
+    this.actions = actions;
+  }
+
+  get review() {
+    return this.actions.review;
+  }
+
+  async search(event) {
+    const { review, actions } = this;
+    const { item } = actions;
+    if (!actions.counts(event)) return;
+    this.classes ??= api.get("classes", { audit: review.audit }).catch(() => (this.classes = null));
+    const classes = await this.classes;
+    if (!classes) return review.say("The list of classes has not come: no connection.");
+    if (item !== actions.item || review.dialogs.open) return;
+    const chosen = await searched(review.dialogs, { classes, given: item.suspect.given, removeKey: printed().remove });
+    if (!chosen || item !== actions.item || !(await this.named())) return;
+    if (chosen === "none") actions.store(item, { decision: "remove" }, null);
+    else if (chosen.label === item.suspect.given.label) actions.store(item, { decision: "keep" }, null);
+    else actions.store(item, { decision: "relabel", new_label: chosen.label, name: chosen.name }, null);
+  }
+
+  async note(event) {
+    const { review, actions } = this;
+    const { item } = actions;
+    if (!actions.counts(event)) return;
+    const { decision } = item.suspect;
+    const value = actions.notes.get(item.path) ?? decision?.note ?? "";
+    const text = await review.dialogs.line("Note", { value, label: "Note", longest: 2000, below: "Stored with the decision." });
+    if (text === null || item !== actions.item) return;
+    actions.notes.set(item.path, text);
+    if (decision?.mine && text !== decision.note && (await this.named())) actions.store(item, decision, null);
+    else review.render();
+  }
+
+  async tag(event) {
+    const { review, actions } = this;
+    const { item } = actions;
+    if (!actions.counts(event) || !(await this.named())) return;
+    const { audit, reviewer } = review;
+    const all = await api.get("tags", { audit }).catch(() => null);
+    if (!all) return review.say("The tags have not come: no connection.");
+    if (item !== actions.item) return;
+    const change = async (tag, on) => {
+      const body = { audit, reviewer, path: item.path, add: on ? [tag] : [], remove: on ? [] : [tag] };
+      try {
+        await api.post("tags", body);
+      } catch (error) {
+        review.say(`The tag was not stored: ${error.message}`);
+        return;
+      }
+      const own = (item.suspect.tags ?? []).filter((each) => each !== tag);
+      item.suspect = { ...item.suspect, tags: on ? [...own, tag] : own };
+      review.render();
+    };
+    review.dialogs.tags({ own: item.suspect.tags ?? [], all, change });
+  }
+
+  /** Whether somebody has a name here; asks for it where nobody has. */
+  async named() {
+    const { review } = this;
+    if (review.reviewer) return true;
+    if (review.data.login) return this.actions.refuse("Log in to decide.");
+    const name = await review.dialogs.line("Who is reviewing?", { label: "Your name", longest: 100, below: "Stored with every decision, and kept in this browser." });
+    review.reviewer = (name ?? "").trim();
+    if (!review.reviewer) return false;
+    document.cookie = `gradattn_reviewer=${encodeURIComponent(review.reviewer.toWellFormed?.() ?? review.reviewer).replace(/['()*!]/g, escapedSign)}; max-age=31536000; path=/; SameSite=Strict`;
+    return true;
+  }
+
+  help() {
+    helped(this.review.dialogs, () => this.settings());
+  }
+
+  settings() {
+    const { review } = this;
+    set(review.dialogs, () => {
+      review.keys.changed();
+      review.last.draw();
+      review.render();
+    });
+  }
+
+  /** All that the database does not have, as a file. */
+  save() {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([this.review.outbox.asFile()], { type: "text/csv" }));
+    link.download = "gradattn-decisions.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+}
+
+const escapedSign = (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`;

@@ -1,0 +1,237 @@
+// What a list shows, as chips: the queue, its order, each filter in force, and more filters. Built on plain parameters,
+// `{name: text}` as in the address, for Review and for Grid; it holds no state but which popover is open.
+
+import { element, fill, named } from "./dom.js";
+
+/**
+ * @typedef {object} Choices what ui/review/choices.py offers
+ * @property {[string, string][]} lists key and name
+ * @property {[string, string][]} orders
+ * @property {[string, string][]} kinds
+ * @property {[string, string][]} decided
+ * @property {string[]} reviewers
+ * @property {boolean} foreign whether something is suggested to be of none of the classes
+ */
+
+const WORDS = {
+  given: "filed as", suggested: "looks like", kind: "", decided: "", by: "decided by", contains: "path has", tag: "tag",
+};
+const BLIND = ["spot check", "until", "second look"];
+
+export class Chips {
+  /**
+   * @param {Element} slot
+   * @param {object} options
+   * @param {Choices} options.choices
+   * @param {"review"|"grid"} options.page
+   * @param {(params: Object<string, string>) => void} options.onChange
+   * @param {(path: string, params?: object) => Promise<object>} options.get asks the server for classes, tags, views
+   * @param {(path: string, body: object) => Promise<object>} options.post
+   * @param {() => void} [options.left] the focus goes back to the picture
+   */
+  constructor(slot, options) {
+    Object.assign(this, options, { slot, asked: {}, names: new Map() });
+  }
+
+  get open() {
+    return Boolean(this.slot.querySelector(":popover-open"));
+  }
+
+  /** @param {Object<string, string>} params */
+  show(params) {
+    this.params = params;
+    const chips = this.page === "review" ? [this.queue()] : [];
+    const blind = BLIND.includes(params.list);
+    if (!blind) {
+      chips.push(this.order(), ...this.inForce());
+      chips.push(this.menu("+ Filter", () => this.filters()));
+    }
+    fill(this.slot, element("div", { className: "chips", role: "group", "aria-label": "List" }, ...chips));
+  }
+
+  change(changes) {
+    const next = { ...this.params, ...changes };
+    delete next.path;
+    for (const name of Object.keys(next)) if (next[name] === "" || next[name] == null) delete next[name];
+    this.onChange(next);
+  }
+
+  queue() {
+    const { list = "", left = "1", part } = this.params;
+    const names = new Map(this.choices.lists);
+    const shown = list === "until" ? `until at most ${left}% is left` : (names.get(list) ?? names.get("")).toLowerCase();
+    return this.menu(`Queue: ${shown}${part ? `, part ${part.replace("/", " of ")}` : ""}`, () => [
+      this.radios("queue", this.choices.lists, list, (key) => this.change({ list: key, ...(key && this.unfiltered()) })),
+      this.field("Left wrong at most, %", "left", { type: "number", min: 0.1, max: 50, step: 0.1, value: left }),
+      ...this.shares(),
+    ]);
+  }
+
+  /** Sharing a list out among people. */
+  shares() {
+    const [k = "", n = ""] = (this.params.part ?? "").split("/");
+    const share = (which) => element("input", { type: "number", min: 1, max: 99, value: which === "k" ? k : n, "aria-label": which === "k" ? "Part" : "of how many parts", className: "number" });
+    const [first, second] = [share("k"), share("n")];
+    const told = () => {
+      const whole = Number(first.value) >= 1 && Number(first.value) <= Number(second.value);
+      if (whole || (!first.value && !second.value)) this.change({ part: whole ? `${first.value}/${second.value}` : "" });
+    };
+    first.onchange = second.onchange = told;
+    return [
+      element("label", { className: "row" }, "Part", first, "of", second),
+      this.field("Shared by all parts, %", "overlap", { type: "number", min: 0, max: 100, step: 1, value: this.params.overlap ?? "" }),
+      this.box("Only what nobody has decided", "nobody"),
+    ];
+  }
+
+  order() {
+    const { order = this.choices.orders[0][0] } = this.params;
+    const name = new Map(this.choices.orders).get(order) ?? order;
+    return this.menu(name, () => [this.radios("order", this.choices.orders, order, (key) => this.change({ order: key }))]);
+  }
+
+  /** A chip for each filter in force; its cross takes it away. */
+  inForce() {
+    const { params } = this;
+    const chips = [];
+    for (const [name, words] of Object.entries(WORDS)) {
+      if (!params[name]) continue;
+      chips.push(this.inForceChip(words, this.named(name, params[name]), { [name]: "" }));
+    }
+    if (params.least || params.most) {
+      const range = `${params.least ?? "0"} to ${params.most ?? "1"}`;
+      chips.push(this.inForceChip("suspicion", range, { least: "", most: "" }));
+    }
+    if (params.selection) chips.push(this.inForceChip("", "selected on the map", { selection: "" }));
+    if (this.page === "grid" && params.part) chips.push(this.inForceChip("part", params.part.replace("/", " of "), { part: "" }));
+    if (params.nobody) chips.push(this.inForceChip("", "only what nobody has decided", { nobody: "" }));
+    return chips;
+  }
+
+  inForceChip(words, value, without) {
+    const text = `${words} ${value}`.trim();
+    return element("button", { type: "button", className: "chip on", "aria-label": `Clear filter: ${text}`, onclick: () => this.change(without) },
+      ...(words ? [`${words} `] : []), named(value), element("span", { textContent: "✕", "aria-hidden": "true" }));
+  }
+
+  named(name, value) {
+    if (name === "kind" || name === "decided") return new Map(this.choices[name === "kind" ? "kinds" : "decided"]).get(value) ?? value;
+    if (name === "suggested" && value === "none") return "none of the classes";
+    return this.names.get(value) ?? this.choices.names?.[value] ?? value;
+  }
+
+  filters() {
+    const { choices } = this;
+    const body = element("div", { className: "filters" });
+    const draw = (classes, tags, views) => {
+      this.names = new Map(classes.map(({ label, name }) => [label, name]));
+      const labels = classes.map(({ label, name, group }) => [label, group ? `${name} (${group})` : name]);
+      const none = choices.foreign ? [["none", "None of the classes"]] : [];
+      fill(body,
+        this.select("Filed as", "given", labels), this.select("Looks like", "suggested", [...labels, ...none]),
+        this.select("Kind of doubt", "kind", choices.kinds), this.select("Decided", "decided", choices.decided, "Undecided"),
+        this.select("Decided by", "by", choices.reviewers.map((each) => [each, each])),
+        element("div", { className: "row" },
+          this.field("Suspicion from", "least", { type: "number", min: 0, max: 1, step: 0.001, value: this.params.least ?? "" }),
+          this.field("to", "most", { type: "number", min: 0, max: 1, step: 0.001, value: this.params.most ?? "" })),
+        this.field("Path contains", "contains", { type: "text", maxLength: 500, value: this.params.contains ?? "", dir: "auto" }),
+        this.select("Tag", "tag", tags.map(({ tag, count }) => [tag, `${tag} (${count})`])),
+        ...(this.page === "grid" ? this.shares() : []), this.views(views));
+    };
+    draw([], [], []);
+    Promise.all(["classes", "tags", "views"].map((what) => this.ask(what))).then((answers) => draw(...answers));
+    return [body];
+  }
+
+  /** An answer of the server that is asked for once; nothing where it does not come. */
+  async ask(what) {
+    const audit = this.params.audit ?? this.audit;
+    this.asked[what] ??= this.get(what, { audit }).catch(() => {
+      delete this.asked[what];
+      return [];
+    });
+    return this.asked[what];
+  }
+
+  views(views) {
+    const here = views.filter(({ page }) => page === this.page);
+    const open = ({ name, query }) => element("button", { type: "button", className: "small", onclick: () => this.onChange({ ...query }) }, named(name));
+    const field = element("input", { type: "text", maxLength: 100, placeholder: "Save this view as…", "aria-label": "Name of this view", dir: "auto" });
+    field.onchange = async () => {
+      const name = field.value.trim();
+      if (!name) return;
+      const { path, ...query } = this.params;
+      await this.post("views", { audit: this.params.audit ?? this.audit, name, page: this.page, query }).catch(() => {});
+      delete this.asked.views;
+      this.shut();
+    };
+    return element("div", { className: "views" }, element("span", { className: "caption quiet", textContent: "Saved views" }),
+      ...(here.length ? [element("div", { className: "row" }, ...here.map(open))] : []), field);
+  }
+
+  unfiltered() {
+    return Object.fromEntries(Object.keys(this.params).filter((name) => !["audit", "left"].includes(name)).map((name) => [name, ""]));
+  }
+
+  menu(words, content) {
+    const popover = element("div", { className: "popover", popover: "auto", "data-keep": "" });
+    const chip = element("button", { type: "button", className: "chip", "aria-haspopup": "true", "aria-expanded": "false" }, words, " ▾");
+    chip.onclick = () => popover.togglePopover();
+    popover.ontoggle = ({ newState }) => {
+      chip.setAttribute("aria-expanded", String(newState === "open"));
+      if (newState === "open") {
+        fill(popover, ...content());
+        const box = chip.getBoundingClientRect();
+        popover.style.top = `${box.bottom + 4}px`;
+        popover.style.left = `${Math.max(8, Math.min(box.left, innerWidth - popover.offsetWidth - 8))}px`;
+        popover.querySelector("input:checked, select, input")?.focus();
+      } else if (popover.isConnected && popover.contains(popover.getRootNode().activeElement)) this.left?.();
+    };
+    popover.onkeydown = (event) => {
+      if (event.key !== "Escape" && event.key !== "Enter") return;
+      // What was typed counts; then the picture has the focus again.
+      event.target.blur?.();
+      popover.hidePopover();
+      this.left?.();
+    };
+    return element("span", {}, chip, popover);
+  }
+
+  shut() {
+    for (const popover of this.slot.querySelectorAll(":popover-open")) popover.hidePopover();
+    this.left?.();
+  }
+
+  radios(group, options, chosen, choose) {
+    return element("div", { role: "radiogroup", className: "radios" }, ...options.map(([key, name]) => {
+      const radio = element("input", { type: "radio", name: group, checked: key === chosen });
+      radio.onclick = () => {
+        this.shut();
+        choose(key);
+      };
+      return element("label", {}, radio, name);
+    }));
+  }
+
+  box(words, name) {
+    const box = element("input", { type: "checkbox", checked: Boolean(this.params[name]) });
+    box.onchange = () => this.change({ [name]: box.checked ? "1" : "" });
+    return element("label", { className: "row" }, box, words);
+  }
+
+  field(words, name, properties) {
+    const field = element("input", properties);
+    field.onchange = () => field.checkValidity() && this.change({ [name]: field.value.trim() });
+    return element("label", { className: "field" }, words, field);
+  }
+
+  select(words, name, options, none = "Any") {
+    const select = element("select", {}, element("option", { value: "", textContent: none }),
+      ...options.filter(([key]) => key !== "").map(([key, text]) => element("option", { value: key, textContent: text })));
+    const value = this.params[name] ?? "";
+    if (value && !options.some(([key]) => key === value)) select.append(element("option", { value, textContent: value }));
+    select.value = value;
+    select.onchange = () => this.change({ [name]: select.value });
+    return element("label", { className: "field" }, words, select);
+  }
+}
