@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { Asking } from "./asking.js";
 import { FILTERS, go, write } from "./address.js";
-import { plain } from "./dom.js";
+import { plain } from "./names.js";
 import { words } from "./last.js";
 import { uuid } from "./outbox.js";
 import { listing } from "./states.js";

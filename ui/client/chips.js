@@ -1,7 +1,8 @@
 // What a list shows, as chips: the queue, its order, each filter in force, and more filters. Built on plain parameters,
 // `{name: text}` as in the address, for Review and for Grid; it holds no state but which popover is open.
 
-import { element, fill, named } from "./dom.js";
+import { element, fill } from "./dom.js";
+import { named } from "./names.js";
 
 /**
  * @typedef {object} Choices what ui/review/choices.py offers

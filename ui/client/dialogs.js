@@ -1,7 +1,8 @@
 // Small dialogs over Review: a question, a note, tags, the reviewer's name. While one is open no key decides anything;
 // Enter and Escape close it, and the focus goes back to the picture.
 
-import { element, fill, segments } from "./dom.js";
+import { element, fill } from "./dom.js";
+import { segments } from "./names.js";
 
 export class Dialogs {
   /**

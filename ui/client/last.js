@@ -1,7 +1,8 @@
 // The last decisions: a line that says what the last one was, and small pictures of those before it. They are kept for
 // this tab, so that a reload shows them again; what is true stands in the log.
 
-import { element, fill, segments } from "./dom.js";
+import { element, fill } from "./dom.js";
+import { segments } from "./names.js";
 
 const KEPT = 9;
 const MARKS = { relabel: "A", keep: "K", unsure: "U", remove: "X" };

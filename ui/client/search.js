@@ -1,7 +1,8 @@
 // Another class: a search over all classes that keeps the given label in sight, tells classes of one name apart, and
 // stores nothing that was not shown and chosen. Enter alone takes only the one class that is called exactly that.
 
-import { element, fill, named } from "./dom.js";
+import { element, fill } from "./dom.js";
+import { named } from "./names.js";
 
 const LONGEST = 50;
 
