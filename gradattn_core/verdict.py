@@ -6,7 +6,7 @@ it can colour and isolate names, which are strangers' strings; :func:`in_words` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -203,8 +203,8 @@ def _case(facts: Facts, say: _Names, proposed: str | None) -> tuple[str, Pieces,
         spelt = [given, (" and ", ""), other, (f" {are} two spellings of one class", "")]
         return "two spellings", spelt, [("Decide for the spelling that stays.", "")]
     if proposed == NONE:
-        own = [("The model’s own name for it: ", ""), (facts.outside, "name"), (". ", "")] if facts.outside else []
-        return "none", [("None of this dataset’s classes", "")], [*own, ("X removes it.", "")]
+        named = [("The model’s own name for it: ", ""), (facts.outside, "name"), (". ", "")] if facts.outside else []
+        return "none", [("None of this dataset’s classes", "")], [*named, ("X removes it.", "")]
     if facts.kind == "out of place" and belief.of(belief.likeliest) <= HALF:
         return "out of place", [("Unlike the pictures of every class", "")], _unusual(facts, say)
     if facts.kind == "two objects" and facts.lifted is not None:
@@ -249,13 +249,13 @@ def _by_probability(facts: Facts, say: _Names, proposed: str | None) -> tuple[st
     return "either", [given, (" or ", ""), other, (": both are possible", "")]
 
 
-def neighbourhood(neighbours: Sequence[Neighbour], belief: Belief, of: object) -> Pieces:
+def neighbourhood(neighbours: Sequence[Neighbour], belief: Belief, of: Callable[[str], tuple[str, str]]) -> Pieces:
     """How the most similar pictures are filed: the likelier class first, and what those of the other are worth.
 
     Args:
         of: from a label to its piece.
     """
-    if not neighbours or not callable(of):
+    if not neighbours:
         return []
     first, second = belief.given, belief.other
     if belief.likeliest != belief.given:
