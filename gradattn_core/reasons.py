@@ -5,9 +5,9 @@ Every number is true by construction or was measured on this very picture. Impor
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from gradattn_core.belief import in_percent, of_two
 from gradattn_core.estimates import percent
 from gradattn_core.records import Evidence, Region
 from gradattn_core.sums import DEFAULT_ORIGIN, Origin, Sums
@@ -15,7 +15,7 @@ from gradattn_core.wording import place
 
 Colours = tuple[str, str]
 _ORIGINS: dict[Origin, str] = {"picture": "Without any picture", "average": "An average picture here"}
-_TENTHS = 10
+_HUNDREDTHS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Account:
 
     Attributes:
         sums: the exact ones; their ``base`` is the origin's.
-        base, red, blue, answer: the same to a tenth.
+        base, red, blue, answer: the same to a hundredth.
         origin: which one it is.
         of_two: they are the log-odds of two classes, else one output of the model.
         measured: red and blue were measured by leaving patches out.
@@ -110,20 +110,20 @@ def account(evidence: Evidence, origin: Origin = DEFAULT_ORIGIN) -> Account | No
 def account_of(sums: Sums, origin: Origin = DEFAULT_ORIGIN, of_two: bool = True, measured: bool = False) -> Account:
     """:func:`account` of sums alone; what ``of_two`` and ``measured`` mean stands at :class:`Account`."""
     seen = sums.seen_from(origin)
-    return Account(seen, *in_tenths(seen), origin if sums.average is not None else "picture", of_two, measured)
+    return Account(seen, *in_hundredths(seen), origin if sums.average is not None else "picture", of_two, measured)
 
 
-def in_tenths(sums: Sums) -> tuple[float, float, float, float]:
-    """(base, red, blue, log_odds) to one digit after the point, red >= 0 and blue <= 0, which add up as they stand.
+def in_hundredths(sums: Sums) -> tuple[float, float, float, float]:
+    """(base, red, blue, log_odds) to two digits after the point, red >= 0 and blue <= 0, which add up as they stand.
 
     Origin and answer are rounded by themselves. What their rounding adds or takes is shared by red and blue, so that
-    each is within a tenth of its own value; the one farther from a whole tenth moves.
+    each is within a hundredth of its own value; the one farther from a whole hundredth moves.
     """
-    base, answer = round(sums.base * _TENTHS), round(sums.log_odds * _TENTHS)
+    base, answer = round(sums.base * _HUNDREDTHS), round(sums.log_odds * _HUNDREDTHS)
     total = answer - base
-    surplus = total - (sums.red + sums.blue) * _TENTHS
-    red = max(0, total, round(sums.red * _TENTHS + surplus / 2))
-    return base / _TENTHS, red / _TENTHS, (total - red) / _TENTHS, answer / _TENTHS
+    surplus = total - (sums.red + sums.blue) * _HUNDREDTHS
+    red = max(0, total, round(sums.red * _HUNDREDTHS + surplus / 2))
+    return base / _HUNDREDTHS, red / _HUNDREDTHS, (total - red) / _HUNDREDTHS, answer / _HUNDREDTHS
 
 
 def without_numbers(evidence: Evidence) -> str:
@@ -179,6 +179,25 @@ def contradicted(region: Region) -> bool:
     return region.log_odds is not None and region.measured is not None and region.log_odds * region.measured < 0
 
 
+def on_map(region: Region, shown: Account, stored: Sums) -> float:
+    """A region's log-odds as a part of what the account says of its sign.
+
+    Args:
+        stored: the map's sums as they are stored, from no picture.
+    """
+    own, whole = (shown.sums.red, stored.red) if region.sign > 0 else (shown.sums.blue, stored.blue)
+    return (region.log_odds or 0.0) * (own / whole if whole else 1.0)
+
+
+def outlined(evidence: Evidence) -> list[Region]:
+    """The regions worth an outline, the strongest first: the first of either sign, and those that hiding contradicts.
+
+    Their places in the list are the numbers that they bear.
+    """
+    worth = [region for region in evidence.statistics.regions if region.rank == 1 or contradicted(region)]
+    return sorted(worth, key=lambda region: (region.rank > 1, -region.mass_share))
+
+
 def two_numbers(name: str, log_odds: float, probability: float) -> str:
     """The model's own probability and the ranking's, which are two numbers.
 
@@ -206,22 +225,19 @@ def different_answers(model: str, ranking: str) -> str:
 
 def percent_of_two(log_odds: float) -> str:
     """1 / (1 + e^−f): the probability of a class where it and one other are all there is; never none or all."""
-    # The form that cannot overflow.
-    share = 1 / (1 + math.exp(-log_odds)) if log_odds > 0 else math.exp(log_odds) / (1 + math.exp(log_odds))
-    return percent(share, 0 if 0.1 <= share <= 0.9 else 1)
+    return in_percent(of_two(log_odds))
 
 
 def signed(number: float) -> str:
-    """To a tenth, with its sign: ``+2.1``, ``−3.4``, ``0.0``."""
-    text = f"{abs(number):.1f}"
-    return text if text == "0.0" else f"{'+' if number > 0 else '−'}{text}"
+    """To a hundredth, with its sign: ``+2.10``, ``−3.42``, ``0.00``."""
+    text = f"{abs(number):.2f}"
+    return text if text == "0.00" else f"{'+' if number > 0 else '−'}{text}"
 
 
 def _number(region: Region, shown: Account, stored: Sums) -> str:
-    own, whole = (shown.sums.red, stored.red) if region.sign > 0 else (shown.sums.blue, stored.blue)
-    size = abs(region.log_odds or 0.0) * (own / whole if whole else 1.0)
     how = ", measured with and without the others" if shown.measured else " by the map"
-    return f"{'adds' if (region.log_odds or 0) > 0 else 'takes away'} {size:.1f}{how}"
+    size = abs(on_map(region, shown, stored))
+    return f"{'adds' if (region.log_odds or 0) > 0 else 'takes away'} {size:.2f}{how}"
 
 
 def _hidden(region: Region, shown: Account, name: str) -> str:

@@ -207,7 +207,8 @@ def _case(facts: Facts, say: _Names, proposed: str | None) -> tuple[str, Pieces,
         return "none", [("None of this dataset’s classes", "")], [*named, ("X removes it.", "")]
     if facts.kind == "out of place" and belief.of(belief.likeliest) <= HALF:
         return "out of place", [("Unlike the pictures of every class", "")], _unusual(facts, say)
-    if facts.kind == "two objects" and facts.lifted is not None:
+    likely = min(belief.of(belief.given), belief.of(belief.other or NONE)) >= POSSIBLE
+    if facts.kind == "two objects" and facts.lifted is not None and likely:
         return "two objects", [given, (" and ", ""), other, (" seem to be in the picture", "")], _both(facts, say)
     case, headline = _by_probability(facts, say, proposed)
     if facts.kind == "out of place":

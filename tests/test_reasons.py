@@ -13,7 +13,7 @@ from gradattn_core.reasons import (
     account,
     contradicted,
     different_answers,
-    in_tenths,
+    in_hundredths,
     percent_of_two,
     signed,
     strongest_parts,
@@ -65,39 +65,39 @@ def test_the_digits_shown_add_up_and_each_is_the_nearest_that_can() -> None:
         base, red, blue = (float(scale * draw) for draw in (rng.normal(), rng.exponential(), -rng.exponential()))
         red, blue = (red, blue) if rng.random() < 0.8 else ((red, 0.0) if rng.random() < 0.5 else (0.0, blue))
         exact = (base, red, blue, base + red + blue)
-        shown = in_tenths(Sums(exact[3], base, None, red, blue))
+        shown = in_hundredths(Sums(exact[3], base, None, red, blue))
         # As they are read: in decimal digits, without binary fractions.
-        first, second, third, last = (Decimal(f"{number:.1f}") for number in shown)
+        first, second, third, last = (Decimal(f"{number:.2f}") for number in shown)
         assert first + second + third == last
         assert second >= 0 >= third
-        assert [float(f"{number:.1f}") for number in shown] == list(shown), "nothing is left after the first digit"
+        assert [float(f"{number:.2f}") for number in shown] == list(shown), "nothing is left after the second digit"
         off = [abs(a - b) for a, b in zip(shown, exact, strict=True)]
-        assert max(off[0], off[3]) <= 0.05 + 1e-9 and max(off[1], off[2]) <= 0.1 + 1e-9
+        assert max(off[0], off[3]) <= 0.005 + 1e-9 and max(off[1], off[2]) <= 0.01 + 1e-9
         others = [
-            max(abs(part - red), abs(shown[3] - shown[0] - part - blue)) for part in (shown[1] - 0.1, shown[1] + 0.1)
+            max(abs(part - red), abs(shown[3] - shown[0] - part - blue)) for part in (shown[1] - 0.01, shown[1] + 0.01)
         ]
         if shown[1] > 0 > shown[2]:
             assert max(off[1], off[2]) <= min(others) + 1e-9, "no other pair of parts lies nearer"
 
 
 def test_numbers_that_add_up_rounded_one_by_one_are_left_as_they_are() -> None:
-    assert in_tenths(Sums(-3.4, 0.4, None, 2.1, -5.9)) == (0.4, 2.1, -5.9, -3.4)
-    # 0.44 + 2.14 − 5.94 is −3.36: one by one 0.4 + 2.1 − 5.9 would be −3.4, and is.
-    assert in_tenths(Sums(-3.36, 0.44, None, 2.14, -5.94)) == (0.4, 2.1, -5.9, -3.4)
-    # 0.36 + 0.36 − 0.24 = 0.48: one by one 0.4 + 0.4 − 0.2 would be 0.6 beside 0.5.
-    assert in_tenths(Sums(0.48, 0.36, None, 0.36, -0.24)) == (0.4, 0.3, -0.2, 0.5)
+    assert in_hundredths(Sums(-0.34, 0.04, None, 0.21, -0.59)) == (0.04, 0.21, -0.59, -0.34)
+    # 0.044 + 0.214 − 0.594 is −0.336: one by one 0.04 + 0.21 − 0.59 would be −0.34, and is.
+    assert in_hundredths(Sums(-0.336, 0.044, None, 0.214, -0.594)) == (0.04, 0.21, -0.59, -0.34)
+    # 0.036 + 0.0355 − 0.0235 = 0.048: one by one 0.04 + 0.04 − 0.02 would be 0.06 beside 0.05.
+    assert in_hundredths(Sums(0.048, 0.036, None, 0.0355, -0.0235)) == (0.04, 0.03, -0.02, 0.05)
 
 
 def test_the_four_numbers_are_said_as_odds_of_two_classes_and_add_up() -> None:
     assert said(SUMS) == (
-        "tench against springer: of these two, the model alone gives 3.0% to tench (log-odds −3.5). Without any "
-        "picture it would give 60% (+0.4); the red patches add 2.1, the blue ones take away 6.0."
+        "tench against springer: of these two, the model alone gives 3.0% to tench (log-odds −3.48). Without any "
+        "picture it would give 60% (+0.41); the red patches add 2.10, the blue ones take away 5.99."
     )
 
 
 def test_from_an_average_picture_the_same_answer_is_reached_on_another_way() -> None:
     sums = replace(SUMS, average=math.log(52 / 48))
-    assert "For an average picture of this dataset it gives 52% (+0.1); the red patches add 2.2, the" in said(sums)
+    assert "For an average picture of this dataset it gives 52% (+0.08); the red patches add 2.19, the" in said(sums)
     shown = account(evidence(sums), "picture")
     assert shown is not None and shown.sums == sums and "Without any picture" in shown.sentences(NAMES)
 
@@ -105,8 +105,8 @@ def test_from_an_average_picture_the_same_answer_is_reached_on_another_way() -> 
 def test_one_output_has_no_share_of_two_classes() -> None:
     sums = Sums(12.34, -1.0, None, 15.0, -1.66)
     assert said(sums, objective="logit") == (
-        "tench: the model's output is +12.3. Without any picture it would be −1.0; the red patches add 15.0, the blue "
-        "ones take away 1.7."
+        "tench: the model's output is +12.34. Without any picture it would be −1.00; the red patches add 15.00, the "
+        "blue ones take away 1.66."
     )
     assert "%" not in said(sums, objective="callable")
 
@@ -118,7 +118,7 @@ def test_measured_numbers_are_said_to_be_measured() -> None:
     sums = replace(SUMS, average=math.log(52 / 48))
     assert said(sums, numbers="measured") == said(SUMS, numbers="measured")
     assert sentence.startswith(
-        "The blue part that the map found strongest, upper left, takes away 2.4, measured with and without the others."
+        "The blue part that the map found strongest, upper left, takes away 2.40, measured with and without the others."
     )
 
 
@@ -139,7 +139,13 @@ def test_per_cent_of_two_classes_is_the_logistic_function_of_the_log_odds(share:
 
 def test_per_cent_never_says_none_or_all_and_numbers_bear_their_sign() -> None:
     assert [percent_of_two(odds) for odds in (-1e6, -800, 0, 800, 1e6)] == ["<0.1%", "<0.1%", "50%", ">99.9%", ">99.9%"]
-    assert [signed(number) for number in (2.13, -3.44, 0.04, -0.04, 0)] == ["+2.1", "−3.4", "0.0", "0.0", "0.0"]
+    assert [signed(number) for number in (2.131, -3.444, 0.004, -0.004, 0)] == [
+        "+2.13",
+        "−3.44",
+        "0.00",
+        "0.00",
+        "0.00",
+    ]
 
 
 def test_a_strongest_part_is_said_with_its_number_and_what_hiding_it_was_measured_to_do() -> None:
@@ -147,8 +153,8 @@ def test_a_strongest_part_is_said_with_its_number_and_what_hiding_it_was_measure
     blue = region(-1, -2.4, math.log(3 / 97) - math.log(71 / 29))
     red = region(+1, 1.2, corner=200)
     assert strongest_parts(evidence(SUMS, red, blue), SIZE, names=NAMES) == [
-        "The strongest blue part, upper left, takes away 2.4 by the map. Hide it, measured: 3.0% → 71% for tench.",
-        "The strongest red part, lower right, adds 1.2 by the map. What hiding it does was not measured.",
+        "The strongest blue part, upper left, takes away 2.40 by the map. Hide it, measured: 3.0% → 71% for tench.",
+        "The strongest red part, lower right, adds 1.20 by the map. What hiding it does was not measured.",
     ]
 
 
@@ -156,7 +162,7 @@ def test_what_hiding_does_against_the_number_is_said_and_is_drawn_hatched() -> N
     blue = region(-1, -0.4, math.log(3 / 97) - math.log(2 / 98))
     [sentence] = strongest_parts(evidence(SUMS, blue), SIZE, names=NAMES, colours=("orange", "purple"))
     assert sentence == (
-        "The strongest purple part, upper left, takes away 0.4 by the map. Hide it, measured: 3.0% → 2.0% for tench, "
+        "The strongest purple part, upper left, takes away 0.40 by the map. Hide it, measured: 3.0% → 2.0% for tench, "
         "the opposite; it is drawn hatched."
     )
     assert contradicted(blue)
@@ -176,16 +182,16 @@ def test_weaker_parts_that_are_drawn_hatched_are_explained_in_one_sentence() -> 
 def test_where_per_cent_cannot_tell_two_answers_apart_log_odds_do() -> None:
     sums = Sums(-12.0, 0.0, None, 1.0, -13.0)
     [sentence] = strongest_parts(evidence(sums, region(-1, -2.0, -1.5)), SIZE, names=NAMES)
-    assert sentence.endswith("Hide it, measured: −12.0 → −10.5 in log-odds for tench.")
+    assert sentence.endswith("Hide it, measured: −12.00 → −10.50 in log-odds for tench.")
 
 
 def test_a_parts_number_is_scaled_as_the_patches_of_its_colour_are() -> None:
     sums = Sums(-2.0, 0.0, 1.0, 2.0, -4.0)
     blue = sums.from_average().blue / -4.0 * 1.5
     [sentence] = strongest_parts(evidence(sums, region(-1, -1.5)), SIZE, names=NAMES)
-    assert f"takes away {blue:.1f} by the map" in sentence
+    assert f"takes away {blue:.2f} by the map" in sentence
     [sentence] = strongest_parts(evidence(sums, region(-1, -1.5)), SIZE, names=NAMES, origin="picture")
-    assert "takes away 1.5 by the map" in sentence
+    assert "takes away 1.50 by the map" in sentence
 
 
 def test_without_numbers_a_part_has_a_place_and_a_class_alone_and_an_empty_map_has_no_part() -> None:

@@ -12,6 +12,7 @@ from gradattn_core.store.draws import Draws
 from gradattn_core.store.embeddings import Embeddings
 from gradattn_core.store.images import Images
 from gradattn_core.store.review import Review
+from gradattn_core.store.showing import Showing
 
 
 class Store(Database):
@@ -28,7 +29,8 @@ class Store(Database):
             variable ``GRADATTN_DATA_ROOT``, if it is set).
 
     Attributes:
-        audits, candidates, draws, embeddings, images, decisions, review: what can be asked and written, by subject.
+        audits, candidates, draws, embeddings, images, decisions, review, showing: what can be asked and written, by
+            subject.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
@@ -50,3 +52,4 @@ class Store(Database):
         self.embeddings = Embeddings(self)
         self.decisions = Decisions(self)
         self.review = Review(self)
+        self.showing = Showing(self)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from gradattn_core.reasons import Account, in_tenths
+from gradattn_core.reasons import Account, in_hundredths
 from gradattn_core.render.layout import INKS, Paper, drawn
 from gradattn_core.render.overlays import Palette
 from gradattn_core.render.waterfall import waterfall, waterfall_picture
@@ -24,7 +24,7 @@ NUMBERS = [(-3.4, 0.4, 2.1), (12.3, -2.0, 18.5), (-15.0, 3.0, 0.0), (4.0, -4.0, 
 
 def of(answer: float, base: float, red: float, *, of_two: bool = True) -> Account:
     sums = Sums(answer, base, None, red, answer - base - red)
-    return Account(sums, *in_tenths(sums), "picture", of_two, False)
+    return Account(sums, *in_hundredths(sums), "picture", of_two, False)
 
 
 def on_paper(picture: Image.Image, paper: Paper) -> Image.Image:

@@ -250,8 +250,8 @@ def test_the_card_says_what_kind_of_doubt_it_is_and_compares(store: Store) -> No
     assert "Mislabel" in shown
     assert "Runner-up: <b>x</b> · 10.0%" in shown
     assert [text for text in shown if text.startswith("The strongest")] == [
-        "The strongest blue part, in the middle, takes away 6.1 by the map. Hide it, measured: 25% → 94.8% for kite.",
-        "The strongest red part, in the middle, adds 4.5 by the map. Hide it, measured: 25% → 6.9% for kite.",
+        "The strongest blue part, in the middle, takes away 6.06 by the map. Hide it, measured: 25% → 94.8% for kite.",
+        "The strongest red part, in the middle, adds 4.46 by the map. Hide it, measured: 25% → 6.9% for kite.",
     ]
     titles = ["Typical: kite", "Typical: owl", "Most like it"]
     assert [text for text in shown if text in titles] == titles
@@ -267,17 +267,18 @@ def test_the_waterfall_says_in_words_what_it_draws_and_begins_where_it_is_told_t
     # From 0.5, the average answer, to −1.1: 3 and 9 are scaled so that they differ by 1.6.
     [said] = waterfalls(app)
     assert said == (
-        "kite against owl: of these two, the model alone gives 25% to kite (log-odds −1.1). For an average picture of "
-        "this dataset it gives 62% (+0.5); the red patches add 4.5, the blue ones take away 6.1."
+        "kite against owl: of these two, the model alone gives 25% to kite (log-odds −1.10). For an average picture of "
+        "this dataset it gives 62% (+0.50); the red patches add 4.46, the blue ones take away 6.06."
     )
     app.segmented_control(key="origin").set_value("picture").run()
     [said] = waterfalls(app)
     assert (
-        "Without any picture it would give 99.3% (+4.9); the red patches add 3.0, the blue ones take away 9.0" in said
+        "Without any picture it would give 99.3% (+4.90); the red patches add 3.00, the blue ones take away 9.00"
+        in said
     )
     app.toggle(key="colour_blind").set_value(True).run()
     [said] = waterfalls(app)
-    assert "the orange patches add 3.0, the purple ones take away 9.0" in said
+    assert "the orange patches add 3.00, the purple ones take away 9.00" in said
 
 
 def test_what_contradicts_its_number_is_hatched_and_said(store: Store) -> None:

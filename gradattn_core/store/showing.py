@@ -1,0 +1,287 @@
+"""All that is stored about a stretch of a list, at the price of one picture: maps, similar pictures, what was said."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from gradattn_core.evidence import from_rows
+from gradattn_core.records import Evidence
+from gradattn_core.store import images
+from gradattn_core.store.database import PATHS, TIME, Part, rows
+from gradattn_core.store.decisions import Key
+
+_RANKS = "(SELECT unnest(CAST($ranks AS BIGINT[])))"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """One of the most similar pictures: where it is, what it is filed as, and what stands about it.
+
+    Attributes:
+        decision, new_label: that stand, ``""`` for nothing.
+        similarity: cosine of the features, -1 to 1.
+    """
+
+    path: str
+    content_hash: str
+    given_label: str
+    similarity: float
+    is_suspect: bool
+    decision: str = ""
+    new_label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A decision as the log has it: its id, what it says, who said it and when (ISO 8601 in UTC)."""
+
+    decision_id: str
+    decision: str
+    new_label: str
+    reviewer: str
+    note: str
+    decided_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is stored about one picture beside its row of the list.
+
+    Attributes:
+        evidence: its map with its regions; None where it was not interpreted, and ``no_map`` says why if that is known.
+        likely_labels, likely_probabilities: what the voters think; empty in older audits.
+        audit_suspicion: the audit's own where decisions have taught another; None where not.
+        kind_numbers: what its kind of doubt was told from.
+        head: probabilities of the explained head, of its likeliest classes and of the given one.
+        near: the most similar pictures, nearest first.
+        stands: the decision that stands; ``seen``: id of the newest entry of the log, ``""`` for none.
+        words: the last words of reviewers who differ, newest first; empty where they do not.
+        tags: in sorted order.
+        filed: the labels of all copies of the picture, its own first; only where other labels were asked for.
+    """
+
+    evidence: Evidence | None
+    no_map: str
+    likely_labels: tuple[str, ...]
+    likely_probabilities: tuple[float, ...]
+    audit_suspicion: float | None
+    kind_numbers: Mapping[str, float]
+    head: Mapping[str, float]
+    near: tuple[Near, ...]
+    stands: Entry | None
+    seen: str
+    words: tuple[Entry, ...]
+    tags: tuple[str, ...]
+    filed: tuple[str, ...]
+
+
+class Showing(Part):
+    """What is shown of pictures beside their rows."""
+
+    def surroundings(
+        self, audit_id: str, paths: Sequence[str], copies_of: Iterable[str] = ()
+    ) -> dict[str, Surroundings]:
+        """Everything about these images of the audit, by path; a path that the audit did not rank is absent.
+
+        Args:
+            copies_of: the paths among them of whose copies under other labels is to be told.
+        """
+        with self._reading(audit_id) as connection:
+            listed = {path: image for path, image in images.find(connection, audit_id, paths).items() if image.rank}
+            asked = {"audit_id": audit_id, "ranks": [image.rank for image in listed.values()]}
+            maps, reasons = _maps(connection, asked), _reasons(connection, audit_id, list(listed))
+            near, head = _near(connection, asked), _head(connection, asked)
+            likely = connection.execute(
+                f"""SELECT path, likely_labels, likely_probabilities, audit_suspicion, kind_numbers FROM scores
+                    WHERE audit_id = $audit_id AND rank IN {_RANKS}""",
+                asked,
+            ).fetchall()
+            scores = {path: facts for path, *facts in likely}
+            contents = {image.content_hash for image in listed.values()}
+            others = {each.content_hash for some in near.values() for each in some}
+            log = _log(connection, sorted(contents | others))
+            tags = _tags(connection, sorted(contents))
+            wanted = {listed[path].content_hash for path in copies_of if path in listed}
+            filed = _filed(connection, audit_id, sorted(wanted)) if wanted else {}
+        result = {}
+        for path, image in listed.items():
+            key = (image.content_hash, image.given_label)
+            labels, probabilities, before, numbers = scores[path]
+            said = log.get(key, _NOTHING)
+            result[path] = Surroundings(
+                evidence=maps.get(path),
+                no_map=reasons.get(path, ""),
+                likely_labels=tuple(labels or ()),
+                likely_probabilities=tuple(probabilities or ()),
+                audit_suspicion=before,
+                kind_numbers=numbers or {},
+                head=head.get(path, {}),
+                near=tuple(_said_of(each, log) for each in near.get(path, ())),
+                stands=said.stands,
+                seen=said.newest,
+                words=said.words,
+                tags=tags.get(key, ()),
+                filed=_first(image.given_label, filed.get(image.content_hash, ())),
+            )
+        return result
+
+    def exemplars(self, audit_id: str, labels: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+        """(path, content hash) of the sure and typical images of these classes, best first; they never change."""
+        with self._reading(audit_id) as connection:
+            found = connection.execute(
+                """SELECT e.label, e.path, i.content_hash
+                   FROM exemplars e JOIN images i ON i.audit_id = $audit_id AND i.path = e.path
+                   WHERE e.audit_id = $audit_id AND e.label IN (SELECT unnest(CAST($labels AS TEXT[])))
+                   ORDER BY e.label, e.position""",
+                {"audit_id": audit_id, "labels": list(labels)},
+            ).fetchall()
+        typical: dict[str, list[tuple[str, str]]] = {label: [] for label in labels}
+        for label, path, content_hash in found:
+            typical[label].append((path, content_hash))
+        return typical
+
+    def class_sizes(self, audit_id: str) -> dict[str, int]:
+        """How many pictures are filed under each label; they never change."""
+        with self._reading(audit_id) as connection:
+            return dict(
+                connection.execute(
+                    "SELECT given_label, count(*) FROM images WHERE audit_id = ? GROUP BY ALL", [audit_id]
+                ).fetchall()
+            )
+
+    def mixed(self, audit_id: str) -> dict[tuple[str, str], int]:
+        """How many suspects are filed as one class and look like another, by (given, suggested)."""
+        with self._reading(audit_id) as connection:
+            pairs = connection.execute(
+                "SELECT given_label, suggested_label, suspects FROM class_pairs WHERE audit_id = ?", [audit_id]
+            ).fetchall()
+        return {(given, suggested): suspects for given, suggested, suspects in pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The log about one picture: its newest entry's id, what stands, and the last words of reviewers who differ."""
+
+    newest: str = ""
+    stands: Entry | None = None
+    words: tuple[Entry, ...] = ()
+
+
+_NOTHING = _Log()
+
+
+def _maps(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, object]) -> dict[str, Evidence]:
+    where = f"WHERE audit_id = $audit_id AND image_rank IN {_RANKS}"
+    regions = defaultdict(list)
+    for region in rows(connection.execute(f"SELECT * FROM regions {where} ORDER BY sign DESC, rank", asked)):
+        regions[region["path"]].append(region)
+    maps = rows(connection.execute(f"SELECT * FROM interpretations {where}", asked))
+    return {row["path"]: from_rows(row, regions[row["path"]]) for row in maps}
+
+
+def _reasons(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: list[str]) -> dict[str, str]:
+    """Why there is no map."""
+    return dict(
+        connection.execute(
+            f"SELECT path, reason FROM failures WHERE audit_id = ? AND stage = 'interpret' AND path IN {PATHS}",
+            [audit_id, paths],
+        ).fetchall()
+    )
+
+
+def _near(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, object]) -> dict[str, list[Near]]:
+    found = connection.execute(
+        f"""WITH near AS MATERIALIZED (SELECT path, position, neighbour_path, similarity FROM neighbours
+                WHERE audit_id = $audit_id AND image_rank IN {_RANKS}),
+            there AS MATERIALIZED (SELECT i.path, i.content_hash, i.given_label, i.image_rank FROM images i
+                WHERE i.audit_id = $audit_id AND i.path IN (SELECT neighbour_path FROM near))
+            SELECT n.path, i.path, i.content_hash, i.given_label, n.similarity, coalesce(s.is_suspect, false)
+            FROM near n JOIN there i ON i.path = n.neighbour_path
+            LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = i.image_rank ORDER BY n.path, n.position""",
+        asked,
+    ).fetchall()
+    near = defaultdict(list)
+    for path, *facts in found:
+        near[path].append(Near(*facts))
+    return near
+
+
+def _head(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, object]) -> dict[str, dict[str, float]]:
+    found = connection.execute(
+        f"""SELECT p.path, i.given_label, p.given_probability, p.top_labels, p.top_probabilities
+            FROM predictions p JOIN images i ON i.audit_id = $audit_id AND i.image_rank = p.image_rank
+            WHERE p.audit_id = $audit_id AND p.image_rank IN {_RANKS}""",
+        asked,
+    ).fetchall()
+    head = {}
+    for path, given, probability, labels, probabilities in found:
+        head[path] = dict(zip(labels or (), probabilities or (), strict=True))
+        if probability is not None:
+            head[path][given] = probability
+    return head
+
+
+def _log(connection: duckdb.DuckDBPyConnection, contents: list[str]) -> dict[Key, _Log]:
+    about, few = "list_contains(CAST($contents AS TEXT[]), content_hash)", {"contents": contents}
+    newest = connection.execute(
+        f"""SELECT content_hash, given_label, arg_max(decision_id, sequence) FROM decisions
+            WHERE {about} GROUP BY ALL""",
+        few,
+    ).fetchall()
+    if not newest:
+        return {}
+    words = connection.execute(
+        f"""SELECT content_hash, given_label, stands, conflict, decision_id, decision, coalesce(new_label, ''),
+                reviewer, note, {TIME.format("decided_at")}
+            FROM words WHERE {about} ORDER BY sequence DESC""",
+        few,
+    ).fetchall()
+    stands: dict[Key, Entry] = {}
+    differ = defaultdict(list)
+    for content_hash, given_label, is_standing, conflict, *entry in words:
+        key = (content_hash, given_label)
+        if is_standing:
+            stands[key] = Entry(*entry)
+        if conflict:
+            differ[key].append(Entry(*entry))
+    return {
+        (content, given): _Log(newest_id, stands.get((content, given)), tuple(differ[content, given]))
+        for content, given, newest_id in newest
+    }
+
+
+def _tags(connection: duckdb.DuckDBPyConnection, contents: list[str]) -> dict[Key, tuple[str, ...]]:
+    found = connection.execute(
+        """SELECT DISTINCT content_hash, given_label, tag FROM tags
+           WHERE list_contains(CAST($contents AS TEXT[]), content_hash) ORDER BY ALL""",
+        {"contents": contents},
+    ).fetchall()
+    tags = defaultdict(list)
+    for content_hash, given_label, tag in found:
+        tags[content_hash, given_label].append(tag)
+    return {key: tuple(some) for key, some in tags.items()}
+
+
+def _filed(connection: duckdb.DuckDBPyConnection, audit_id: str, contents: list[str]) -> dict[str, list[str]]:
+    found = connection.execute(
+        """SELECT content_hash, given_label FROM images
+           WHERE audit_id = ? AND content_hash IN (SELECT unnest(CAST(? AS TEXT[]))) ORDER BY path""",
+        [audit_id, contents],
+    ).fetchall()
+    filed = defaultdict(list)
+    for content_hash, given_label in found:
+        filed[content_hash].append(given_label)
+    return filed
+
+
+def _first(given: str, labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(labels, key=lambda label: label != given))
+
+
+def _said_of(near: Near, log: Mapping[Key, _Log]) -> Near:
+    stands = log.get((near.content_hash, near.given_label), _NOTHING).stands
+    return near if stands is None else replace(near, decision=stands.decision, new_label=stands.new_label)

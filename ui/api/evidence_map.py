@@ -1,0 +1,145 @@
+"""A signed map as the client draws it: its numbers, the outlined parts with what hiding them does, its waterfall."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradattn_core.belief import of_two
+from gradattn_core.interpret.regions import region_masks
+from gradattn_core.reasons import Account, account, contradicted, on_map, outlined, signed, without_numbers
+from gradattn_core.records import Evidence, Region
+from gradattn_core.verdict import Measured, Rich
+from gradattn_core.wording import place
+from ui.api.shapes import Bar, Map, Part, Tick
+
+_DIGITS = 4
+_TICKS = {"0.1%": 0.001, "1%": 0.01, "10%": 0.1, "50%": 0.5, "90%": 0.9, "99%": 0.99, "99.9%": 0.999}
+_MOST_TICKS = 5
+_MARGIN = 0.5
+"""Log-odds beyond the outermost bars in which a tick still helps."""
+
+
+def measured_parts(evidence: Evidence) -> tuple[Measured, ...]:
+    """The outlined parts whose hiding was measured, as far as sentences speak of them."""
+    shown = account(evidence)
+    if shown is None or evidence.sums is None or not shown.of_two:
+        return ()
+    answer = shown.sums.log_odds
+    parts = []
+    for number, region in enumerate(outlined(evidence), start=1):
+        if region.measured is None:
+            continue
+        log_odds = on_map(region, shown, evidence.sums)
+        shares = of_two(answer), of_two(answer - region.measured)
+        parts.append(Measured(number, region.sign, log_odds, signed(log_odds), *shares))
+    return tuple(parts)
+
+
+def drawn(evidence: Evidence, names: tuple[str, str], size: tuple[int, int], probability: str, remark: Rich) -> Map:
+    """The map of one picture.
+
+    Args:
+        names: what (the given label, the other class) are called.
+        size: (width, height) of the upright original in pixels.
+        probability: the given label's among all classes, as it is shown.
+        remark: of the verdict.
+    """
+    shown = account(evidence)
+    rows, columns = evidence.scores.shape
+    masks = region_masks(evidence.scores)
+    regions = outlined(evidence)
+    bars = () if shown is None else _waterfall(shown)
+    note = without_numbers(evidence)
+    if shown is not None:
+        note = f"{names[0]} against {names[1]} only, in log-odds; with all voters and classes {probability}"
+        if not shown.of_two:
+            note = f"the model’s output for {names[0]}; with all voters and classes {probability}"
+    return Map(
+        scores=tuple(tuple(float(f"{score:.{_DIGITS}g}") for score in row) for row in evidence.scores.tolist()),
+        crop=(evidence.crop.left, evidence.crop.top, evidence.crop.right, evidence.crop.bottom),
+        for_name=names[0],
+        against_name=names[1],
+        rows=rows,
+        columns=columns,
+        regions=tuple(
+            _part(number, region, evidence, shown, names, size, masks.get((region.sign, region.rank)))
+            for number, region in enumerate(regions, start=1)
+        ),
+        waterfall=bars,
+        ticks=_ticks(bars) if shown is not None and shown.of_two else (),
+        title="How the model alone decides",
+        title_note=note,
+        remark=remark,
+    )
+
+
+def _part(
+    number: int,
+    region: Region,
+    evidence: Evidence,
+    shown: Account | None,
+    names: tuple[str, str],
+    size: tuple[int, int],
+    inside: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None,
+) -> Part:
+    before, after, number_on_map = "", "", ""
+    hidden: tuple[str, ...] = ()
+    if shown is not None and evidence.sums is not None and region.log_odds is not None:
+        number_on_map = signed(on_map(region, shown, evidence.sums))
+        if region.measured is not None:
+            answer, left = shown.sums.log_odds, shown.sums.log_odds - region.measured
+            hidden = signed(answer), signed(left)
+            before, after = shown.share(answer), shown.share(left)
+            if before == after:
+                # Too close to 0 or 1 to be told apart in per cent, or no share at all.
+                before, after = hidden
+    spoken = names[0 if region.sign > 0 else 1]
+    box = region.box
+    return Part(
+        number=number,
+        sign=region.sign,
+        place=place(box, size),
+        box=(box.left, box.top, box.right, box.bottom),
+        cells=() if inside is None else tuple((int(row), int(column)) for row, column in np.argwhere(inside)),
+        log_odds=region.log_odds,
+        measured=region.measured,
+        text=f"hide this: {names[0]}" if before else f"speaks for {spoken}",
+        before=before,
+        after=after,
+        on_map=number_on_map,
+        hidden=hidden,
+        contradicted=contradicted(region),
+    )
+
+
+def _waterfall(shown: Account) -> tuple[Bar, ...]:
+    top = round(shown.base + shown.red, 2)
+    ends = (shown.base, shown.base), (shown.base, top), (top, shown.answer), (shown.answer, shown.answer)
+    return tuple(
+        Bar(step.name, begin, end, step.value, step.text, step.share)
+        for step, (begin, end) in zip(shown.steps(("red", "blue")), ends, strict=True)
+    )
+
+
+def _ticks(bars: tuple[Bar, ...]) -> tuple[Tick, ...]:
+    """Shares of two classes between the ends of the bars; the middle ones where there are too many."""
+    places = [place for bar in bars for place in (bar.start, bar.end)]
+    low, high = min(places) - _MARGIN, max(places) + _MARGIN
+    all_ticks = [Tick(float(np.log(share / (1 - share))), text) for text, share in _TICKS.items()]
+    ticks = [tick for tick in all_ticks if low <= tick.at <= high]
+    if not ticks:
+        middle = (low + high) / 2
+        ticks = [min(all_ticks, key=lambda tick: abs(tick.at - middle))]
+    while len(ticks) > _MOST_TICKS:
+        # Every other one, the fifty-fifty among them.
+        ticks = [tick for place, tick in enumerate(all_ticks) if tick in ticks and place % 2 == 1]
+    return tuple(ticks)
+
+
+def described(part: Part, name: str) -> str:
+    """A part for who cannot see it: ``Part 1, middle left, blue: hidden, kite rises from 11% to 37%.``"""
+    colour = "red" if part.sign > 0 else "blue"
+    if not part.before or part.measured is None:
+        return f"Part {part.number}, {part.place}, {colour}."
+    does = "falls" if part.measured > 0 else "rises"
+    return f"Part {part.number}, {part.place}, {colour}: hidden, {name} {does} from {part.before} to {part.after}."

@@ -1,0 +1,367 @@
+"""Pictures of a list as Review shows them: what is thought of each, why, and what to compare it with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gradattn_core.belief import NONE, Belief, in_percent, of_row, of_two
+from gradattn_core.store.showing import Entry, Near, Surroundings
+from gradattn_core.store.store import Store
+from gradattn_core.verdict import Facts, Neighbour, Verdict, decided, filed_as, judge
+from gradattn_core.wording import disagreement, names_of, short_name
+from ui.api.evidence_map import described, drawn, measured_parts
+from ui.api.shapes import Action, Likely, Map, Name, Said, Similar, Small, Strip, Suspect
+
+Row = Mapping[str, object]
+_TYPICAL = 6
+_SHOWN = 5
+"""Similar pictures that stand on the page."""
+
+_KEYS = {
+    "K": Action("keep", None, "Label is right"),
+    "U": Action("unsure", None, "Unsure"),
+    "X": Action("remove", None, "Remove"),
+}
+# Of finished audits, which never change: typical pictures by (database, audit, label), sizes by (database, audit).
+_exemplars: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+_sizes: dict[tuple[str, str], dict[str, int]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    """What several pictures of an audit share: typical pictures, sizes of classes, suspects by pair of classes."""
+
+    typical: Mapping[str, Sequence[tuple[str, str]]]
+    sizes: Mapping[str, int]
+    mixed: Mapping[tuple[str, str], int]
+
+
+def suspects(
+    store: Store,
+    audit: str,
+    rows: Sequence[Row],
+    reviewer: str,
+    *,
+    blind: bool = False,
+    orders: Sequence[tuple[object, ...]] | None = None,
+) -> list[Suspect]:
+    """The pictures of a stretch of a list.
+
+    Args:
+        rows: of ``store.candidates.page``.
+        reviewer: who looks; their own decisions are theirs.
+        blind: say nothing that a model thinks, or that another reviewer decided.
+        orders: the keys of each row's place in the list; by default its rank and its path, of a blind list its path.
+    """
+    if orders is None:
+        orders = [(row["path"],) if blind else (row["rank"], row["path"]) for row in rows]
+    copies = [str(row["path"]) for row in rows if row.get("kind") == "duplicate"]
+    found = store.showing.surroundings(audit, [str(row["path"]) for row in rows], copies)
+    pairs = [
+        (row, found[str(row["path"])], order) for row, order in zip(rows, orders, strict=True) if row["path"] in found
+    ]
+    if blind:
+        return [_blind(row, around, reviewer, order) for row, around, order in pairs]
+    beliefs = [_belief(row, around) for row, around, _ in pairs]
+    shared = _shared(store, audit, pairs, beliefs)
+    return [
+        _seen(row, around, belief, reviewer, order, shared)
+        for (row, around, order), belief in zip(pairs, beliefs, strict=True)
+    ]
+
+
+def _shared(
+    store: Store, audit: str, pairs: Sequence[tuple[Row, Surroundings, tuple[object, ...]]], beliefs: Sequence[Belief]
+) -> _Audit:
+    where = str(store.directory)
+    labels = {label for belief in beliefs for label in (belief.given, belief.other) if label}
+    missing = sorted(label for label in labels if (where, audit, label) not in _exemplars)
+    if missing:
+        for label, pictures in store.showing.exemplars(audit, missing).items():
+            _exemplars[where, audit, label] = pictures[:_TYPICAL]
+    if (where, audit) not in _sizes:
+        _sizes[where, audit] = store.showing.class_sizes(audit)
+    confusable = any(row.get("kind") == "confusable" for row, _, _ in pairs)
+    return _Audit(
+        {label: _exemplars[where, audit, label] for label in labels},
+        _sizes[where, audit],
+        store.showing.mixed(audit) if confusable else {},
+    )
+
+
+def _belief(row: Row, around: Surroundings) -> Belief:
+    known = {
+        "likely_labels": around.likely_labels,
+        "likely_probabilities": around.likely_probabilities,
+        "audit_suspicion": around.audit_suspicion,
+    }
+    return of_row({**row, **known})
+
+
+def _seen(
+    row: Row, around: Surroundings, belief: Belief, reviewer: str, order: tuple[object, ...], shared: _Audit
+) -> Suspect:
+    given = belief.given
+    verdict = judge(_facts(row, around, belief, shared))
+    names = _names(row, around, belief)
+    own = in_percent(belief.of(given))
+    size = _size(row)
+    drawing: Map | None = None
+    if around.evidence is not None:
+        ends = (around.evidence.for_label, around.evidence.against_label)
+        of_map = names_of([end for end in ends if end])
+        called = (of_map.get(ends[0], ""), of_map.get(ends[1], "none of these classes"))
+        drawing = drawn(around.evidence, called, size, own, verdict.remark)
+    parts = "" if drawing is None else " ".join(described(part, drawing.for_name) for part in drawing.regions)
+    headline, reason = verdict.headline, verdict.reason
+    case = verdict.case
+    if around.stands is not None:
+        who = "you" if around.stands.reviewer == reviewer else around.stands.reviewer
+        headline = decided(given, around.stands.decision, around.stands.new_label, who)
+        case, reason = "decided", (("Another key changes it.", ""),)
+    rank = int(str(row["rank"]))
+    return Suspect(
+        path=str(row["path"]),
+        rank=rank,
+        content_hash=str(row["content_hash"]),
+        order=order,
+        width=size[0],
+        height=size[1],
+        blind=False,
+        problem="",
+        given=Name(given, names[given]),
+        headline=headline,
+        reason=reason,
+        case=case,
+        primary=_letter(verdict, belief),
+        classes=tuple(_likely(label, probability, belief, names) for label, probability in belief.with_keys),
+        actions=_actions(belief, names),
+        notice=verdict.notice,
+        map=drawing,
+        no_map="" if drawing else _no_map(around.no_map),
+        typical=_typical(belief, names, shared),
+        similar=_similar(around.near, belief, names),
+        decision=_said(around.stands, reviewer),
+        seen=around.seen,
+        conflict=_conflict(around.words),
+        tags=around.tags,
+        alt=f"Suspect {rank:,}, filed as {names[given]}. {parts}".strip(),
+        facts=" · ".join([f"Rank {rank:,}", f"label wrong: {in_percent(1 - belief.of(given))}", *_pixels(size)]),
+    )
+
+
+def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, ...]) -> Suspect:
+    given = str(row["given_label"])
+    name = names_of([given])[given]
+    mine = around.stands if around.stands is not None and around.stands.reviewer == reviewer else None
+    verdict = filed_as(given)
+    headline = verdict.headline if mine is None else decided(given, mine.decision, mine.new_label, "you")
+    size = _size(row)
+    return Suspect(
+        path=str(row["path"]),
+        rank=0,
+        content_hash=str(row["content_hash"]),
+        order=order,
+        width=size[0],
+        height=size[1],
+        blind=True,
+        problem="",
+        given=Name(given, name),
+        headline=headline,
+        reason=(),
+        case=verdict.case,
+        primary=None,
+        classes=(),
+        actions={**_KEYS, "K": Action("keep", None, "It is right")},
+        notice=(),
+        map=None,
+        no_map="",
+        typical=(),
+        similar=None,
+        decision=_said(mine, reviewer),
+        seen=around.seen,
+        conflict="",
+        tags=(),
+        alt=f"A picture, filed as {name}.",
+        facts=" · ".join(_pixels(size)),
+    )
+
+
+def _facts(row: Row, around: Surroundings, belief: Belief, shared: _Audit) -> Facts:
+    outside = _text(row, "outside_label")
+    evidence = around.evidence
+    lifted = None
+    about_pair = _pair_of_map(around, belief, outside)
+    if evidence is not None and evidence.hidden is not None and about_pair:
+        answer = evidence.sums.log_odds if evidence.sums else evidence.for_logit - evidence.against_logit
+        lifted = (answer, evidence.hidden.for_logit - evidence.hidden.against_logit)
+    other = belief.other or ""
+    return Facts(
+        belief=belief,
+        alone=_alone(around, belief, about_pair),
+        kind=_text(row, "kind"),
+        numbers=around.kind_numbers,
+        neighbours=tuple(
+            Neighbour(near.given_label, near.is_suspect, near.decision, near.new_label, near.similarity)
+            for near in around.near
+        ),
+        parts=measured_parts(evidence) if evidence is not None else (),
+        lifted=lifted,
+        size=_size(row),
+        outside=short_name(outside) if outside else "",
+        filed=around.filed,
+        mixed=(shared.mixed.get((belief.given, other), 0), shared.mixed.get((other, belief.given), 0)),
+    )
+
+
+def _pair_of_map(around: Surroundings, belief: Belief, outside: str) -> bool:
+    """Whether the map is of the given label against the class that is suggested."""
+    evidence = around.evidence
+    if evidence is None or evidence.objective != "difference" or evidence.for_label != belief.given:
+        return False
+    return evidence.against_label == (belief.other or outside)
+
+
+def _alone(around: Surroundings, belief: Belief, about_pair: bool) -> float | None:
+    """What the model alone gives to the given label against the suggested class: by the map's own pass, or the head."""
+    evidence = around.evidence
+    if evidence is not None and about_pair:
+        return of_two(evidence.sums.log_odds if evidence.sums else evidence.for_logit - evidence.against_logit)
+    own, rival = around.head.get(belief.given), around.head.get(belief.other or "")
+    if own is None or rival is None or own + rival <= 0:
+        return None
+    return own / (own + rival)
+
+
+def _letter(verdict: Verdict, belief: Belief) -> str | None:
+    if verdict.primary is None:
+        return None
+    return {belief.given: "K", NONE: "X"}.get(verdict.primary, "A")
+
+
+def _names(row: Row, around: Surroundings, belief: Belief) -> dict[str, str]:
+    """Names of every class that the card speaks of, told apart."""
+    labels = [label for label, _ in belief.with_keys] + [near.given_label for near in around.near]
+    labels += [near.new_label for near in around.near if near.new_label]
+    return names_of([belief.given, *(label for label in labels if label)]) | {NONE: "none of these classes"}
+
+
+def _likely(label: str, probability: float, belief: Belief, names: Mapping[str, str]) -> Likely:
+    role = "given" if label == belief.given else "other" if label == belief.other else ""
+    decision, new_label = "relabel", label
+    if label == belief.given:
+        return Likely(label, names[label], probability, in_percent(probability), role, "keep", None)
+    if label == NONE:
+        return Likely(label, names[label], probability, in_percent(probability), role, "remove", None)
+    return Likely(label, names[label], probability, in_percent(probability), role, decision, new_label)
+
+
+def _actions(belief: Belief, names: Mapping[str, str]) -> dict[str, Action]:
+    other = next((label for label, _ in belief.others if label), None)
+    if other is None:
+        return dict(_KEYS)
+    return {"A": Action("relabel", other, f"Relabel to {names.get(other, short_name(other))}"), **_KEYS}
+
+
+def _typical(belief: Belief, names: Mapping[str, str], shared: _Audit) -> tuple[Strip, ...]:
+    """Of the likelier class of the two, then of the other one; nothing is typical of none of the classes."""
+    strips = []
+    for label in sorted((belief.given, belief.other or NONE), key=lambda label: -belief.of(label)):
+        pictures = shared.typical.get(label, ())
+        if not label or not pictures:
+            continue
+        role = "given" if label == belief.given else "other"
+        small = tuple(Small(path, content, names[label], role, False, "") for path, content in pictures)
+        strips.append(Strip(names[label], role, f"most certain of {shared.sizes.get(label, 0):,}", small))
+    return tuple(strips)
+
+
+def _similar(near: Sequence[Near], belief: Belief, names: Mapping[str, str]) -> Similar | None:
+    if not near:
+        return None
+    first = sorted(near, key=lambda each: each.given_label != belief.given)
+    pictures = tuple(
+        Small(
+            each.path,
+            each.content_hash,
+            names[each.given_label],
+            "given" if each.given_label == belief.given else "other" if each.given_label == belief.other else "",
+            each.is_suspect,
+            _state(each, names),
+        )
+        for each in first
+    )
+    return Similar(_counted(near, belief, names), pictures, max(0, len(pictures) - _SHOWN))
+
+
+def _counted(near: Sequence[Near], belief: Belief, names: Mapping[str, str]) -> str:
+    """How the most similar pictures are filed, and how many of them are suspects themselves."""
+    counts = Counter(each.given_label for each in near)
+    likelier = sorted(counts, key=lambda label: (-belief.of(label), -counts[label]))
+    filed = [
+        f"{counts[label]}{' filed' if not place else ''} as {names[label]}" for place, label in enumerate(likelier)
+    ]
+    doubtful = [each for each in near if each.is_suspect]
+    if not doubtful:
+        return ", ".join(filed)
+    if len(doubtful) == 1:
+        label = names[doubtful[0].given_label]
+        whose = f"the {label}" if counts[doubtful[0].given_label] == 1 else f"one filed as {label}"
+        by_now = _by_now(doubtful[0], names)
+        return f"{', '.join(filed)}; {whose} is a suspect itself{f', {by_now}' if by_now else ''}"
+    return f"{', '.join(filed)}; {len(doubtful)} of them are suspects themselves"
+
+
+def _by_now(near: Near, names: Mapping[str, str]) -> str:
+    said = {"keep": "by now found right", "remove": "by now removed", "unsure": "by now unsure"}
+    if near.decision == "relabel":
+        return f"by now relabelled to {names[near.new_label]}"
+    return said.get(near.decision, "")
+
+
+def _state(near: Near, names: Mapping[str, str]) -> str:
+    """The band of a small picture, ``""`` for none."""
+    now = {"relabel": f"now {names.get(near.new_label, near.new_label)}", "keep": "label is right"}
+    now |= {"remove": "removed", "unsure": "unsure"}
+    if near.is_suspect:
+        return f"suspect: {now[near.decision]}" if near.decision else "suspect, undecided"
+    return now[near.decision] if near.decision in ("relabel", "remove") else ""
+
+
+def _said(entry: Entry | None, reviewer: str) -> Said | None:
+    if entry is None:
+        return None
+    name = short_name(entry.new_label) if entry.new_label else ""
+    mine = entry.reviewer == reviewer
+    new_label = entry.new_label or None
+    return Said(entry.decision_id, entry.decision, new_label, name, entry.reviewer, mine, entry.decided_at, entry.note)
+
+
+def _conflict(words: Sequence[Entry]) -> str:
+    if not words:
+        return ""
+    return disagreement(
+        [(word.reviewer, word.decision, short_name(word.new_label) if word.new_label else "") for word in words]
+    )
+
+
+def _no_map(reason: str) -> str:
+    if not reason:
+        return "No map was made of this picture. The probability does not need it."
+    return f"No map for this picture: {reason.rstrip('.')}. The probability does not need it."
+
+
+def _size(row: Row) -> tuple[int, int]:
+    width, height = (row.get(name) for name in ("width", "height"))
+    return int(str(width or 0)), int(str(height or 0))
+
+
+def _pixels(size: tuple[int, int]) -> list[str]:
+    return [f"{size[0]:,} × {size[1]:,} pixels"] if all(size) else []
+
+
+def _text(row: Row, name: str) -> str:
+    cell = row.get(name)
+    return cell if isinstance(cell, str) else ""
