@@ -12,7 +12,7 @@ from gradattn_core.evidence import from_rows
 from gradattn_core.records import Evidence
 from gradattn_core.store import images
 from gradattn_core.store.database import PATHS, TIME, Part, rows
-from gradattn_core.store.decisions import Key
+from gradattn_core.store.log import Key
 
 _RANKS = "(SELECT unnest(CAST($ranks AS BIGINT[])))"
 
