@@ -1,0 +1,214 @@
+// What is thought of a suspect, and what can be decided: verdict, reason, classes, decisions, then the proof below them.
+
+import { element, fill } from "./dom.js";
+import { named, rich, shortened } from "./names.js";
+import { createStrips } from "./strips.js";
+import { waterfall } from "./waterfall.js";
+
+const DECISIONS = ["A", "K", "U", "X"];
+const ROWS = 2; // classes with a row of their own; the others share the third
+const FONTS = [
+  ["", "600 28px"],
+  ["longer", "600 22px"],
+];
+const TEXTS = { A: "Relabel…", K: "Label is right", U: "Unsure", X: "Remove" };
+
+/**
+ * @param {{act: (name: string, event: Event) => void, picture: Function, open: Function, more: Function}} handlers
+ * @returns the parts of the card, to be laid out by view.js, and `show`
+ */
+export function createCard(handlers) {
+  const title = element("h1");
+  const lead = element("p", { className: "lead" });
+  const classes = element("ol", { className: "classes", "aria-label": "The likeliest classes" });
+  const say = element("header", { className: "say" }, title, lead, classes);
+  const press = (name) => (event) => {
+    if (event.currentTarget.getAttribute("aria-disabled") !== "true") handlers.act(name, event);
+  };
+  const button = (name, text, kind) => {
+    const label = element("span", { className: "text", textContent: text });
+    const key = element("kbd", { "aria-hidden": "true" });
+    return Object.assign(element("button", { type: "button", className: kind, onclick: press(name), dataset: { act: name } }, label, key), { label, key });
+  };
+  const decisions = Object.fromEntries(DECISIONS.map((name) => [name, button(name, TEXTS[name], "decision")]));
+  const third = button("", "", "decision third");
+  third.onclick = (event) => press(third.dataset.act)(event);
+  const others = {
+    other: button("other", "Another class…", "small"), // "Other…" on a phone
+    note: button("note", "Note", "small"),
+    tag: button("tag", "Tag", "small"),
+    back: button("back", "Back", "small"),
+    skip: button("skip", "Skip", "small"),
+    undo: button("undo", "Undo", "small"),
+  };
+  others.back.classList.add("pushed");
+  fill(others.other.label, element("span", { className: "roomy", textContent: "Another class…" }), element("span", { className: "brief", textContent: "Other…" }));
+  const taken = element("bdi", { className: "taken", dir: "auto" });
+  others.undo.append(taken);
+  const decide = element("div", { className: "decide", role: "group", "aria-label": "Decide" }, ...Object.values(decisions), third);
+  const more = element("div", { className: "others", role: "group", "aria-label": "Other actions" }, ...Object.values(others));
+  const notice = element("p", { className: "notice", hidden: true });
+  const deciding = element("div", { className: "deciding" }, decide, more);
+  const facts = element("div", { className: "facts" });
+  const how = element("section", { className: "how" });
+  const strips = createStrips(handlers);
+  const proof = element("div", { className: "proof" }, facts, how, strips.element);
+  const every = [...Object.values(decisions), third, ...Object.values(others)];
+
+  /** Another text only where it is another: what stays as it is, is not painted anew. */
+  function worded(one, text, key = "") {
+    if (one.label.textContent !== text) one.label.textContent = text;
+    if (one.key.textContent !== key) one.key.textContent = key;
+    one.key.hidden = !key;
+    if (key) one.setAttribute("aria-keyshortcuts", key);
+    else one.removeAttribute("aria-keyshortcuts");
+  }
+
+  function enable(one, on) {
+    one.setAttribute("aria-disabled", on ? "false" : "true");
+  }
+
+  function showClasses(suspect, state) {
+    const rows = suspect.classes.map((chance, at) => classRow(chance, at, state.readOnly, press));
+    const shared = rows.length > ROWS + 1 ? [element("li", { className: "rest" }, element("ul", {}, ...rows.slice(ROWS)))] : rows.slice(ROWS);
+    fill(classes, ...rows.slice(0, ROWS), ...shared);
+    classes.hidden = rows.length === 0;
+  }
+
+  function showDecisions(suspect, state) {
+    const keys = state.keys ?? {};
+    for (const name of DECISIONS) {
+      const action = suspect.actions[name];
+      worded(decisions[name], shortened(action?.text ?? TEXTS[name], 46), keys[name]);
+      decisions[name].title = action && action.text.length > 46 ? action.text : "";
+      decisions[name].hidden = !action && suspect.blind;
+      decisions[name].classList.toggle("primary", suspect.primary === name && !state.readOnly);
+      decisions[name].classList.toggle("stands", stands(suspect.decision, action));
+      enable(decisions[name], Boolean(action) && !state.readOnly);
+    }
+    // On a phone there are no digits: the likeliest class that has no button yet gets one.
+    const at = suspect.classes.findIndex(({ role }, place) => place > 0 && role === "");
+    third.hidden = at < 0;
+    if (at >= 0) {
+      third.dataset.act = String(at + 1);
+      worded(third, shortened(suspect.classes[at].name, 20));
+      third.title = suspect.classes[at].name;
+      enable(third, !state.readOnly);
+    }
+    for (const name of ["note", "tag", "back", "skip", "undo"]) {
+      const tags = name === "tag" && suspect.tags.length ? ` ${suspect.tags.length}` : "";
+      worded(others[name], others[name].label.dataset.text + tags, keys[name]);
+      const writes = ["note", "tag", "undo"].includes(name);
+      enable(others[name], !(writes && state.readOnly) && !(name === "back" && state.canBack === false));
+    }
+    others.other.key.textContent = keys.other ?? "";
+    others.other.key.hidden = !keys.other;
+    enable(others.other, !state.readOnly);
+    taken.textContent = state.undo ?? "";
+    others.tag.title = suspect.tags.join(", ");
+  }
+
+  function showNotice(suspect) {
+    const said = suspect.notice.length ? rich(suspect.notice) : suspect.conflict ? [suspect.conflict] : [];
+    notice.hidden = said.length === 0;
+    fill(notice, ...said);
+  }
+
+  function showHow(suspect) {
+    const { map } = suspect;
+    how.hidden = !map && !suspect.no_map;
+    if (!map) return fill(how, element("p", { className: "caption quiet" }, suspect.no_map));
+    const head = element("div", { className: "how-head" }, element("h2", { textContent: map.title }), element("span", { className: "note", textContent: map.title_note }));
+    const parts = element("ul", { className: "parts" }, ...map.regions.slice(0, 2).map(part));
+    const remark = map.remark?.length ? element("p", { className: "caption quiet" }, ...rich(map.remark)) : null;
+    fill(how, head, map.waterfall.length ? element("div", { className: "how-body" }, waterfall(map), parts) : parts, remark);
+  }
+
+  for (const one of Object.values(others)) one.label.dataset.text = one.label.textContent;
+
+  let verdict = [];
+  const card = {
+    ...{ say, deciding, notice, proof, others, decisions },
+    /** The size of the verdict for the width there is. */
+    fit: () => (title.className = fitting(verdict, title.clientWidth)),
+    /** `same`: it is shown already, and only what is said of it has changed. */
+    show(suspect, state, same) {
+      const parts = state.title?.length ? state.title : suspect.headline;
+      fill(title, ...rich(parts));
+      verdict = parts;
+      card.fit();
+      fill(lead, ...rich(state.lead?.length ? state.lead : suspect.reason));
+      showClasses(suspect, state);
+      showDecisions(suspect, state);
+      showNotice(suspect);
+      if (same) return;
+      facts.textContent = suspect.facts;
+      facts.hidden = !suspect.facts;
+      showHow(suspect);
+      strips.show(suspect);
+      if (proof.scrollTop) proof.scrollTop = 0;
+    },
+    loading() {
+      for (const one of every) {
+        enable(one, one === others.back);
+        one.classList.remove("primary", "stored", "stands");
+      }
+    },
+    /** Say for a moment that a press was taken. */
+    flash(name) {
+      const one = decisions[name] ?? others[name];
+      if (!one) return;
+      one.classList.add("stored");
+      setTimeout(() => one.classList.remove("stored"), 160);
+    },
+  };
+  return card;
+}
+
+/** The largest size of a verdict that takes one line; else two of the smallest. The decisions below never move. */
+function fitting(parts, width) {
+  const text = parts.map(([part, role]) => (role ? shortened(part) : part)).join("");
+  for (const [name, font] of FONTS) {
+    measure.font = `${font} "Source Sans", sans-serif`;
+    if (measure.measureText(text).width < width - 4) return name;
+  }
+  return "longest";
+}
+
+const measure = document.createElement("canvas").getContext("2d");
+
+function stands(decision, action) {
+  return Boolean(decision && action && decision.decision === action.decision && (decision.new_label ?? "") === (action.new_label ?? ""));
+}
+
+function classRow(chance, at, readOnly, press) {
+  const digit = element("button", {
+    className: "bare digit",
+    type: "button",
+    "aria-label": `Decide: ${chance.name}`,
+    "aria-disabled": readOnly ? "true" : "false",
+    onclick: press(String(at + 1)),
+  }, element("kbd", { textContent: String(at + 1) }));
+  const share = Math.min(1, Math.max(0, chance.probability));
+  const fillOf = element("span", { className: "fill", style: { width: `${100 * share}%` } });
+  return element(
+    "li",
+    { className: `class ${chance.role || "neither"}` },
+    digit,
+    element("span", { className: "name" }, named(shortened(chance.name), "", chance.name), chance.role === "given" ? element("span", { className: "filed", textContent: " given label" }) : null),
+    element("span", { className: "bar", "aria-hidden": "true" }, fillOf),
+    element("span", { className: "share", textContent: chance.text }),
+  );
+}
+
+function part(region) {
+  const [before, after] = region.hidden ?? [];
+  return element(
+    "li",
+    { className: `part ${region.sign > 0 ? "for" : "against"}${region.contradicted ? " contradicted" : ""}` },
+    element("span", { className: "number", textContent: String(region.number) }),
+    element("strong", { textContent: region.place }),
+    region.on_map ? element("span", { className: "quiet", textContent: ` on the map ${region.on_map}` }) : null,
+    before ? element("div", {}, "Hidden, measured: ", `${before} → `, element("strong", { textContent: after })) : element("div", { className: "quiet", textContent: "Not measured." }),
+  );
+}

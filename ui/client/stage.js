@@ -1,0 +1,333 @@
+// The picture as large as its place allows, its map while it is asked for, the outlines of parts, and what hiding them does.
+
+import { element, svg } from "./dom.js";
+import { drawOutlines } from "./outline.js";
+import { named, shortened } from "./names.js";
+import { drawn, hatchOutside } from "./overlay.js";
+import { placed, plateOf } from "./plates.js";
+import { createZoom } from "./zoom.js";
+
+const SMOOTH = 4; // times; beyond, a pixel is a square
+const USUAL = { strength: 0.6, smooth: true, palette: "red", shape: "outlines", locked: false };
+const TINTS = { red: ["224 36 58", "38 99 255"], orange: ["230 120 20", "140 70 240"] };
+const WORDS = { red: ["red", "blue"], orange: ["orange", "purple"] };
+
+/**
+ * @param {{picture: (kind: string, small: object) => string, original: (suspect: object) => Promise<HTMLImageElement>,
+ *   act: (name: string) => void, changed: () => void, scaled: (text: string) => void}} handlers
+ */
+export function createStage(handlers) {
+  const picture = element("canvas", { className: "picture", role: "img" });
+  const map = element("canvas", { className: "map", "aria-hidden": "true" });
+  const sheet = svg("svg", { class: "outlines", "aria-hidden": "true" });
+  const plates = element("div", { className: "plates", "aria-hidden": "true" });
+  const legend = element("div", { className: "legend plate", "aria-hidden": "true" });
+  const beside = element("canvas", { className: "beside", "aria-hidden": "true", hidden: true });
+  const told = element("div", { className: "told", hidden: true });
+  const hold = element("button", { className: "hold bare", type: "button", hidden: true }, "Hold: map");
+  const compared = element("div", { className: "compared plate", hidden: true });
+  const box = element(
+    "div",
+    { className: "stage", tabIndex: -1, role: "group", "aria-label": "The picture" },
+    ...[picture, map, sheet, plates, legend, beside, told, compared, hold],
+  );
+  const settings = { ...USUAL };
+  let suspect = null;
+  let image = null; // what is drawn: the stage's size of it, or the original
+  let came = null; // the picture that the suspect was shown with
+  let other = null; // {image, title} of a small picture that is shown large
+  let held = false;
+  let flickered = false;
+  let overlay = null; // of these scores and settings
+  let size = { width: 0, height: 0, ratio: 1 };
+  let asked = false; // for the original of this suspect
+
+  const zoom = createZoom(box, { changed: () => draw(true), swiped: (way) => handlers.act(way > 0 ? "skip" : "back") });
+
+  /** The rectangle that the picture fills at a zoom, in pixels of the stage, and pixels of the stage for one of its own. */
+  function fitted(shown, { scale, x, y }) {
+    let fit = Math.min(size.width / shown.width, size.height / shown.height);
+    // Small pictures grow to whole multiples, so that all their pixels are squares of one size.
+    if (fit > SMOOTH) fit = Math.floor(fit);
+    const [width, height] = [shown.width * fit, shown.height * fit];
+    const left = Math.round((size.width - width) / 2) * scale + x;
+    const top = Math.round((size.height - height) / 2) * scale + y;
+    return { left, top, width: width * scale, height: height * scale, fit: fit * scale };
+  }
+
+  /** Pixels of the original, and corners of patches, as places of the stage. */
+  function places(whole) {
+    const [left, top, right, bottom] = suspect.map.crop;
+    const tenths = (value) => Math.round(10 * value) / 10;
+    const pixel = (x, y) => [tenths(whole.left + x * whole.fit), tenths(whole.top + y * whole.fit)];
+    const corner = (row, column) =>
+      pixel(
+        Math.min(Math.max(left + (column / suspect.map.columns) * (right - left), 0), measures().width),
+        Math.min(Math.max(top + (row / suspect.map.rows) * (bottom - top), 0), measures().height),
+      );
+    return { pixel, corner };
+  }
+
+  const measures = () => ({ width: suspect.width || image.naturalWidth, height: suspect.height || image.naturalHeight });
+
+  function sheetOf(canvas) {
+    const [width, height] = [Math.round(size.width * size.ratio), Math.round(size.height * size.ratio)];
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+    context.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
+    return context;
+  }
+
+  function paint(context, drawnImage, whole) {
+    context.imageSmoothingEnabled = whole.width / drawnImage.naturalWidth <= SMOOTH;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(drawnImage, whole.left, whole.top, whole.width, whole.height);
+  }
+
+  function draw(moving = false) {
+    if (!size.width || (!image && !other)) return;
+    const large = other && !flickered ? other : flickered && other ? null : other;
+    const context = sheetOf(picture);
+    if (large) {
+      const shown = { width: large.image.naturalWidth, height: large.image.naturalHeight };
+      paint(context, large.image, fitted(shown, { scale: 1, x: 0, y: 0 }));
+    } else paint(context, image, fitted(measures(), zoom.view));
+    const bare = large !== null || !suspect.map;
+    for (const part of [sheet, plates]) part.classList.toggle("hidden", bare);
+    map.classList.toggle("shown", !bare && (held || settings.locked));
+    legend.classList.toggle("shown", !bare && (held || settings.locked));
+    if (large || !image) return;
+    const whole = fitted(measures(), zoom.view);
+    if (suspect.map) {
+      drawOutlines(sheet, suspect.map.regions, places(whole), settings.shape);
+      put(whole);
+      if (held || settings.locked) drawMap(whole);
+    }
+    tell(whole);
+    // The original, where what is here has too few pixels for what is looked at.
+    const scarce = whole.width * size.ratio > 1.3 * image.naturalWidth && image.naturalWidth < measures().width;
+    if (moving && scarce) original();
+  }
+
+  function drawMap(whole) {
+    const context = sheetOf(map);
+    const [left, top, right, bottom] = suspect.map.crop;
+    const tints = TINTS[settings.palette].map((tint) => tint.split(" ").map(Number));
+    overlay ??= drawn(suspect.map.scores, settings, tints);
+    const crop = {
+      left: whole.left + left * whole.fit,
+      top: whole.top + top * whole.fit,
+      width: (right - left) * whole.fit,
+      height: (bottom - top) * whole.fit,
+    };
+    context.save();
+    context.beginPath();
+    context.rect(whole.left, whole.top, whole.width, whole.height);
+    context.clip();
+    context.imageSmoothingEnabled = settings.smooth;
+    context.drawImage(overlay, crop.left, crop.top, crop.width, crop.height);
+    context.restore();
+    if (outside()) hatchOutside(context, whole, crop, 1);
+  }
+
+  /** Whether there is something of the picture that the model never saw. */
+  function outside() {
+    const [left, top, right, bottom] = suspect.map.crop;
+    return left > 0.5 || top > 0.5 || right < measures().width - 0.5 || bottom < measures().height - 0.5;
+  }
+
+  /** Plates to their places: as they are read from the document at once, then written at once. */
+  function put(whole) {
+    const place = places(whole);
+    const shown = [...plates.children].map((plate) => {
+      const region = suspect.map.regions.find((one) => String(one.number) === plate.dataset.number);
+      const [[left, top], [right, bottom]] = [place.pixel(region.box[0], region.box[1]), place.pixel(region.box[2], region.box[3])];
+      const part = { left, top, width: right - left, height: bottom - top };
+      return { plate, part, width: plate.offsetWidth, height: plate.offsetHeight };
+    });
+    const inSight = ({ part }) =>
+      part.left < size.width && part.top < size.height && part.left + part.width > 0 && part.top + part.height > 0;
+    const seen = settings.shape === "none" ? [] : shown.filter(inSight);
+    const over = [legend, hold].filter((one) => !one.hidden && one.offsetWidth);
+    const obstacles = over.map((one) => ({ left: one.offsetLeft, top: one.offsetTop, width: one.offsetWidth, height: one.offsetHeight }));
+    const spots = placed(seen, size, obstacles);
+    for (const { plate } of shown) plate.classList.add("hidden");
+    seen.forEach(({ plate }, at) => {
+      plate.classList.remove("hidden");
+      plate.style.transform = `translate(${Math.round(spots[at].left)}px, ${Math.round(spots[at].top)}px)`;
+    });
+  }
+
+  function tell(whole) {
+    const { width, height } = measures();
+    const full = image.naturalWidth < width ? "" : image.dataset?.original ? ", original" : "";
+    handlers.scaled(`${width.toLocaleString("en")} × ${height.toLocaleString("en")}, shown at ${Math.round(100 * whole.fit)}%${full}`);
+  }
+
+  function captioned() {
+    const [red, blue] = WORDS[settings.palette];
+    const { for: given, against } = suspect.map;
+    const name = (text) => named(shortened(text, 24), "", text);
+    legend.replaceChildren(
+      element("kbd", { textContent: settings.locked ? "M" : "Space" }),
+      element(
+        "div",
+        {},
+        element("div", {}, `${settings.locked ? "locked" : "held"}: map shown. Bright ${red}: for `, name(given), `. Bright ${blue}: for `, name(against), "."),
+        element("div", { className: "lesser", textContent: `Dark: no evidence.${outside() ? " Hatched border: never seen by the model." : ""}` }),
+      ),
+    );
+  }
+
+  async function original() {
+    if (asked || !image || !handlers.original) return;
+    asked = true;
+    const of = suspect;
+    try {
+      const large = await handlers.original(of);
+      if (of !== suspect || !large) return;
+      large.dataset.original = "1";
+      image = large;
+      draw();
+    } catch {
+      asked = false; // to be asked again
+    }
+  }
+
+  /** What the picture says to who cannot see it. */
+  function described() {
+    const parts = (suspect.map?.regions ?? []).filter((region) => region.before).map((region) => {
+      const [colour, way] = [WORDS[settings.palette][region.sign > 0 ? 0 : 1], rises(region) ? "rises" : "falls"];
+      return `Part ${region.number}, ${region.place}, ${colour}: hidden, ${suspect.map.for} ${way} from ${region.before} to ${region.after}.`;
+    });
+    const rank = suspect.blind || !suspect.rank ? "Picture" : `Suspect ${suspect.rank}`;
+    return [`${rank}, filed as ${suspect.given.name}.`, ...parts].join(" ");
+  }
+
+  const rises = (region) => (region.measured ?? 0) < 0 || ((region.measured ?? 0) === 0 && region.sign < 0);
+
+  const resized = new ResizeObserver(() => {
+    const next = { width: box.clientWidth, height: box.clientHeight, ratio: devicePixelRatio || 1 };
+    if (next.width === size.width && next.height === size.height && next.ratio === size.ratio) return;
+    size = next;
+    zoom.keep();
+  });
+  resized.observe(box);
+
+  const press = (on) => (event) => {
+    event.preventDefault();
+    stage.map(on);
+    hold.classList.toggle("pressed", on);
+  };
+  hold.addEventListener("pointerdown", press(true));
+  for (const end of ["pointerup", "pointercancel", "pointerleave"]) hold.addEventListener(end, press(false));
+  hold.addEventListener("contextmenu", (event) => event.preventDefault());
+
+  const stage = {
+    element: box,
+    settings,
+    /** Whether a small picture is large in the stage. */
+    get comparing() {
+      return other !== null;
+    },
+    /**
+     * A suspect with its decoded picture, painted before this returns; without one, what is wrong is said instead.
+     * @param {HTMLImageElement|null} decoded
+     */
+    show(next, decoded) {
+      const same = suspect && decoded && next.path === suspect.path && decoded === came;
+      came = decoded;
+      if (same) {
+        // Zoom, original and what it is compared with stay.
+        suspect = next;
+        return;
+      }
+      [suspect, image, other, overlay, asked, flickered] = [next, decoded, null, null, false, false];
+      zoom.reset();
+      if (!size.width) size = { width: box.clientWidth, height: box.clientHeight, ratio: devicePixelRatio || 1 };
+      box.classList.remove("skeleton");
+      picture.setAttribute("aria-label", described());
+      told.hidden = image !== null;
+      [beside.hidden, compared.hidden] = [true, true];
+      hold.hidden = !suspect.map || !image;
+      const regions = image ? (suspect.map?.regions ?? []) : [];
+      const { for: given, against } = suspect.map ?? {};
+      plates.replaceChildren(
+        ...regions.flatMap((region) => {
+          const plate = plateOf(region, [given, against]);
+          if (plate) plate.dataset.number = region.number;
+          return plate ? [plate] : [];
+        }),
+      );
+      if (suspect.map && image) captioned();
+      else sheet.replaceChildren();
+      if (image) draw();
+      else {
+        sheetOf(picture);
+        map.classList.remove("shown");
+        legend.classList.remove("shown");
+        const sentence = suspect.problem || "This picture cannot be shown.";
+        told.replaceChildren(element("p", {}, element("bdi", { dir: "auto", textContent: sentence })));
+        handlers.scaled("");
+      }
+    },
+    /** Nothing but the skeleton. */
+    loading() {
+      box.classList.add("skeleton");
+      for (const part of [told, beside, compared, hold]) part.hidden = true;
+      for (const part of [map, legend]) part.classList.remove("shown");
+      [suspect, image, other] = [null, null, null];
+      sheetOf(picture);
+      sheet.replaceChildren();
+      plates.replaceChildren();
+      picture.setAttribute("aria-label", "The next picture is on its way.");
+      handlers.scaled("");
+    },
+    map(on) {
+      if (held === on) return;
+      held = on;
+      if (suspect?.map && image) draw();
+    },
+    lock() {
+      stage.set({ locked: !settings.locked });
+    },
+    /** Settings of the view, and what has changed in them. */
+    set(given) {
+      Object.assign(settings, given);
+      overlay = null;
+      box.classList.toggle("orange", settings.palette === "orange");
+      if (suspect?.map && image) {
+        captioned();
+        draw();
+      }
+      handlers.changed();
+    },
+    zoom: (way) => zoom.step(way),
+    original,
+    /** A decoded picture large in the stage, the suspect small in its corner; null ends it. */
+    compare(shown, title = []) {
+      other = shown && image ? { image: shown } : null;
+      beside.hidden = compared.hidden = other === null;
+      if (other) {
+        const close = element("button", { className: "bare close", type: "button", "aria-label": "Back to the suspect", textContent: "×" });
+        close.onclick = () => stage.compare(null);
+        compared.replaceChildren(element("span", {}, ...title), close);
+        picture.setAttribute("aria-label", compared.firstChild.textContent);
+        const scale = Math.min(1, 0.28 * size.width / image.naturalWidth, 0.28 * size.height / image.naturalHeight);
+        Object.assign(beside, { width: image.naturalWidth * scale * size.ratio, height: image.naturalHeight * scale * size.ratio });
+        Object.assign(beside.style, { width: `${image.naturalWidth * scale}px`, height: `${image.naturalHeight * scale}px` });
+        beside.getContext("2d").drawImage(image, 0, 0, beside.width, beside.height);
+      } else if (suspect) picture.setAttribute("aria-label", described());
+      draw();
+    },
+    /** While on, the suspect stands in the place of what it is compared with. */
+    flicker(on) {
+      flickered = on;
+      if (other) draw();
+    },
+    leave: () => resized.disconnect(),
+  };
+  return stage;
+}

@@ -1,0 +1,74 @@
+// Small pictures to compare the suspect with: typical ones of either class, and those most like it.
+
+import { element, fill } from "./dom.js";
+import { named, rich, shortened } from "./names.js";
+
+/** @typedef {{path: string, content_hash: string, name: string, role: string, suspect: boolean, state: string, missing: boolean}} Small */
+
+/**
+ * @param {{picture: (kind: string, small: Small) => string, open: (small: Small, title: Node[]) => void, more: () => void}} handlers
+ * @returns {{element: HTMLElement, show: (suspect: object) => void}}
+ */
+export function createStrips(handlers) {
+  const root = element("div", { className: "strips" });
+  const show = (suspect) => {
+    const typical = suspect.typical.map((strip, at) => {
+      const title = ["Typical ", named(shortened(strip.name), "", strip.name)];
+      const hint = at === 0 ? [keyed()] : [];
+      return strip.pictures.length ? section("typical", title, strip.note, strip.pictures, hint, handlers) : null;
+    });
+    const { similar } = suspect;
+    const more = similar?.more
+      ? element("button", { className: "bare more", type: "button", onclick: handlers.more, textContent: `${similar.more} more ›` })
+      : null;
+    const alike = similar?.pictures.length
+      ? section("similar", ["Most similar"], similar.note, similar.pictures, more ? [more] : [], handlers)
+      : null;
+    fill(root, ...typical, alike);
+  };
+  return { element: root, show };
+}
+
+function keyed() {
+  return element("span", { className: "hint" }, "click: large · hold ", element("kbd", { textContent: "C" }), ": flicker with the suspect");
+}
+
+function section(kind, title, note, pictures, right, handlers) {
+  const noted = Array.isArray(note) ? rich(note) : [note];
+  const head = element("div", { className: "strip-head" }, element("h3", {}, ...title), element("span", { className: "note" }, ...noted), ...right);
+  const list = element("ul", {}, ...pictures.map((small) => element("li", {}, one(small, kind, title, handlers))));
+  return element("section", { className: `strip ${kind}` }, head, list);
+}
+
+/** A small picture that opens large; with an amber band and its present state where it is a suspect itself. */
+function one(small, kind, title, handlers) {
+  const image = element("img", { alt: "", decoding: "async", draggable: false });
+  const band = small.suspect ? element("span", { className: "band", textContent: small.state || "suspect" }) : null;
+  const name = kind === "similar" ? named(shortened(small.name), "label", small.name) : null;
+  const called = kind === "similar" ? `Similar picture, filed as ${small.name}` : `Typical ${small.name}`;
+  const button = element(
+    "button",
+    {
+      className: `bare thumb${small.suspect ? " suspect" : ""}`,
+      type: "button",
+      "aria-label": [called, small.suspect ? small.state || "suspect" : "", small.missing ? "file is missing" : ""].filter(Boolean).join(", "),
+    },
+    image,
+    band,
+    name,
+  );
+  const missing = () => {
+    image.remove();
+    button.classList.add("missing");
+    button.disabled = true;
+    button.prepend(element("span", { className: "gone", textContent: "file is missing" }));
+  };
+  if (small.missing) missing();
+  else {
+    image.onerror = missing;
+    image.src = handlers.picture("small", small);
+    const heading = kind === "similar" ? ["Filed as ", named(shortened(small.name), "", small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
+    button.onclick = () => handlers.open(small, heading);
+  }
+  return button;
+}

@@ -1,0 +1,103 @@
+// How the model alone comes to its answer: four rows in log-odds that add up as printed, and the same as a table.
+
+import { element, svg } from "./dom.js";
+
+const ROW = 27; // pixels
+const BAR = 15;
+const CHART = { left: 142, width: 236 }; // between the names and the numbers
+const WIDE = 478;
+const MARGIN = 10;
+
+/**
+ * @param {{waterfall: {name: string, start: number, end: number, value: number, text: string, share: string}[],
+ *   ticks: {at: number, text: string}[], title: string}} map of a suspect
+ * @returns {HTMLElement} a drawing and, for who hears the page, its table
+ */
+export function waterfall({ waterfall: rows, ticks, title }) {
+  const ends = rows.flatMap(({ start, end }) => [start, end]);
+  const [least, most] = [Math.min(...ends, 0), Math.max(...ends, 0)];
+  const margin = Math.max(0.06 * (most - least), 0.1);
+  const [low, high] = [least - margin, most + margin];
+  const at = (value) => CHART.left + ((value - low) / (high - low)) * CHART.width;
+  const height = rows.length * ROW + 24;
+  const shown = apart(ticks.filter((tick) => tick.at >= low && tick.at <= high), at);
+  const middle = (place) => place * ROW + ROW / 2;
+  const drawing = svg(
+    "svg",
+    { class: "waterfall", viewBox: `0 0 ${WIDE} ${height}`, "aria-hidden": "true" },
+    svg(
+      "defs",
+      {},
+      svg(
+        "pattern",
+        { id: "hatch", width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(35)" },
+        svg("rect", { class: "stroke", width: 2, height: 7 }),
+      ),
+    ),
+    ...shown.flatMap((tick) => [
+      svg("line", { class: "grid", x1: at(tick.at), x2: at(tick.at), y1: 0, y2: rows.length * ROW }),
+      words("tick", at(tick.at), height - 6, tick.text, "middle"),
+    ]),
+    ...rows.slice(1).map((row, place) => {
+      const x = at(row.start === row.end ? row.start : place === rows.length - 2 ? row.end : row.start);
+      return svg("line", { class: "step", x1: x, x2: x, y1: middle(place), y2: middle(place + 1) });
+    }),
+    ...rows.flatMap((row, place) => drawnRow(row, place, rows.length, at, middle(place))),
+    svg("line", { class: "total", x1: WIDE - 58, x2: WIDE, y1: (rows.length - 1) * ROW, y2: (rows.length - 1) * ROW }),
+  );
+  return element("div", { className: "chart" }, drawing, table(rows, title));
+}
+
+function drawnRow(row, place, count, at, y) {
+  const kind = place === 0 ? "origin" : place === count - 1 ? "answer" : row.value >= 0 ? "for" : "against";
+  const name = words(`name ${kind}`, 0, y, row.name);
+  const number = words(`value ${kind}`, WIDE, y, row.text, "end");
+  if (place === 0 || place === count - 1) {
+    const x = at(row.end);
+    const right = x < CHART.left + CHART.width - 60;
+    const share = words(`share ${kind}`, x + (right ? 11 : -11), y, row.share, right ? "start" : "end");
+    return [name, svg("circle", { class: kind, cx: x, cy: y, r: 5.5 }), share, number];
+  }
+  const [from, to] = [at(row.start), at(row.end)].sort((a, b) => a - b);
+  const bar = { x: from, y: y - BAR / 2, width: Math.max(to - from, 1), height: BAR, rx: 2 };
+  const hatch = kind === "against" ? [svg("rect", { ...bar, fill: "url(#hatch)" })] : [];
+  return [name, svg("rect", { class: `bar ${kind}`, ...bar }), ...hatch, number];
+}
+
+function words(kind, x, y, text, anchor = "start") {
+  const made = svg("text", { class: kind, x, y, "text-anchor": anchor, "dominant-baseline": "central" });
+  made.textContent = text;
+  return made;
+}
+
+/** Ticks that do not touch: fifty percent first, then outwards. */
+function apart(ticks, at) {
+  const kept = [];
+  for (const tick of [...ticks].sort((a, b) => Math.abs(a.at) - Math.abs(b.at))) {
+    if (kept.every((one) => Math.abs(at(one.at) - at(tick.at)) >= 4 * MARGIN)) kept.push(tick);
+  }
+  return kept;
+}
+
+function table(rows, title) {
+  const head = ["Step", "Log-odds", "Share"].map((text) => element("th", { scope: "col", textContent: text }));
+  return element(
+    "table",
+    { className: "heard" },
+    element("caption", { textContent: title }),
+    element("thead", {}, element("tr", {}, ...head)),
+    element(
+      "tbody",
+      {},
+      ...rows.map((row) =>
+        element(
+          "tr",
+          {},
+          element("th", { scope: "row", textContent: row.name }),
+          element("td", { textContent: row.text }),
+          element("td", { textContent: row.share }),
+        ),
+      ),
+    ),
+  );
+}
