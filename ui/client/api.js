@@ -13,6 +13,7 @@ export class Refused extends Error {
 }
 
 const PATIENCE = 20_000; // ms for an answer
+const PAUSE_FOR_TOKEN = 2_500;
 const PATIENCE_FOR_TOKEN = 30_000; // ms for the page to say again who it is
 
 let door = null; // {base, token, pictures}
@@ -103,12 +104,22 @@ async function fetched(url, options, signal) {
 
 /** Wait for a token other than the one that was refused. After a restart the page's own reconnect brings it. */
 function renewed(refused) {
-  if (door.token !== refused) return Promise.resolve();
   return new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Offline("The page has to be connected again.")), PATIENCE_FOR_TOKEN);
-    waiting.push(resolve);
-    renew();
+    const asking = setInterval(() => connected() && renew(), PAUSE_FOR_TOKEN);
+    const end = setTimeout(() => finish(reject, new Offline("The page has to be connected again.")), PATIENCE_FOR_TOKEN);
+    const finish = (how, what) => {
+      clearInterval(asking);
+      clearTimeout(end);
+      how(what);
+    };
+    if (door.token !== refused) finish(resolve);
+    else waiting.push(() => finish(resolve));
   });
+}
+
+/** Whether Streamlit has its connection. Asked to rerun without, it would forget to do so once it has one again. */
+export function connected() {
+  return document.querySelector('[data-testid="stApp"]')?.dataset.testConnectionState === "CONNECTED";
 }
 
 function query(params) {

@@ -1,9 +1,15 @@
 // How a client comes onto Streamlit's page, is told of each rerun, and leaves.
 
-import { connect } from "./api.js";
+import { connect, connected } from "./api.js";
 
 /** @type {WeakMap<Element, Room>} */
 const rooms = new WeakMap();
+
+// While there is no connection Streamlit lays a dialog over the whole page, again at each attempt. A client goes on
+// without, and says so itself.
+const dialogs = new MutationObserver(() => {
+  if (!connected()) document.querySelector('[data-testid="stDialog"] button[aria-label="Close"]')?.click();
+});
 
 /**
  * Called by Streamlit's component at each rerun.
@@ -39,6 +45,7 @@ class Room {
     const styled = new Promise((done) => (style.onload = style.onerror = done));
     shadow.replaceChildren(style, root);
     this.open(root, module, styled);
+    dialogs.observe(document.body, { childList: true });
   }
 
   async open(root, module, styled) {
@@ -61,6 +68,7 @@ class Room {
 
   leave(host) {
     this.left.abort();
+    dialogs.disconnect();
     this.listeners.clear();
     rooms.delete(host);
     host.shadowRoot.replaceChildren();
