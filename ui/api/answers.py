@@ -20,6 +20,7 @@ from starlette.routing import Route
 from gradattn_core.errors import GradattnError, StoreError
 from gradattn_core.store.store import Store
 from ui.api import token
+from ui.api.shapes import plain
 from ui.launch import directory, read_only
 
 LONGEST_BODY = 4 * 2**20
@@ -186,8 +187,8 @@ def refusal(status: int, sentence: str, *, token: bool = False, headers: Mapping
 
 
 def as_json(answer: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Strict JSON, never cached. Raises ValueError for numbers that are none."""
-    content = json.dumps(answer, allow_nan=False, separators=(",", ":"))
+    """Strict JSON, never cached; dataclasses by their fields. Raises ValueError for numbers that are none."""
+    content = json.dumps(answer, default=plain, allow_nan=False, separators=(",", ":"))
     return Response(content, status, {**_HEADERS, **(headers or {})}, "application/json")
 
 

@@ -5,10 +5,15 @@ import { connect, connected } from "./api.js";
 /** @type {WeakMap<Element, Room>} */
 const rooms = new WeakMap();
 
-// While there is no connection Streamlit lays a dialog over the whole page, again at each attempt. A client goes on
-// without, and says so itself.
+// While there is no connection Streamlit lays a dialog over the whole page, again at each attempt, and takes the focus.
+// A client goes on without, and says so itself.
+let focused = null;
 const dialogs = new MutationObserver(() => {
-  if (!connected()) document.querySelector('[data-testid="stDialog"] button[aria-label="Close"]')?.click();
+  const close = connected() ? null : document.querySelector('[data-testid="stDialog"] button[aria-label="Close"]');
+  if (!close) return;
+  const held = focused;
+  close.click();
+  requestAnimationFrame(() => requestAnimationFrame(() => held?.isConnected && held.focus({ preventScroll: true })));
 });
 
 /**
@@ -42,6 +47,8 @@ class Room {
     const style = document.createElement("link");
     style.rel = "stylesheet";
     style.href = new URL("./tokens.css", import.meta.url).href;
+    root.addEventListener("focusin", (event) => (focused = event.target));
+    root.addEventListener("focusout", (event) => event.relatedTarget && (focused = null));
     const styled = new Promise((done) => (style.onload = style.onerror = done));
     shadow.replaceChildren(style, root);
     this.open(root, module, styled);
