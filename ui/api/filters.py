@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gradattn_core.kinds import KINDS
 from gradattn_core.store.candidates import ORDERS, CandidateFilter
-from gradattn_core.store.decisions import DECISIONS
+from gradattn_core.store.log import DECISIONS
 from ui.api.answers import Asked, AskedWrongly
 
 LISTS = ("suspects", "spot check", "until", "second look")

@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
 from gradattn_core.store.candidates import CandidateFilter
+from gradattn_core.store.store import Store
 from gradattn_core.wording import full_name, short_name
 from ui.api.answers import Absent, Asked, get, post
 from ui.api.filters import ListQuery, list_query
+from ui.api.shapes import Suspect
+from ui.api.suspect import suspects
+
+Row = Mapping[str, Any]
 
 
-def stretch(asked: Asked) -> Mapping[str, object]:
-    """``GET`` or ``POST list``: the next images of a list, and how many there are."""
-    query, store, audit = list_query(asked), asked.store, asked.audit
+@dataclass(frozen=True)
+class Stretch:
+    """Some images of a list in its order, and how many it has.
+
+    Attributes:
+        total: images of the list, of which ``decided`` have a standing decision and ``left`` have none.
+        more: whether there are images after the last of these.
+        outside: undecided suspects that the filters leave out.
+    """
+
+    suspects: Sequence[Suspect]
+    total: int
+    decided: int
+    left: int
+    more: bool
+    outside: int
+
+
+def stretch(asked: Asked) -> Stretch:
+    """``GET`` or ``POST list``: the next images of a list."""
+    query, reviewer = list_query(asked), asked.text("reviewer", "")
+    if query.name in ("spot check", "until"):
+        return _drawn(asked, query, reviewer)
+    store, audit = asked.store, asked.audit
     rows = _rows(_page(asked, query))
     if query.path is not None and query.after is None:
         first = _rows(store.candidates.page(audit, paths=[query.path]))
@@ -27,22 +53,19 @@ def stretch(asked: Asked) -> Mapping[str, object]:
     total = store.candidates.count(audit, **(query.filters | CandidateFilter(decided="any")))
     left = store.candidates.count(audit, **(query.filters | CandidateFilter(decided="no")))
     outside = store.candidates.count(audit, decided="no") - left
-    return {
-        "suspects": [suspect_json(row) for row in rows],
-        "total": total,
-        "decided": total - left,
-        "left": left,
-        "more": more,
-        "outside": max(outside, 0),
-    }
+    found = suspects(store, audit, rows, reviewer, blind=query.blind)
+    return Stretch(found, total, total - left, left, more, max(outside, 0))
 
 
-def one(asked: Asked) -> Mapping[str, object]:
-    """``GET suspect``: one image, whatever list it is in."""
-    rows = _rows(asked.store.candidates.page(asked.audit, paths=[asked.text("path")]))
+def one(asked: Asked) -> Suspect:
+    """``GET suspect``: one image, whatever list it is in; blind where the list is, or once was, drawn at random."""
+    store, audit, path, reviewer = asked.store, asked.audit, asked.text("path"), asked.text("reviewer", "")
+    rows = _rows(store.candidates.page(audit, paths=[path]))
     if not rows:
         raise Absent("This audit ranked no such picture.")
-    return suspect_json(rows[0])
+    name = asked.text("list", "suspects") or "suspects"
+    blind = name in ("spot check", "second look") or (name == "until" and path in store.draws.drawn(audit))
+    return suspects(store, audit, rows, reviewer, blind=blind)[0]
 
 
 def progress(asked: Asked) -> Mapping[str, object]:
@@ -56,7 +79,7 @@ def progress_json(asked: Asked) -> Mapping[str, object]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in facts.items()}
 
 
-def classes(asked: Asked) -> list[Mapping[str, str]]:
+def classes(asked: Asked) -> Sequence[Mapping[str, str]]:
     """``GET classes``: label, name for people, and what tells classes of one name apart."""
     labels = asked.store.audits.classes(asked.audit)
     names = {label: short_name(label) for label in labels}
@@ -65,41 +88,6 @@ def classes(asked: Asked) -> list[Mapping[str, str]]:
         {"label": label, "name": name, "group": full_name(label) if often[name] > 1 else ""}
         for label, name in names.items()
     ]
-
-
-def suspect_json(row: Mapping[str, Any]) -> Mapping[str, object]:
-    """A few facts of an image."""
-    given, suggested = str(row["given_label"]), str(row["suggested_label"])
-    said = str(row["decision"])
-    return {
-        "path": row["path"],
-        "rank": row["rank"],
-        "content_hash": row["content_hash"],
-        "order": [row["rank"], row["path"]],
-        "width": row["width"],
-        "height": row["height"],
-        "blind": False,
-        "problem": "",
-        "given": {"label": given, "name": short_name(given)},
-        "headline": [["Filed as ", ""], [short_name(given), "given"]],
-        "reason": [],
-        "primary": None,
-        "classes": [],
-        "actions": {
-            "A": {"decision": "relabel", "new_label": suggested, "text": short_name(suggested)} if suggested else None,
-            "K": {"decision": "keep", "new_label": None, "text": short_name(given)},
-        },
-        "notice": [],
-        "map": None,
-        "no_map": "",
-        "typical": [],
-        "similar": {"note": "", "pictures": [], "more": 0},
-        "decision": {"decision": said, "new_label": row["new_label"], "reviewer": row["reviewer"]} if said else None,
-        "seen": "",
-        "conflict": "",
-        "tags": [],
-        "facts": f"Rank {row['rank']}",
-    }
 
 
 ROUTES = [
@@ -111,8 +99,37 @@ ROUTES = [
 ]
 
 
-def _rows(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
+    """Pictures that the store names, in its order; what was drawn at random is blind.
+
+    A page of ``until`` stays until all its pictures have a verdict, whoever gave it; then the next one is drawn.
+    """
+    store, audit = asked.store, asked.audit
+    if query.name == "spot check":
+        paths, blind, total = store.draws.waiting(audit, "spot check"), True, store.draws.count(audit)
+        left = len(paths)
+        order = store.draws.drawn(audit)
+    else:
+        kind, order = _page_of_until(store, audit, query.share)
+        undecided = {row["path"] for row in _rows(store.candidates.page(audit, paths=order, decided="no"))}
+        paths, blind = [path for path in order if path in undecided], kind == "random"
+        total, left = len(order), len(paths)
+    at = {path: number for number, path in enumerate(order)}
+    after = at.get(str(query.after[-1]), -1) if query.after else -1
+    ahead = [path for path in paths if at[path] > after and path not in query.held]
+    if query.path is not None and query.after is None:
+        ahead = [query.path, *(path for path in ahead if path != query.path)]
+    some = ahead[: query.count]
+    rows = {str(row["path"]): row for row in _rows(store.candidates.page(audit, paths=some))}
+    found = suspects(store, audit, [rows[path] for path in some if path in rows], reviewer, blind=blind)
+    return Stretch(found, total, total - left, left, len(ahead) > len(some), 0)
+
+
+def _page_of_until(store: Store, audit: str, share: float) -> tuple[str, Sequence[str]]:
+    if store.read_only:
+        until = store.draws.until(audit, share)
+        return until.kind, until.paths
+    return store.draws.next_page(audit, share)
 
 
 def _page(asked: Asked, query: ListQuery) -> pd.DataFrame:
@@ -121,3 +138,7 @@ def _page(asked: Asked, query: ListQuery) -> pd.DataFrame:
     return asked.store.candidates.page(
         asked.audit, order=query.order, top=query.count + 1, offset=query.offset, **filters
     )
+
+
+def _rows(frame: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

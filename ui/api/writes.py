@@ -1,4 +1,4 @@
-"""What a client hands over: decisions, the way back from them, and tags. Each is stored once, however often it comes."""
+"""What a client hands over: decisions, the way back, and tags. Each is stored once, however often it is sent."""
 
 from __future__ import annotations
 

@@ -48,7 +48,9 @@ class Room {
     style.rel = "stylesheet";
     style.href = new URL("./tokens.css", import.meta.url).href;
     root.addEventListener("focusin", (event) => (focused = event.target));
-    root.addEventListener("focusout", (event) => event.relatedTarget && (focused = null));
+    root.addEventListener("focusout", ({ relatedTarget: to }) => {
+      if (to && !to.closest('[data-testid="stDialog"]')) focused = null;
+    });
     const styled = new Promise((done) => (style.onload = style.onerror = done));
     shadow.replaceChildren(style, root);
     this.open(root, module, styled);
