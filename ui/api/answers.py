@@ -25,6 +25,8 @@ from ui.launch import directory, read_only
 
 LONGEST_BODY = 4 * 2**20
 """Bytes; a lasso's 50,000 paths fit."""
+PATIENCE = 5.0
+"""Seconds that a request waits for the database, before its client is asked to try again."""
 LONGEST_NAME = 100
 """Letters of a reviewer's name."""
 
@@ -65,7 +67,7 @@ class Asked:
 
     @property
     def store(self) -> Store:
-        return Store(directory(), read_only=read_only(), data_root=self.session.root, patience=5.0)
+        return Store(directory(), read_only=read_only(), data_root=self.session.root, patience=PATIENCE)
 
     @property
     def audit(self) -> str:

@@ -105,6 +105,7 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
     A page of ``until`` stays until all its pictures have a verdict, whoever gave it; then the next one is drawn.
     """
     store, audit = asked.store, asked.audit
+    order: Sequence[str]
     if query.name == "spot check":
         paths, blind, total = store.draws.waiting(audit, "spot check"), True, store.draws.count(audit)
         left = len(paths)
