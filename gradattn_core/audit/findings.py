@@ -36,7 +36,8 @@ def write_findings(plan: Plan, progress: Progress = silent) -> Path:
         return target
     scores = pq.read_table(plan.files.rank)
     progress(FINDINGS.name, 0, len(scores))
-    table = scores.drop_columns(["components"]).to_pandas()
+    lists = [name for name in scores.column_names if name == "components" or name.startswith("likely_")]
+    table = scores.drop_columns(lists).to_pandas()
     images = swept_table(plan, ["content_hash", "given_label"]).to_pandas()
     table = table.assign(content_hash=images["content_hash"], given_label=images["given_label"])
     # By rank, so that the most suspect image founds the first cluster.

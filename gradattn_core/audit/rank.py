@@ -30,9 +30,10 @@ from gradattn_core.model.forward import Head
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
+from gradattn_core.ranking.likely import Judgement
 from gradattn_core.ranking.outside import Outside, is_named, outside_suspicion, with_outside
 from gradattn_core.ranking.probe import crossval_probe
-from gradattn_core.ranking.suspicion import knows_by_heart, rank_labels
+from gradattn_core.ranking.suspicion import judge_labels, knows_by_heart
 from gradattn_core.records import FloatArray, IntArray
 
 _TOP = 5
@@ -103,7 +104,8 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     # The fits are many small products, on which several threads wait for one another more than they work.
     with threadpool_limits(limits=1):
         logits, fold, origins = _explained_logits(plan, paths, given, classes, folds)
-        ranked, in_sample = _ranked(plan, given, classes, logits, hashes)
+        judgement, in_sample = _ranked(plan, given, classes, logits, hashes)
+        ranked = judgement.frame
         if outside is not None and not in_sample:
             ranked = with_outside(ranked, outside, outside_suspicion(given, outside))
     origins.save(plan.files.origins)
@@ -115,7 +117,7 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     suspects = _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"], outside)
     write_parquet(plan.files.suspects, suspects)
     # The scores are renamed into place last: where they are, everything else is too.
-    scores = _scores(paths, ranked, in_doubt)
+    scores = _scores(paths, ranked, in_doubt, judgement)
     write_parquet(target, scores.replace_schema_metadata({_IN_SAMPLE: str(in_sample)}))
     progress(RANK.name, plan.images, plan.images)
     return target
@@ -147,19 +149,19 @@ def agreement(plan: Plan) -> float:
 
 def _ranked(
     plan: Plan, given: list[str], classes: list[str], logits: FloatArray, contents: list[str]
-) -> tuple[pd.DataFrame, bool]:
+) -> tuple[Judgement, bool]:
     """The ranking, and whether it did without the model's head and deep features because they know the labels."""
     seed = plan.config.seed
     if plan.config.from_scratch:
-        return rank_labels(given, logits=logits, classes=classes, seed=seed, copies=contents), False
+        return judge_labels(given, logits=logits, classes=classes, seed=seed, copies=contents), False
     features = swept_matrix(plan, "features")
     if plan.head != "finetune" and plan.config.in_sample != "no":
         shallow = features[:, : _SHALLOW * _width(plan)]
         predicted = [classes[code] for block in row_blocks(*logits.shape) for code in logits[block].argmax(axis=1)]
         if plan.config.in_sample == "yes" or knows_by_heart(given, predicted, shallow, classes, seed):
-            return rank_labels(given, shallow, classes=classes, seed=seed, copies=contents), True
+            return judge_labels(given, shallow, classes=classes, seed=seed, copies=contents), True
     votes = None if plan.head == "probe" else logits
-    return rank_labels(given, features, votes, classes=classes, seed=seed, copies=contents), False
+    return judge_labels(given, features, votes, classes=classes, seed=seed, copies=contents), False
 
 
 def _width(plan: Plan) -> int:
@@ -301,7 +303,7 @@ def _top_classes(logits: FloatArray, codes: IntArray, classes: list[str]) -> pa.
     )
 
 
-def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.bool_]) -> pa.Table:
+def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.bool_], judgement: Judgement) -> pa.Table:
     names = [name for name in ranked.columns if name not in _SCORE_COLUMNS and ranked[name].dtype.kind == "f"]
     components = [list(zip(names, row, strict=True)) for row in ranked[names].to_numpy(dtype=float).tolist()]
     return pa.table(
@@ -320,5 +322,21 @@ def _scores(paths: Sequence[str], ranked: pd.DataFrame, in_doubt: NDArray[np.boo
             **{name: pa.array(ranked[name], pa.float64()) for name in ASSUMPTIONS},
             "outside_suspicion": pa.array(ranked.get("outside_suspicion", [None] * len(ranked)), pa.float64()),
             "components": pa.array(components, pa.map_(pa.string(), pa.float64())),
+            **_likely(ranked, in_doubt, judgement),
         }
     )
+
+
+def _likely(ranked: pd.DataFrame, in_doubt: NDArray[np.bool_], judgement: Judgement) -> dict[str, pa.Array]:
+    """The likeliest classes of the suspects; of the others nobody asks, and NULL weighs nothing."""
+    outside = ranked["outside_suspicion"].to_numpy(dtype=float) if "outside_suspicion" in ranked else None
+    suspects = np.flatnonzero(in_doubt)
+    labels, probabilities = judgement.likely.of(suspects, outside)
+    place = np.full(len(ranked), -1)
+    place[suspects] = np.arange(len(suspects))
+    taken = pa.array(place, mask=place < 0)
+    columns = {
+        "likely_labels": pa.array(labels, pa.list_(pa.string())),
+        "likely_probabilities": pa.array(probabilities, pa.list_(pa.float32())),
+    }
+    return {name: column.take(taken) for name, column in columns.items()}

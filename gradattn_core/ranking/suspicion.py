@@ -30,6 +30,7 @@ from gradattn_core.ranking.few import overlap_factor
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import TEMPER, Fusion, fuse, rarity, sharpened
 from gradattn_core.ranking.inputs import check_folds, check_given, check_seed, values_of
+from gradattn_core.ranking.likely import Judgement, Likely
 from gradattn_core.ranking.linear import Basis, FoldClassifiers, make_basis
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours, neighbour_probabilities
 from gradattn_core.ranking.probe import ProbeFit, fit_probe
@@ -91,10 +92,27 @@ def rank_labels(
     Raises:
         RankingError: an unusable argument, named in the message.
     """
+    return judge_labels(given, features, logits, probabilities, classes, folds, seed, copies).frame
+
+
+def judge_labels(
+    given: Any,
+    features: ArrayLike | None = None,
+    logits: ArrayLike | None = None,
+    probabilities: ArrayLike | None = None,
+    classes: Any = None,
+    folds: ArrayLike | None = None,
+    seed: int = 0,
+    copies: Any = None,
+) -> Judgement:
+    """:func:`rank_labels`, and which classes its voters find likeliest."""
     seed = check_seed(seed)
     arguments = read_arguments(given, features, logits, probabilities, classes, folds, copies)
-    frame = _frame(_judged(arguments, logits is not None, seed), arguments.names)
-    return frame if arguments.index is None else frame.set_axis(arguments.index, axis=0)
+    judged = _judged(arguments, logits is not None, seed)
+    frame = _frame(judged, arguments.names)
+    if arguments.index is not None:
+        frame = frame.set_axis(arguments.index, axis=0)
+    return Judgement(frame, Likely(judged.shortlist, judged.fusion.log_clean, np.array(arguments.names, dtype=object)))
 
 
 _BELIEFS = ("suspicion", "class_noise", "instance_noise")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.origins import Origins, mean_by_fold, mean_row, probed
 from gradattn_core.audit.run import audit_images
+from gradattn_core.belief import of_row
 from gradattn_core.config import AuditConfig, FineTuning
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError
@@ -93,6 +94,22 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="module", params=["probe", "as-is"])
 def one(tiny: Tiny, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     return audited(tiny.config(tmp_path_factory.mktemp("numbers"), head=request.param))
+
+
+def test_suspects_have_their_likeliest_classes_and_a_belief_that_adds_up(one: Audited) -> None:
+    scores, images = one.table("scores"), one.table("images").set_index("path")
+    assert scores["is_suspect"].any() and not scores["is_suspect"].all()
+    for row in scores.to_dict("records"):
+        if not row["is_suspect"]:
+            assert not isinstance(row["likely_labels"], np.ndarray)
+            continue
+        said = dict(zip(row["likely_labels"], row["likely_probabilities"], strict=True))
+        given = images.loc[row["path"], "given_label"]
+        assert said[given] == pytest.approx(row["given_probability"], abs=1e-5)
+        assert said[row["suggested_label"]] == pytest.approx(row["suggested_probability"], abs=1e-5)
+        belief = of_row({"given_label": given, **{str(name): value for name, value in row.items()}})
+        assert belief.of(given) == pytest.approx(1 - row["suspicion"])
+        assert sum(dict(belief.classes).values()) + belief.rest == pytest.approx(1)
 
 
 def test_the_sums_are_those_of_the_stored_map_and_lead_from_the_origin_to_the_answer(one: Audited) -> None:
