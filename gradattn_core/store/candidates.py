@@ -1,60 +1,25 @@
-"""The list of suspects: filters, orders and paging as parameterised SQL.
+"""The list of suspects, page by page or from a place on.
 
-A page is chosen first, from no more tables than its filters need, and only its few rows are joined with the wide facts.
+What a page has is chosen first, from no more tables than its filters need, and only its few rows are joined with the
+wide facts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
 import duckdb
 import pandas as pd
 
-from gradattn_core.errors import StoreError
 from gradattn_core.store import images
-from gradattn_core.store.database import Part, check_filters, check_page, value
-from gradattn_core.store.log import DECISIONS, standing
-
-
-class CandidateFilter(TypedDict, total=False):
-    """Which images of an audit a list has: without any of these keywords, its suspects.
-
-    Attributes:
-        given, suggested: only this given label; only this suggested label, ``""`` for no class of the dataset.
-        min_suspicion: the threshold over all images, instead of the audit's own choice of suspects.
-        max_suspicion: nothing more suspect than this.
-        decided: ``any``, ``yes``, ``no``, or the decision that stands (``keep``, ``relabel``, ``remove``, ``unsure``).
-        path_contains: this text, literally, somewhere in the path.
-        everything: all images, not only suspects.
-        kind: only this kind of doubt.
-        reviewer: only where the decision that stands is this reviewer's.
-        paths: only these images, suspects or not.
-        without: none of these images.
-    """
-
-    given: str | None
-    suggested: str | None
-    min_suspicion: float | None
-    max_suspicion: float | None
-    decided: str
-    path_contains: str | None
-    everything: bool
-    kind: str | None
-    reviewer: str | None
-    paths: Sequence[str] | None
-    without: Sequence[str] | None
-
-
-ORDERS: dict[str, tuple[str, ...]] = {
-    "rank": (),
-    "pair": ("given_label", "suggested_label"),
-    "similar": ("cluster < 0", "cluster"),
-    "path": ("path",),
-    "decided": ("sequence DESC NULLS LAST",),
-}
-"""The orders of a list, each with the columns it looks at before the rank."""
+from gradattn_core.store.choice import ORDERS as ORDERS
+from gradattn_core.store.choice import CandidateFilter as CandidateFilter
+from gradattn_core.store.choice import Choice, Place, choose
+from gradattn_core.store.database import Part, check_page, value
+from gradattn_core.store.kept import tags_of
+from gradattn_core.store.log import newest, standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +45,11 @@ class Candidate:
         cluster: number of the suspects that look alike, -1 where there is none.
         hidden_label: what the head names with the evidence for the other class hidden.
         conflict: the last words of two reviewers about the image differ.
+        likely_labels, likely_probabilities: the likeliest classes and the given one, likeliest first, with the voters'
+            probabilities of them, which know nothing of the given label; empty in audits of versions before.
+        audit_suspicion: as the audit found it, where what was learnt has changed it; else NaN.
+        seen: id of the newest entry about the image in the log, an undo perhaps; ``""`` where there is none.
+        tags: in sorted order.
         kind_numbers: what the kind of doubt was told from; empty where there is no kind.
     """
 
@@ -117,7 +87,33 @@ class Candidate:
     hidden_label: str
     hidden_probability: float
     conflict: bool
+    likely_labels: Sequence[str]
+    likely_probabilities: Sequence[float]
+    audit_suspicion: float
+    seen: str
+    tags: Sequence[str]
     kind_numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The next images of a list.
+
+    Attributes:
+        rows: as :meth:`Candidates.page` has them.
+        places: of each row, its place in the order; that of the last is where the list goes on.
+        more: whether there are others behind these.
+        total: how many images the list has, decided or not; ``decided`` of them are, ``left`` are not.
+        outside: undecided suspects that are not in the list; told only where nothing is left in it, else 0.
+    """
+
+    rows: pd.DataFrame
+    places: tuple[Place, ...]
+    more: bool
+    total: int
+    decided: int
+    left: int
+    outside: int
 
 
 class Candidates(Part):
@@ -135,34 +131,85 @@ class Candidates(Part):
         """A page of suspects.
 
         Args:
-            order: ``rank``; ``pair`` (given label, suggested label, rank); ``similar`` (cluster, rank); ``path``;
-                ``decided`` (newest decision first, the undecided at the end).
+            order: of :data:`gradattn_core.store.choice.ORDERS`.
             top: at most so many rows, after ``offset`` rows were passed over.
-            filters: see :class:`CandidateFilter`.
+            filters: see :class:`gradattn_core.store.choice.CandidateFilter`.
 
         Returns:
             The attributes of :class:`Candidate` but for ``kind_numbers`` as columns, in their order; the first are
             those of candidates.csv.
 
         Raises:
-            StoreError: for an unknown order or decision, or a negative number.
+            StoreError: for an unknown order or decision, a part or selection that is none, or a negative number.
         """
         check_page(top, offset)
-        if order not in ORDERS:
-            raise StoreError(f"order={order!r} is unknown; choose {', '.join(ORDERS)}")
         with self._reading(audit_id) as connection:
-            source, parameters = _selection(connection, audit_id, filters, order)
+            choice = choose(connection, audit_id, filters, order)
             chosen = connection.execute(
-                f"SELECT rank FROM ({source}) ORDER BY {', '.join((*ORDERS[order], 'rank'))} LIMIT ? OFFSET ?",
-                [*parameters, top, offset],
+                f"SELECT rank FROM ({choice.source}) ORDER BY {choice.sorting} LIMIT $top OFFSET $offset",
+                {**choice.parameters, "top": top, "offset": offset},
             )
             return _wide(connection, audit_id, [rank for (rank,) in chosen.fetchall()])
+
+    def stretch(
+        self,
+        audit_id: str,
+        *,
+        order: str = "rank",
+        after: Place | None = None,
+        at: str | None = None,
+        count: int = 24,
+        held: Sequence[str] = (),
+        **filters: Unpack[CandidateFilter],
+    ) -> Stretch:
+        """The next images of a list, from a place on; no image that keeps its place is missed or comes twice.
+
+        Args:
+            order: of :data:`gradattn_core.store.choice.ORDERS`.
+            after: a place of an earlier stretch in the same order; None: from the beginning.
+            at: instead of that, begin with this image, whatever the filters say, and go on behind its place; an image
+                that the audit did not rank is passed over.
+            count: at most so many rows.
+            held: images that are not wanted again; they count as part of the list.
+            filters: see :class:`gradattn_core.store.choice.CandidateFilter`.
+
+        Raises:
+            StoreError: as :meth:`page`, and for a place that is none of this order.
+        """
+        check_page(count, 0)
+        with self._reading(audit_id) as connection:
+            first: list[Place] = []
+            if at is not None:
+                itself = choose(connection, audit_id, {"paths": [at]}, order, told=True)
+                first = _places(connection, itself, "true", {}, 1)
+                after = first[0] if first else None
+            choice = choose(connection, audit_id, filters | CandidateFilter(decided="any"), order, told=True)
+            said = filters.get("decided", "any")
+            condition, parameters = choice.decided(said)
+            held = [*held, *(str(place[-1]) for place in first)]
+            if held:
+                condition, parameters = f"{condition} AND NOT list_contains($held, path)", parameters | {"held": held}
+            if after is not None:
+                behind, of_place = choice.behind(after)
+                condition, parameters = f"{condition} AND {behind}", parameters | of_place
+            places = _places(connection, choice, condition, parameters, count + 1 - len(first))
+            total, decided = connection.execute(
+                f"SELECT count(*), count(*) FILTER (decision <> '') FROM ({choice.source})", choice.parameters
+            ).fetchall()[0]
+            outside = 0
+            if total == decided:
+                every = choose(connection, audit_id, {"decided": "no"})
+                outside = int(value(connection.execute(f"SELECT count(*) FROM ({every.source})", every.parameters)))
+            more = len(first) + len(places) > count
+            places = [*first, *places][:count]
+            rows = _wide(connection, audit_id, [int(place[-2]) for place in places])
+        return Stretch(rows, tuple(places), more, total, decided, total - decided, outside)
 
     def count(self, audit_id: str, **filters: Unpack[CandidateFilter]) -> int:
         """How many rows :meth:`page` has for the same filters on all its pages together."""
         with self._reading(audit_id) as connection:
-            source, parameters = _selection(connection, audit_id, filters)
-            return int(value(connection.execute(f"SELECT count(*) FROM ({source})", parameters)))
+            choice = choose(connection, audit_id, filters)
+            return int(value(connection.execute(f"SELECT count(*) FROM ({choice.source})", choice.parameters)))
 
     def one(self, audit_id: str, path: str) -> Candidate | None:
         """One image, suspect or not; None where the audit ranked no such image."""
@@ -176,80 +223,45 @@ class Candidates(Part):
         return Candidate(**{str(name): cell for name, cell in row.items()}, kind_numbers=numbers or {})
 
 
-def _selection(
-    connection: duckdb.DuckDBPyConnection, audit_id: str, filters: CandidateFilter, order: str = "rank"
-) -> tuple[str, list[Any]]:
-    """A SELECT of ``rank`` and the columns of ``order`` for the images that pass the filters, and its parameters."""
-    check_filters(filters, CandidateFilter)
-    paths, ranks = filters.get("paths"), None
-    if paths is not None:
-        ranks = [image.rank for image in images.find(connection, audit_id, paths).values()]
-    said, of_said = _condition(filters.get("decided", "any"), filters.get("reviewer"))
-    needs_decisions = said != "true" or order == "decided"
-    needs_images = needs_decisions or filters.get("given") is not None or order == "pair"
-    limits = [
-        ("s.audit_id = ?", audit_id),
-        # Constants on both sides, so that the join is one of numbers.
-        ("i.audit_id = ?", audit_id if needs_images else None),
-        ("i.given_label = ?", filters.get("given")),
-        ("s.suggested_label = ?", filters.get("suggested")),
-        ("s.suspicion >= ?", filters.get("min_suspicion")),
-        ("s.suspicion <= ?", filters.get("max_suspicion")),
-        ("s.kind = ?", filters.get("kind")),
-        # Not LIKE: % and _ in the text are ordinary characters.
-        ("contains(s.path, ?)", filters.get("path_contains")),
-        ("s.rank IN (SELECT unnest(CAST(? AS BIGINT[])))", ranks),
-        ("NOT list_contains(CAST(? AS TEXT[]), s.path)", filters.get("without") or None),
-    ]
-    conditions = [condition for condition, limit in limits if limit is not None]
-    parameters = [limit for _, limit in limits if limit is not None]
-    if filters.get("min_suspicion") is None and paths is None and not filters.get("everything", False):
-        conditions.append("s.is_suspect")
-    columns = f"s.rank, s.path, s.suggested_label, {_CLUSTER}" + (", i.given_label" if needs_images else "")
-    source = "scores s" + (" JOIN images i ON i.image_rank = s.rank" if needs_images else "")
-    where = " AND ".join(conditions)
-    if not needs_decisions:
-        return f"SELECT {columns} FROM {source} WHERE {where}", parameters
-    # Materialised, or DuckDB would look for the decided contents among all images instead of among the suspects.
-    return (
-        f"""WITH found AS MATERIALIZED (SELECT {columns}, i.content_hash FROM {source} WHERE {where})
-            SELECT f.*, d.sequence FROM found f LEFT JOIN current_decisions d
-                ON d.content_hash = f.content_hash AND d.given_label = f.given_label
-            WHERE {said}""",
-        [*parameters, *of_said],
-    )
-
-
-def _condition(decided: str, reviewer: str | None) -> tuple[str, list[str]]:
-    """The condition on the decision ``d`` that stands, and its parameters."""
-    if decided not in ("any", "yes", "no", *DECISIONS):
-        raise StoreError(f"decided={decided!r} is unknown; choose any, yes, no, {', '.join(DECISIONS)}")
-    conditions, parameters = [], []
-    if decided in ("yes", "no"):
-        conditions.append(f"d.decision IS {'NOT ' if decided == 'yes' else ''}NULL")
-    elif decided != "any":
-        conditions.append("d.decision = ?")
-        parameters.append(decided)
-    if reviewer is not None:
-        conditions.append("d.reviewer = ?")
-        parameters.append(reviewer)
-    return " AND ".join(conditions) or "true", parameters
-
-
 def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]) -> pd.DataFrame:
     """All columns of the images with these ranks, in their order."""
     frame = connection.execute(_WIDE, {"audit_id": audit_id, "ranks": ranks}).df()
-    words = standing(connection, frame["content_hash"].tolist())
-    said = [words.get(key) for key in zip(frame["content_hash"], frame["given_label"], strict=True)]
+    seen = newest(connection, frame["content_hash"].tolist())
+    # Most pages are about images of which nothing was said, and to plan a query of the view takes longest.
+    words = standing(connection, list({content_hash for content_hash, _ in seen})) if seen else {}
+    tags = tags_of(connection, frame["content_hash"].tolist())
+    keys = list(zip(frame["content_hash"], frame["given_label"], strict=True))
+    said = [words.get(key) for key in keys]
     at = list(frame.columns).index("top_region_measured") + 1
     for shift, name in enumerate(("decision", "reviewer", "note", "", "new_label")):
         # The model's own class stands between the note and the new label.
         if name:
             texts = pd.Series([getattr(word, name) if word else "" for word in said], frame.index, dtype="str")
             frame.insert(at + shift, name, texts)
-    return frame.assign(conflict=pd.Series([bool(word and word.conflict) for word in said], frame.index, dtype="bool"))
+    likely = {name: [cell.tolist() for cell in frame.pop(name)] for name in _LISTS}
+    audits = frame.pop("audit_suspicion")
+    return frame.assign(
+        conflict=pd.Series([bool(word and word.conflict) for word in said], frame.index, dtype="bool"),
+        **{name: pd.Series(cells, frame.index, dtype=object) for name, cells in likely.items()},
+        audit_suspicion=audits,
+        seen=pd.Series([seen.get(key, "") for key in keys], frame.index, dtype="str"),
+        tags=pd.Series([tags.get(key, []) for key in keys], frame.index, dtype=object),
+    )
 
 
+def _places(
+    connection: duckdb.DuckDBPyConnection, choice: Choice, condition: str, parameters: Mapping[str, object], count: int
+) -> list[Place]:
+    """The first places of a choice that meet a condition."""
+    keys = "".join(f"key{number}, " for number in range(len(ORDERS[choice.order])))
+    return connection.execute(
+        f"""SELECT {keys}rank, path FROM ({choice.source}) WHERE {condition} ORDER BY {choice.sorting}
+            LIMIT $count""",
+        {**choice.parameters, **parameters, "count": count},
+    ).fetchall()
+
+
+_LISTS = ("likely_labels", "likely_probabilities")
 _CLUSTER = "coalesce(s.cluster, -1)::BIGINT AS cluster"
 
 _WIDE = f"""
@@ -283,7 +295,10 @@ SELECT
     coalesce(s.kind, '') AS kind,
     {_CLUSTER},
     coalesce(e.hidden_label, '') AS hidden_label,
-    e.hidden_probability::DOUBLE AS hidden_probability
+    e.hidden_probability::DOUBLE AS hidden_probability,
+    coalesce(s.likely_labels, CAST([] AS TEXT[])) AS likely_labels,
+    coalesce(s.likely_probabilities, CAST([] AS FLOAT[])) AS likely_probabilities,
+    s.audit_suspicion
 FROM (SELECT unnest(CAST($ranks AS BIGINT[])) AS rank, generate_subscripts($ranks, 1) AS place) page
 JOIN scores s ON s.audit_id = $audit_id AND s.rank = page.rank
 JOIN images i ON i.audit_id = $audit_id AND i.image_rank = page.rank

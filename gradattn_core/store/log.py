@@ -119,12 +119,10 @@ class Stack:
 class Word:
     """A decision that stands, and whether the last words of two reviewers differ."""
 
-    decision_id: str
     decision: str
     reviewer: str
     note: str
     new_label: str
-    decided_at: str
     conflict: bool
 
 
@@ -165,8 +163,7 @@ def standing(connection: duckdb.DuckDBPyConnection, contents: Sequence[str]) -> 
     """What stands about images with these contents; keys about which nothing stands are absent, others may be there."""
     few, of_few = about(contents)
     words = connection.execute(
-        f"""SELECT content_hash, given_label, decision_id, decision, reviewer, note, coalesce(new_label, ''),
-                {TIME.format("decided_at")}, conflict
+        f"""SELECT content_hash, given_label, decision, reviewer, note, coalesce(new_label, ''), conflict
             FROM current_decisions WHERE {few}""",
         of_few,
     ).fetchall()

@@ -11,6 +11,7 @@ from gradattn_core.store.decisions import Decisions
 from gradattn_core.store.draws import Draws
 from gradattn_core.store.embeddings import Embeddings
 from gradattn_core.store.images import Images
+from gradattn_core.store.kept import FinishedMarks, Selections, Tags, Views
 from gradattn_core.store.review import Review
 from gradattn_core.store.showing import Showing
 
@@ -29,8 +30,8 @@ class Store(Database):
             variable ``GRADATTN_DATA_ROOT``, if it is set).
 
     Attributes:
-        audits, candidates, draws, embeddings, images, decisions, review, showing: what can be asked and written, by
-            subject.
+        audits, candidates, decisions, draws, embeddings, finished, images, review, selections, showing, tags, views:
+            what can be asked and written, by subject.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
@@ -53,3 +54,7 @@ class Store(Database):
         self.decisions = Decisions(self)
         self.review = Review(self)
         self.showing = Showing(self)
+        self.tags = Tags(self)
+        self.views = Views(self)
+        self.selections = Selections(self)
+        self.finished = FinishedMarks(self)
