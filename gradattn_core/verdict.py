@@ -288,11 +288,12 @@ def _doubtful(filed: Sequence[Neighbour], doubtful: int) -> str:
     else:
         whom = "one of them" if doubtful == 1 else f"{doubtful} of them"
     many = doubtful > 1
-    what = (
-        ("were themselves wrong" if many else "was itself wrong")
-        if wrong == doubtful
-        else ("are suspects themselves" if many else "is a suspect itself")
-    )
+    if wrong == doubtful:
+        what = "were themselves wrong" if many else "was itself wrong"
+    elif wrong:
+        what = "are in doubt"
+    else:
+        what = "are suspects themselves" if many else "is a suspect itself"
     return f", but {whom} {what}"
 
 

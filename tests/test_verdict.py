@@ -59,7 +59,7 @@ def test_a_mislabel_says_what_it_probably_is_and_how_similar_pictures_are_filed(
         (near(C, G, G), "1 of the 3 ~ is as eagle; 2 as kite."),
         (near(C, C, G, suspects="2"), "2 of the 3 ~ are as eagle; the only kite among them is a suspect itself."),
         (near(C, G, G, wrong="12"), "1 of the 3 ~ is as eagle; 2 as kite, but both were themselves wrong."),
-        (near(C, G, G, suspects="1", wrong="2"), "1 of the 3 ~ is as eagle; 2 as kite, but both are suspects themselves."),
+        (near(C, G, G, suspects="1", wrong="2"), "1 of the 3 ~ is as eagle; 2 as kite, but both are in doubt."),
         (near(C, G, G, suspects="1"), "1 of the 3 ~ is as eagle; 2 as kite, but one of them is a suspect itself."),
         (near(C, C, D, suspects="0"), "2 of the 3 ~ are as eagle, but one of them is a suspect itself; none as kite."),
         (near(C, C, C, suspects="01"), "All 3 ~ are as eagle, but 2 of them are suspects themselves; none as kite."),
