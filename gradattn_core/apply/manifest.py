@@ -18,7 +18,7 @@ from gradattn_core.dataset.address import is_url, listed_path
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.dataset.manifest import Correspondence, correspondence
 from gradattn_core.dataset.parquet import label_text
-from gradattn_core.dataset.tables import delimiter_of
+from gradattn_core.dataset.tables import delimiter_of, names_delimiter
 from gradattn_core.dataset.text import cell_text, shown_all
 from gradattn_core.errors import ApplyError, DatasetError
 from gradattn_core.files import clear_drafts, write_output
@@ -136,11 +136,13 @@ def _delimited(content: bytes, rows: _Rows) -> bytes:
         encoding = name if content.startswith(order) else encoding
     text = content.decode(encoding, "surrogateescape")
     mark, text = ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
-    delimiter = delimiter_of(text.split("\n", 1)[0])
+    first = text.split("\n", 1)[0]
+    delimiter = delimiter_of(first)
     records = _records(text, delimiter)
+    written = [mark, next(records)[0]] if names_delimiter(first) else [mark]
     raw, fields = next(records, ("", list[str]()))
     at = [_position(fields, name) for name in rows.columns]
-    written = [mark, raw]
+    written.append(raw)
     for raw, fields in records:
         cells = [fields[index] if index < len(fields) else None for index in at]
         if not rows.changed(cells):

@@ -14,6 +14,7 @@ from gradattn_core.dataset.address import (
     file_name,
     is_url,
 )
+from gradattn_core.dataset.endings import is_image
 from gradattn_core.dataset.places import nothing_found, places_of
 from gradattn_core.dataset.secrets import remember
 from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, SPLIT_COLUMN, DatasetSelection
@@ -33,7 +34,15 @@ from gradattn_core.records import Failure, ImageRecord, Listing
 
 # What Hugging Face calls the column of paths.
 _OTHER_PATH_COLUMN = "file_name"
+# What others call both, without signs and capitals.
+_USUAL_PATHS = frozenset(
+    f"{what}{which}"
+    for what in ("image", "img", "file", "")
+    for which in ("", "name", "filename", "file", "path", "id")
+) - {"", "name"}
+_USUAL_LABELS = frozenset(("labels", "class", "classname", "classlabel", "labelname", "category", "target", "species"))
 _NOT_UTF8 = "the row is not valid UTF-8"
+_LOOKED_AT = 20
 # So many rows are asked whether columns of 0 and 1 hold their label.
 _ASKED = 1000
 _ONE, _ZERO = frozenset({"1", "1.0", "true", "True", "TRUE"}), frozenset({"0", "0.0", "false", "False", "FALSE", ""})
@@ -60,7 +69,7 @@ def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
     if selection.image_root is not None:
         root = selection.image_root
     table = open_table(file)
-    columns = _Columns.of(file, table, selection)
+    columns = _Columns.of(file, table, selection, usual=True)
     rows = _read_rows(file, table, columns, selection)
     places = places_of([row.path for row in rows if row.problem is None], file, root, selection)
     listing = _listing(root, rows, places.found)
@@ -92,7 +101,7 @@ class Correspondence:
 def correspondence(file: str, root: str, selection: DatasetSelection) -> Correspondence:
     """What :func:`list_manifest` makes of the cells of a table; raises the same."""
     table = open_table(file)
-    columns = _Columns.of(file, table, selection)
+    columns = _Columns.of(file, table, selection, usual=True)
     cells = (cell_text(values[0]) for _, values in table.read([columns.path]) if not isinstance(values, str))
     texts = {cell: _bare(cell) for cell in cells if cell is not None and is_text(cell)}
     found = places_of(list(texts.values()), file, root, selection).found
@@ -130,9 +139,11 @@ class _Columns:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, file: str, table: Table, selection: DatasetSelection) -> _Columns:
-        """Raises:
-        DatasetError: one of them is not there, or is there twice.
+    def of(cls, file: str, table: Table, selection: DatasetSelection, *, usual: bool = False) -> _Columns:
+        """Those that are selected; where nothing is and there is no ``path`` or ``label``, those of a ``usual`` name.
+
+        Raises:
+            DatasetError: one of them is not there, or is there twice.
         """
         path = _as_written(selection.path_column, PATH_COLUMN, table.columns)
         label = _as_written(selection.label_column, LABEL_COLUMN, table.columns)
@@ -140,6 +151,8 @@ class _Columns:
         if path == PATH_COLUMN and path not in table.columns:
             named = (_OTHER_PATH_COLUMN, *(name for name in table.columns if name.endswith(".path")))
             path = next((name for name in named if name in table.columns), path)
+            if usual and path not in table.columns:
+                path, notes = _usual(file, table, PATH_COLUMN, _USUAL_PATHS)
         labels: tuple[str, ...] = (label,)
         several = tuple(part.strip() for part in label.split(","))
         if label not in table.columns and len(several) > 1:
@@ -147,10 +160,13 @@ class _Columns:
         elif label == LABEL_COLUMN and label not in table.columns and path in table.columns:
             labels = _one_of_each_class(table, path) or labels
             if len(labels) > 1:
-                notes = (
+                notes += (
                     f"{shown(file_name(file))} has a column for each class, {shown_all(labels)}: the label is the "
                     "name of the one that has a 1.",
                 )
+            elif usual and labels == (LABEL_COLUMN,):
+                name, note = _usual(file, table, LABEL_COLUMN, _USUAL_LABELS)
+                labels, notes = (name,), notes + note
         split_column = _as_written(selection.split_column, SPLIT_COLUMN, table.columns)
         split = () if selection.split is None else (split_column,)
         check_columns(file, table.columns, [path], "--path-column")
@@ -167,6 +183,28 @@ def _as_written(name: str, default: str, columns: Sequence[str]) -> str:
     """The column of a default name, which may have capitals or blanks in a table; any other is taken to the letter."""
     alike = [column for column in columns if column.strip().casefold() == default]
     return alike[0] if name == default and name not in columns and len(alike) == 1 else name
+
+
+def _usual(file: str, table: Table, default: str, names: frozenset[str]) -> tuple[str, tuple[str, ...]]:
+    """The one column with one of these names, and a note that it is taken; of several of paths the one of pictures."""
+    found = [name for name in dict.fromkeys(table.columns) if _plain(name) in names and table.columns.count(name) == 1]
+    if len(found) > 1 and default == PATH_COLUMN:
+        rows = [values for _, values in islice(table.read(found), _LOOKED_AT) if not isinstance(values, str)]
+        cells = dict(zip(found, zip(*rows, strict=True), strict=False))
+        found = [name for name in cells if all(map(_names_picture, cells[name]))]
+    if len(found) != 1:
+        return default, ()
+    what = "the pictures' paths" if default == PATH_COLUMN else "the labels"
+    note = f"{shown(file_name(file))} has no column {default}: {what} are taken from {shown(found[0])}."
+    return found[0], (f"{note} --{default}-column names another.",)
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
+def _names_picture(cell: object) -> bool:
+    return isinstance(cell, str) and is_image(cell)
 
 
 class _Row(NamedTuple):

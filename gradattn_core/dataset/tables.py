@@ -12,9 +12,11 @@ import gzip
 import io
 import json
 import posixpath
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any
 
 from gradattn_core.dataset import parquet
@@ -29,6 +31,7 @@ MANIFEST_SUFFIXES = (".parquet", *_TEXT_FORMS, *(f"{form}.gz" for form in _TEXT_
 """Endings of the files that can be read."""
 
 _COLUMNS_OF_LISTS = ("path", "label")
+_LINES_LOOKED_AT = 20
 # A field of base64 or of a mask is long, and nobody may have asked for it.
 csv.field_size_limit(2**27)
 
@@ -93,23 +96,31 @@ def _text(stream: IO[bytes], newline: str | None = None) -> io.TextIOWrapper:
 
 def _delimited(file: str) -> Table:
     with _open(file) as stream, _text(stream, "") as lines:
-        delimiter = delimiter_of(lines.readline())
+        first = lines.readline()
+        delimiter, before = delimiter_of(first), int(names_delimiter(first))
         lines.seek(0)
+        reader = csv.reader(islice(lines, before, None), delimiter=delimiter, strict=True)
         try:
-            header = tuple(next(csv.reader(lines, delimiter=delimiter, strict=True), ()))
+            header = tuple(next(reader, ()))
         except csv.Error as error:
-            raise DatasetError(f"{shown(file)} line 1, its column names, cannot be read: {cause(error)}.") from None
+            named = f"{shown(file)} line {1 + before}, its column names,"
+            raise DatasetError(f"{named} cannot be read: {cause(error)}.") from None
     if any(is_image(name) for name in header):
         raise DatasetError(
             f"{shown(file)} begins with a picture, {shown_line(header)}: its first line must name the columns, such as "
             f"path{delimiter}label."
         )
-    return Table(header, lambda names: _delimited_rows(file, delimiter, header, names))
+    return Table(header, lambda names: _delimited_rows(file, delimiter, header, names, before))
 
 
-def delimiter_of(header: str) -> str:
+def delimiter_of(first: str) -> str:
     """What stands between the fields of a table, by its first line; Excel writes semicolons beside decimal commas."""
-    return max(",;\t", key=header.count)
+    return first.strip('"\r\n')[-1] if names_delimiter(first) else max(",;\t|", key=first.count)
+
+
+def names_delimiter(first: str) -> bool:
+    """Whether the first line is no header but ``sep=;``, by which Excel is told what stands between the fields."""
+    return re.fullmatch(r'"?sep=[,;\t|]"?', first.rstrip("\r\n"), re.IGNORECASE) is not None
 
 
 def shown_line(fields: Sequence[str]) -> str:
@@ -117,13 +128,16 @@ def shown_line(fields: Sequence[str]) -> str:
     return shown(", ".join(fields), 60)
 
 
-def _delimited_rows(file: str, delimiter: str, header: Sequence[str], names: Sequence[str]) -> Iterator[Row]:
+def _delimited_rows(
+    file: str, delimiter: str, header: Sequence[str], names: Sequence[str], before: int
+) -> Iterator[Row]:
+    """The rows below the header, which has so many lines ``before`` it."""
     positions = [header.index(name) for name in names]
     with _open(file) as stream, _text(stream, "") as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        reader = csv.reader(islice(lines, before, None), delimiter=delimiter, strict=True)
         next(reader, None)
         while True:
-            begins = reader.line_num + 1
+            begins = before + reader.line_num + 1
             where = f"{file_name(file)} line {begins}"
             try:
                 fields = next(reader, None)
@@ -137,7 +151,7 @@ def _delimited_rows(file: str, delimiter: str, header: Sequence[str], names: Seq
                 continue
             if fields is None:
                 return
-            where = f"{file_name(file)} line {reader.line_num}"
+            where = f"{file_name(file)} line {before + reader.line_num}"
             if len(fields) > len(header) and any(fields[len(header) :]):
                 yield where, f"the row has {len(fields)} fields, the header {len(header)}: quote the comma in a field"
             elif fields:
@@ -145,22 +159,35 @@ def _delimited_rows(file: str, delimiter: str, header: Sequence[str], names: Seq
 
 
 def _list(file: str) -> Table:
-    """Lines of a path and a label, with a tab, a comma or blanks between them, as many benchmarks are published."""
+    """Lines of a path and a label, with a tab, a comma or blanks between them, as many benchmarks are published.
+
+    The label comes first where that leaves names of pictures behind it, and the other order does not.
+    """
+
+    def lines() -> Iterator[tuple[int, str]]:
+        with _open(file) as stream, _text(stream) as text:
+            for number, line in enumerate(text, 1):
+                if line.strip() and not line.startswith("#"):
+                    yield number, line.rstrip("\r\n")
+
+    some = [line for _, line in islice(lines(), _LINES_LOOKED_AT)]
+    label_first = bool(some) and all(is_image(_two(line, True)[1] or "") for line in some)
+    label_first = label_first and not any(is_image(_two(line, False)[0] or "") for line in some)
 
     def read(names: Sequence[str]) -> Iterator[Row]:
-        positions = [_COLUMNS_OF_LISTS.index(name) for name in names]
-        with _open(file) as stream, _text(stream) as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip() or line.startswith("#"):
-                    continue
-                line = line.rstrip("\r\n")
-                sign = next((sign for sign in "\t," if sign in line), None)
-                cells: list[str | None] = [*line.rsplit(sign, 1)]
-                cells = [cell.strip() for cell in cells if cell is not None]
-                cells += [None] * (2 - len(cells))
-                yield f"{file_name(file)} line {number}", [cells[at] for at in positions]
+        for number, line in lines():
+            first, second = _two(line, label_first)
+            cells = dict(zip(_COLUMNS_OF_LISTS, (second, first) if label_first else (first, second), strict=True))
+            yield f"{file_name(file)} line {number}", [cells[name] for name in names]
 
     return Table(_COLUMNS_OF_LISTS, read)
+
+
+def _two(line: str, label_first: bool) -> tuple[str, str | None]:
+    """The two cells of a line of a list; a path may have blanks, a label has none."""
+    sign = next((sign for sign in "\t," if sign in line), None)
+    cells = [cell.strip() for cell in (line.split(sign, 1) if label_first else line.rsplit(sign, 1))]
+    return cells[0], cells[1] if len(cells) > 1 else None
 
 
 def _parquet(file: str) -> Table:
@@ -254,7 +281,8 @@ def _some_objects(
 
 
 def _objects(whole: Any) -> list[Any] | None:
-    """The rows of a document: an array, ``{"data": [...]}``, ``{path: label}``, or columns as pandas writes them."""
+    """The rows of a document: an array, ``{"data": [...]}``, ``{path: label}``, ``{label: [path, …]}``, or columns as
+    pandas writes them."""
     if isinstance(whole, list):
         return whole
     if not isinstance(whole, dict):
@@ -265,6 +293,8 @@ def _objects(whole: Any) -> list[Any] | None:
         return lists[0]
     if values and all(isinstance(value, (str, int)) for value in values):
         return [{"path": path, "label": label} for path, label in whole.items()]
+    if len(values) > 1 and all(_paths(value) for value in values):
+        return [{"path": path, "label": label} for label, paths in whole.items() for path in paths]
     if values and all(isinstance(value, list) for value in values) and len({len(value) for value in values}) == 1:
         return [dict(zip(whole, cells, strict=True)) for cells in zip(*values, strict=True)]
     if not values or not all(isinstance(value, dict) for value in values):
@@ -273,6 +303,11 @@ def _objects(whole: Any) -> list[Any] | None:
         return [{"path": path, **row} for path, row in whole.items()]
     keys = dict.fromkeys(key for column in values for key in column)  # columns by the number of the row
     return [{name: column.get(key) for name, column in whole.items()} for key in keys]
+
+
+def _paths(value: object) -> bool:
+    """Whether this is a list of names of pictures."""
+    return isinstance(value, list) and all(isinstance(each, str) and is_image(each) for each in value)
 
 
 def _flat(row: Mapping[str, object]) -> dict[str, object]:

@@ -49,6 +49,11 @@ WRITTEN: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "utf-16 big": ("list.csv", lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be")),
     "semicolons": ("list.csv", lambda text: text.replace(", ", "~").replace(",", ";").replace("~", ", ").encode()),
     "tabs": ("list.tsv", lambda text: text.replace(", ", "~").replace(",", "\t").replace("~", ", ").encode()),
+    "for excel": (
+        "list.csv",
+        lambda text: ("sep=|\r\n" + text.replace(", ", "~").replace(",", "|").replace("~", ", ")).encode(),
+    ),
+    "other names": ("list.csv", lambda text: text.replace("path,note,label", "Image_ID,note,class").encode()),
     "no last line end": ("list.csv", lambda text: text.removesuffix("\r\n").encode()),
     "not utf-8": ("list.csv", lambda text: text.encode().replace("ü".encode(), b"\xfc")),
 }

@@ -213,7 +213,7 @@ def test_csv_rows_of_other_width_or_encoding_are_failures(tmp_path: Path) -> Non
         ("m.csv", b"1.jpg,cat\n2.jpg,dog\n", "its first line must name the columns, such as path,label"),
         ("m.csv", b"path,label,label\n1.jpg,a,b\n", "has several columns 'label'"),
         ("m.csv.gz", b"path,label\n", "cannot be read as a manifest"),
-        ("m.jsonl", b'{"image_path": "1.jpg", "label": "x"}', "Did you mean 'image_path'?"),
+        ("m.jsonl", b'{"paths": "1.jpg", "label": "x"}', "Did you mean 'paths'?"),
     ],
 )
 def test_an_unusable_manifest_is_refused(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
@@ -256,3 +256,35 @@ def test_columns_of_the_usual_names_may_have_capitals_and_blanks(tmp_path: Path)
     assert "Did you mean 'Path'?" in refusal(tmp_path / "m.csv", path_column="PATH")
     (tmp_path / "m.csv").write_text("Path,PATH,label\n1.jpg,2.jpg,cat\n")
     assert "has no column 'path'" in refusal(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pipes.csv", "path|label\na.jpg|cat\nb.jpg|dog\n"),
+        ("excel.csv", "sep=;\npath;label\na.jpg;cat\nb.jpg;dog\n"),
+        ("quoted.csv", '\ufeff"sep=|"\r\npath|label\r\na.jpg|cat\r\nb.jpg|dog\r\n'),
+        ("label_first.txt", "cat a.jpg\n# the second\ndog b.jpg\n"),
+        ("path_first.lst", "a.jpg cat\nb.jpg dog\n"),
+        ("by_class.json", '{"cat": ["a.jpg"], "dog": ["b.jpg"]}'),
+        ("named.csv", "image,class\na.jpg,cat\nb.jpg,dog\n"),
+        ("ids.csv", "id,Image_Name,Category\n7,a.jpg,cat\n8,b.jpg,dog\n"),
+    ],
+)
+def test_tables_as_people_write_them_list_the_same(tmp_path: Path, name: str, text: str) -> None:
+    root = touch(tmp_path, "a.jpg", "b.jpg")
+    (root / name).write_text(text, "utf-8")
+    assert rows(list_dataset(root / name)) == [("a.jpg", "cat"), ("b.jpg", "dog")]
+
+
+def test_columns_of_usual_names_are_said_and_several_are_asked(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a.jpg", "b.jpg")
+    (root / "one.csv").write_text("image,class\na.jpg,cat\nb.jpg,dog\n")
+    assert [note.split(":")[0].replace("'", "") for note in list_dataset(root / "one.csv").notes] == [
+        "one.csv has no column path",
+        "one.csv has no column label",
+    ]
+    (root / "two.csv").write_text("image,class,species\na.jpg,cat,felis\nb.jpg,dog,canis\n")
+    assert "--label-column names another" in refusal(root / "two.csv")
+    (root / "odd.csv").write_text("sep=;\npath;label\na.jpg;cat\nb.jpg;dog\nc.jpg;dog;x\n")
+    assert [failure.path for failure in list_dataset(root / "odd.csv").failures] == ["odd.csv line 5"]

@@ -37,7 +37,9 @@ def test_clothing_dataset_is_a_table_of_ids_with_labels_that_are_no_class(tmp_pa
         "image,sender_id,label,kids\n"
         + "".join(f"{i},124,{label},False\n" for i, label in zip(ids, labels, strict=True))
     )
-    assert "'image', 'sender_id', 'label', 'kids'. --path-column names another." in refusal(table)
+    assert (
+        "'images.csv' has no column path: the pictures' paths are taken from 'image'." in list_dataset(table).notes[0]
+    )
     listing = list_dataset(table, path_column="image")
     assert [image.label for image in listing.images] == labels and not listing.failures
     assert any("by name below" in note for note in listing.notes)
