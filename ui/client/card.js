@@ -49,10 +49,11 @@ export function createCard(handlers) {
   const more = element("div", { className: "others", role: "group", "aria-label": "Other actions" }, ...Object.values(others));
   const notice = element("p", { className: "notice", hidden: true });
   const deciding = element("div", { className: "deciding" }, decide, more);
-  const facts = element("div", { className: "facts" });
+  const reason = element("p", { className: "reason" }); // on a phone it stands here instead of above the picture
   const how = element("section", { className: "how" });
+  const facts = element("p", { className: "facts" });
   const strips = createStrips(handlers);
-  const proof = element("div", { className: "proof" }, facts, how, strips.element);
+  const proof = element("div", { className: "proof" }, reason, how, strips.element, facts);
   const every = [...Object.values(decisions), third, ...Object.values(others)];
 
   /** Another text only where it is another: what stays as it is, is not painted anew. */
@@ -142,8 +143,8 @@ export function createCard(handlers) {
       showDecisions(suspect, state);
       showNotice(suspect);
       if (same) return;
+      fill(reason, ...rich(suspect.reason));
       facts.textContent = suspect.facts;
-      facts.hidden = !suspect.facts;
       showHow(suspect);
       strips.show(suspect);
       if (proof.scrollTop) proof.scrollTop = 0;

@@ -239,18 +239,18 @@ export function createStage(handlers) {
     show(next, decoded) {
       const same = suspect && decoded && next.path === suspect.path && decoded === came;
       came = decoded;
-      if (same) {
-        // Zoom, original and what it is compared with stay.
-        suspect = next;
-        return;
+      if (same && next === suspect) return;
+      [suspect, overlay] = [next, null];
+      // Of the suspect that is shown already, zoom, original and what it is compared with stay.
+      if (!same) {
+        [image, other, asked, flickered] = [decoded, null, false, false];
+        [beside.hidden, compared.hidden] = [true, true];
+        zoom.reset();
       }
-      [suspect, image, other, overlay, asked, flickered] = [next, decoded, null, null, false, false];
-      zoom.reset();
       if (!size.width) size = { width: box.clientWidth, height: box.clientHeight, ratio: devicePixelRatio || 1 };
       box.classList.remove("skeleton");
       picture.setAttribute("aria-label", described());
       told.hidden = image !== null;
-      [beside.hidden, compared.hidden] = [true, true];
       hold.hidden = !suspect.map || !image;
       const regions = image ? (suspect.map?.regions ?? []) : [];
       const { for: given, against } = suspect.map ?? {};

@@ -3,6 +3,8 @@
 import { element, fill } from "./dom.js";
 import { named, rich, shortened } from "./names.js";
 
+const MOST = 5; // in a row
+
 /** @typedef {{path: string, content_hash: string, name: string, role: string, suspect: boolean, state: string, missing: boolean}} Small */
 
 /**
@@ -36,7 +38,7 @@ function keyed() {
 function section(kind, title, note, pictures, right, handlers) {
   const noted = Array.isArray(note) ? rich(note) : [note];
   const head = element("div", { className: "strip-head" }, element("h3", {}, ...title), element("span", { className: "note" }, ...noted), ...right);
-  const list = element("ul", {}, ...pictures.map((small) => element("li", {}, one(small, kind, title, handlers))));
+  const list = element("ul", {}, ...pictures.slice(0, MOST).map((small) => element("li", {}, one(small, kind, title, handlers))));
   return element("section", { className: `strip ${kind}` }, head, list);
 }
 
