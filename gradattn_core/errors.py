@@ -37,6 +37,10 @@ class StoreError(GradattnError):
     """The output folder or its database cannot be used (other schema version, no permission, locked for too long)."""
 
 
+class StoreBusyError(StoreError):
+    """Somebody else has held the database for too long; it is worth another try."""
+
+
 class ApplyError(GradattnError):
     """The decisions cannot be applied there (folder in use, no local dataset, a label that names no folder)."""
 

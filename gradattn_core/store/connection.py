@@ -21,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-from gradattn_core.errors import StoreError
+from gradattn_core.errors import StoreBusyError, StoreError
 from gradattn_core.files import clear_drafts, new_draft
 from gradattn_core.store import schema
 
@@ -65,7 +65,9 @@ def transaction(database: Path, *, write: bool, patience: float) -> Iterator[duc
     deadline = time.monotonic() + patience
     turn = _turns[database]
     if not turn.acquire(timeout=max(patience, 0)):
-        raise StoreError(f"another thread of this process has held {database} for more than {patience:g} s; try again")
+        raise StoreBusyError(
+            f"another thread of this process has held {database} for more than {patience:g} s; try again"
+        )
     try:
         if not _exists(database):
             if not write:
@@ -216,7 +218,7 @@ def _attach(
             if holder is None:
                 raise StoreError(f"cannot open {database}: {_sentence(error)}") from error
             if time.monotonic() >= deadline:
-                raise StoreError(
+                raise StoreBusyError(
                     f"{holder} has held {database} for more than {patience:g} s; close it or wait until it has finished"
                 ) from error
         time.sleep(min(pause * random.uniform(0.5, 1.0), max(deadline - time.monotonic(), 0.0)))

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gradattn_core.errors import GradattnError, StoreError
+from gradattn_core.errors import GradattnError, StoreBusyError, StoreError, UnreadableImageError
 from gradattn_core.store.store import Store
 from ui.api import token
 from ui.api.shapes import plain
@@ -158,11 +158,11 @@ async def guarded(
         return await answer(session)
     except Conflict as error:
         return refusal(409, str(error))
-    except Absent as error:
+    except (Absent, UnreadableImageError) as error:
         return refusal(404, str(error))
+    except StoreBusyError as error:
+        return refusal(503, str(error), headers={"Retry-After": "1"})
     except StoreError as error:
-        if "for more than" in str(error):
-            return refusal(503, str(error), headers={"Retry-After": "1"})
         return refusal(409, str(error))
     except GradattnError as error:
         return refusal(400, str(error))

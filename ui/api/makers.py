@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import threading
@@ -13,21 +14,38 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 from gradattn_core import outfolder
-from gradattn_core.errors import GradattnError
+from gradattn_core.errors import GradattnError, StoreBusyError
 
 LIMIT = 512 * 2**20
 """Bytes that the thumbnails of one output folder may take; the oldest go first."""
 
+Made: TypeAlias = tuple[bytes, str]
+"""A picture to send, and the hash of the file it was made from."""
+
 _PATIENCE_WITH_BROKEN = 10.0
+_PATIENCE_AT_THE_END = 1.0
 _THREADS = 2
 
 
 @functools.cache
 def makers() -> Makers:
     """Those of this process."""
-    return Makers()
+    found = Makers()
+    # Threads that outlive the interpreter take its modules with them, and DuckDB then complains of what was not freed.
+    atexit.register(found.stop)
+    return found
+
+
+_ENDING = StoreBusyError("The page's server is about to end; the picture can be asked for again.")
+
+
+def _failed(problem: GradattnError) -> Future[Made]:
+    failed: Future[Made] = Future()
+    failed.set_exception(problem)
+    return failed
 
 
 class Makers:
@@ -35,8 +53,8 @@ class Makers:
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._waiting: OrderedDict[object, tuple[Callable[[], bytes], Future[bytes]]] = OrderedDict()
-        self._running: dict[object, Future[bytes]] = {}
+        self._waiting: OrderedDict[object, tuple[Callable[[], Made], Future[Made]]] = OrderedDict()
+        self._running: dict[object, Future[Made]] = {}
         self._broken: dict[object, tuple[float, GradattnError]] = {}
         self._sizes: dict[Path, int] = {}
         self._stopped = False
@@ -47,14 +65,14 @@ class Makers:
         for thread in self._threads:
             thread.start()
 
-    def start(self, key: object, make: Callable[[], bytes]) -> Future[bytes]:
+    def start(self, key: object, make: Callable[[], Made]) -> Future[Made]:
         """The work that makes it; what was asked for again moves to the front."""
         with self._lock:
             since, problem = self._broken.get(key, (0.0, None))
+            if self._stopped:
+                return _failed(_ENDING)
             if problem is not None and time.monotonic() - since < _PATIENCE_WITH_BROKEN:
-                failed: Future[bytes] = Future()
-                failed.set_exception(problem)
-                return failed
+                return _failed(problem)
             if key in self._running:
                 return self._running[key]
             entry = self._waiting.setdefault(key, (make, Future()))
@@ -78,9 +96,11 @@ class Makers:
         with self._lock:
             self._stopped = True
             for _, work in self._waiting.values():
-                work.cancel()
+                work.set_exception(_ENDING)
             self._waiting.clear()
             self._lock.notify_all()
+        for thread in self._threads:
+            thread.join(_PATIENCE_AT_THE_END)
 
     def _run(self) -> None:
         while True:

@@ -11,10 +11,10 @@ import asyncio
 import functools
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from PIL import Image
@@ -23,12 +23,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import DecodedImage, content_hash, decode_image, read_address, read_image
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.files import write_bytes
 from gradattn_core.store.images import Place
 from ui.api import token
-from ui.api.answers import Absent, Asked, as_json, guarded
+from ui.api.answers import Absent, Asked, AskedWrongly, as_json, guarded, post
 from ui.api.makers import cache_folder, makers
 from ui.launch import directory
 
@@ -69,12 +70,12 @@ async def _picture(request: Request) -> Response:
             raise Absent(f"There is no form {kind!r} of a picture.")
         query = request.query_params
         wanted = Wanted(query.get("audit", ""), query.get("path", ""), query.get("v", ""), kind)
-        content = await _content(wanted, session)
+        content, lasting = await _content(wanted, session)
         if query.get("probe"):
             return as_json({"bytes": len(content)})
         headers = {
             # Private: a picture is for whoever holds the token, and not for a proxy's other users.
-            "Cache-Control": "private, max-age=31536000, immutable" if wanted.content_hash else "no-store",
+            "Cache-Control": "private, max-age=31536000, immutable" if lasting else "no-store",
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cross-Origin-Resource-Policy": "same-origin",
@@ -85,18 +86,39 @@ async def _picture(request: Request) -> Response:
     return await guarded(request, "pictures", answer)
 
 
-ROUTES = [Route("/picture/{kind}", _picture, methods=["GET"])]
-
-
-async def _content(wanted: Wanted, session: token.Session) -> bytes:
+async def _content(wanted: Wanted, session: token.Session) -> tuple[bytes, bool]:
+    """The bytes to send, and whether they are those of the content that the address names."""
     kept = _target(wanted)
     if kept is not None:
         with suppress(OSError):
-            return await run_in_threadpool(kept.read_bytes)
+            return await run_in_threadpool(kept.read_bytes), True
     place = await run_in_threadpool(_place, wanted, session)
     work = makers().start((wanted, session.root), functools.partial(_made, wanted, place, session.root))
     # Shielded: others may wait for the same picture when this request goes away.
-    return await asyncio.shield(asyncio.wrap_future(work))
+    content, found = await asyncio.shield(asyncio.wrap_future(work))
+    return content, found == wanted.content_hash
+
+
+def look_below(asked: Asked) -> Mapping[str, str]:
+    """``POST data-root``: a token that has this session look for pictures below another folder.
+
+    The folder is taken only if it has the very file that the audit saw, so that nobody looks at other files of this
+    machine through it, and nobody learns which ones there are.
+    """
+    path, folder = asked.text("path"), asked.text("folder", longest=4096).strip()
+    if PurePosixPath(path).is_absolute() or is_url(path):
+        raise AskedWrongly("This picture lies at an address of its own: no folder can have it.")
+    if not folder:
+        raise AskedWrongly("folder is missing")
+    moved = replace(asked.session, root=str(Path(folder).absolute()))
+    try:
+        _made(Wanted(asked.audit, path, "", "small"), _place(Wanted(asked.audit, path, "", "small"), moved), moved.root)
+    except (GradattnError, OSError, ValueError):
+        raise AskedWrongly(f"That folder does not have this picture: it is looked for at {path}") from None
+    return {"root": token.issue(moved.login, root=moved.root)}
+
+
+ROUTES = [Route("/picture/{kind}", _picture, methods=["GET"]), post("data-root", look_below)]
 
 
 def _place(wanted: Wanted, session: token.Session) -> Place:
@@ -115,8 +137,8 @@ def _target(wanted: Wanted) -> Path | None:
     return cache_folder(str(directory())) / digest[:2] / f"{digest[2:]}.{wanted.kind}"
 
 
-def _made(wanted: Wanted, place: Place, root: str | None) -> bytes:
-    """The bytes to send. Raises UnreadableImageError, whose message is why there are none."""
+def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
+    """The bytes to send, and the hash of the file they are from. Raises UnreadableImageError: why there are none."""
     if wanted.kind == "original":
         return _original(place, root)
     side = SIDES[wanted.kind]
@@ -129,7 +151,7 @@ def _made(wanted: Wanted, place: Place, root: str | None) -> bytes:
     target = _target(wanted)
     if target is not None and read.content_hash == wanted.content_hash:
         _keep(target, content)
-    return content
+    return content, read.content_hash
 
 
 def _read(place: Place, root: str | None, suffices: Callable[[int, int], tuple[int, int]]) -> DecodedImage:
@@ -148,13 +170,14 @@ def _check(root: str | None, found: str, place: Place) -> None:
         raise UnreadableImageError("below the folder you named there is another picture at this place")
 
 
-def _original(place: Place, root: str | None) -> bytes:
+def _original(place: Place, root: str | None) -> tuple[bytes, str]:
     """The file itself where a browser shows it as the audit saw it, else its pixels in a form that it can show."""
     data, name = read_address(place.address), place.address.rsplit("/", 1)[-1]
-    _check(root, content_hash(data), place)
+    found = content_hash(data)
+    _check(root, found, place)
     if len(data) <= _MOST_BYTES and _is_plain(data):
-        return data
-    return _encoded(decode_image(data, name, white=place.white).image, lossless=len(data) <= _MOST_BYTES // 4)
+        return data, found
+    return _encoded(decode_image(data, name, white=place.white).image, lossless=len(data) <= _MOST_BYTES // 4), found
 
 
 def _is_plain(data: bytes) -> bool:

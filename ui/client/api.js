@@ -17,14 +17,14 @@ const PAUSE_FOR_TOKEN = 2_500;
 const PATIENCE_FOR_TOKEN = 30_000; // ms for the page to say again who it is
 
 let door = null; // {base, token, pictures}
-let renew = () => {};
+let send = () => {}; // tells the page's script something, by name
 let waiting = [];
 
 /** Called by mount.js with each new token. */
-export function connect(given, again) {
+export function connect(given, tell) {
   const changed = door?.token !== given.token;
   door = given;
-  renew = again;
+  send = tell;
   if (!changed) return;
   const served = waiting;
   waiting = [];
@@ -72,6 +72,17 @@ export async function loaded(kind, audit, path, hash, priority = "auto") {
   }
 }
 
+/**
+ * The pictures have moved to another folder of the server's: look there from now on, in this session.
+ * @returns {Promise<void>} once pictures come from there; rejects with Refused, whose sentence says that they are not there
+ */
+export async function moved(audit, path, folder) {
+  const { token } = door;
+  const answer = await post("data-root", { audit, path, folder });
+  send("root", answer.root);
+  await renewed(token);
+}
+
 /** A place of ours as the browser would ask for it. */
 export function address(path, search = "") {
   return new URL(path + search, door.base).href;
@@ -105,7 +116,7 @@ async function fetched(url, options, signal) {
 /** Wait for a token other than the one that was refused. After a restart the page's own reconnect brings it. */
 function renewed(refused) {
   return new Promise((resolve, reject) => {
-    const asking = setInterval(() => connected() && renew(), PAUSE_FOR_TOKEN);
+    const asking = setInterval(() => connected() && send("renew", Date.now()), PAUSE_FOR_TOKEN);
     const end = setTimeout(() => finish(reject, new Offline("The page has to be connected again.")), PATIENCE_FOR_TOKEN);
     const finish = (how, what) => {
       clearInterval(asking);

@@ -25,7 +25,7 @@ const dialogs = new MutationObserver(() => {
 export function enter({ data, parentElement, setTriggerValue }, base) {
   const { door, module, ...rest } = data;
   const send = (name, value) => setTriggerValue(name, value);
-  connect({ ...door, base }, () => send("renew", Date.now()));
+  connect({ ...door, base }, send);
   const host = parentElement.querySelector(".gradattn-client");
   host.classList.toggle("dark", rest.theme === "dark");
   const shown = { ...rest, base: base.href, token: door.token };

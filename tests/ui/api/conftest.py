@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from starlette.applications import Starlette
@@ -15,14 +15,12 @@ from ui.server import ROUTES
 
 
 @pytest.fixture
-def asking(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Client]:
+def asking(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Client]]:
     """A page over the audit with pictures, with a token of its own where one is given; ``GRADATTN_LEARNING`` is off."""
     monkeypatch.setenv("GRADATTN_LEARNING", "0")
 
-    def client(given: str | None = None) -> Client:
-        return Client(TestClient(Starlette(routes=ROUTES)), token.issue(None) if given is None else given)
-
-    return client
+    with TestClient(Starlette(routes=ROUTES)) as http:
+        yield lambda given=None: Client(http, token.issue(None) if given is None else given)
 
 
 @pytest.fixture

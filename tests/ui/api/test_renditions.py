@@ -1,0 +1,205 @@
+"""Pictures at the sizes of the page: of the audit's own images only, in a form that every browser shows."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradattn_core import outfolder
+from gradattn_core.dataset.decoding import read_image
+from gradattn_core.errors import StoreBusyError
+from gradattn_core.store.store import Store
+from tests.helpers.own_routes import Client
+from tests.helpers.pictured_audit import AUDIT_ID, MISSING, path_of
+from ui.api import makers, renditions, token
+from ui.api.renditions import SIDES, Kind, fitting
+
+
+def hash_of(store: Store, path: str) -> str:
+    [place] = store.images.places(AUDIT_ID, [path])
+    return place.content_hash
+
+
+def asked(client: Client, kind: str, path: str, given: str | None = None, **more: str) -> Any:
+    query = {"audit": AUDIT_ID, "path": path, "token": given or client.pictures} | more
+    return client.http.get(f"/picture/{kind}", params=query)
+
+
+def opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("kind", [*SIDES, "original"])
+def test_a_picture_is_sent_once_and_kept_for_good(client: Client, store: Store, kind: Kind) -> None:
+    path = path_of(0)
+    answer = asked(client, kind, path, v=hash_of(store, path))
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    picture = opened(answer.content)
+    assert f"image/{str(picture.format).lower()}" == answer.headers["content-type"]
+    [file] = store.images.files(AUDIT_ID, [path])
+    truth = read_image(file).image
+    if kind == "original":
+        assert answer.content == file.read_bytes()
+    elif max(truth.size) <= SIDES[kind] and truth.width * truth.height <= 256 * 256:
+        # Small pictures keep each of their pixels.
+        assert np.array_equal(np.asarray(picture.convert("RGB")), np.asarray(truth))
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "fits"),
+    [((4000, 3000), 1600, (1600, 1200)), ((300, 9000), 800, (27, 800)), ((32, 32), 1600, (32, 32)),
+     ((1, 100_000), 280, (1, 280)), ((1600, 1600), 1600, (1600, 1600))],
+)  # fmt: skip
+def test_nothing_is_enlarged_and_nothing_vanishes(size: tuple[int, int], side: int, fits: tuple[int, int]) -> None:
+    assert fitting(*size, side) == fits
+
+
+def test_without_its_content_in_the_address_nothing_is_kept(client: Client) -> None:
+    assert asked(client, "small", path_of(0)).headers["cache-control"] == "no-store"
+
+
+def test_another_content_than_the_audit_saw_is_not_there(client: Client) -> None:
+    answer = asked(client, "small", path_of(0), v="0" * 32)
+    assert answer.status_code == 404 and "another picture" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../out/gradattn.duckdb", "../../../../etc/passwd", "/etc/passwd", "", ".", "a\0b", "owl/../kite/0.png", "x" * 99],
+    ids=range(8),
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["small", "original"])
+def test_only_the_audits_own_images_are_sent(client: Client, kind: str, path: str) -> None:
+    answer = asked(client, kind, path)
+    assert answer.status_code in (404, 409) and answer.json()["error"]
+    assert asked(client, kind, path, v="0" * 32).status_code in (404, 409)
+
+
+def test_a_missing_file_is_said_so_and_then_remembered_for_a_while(client: Client, store: Store) -> None:
+    for _ in range(2):
+        answer = asked(client, "stage", MISSING, v=hash_of(store, MISSING))
+        assert answer.status_code == 404
+        assert "gone.png" in answer.json()["error"] and str(store.directory.parent) not in answer.json()["error"]
+
+
+def test_there_is_no_other_form(client: Client) -> None:
+    assert asked(client, "huge", path_of(0)).status_code == 404
+    assert asked(client, "small", path_of(0), given="x").status_code == 403
+
+
+def test_a_picture_that_was_shown_once_is_shown_where_its_file_is_gone(
+    client: Client, store: Store, tmp_path: Path
+) -> None:
+    path = path_of(1)
+    known = hash_of(store, path)
+    content = asked(client, "large", path, v=known).content
+    nowhere = token.issue(None, root=str(tmp_path / "nowhere"), scope="pictures")
+    assert asked(client, "large", path, nowhere, v=known).content == content
+    assert asked(client, "stage", path, nowhere, v=known).status_code == 404
+    assert list(outfolder.thumbnails(store.directory).rglob("*.large"))
+
+
+class TestMoved:
+    """Pictures that somebody says have moved."""
+
+    @pytest.fixture
+    def elsewhere(self, store: Store, tmp_path: Path) -> Path:
+        [file] = store.images.files(AUDIT_ID, [path_of(0)])
+        folder = tmp_path / "elsewhere"
+        (folder / path_of(0)).parent.mkdir(parents=True)
+        (folder / path_of(0)).write_bytes(file.read_bytes())
+        (folder / path_of(1)).parent.mkdir(exist_ok=True)
+        (folder / path_of(1)).write_bytes(b"secret")
+        return folder
+
+    def test_a_folder_with_the_very_picture_is_taken(self, client: Client, elsewhere: Path) -> None:
+        answer = client.post("data-root", path=path_of(0), folder=f" {elsewhere} ")
+        session = token.read(answer["root"], "all")
+        assert session is not None and session.root == str(elsewhere)
+        given = token.issue(None, root=session.root, scope="pictures")
+        assert asked(client, "small", path_of(0), given).status_code == 200
+        # There is a file, but not the one that the audit saw.
+        for kind in ("small", "original"):
+            refused = asked(client, kind, path_of(1), given)
+            assert refused.status_code == 404 and "secret" not in refused.text
+
+    @pytest.mark.parametrize("path", [path_of(1), path_of(2), MISSING])
+    def test_any_other_folder_is_not(self, client: Client, elsewhere: Path, path: str) -> None:
+        answer = client.posted("data-root", path=path, folder=str(elsewhere))
+        says = f"That folder does not have this picture: it is looked for at {path}"
+        assert (answer.status_code, answer.json()["error"]) == (400, says)
+
+    @pytest.mark.parametrize("folder", ["", "\0", "/etc", "x" * 4097])
+    def test_nor_is_what_is_none(self, client: Client, folder: str) -> None:
+        assert client.posted("data-root", path=path_of(0), folder=folder).status_code == 400
+
+
+def test_what_a_browser_would_show_otherwise_is_decoded_here(tmp_path: Path) -> None:
+    half = Image.fromarray(np.full((4, 5, 4), (10, 20, 30, 128), np.uint8), "RGBA")
+    deep = Image.fromarray(np.full((4, 5), 30_000, np.uint16))
+    frames = [Image.new("P", (5, 4), colour) for colour in (3, 9)]
+    film: dict[str, Any] = {"save_all": True, "append_images": frames[1:]}
+    for name, picture, options in (
+        ("half.png", half, {}), ("deep.png", deep, {}), 
+        ("film.gif", frames[0], film),
+        ("print.tif", Image.new("CMYK", (5, 4), (9, 99, 0, 0)), {}),
+    ):  # fmt: skip
+        picture.save(tmp_path / name, **options)
+        assert not renditions._is_plain((tmp_path / name).read_bytes()), name
+    Image.new("RGB", (5, 4)).save(tmp_path / "plain.jpg")
+    assert renditions._is_plain((tmp_path / "plain.jpg").read_bytes())
+
+
+def begun(pool: makers.Makers) -> None:
+    """Wait until a thread has taken what was asked."""
+    deadline = time.monotonic() + 5
+    while pool._waiting and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def test_what_was_asked_last_is_made_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(makers, "_THREADS", 1)
+    pool, made, gate = makers.Makers(), [], threading.Event()
+
+    def make(number: int) -> Callable[[], tuple[bytes, str]]:
+        def work() -> tuple[bytes, str]:
+            gate.wait(5)
+            made.append(number)
+            return b"", ""
+
+        return work
+
+    works = [pool.start("first", make(0))]
+    begun(pool)
+    works += [pool.start(number, make(number)) for number in (1, 2, 3)]
+    # Asked for again, and made once.
+    assert pool.start(1, make(1)) is works[1]
+    gate.set()
+    for work in works:
+        work.result(5)
+    assert made == [0, 1, 3, 2]
+    pool.stop()
+
+
+def test_at_the_end_nobody_waits_for_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(makers, "_THREADS", 1)
+    pool, gate = makers.Makers(), threading.Event()
+    running = pool.start("running", lambda: (b"", str(gate.wait(0.2))))
+    begun(pool)
+    waiting = pool.start("waiting", lambda: (b"", ""))
+    pool.stop()
+    assert running.result(5) == (b"", "False")
+    for late in (waiting, pool.start("late", lambda: (b"", ""))):
+        with pytest.raises(StoreBusyError):
+            late.result(5)
