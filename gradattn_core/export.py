@@ -105,7 +105,7 @@ _SKIPPED = r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 _FORMULA = re.compile(rf"[\t\r\n]|{_SKIPPED}[=+\-@＝＋－＠﹦﹢﹣﹫−]")
 
 
-def encode(table: str, frame: pd.DataFrame, form: str) -> bytes:
+def encode(table: str, frame: pd.DataFrame, form: str, *, excel: bool = False) -> bytes:
     """A whole file with the rows of ``frame``, which the store answers for ``table``.
 
     CSV has the columns of ``TABLES`` and is safe in a spreadsheet, but for ``corrected``: that is a manifest for
@@ -113,6 +113,9 @@ def encode(table: str, frame: pd.DataFrame, form: str) -> bytes:
     the same bytes on every machine; absent values are empty. Among the candidates, a relabel to another class than the
     suggested one names it: ``relabel:bald eagle``. The other formats have every column of the frame and exact
     numbers: Parquet, JSON (an array of objects) and JSONL (an object per line), where NaN and infinities become null.
+
+    Args:
+        excel: CSV begins with a byte order mark, without which Excel takes UTF-8 for the encoding of its country.
 
     Raises:
         StoreError: for an unknown table or format, where the frame lacks a column or holds half a character.
@@ -129,7 +132,7 @@ def encode(table: str, frame: pd.DataFrame, form: str) -> bytes:
             return file.getvalue()
         if form == "csv":
             frame = frame.assign(decision=_decisions(frame)) if table == "candidates" else frame
-            return _csv(frame, TABLES[table], safe=table != "corrected").encode()
+            return _csv(frame, TABLES[table], safe=table != "corrected").encode("utf-8-sig" if excel else "utf-8")
         return _json(frame, lines=form == "jsonl").encode()
     except UnicodeEncodeError as error:
         raise StoreError(f"cannot export {error.object[error.start]!r}: it is not a Unicode character") from error

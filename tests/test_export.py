@@ -382,3 +382,12 @@ def test_options_that_do_not_go_together_are_refused(
     assert main(["export", *arguments, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert re.search(message, error, re.MULTILINE) and error.startswith("gradattn: ") and error.count("\n") == 1
+
+
+def test_a_file_for_excel_begins_with_its_mark_and_reads_back(tmp_path: Path) -> None:
+    frame = sample_store(tmp_path).candidates.page("first")
+    plain, marked = (encode("candidates", frame, "csv", excel=excel) for excel in (False, True))
+    assert marked == b"\xef\xbb\xbf" + plain
+    (tmp_path / "excel.csv").write_bytes(marked)
+    (tmp_path / "plain.csv").write_bytes(plain)
+    pd.testing.assert_frame_equal(read_candidates(tmp_path / "excel.csv"), read_candidates(tmp_path / "plain.csv"))

@@ -292,6 +292,7 @@ def _file_options(parser: CommandParser, audit: str, cells: str = _ESCAPED) -> N
         choices=("csv", "parquet", "json", "jsonl"),
         help=f"default: the ending of FILE, else csv; {cells}",
     )
+    parser.add_argument("--excel", action="store_true", help="CSV for Excel, which needs a mark to read letters like ü")
 
 
 def _candidate_options(parser: CommandParser) -> None:
@@ -341,12 +342,15 @@ def _export(
     # Not read-only: a database of an older schema is brought up to date.
     store = open_store(options, data_root=data_root)
     target, form = options.csv or options.output, _format(options)
+    if options.excel and form != "csv":
+        raise StoreError(f"--excel is for CSV, and this is {form}; leave it out")
     frame = rows(store)
+    content = encode(table, frame, form, excel=options.excel)
     if target is not None:
-        write_output(Path(target), encode(table, frame, form))
+        write_output(Path(target), content)
         print(f"{len(frame):,} rows in {target}", file=sys.stderr)
     else:
-        print_bytes(encode(table, frame, form))
+        print_bytes(content)
     return 0
 
 

@@ -17,6 +17,7 @@ from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.records import Listing
 
 _TRIED = 200
+_AT_ONCE = 10_000
 _THREADS = 8
 _EXAMPLES = 10
 
@@ -125,10 +126,13 @@ def find_copies(pictures: Sequence[Picture], told: Callable[[int, int], None]) -
     doubtful = [picture for group in by_size.values() if len(group) > 1 for picture in group]
     by_content: defaultdict[str, list[Picture]] = defaultdict(list)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="check") as pool:
-        for number, (picture, content) in enumerate(zip(doubtful, pool.map(_content, doubtful), strict=True), 1):
-            if content:
-                by_content[content].append(picture)
-            told(number, len(doubtful))
+        # Not all at once: of a million pictures each would wait as an object of its own.
+        for start in range(0, len(doubtful), _AT_ONCE):
+            some = doubtful[start : start + _AT_ONCE]
+            for number, (picture, content) in enumerate(zip(some, pool.map(_content, some), strict=True), start + 1):
+                if content:
+                    by_content[content].append(picture)
+                told(number, len(doubtful))
     groups = [group for group in by_content.values() if len(group) > 1]
     mixed = [group for group in groups if len({picture.label for picture in group}) > 1]
     across = [group for group in groups if len({picture.split for picture in group}) > 1]
