@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -61,7 +61,8 @@ class Surroundings:
         stands: the decision that stands; ``seen``: id of the newest entry of the log, ``""`` for none.
         words: the last words of reviewers who differ, newest first; empty where they do not.
         tags: in sorted order.
-        filed: the labels of all copies of the picture, its own first; only where other labels were asked for.
+        mixed: how many suspects are filed as its label and look like its suggested one, and the other way round.
+        filed: the labels of all copies of the picture, its own first; empty where none is filed under another.
     """
 
     evidence: Evidence | None
@@ -76,41 +77,38 @@ class Surroundings:
     seen: str
     words: tuple[Entry, ...]
     tags: tuple[str, ...]
+    mixed: tuple[int, int]
     filed: tuple[str, ...]
 
 
 class Showing(Part):
     """What is shown of pictures beside their rows."""
 
-    def surroundings(
-        self, audit_id: str, paths: Sequence[str], copies_of: Iterable[str] = ()
-    ) -> dict[str, Surroundings]:
-        """Everything about these images of the audit, by path; a path that the audit did not rank is absent.
-
-        Args:
-            copies_of: the paths among them of whose copies under other labels is to be told.
-        """
+    def surroundings(self, audit_id: str, paths: Sequence[str]) -> dict[str, Surroundings]:
+        """Everything about these images of the audit, by path; a path that the audit did not rank is absent."""
         with self._reading(audit_id) as connection:
             listed = {path: image for path, image in images.find(connection, audit_id, paths).items() if image.rank}
             asked = {"audit_id": audit_id, "ranks": [image.rank for image in listed.values()]}
             maps, reasons = _maps(connection, asked), _reasons(connection, audit_id, list(listed))
-            near, head = _near(connection, asked), _head(connection, asked)
+            near, head = _near(connection, audit_id, asked), _head(connection, asked)
             likely = connection.execute(
-                f"""SELECT path, likely_labels, likely_probabilities, audit_suspicion, kind_numbers FROM scores
-                    WHERE audit_id = $audit_id AND rank IN {_RANKS}""",
+                f"""SELECT path, likely_labels, likely_probabilities, audit_suspicion, kind_numbers, suggested_label
+                    FROM scores WHERE audit_id = $audit_id AND rank IN {_RANKS}""",
                 asked,
             ).fetchall()
             scores = {path: facts for path, *facts in likely}
             contents = {image.content_hash for image in listed.values()}
             others = {each.content_hash for some in near.values() for each in some}
+            mixed = _mixed(connection, audit_id, {image.given_label for image in listed.values()})
             log = _log(connection, sorted(contents | others))
             tags = _tags(connection, sorted(contents))
-            wanted = {listed[path].content_hash for path in copies_of if path in listed}
+            # To look for copies costs as much as all else, and the audit knows which pictures have some.
+            wanted = {listed[path].content_hash for path, facts in scores.items() if (facts[3] or {}).get("identical")}
             filed = _filed(connection, audit_id, sorted(wanted)) if wanted else {}
         result = {}
         for path, image in listed.items():
             key = (image.content_hash, image.given_label)
-            labels, probabilities, before, numbers = scores[path]
+            labels, probabilities, before, numbers, other = scores[path]
             said = log.get(key, _NOTHING)
             result[path] = Surroundings(
                 evidence=maps.get(path),
@@ -125,6 +123,7 @@ class Showing(Part):
                 seen=said.newest,
                 words=said.words,
                 tags=tags.get(key, ()),
+                mixed=(mixed.get((image.given_label, other), 0), mixed.get((other, image.given_label), 0)),
                 filed=_first(image.given_label, filed.get(image.content_hash, ())),
             )
         return result
@@ -152,14 +151,6 @@ class Showing(Part):
                     "SELECT given_label, count(*) FROM images WHERE audit_id = ? GROUP BY ALL", [audit_id]
                 ).fetchall()
             )
-
-    def mixed(self, audit_id: str) -> dict[tuple[str, str], int]:
-        """How many suspects are filed as one class and look like another, by (given, suggested)."""
-        with self._reading(audit_id) as connection:
-            pairs = connection.execute(
-                "SELECT given_label, suggested_label, suspects FROM class_pairs WHERE audit_id = ?", [audit_id]
-            ).fetchall()
-        return {(given, suggested): suspects for given, suggested, suspects in pairs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,20 +184,25 @@ def _reasons(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: list[s
     )
 
 
-def _near(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, object]) -> dict[str, list[Near]]:
+def _near(connection: duckdb.DuckDBPyConnection, audit_id: str, asked: Mapping[str, object]) -> dict[str, list[Near]]:
     found = connection.execute(
-        f"""WITH near AS MATERIALIZED (SELECT path, position, neighbour_path, similarity FROM neighbours
-                WHERE audit_id = $audit_id AND image_rank IN {_RANKS}),
-            there AS MATERIALIZED (SELECT i.path, i.content_hash, i.given_label, i.image_rank FROM images i
-                WHERE i.audit_id = $audit_id AND i.path IN (SELECT neighbour_path FROM near))
-            SELECT n.path, i.path, i.content_hash, i.given_label, n.similarity, coalesce(s.is_suspect, false)
-            FROM near n JOIN there i ON i.path = n.neighbour_path
-            LEFT JOIN scores s ON s.audit_id = $audit_id AND s.rank = i.image_rank ORDER BY n.path, n.position""",
+        f"""SELECT path, neighbour_path, similarity FROM neighbours
+            WHERE audit_id = $audit_id AND image_rank IN {_RANKS} ORDER BY path, position""",
         asked,
     ).fetchall()
+    listed = images.find(connection, audit_id, [path for _, path, _ in found])
+    ranks = [image.rank for image in listed.values()]
+    doubtful = connection.execute(
+        f"SELECT rank FROM scores WHERE audit_id = $audit_id AND rank IN {_RANKS} AND is_suspect",
+        {"audit_id": audit_id, "ranks": ranks},
+    ).fetchall()
+    suspects = {rank for (rank,) in doubtful}
     near = defaultdict(list)
-    for path, *facts in found:
-        near[path].append(Near(*facts))
+    for path, other, similarity in found:
+        if other in listed:
+            image = listed[other]
+            is_suspect = image.rank in suspects
+            near[path].append(Near(other, image.content_hash, image.given_label, similarity, is_suspect))
     return near
 
 
@@ -223,6 +219,17 @@ def _head(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, object]) ->
         if probability is not None:
             head[path][given] = probability
     return head
+
+
+def _mixed(connection: duckdb.DuckDBPyConnection, audit_id: str, labels: set[str]) -> dict[tuple[str, str], int]:
+    """How many suspects there are of every pair of classes, one of which is among these."""
+    pairs = connection.execute(
+        """WITH few AS (SELECT unnest(CAST($labels AS TEXT[])) AS label)
+           SELECT given_label, suggested_label, suspects FROM class_pairs
+           WHERE audit_id = $audit_id AND (given_label IN (FROM few) OR suggested_label IN (FROM few))""",
+        {"audit_id": audit_id, "labels": sorted(labels)},
+    ).fetchall()
+    return {(given, suggested): suspects for given, suggested, suspects in pairs}
 
 
 def _log(connection: duckdb.DuckDBPyConnection, contents: list[str]) -> dict[Key, _Log]:

@@ -31,11 +31,10 @@ _sizes: dict[tuple[str, str], dict[str, int]] = {}
 
 @dataclass(frozen=True, slots=True)
 class _Audit:
-    """What several pictures of an audit share: typical pictures, sizes of classes, suspects by pair of classes."""
+    """What several pictures of an audit share: typical pictures and sizes of classes."""
 
     typical: Mapping[str, Sequence[tuple[str, str]]]
     sizes: Mapping[str, int]
-    mixed: Mapping[tuple[str, str], int]
 
 
 def suspects(
@@ -57,24 +56,21 @@ def suspects(
     """
     if orders is None:
         orders = [(row["path"],) if blind else (row["rank"], row["path"]) for row in rows]
-    copies = [str(row["path"]) for row in rows if row.get("kind") == "duplicate"]
-    found = store.showing.surroundings(audit, [str(row["path"]) for row in rows], copies)
+    found = store.showing.surroundings(audit, [str(row["path"]) for row in rows])
     pairs = [
         (row, found[str(row["path"])], order) for row, order in zip(rows, orders, strict=True) if row["path"] in found
     ]
     if blind:
         return [_blind(row, around, reviewer, order) for row, around, order in pairs]
     beliefs = [_belief(row, around) for row, around, _ in pairs]
-    shared = _shared(store, audit, pairs, beliefs)
+    shared = _shared(store, audit, beliefs)
     return [
         _seen(row, around, belief, reviewer, order, shared)
         for (row, around, order), belief in zip(pairs, beliefs, strict=True)
     ]
 
 
-def _shared(
-    store: Store, audit: str, pairs: Sequence[tuple[Row, Surroundings, tuple[object, ...]]], beliefs: Sequence[Belief]
-) -> _Audit:
+def _shared(store: Store, audit: str, beliefs: Sequence[Belief]) -> _Audit:
     where = str(store.directory)
     labels = {label for belief in beliefs for label in (belief.given, belief.other) if label}
     missing = sorted(label for label in labels if (where, audit, label) not in _exemplars)
@@ -83,12 +79,7 @@ def _shared(
             _exemplars[where, audit, label] = pictures[:_TYPICAL]
     if (where, audit) not in _sizes:
         _sizes[where, audit] = store.showing.class_sizes(audit)
-    confusable = any(row.get("kind") == "confusable" for row, _, _ in pairs)
-    return _Audit(
-        {label: _exemplars[where, audit, label] for label in labels},
-        _sizes[where, audit],
-        store.showing.mixed(audit) if confusable else {},
-    )
+    return _Audit({label: _exemplars[where, audit, label] for label in labels}, _sizes[where, audit])
 
 
 def _belief(row: Row, around: Surroundings) -> Belief:
@@ -104,7 +95,7 @@ def _seen(
     row: Row, around: Surroundings, belief: Belief, reviewer: str, order: tuple[object, ...], shared: _Audit
 ) -> Suspect:
     given = belief.given
-    verdict = judge(_facts(row, around, belief, shared))
+    verdict = judge(_facts(row, around, belief))
     names = _names(row, around, belief)
     own = in_percent(belief.of(given))
     size = _size(row)
@@ -189,7 +180,7 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
     )
 
 
-def _facts(row: Row, around: Surroundings, belief: Belief, shared: _Audit) -> Facts:
+def _facts(row: Row, around: Surroundings, belief: Belief) -> Facts:
     outside = _text(row, "outside_label")
     evidence = around.evidence
     lifted = None
@@ -197,7 +188,6 @@ def _facts(row: Row, around: Surroundings, belief: Belief, shared: _Audit) -> Fa
     if evidence is not None and evidence.hidden is not None and about_pair:
         answer = evidence.sums.log_odds if evidence.sums else evidence.for_logit - evidence.against_logit
         lifted = (answer, evidence.hidden.for_logit - evidence.hidden.against_logit)
-    other = belief.other or ""
     return Facts(
         belief=belief,
         alone=_alone(around, belief, about_pair),
@@ -212,7 +202,7 @@ def _facts(row: Row, around: Surroundings, belief: Belief, shared: _Audit) -> Fa
         size=_size(row),
         outside=short_name(outside) if outside else "",
         filed=around.filed,
-        mixed=(shared.mixed.get((belief.given, other), 0), shared.mixed.get((other, belief.given), 0)),
+        mixed=around.mixed,
     )
 
 
