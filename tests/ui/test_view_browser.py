@@ -93,9 +93,10 @@ def suspect(
         cells = np.argwhere(region_masks(scores)[sign, 1])
         (top, left), (bottom, right) = cells.min(0), cells.max(0) + 1
         box = (crop[0] + left * across, crop[1] + top * down, crop[0] + right * across, crop[1] + bottom * down)
+        patches = tuple((row, column) for row, column in cells.tolist())
         hide = f"hide this: {given}"
         regions.append(
-            Part(number, sign, "middle left", box, tuple((row, column) for row, column in cells.tolist()), -sign * 2.0, 0.5, hide,
+            Part(number, sign, "middle left", box, patches, -sign * 2.0, 0.5, hide,
                  "11%", "37%", "−2.28", ("−2.12", "−0.52"), contradicted)
         )  # fmt: skip
     bars = (
