@@ -21,7 +21,7 @@ export function createCard(handlers) {
   const title = element("h1");
   const lead = element("p", { className: "lead" });
   const classes = element("ol", { className: "classes", "aria-label": "The likeliest classes" });
-  const say = element("header", { className: "say" }, title, lead, classes);
+  const say = element("div", { className: "say" }, title, lead, classes);
   const press = (name) => (event) => {
     if (event.currentTarget.getAttribute("aria-disabled") !== "true") handlers.act(name, event);
   };
@@ -119,19 +119,23 @@ export function createCard(handlers) {
     const { map } = suspect;
     how.hidden = !map && !suspect.no_map;
     if (!map) return fill(how, element("p", { className: "caption quiet" }, suspect.no_map));
-    const head = element("div", { className: "how-head" }, element("h2", { textContent: map.title }), element("span", { className: "note", textContent: map.title_note }));
-    const parts = element("ul", { className: "parts" }, ...map.regions.slice(0, 2).map(part));
+    const head = element("div", { className: "how-head" }, element("h2", { textContent: map.title }), element("span", { className: "note", textContent: map.title_note, title: map.title_note }));
     const remark = map.remark?.length ? element("p", { className: "caption quiet" }, ...rich(map.remark)) : null;
-    fill(how, head, map.waterfall.length ? element("div", { className: "how-body" }, waterfall(map), parts) : parts, remark);
+    const parts = element("div", { className: "aside" }, element("ul", { className: "parts" }, ...map.regions.slice(0, 2).map(part)), remark);
+    fill(how, head, map.waterfall.length ? element("div", { className: "how-body" }, waterfall(map), parts) : parts);
   }
 
   for (const one of Object.values(others)) one.label.dataset.text = one.label.textContent;
 
   let verdict = [];
+  let width = Infinity;
   const card = {
     ...{ say, deciding, notice, proof, others, decisions },
-    /** The size of the verdict for the width there is. */
-    fit: () => (title.className = fitting(verdict, title.clientWidth)),
+    /** The size of the verdict for the width there is, in pixels where that has changed. */
+    fit(now = width) {
+      width = now;
+      title.className = fitting(verdict, width);
+    },
     /** `same`: it is shown already, and only what is said of it has changed. */
     show(suspect, state, same) {
       const parts = state.title?.length ? state.title : suspect.headline;

@@ -88,7 +88,7 @@ export function createStage(handlers) {
 
   function draw(moving = false) {
     if (!size.width || (!image && !other)) return;
-    const large = other && !flickered ? other : flickered && other ? null : other;
+    const large = flickered ? null : other;
     const context = sheetOf(picture);
     if (large) {
       const shown = { width: large.image.naturalWidth, height: large.image.naturalHeight };
@@ -96,19 +96,24 @@ export function createStage(handlers) {
     } else paint(context, image, fitted(measures(), zoom.view));
     const bare = large !== null || !suspect.map;
     for (const part of [sheet, plates]) part.classList.toggle("hidden", bare);
-    map.classList.toggle("shown", !bare && (held || settings.locked));
-    legend.classList.toggle("shown", !bare && (held || settings.locked));
-    if (large || !image) return;
+    if (large || !image) return veiled();
     const whole = fitted(measures(), zoom.view);
     if (suspect.map) {
       drawOutlines(sheet, suspect.map.regions, places(whole), settings.shape);
       put(whole);
-      if (held || settings.locked) drawMap(whole);
     }
+    veiled();
     tell(whole);
     // The original, where what is here has too few pixels for what is looked at.
     const scarce = whole.width * size.ratio > 1.3 * image.naturalWidth && image.naturalWidth < measures().width;
     if (moving && scarce) original();
+  }
+
+  /** The map shown or hidden: nothing else changes with it. */
+  function veiled() {
+    const on = Boolean(suspect?.map && image) && !(other && !flickered) && (held || settings.locked);
+    for (const part of [map, legend]) part.classList.toggle("shown", on);
+    if (on) drawMap(fitted(measures(), zoom.view));
   }
 
   function drawMap(whole) {
@@ -288,7 +293,7 @@ export function createStage(handlers) {
     map(on) {
       if (held === on) return;
       held = on;
-      if (suspect?.map && image) draw();
+      if (suspect?.map && image) veiled();
     },
     lock() {
       stage.set({ locked: !settings.locked });

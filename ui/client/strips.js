@@ -37,7 +37,7 @@ function keyed() {
 
 function section(kind, title, note, pictures, right, handlers) {
   const noted = Array.isArray(note) ? rich(note) : [note];
-  const head = element("div", { className: "strip-head" }, element("h3", {}, ...title), element("span", { className: "note" }, ...noted), ...right);
+  const head = element("div", { className: "strip-head" }, element("h3", {}, ...title), element("span", { className: "note", title: Array.isArray(note) ? null : note }, ...noted), ...right);
   const list = element("ul", {}, ...pictures.slice(0, MOST).map((small) => element("li", {}, one(small, kind, title, handlers))));
   return element("section", { className: `strip ${kind}` }, head, list);
 }

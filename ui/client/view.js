@@ -73,7 +73,7 @@ export function createView(root, given) {
     const top = Math.max(0, review.getBoundingClientRect().top + (scrolled()?.scrollTop ?? 0));
     review.style.setProperty("--top", `${Math.round(top)}px`);
     review.style.setProperty("--width", `${review.clientWidth}px`);
-    card.fit();
+    card.fit(card.say.clientWidth);
   }
   const scrolled = () => root.getRootNode().host?.closest?.("[data-testid='stMain']") ?? document.scrollingElement;
   const resized = new ResizeObserver(measured);
