@@ -77,6 +77,13 @@ class Asked:
         """A parameter that is text; without a default it has to be there."""
         return self._one(name, str, default, longest)
 
+    def texts(self, name: str, most: int = 100_000) -> tuple[str, ...]:
+        """A parameter that is a list of texts, empty where it is absent."""
+        found = self.parameters.get(name, [])
+        if not isinstance(found, list) or len(found) > most or not all(isinstance(each, str) for each in found):
+            raise AskedWrongly(f"{name} is no list of texts, or too long")
+        return tuple(found)
+
     def flag(self, name: str) -> bool:
         """Whether a parameter is true, or in an address ``1``."""
         found = self.parameters.get(name, False)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from gradattn_core.kinds import KINDS
 from gradattn_core.store.candidates import ORDERS, CandidateFilter
+from gradattn_core.store.choice import Place
 from gradattn_core.store.log import DECISIONS
 from ui.api.answers import Asked, AskedWrongly
 
@@ -33,8 +34,8 @@ class ListQuery:
     Attributes:
         name: of the list, one of ``LISTS``.
         share: for ``until``: what may be left wrong of all labels, in (0, 1).
-        filters: keywords of the store's questions; of a list drawn at random there are none.
-        order: a key of ``ORDERS``.
+        filters: keywords of the store's questions. Of a blind list only those that hint at nothing.
+        order: a key of ``ORDERS``; of a blind list one that says nothing.
         after: what was answered as the place of the last image held; None for the beginning.
         offset: images to pass over instead, for a pager.
         path: begin with this image, whatever the filters say.
@@ -48,7 +49,7 @@ class ListQuery:
     share: float = 0.01
     filters: CandidateFilter = field(default_factory=lambda: CandidateFilter())
     order: str = "rank"
-    after: tuple[object, ...] | None = None
+    after: Place | None = None
     offset: int = 0
     path: str | None = None
     count: int = MOST_SUSPECTS
@@ -75,12 +76,13 @@ def list_query(asked: Asked, *, also: frozenset[str] = frozenset()) -> ListQuery
     unknown = sorted(given.keys() - _NAMES - also)
     if unknown:
         raise AskedWrongly(f"{unknown[0]!r} is no parameter of a list")
-    form = _choice(given, "as", ("suspect", "card"), "suspect")
+    form, name = _choice(given, "as", ("suspect", "card"), "suspect"), _choice(given, "list", LISTS, LISTS[0])
+    order = _choice(given, "order", tuple(ORDERS), "rank")
     return ListQuery(
-        name=_choice(given, "list", LISTS, LISTS[0]),
-        share=_number(given, "left", 0.01, 1e-6, 0.5),
-        filters=_filters(given, asked),
-        order=_choice(given, "order", tuple(ORDERS), "rank"),
+        name=name,
+        share=_number(given, "left", 1, 1e-4, 50) / 100,
+        filters=_filters(given, asked) if name == "suspects" else _blind_filters(given, asked, name),
+        order=order if name == "suspects" else "mixed",
         after=_place(given),
         offset=int(_number(given, "offset", 0, 0, 10**9)),
         path=_text(given, "path"),
@@ -92,19 +94,41 @@ def list_query(asked: Asked, *, also: frozenset[str] = frozenset()) -> ListQuery
 
 
 def _filters(given: Mapping[str, object], asked: Asked) -> CandidateFilter:
-    """A label that is asked for as ``none`` is no class of the dataset; empty parameters are left out before."""
-    suggested = _text(given, "suggested")
-    least, most = _number(given, "least", math.nan, 0, 1), _number(given, "most", math.nan, 0, 1)
+    """A label that is asked for as ``none`` is no class of the dataset."""
+    suggested, selection = _text(given, "suggested"), _text(given, "selection")
     return {
         "given": _text(given, "given"),
         "suggested": "" if suggested == "none" else suggested,
         "kind": _choice(given, "kind", tuple(KINDS)) or None,
         "decided": _choice(given, "decided", _DECIDED, "no"),
         "reviewer": _text(given, "by"),
-        "min_suspicion": None if math.isnan(least) else least,
-        "max_suspicion": None if math.isnan(most) else most,
+        "min_suspicion": _number(given, "least", 0, 0, 1) if "least" in given else None,
+        "max_suspicion": _number(given, "most", 1, 0, 1) if "most" in given else None,
         "path_contains": _text(given, "contains"),
+        "selection": selection,
+        "everything": selection is not None,
+        "tag": _text(given, "tag"),
+        "nobody": asked.flag("nobody"),
+        **_shared(given),
     }
+
+
+def _blind_filters(given: Mapping[str, object], asked: Asked, name: str) -> CandidateFilter:
+    """What a model thinks would be a hint, and so would be what others decided."""
+    if name != "second look":
+        return {}
+    return {"second_look": asked.reviewer(), "everything": True, "given": _text(given, "given"), **_shared(given)}
+
+
+def _shared(given: Mapping[str, object]) -> CandidateFilter:
+    """``part=2/3``, and what ``overlap`` percent of all pictures everybody has."""
+    part = _text(given, "part")
+    if part is None:
+        return {}
+    number, _, of = part.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and len(part) < 9 and 1 <= int(number) <= int(of)):
+        raise AskedWrongly(f"part={_shown(part)} is no part such as 2/3")
+    return {"part": (int(number), int(of)), "overlap": _number(given, "overlap", 0, 0, 100) / 100}
 
 
 def _choice(given: Mapping[str, object], name: str, choices: tuple[str, ...], default: str = "") -> str:
@@ -139,11 +163,11 @@ def _number(given: Mapping[str, object], name: str, default: float, least: float
     raise AskedWrongly(f"{name}={_shown(value)} is no number from {least:g} to {most:g}")
 
 
-def _place(given: Mapping[str, object]) -> tuple[object, ...] | None:
+def _place(given: Mapping[str, object]) -> Place | None:
     value = _read(given.get("after"), "after")
     if value is None:
         return None
-    if isinstance(value, list) and len(value) >= 2 and all(isinstance(each, (str, int, float)) for each in value):
+    if isinstance(value, list) and value and all(isinstance(each, (str, int, float)) for each in value):
         return tuple(value)
     raise AskedWrongly("after is no place that a list answered with")
 

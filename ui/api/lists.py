@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.store import Store
 from gradattn_core.wording import full_name, short_name
 from ui.api.answers import Absent, Asked, get, post
@@ -28,7 +27,7 @@ class Stretch:
     Attributes:
         total: images of the list, of which ``decided`` have a standing decision and ``left`` have none.
         more: whether there are images after the last of these.
-        outside: undecided suspects that the filters leave out.
+        outside: undecided suspects that the filters leave out; told only where nothing is left inside, else 0.
     """
 
     suspects: Sequence[Suspect]
@@ -45,16 +44,17 @@ def stretch(asked: Asked) -> Stretch:
     if query.name in ("spot check", "until"):
         return _drawn(asked, query, reviewer)
     store, audit = asked.store, asked.audit
-    rows = _rows(_page(asked, query))
-    if query.path is not None and query.after is None:
-        first = _rows(store.candidates.page(audit, paths=[query.path]))
-        rows = [*first, *(row for row in rows if row["path"] != query.path)]
-    more, rows = len(rows) > query.count, rows[: query.count]
-    total = store.candidates.count(audit, **(query.filters | CandidateFilter(decided="any")))
-    left = store.candidates.count(audit, **(query.filters | CandidateFilter(decided="no")))
-    outside = store.candidates.count(audit, decided="no") - left
-    found = suspects(store, audit, rows, reviewer, blind=query.blind)
-    return Stretch(found, total, total - left, left, more, max(outside, 0))
+    found = store.candidates.stretch(
+        audit,
+        order=query.order,
+        after=query.after,
+        at=query.path if query.after is None else None,
+        count=query.count,
+        held=query.held,
+        **query.filters,
+    )
+    shown = suspects(store, audit, _rows(found.rows), reviewer, blind=query.blind, orders=found.places)
+    return Stretch(shown, found.total, found.decided, found.left, found.more, found.outside)
 
 
 def one(asked: Asked) -> Suspect:
@@ -102,7 +102,7 @@ ROUTES = [
 def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
     """Pictures that the store names, in its order; what was drawn at random is blind.
 
-    A page of ``until`` stays until all its pictures have a verdict, whoever gave it; then the next one is drawn.
+    Of ``until`` it is the page that comes next now: what waits for a verdict, else what is drawn or most suspect.
     """
     store, audit = asked.store, asked.audit
     order: Sequence[str]
@@ -131,14 +131,6 @@ def _page_of_until(store: Store, audit: str, share: float) -> tuple[str, Sequenc
         until = store.draws.until(audit, share)
         return until.kind, until.paths
     return store.draws.next_page(audit, share)
-
-
-def _page(asked: Asked, query: ListQuery) -> pd.DataFrame:
-    """One image more than are asked for, so that it is known whether there are more."""
-    filters = query.filters | CandidateFilter(without=query.held)
-    return asked.store.candidates.page(
-        asked.audit, order=query.order, top=query.count + 1, offset=query.offset, **filters
-    )
 
 
 def _rows(frame: pd.DataFrame) -> list[Row]:

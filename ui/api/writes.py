@@ -1,15 +1,16 @@
-"""What a client hands over: decisions, the way back, and tags. Each is stored once, however often it is sent."""
+"""What a client hands over: decisions, the way back, tags and views. Each is stored once, however often it is sent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from urllib.parse import parse_qsl, urlencode
 
 from gradattn_core.store.log import Entry
 from gradattn_core.store.outbox import Sent
 from gradattn_core.wording import short_name
 from ui import background
-from ui.api.answers import Asked, AskedWrongly, post
+from ui.api.answers import Asked, AskedWrongly, get, post
 from ui.api.lists import progress_json
 from ui.api.shapes import Said
 
@@ -74,6 +75,40 @@ def undo(asked: Asked) -> Mapping[str, object]:
     }
 
 
+def change_tags(asked: Asked) -> Mapping[str, object]:
+    """``POST tags``: give words to a picture, or to several at once, and take words away."""
+    reviewer = asked.writing().reviewer()
+    paths = asked.texts("paths") or (asked.text("path"),)
+    tags = asked.store.tags.change(
+        asked.audit, paths, add=asked.texts("add"), remove=asked.texts("remove"), reviewer=reviewer
+    )
+    return {"tags": tags[paths[0]], "of": tags}
+
+
+def tags(asked: Asked) -> Sequence[Mapping[str, object]]:
+    """``GET tags``: every tag, with how many images of the audit have it."""
+    return [{"tag": tag, "count": count} for tag, count in asked.store.tags.counts(asked.audit).items()]
+
+
+def views(asked: Asked) -> Sequence[Mapping[str, object]]:
+    """``GET views``: lists that somebody keeps under a name, for everybody; ``query`` by the names of addresses."""
+    return [asdict(view) | {"query": dict(parse_qsl(view.query))} for view in asked.store.views.all()]
+
+
+def keep_view(asked: Asked) -> Sequence[Mapping[str, object]]:
+    """``POST views``: keep a list under a name, or with ``remove`` no longer; returns all."""
+    reviewer, store = asked.writing().reviewer(), asked.store
+    page, name = asked.text("page", longest=20), asked.text("name", longest=100)
+    if asked.flag("remove"):
+        store.views.remove(page, name, reviewer=reviewer)
+    else:
+        query = asked.parameters.get("query")
+        if not isinstance(query, dict) or not all(isinstance(each, str) for pair in query.items() for each in pair):
+            raise AskedWrongly("query is no object of texts")
+        store.views.save(page, name, urlencode(query, errors="replace"), reviewer=reviewer)
+    return views(asked)
+
+
 def said(entry: Entry | None, reviewer: str) -> Said | None:
     """An entry of the log for a client; ``decision`` may be ``undo``."""
     if entry is None:
@@ -90,7 +125,14 @@ def said(entry: Entry | None, reviewer: str) -> Said | None:
     )
 
 
-ROUTES = [post("decisions", decisions), post("undo", undo)]
+ROUTES = [
+    post("decisions", decisions),
+    post("undo", undo),
+    get("tags", tags),
+    post("tags", change_tags),
+    get("views", views),
+    post("views", keep_view),
+]
 
 
 def _sent(each: Mapping[str, object]) -> Sent:

@@ -74,16 +74,12 @@ def test_another_content_than_the_audit_saw_is_not_there(client: Client) -> None
     assert answer.status_code == 404 and "another picture" in answer.json()["error"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["../out/gradattn.duckdb", "../../../../etc/passwd", "/etc/passwd", "", ".", "a\0b", "owl/../kite/0.png", "x" * 99],
-    ids=range(8),
-)  # fmt: skip
-@pytest.mark.parametrize("kind", ["small", "original"])
-def test_only_the_audits_own_images_are_sent(client: Client, kind: str, path: str) -> None:
-    answer = asked(client, kind, path)
-    assert answer.status_code in (404, 409) and answer.json()["error"]
-    assert asked(client, kind, path, v="0" * 32).status_code in (404, 409)
+def test_only_the_audits_own_images_are_sent(client: Client) -> None:
+    places = ("../out/gradattn.duckdb", "../../../../etc/passwd", "/etc/passwd", "", ".", "a\0b", "owl/../kite/0.png")
+    for path in (*places, "x" * 9000):
+        for kind in ("small", "original"):
+            for answer in (asked(client, kind, path), asked(client, kind, path, v="0" * 32)):
+                assert answer.status_code in (404, 409) and answer.json()["error"], path
 
 
 def test_a_missing_file_is_said_so_and_then_remembered_for_a_while(client: Client, store: Store) -> None:

@@ -1,0 +1,107 @@
+"""Decisions and undos as clients send them: stored once, under the right name, never over what nobody had seen."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from gradattn_core.store.store import Store
+from tests.helpers.hostile import HOSTILE
+from tests.helpers.own_routes import Client
+from tests.helpers.pictured_audit import path_of
+
+
+def one(number: int, decision: str = "keep", **more: object) -> dict[str, object]:
+    return {"id": f"id-{number}", "path": path_of(number), "decision": decision} | more
+
+
+def sent(client: Client, *decisions: dict[str, object], **more: object) -> list[Any]:
+    results: list[Any] = client.post("decisions", decisions=list(decisions), **more)["results"]
+    return results
+
+
+def test_the_same_decision_is_stored_once_however_often_it_is_sent(client: Client, store: Store) -> None:
+    batch = [one(0), one(1, "relabel", new_label="osprey", note="a\nnote"), one(2, "unsure", new_label="")]
+    answers = [sent(client, *batch) for _ in range(3)]
+    assert [[result["status"] for result in answer] for answer in answers] == [["stored"] * 3] + [["known"] * 3] * 2
+    assert store.decisions.count() == 3
+    newest = answers[0][1]["newest"]
+    assert (newest["id"], newest["name"], newest["note"], newest["mine"]) == ("id-1", "osprey", "a\nnote", True)
+
+
+def test_many_tabs_sending_the_same_at_once_store_it_once(client: Client, store: Store) -> None:
+    threads = [threading.Thread(target=sent, args=(client, one(0), one(1))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.decisions.count() == 2
+
+
+def test_what_somebody_decided_meanwhile_is_not_overwritten(client: Client, store: Store) -> None:
+    sent(client, one(0, "remove") | {"id": "bob"}, reviewer="Bob")
+    [result] = sent(client, one(0, seen=""))
+    assert (result["status"], result["newest"]["reviewer"], result["newest"]["mine"]) == ("newer", "Bob", False)
+    assert store.decisions.count() == 1
+    [result] = sent(client, one(0, seen=result["newest"]["id"]))
+    assert result["status"] == "stored"
+    assert (
+        sent(client, one(0, "unsure", seen="") | {"id": "forced", "force": True}, reviewer="Cy")[0]["status"]
+        == "stored"
+    )
+
+
+@pytest.mark.parametrize(
+    ("decision", "says"),
+    [
+        ({"path": "no such picture"}, "this audit has no such picture"),
+        ({"decision": "delete"}, "is no decision"),
+        ({"decision": "relabel"}, "needs the new label"),
+        ({"new_label": "owl"}, "belongs to a relabel decision"),
+        ({"id": ""}, "needs an id of its own"),
+        ({"id": "x" * 101}, "needs an id of its own"),
+    ],
+    ids=range(6),
+)
+def test_one_that_can_never_be_stored_holds_up_no_other(
+    client: Client, store: Store, decision: dict[str, object], says: str
+) -> None:
+    results = sent(client, one(0) | decision, one(1))
+    assert [result["status"] for result in results] == ["refused", "stored"] and says in results[0]["reason"]
+    assert store.decisions.count() == 1
+
+
+def test_names_and_notes_are_kept_as_they_are(client: Client, store: Store) -> None:
+    for number, text in enumerate(HOSTILE[:12]):
+        sent(client, one(number, note=text) | {"id": f"{number}"}, reviewer=f"Ada {text}"[:100])
+    log = store.decisions.page()
+    assert log["note"].tolist() == HOSTILE[:12][::-1]
+
+
+def test_undo_is_of_what_the_screen_shows_else_of_ones_own_last(client: Client) -> None:
+    sent(client, one(0), one(1, "remove"))
+    sent(client, one(2) | {"id": "bob"}, reviewer="Bob")
+    theirs = client.post("undo", id="u1", path=path_of(2), seen="bob")
+    assert (theirs["status"], theirs["stands"]["reviewer"]) == ("theirs", "Bob")
+    mine = client.post("undo", id="u2", path=path_of(3), seen="")
+    assert (mine["status"], mine["path"], mine["undone"]["decision"]) == ("undone", path_of(1), "remove")
+    assert client.post("undo", id="u2", path=path_of(3), seen="")["status"] == "known"
+    assert client.post("undo", id="u3", path=path_of(2), seen="bob", others=True)["status"] == "undone"
+    assert client.post("undo", id="u4", path=None)["path"] == path_of(0)
+    assert client.post("undo", id="u5", path=None)["status"] == "none"
+    assert client.get("progress")["reviewed"] == 0
+
+
+def test_a_bulk_is_taken_back_as_one(client: Client) -> None:
+    sent(client, *(one(number, "remove") for number in range(5)), batch="bulk")
+    answer = client.post("undo", id="u", path=None)
+    assert (answer["status"], answer["count"], len(answer["paths"])) == ("undone", 5, 5)
+    assert client.get("progress")["reviewed"] == 0
+
+
+def test_no_more_than_a_thousand_come_at_once(client: Client) -> None:
+    answer = client.posted("decisions", decisions=[one(0)] * 1001)
+    assert answer.status_code == 400 and "more than 1000" in answer.json()["error"]
+    assert client.http.get("/decisions", headers=client.headers).status_code == 405
