@@ -183,6 +183,9 @@ def choose(
         conditions.append("s.is_suspect")
     if shared != "true":
         conditions.append(shared)
+    if filters.get("second_look") is not None:
+        # The few of which anything was said, before the log is read for each of them.
+        conditions.append("i.content_hash IN (SELECT content_hash FROM decisions)")
     keys = "".join(f", {step.expression} AS key{number}" for number, step in enumerate(ORDERS[order]))
     columns = "s.rank, s.path" + ("" if late else keys)
     source = "scores s" + (" JOIN images i ON i.image_rank = s.rank" if needs_images else "")
@@ -192,7 +195,7 @@ def choose(
     # Materialised, or DuckDB would look for the decided contents among all images instead of among the suspects.
     return Choice(
         f"""WITH found AS MATERIALIZED (SELECT {columns}, i.content_hash, i.given_label FROM {source} WHERE {where})
-            SELECT f.*, coalesce(d.decision, '') AS decision {keys if late else ""}
+            SELECT f.* EXCLUDE (content_hash, given_label), coalesce(d.decision, '') AS decision {keys if late else ""}
             FROM found f LEFT JOIN current_decisions d
                 ON d.content_hash = f.content_hash AND d.given_label = f.given_label
             WHERE {said}""",
@@ -266,8 +269,10 @@ def _said(filters: CandidateFilter) -> tuple[str, dict[str, object]]:
         conditions.append(f"NOT EXISTS (SELECT 1 FROM decisions e WHERE {same})")
     looking = filters.get("second_look")
     if looking is not None:
-        conditions.append(f"EXISTS (SELECT 1 FROM words e WHERE {same} AND e.reviewer <> $looking)")
-        conditions.append(f"NOT EXISTS (SELECT 1 FROM words e WHERE {same} AND e.reviewer = $looking)")
+        conditions.append(
+            """(f.content_hash, f.given_label) IN (SELECT (content_hash, given_label) FROM words
+                GROUP BY content_hash, given_label HAVING NOT bool_or(reviewer = $looking))"""
+        )
         parameters["looking"] = looking
     return " AND ".join(conditions) or "true", parameters
 

@@ -158,19 +158,60 @@ class Decisions(Outbox):
     def agreement(self) -> pd.DataFrame:
         """How often two reviewers' last words about the same image agree in decision and new label.
 
-        Columns: ``reviewer_a, reviewer_b, both`` (images both have a word about), ``agree``, ``share`` (agree / both).
-        One row per pair of reviewers with common images, those with the most first.
+        Columns: ``reviewer_a, reviewer_b, both`` (images both have a word about), ``agree``, ``share`` (agree / both)
+        and ``kappa``, Cohen's: the part of the agreement beyond what two with these habits would come to by chance, 1
+        at most, 0 for no more than chance; NaN where both always said one and the same thing, which tells nothing of
+        them. One row per pair of reviewers with common images, those with the most first.
+
+        Source: Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20
+        (1960).
         """
         with self._reading() as connection:
             return connection.execute(
-                """WITH last AS MATERIALIZED (SELECT * FROM words WHERE newest)
-                   SELECT a.reviewer AS reviewer_a, b.reviewer AS reviewer_b, count(*) AS "both",
-                       count(*) FILTER (a.decision = b.decision AND a.new_label IS NOT DISTINCT FROM b.new_label)
-                           AS agree,
-                       agree / "both" AS share
-                   FROM last a JOIN last b ON a.content_hash = b.content_hash AND a.given_label = b.given_label
-                       AND a.reviewer < b.reviewer
-                   GROUP BY ALL ORDER BY "both" DESC, reviewer_a, reviewer_b"""
+                """WITH last AS MATERIALIZED (
+                        SELECT content_hash, given_label, reviewer, (decision, new_label) AS said FROM words
+                        WHERE newest),
+                    looks AS MATERIALIZED (
+                        SELECT a.reviewer AS reviewer_a, b.reviewer AS reviewer_b, a.said AS said_a, b.said AS said_b
+                        FROM last a JOIN last b ON a.content_hash = b.content_hash AND a.given_label = b.given_label
+                            AND a.reviewer < b.reviewer),
+                    habits_a AS (SELECT reviewer_a, reviewer_b, said_a AS said, count(*) AS times FROM looks
+                        GROUP BY ALL),
+                    habits_b AS (SELECT reviewer_a, reviewer_b, said_b AS said, count(*) AS times FROM looks
+                        GROUP BY ALL),
+                    chances AS (
+                        SELECT reviewer_a, reviewer_b, sum(a.times * b.times)::BIGINT AS pairs
+                        FROM habits_a a JOIN habits_b b USING (reviewer_a, reviewer_b, said) GROUP BY ALL),
+                    counts AS (
+                        SELECT reviewer_a, reviewer_b, count(*) AS "both", count(*) FILTER (said_a = said_b) AS agree
+                        FROM looks GROUP BY ALL)
+                   SELECT reviewer_a, reviewer_b, "both", agree, agree / "both" AS share,
+                       CASE WHEN coalesce(pairs, 0) = "both" * "both" THEN 'nan'::DOUBLE
+                           ELSE (agree * "both" - coalesce(pairs, 0)) / ("both" * "both" - coalesce(pairs, 0)) END
+                           AS kappa
+                   FROM counts LEFT JOIN chances USING (reviewer_a, reviewer_b)
+                   ORDER BY "both" DESC, reviewer_a, reviewer_b"""
+            ).df()
+
+    def as_proposed(self, audit_id: str) -> pd.DataFrame:
+        """What people made of suggestions, one by one: what stands about the audit's pictures and what was proposed.
+
+        Decisions of a bulk are left out, as nobody looked at each for itself, and so are those of which it is not known
+        what was proposed (of versions before). Copies of a picture are one.
+
+        Columns: ``probability`` of the suggestion when it was decided, in [0, 1], and ``followed``: it was relabelled
+        to the suggested label, or removed where that was no class of the dataset. Whoever was unsure did not follow.
+        """
+        with self._reading(audit_id) as connection:
+            return connection.execute(
+                """SELECT d.proposed_probability AS probability, CASE d.proposed_label
+                       WHEN '' THEN d.decision = 'remove' ELSE d.decision = 'relabel' AND d.new_label = d.proposed_label
+                       END AS followed
+                   FROM decisions d SEMI JOIN current_decisions c ON c.sequence = d.sequence
+                   SEMI JOIN (SELECT content_hash, given_label FROM images WHERE audit_id = ?) i
+                       ON i.content_hash = d.content_hash AND i.given_label = d.given_label
+                   WHERE d.batch IS NULL AND d.proposed_probability IS NOT NULL ORDER BY d.sequence""",
+                [audit_id],
             ).df()
 
     def _append(self, audit_id: str, paths: Sequence[str], decision: Decision) -> list[str]:

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import duckdb
 import numpy as np
@@ -34,6 +35,12 @@ _UNSEEN = """
         arg_min(rowid, coalesce(image_rank, 9223372036854775807)) AS place
     FROM (SELECT *, rowid FROM images WHERE audit_id = $audit_id)
     ANTI JOIN current_decisions USING (content_hash, given_label) GROUP BY ALL"""
+
+# What was told last, and of which state of the database: pages ask the same again and again, and both read the whole
+# log. They are few: an answer for each audit and each share that somebody asked for.
+_State: TypeAlias = tuple[object, ...]
+_checked: dict[tuple[object, ...], tuple[_State, SpotCheck]] = {}
+_until: dict[tuple[object, ...], tuple[_State, Until]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,11 @@ class Draws(Part):
         Raises:
             RankingError: for a confidence that is not between 0 and 1.
         """
+        question = (self.directory, audit_id, confidence)
         with self._reading(audit_id) as connection:
+            state = _state(connection, audit_id)
+            if question in _checked and _checked[question][0] == state:
+                return _checked[question][1]
             known = _known(connection, audit_id)
             if not any(draw.purpose == "spot check" for draw in known.draws):
                 return None
@@ -118,7 +129,9 @@ class Draws(Part):
                 "SELECT given_label, count(DISTINCT content_hash) FROM images WHERE audit_id = ? GROUP BY ALL",
                 [audit_id],
             ).fetchall()
-        return spot_check(known, dict(sizes), confidence)
+        check = spot_check(known, dict(sizes), confidence)
+        _checked[question] = (state, check)
+        return check
 
     def until(self, audit_id: str, share: float, *, confidence: float = 0.95) -> Until:
         """How far the review is that stops when at most ``share`` of the labels is wrong; changes nothing.
@@ -126,12 +139,18 @@ class Draws(Part):
         Raises:
             RankingError: for a share or confidence that is not between 0 and 1.
         """
+        question = (self.directory, audit_id, share, confidence)
         with self._reading(audit_id) as connection:
+            state = _state(connection, audit_id)
+            if question in _until and _until[question][0] == state:
+                return _until[question][1]
             suspicion = _suspicions(connection, audit_id)
             known = _known(connection, audit_id)
             bound = Bound(known, len(suspicion) + len(known.standing), share, confidence)
             kind, paths = _page(connection, audit_id, bound)
-        return bound.told(kind, paths, suspicion)
+        until = bound.told(kind, paths, suspicion)
+        _until[question] = (state, until)
+        return until
 
     def next_page(
         self, audit_id: str, share: float, *, confidence: float = 0.95, seed: int | None = None
@@ -158,6 +177,18 @@ class Draws(Part):
 def _population(connection: duckdb.DuckDBPyConnection, audit_id: str) -> str:
     """Which set of pictures the audit has, the same for every audit of the same pictures."""
     return str(value(connection.execute("SELECT population FROM audits WHERE audit_id = ?", [audit_id])))
+
+
+def _state(connection: duckdb.DuckDBPyConnection, audit_id: str) -> _State:
+    """What tells whether anything has changed that an answer depends on: log, draws, pictures, order in force."""
+    state: _State = connection.execute(
+        """SELECT (SELECT arg_max(decision_id, sequence) FROM decisions), (SELECT count(*) FROM draws),
+               (SELECT max(drawn_at) FROM draws), population, finished_at,
+               (SELECT bit_xor(hash(suspicion, rank)) FROM scores WHERE audit_id = $audit_id)
+           FROM audits WHERE audit_id = $audit_id""",
+        {"audit_id": audit_id},
+    ).fetchall()[0]
+    return state
 
 
 def _known(connection: duckdb.DuckDBPyConnection, audit_id: str) -> Known:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from gradattn_core.evidence import from_rows
-from gradattn_core.records import Evidence
+from gradattn_core.records import Box, Evidence
 from gradattn_core.store import images
 from gradattn_core.store.database import PATHS, TIME, Part, rows
 from gradattn_core.store.log import Key
@@ -127,6 +127,24 @@ class Showing(Part):
                 filed=_first(image.given_label, filed.get(image.content_hash, ())),
             )
         return result
+
+    def strongest(self, audit_id: str, paths: Sequence[str]) -> dict[str, list[tuple[int, Box]]]:
+        """Of each image with a map, the strongest region of either sign, as (sign, box).
+
+        Signs as in ``regions``: 1 speaks for the given label, -1 for the other class; boxes in pixels of the upright
+        original. An image without a region is absent.
+        """
+        with self._reading(audit_id) as connection:
+            ranks = [image.rank for image in images.find(connection, audit_id, paths).values()]
+            found = connection.execute(
+                f"""SELECT path, sign, box_left, box_top, box_right, box_bottom FROM regions
+                    WHERE audit_id = $audit_id AND rank = 1 AND image_rank IN {_RANKS} ORDER BY path, sign DESC""",
+                {"audit_id": audit_id, "ranks": ranks},
+            ).fetchall()
+        strongest: dict[str, list[tuple[int, Box]]] = defaultdict(list)
+        for path, sign, *box in found:
+            strongest[path].append((sign, Box(*box)))
+        return dict(strongest)
 
     def exemplars(self, audit_id: str, labels: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
         """(path, content hash) of the sure and typical images of these classes, best first; they never change."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -12,6 +13,7 @@ import pytest
 
 from gradattn_core.errors import RankingError, StoreError
 from gradattn_core.ranking.certainty import PAGE, Sample, hypergeometric_interval, most_wrong
+from gradattn_core.store import draws
 from gradattn_core.store.known import Drawn, Known, replay
 from gradattn_core.store.proof import spot_check
 from gradattn_core.store.store import Store
@@ -382,3 +384,28 @@ def test_the_bound_of_the_store_is_that_of_its_sample(store: Store) -> None:
     right = until.reviewed - until.wrong
     assert until.high == most_wrong(sample, until.wrong, 200 - right, 0.9) - until.wrong
     assert until.believed == pytest.approx(rest.sum() - sum(1 - PATHS.index(path) / 199 for path in draw.paths))
+
+
+def test_what_is_told_again_is_what_a_fresh_process_tells(tmp_path: Path) -> None:
+    """Whatever changes an answer, it is told anew; asked twice, it is the same answer."""
+    store = merged(Store(tmp_path))
+
+    def fresh() -> tuple[object, object]:
+        draws._checked.clear()
+        draws._until.clear()
+        return store.draws.checked("first"), store.draws.until("first", 0.2)
+
+    changes: list[Callable[[], object]] = [
+        lambda: store.draws.spot_check("first", 3, seed=1),
+        lambda: store.decisions.append("first", store.draws.waiting("first")[0], "remove", reviewer="ann"),
+        lambda: store.decisions.undo_last("first", "ann", "undo"),
+        lambda: store.decisions.append_many("first", store.draws.waiting("first"), "keep", reviewer="ann"),
+        lambda: store.review.rerank("first", PATHS[:3], [0.1, 0.2, 0.3], decisions=3, learnt_by="near"),
+        lambda: store.review.rerank("first", PATHS[:3], [0.1, 0.2, 0.4], decisions=3, learnt_by="near"),
+        lambda: store.draws.next_page("first", 0.2, seed=2),
+    ]
+    for change in changes:
+        change()
+        told = [(store.draws.checked("first"), store.draws.until("first", 0.2)) for _ in range(2)]
+        assert told[0][0] is told[1][0] and told[0][1] is told[1][1]
+        assert repr(told[0]) == repr(fresh())

@@ -8,10 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
+from gradattn_core.belief import of_row
 from gradattn_core.errors import StoreError
+from gradattn_core.store.outbox import Sent
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
@@ -117,14 +121,54 @@ def test_agreement_compares_the_last_words_of_each_two_reviewers(quarrel: Store)
     agreement = quarrel.decisions.agreement()
     for row in agreement.to_dict("records"):
         assert row["reviewer_a"] < row["reviewer_b"]
-        both = agree = 0
+        said: dict[str, list[str]] = {"reviewer_a": [], "reviewer_b": []}
         for stack in stacks:
-            last = {word["reviewer"]: (word["decision"], word["new_label"]) for word in stack}
+            last = {word["reviewer"]: f"{word['decision']} {word['new_label']}" for word in stack}
             if row["reviewer_a"] in last and row["reviewer_b"] in last:
-                both += 1
-                agree += last[row["reviewer_a"]] == last[row["reviewer_b"]]
+                for who, words in said.items():
+                    words.append(last[row[who]])
+        both = len(said["reviewer_a"])
+        agree = sum(a == b for a, b in zip(*said.values(), strict=True))
         assert (row["both"], row["agree"], row["share"]) == (both, agree, agree / both)
+        assert row["kappa"] == pytest.approx(cohen_kappa_score(*said.values()), abs=1e-12)
     assert len(agreement) > 1 and agreement["both"].is_monotonic_decreasing
+
+
+def test_kappa_tells_agreement_from_chance_and_is_not_defined_where_nothing_tells_them_apart(store: Store) -> None:
+    def kappa(*said: tuple[str, str]) -> float:
+        for path, pair in zip(PATHS, said, strict=False):
+            for reviewer, decision in zip(("ann", "bob"), pair, strict=True):
+                label = "bald eagle" if decision == "relabel" else None
+                store.decisions.append("first", path, decision, new_label=label, reviewer=reviewer)
+        [row] = store.decisions.agreement().to_dict("records")
+        return float(row["kappa"])
+
+    assert np.isnan(kappa(("keep", "keep"), ("keep", "keep")))
+    assert kappa(("keep", "remove"), ("keep", "remove")) == 0
+    assert kappa(("keep", "keep"), ("remove", "remove")) == 1
+    assert kappa(("keep", "remove"), ("remove", "keep")) == -1
+    # 3 of 4 the same; by chance (2 * 1 + 2 * 3) of 16.
+    assert kappa(("keep", "keep"), ("keep", "relabel"), ("relabel",) * 2, ("relabel",) * 2) == pytest.approx(0.5)
+
+
+def test_what_people_made_of_suggestions_leaves_bulks_out(store: Store) -> None:
+    page = store.candidates.page("first", everything=True).set_index("path")
+    suggested = page["suggested_label"]
+    paths = [path for path in PATHS if suggested[path] != path.split("/")[0]][:4]
+    store.decisions.append("first", paths[0], "relabel", new_label=suggested[paths[0]], reviewer="ann")
+    store.decisions.append("first", paths[1], "relabel", new_label="albatross or gull", reviewer="ann")
+    store.decisions.append("first", paths[2], "unsure", reviewer="ann")
+    store.decisions.append_seen("first", [Sent("1", paths[3], "relabel", suggested[paths[3]])], reviewer="a", batch="b")
+    chances = store.candidates.chances("first", paths=paths).set_index("path")
+    proposed = store.decisions.as_proposed("first")
+    assert proposed["followed"].tolist() == [True, False, False]
+    assert proposed["probability"].tolist() == chances.loc[paths[:3], "suggested"].tolist()
+    rows: Any = page.loc[chances.index].to_dict("records")
+    for row, own, other in zip(rows, chances["given"], chances["suggested"], strict=True):
+        belief = of_row(row)
+        assert (own, other) == pytest.approx((belief.of(row["given_label"]), belief.of(row["suggested_label"])))
+    store.decisions.undo("first", paths[0], reviewer="bob")
+    assert store.decisions.as_proposed("first")["followed"].tolist() == [False, False]
 
 
 def test_the_columns_of_log_and_agreement_are_plain_with_and_without_rows(store: Store) -> None:
@@ -135,8 +179,8 @@ def test_the_columns_of_log_and_agreement_are_plain_with_and_without_rows(store:
             "audit_id", "content_hash", "drawn", "stands", "conflict",
         ]  # fmt: skip
         assert (log.dtypes[["drawn", "stands", "conflict"]] == "bool").all()
-        assert list(agreement.columns) == ["reviewer_a", "reviewer_b", "both", "agree", "share"]
-        assert list(agreement.dtypes[["both", "agree", "share"]]) == ["int64", "int64", "float64"]
+        assert list(agreement.columns) == ["reviewer_a", "reviewer_b", "both", "agree", "share", "kappa"]
+        assert list(agreement.dtypes[-4:]) == ["int64", "int64", "float64", "float64"]
         for reviewer in ("ann", "bob"):
             store.decisions.append("first", PATHS[0], "keep", reviewer=reviewer)
 

@@ -313,3 +313,13 @@ def test_hostile_text_goes_through_every_text_column_and_back(tmp_path: Path) ->
         store.decisions.append("first", path, "relabel", new_label=text, reviewer=text, note=text)
     page = store.candidates.page("first", decided="yes")
     assert list(page["note"]) == list(page["reviewer"]) == list(page["new_label"]) == HOSTILE[:6]
+
+
+def test_the_strongest_region_of_either_sign_of_many_images(store: Store) -> None:
+    strongest = store.showing.strongest("first", PATHS)
+    assert set(strongest) == set(PATHS[:4])
+    for path in PATHS[:4]:
+        evidence = store.images.evidence("first", path)
+        assert evidence is not None
+        regions = [region for region in evidence.statistics.regions if region.rank == 1]
+        assert strongest[path] == [(region.sign, region.box) for region in regions]
