@@ -51,7 +51,7 @@ export function createHead(handlers) {
   const saved = element("span", { className: "saved" });
   const mark = element("span", { className: "saved-mark", "aria-hidden": "true" });
   const kept = element("button", { className: "bare saved-state", type: "button", onclick: (event) => handlers.act("saved", event) }, mark, saved);
-  const help = element("button", { className: "bare keys", type: "button", "aria-label": "All keys", onclick: (event) => handlers.act("help", event) }, element("kbd", { textContent: "?" }));
+  const help = element("button", { className: "bare help", type: "button", "aria-label": "All keys", onclick: (event) => handlers.act("help", event) }, element("kbd", { textContent: "?" }));
   const root = element("div", { className: "head" }, at, meter, text, kept, help);
   const marks = { saved: "✓", sending: "◔", unsent: "◐", choice: "!" };
   return {

@@ -131,7 +131,7 @@ export function createView(root, given) {
       if (!same) remembered = null;
       review.classList.remove("loading", "alone");
       review.classList.toggle("blind", suspect.blind);
-      review.classList.toggle("wide", (suspect.width || image?.naturalWidth || 1) > WIDE * (suspect.height || image?.naturalHeight || 1));
+      review.classList.toggle("panorama", (suspect.width || image?.naturalWidth || 1) > WIDE * (suspect.height || image?.naturalHeight || 1));
       panel.show(null);
       if (now.settings) Object.assign(stage.settings, now.settings);
       card.show(suspect, now, same);
