@@ -6,11 +6,12 @@ it can colour and isolate names, which are strangers' strings; :func:`in_words` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gradattn_core.belief import NONE, PRIMARY, Belief, disagrees, in_percent, of_two, primary
+from gradattn_core.neighbourhood import Neighbour, Pieces, neighbourhood
 from gradattn_core.wording import count_of, names_of
 
 Rich: TypeAlias = tuple[tuple[str, str], ...]
@@ -29,34 +30,6 @@ LITTLE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """One of the most similar pictures.
-
-    Attributes:
-        label: that it is filed as.
-        suspect: it is a suspect itself, or a decision says its label is wrong.
-        decision, new_label: what stands about it, ``""`` for nothing.
-        similarity: cosine, -1 to 1.
-    """
-
-    label: str
-    suspect: bool = False
-    decision: str = ""
-    new_label: str = ""
-    similarity: float = 0.0
-
-    @property
-    def was_wrong(self) -> bool:
-        """Whether a reviewer found its label wrong."""
-        return self.decision in ("relabel", "remove")
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether it supports nothing: it is wrong, or a suspect that nobody has found right."""
-        return self.was_wrong or (self.suspect and self.decision != "keep")
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """A part of the map that is outlined, as far as sentences need it.
 
@@ -65,6 +38,7 @@ class Measured:
         sign: +1 red, for the given label; -1 blue.
         log_odds: of the map; text: the same as shown.
         before, after: the given label's share of the two classes with the part seen and hidden, in [0, 1].
+        told: both as shown: in per cent, or in log-odds where per cent cannot tell them apart.
     """
 
     number: int
@@ -73,6 +47,7 @@ class Measured:
     text: str
     before: float
     after: float
+    told: tuple[str, str]
 
     @property
     def contradicted(self) -> bool:
@@ -170,9 +145,6 @@ def in_words(text: Rich) -> str:
     return "".join(piece for piece, _ in text)
 
 
-Pieces: TypeAlias = list[tuple[str, str]]
-
-
 class _Names:
     """The names of a picture's classes as pieces: told apart from each other, each in its role."""
 
@@ -220,7 +192,12 @@ def _case(facts: Facts, say: _Names, proposed: str | None) -> tuple[str, Pieces,
     if case == "right" and facts.alone is not None and 1 - PRIMARY < facts.alone < PRIMARY:
         own = in_percent(belief.of(belief.given))
         unsure = f"The model alone is unsure ({in_percent(facts.alone)}); "
-        return case, headline, [(f"{unsure}neighbours and the other voters make the label {own} likely.", "")]
+        who = (
+            "neighbours and the other voters make"
+            if _neighbours_say(facts, belief.given)
+            else "all voters together make"
+        )
+        return case, headline, [(f"{unsure}{who} the label {own} likely.", "")]
     return case, headline, neighbourhood(facts.neighbours, belief, say.of) or _numbers(belief, say)
 
 
@@ -238,11 +215,13 @@ def _by_probability(facts: Facts, say: _Names, proposed: str | None) -> tuple[st
         if belief.likeliest == belief.given:
             return "disagreement", [("Perhaps right: ", ""), given, *a_little]
         return "disagreement", [("Perhaps ", ""), other, (", filed as ", ""), given]
-    third = next((each for each in belief.others[1:] if each[1] >= POSSIBLE), None)
+    third = _third(belief)
     if own < UNLIKELY and belief.other is not None:
         if third is None:
             return "several", [("Perhaps ", ""), other, (", filed as ", ""), given]
         return "several", [("Not ", ""), given, (". Perhaps ", ""), other, (", perhaps ", ""), say.of(third[0])]
+    if third is not None and third[1] > own:
+        return "several", [other, (", ", ""), say.of(third[0]), (" or ", ""), given, (": all are possible", "")]
     if rival < UNLIKELY:
         return "possible", [("Perhaps right: ", ""), given, *a_little]
     if facts.kind == "confusable":
@@ -250,76 +229,21 @@ def _by_probability(facts: Facts, say: _Names, proposed: str | None) -> tuple[st
     return "either", [given, (" or ", ""), other, (": both are possible", "")]
 
 
-def neighbourhood(neighbours: Sequence[Neighbour], belief: Belief, of: Callable[[str], tuple[str, str]]) -> Pieces:
-    """How the most similar pictures are filed: the likelier class first, and what those of the other are worth.
-
-    Args:
-        of: from a label to its piece.
-    """
-    if not neighbours:
-        return []
-    first, second = belief.given, belief.other
-    if belief.likeliest != belief.given:
-        first, second = belief.other or belief.given, belief.given
-    if first == NONE:
-        first, second = belief.given, None
-    pieces: Pieces = []
-    filed = [each for each in neighbours if each.label == first]
-    total = len(neighbours)
-    if total == 1:
-        pieces += [("The most similar picture is", ""), (" filed as " if filed else " not filed as ", ""), of(first)]
-    elif len(filed) == total:
-        pieces += [(f"All {total} most similar pictures are filed as ", ""), of(first)]
-    else:
-        verb = "is" if len(filed) in (0, 1) else "are"
-        pieces += [(f"{len(filed) or 'None'} of the {total} most similar pictures {verb} filed as ", ""), of(first)]
-    doubtful = sum(each.in_doubt for each in filed)
-    if doubtful:
-        pieces += [(_doubtful(filed, doubtful), "")]
-    if second:
-        pieces += _against([each for each in neighbours if each.label == second], of(second), total)
-    return [*pieces, (".", "")]
-
-
-def _doubtful(filed: Sequence[Neighbour], doubtful: int) -> str:
-    wrong = sum(each.was_wrong for each in filed)
-    if doubtful == len(filed):
-        whom = "it" if doubtful == 1 else "both" if doubtful == 2 else "all of them"
-    else:
-        whom = "one of them" if doubtful == 1 else f"{doubtful} of them"
-    many = doubtful > 1
-    if wrong == doubtful:
-        what = "were themselves wrong" if many else "was itself wrong"
-    elif wrong:
-        what = "are in doubt"
-    else:
-        what = "are suspects themselves" if many else "is a suspect itself"
-    return f", but {whom} {what}"
-
-
-def _against(filed: Sequence[Neighbour], name: tuple[str, str], total: int) -> Pieces:
-    """What the neighbours of the less likely class are worth."""
-    if not filed:
-        return [("; none as ", ""), name] if total > 1 else []
-    doubtful, wrong = sum(each.in_doubt for each in filed), sum(each.was_wrong for each in filed)
-    if not doubtful:
-        return [(f"; {len(filed)} as ", ""), name]
-    if len(filed) == 1:
-        what = "was itself wrong" if wrong else "is a suspect itself"
-        return [("; the only ", ""), name, (f" among them {what}", "")]
-    return [(f"; {len(filed)} as ", ""), name, (_doubtful(filed, doubtful), "")]
+def _third(belief: Belief) -> tuple[str, float] | None:
+    """A class beside the given and the suggested one that is worth naming."""
+    return next((each for each in belief.others[1:] if each[1] >= POSSIBLE), None)
 
 
 def _numbers(belief: Belief, say: _Names) -> Pieces:
     own, rival = belief.of(belief.given), 0.0 if belief.other is None else belief.of(belief.other)
-    if belief.other is None or rival < UNLIKELY:
-        return [(f"The label is {in_percent(own)} likely and no other class is near. Nothing is proposed.", "")]
-    if own < UNLIKELY:
-        third = next((each for each in belief.others[1:] if each[1] >= POSSIBLE), None)
+    third = _third(belief)
+    if belief.other is not None and (own < UNLIKELY or (third is not None and third[1] > own)):
         pieces: Pieces = [say.of(belief.other), (f" {in_percent(rival)}", "")]
         if third is not None:
             pieces += [(", ", ""), say.of(third[0]), (f" {in_percent(third[1])}", "")]
         return [*pieces, (", ", ""), say.of(belief.given), (f" {in_percent(own)}. Nothing is proposed.", "")]
+    if rival < UNLIKELY:
+        return [(f"The label is {in_percent(own)} likely and no other class is near. Nothing is proposed.", "")]
     return [(f"{in_percent(own)} to {in_percent(rival)}. Nothing is proposed.", "")]
 
 
@@ -407,16 +331,25 @@ def _disagreement(facts: Facts, say: _Names) -> Pieces:
             facts.alone,
         )
     )
+    who = "Neighbours and the other voters" if _neighbours_say(facts, belief.likeliest) else "All voters together"
     return [
         ("The model alone says ", "strong"),
         by_model,
         (f" ({in_percent(share)} against ", "strong"),
         by_all,
         (").", "strong"),
-        (" Neighbours and the other voters say ", ""),
+        (f" {who} say ", ""),
         by_all,
         (".", ""),
     ]
+
+
+def _neighbours_say(facts: Facts, label: str) -> bool:
+    """Whether more of the most similar pictures are filed as this one of the two classes than as the other one."""
+    belief = facts.belief
+    against = belief.other if label == belief.given else belief.given
+    sound = [each.label for each in facts.neighbours if not each.in_doubt]
+    return sound.count(label) > sound.count(against or NONE)
 
 
 def _contradicted(facts: Facts, say: _Names) -> Pieces:
@@ -429,7 +362,7 @@ def _contradicted(facts: Facts, say: _Names) -> Pieces:
         if pieces or _disagreement(facts, say):
             pieces += [(" ", "")]
         pieces += [(f"Part {part.number} is {colour} on the map ({part.text}), but hiding it {does} ", ""), given]
-        pieces += [(f": {in_percent(part.before)} → {in_percent(part.after)}. The measured number stands.", "")]
+        pieces += [(f": {part.told[0]} → {part.told[1]}. The measured number stands.", "")]
     return pieces
 
 

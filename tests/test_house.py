@@ -21,7 +21,7 @@ from tests.helpers.tiny import make_tiny
 ROOT = Path(__file__).resolve().parents[1]
 GROUND = (
     *("belief", "config", "errors", "estimates", "files", "face", "kinds"),
-    *("methods", "outfolder", "progress", "reasons", "records", "sums", "verdict", "wording"),
+    *("methods", "neighbourhood", "outfolder", "progress", "reasons", "records", "sums", "verdict", "wording"),
 )
 HEAVY = {
     *("duckdb", "faiss", "matplotlib", "openTSNE", "pandas", "prefect", "pyarrow"),

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from gradattn_core.belief import Belief, believe, in_percent, primary
-from gradattn_core.verdict import Facts, Measured, Neighbour, decided, filed_as, in_words, judge, neighbourhood
+from gradattn_core.neighbourhood import Neighbour, neighbourhood
+from gradattn_core.verdict import Facts, Measured, decided, filed_as, in_words, judge
 
 G, C, D = "kite", "eagle", "owl"
 
@@ -54,7 +55,7 @@ def test_a_mislabel_says_what_it_probably_is_and_how_similar_pictures_are_filed(
         (near(C), "The most similar picture is as eagle."),
         (near(D), "The most similar picture is not as eagle."),
         (near(C, C, C), "All 3 ~ are as eagle; none as kite."),
-        (near(D, D), "None of the 2 ~ is as eagle; none as kite."),
+        (near(D, D), "None of the 2 ~ is as eagle or kite."),
         (near(C, D, G), "1 of the 3 ~ is as eagle; 1 as kite."),
         (near(C, G, G), "1 of the 3 ~ is as eagle; 2 as kite."),
         (near(C, C, G, suspects="2"), "2 of the 3 ~ are as eagle; the only kite among them is a suspect itself."),
@@ -81,11 +82,13 @@ def test_a_suspect_that_was_found_right_supports_its_label() -> None:
 
 def test_a_label_that_is_probably_right_is_said_to_be_with_what_the_model_alone_says() -> None:
     belief = thought(0.987, 0.012)
-    assert said(Facts(belief, 0.58)) == (
+    assert said(Facts(belief, 0.58, neighbours=near(G, G, C, C, suspects="3"))) == (
         "right",
         "Probably right: kite. Looks a little like eagle",
         "The model alone is unsure (58%); neighbours and the other voters make the label 98.7% likely.",
     )
+    # What similar pictures do not say is not put in their mouth.
+    assert "; all voters together make the label 98.7% likely" in said(Facts(belief, 0.58, neighbours=near(G, C)))[2]
     assert judge(Facts(belief, 0.58)).primary == G
     sure = said(Facts(belief, 0.8, neighbours=near(G, G, C, suspects="2")))
     assert (
@@ -101,6 +104,10 @@ def test_two_or_more_classes_are_named_and_nothing_is_proposed() -> None:
     assert reason == "eagle 64%, owl 26%, kite 6.4%. Nothing is proposed."
     assert judge(facts).primary is None
     assert said(Facts(thought(0.064, 0.64, 0.01)))[1] == "Perhaps eagle, filed as kite"
+    assert said(Facts(thought(0.11, 0.55, 0.31)))[1:] == (
+        "eagle, owl or kite: all are possible",
+        "eagle 55%, owl 31%, kite 11%. Nothing is proposed.",
+    )
     assert said(Facts(thought(0.53, 0.47)))[1:] == (
         "kite or eagle: both are possible",
         "53% to 47%. Nothing is proposed.",
@@ -188,7 +195,7 @@ def test_a_picture_that_shows_nothing_proposes_nothing() -> None:
 
 
 def test_where_the_model_alone_says_the_other_one_it_is_said_and_nothing_is_proposed() -> None:
-    facts = Facts(thought(0.18, 0.75, 0.06), alone=0.81)
+    facts = Facts(thought(0.18, 0.75, 0.06), alone=0.81, neighbours=near(C, C, G))
     verdict = judge(facts)
     assert (verdict.case, in_words(verdict.headline)) == ("disagreement", "Perhaps eagle, filed as kite")
     assert in_words(verdict.notice) == (
@@ -197,28 +204,29 @@ def test_where_the_model_alone_says_the_other_one_it_is_said_and_nothing_is_prop
     assert verdict.primary is None and ("kite", "given") in verdict.notice
     other = judge(Facts(thought(0.8, 0.15), alone=0.2))
     assert in_words(other.headline) == "Perhaps right: kite. Looks a little like eagle"
-    assert in_words(other.notice) == (
-        "The model alone says eagle (80% against kite). Neighbours and the other voters say kite."
-    )
+    assert in_words(other.notice) == ("The model alone says eagle (80% against kite). All voters together say kite.")
 
 
 def test_a_contradicted_part_is_a_warning_and_the_verdict_stays() -> None:
-    part = Measured(2, +1, 0.11, "+0.11", 0.041, 0.043)
+    part = Measured(2, +1, 0.11, "+0.11", 0.041, 0.043, ("4.1%", "4.3%"))
     verdict = judge(Facts(SURE, parts=(part,)))
     assert in_words(verdict.notice) == (
         "Part 2 is red on the map (+0.11), but hiding it raises kite: 4.1% → 4.3%. The measured number stands."
     )
     assert in_words(verdict.headline) == "Probably eagle, filed as kite" and verdict.primary == C
-    blue = Measured(1, -1, -0.2, "−0.20", 0.5, 0.4)
+    blue = Measured(1, -1, -0.2, "−0.20", 0.5, 0.4, ("50%", "40%"))
     assert "Part 1 is blue on the map (−0.20), but hiding it lowers kite: 50% → 40%." in in_words(
         judge(Facts(SURE, parts=(blue, part))).notice
     )
-    agreeing = Measured(1, -1, -2.28, "−2.28", 0.11, 0.37)
+    agreeing = Measured(1, -1, -2.28, "−2.28", 0.11, 0.37, ("11%", "37%"))
     assert judge(Facts(SURE, parts=(agreeing,))).notice == ()
 
 
 def test_no_single_part_decides_where_hiding_changes_less_than_two_points() -> None:
-    little, much = Measured(1, -1, -0.2, "−0.20", 0.11, 0.125), Measured(1, -1, -2.28, "−2.28", 0.11, 0.37)
+    little, much = (
+        Measured(1, -1, -0.2, "−0.20", 0.11, 0.125, ("11%", "13%")),
+        Measured(1, -1, -2.28, "−2.28", 0.11, 0.37, ("11%", "37%")),
+    )
     assert in_words(judge(Facts(SURE, parts=(little,))).remark) == (
         "No single part decides: hiding the strongest changes less than 2 points."
     )

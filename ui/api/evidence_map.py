@@ -30,8 +30,9 @@ def measured_parts(evidence: Evidence) -> tuple[Measured, ...]:
         if region.measured is None:
             continue
         log_odds = on_map(region, shown, evidence.sums)
-        shares = of_two(answer), of_two(answer - region.measured)
-        parts.append(Measured(number, region.sign, log_odds, signed(log_odds), *shares))
+        left = answer - region.measured
+        told = _before_and_after(shown, answer, left)
+        parts.append(Measured(number, region.sign, log_odds, signed(log_odds), of_two(answer), of_two(left), told))
     return tuple(parts)
 
 
@@ -89,10 +90,7 @@ def _part(
         if region.measured is not None:
             answer, left = shown.sums.log_odds, shown.sums.log_odds - region.measured
             hidden = signed(answer), signed(left)
-            before, after = shown.share(answer), shown.share(left)
-            if before == after:
-                # Too close to 0 or 1 to be told apart in per cent, or no share at all.
-                before, after = hidden
+            before, after = _before_and_after(shown, answer, left)
     spoken = names[0 if region.sign > 0 else 1]
     box = region.box
     return Part(
@@ -110,6 +108,12 @@ def _part(
         hidden=hidden,
         contradicted=contradicted(region),
     )
+
+
+def _before_and_after(shown: Account, answer: float, left: float) -> tuple[str, str]:
+    """The given label's share of the two classes; log-odds where per cent cannot tell them apart, or there is none."""
+    before, after = shown.share(answer), shown.share(left)
+    return (signed(answer), signed(left)) if before == after else (before, after)
 
 
 def _waterfall(shown: Account) -> tuple[Bar, ...]:
