@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +18,9 @@ from gradattn_core.errors import GradattnError
 
 OWN_MACHINE = ("localhost", "127.0.0.1", "::1")
 """The addresses that only this machine reaches."""
+
+PATIENCE_AT_THE_END = 12.0
+"""Seconds that the server may take to leave."""
 
 _SERVER = Path(__file__).with_name("server.py")
 
@@ -40,7 +45,7 @@ def launch(
         learning: whether the order of the images may learn from decisions while the page is open.
 
     Returns:
-        The exit status of the server, 0 after Ctrl-C.
+        The exit status of the server, 0 after Ctrl-C or SIGTERM.
 
     Raises:
         GradattnError: the port cannot be used.
@@ -52,18 +57,25 @@ def launch(
     if not learning:
         environment["GRADATTN_LEARNING"] = "0"
     process = subprocess.Popen(_command(port, address), env=environment)
+    # The server waits for what its pages have asked; a page that never takes its answer must not hold it for ever.
+    last_resort = threading.Timer(PATIENCE_AT_THE_END, process.kill)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         process.terminate()
+        with suppress(RuntimeError):  # it has been started before
+            last_resort.start()
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        return process.wait()
+        status = process.wait()
+        return 0 if last_resort.is_alive() or last_resort.finished.is_set() else status
     except KeyboardInterrupt:
         # The terminal has sent the same signal to the server; it only needs the time to leave.
-        process.wait()
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(PATIENCE_AT_THE_END)
         return 0
     finally:
+        last_resort.cancel()
         signal.signal(signal.SIGTERM, before)
         if process.poll() is None:
             process.kill()

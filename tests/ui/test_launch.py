@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,34 @@ def test_the_page_knows_the_folder_to_which_the_images_were_moved(tmp_path: Path
 def test_a_data_root_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ui", "--out", str(tmp_path), "--data-root", str(tmp_path / "absent")]) == 2
     assert "absent: there is no such folder" in capsys.readouterr().err
+
+
+def open_page(port: int) -> socket.socket:
+    """A page's connection that is kept open, and never answers: the handshake of a websocket, and no word after it."""
+    page = socket.create_connection(("localhost", port), timeout=10)
+    page.sendall(
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    assert page.recv(12) == b"HTTP/1.1 101"
+    return page
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_the_page_ends_soon_although_somebody_holds_it_open(tmp_path: Path, ending: signal.Signals) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "gradattn_core", "ui", "--out", str(tmp_path), "--port", str(port)]
+    # A group of its own, as a terminal has it: Ctrl-C reaches the server too.
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
+    wait_until_served(f"http://localhost:{port}")
+    [server] = children(process.pid)
+    begun = time.monotonic()
+    with open_page(port), open_page(port), socket.create_connection(("localhost", port)) as unfinished:
+        unfinished.sendall(b"POST /gradattn/decisions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        if ending is signal.SIGINT:
+            os.killpg(process.pid, ending)
+        else:
+            process.send_signal(ending)
+        assert process.wait(20) == 0
+    assert time.monotonic() - begun < 20
+    assert not Path(f"/proc/{server}").exists(), "the server was left behind"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import parse_qsl, urlencode
@@ -16,6 +18,7 @@ from ui.api.shapes import Said
 
 MOST_DECISIONS = 1_000
 """Of one request."""
+SECONDS_BETWEEN_COUNTS = 2.0
 _LONGEST_NOTE = 10_000
 
 
@@ -47,7 +50,7 @@ def decisions(asked: Asked) -> Mapping[str, object]:
         )
         for receipt in receipts
     ]
-    return {"results": results, "progress": progress_json(asked)}
+    return {"results": results, "progress": _progress(asked)}
 
 
 def undo(asked: Asked) -> Mapping[str, object]:
@@ -71,7 +74,7 @@ def undo(asked: Asked) -> Mapping[str, object]:
         "undone": said(undone.undone, reviewer),
         "stands": said(undone.stands, reviewer),
         "newest": said(undone.newest, reviewer),
-        "progress": progress_json(asked),
+        "progress": _progress(asked),
     }
 
 
@@ -133,6 +136,21 @@ ROUTES = [
     get("views", views),
     post("views", keep_view),
 ]
+
+
+# When the numbers of an audit were last told with an answer, by folder and audit.
+_told: dict[tuple[str, str], float] = {}
+
+
+def _progress(asked: Asked) -> Mapping[str, object] | None:
+    """How far the review is; null within seconds of the last time, as of a million images it takes longer to count than
+    to store a decision. ``GET progress`` always counts."""
+    place, now = (str(asked.store.directory), asked.audit), time.monotonic()
+    if now - _told.get(place, -math.inf) < SECONDS_BETWEEN_COUNTS:
+        return None
+    found = progress_json(asked)
+    _told[place] = time.monotonic()
+    return found
 
 
 def _sent(each: Mapping[str, object]) -> Sent:

@@ -171,9 +171,12 @@ def test_classes_of_one_name_are_told_apart(client: Client) -> None:
 
 
 def test_numbers_follow_decisions(client: Client, store: Store) -> None:
+    """They come with an answer at most every few seconds, and always where they are asked for."""
     before = client.get("progress")
     answer = client.post("decisions", decisions=[{"id": "1", "path": path_of(0), "decision": "remove"}])
     assert (before["reviewed"], answer["progress"]["reviewed"], answer["progress"]["removed"]) == (0, 1, 1)
     assert answer["progress"] == client.get("progress")
+    again = client.post("decisions", decisions=[{"id": "2", "path": path_of(1), "decision": "remove"}])
+    assert again["progress"] is None and client.get("progress")["reviewed"] == 2
     assert answer["progress"]["precision"] == store.review.progress(AUDIT_ID).precision == 1.0
     assert before["precision"] is None
