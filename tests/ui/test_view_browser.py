@@ -339,9 +339,15 @@ def test_the_skeleton_says_nothing_of_the_old_suspect_and_decides_nothing(view: 
     assert not view.locator(".plates .plate").first.is_visible()
     assert view.locator(".waiting").is_visible()
     assert "Keys count from when you see it" in view.locator(".waiting").inner_text()
-    for name in ("A", "K", "U", "X", "undo"):
+    assert view.locator(".decision.primary").count() == 0
+    texts = view.locator(".decision .text")
+    assert [text for text in texts.all_inner_texts() if text] == ["Relabel…", "Label is right", "Unsure", "Remove"]
+    assert {view.locator(f"[data-act={name}]").get_attribute("aria-disabled") for name in "AKUX"} == {"true"}
+    # Presses reach who says aloud that they do not count; notes, tags and undo are shut.
+    for name in ("A", "undo", "note"):
         view.locator(f"[data-act={name}]").click(force=True)
-    assert view.evaluate("acts") == []
+    assert view.evaluate("acts") == ["A"]
+    view.evaluate("acts.length = 0")
     blank = view.evaluate("""(() => {
         const c = shadow.querySelector('.picture');
         return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.every((value) => !value);
@@ -486,9 +492,10 @@ def test_panels_stand_instead_of_a_suspect_or_above_one(view: Page) -> None:
         "buttons": [{"name": "theirs", "text": "Theirs: church"}, {"name": "mine", "text": "Mine: garbage truck"}],
         "picture": asdict(Small("a", "h", "church", "given", False, "")),
     }
-    before = view.evaluate("box(shadow.querySelector('h1'))")
+    places = "['h1', '[data-act=A]', '.stage'].map((one) => box(shadow.querySelector(one)))"
+    before = view.evaluate(places)
     view.evaluate("(shown) => view.notice(shown)", newer)
-    assert view.evaluate("box(shadow.querySelector('h1'))") == before
+    assert view.evaluate(places) == before
     view.get_by_role("button", name="Mine: garbage truck").click()
     view.evaluate("view.notice(null)")
     view.evaluate(

@@ -22,8 +22,10 @@ export function createCard(handlers) {
   const lead = element("p", { className: "lead" });
   const classes = element("ol", { className: "classes", "aria-label": "The likeliest classes" });
   const say = element("div", { className: "say" }, title, lead, classes);
+  // A decision that does not count now is told of all the same: whoever acts says why it does not.
   const press = (name) => (event) => {
-    if (event.currentTarget.getAttribute("aria-disabled") !== "true") handlers.act(name, event);
+    const shut = event.currentTarget.getAttribute("aria-disabled") === "true";
+    if (!shut || !(name in others)) handlers.act(name, event);
   };
   const button = (name, text, kind) => {
     const label = element("span", { className: "text", textContent: text });
@@ -70,7 +72,7 @@ export function createCard(handlers) {
   }
 
   function showClasses(suspect, state) {
-    const rows = suspect.classes.map((chance, at) => classRow(chance, at, state.readOnly, press));
+    const rows = suspect.classes.map((chance, at) => classRow(chance, at, state.readOnly || state.missing, press));
     const shared = rows.length > ROWS + 1 ? [element("li", { className: "rest" }, element("ul", {}, ...rows.slice(ROWS)))] : rows.slice(ROWS);
     fill(classes, ...rows.slice(0, ROWS), ...shared);
     classes.hidden = rows.length === 0;
@@ -78,14 +80,15 @@ export function createCard(handlers) {
 
   function showDecisions(suspect, state) {
     const keys = state.keys ?? {};
+    const open = !state.readOnly && !state.missing;
     for (const name of DECISIONS) {
       const action = suspect.actions[name];
       worded(decisions[name], shortened(action?.text ?? TEXTS[name], 46), keys[name]);
       decisions[name].title = action && action.text.length > 46 ? action.text : "";
       decisions[name].hidden = !action && suspect.blind;
-      decisions[name].classList.toggle("primary", suspect.primary === name && !state.readOnly);
+      decisions[name].classList.toggle("primary", suspect.primary === name && open);
       decisions[name].classList.toggle("stands", stands(suspect.decision, action));
-      enable(decisions[name], Boolean(action) && !state.readOnly);
+      enable(decisions[name], Boolean(action) && open);
     }
     // On a phone there are no digits: the likeliest class that has no button yet gets one.
     const at = suspect.classes.findIndex(({ role }, place) => place > 0 && role === "");
@@ -94,7 +97,7 @@ export function createCard(handlers) {
       third.dataset.act = String(at + 1);
       worded(third, shortened(suspect.classes[at].name, 20));
       third.title = suspect.classes[at].name;
-      enable(third, !state.readOnly);
+      enable(third, open);
     }
     for (const name of ["note", "tag", "back", "skip", "undo"]) {
       const tags = name === "tag" && suspect.tags.length ? ` ${suspect.tags.length}` : "";
@@ -158,6 +161,10 @@ export function createCard(handlers) {
         enable(one, one === others.back);
         one.classList.remove("primary", "stored", "stands");
       }
+      // No button names a class of the suspect that is gone.
+      for (const name of DECISIONS) decisions[name].label.textContent = TEXTS[name];
+      [third.hidden, third.label.textContent] = [true, ""];
+      taken.textContent = "";
     },
     /** Say for a moment that a press was taken. */
     flash(name) {
@@ -186,12 +193,12 @@ function stands(decision, action) {
   return Boolean(decision && action && decision.decision === action.decision && (decision.new_label ?? "") === (action.new_label ?? ""));
 }
 
-function classRow(chance, at, readOnly, press) {
+function classRow(chance, at, shut, press) {
   const digit = element("button", {
     className: "bare digit",
     type: "button",
     "aria-label": `Decide: ${chance.name}`,
-    "aria-disabled": readOnly ? "true" : "false",
+    "aria-disabled": shut ? "true" : "false",
     onclick: press(String(at + 1)),
   }, element("kbd", { textContent: String(at + 1) }));
   const share = Math.min(1, Math.max(0, chance.probability));

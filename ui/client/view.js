@@ -44,12 +44,14 @@ export function createView(root, given) {
   const peek = element("button", { className: "bare peek", type: "button", "aria-expanded": "false" });
   const close = element("button", { className: "small sheet-close", type: "button", textContent: "Close" });
   card.proof.prepend(close);
+  // With the decisions, and beyond them: they stay in their places when it comes.
+  card.deciding.append(notice.element);
   const waiting = element("div", { className: "waiting", "aria-hidden": "true" },
     ...["title", "lead", "row", "row"].map((kind) => element("div", { className: `skeleton ${kind}` })),
     element("p", { textContent: "The next picture is on its way. Keys count from when you see it." }));
   // In the order of the focus: picture, decisions, other actions, tools, last decisions, comparisons, chips.
   const review = element("div", { className: "review", hidden: true },
-    ...[skip, head.element, stage.element, card.say, waiting, notice.element, card.deciding, card.notice],
+    ...[skip, head.element, stage.element, card.say, waiting, card.deciding, card.notice],
     ...[tools.element, slots.last, peek, card.proof, chips, panel.element, live]);
   const style = element("link", { rel: "stylesheet", href: new URL("./review.css", import.meta.url).href });
   style.onload = style.onerror = () => (review.hidden = false);
@@ -134,7 +136,7 @@ export function createView(root, given) {
       review.classList.toggle("panorama", (suspect.width || image?.naturalWidth || 1) > WIDE * (suspect.height || image?.naturalHeight || 1));
       panel.show(null);
       if (now.settings) Object.assign(stage.settings, now.settings);
-      card.show(suspect, now, same);
+      card.show(suspect, { ...now, missing: !image }, same);
       if (!same) peeked(suspect);
       tools.show(now.keys, Boolean(suspect.map));
       stage.show(suspect, image);
@@ -157,7 +159,7 @@ export function createView(root, given) {
       review.classList.remove("loading");
       if (shown) current = null;
     },
-    /** Above the decisions of a suspect; null ends it. */
+    /** Beside the decisions of a suspect; null ends it. */
     notice: (shown) => notice.show(shown, state.keys),
     map: stage.map,
     lock: stage.lock,
