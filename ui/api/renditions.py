@@ -38,6 +38,12 @@ Kind = Literal["stage", "original", "small", "large"]
 SIDES: dict[Kind, int] = {"small": 280, "large": 800, "stage": 1600}
 """Most pixels of a rendition's longer side; nothing is enlarged."""
 
+# Its size tells a client that it may be this.
+_MISSING = b"""<svg xmlns="http://www.w3.org/2000/svg" width="283" height="283" viewBox="0 0 283 283">
+<rect width="283" height="283" fill="#111615"/><g fill="none" stroke="#c3cbc9" stroke-width="6" stroke-linecap="round">
+<rect x="91" y="76" width="100" height="80" rx="8"/><path d="M81 186 201 46"/></g>
+<text x="142" y="226" fill="#fff" font-family="sans-serif" font-size="22" text-anchor="middle">File missing</text>
+</svg>"""
 # Changes whenever the same input would be drawn differently.
 _DRAWING = 1
 # Up to so many pixels a picture is sent without loss: where each is seen as a square, no artefact may stand beside it.
@@ -62,7 +68,11 @@ class Wanted:
 
 
 async def _picture(request: Request) -> Response:
-    """``GET picture/{kind}``: the picture itself, good for ever where the address names its content."""
+    """``GET picture/{kind}``: the picture itself, good for ever where the address names its content.
+
+    Instead of one that cannot be read comes a drawing of that, as browsers report what is not found as an error of the
+    page. With ``probe`` comes why there is no picture, empty where there is one.
+    """
 
     async def answer(session: token.Session) -> Response:
         kind = request.path_params["kind"]
@@ -70,18 +80,22 @@ async def _picture(request: Request) -> Response:
             raise Absent(f"There is no form {kind!r} of a picture.")
         query = request.query_params
         wanted = Wanted(query.get("audit", ""), query.get("path", ""), query.get("v", ""), kind)
-        content, lasting = await _content(wanted, session)
+        content, lasting, problem = _MISSING, False, ""
+        try:
+            content, lasting = await _content(wanted, session)
+        except UnreadableImageError as error:
+            problem = str(error)
         if query.get("probe"):
-            return as_json({"bytes": len(content)})
+            return as_json({"problem": problem})
         headers = {
             # Private: a picture is for whoever holds the token, and not for a proxy's other users.
             "Cache-Control": "private, max-age=31536000, immutable" if lasting else "no-store",
             "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
             "Cross-Origin-Resource-Policy": "same-origin",
             "Referrer-Policy": "no-referrer",
         }
-        return Response(content, headers=headers, media_type=_media_type(content))
+        return Response(content, headers=headers, media_type="image/svg+xml" if problem else _media_type(content))
 
     return await guarded(request, "pictures", answer)
 
@@ -157,24 +171,24 @@ def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
 def _read(place: Place, root: str | None, suffices: Callable[[int, int], tuple[int, int]]) -> DecodedImage:
     if place.preview is not None:
         preview = read_image(place.preview).image
-        read = DecodedImage(preview, place.content_hash, place.width or preview.width, place.height or preview.height)
-    else:
-        data, name = read_address(place.address), place.address.rsplit("/", 1)[-1]
-        read = decode_image(data, name, suffices=suffices, white=place.white)
-    _check(root, read.content_hash, place)
-    return read
+        width, height = place.width or preview.width, place.height or preview.height
+        return DecodedImage(preview, place.content_hash, width, height)
+    data, name = _file(place, root)
+    return decode_image(data, name, suffices=suffices, white=place.white)
 
 
-def _check(root: str | None, found: str, place: Place) -> None:
-    if root is not None and found != place.content_hash:
+def _file(place: Place, root: str | None) -> tuple[bytes, str]:
+    """A picture's bytes and name; below a folder that somebody named, only if they are what the audit saw."""
+    data = read_address(place.address)
+    if root is not None and content_hash(data) != place.content_hash:
         raise UnreadableImageError("below the folder you named there is another picture at this place")
+    return data, place.address.rsplit("/", 1)[-1]
 
 
 def _original(place: Place, root: str | None) -> tuple[bytes, str]:
     """The file itself where a browser shows it as the audit saw it, else its pixels in a form that it can show."""
-    data, name = read_address(place.address), place.address.rsplit("/", 1)[-1]
+    data, name = _file(place, root)
     found = content_hash(data)
-    _check(root, found, place)
     if len(data) <= _MOST_BYTES and _is_plain(data):
         return data, found
     return _encoded(decode_image(data, name, white=place.white).image, lossless=len(data) <= _MOST_BYTES // 4), found

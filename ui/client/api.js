@@ -13,6 +13,7 @@ export class Refused extends Error {
 }
 
 const PATIENCE = 20_000; // ms for an answer
+const MISSING = 283; // px: width and height of the drawing that comes instead of a picture that cannot be read
 const PAUSE_FOR_TOKEN = 2_500;
 const PATIENCE_FOR_TOKEN = 30_000; // ms for the page to say again who it is
 
@@ -61,14 +62,13 @@ export async function loaded(kind, audit, path, hash, priority = "auto") {
     image.fetchPriority = priority;
     image.decoding = "async";
     image.src = picture(kind, audit, path, hash);
-    try {
-      await image.decode();
-      return image;
-    } catch {
-      // An image does not tell why it failed; the same question as text does, and renews the token where it is that.
-      await get(`picture/${kind}`, { audit, path, v: hash, probe: true });
-      if (again) throw new Refused(415, { error: "This browser cannot show the picture." });
-    }
+    const shown = await image.decode().then(() => true, () => false);
+    if (shown && !(image.naturalWidth === MISSING && image.naturalHeight === MISSING)) return image;
+    // An image does not tell what it is or why it failed; the same question does, and renews the token if that was it.
+    const { problem } = await get(`picture/${kind}`, { audit, path, v: hash, probe: true });
+    if (problem) throw new Refused(404, { error: problem });
+    if (shown) return image;
+    if (again) throw new Refused(415, { error: "This browser cannot show the picture." });
   }
 }
 
