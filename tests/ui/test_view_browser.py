@@ -359,7 +359,8 @@ def test_the_skeleton_says_nothing_of_the_old_suspect_and_decides_nothing(view: 
 
 
 def test_a_step_shifts_nothing_and_takes_less_than_a_frame_or_two(view: Page) -> None:
-    shown = [json.loads(to_json(suspect(seed=seed))) for seed in range(6)]
+    names = ["tench", "garbage truck", "church"] * 2
+    shown = [json.loads(to_json(suspect(seed=seed, other=name))) for seed, name in enumerate(names)]
     view.evaluate("async (all) => { for (const one of all) images[one.path] ??= await load(one); }", shown)
     moved, took = view.evaluate(
         """async (all) => {

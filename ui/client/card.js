@@ -58,10 +58,16 @@ export function createCard(handlers) {
   const proof = element("div", { className: "proof" }, reason, how, strips.element, facts);
   const every = [...Object.values(decisions), third, ...Object.values(others)];
 
-  /** Another text only where it is another: what stays as it is, is not painted anew. */
+  /** Another text only where it is another, and then in new elements: nothing that stays has moved. */
   function worded(one, text, key = "") {
-    if (one.label.textContent !== text) one.label.textContent = text;
-    if (one.key.textContent !== key) one.key.textContent = key;
+    if (one.label.textContent !== text || one.key.textContent !== key) {
+      for (const [part, words] of [["label", text], ["key", key]]) {
+        const made = one[part].cloneNode();
+        made.textContent = words;
+        one[part].replaceWith(made);
+        one[part] = made;
+      }
+    }
     one.key.hidden = !key;
     if (key) one.setAttribute("aria-keyshortcuts", key);
     else one.removeAttribute("aria-keyshortcuts");
@@ -162,8 +168,9 @@ export function createCard(handlers) {
         one.classList.remove("primary", "stored", "stands");
       }
       // No button names a class of the suspect that is gone.
-      for (const name of DECISIONS) decisions[name].label.textContent = TEXTS[name];
-      [third.hidden, third.label.textContent] = [true, ""];
+      for (const name of DECISIONS) worded(decisions[name], TEXTS[name], decisions[name].key.textContent);
+      worded(third, "");
+      third.hidden = true;
       taken.textContent = "";
     },
     /** Say for a moment that a press was taken. */
