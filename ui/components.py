@@ -45,8 +45,8 @@ class PageFile(NamedTuple):
 PAGES = {
     "overview": PageFile("overview/page.py", "Overview"),
     "review": PageFile("review/page.py", "Review"),
-    "grid": PageFile("grid/page.py", "Grid"),
-    "pair": PageFile("pair/page.py", "Class pairs"),
+    "grid": PageFile("grid/page.py", "Grid", full=True),
+    "pair": PageFile("pair/page.py", "Class pairs", full=True),
     "decisions": PageFile("decisions.py", "Decisions"),
     "export": PageFile("export.py", "Export", more=True),
     "audits": PageFile("audits/page.py", "Audits", more=True),

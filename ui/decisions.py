@@ -11,10 +11,9 @@ import streamlit as st
 from gradattn_core.estimates import percent
 from gradattn_core.store.decisions import Decision
 from gradattn_core.wording import full_name, minute
-from ui import components
+from ui import components, take_back
 from ui.components import DECISIONS, Row, escaped
-from ui.grid import bulk
-from ui.grid.bulk import BulkDecision
+from ui.take_back import Decided
 
 _SIZE = 50
 
@@ -51,7 +50,7 @@ def _log(log: pd.DataFrame, reviewer: str) -> None:
         entries = [
             entry
             for entry in components.rows_of(log)
-            if st.checkbox(_line(entry), key=f"log-{entry['decision_id']}-{bulk.history().generation}")
+            if st.checkbox(_line(entry), key=f"log-{entry['decision_id']}-{take_back.history().generation}")
         ]
     with buttons:
         _buttons(entries, reviewer)
@@ -99,14 +98,14 @@ def _buttons(entries: Sequence[Row], reviewer: str) -> None:
             st.caption("Nothing chosen stands any more.")
         elif not reviewer and not components.read_only():
             st.caption("Enter your name in the sidebar to undo.")
-    bulk.report()
+    take_back.report()
 
 
 def _undo(entries: Sequence[Row], reviewer: str) -> None:
     by_audit: dict[str, dict[str, Decision]] = defaultdict(dict)
     for entry in entries:
-        by_audit[entry["audit_id"]][entry["path"]] = bulk.decision_of(entry)
-    bulk.take_back([BulkDecision(*part) for part in by_audit.items()], reviewer=reviewer)
+        by_audit[entry["audit_id"]][entry["path"]] = take_back.decision_of(entry)
+    take_back.take_back([Decided(*part) for part in by_audit.items()], reviewer=reviewer)
 
 
 def _agreement(agreement: pd.DataFrame) -> None:

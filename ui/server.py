@@ -14,10 +14,13 @@ import streamlit as st
 from starlette.routing import BaseRoute, Mount
 from streamlit import config
 
-from ui.api import assets, blind, lists, renditions, writes
+from ui.api import assets, blind, bulk, cards, lists, pair, renditions, threshold, writes
 from ui.api.makers import makers
 
-ROUTES: list[BaseRoute] = [*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES, *blind.ROUTES]
+ROUTES: list[BaseRoute] = [
+    *(*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES),
+    *(*blind.ROUTES, *cards.ROUTES, *threshold.ROUTES, *bulk.ROUTES, *pair.ROUTES),
+]
 """Those of other rooms are spliced in here."""
 
 _BASE = str(config.get_option("server.baseUrlPath") or "").strip("/")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gradattn_core.store.audits import Audits
 from gradattn_core.store.candidates import Candidates
+from gradattn_core.store.chances import Proposals
 from gradattn_core.store.database import Database
 from gradattn_core.store.decisions import Decisions
 from gradattn_core.store.draws import Draws
@@ -30,8 +31,8 @@ class Store(Database):
             variable ``GRADATTN_DATA_ROOT``, if it is set).
 
     Attributes:
-        audits, candidates, decisions, draws, embeddings, finished, images, review, selections, showing, tags, views:
-            what can be asked and written, by subject.
+        audits, candidates, decisions, draws, embeddings, finished, images, proposals, review, selections, showing,
+            tags, views: what can be asked and written, by subject.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
@@ -48,6 +49,7 @@ class Store(Database):
         super().__init__(directory, patience=patience, read_only=read_only, data_root=data_root)
         self.audits = Audits(self)
         self.candidates = Candidates(self)
+        self.proposals = Proposals(self)
         self.draws = Draws(self)
         self.images = Images(self)
         self.embeddings = Embeddings(self)

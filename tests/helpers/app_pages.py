@@ -1,9 +1,8 @@
-"""Streamlit pages driven without a browser: open one, press, choose, read, select in its gallery."""
+"""Streamlit pages driven without a browser: open one, press, choose, read."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -87,32 +86,3 @@ def waterfalls(app: AppTest) -> list[str]:
     """The alternative texts of waterfalls."""
     alts = [picture.alt for image in app.image for picture in image.proto.imgs]
     return [alt for alt in alts if "the model alone" in alt]
-
-
-def gallery_data(app: AppTest) -> dict[str, Any]:
-    """What the gallery that can be selected from was given to draw."""
-    drawn = [json.loads(element.proto.json) for element in app.get("bidi_component")]
-    [gallery] = [data for data in drawn if data["selectable"]]
-    return dict(gallery)
-
-
-def paths(app: AppTest) -> list[str]:
-    return [card["path"] for group in gallery_data(app)["groups"] for card in group["cards"]]
-
-
-def headings(app: AppTest) -> list[str]:
-    return [group["heading"] for group in gallery_data(app)["groups"]]
-
-
-def marks(app: AppTest) -> list[str]:
-    return [card["mark"] for group in gallery_data(app)["groups"] for card in group["cards"]]
-
-
-def select(app: AppTest, indices: Sequence[int], token: str | None = None) -> AppTest:
-    """Select these pictures, by default those of the gallery that is shown."""
-    app.session_state["gallery"] = {
-        "selected": {"token": token or gallery_data(app)["token"], "indices": list(indices)},
-    }
-    app.run()
-    assert not app.exception
-    return app

@@ -9,9 +9,11 @@ import duckdb
 import pytest
 
 from gradattn_core.store.store import Store
-from tests.helpers.app_pages import choose, gallery_data, opened, paths, press, select, suspect, texts
+from tests.helpers.app_pages import opened, press, suspect, texts
+from tests.helpers.asking import asked
 from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, copied_store, path_of
+from ui.api import bulk, cards, pair
 from ui.overview import heat_map
 
 FOREIGN = (0, 7)
@@ -61,34 +63,30 @@ def test_the_card_names_the_models_own_class_and_offers_to_remove(store: Store) 
 
 
 def test_the_list_can_be_narrowed_to_them(store: Store) -> None:
-    app = opened("grid")
-    choose(app, "Suggested label", "")
-    assert paths(app) == [path_of(row) for row in FOREIGN]
-    [group] = gallery_data(app)["groups"]
-    assert all(
-        card["alt"].endswith(f"looks like none of these classes; the model says {OUTSIDE}") for card in group["cards"]
-    )
-    assert {card["lines"][0] for card in group["cards"]} == {"kite → none of these classes"}
-    assert paths(opened("grid", suggested="")) == paths(app)
+    answer = cards.page(asked(audit=AUDIT_ID, suggested="none", **{"as": "card"}))
+    assert isinstance(answer["suspects"], list)
+    assert [card["path"] for card in answer["suspects"]] == [path_of(row) for row in FOREIGN]
+    assert {(card["other"]["name"], card["note"]) for card in answer["suspects"]} == {
+        ("none of these classes", f"the model says {OUTSIDE}")
+    }
 
 
 def test_to_relabel_as_suggested_removes_them(store: Store) -> None:
-    app = select(opened("grid"), [0, 1])
-    press(app, "Relabel as suggested")
+    preview = bulk.preview(asked(audit=AUDIT_ID, decision="accept", paths=[path_of(0), path_of(1)]))
+    assert isinstance(preview, dict)
+    decisions = {choice["card"]["path"]: (choice["decision"], choice["new_label"]) for choice in preview["choices"]}
     other = store.candidates.one(AUDIT_ID, path_of(1))
     assert other is not None
-    assert standing(store) == {path_of(0): "remove", path_of(1): f"relabel{other.suggested_label}"}
-    sentence = "2 images: 1 relabelled as suggested, 1 of none of these classes marked for removal"
-    assert sentence in texts(app)
+    assert decisions == {path_of(0): ("remove", None), path_of(1): ("relabel", other.suggested_label)}
 
 
 def test_their_pair_has_a_page(store: Store) -> None:
-    app = opened("pair", given="kite", suggested="")
-    assert app.query_params["suggested"] == "" and paths(app) == [path_of(row) for row in FOREIGN]
-    shown = texts(app)
-    assert "speaks for the model's own class" in shown and OUTSIDE in shown
-    press(press(app, "Remove all 2 undecided"), "Remove 2")
-    assert standing(store) == {path_of(row): "remove" for row in FOREIGN}
+    found = pair.pair(asked(audit=AUDIT_ID, given="kite", suggested=""))
+    assert isinstance(found, dict)
+    headline = "".join(text for text, _ in found["headline"])
+    assert headline == "2 pictures filed as kite look like none of these classes"
+    assert found["other"]["labels"] == (OUTSIDE,)
+    assert sorted(dot["path"] for dot in found["dots"]) == [path_of(row) for row in FOREIGN]
 
 
 def test_the_overview_names_the_pair(store: Store) -> None:

@@ -1,119 +1,113 @@
-"""The page of one class pair: what its suspects have in common, and deciding about all of them."""
+"""What the page of a class pair is told: its finding, its zones, its numbers; and the words of an empty audit."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
+from gradattn_core import belief
 from gradattn_core.store.store import Store
 from tests.helpers import sample_audit
-from tests.helpers.app_pages import opened, paths, press, select, texts, waterfalls
+from tests.helpers.asking import asked
+from tests.helpers.believed import believed
 from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, path_of
-from ui.pair import pattern
-from ui.pair.pattern import Pair
+from ui.api import pair
+from ui.api.cards import rows_of
+
+# Of kite and owl there are the suspects at rank 1 and 8; what is believed of all twelve.
+CHANCES = [(0.02, 0.95), *[(0.1, 0.85)] * 6, (0.9, 0.06), *[(0.3, 0.6)] * 4]
 
 
-def standing(store: Store) -> dict[str, str]:
-    rows = store.candidates.page(AUDIT_ID, decided="yes")
-    return dict(zip(rows["path"], rows["decision"] + rows["new_label"], strict=True))
+def told(given: str = "kite", suggested: str = "owl") -> dict[str, Any]:
+    answer = pair.pair(asked(audit=AUDIT_ID, given=given, suggested=suggested))
+    assert isinstance(answer, dict)
+    return answer
 
 
-def test_the_pair_in_the_address_is_shown_with_its_numbers_its_evidence_and_its_suspects(store: Store) -> None:
-    store.decisions.append(AUDIT_ID, path_of(7), "keep", reviewer="Ada")
-    app = opened("pair", given="kite", suggested="owl")
-    assert paths(app) == [path_of(0), path_of(7)]
-    numbers = {metric.label: metric.value for metric in app.metric}
-    assert (numbers["Suspects"], numbers["Decided"], numbers["Lift"]) == ("2", "1", "2.5")
-    sentence = "What speaks for owl lies most often in the middle."
-    assert any(sentence in text for text in texts(app))
-    assert sentence in app.image[0].proto.imgs[0].alt
-    # Both suspects have the same sums, so these are their means.
-    [mean] = waterfalls(app)
-    assert mean.startswith(
-        "Means over this pair's suspects. kite against owl: of these two, the model alone gives 25% to kite"
+def words(rich: Any) -> str:
+    return "".join(text for text, _ in rich)
+
+
+def test_the_finding_and_its_numbers_follow_the_decisions(store: Store) -> None:
+    believed(store, CHANCES)
+    found = told()
+    assert words(found["headline"]) == "2 pictures filed as kite look like owl"
+    assert words(found["sentence"]) == (
+        "Of the 2 undecided, 1 is probably wrong and 1 is probably right (1.1 expected wrong). "
+        "The other way round: none."
     )
-    # The suspects, and typical images of both classes.
-    assert len(app.get("bidi_component")) == 3
-
-
-def test_without_an_address_the_worst_pair_is_shown_and_another_can_be_chosen(store: Store) -> None:
-    app = opened("pair")
-    worst = store.audits.class_pairs(AUDIT_ID).iloc[0]
-    asked = (app.query_params["given"], app.query_params["suggested"])
-    assert asked == (worst["given_label"], worst["suggested_label"])
-    box = next(box for box in app.selectbox if box.label.startswith("Class pair"))
-    box.select_index(3).run()
-    other = store.audits.class_pairs(AUDIT_ID).iloc[3]
-    assert app.query_params["given"] == other["given_label"]
-    assert paths(app) == store.candidates.page(AUDIT_ID, given=other["given_label"])["path"].tolist()
-
-
-def test_an_unknown_pair_in_the_address_leads_to_the_worst_one(store: Store) -> None:
-    app = opened("pair", given="<script>", suggested="kite")
-    assert app.query_params["given"] == store.audits.class_pairs(AUDIT_ID).iloc[0]["given_label"]
-
-
-def test_all_undecided_of_a_pair_are_relabelled_once_somebody_has_confirmed_and_undone_together(store: Store) -> None:
+    assert [(zone["name"], zone["count"]) for zone in found["zones"]] == [("given", 1), ("open", 0), ("other", 1)]
+    assert found["gap"] == "nothing between 35 and 65%"
+    assert found["step"]["relabel"] == "Relabel the 1 above 90%…"
+    store.decisions.append(AUDIT_ID, path_of(0), "relabel", new_label="owl", reviewer="Bob")
+    found = told()
+    assert words(found["headline"]) == "2 pictures filed as kite look like owl"
+    assert words(found["sentence"]).startswith(
+        "1 was relabelled. One is undecided: Probably right (0.1 expected wrong)."
+    )
+    assert [each["text"] for each in found["decided"]] == ["now owl"]
+    assert found["step"] is None  # what is left is not for many
     store.decisions.append(AUDIT_ID, path_of(7), "keep", reviewer="Bob")
-    app = press(opened("pair", given="kite", suggested="owl"), "All 1 undecided are owl")
-    assert standing(store) == {path_of(7): "keep"}
-    press(app, "Relabel 1")
-    assert standing(store) == {path_of(0): "relabelowl", path_of(7): "keep"}
-    press(app, "Undo")
-    assert standing(store) == {path_of(7): "keep"}
+    found = told()
+    assert words(found["sentence"]).startswith("1 was relabelled, 1 is right. All are decided.")
+    assert found["finished_note"] == "Finished: all are decided."
 
 
-def test_what_is_selected_among_the_suspects_is_decided(store: Store) -> None:
-    press(select(opened("pair", given="kite", suggested="owl"), [1]), "Remove")
-    assert standing(store) == {path_of(7): "remove"}
+def test_every_undecided_picture_lies_in_its_zone_of_the_line(store: Store) -> None:
+    names = store.audits.class_pairs(AUDIT_ID)
+    for given, suggested in zip(names["given_label"], names["suggested_label"], strict=True):
+        found = told(given, suggested)
+        thoughts = {
+            str(row["path"]): belief.of_row(row)
+            for row in rows_of(store.candidates.page(AUDIT_ID, given=given, suggested=suggested))
+        }
+        assert {dot["path"] for dot in found["dots"]} == thoughts.keys()
+        for dot in found["dots"]:
+            own, other = (thoughts[dot["path"]].of(label) for label in (given, suggested))
+            zone = "given" if own >= 0.65 else "other" if other >= 0.65 else "open"
+            assert dot["zone"] == zone
+            assert {"given": dot["at"] <= 0.35, "open": 0.35 <= dot["at"] <= 0.65, "other": dot["at"] >= 0.65}[zone]
+        shown = [card["path"] for zone in found["zones"] for card in zone["cards"]]
+        assert sorted(shown) == sorted(thoughts)
 
 
-def test_hostile_labels_reach_no_markdown(store: Store) -> None:
-    app = opened("pair", given="=cmd()", suggested="**bold** [link](http://x) :smile:")
-    markdown = [element.value for element in [*app.markdown, *app.caption]] + [button.label for button in app.button]
-    assert not [text for text in markdown if any(label in text for label in HOSTILE_LABELS)]
+@pytest.mark.usefixtures("store")
+def test_the_strongest_part_of_each_sign_is_cut_out_of_every_picture_that_has_a_map() -> None:
+    found = told()
+    for crops, left in ((found["blue"], 2), (found["red"], 4)):
+        first = next(crop for crop in crops if crop["path"] == path_of(0))
+        # Seven patches to the middle square of 320 x 240 pixels.
+        assert first["box"][0] == pytest.approx(40 + left * 240 / 7, abs=0.01)
 
 
-def test_an_audit_without_suspects_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["a.png", "b.png"]
-    tables = sample_audit.tables(names, suspects=0)
-    told = {name: tables[name] for name in ("images", "predictions", "scores")}
-    Store(tmp_path).audits.merge(sample_audit.audit_row(), told)
+def test_without_an_address_or_with_a_wrong_one_it_is_the_worst_pair(store: Store) -> None:
+    worst = store.audits.class_pairs(AUDIT_ID).iloc[0]
+    for given, remark in (("", ""), ("<script>", "No suspect filed as <script> looks like kite.")):
+        found = told(given, "kite")
+        assert (found["given"]["label"], found["other"]["label"]) == (worst["given_label"], worst["suggested_label"])
+        assert found["remark"] == remark and found["number"] == 1 and found["before"] is None
+    after = found["after"]
+    assert told(after["given"], after["suggested"])["number"] == 2
+
+
+def test_a_pair_is_called_finished_and_not_after_all(store: Store) -> None:
+    def finish(on: bool) -> None:
+        pair.finish(asked(audit=AUDIT_ID, given="kite", suggested="owl", reviewer="Ada", on=on))
+
+    finish(True)
+    found = told()
+    assert found["finished"] and found["finished_note"] == "Called finished by Ada."
+    assert not told(*HOSTILE_LABELS[:2])["finished"]
+    finish(False)
+    assert told()["finished_note"] == "Finished when all 2 are decided"
+
+
+def test_an_audit_without_suspects_has_no_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = sample_audit.tables(["a.png", "b.png"], suspects=0)
+    row = sample_audit.audit_row()
+    Store(tmp_path).audits.merge(row, {name: tables[name] for name in ("images", "predictions", "scores")})
     monkeypatch.setenv("GRADATTN_OUT", str(tmp_path))
-    assert "No label of this audit is in doubt" in opened("pair").markdown[0].value
-
-
-def test_read_only_offers_no_bulk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
-    app = opened("pair", given="kite", suggested="owl")
-    assert [button.label for button in app.button] == ["Review one by one"]
-
-
-def test_words_name_the_place_that_holds_most_of_each_sign() -> None:
-    scores = np.zeros((7, 7), np.float32)
-    scores[6, 6], scores[0, 0], scores[0, 1] = 3.0, -2.0, -2.0
-    assert pattern.sentences(scores, ("kite", "owl")) == [
-        "What speaks for kite lies most often at the lower right.",
-        "What speaks for owl lies most often at the upper left.",
-    ]
-    assert pattern.sentences(np.ones((4, 4), np.float32), ("kite", "owl")) == [
-        "What speaks for kite is spread over the whole picture.",
-        "On average no part speaks for owl.",
-    ]
-
-
-def test_fields_share_patches_that_lie_between_them() -> None:
-    scores = np.zeros((3, 4), np.float32)
-    scores[1, 1] = 1.0  # from 1/4 to 1/2 of the width: a third of it in the left third
-    [first, _] = pattern.sentences(scores, ("kite", "owl"))
-    assert "lies most often in the middle" in first
-
-
-def test_a_pair_is_found_by_its_labels_and_offered_even_beyond_the_worst_ones() -> None:
-    frame = sample_audit.tables(["a"], suspects=1)["class_pairs"]
-    options, first = pattern.choices(frame, ("kite", "bald eagle"))
-    assert first == Pair("kite", "bald eagle") and first in options and len(options) == 2
-    assert pattern.choices(frame, ("kite", None))[1] == Pair("albatross", "bald eagle")
+    assert pair.pair(asked(audit=row["audit_id"])) is None

@@ -9,6 +9,11 @@ export function named(text, role = "", whole = text) {
   return element("bdi", { dir: "auto", className: role, textContent: text, title: whole === text ? null : whole });
 }
 
+/** The same without its middle where it is long, and whole in the tooltip then. */
+export function cut(text, role = "") {
+  return named(shortened(text), role, text);
+}
+
 /**
  * Segments of a sentence, `[[text, role], …]`, in full: plain text where the role is "", else a <bdi> of that class.
  * @returns {Node[]}

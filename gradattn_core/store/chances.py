@@ -1,0 +1,61 @@
+"""How likely suggestions are: those of a list, and those that people have followed or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradattn_core.store.choice import CandidateFilter, choose
+from gradattn_core.store.database import Part
+
+_FOLLOWED = """
+SELECT d.proposed_probability AS chance,
+    (d.decision = 'relabel' AND d.new_label = d.proposed_label) OR (d.decision = 'remove' AND d.proposed_label = '')
+        AS followed
+FROM current_decisions c JOIN decisions d USING (decision_id)
+SEMI JOIN (SELECT content_hash, given_label FROM images WHERE audit_id = ?) i
+    ON i.content_hash = d.content_hash AND i.given_label = d.given_label
+WHERE d.batch IS NULL AND d.proposed_probability IS NOT NULL"""
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Of each image of a list, the probability [images] of its suggested and of its given label, as in force."""
+
+    suggested: NDArray[np.float64]
+    given: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Decisions that were made one by one: how likely the suggestion was then, and whether it was followed."""
+
+    chances: NDArray[np.float64]
+    followed: NDArray[np.bool_]
+
+
+class Proposals(Part):
+    """What is suggested, and what became of it."""
+
+    def of(self, audit_id: str, **filters: Unpack[CandidateFilter]) -> Chances:
+        """The chances of a list's images, in no order."""
+        with self._reading(audit_id) as connection:
+            choice = choose(connection, audit_id, filters, "surest")
+            found = connection.execute(
+                f"""SELECT c.key0::DOUBLE AS suggested, 1 - s.suspicion AS given FROM ({choice.source}) c
+                    JOIN scores s ON s.audit_id = $audit_id AND s.rank = c.rank""",
+                {**choice.parameters, "audit_id": audit_id},
+            ).fetchnumpy()
+        return Chances(np.asarray(found["suggested"], np.float64), np.asarray(found["given"], np.float64))
+
+    def followed(self, audit_id: str) -> Followed:
+        """What stands about the audit's pictures and was decided one by one, with what was suggested then.
+
+        What was decided at one stroke says nothing of suggestions, and older decisions do not tell what they were.
+        """
+        with self._reading(audit_id) as connection:
+            found = connection.execute(_FOLLOWED, [audit_id]).fetchnumpy()
+        return Followed(np.asarray(found["chance"], np.float64), np.asarray(found["followed"], bool))

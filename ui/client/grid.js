@@ -1,0 +1,332 @@
+// Grid: many suspects at a glance, selected across pages, decided together only after a look at each.
+
+import { address, FILTERS, go, read } from "./address.js";
+import { get, picture, post } from "./api.js";
+import { createBar } from "./bulk.js";
+import { Board } from "./cards.js";
+import { Chips } from "./chips.js";
+import { element, typing } from "./dom.js";
+import { grouped } from "./groups.js";
+import { createLarge } from "./large.js";
+import { createPager, createSize, placeOf } from "./pager.js";
+import { keepPlace, keptPlace, scroller } from "./place.js";
+import { Selection } from "./selection.js";
+import { styled } from "./styled.js";
+import { Together } from "./together.js";
+
+const SURE = 90; // percent: where the threshold stands until it is moved
+const PER_PAGE = 48;
+const MOST = 192;
+/** What the address of Grid may say beside the list. */
+const PLACE = ["page", "size", "outlines"];
+const NOTHING = { bins: [], steps: [], above: "", undecided: 0 };
+
+export async function mount({ root, data, onData, signal }) {
+  await styled(root, "controls.css", "cards.css", "grid.css");
+  const grid = new Grid(root, data, signal);
+  onData((next) => grid.tell(next));
+}
+
+class Grid {
+  constructor(root, data, signal) {
+    Object.assign(this, { root, data, signal });
+    this.params = read(["audit", ...FILTERS, "order", ...PLACE]);
+    this.least = SURE;
+    this.told = { sentence: "", undoable: false };
+    this.answer = null;
+    this.histogram = NOTHING;
+    this.picked = null;
+    this.selection = new Selection(data.audit, () => this.selected());
+    this.build();
+    addEventListener("keydown", (event) => this.key(event), { signal });
+    addEventListener("pagehide", () => this.keep(), { signal });
+    addEventListener("online", () => this.refresh(), { signal });
+    this.refresh(true);
+  }
+
+  get audit() {
+    return this.data.audit;
+  }
+
+  get filters() {
+    return Object.fromEntries(FILTERS.filter((name) => this.params[name]).map((name) => [name, this.params[name]]));
+  }
+
+  get order() {
+    return this.params.order ?? "surest";
+  }
+
+  get size() {
+    return Math.min(MOST, Number.parseInt(this.params.size, 10) || PER_PAGE);
+  }
+
+  get page() {
+    return Math.max(1, Number.parseInt(this.params.page, 10) || 1);
+  }
+
+  /** What a decision about many is about: what is selected, or all of the list above the threshold. */
+  get these() {
+    const { size, paths, above } = this.selection;
+    return size ? { paths, ...(above ? { above } : {}) } : { above: this.least };
+  }
+
+  build() {
+    this.heard = element("div", { className: "heard", role: "status" });
+    const slot = element("div", { className: "slot" });
+    this.chips = new Chips(slot, {
+      ...{ audit: this.audit, choices: this.data.choices, page: "grid", get, post },
+      onChange: (params) => this.filter(params),
+      left: () => this.board.focus(),
+    });
+    this.chips.show(this.listed);
+    this.above = element("button", { type: "button", className: "small", onclick: () => this.selectAbove() });
+    this.board = new Board({
+      audit: this.audit,
+      ticks: !this.data.readOnly,
+      has: (path) => this.selection.has(path),
+      tick: (paths, on) => this.selection.set(paths, on),
+      enter: (card) => this.open(card.path),
+      href: (card) => this.address("review", { ...this.filters, order: this.order, path: card.path }),
+      large: createLarge(this.root, this.audit),
+      label: "Pictures",
+    });
+    const width = createSize((pixels) => this.board.root.style.setProperty("--card", `${pixels}px`));
+    this.outlines = element("button", { type: "button", className: "small toggle", textContent: "Evidence" });
+    this.outlines.title = "Draw in what speaks for the given label (red) and for the other class (blue)";
+    this.outlines.onclick = () => this.turn({ outlines: this.params.outlines ? "" : "1" });
+    this.place = element("span", { className: "caption quiet" });
+    this.pager = createPager((change) => this.turn(change));
+    const dialogs = element("div");
+    this.together = new Together({
+      dialogs,
+      data: () => this.data,
+      filters: () => this.filters,
+      signal: this.signal,
+      say: (sentence, undoable) => this.say(sentence, undoable),
+      changed: () => this.decided(),
+      review: (paths) => this.reviewThese(paths),
+      focus: () => this.board.focus(),
+    });
+    this.bar = createBar({
+      least: (percent) => this.threshold(percent),
+      decide: (decision) => this.together.ask(decision, this.these),
+      review: () => this.review(),
+      clear: () => this.selection.clear(),
+      undo: () => this.together.undo(),
+    });
+    const tools = element("div", { className: "tools" }, this.above, this.outlines, width, this.place);
+    const head = element("header", { className: "grid-head" }, slot, tools);
+    const title = element("h1", { className: "heard", textContent: "Grid" });
+    this.root.classList.add("grid");
+    this.root.append(title, this.heard, head, this.board.root, this.pager.root, this.bar.root, dialogs);
+    this.root.addEventListener("click", (event) => this.click(event));
+  }
+
+  /** The page has run again: a new token, perhaps another name. */
+  tell(data) {
+    this.data = data;
+    this.board.retry();
+    this.bars();
+  }
+
+  /** Another page, or another number of pictures. */
+  turn(change) {
+    this.follow({ ...this.params, ...("size" in change ? { page: "" } : {}), ...change });
+    this.refresh().then(() => "page" in change && scroller(this.root).scrollTo({ top: 0 }));
+  }
+
+  /** Another list or order, which begins at its first page. */
+  filter(params) {
+    const { audit, size, outlines } = this.params;
+    this.follow({ audit, size, outlines, ...params });
+    this.refresh();
+  }
+
+  /** The address says what is shown, so that a reload and coming back show the same. */
+  follow(params) {
+    this.params = Object.fromEntries(Object.entries(params).filter(([, value]) => value));
+    history.replaceState(history.state, "", address("grid", this.params));
+    this.chips.show(this.listed);
+  }
+
+  /** The list as the address of Review names it too. */
+  get listed() {
+    return { audit: this.params.audit, ...this.filters, order: this.order };
+  }
+
+  address(page, query) {
+    return address(page, { audit: this.params.audit, ...query });
+  }
+
+  /** Ask for the list and the histogram anew, and show both. */
+  async refresh(first = false) {
+    const asked = (this.asked = Symbol("asked"));
+    const list = { audit: this.audit, ...this.filters, order: this.order, as: "card", count: this.size };
+    if (this.params.outlines) list.outlines = true;
+    const answers = await this.together.answer(
+      Promise.all([
+        get("cards", { ...list, offset: (this.page - 1) * this.size }, { signal: this.signal }),
+        get("histogram", { audit: this.audit, ...this.filters }, { signal: this.signal }),
+      ]),
+    );
+    if (!answers || asked !== this.asked) return;
+    [this.answer, this.histogram] = answers;
+    const pages = Math.max(1, Math.ceil(this.answer.total / this.size));
+    if (this.page > pages) return void this.turn({ page: String(pages) });
+    this.draw();
+    if (first) this.arrive();
+    this.prefetch(list, asked);
+  }
+
+  draw() {
+    const { suspects, total } = this.answer;
+    const select = this.data.readOnly ? null : (paths) => this.select(paths);
+    const pairOf = ({ given, other }) => this.address("pair", { given: given.label, suggested: other.label || "none" });
+    this.board.show(total ? grouped(this.order, suspects, select, pairOf) : []);
+    if (!total) this.board.root.append(this.empty());
+    this.outlines.setAttribute("aria-pressed", String(Boolean(this.params.outlines)));
+    this.pager.show({ page: this.page, size: this.size, total });
+    this.place.textContent = total ? placeOf(this.page, this.size, total) : "";
+    this.selected();
+  }
+
+  empty() {
+    const { outside } = this.answer;
+    if (!outside) return element("p", { className: "empty", textContent: "All of these are decided." });
+    const clear = element("a", { href: this.address("grid", {}), textContent: "Clear filter" });
+    const words = `Nothing matches. ${outside.toLocaleString("en")} undecided are outside this filter. `;
+    return element("p", { className: "empty" }, words, clear);
+  }
+
+  bars() {
+    const step = this.histogram.steps.find(({ at }) => at === this.least) ?? null;
+    this.above.textContent = `Select those above ${this.least}%`;
+    this.above.hidden = this.data.readOnly || !step?.count;
+    this.bar.show({
+      histogram: this.histogram,
+      step,
+      least: this.least,
+      picked: this.picked,
+      readOnly: this.data.readOnly,
+      told: this.told.sentence,
+      canUndo: this.told.undoable && !this.data.readOnly,
+      listed: Boolean(this.answer?.total),
+    });
+  }
+
+  threshold(percent) {
+    this.least = percent;
+    this.bars();
+  }
+
+  select(paths) {
+    this.selection.set(paths, true);
+  }
+
+  async selectAbove() {
+    const preview = await this.together.preview("accept", { above: this.least });
+    if (preview) this.selection.replace(preview.choices.map(({ card }) => card.path), this.least);
+  }
+
+  /** The cards show the selection at once; what the bar says of it follows a moment after its last change. */
+  selected() {
+    this.board?.mark();
+    clearTimeout(this.soon);
+    const count = this.selection.size;
+    this.picked = count ? { count, step: null } : null;
+    this.bars();
+    if (!count || this.data.readOnly) return;
+    this.soon = setTimeout(async () => {
+      const paths = this.selection.paths;
+      const preview = await this.together.preview("accept", this.these);
+      if (!preview || paths.join() !== this.selection.paths.join()) return;
+      this.picked = { count, step: preview.step };
+      this.bars();
+    }, 150);
+  }
+
+  /** After a decision: what is decided is selected no more, what comes next moves up, the focus keeps its place. */
+  async decided(paths = []) {
+    const { at } = this.board;
+    this.selection.set(paths, false);
+    await this.refresh();
+    this.board.rove(Math.min(at, this.board.items.length - 1));
+    this.board.focus();
+  }
+
+  review() {
+    if (this.selection.size) this.reviewThese(this.selection.paths);
+    else this.leave("review", { ...this.filters, order: this.order });
+  }
+
+  /** Review takes pictures that were selected by the id they are kept under. */
+  async reviewThese(paths) {
+    const answer = await this.together.answer(post("map/select", { audit: this.audit, paths }));
+    if (answer) this.leave("review", { selection: answer.id, order: this.order });
+  }
+
+  open(path) {
+    this.leave("review", { ...this.filters, order: this.order, path });
+  }
+
+  leave(page, query) {
+    this.keep();
+    go(page, { audit: this.params.audit, ...query });
+  }
+
+  /** A plain click on a link to another page goes there without loading everything anew. */
+  click(event) {
+    const link = event.target.closest("a[href]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    this.keep();
+    const [page, search] = link.getAttribute("href").split("?");
+    go(page, Object.fromEntries(new URLSearchParams(search)));
+  }
+
+  key(event) {
+    const busy = this.root.querySelector("dialog[open]") || typing() || event.repeat || event.defaultPrevented;
+    if (busy || event.ctrlKey || event.metaKey || event.altKey) return;
+    const onControl = event.composedPath()[0]?.closest?.("button, a, summary, input");
+    if (event.key === "Escape" && this.selection.size) this.selection.clear();
+    else if (event.key.toLowerCase() === "z") this.together.undo();
+    else if (event.key === "Enter" && !onControl) this.review();
+    else return;
+    event.preventDefault();
+  }
+
+  say(sentence, undoable = false) {
+    this.told = { sentence, undoable };
+    this.heard.textContent = sentence;
+    this.bars();
+  }
+
+  /** Back where one was: after Review, a reload or the browser's Back. */
+  arrive() {
+    const kept = keptPlace(`grid ${this.audit}`);
+    const at = kept ? this.board.items.findIndex(({ card }) => card.path === kept.path) : -1;
+    if (at >= 0) this.board.rove(at);
+    // The first picture is at hand for the keyboard, unless somebody is elsewhere already.
+    if ([null, document.body].includes(document.activeElement)) this.board.focus();
+    if (kept) scroller(this.root).scrollTop = kept.top;
+    this.heard.textContent = `Pictures ${this.place.textContent}.`;
+  }
+
+  keep() {
+    keepPlace(`grid ${this.audit}`, this.root, this.board.items[this.board.at]?.card.path ?? "");
+  }
+
+  /** The pictures of the next page are made and fetched while somebody looks at this one. */
+  async prefetch(list, asked) {
+    if (this.page * this.size >= this.answer.total || navigator.connection?.saveData) return;
+    await new Promise((quiet) => setTimeout(quiet, 800));
+    if (asked !== this.asked || this.signal.aborted) return;
+    const next = await get("cards", { ...list, offset: this.page * this.size }, { signal: this.signal }).catch(() => null);
+    if (!next || asked !== this.asked) return;
+    for (const { path, content_hash } of next.suspects) {
+      const image = new Image();
+      image.fetchPriority = "low";
+      image.src = picture("small", this.audit, path, content_hash);
+    }
+  }
+}

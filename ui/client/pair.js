@@ -1,0 +1,310 @@
+// Class pair: suspects filed as one class that look like another, on a line between typical pictures of the two.
+
+import { address, go, onStep, read, write } from "./address.js";
+import { get, picture, post } from "./api.js";
+import { Board, createCard, small } from "./cards.js";
+import { element, fill, typing } from "./dom.js";
+import { cut, rich } from "./names.js";
+import { createLarge } from "./large.js";
+import { keepPlace, keptPlace, scroller } from "./place.js";
+import { styled } from "./styled.js";
+import { Together } from "./together.js";
+
+export async function mount({ root, data, onData, signal }) {
+  await styled(root, "cards.css", "pair.css");
+  const page = new PairPage(root, data, signal);
+  onData((next) => (page.data = next));
+}
+
+class PairPage {
+  constructor(root, data, signal) {
+    Object.assign(this, { root, data, signal });
+    this.pair = null;
+    this.follow(read());
+    this.heard = element("div", { className: "heard", role: "status" });
+    this.body = element("div", { className: "pair-body" });
+    this.told = element("p", { className: "told" });
+    this.acts = element("div", { className: "acts" });
+    this.bar = element("div", { className: "pair-bar" }, this.acts);
+    const dialogs = element("div");
+    this.large = createLarge(root, data.audit);
+    this.together = new Together({
+      dialogs,
+      data: () => this.data,
+      filters: () => ({ given: this.given, suggested: this.suggested || "none" }),
+      signal,
+      say: (sentence, undoable) => this.say(sentence, undoable),
+      changed: () => this.refresh(),
+      review: (paths) => this.reviewThese(paths),
+      focus: () => this.acts.querySelector("button")?.focus(),
+    });
+    root.classList.add("pair");
+    root.append(this.heard, this.body, this.told, this.bar, dialogs);
+    root.addEventListener("click", (event) => this.click(event));
+    addEventListener("keydown", (event) => this.key(event), { signal });
+    addEventListener("pagehide", () => this.keep(), { signal });
+    onStep((params) => {
+      this.follow(params);
+      this.refresh();
+    }, signal);
+    this.refresh().then(() => {
+      const kept = keptPlace("pair");
+      if (kept) scroller(root).scrollTop = kept.top;
+    });
+  }
+
+  follow({ given = "", suggested = "", audit }) {
+    Object.assign(this, { given, suggested: suggested === "none" ? "" : suggested, named: audit });
+  }
+
+  get audit() {
+    return this.data.audit;
+  }
+
+  address(page, query) {
+    return address(page, { audit: this.named, ...query });
+  }
+
+  query({ given, suggested }) {
+    return { audit: this.named, given, suggested: suggested || "none" };
+  }
+
+  pairAt(pair) {
+    return address("pair", this.query(pair));
+  }
+
+  /** This pair's list in Review or Grid. */
+  list(page, query = {}) {
+    return this.address(page, { given: this.given, suggested: this.suggested || "none", ...query });
+  }
+
+  async refresh() {
+    const asked = { audit: this.audit, given: this.given, suggested: this.suggested };
+    const pair = await this.together.answer(get("pair", asked, { signal: this.signal }).then((found) => ({ found })));
+    if (!pair) return;
+    this.pair = pair.found;
+    if (!this.pair) return void this.nothing();
+    this.given = this.pair.given.label;
+    this.suggested = this.pair.other.label;
+    write(this.query(this));
+    this.draw(this.pair);
+    if (this.pair.remark) this.say(this.pair.remark);
+  }
+
+  nothing() {
+    const words = element("p", { textContent: "No label of this audit is in doubt, so there are no pairs of classes to look into. " });
+    words.append(element("a", { href: this.address("overview", {}), textContent: "Overview" }));
+    fill(this.body, element("h1", { textContent: "Class pairs" }), words);
+    this.bar.hidden = true;
+  }
+
+  draw(pair) {
+    fill(
+      this.body,
+      this.head(pair),
+      element(
+        "div",
+        { className: "sides" },
+        this.side(pair.given, "given"),
+        element("div", { className: "between" }, this.line(pair), this.zones(pair), this.rest(pair), this.crops(pair)),
+        this.side(pair.other, "other"),
+      ),
+    );
+    this.buttons(pair);
+  }
+
+  head(pair) {
+    const to = (other, text) => other && element("a", { href: this.pairAt(other), textContent: text, title: other.text });
+    const all = element("select", { className: "caption" }, ...pair.pairs.map(({ text, left }, index) =>
+      element("option", { value: index, textContent: `${text} · ${left ? `${left.toLocaleString("en")} left` : "decided"}` })));
+    all.setAttribute("aria-label", "Class pairs, those with the most wrong labels first");
+    if (pair.number <= pair.pairs.length) all.value = String(pair.number - 1);
+    all.onchange = () => this.show(pair.pairs[Number(all.value)]);
+    return element(
+      "header",
+      {},
+      element("nav", { className: "caption quiet", "aria-label": "Class pairs" }, `Class pair ${pair.number} of ${pair.of}`, to(pair.before, "previous"), to(pair.after, "next"), all),
+      element("h1", {}, ...rich(pair.headline)),
+      element("p", { className: "lead" }, ...rich(pair.sentence)),
+    );
+  }
+
+  show({ given, suggested }) {
+    Object.assign(this, { given, suggested });
+    write(this.query(this), { push: true });
+    this.refresh().then(() => scroller(this.root).scrollTo({ top: 0 }));
+  }
+
+  side(side, role) {
+    const title = element("h2", {}, cut(side.name, role), element("span", { className: "caption quiet", textContent: ` ${side.note}` }));
+    if (side.labels.length) {
+      return element("section", { className: "side" }, title, element("ul", { className: "labels" }, ...side.labels.map((label) => element("li", {}, cut(label)))));
+    }
+    return element("section", { className: "side" }, title, this.tinies(side.pictures, `Filed as ${side.name}`));
+  }
+
+  /** Small pictures to look at; each opens in Review, and shows large under the pointer. */
+  tinies(pictures, says) {
+    const items = pictures.map((each) => {
+      const link = element("a", { className: "tiny", href: this.address("review", { path: each.path }) }, small(this.audit, each));
+      if (each.text) link.append(element("span", { className: "plate" }, cut(each.text)));
+      link.setAttribute("aria-label", each.text ? `${says}: ${each.text}` : says);
+      link.onpointerenter = (event) => event.pointerType === "mouse" && this.large.soon({ ...each, name: each.text || says }, link);
+      link.onpointerleave = () => this.large.hide();
+      return element("li", {}, link);
+    });
+    return element("ul", { className: "tinies" }, ...items);
+  }
+
+  line(pair) {
+    const dots = pair.dots.map(({ at, zone }) => element("span", { className: `dot is-${zone}`, style: { left: `${100 * at}%` } }));
+    const gap = pair.gap ? element("span", { className: "gap caption", textContent: pair.gap }) : null;
+    const axis = element("div", { className: "axis" }, element("span", { className: "middle" }), gap, ...dots);
+    axis.setAttribute("aria-hidden", "true");
+    const count = pair.undecided ? `${pair.undecided.toLocaleString("en")} undecided, by probability` : "All are decided";
+    return element(
+      "div",
+      { className: "line-of-two" },
+      element(
+        "div",
+        { className: "ends" },
+        element("span", { className: "quiet" }, "← more like ", cut(pair.given.name)),
+        element("strong", { textContent: count }),
+        element("span", { className: "quiet" }, "more like ", cut(pair.other.name), " →"),
+      ),
+      axis,
+    );
+  }
+
+  zones(pair) {
+    const shown = pair.zones.filter(({ count }) => count).map((zone) => {
+      const role = zone.name === "open" ? "" : zone.name;
+      const title = element("h2", {}, cut(zone.title, role));
+      const cards = zone.cards.map((card) => {
+        const item = createCard(this.audit, card, { href: this.list("review", { path: card.path }), ticks: false });
+        item.box.tabIndex = 0;
+        item.box.onpointerenter = (event) => event.pointerType === "mouse" && this.large.soon(card, item.box);
+        item.box.onpointerleave = () => this.large.hide();
+        return item;
+      });
+      const more = zone.count - zone.cards.length;
+      const rest = more ? element("a", { href: this.list("grid"), textContent: `${more.toLocaleString("en")} more in Grid` }) : null;
+      const section = element("section", { className: "zone" }, title, element("ul", { className: "cards" }, ...cards), rest);
+      section.style.flexGrow = String(Math.min(4, zone.cards.length));
+      return section;
+    });
+    return element("div", { className: "zones" }, ...shown);
+  }
+
+  rest(pair) {
+    const group = (title, count, note, pictures, says) => {
+      if (!count) return null;
+      const heading = element("h2", { textContent: `${title}: ${count.toLocaleString("en")}` });
+      heading.append(element("span", { className: "caption quiet" }, " ", cut(note)));
+      return element("section", {}, heading, this.tinies(pictures, says));
+    };
+    return element(
+      "div",
+      { className: "two" },
+      group("Already decided", pair.decided_count, pair.decided_note, pair.decided, "Decided"),
+      group("The other way round", pair.reverse_count, pair.reverse_note, pair.reverse, "The other way round"),
+    );
+  }
+
+  crops(pair) {
+    const group = (role, side, note, crops) => {
+      if (!crops.length) return null;
+      const heading = element("h2", { className: role }, "What speaks for ", cut(side.name), element("span", { className: "caption quiet", textContent: ` ${note}` }));
+      const items = crops.map((crop) => {
+        const link = element("a", { className: `crop is-${role}`, href: this.list("review", { path: crop.path }) }, this.crop(crop));
+        link.setAttribute("aria-label", `${note}, speaks for ${side.name}`);
+        return element("li", {}, link);
+      });
+      return element("section", {}, heading, element("ul", { className: "crops" }, ...items));
+    };
+    return element(
+      "div",
+      { className: "two" },
+      group("other", pair.other, "strongest blue part of each undecided", pair.blue),
+      group("given", pair.given, "strongest red part", pair.red),
+    );
+  }
+
+  /** The square about a part's box, cut out of the large picture. */
+  crop({ path, content_hash, width, height, box: [left, top, right, bottom] }) {
+    const side = Math.min(Math.min(width, height), 1.15 * Math.max(right - left, bottom - top));
+    const within = (middle, whole) => Math.max(0, Math.min(whole - side, middle - side / 2));
+    const image = element("img", { alt: "", loading: "lazy", draggable: false, src: picture("large", this.audit, path, content_hash) });
+    image.style.width = `${(100 * width) / side}%`;
+    image.style.left = `${(-100 * within((left + right) / 2, width)) / side}%`;
+    image.style.top = `${(-100 * within((top + bottom) / 2, height)) / side}%`;
+    return element("span", { className: "cut" }, image);
+  }
+
+  buttons(pair) {
+    const { undecided, step, finished } = pair;
+    const key = (letter) => element("kbd", { textContent: letter });
+    const button = (onclick, ...children) => element("button", { type: "button", onclick }, ...children);
+    const one = undecided === 1 ? "Review it" : `Review the ${undecided.toLocaleString("en")} one by one`;
+    const review = undecided ? button(() => this.leave(this.list("review", { decided: "no" })), one, key("Enter")) : null;
+    const relabel = step && !this.data.readOnly ? button(() => this.together.ask("accept", { above: pair.above }), step.relabel) : null;
+    const bulkFirst = Boolean(relabel && step.supported);
+    review?.classList.toggle("primary", !bulkFirst);
+    relabel?.classList.toggle("primary", bulkFirst);
+    const grid = button(() => this.leave(this.list("grid")), "Open in Grid", key("G"));
+    const note = element("span", { className: "caption quiet note", textContent: pair.finished_note });
+    const mark = undecided && !this.data.readOnly ? button(() => this.finish(!finished), finished ? "Not finished after all" : "Mark as finished anyway") : null;
+    mark?.classList.add("plain");
+    fill(this.acts, review, relabel, grid, element("span", { className: "space" }), note, mark);
+    this.bar.hidden = false;
+  }
+
+  async finish(on) {
+    const { reviewer } = this.data;
+    const said = { audit: this.audit, given: this.given, suggested: this.suggested, reviewer, on };
+    if (await this.together.answer(post("finished", said))) await this.refresh();
+  }
+
+  async reviewThese(paths) {
+    const answer = await this.together.answer(post("map/select", { audit: this.audit, paths }));
+    if (answer) this.leave(this.address("review", { selection: answer.id }));
+  }
+
+  leave(to) {
+    this.keep();
+    const [page, search] = to.split("?");
+    go(page, Object.fromEntries(new URLSearchParams(search)));
+  }
+
+  keep() {
+    keepPlace("pair", this.root, "");
+  }
+
+  click(event) {
+    const link = event.target.closest("a[href]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    const to = link.getAttribute("href");
+    if (!to.startsWith("pair?")) return this.leave(to);
+    this.follow(Object.fromEntries(new URLSearchParams(to.split("?")[1])));
+    this.show(this);
+  }
+
+  key(event) {
+    const busy = this.root.querySelector("dialog[open]") || typing() || event.repeat || event.defaultPrevented || !this.pair;
+    if (busy || event.ctrlKey || event.metaKey || event.altKey) return;
+    const onControl = event.composedPath()[0]?.closest?.("button, a, select, input");
+    if (event.key.toLowerCase() === "z") this.together.undo();
+    else if (event.key.toLowerCase() === "g") this.leave(this.list("grid"));
+    else if (event.key === "Enter" && !onControl && this.pair.undecided) this.leave(this.list("review", { decided: "no" }));
+    else return;
+    event.preventDefault();
+  }
+
+  say(sentence, undoable = false) {
+    this.heard.textContent = sentence;
+    const undo = element("button", { type: "button", className: "small" }, "Undo", element("kbd", { textContent: "Z" }));
+    undo.onclick = () => this.together.undo();
+    fill(this.told, sentence, undoable ? undo : null);
+  }
+}
