@@ -7,7 +7,7 @@ import io
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,13 @@ const style = Object.assign(document.createElement("link"), { rel: "stylesheet",
 const styled = new Promise((done) => (style.onload = done));
 shadow.append(style, root);
 window.acts = [];
+window.originals = 0;
 window.picture = (kind, small) => `/picture/${kind}/${encodeURIComponent(small.path)}`;
-window.view = createView(root, { act: (name) => acts.push(name), picture, original: async () => null });
+window.view = createView(root, {
+  act: (name) => acts.push(name),
+  picture,
+  original: async () => (originals++, null),
+});
 window.load = async (suspect) => {
   const image = new Image();
   image.src = picture("stage", suspect);
@@ -512,3 +517,62 @@ def test_panels_stand_instead_of_a_suspect_or_above_one(view: Page) -> None:
     assert view.evaluate("acts") == ["mine", "check"]
     show(view, suspect())
     assert view.locator(".stage").is_visible()
+
+
+def test_two_fingers_zoom_and_one_steps(view: Page) -> None:
+    show(view, suspect())
+    session = view.context.new_cdp_session(view)
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    stage = view.evaluate("box(shadow.querySelector('.stage'))")
+    middle = (stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": middle[0] + x, "y": middle[1] + y, "id": at} for at, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    def drag(*places: float) -> None:
+        touch("touchStart", (places[0], 0))
+        for place in places[1:]:
+            touch("touchMove", (place, 0))
+        touch("touchEnd")
+
+    drag(120, 60, -20, -60)
+    drag(-120, -60, 20, 60)
+    drag(0, 10, 20)
+    assert view.evaluate("acts") == ["skip", "back"]
+    before = view.evaluate("box(shadow.querySelector('.outlines .line'))")["width"]
+    touch("touchStart", (-50, 0))
+    touch("touchStart", (-50, 0), (50, 0))
+    for apart in (60, 80, 100):
+        touch("touchMove", (-apart, 0), (apart, 0))
+    touch("touchEnd")
+    after = view.evaluate("box(shadow.querySelector('.outlines .line'))")["width"]
+    assert after / before == pytest.approx(2, rel=0.05)
+    # Of a picture that is zoomed, one finger shows another part.
+    drag(100, 0, -100)
+    assert view.evaluate("acts") == ["skip", "back"]
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def test_the_original_is_asked_for_once_zoom_needs_it(view: Page) -> None:
+    """Of a picture of 3200 pixels that came as 320."""
+    show(view, replace(suspect(seed=9), width=3200, height=2400))
+    assert view.evaluate("originals") == 0
+    view.evaluate("view.zoom(1)")
+    view.evaluate("view.zoom(1)")
+    assert view.evaluate("originals") == 1
+    show(view, suspect())
+    view.evaluate("view.zoom(1)")
+    assert view.evaluate("originals") == 1
+
+
+def test_a_wide_picture_stands_above_the_card_and_a_tall_one_beside_it(view: Page) -> None:
+    for size, above in (((900, 300), True), (((300, 900)), False), (((400, 300)), False)):
+        show(view, suspect(size=size, crop=(0, 0, *size)))
+        stage, title = (view.evaluate(f"box(shadow.querySelector('{one}'))") for one in (".stage", "h1"))
+        assert (title["y"] >= stage["y"] + stage["height"]) == above
+        assert (title["x"] >= stage["x"] + stage["width"]) != above
+        buttons = view.evaluate("['A', 'X'].map((name) => box(shadow.querySelector(`[data-act=${name}]`)))")
+        assert all(one["y"] + one["height"] <= 1000 and one["x"] + one["width"] <= 1600 for one in buttons)
+    picture = view.evaluate("box(shadow.querySelector('.picture'))")
+    assert picture["width"] == 796
