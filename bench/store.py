@@ -10,6 +10,7 @@ import argparse
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradattn_core.store.candidates import ORDERS
+from gradattn_core.store.outbox import Sent
 from gradattn_core.store.store import Store
 
 CLASSES = [f"class {number:04d}" for number in range(1000)]
@@ -204,7 +207,25 @@ def queries(store: Store, suspects: int) -> dict[str, Callable[[int], object]]:
         "by part of the path": {"path_contains": "7_0"},
         "of a reviewer": {"reviewer": "bob"},
     }
+    behind = store.candidates.stretch("bench", decided="no").places[-1]
+
+    def stretch(**asked: Any) -> Callable[[int], object]:
+        return lambda _: store.candidates.stretch("bench", **{"decided": "no", **asked})
+
+    stretches: dict[str, dict[str, Any]] = {
+        "first": {},
+        "behind a place": {"after": behind},
+        "beginning with an image": {"at": paths[150]},
+        **{f"in the order {order}": {"order": order} for order in ORDERS},
+        "of part 2 of 3 with an overlap": {"part": (2, 3), "overlap": 0.1},
+        "of what nobody has decided": {"nobody": True},
+        "of a second look": {"decided": "any", "second_look": "ann", "order": "mixed", "everything": True},
+        "of a tag": {"tag": "blurry"},
+        "of a selection": {"selection": store.selections.keep("bench", paths, reviewer="ann")},
+    }
+    store.tags.change("bench", paths[::2], add=["blurry"], reviewer="ann")
     return {
+        **{f"24 rows, {name}": stretch(**asked) for name, asked in stretches.items()},
         **{f"96 rows, {name}": page(**filters) for name, filters in pages.items()},
         **{f"count, {name}": count(**filters) for name, filters in counts.items()},
         "one candidate": lambda n: store.candidates.one("bench", paths[n]),
@@ -235,6 +256,11 @@ def queries(store: Store, suspects: int) -> dict[str, Callable[[int], object]]:
         "what spot checks say": lambda _: store.draws.checked("bench"),
         "how far until 1 % is left": lambda _: store.draws.until("bench", 0.01),
         "next page until 1 % is left": lambda _: store.draws.next_page("bench", 0.01),
+        "tags with counts": lambda _: store.tags.counts("bench"),
+        "decide as the page does": lambda n: store.decisions.append_seen(
+            "bench", [Sent(str(uuid.uuid4()), paths[n], "keep", force=True)], reviewer="ann"
+        ),
+        "take the last one back": lambda _: store.decisions.undo_last("bench", "ann", str(uuid.uuid4())),
         "decide": lambda n: store.decisions.append("bench", paths[n], "keep", reviewer="ann"),
         "undo": lambda n: store.decisions.undo("bench", paths[n], reviewer="ann"),
         "decide 96": lambda _: store.decisions.append_many("bench", paths[:96], "keep", reviewer="ann"),

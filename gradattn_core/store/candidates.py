@@ -17,7 +17,7 @@ from gradattn_core.store import images
 from gradattn_core.store.choice import ORDERS as ORDERS
 from gradattn_core.store.choice import CandidateFilter as CandidateFilter
 from gradattn_core.store.choice import Choice, Place, choose
-from gradattn_core.store.database import PROPOSED, Part, check_page, value
+from gradattn_core.store.database import Part, check_page, value
 from gradattn_core.store.kept import tags_of
 from gradattn_core.store.log import newest, standing
 
@@ -213,21 +213,6 @@ class Candidates(Part):
         with self._reading(audit_id) as connection:
             choice = choose(connection, audit_id, filters)
             return int(value(connection.execute(f"SELECT count(*) FROM ({choice.source})", choice.parameters)))
-
-    def chances(self, audit_id: str, **filters: Unpack[CandidateFilter]) -> pd.DataFrame:
-        """How likely the suggested and the given label of each image are, the most suspect first.
-
-        Columns: ``path, suggested_label, suggested, given``; the last two are probabilities in [0, 1], those of
-        :func:`gradattn_core.belief.believe`, and the classes that they leave out have the rest.
-        """
-        with self._reading(audit_id) as connection:
-            choice = choose(connection, audit_id, filters)
-            return connection.execute(
-                f"""SELECT s.path, s.suggested_label, {PROPOSED} AS suggested, 1 - s.suspicion AS given
-                    FROM ({choice.source}) c JOIN scores s ON s.audit_id = $audit_id AND s.rank = c.rank
-                    ORDER BY s.rank""",
-                {**choice.parameters, "audit_id": audit_id},
-            ).df()
 
     def one(self, audit_id: str, path: str) -> Candidate | None:
         """One image, suspect or not; None where the audit ranked no such image."""

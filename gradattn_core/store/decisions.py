@@ -193,27 +193,6 @@ class Decisions(Outbox):
                    ORDER BY "both" DESC, reviewer_a, reviewer_b"""
             ).df()
 
-    def as_proposed(self, audit_id: str) -> pd.DataFrame:
-        """What people made of suggestions, one by one: what stands about the audit's pictures and what was proposed.
-
-        Decisions of a bulk are left out, as nobody looked at each for itself, and so are those of which it is not known
-        what was proposed (of versions before). Copies of a picture are one.
-
-        Columns: ``probability`` of the suggestion when it was decided, in [0, 1], and ``followed``: it was relabelled
-        to the suggested label, or removed where that was no class of the dataset. Whoever was unsure did not follow.
-        """
-        with self._reading(audit_id) as connection:
-            return connection.execute(
-                """SELECT d.proposed_probability AS probability, CASE d.proposed_label
-                       WHEN '' THEN d.decision = 'remove' ELSE d.decision = 'relabel' AND d.new_label = d.proposed_label
-                       END AS followed
-                   FROM decisions d SEMI JOIN current_decisions c ON c.sequence = d.sequence
-                   SEMI JOIN (SELECT content_hash, given_label FROM images WHERE audit_id = ?) i
-                       ON i.content_hash = d.content_hash AND i.given_label = d.given_label
-                   WHERE d.batch IS NULL AND d.proposed_probability IS NOT NULL ORDER BY d.sequence""",
-                [audit_id],
-            ).df()
-
     def _append(self, audit_id: str, paths: Sequence[str], decision: Decision) -> list[str]:
         with self._writing(audit_id) as connection:
             listed = find_all(connection, audit_id, paths)

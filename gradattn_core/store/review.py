@@ -36,7 +36,7 @@ WITH decided AS MATERIALIZED (
             count(*) FILTER (decision = 'unsure') AS unsure, count(*) FILTER (is_suspect) AS suspects_decided,
             count(DISTINCT key) FILTER (is_suspect AND decision IN ('relabel', 'remove')) AS learnt_wrong,
             count(DISTINCT key) FILTER (is_suspect AND decision = 'keep') AS learnt_right, {_SUMS} FROM found),
-    audit AS (SELECT count(*) FILTER (is_suspect) AS suspects, {_SUMS} FROM {BELIEFS} WHERE audit_id = $audit_id)
+    audit AS (SELECT count(*) AS suspects, {_SUMS} FROM {BELIEFS} WHERE audit_id = $audit_id AND is_suspect)
 SELECT said.* EXCLUDE (expected, class_noise, instance_noise), suspects,
     greatest(audit.expected - said.expected, 0) AS estimated_left,
     greatest(audit.class_noise - said.class_noise, 0) AS class_noise,

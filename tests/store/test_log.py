@@ -13,9 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from gradattn_core.belief import of_row
 from gradattn_core.errors import StoreError
-from gradattn_core.store.outbox import Sent
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
@@ -149,26 +147,6 @@ def test_kappa_tells_agreement_from_chance_and_is_not_defined_where_nothing_tell
     assert kappa(("keep", "remove"), ("remove", "keep")) == -1
     # 3 of 4 the same; by chance (2 * 1 + 2 * 3) of 16.
     assert kappa(("keep", "keep"), ("keep", "relabel"), ("relabel",) * 2, ("relabel",) * 2) == pytest.approx(0.5)
-
-
-def test_what_people_made_of_suggestions_leaves_bulks_out(store: Store) -> None:
-    page = store.candidates.page("first", everything=True).set_index("path")
-    suggested = page["suggested_label"]
-    paths = [path for path in PATHS if suggested[path] != path.split("/")[0]][:4]
-    store.decisions.append("first", paths[0], "relabel", new_label=suggested[paths[0]], reviewer="ann")
-    store.decisions.append("first", paths[1], "relabel", new_label="albatross or gull", reviewer="ann")
-    store.decisions.append("first", paths[2], "unsure", reviewer="ann")
-    store.decisions.append_seen("first", [Sent("1", paths[3], "relabel", suggested[paths[3]])], reviewer="a", batch="b")
-    chances = store.candidates.chances("first", paths=paths).set_index("path")
-    proposed = store.decisions.as_proposed("first")
-    assert proposed["followed"].tolist() == [True, False, False]
-    assert proposed["probability"].tolist() == chances.loc[paths[:3], "suggested"].tolist()
-    rows: Any = page.loc[chances.index].to_dict("records")
-    for row, own, other in zip(rows, chances["given"], chances["suggested"], strict=True):
-        belief = of_row(row)
-        assert (own, other) == pytest.approx((belief.of(row["given_label"]), belief.of(row["suggested_label"])))
-    store.decisions.undo("first", paths[0], reviewer="bob")
-    assert store.decisions.as_proposed("first")["followed"].tolist() == [False, False]
 
 
 def test_the_columns_of_log_and_agreement_are_plain_with_and_without_rows(store: Store) -> None:
