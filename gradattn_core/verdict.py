@@ -179,8 +179,7 @@ def _case(facts: Facts, say: _Names, proposed: str | None) -> tuple[str, Pieces,
         return "none", [("None of this dataset’s classes", "")], [*named, ("X removes it.", "")]
     if facts.kind == "out of place" and belief.of(belief.likeliest) <= HALF:
         return "out of place", [("Unlike the pictures of every class", "")], _unusual(facts, say)
-    likely = min(belief.of(belief.given), belief.of(belief.other or NONE)) >= POSSIBLE
-    if facts.kind == "two objects" and facts.lifted is not None and likely:
+    if facts.kind == "two objects" and _both_possible(facts):
         return "two objects", [given, (" and ", ""), other, (" seem to be in the picture", "")], _both(facts, say)
     case, headline = _by_probability(facts, say, proposed)
     if facts.kind == "out of place":
@@ -262,6 +261,13 @@ def _mixed(facts: Facts, say: _Names) -> Pieces:
     ]
 
 
+def _both_possible(facts: Facts) -> bool:
+    """Whether no number says that one of the two is not there, and the model saw the other class at first."""
+    belief = facts.belief
+    likely = min(belief.of(belief.given), belief.of(belief.other or NONE)) >= POSSIBLE
+    return likely and facts.lifted is not None and of_two(-facts.lifted[0]) > 1 - PRIMARY
+
+
 def _both(facts: Facts, say: _Names) -> Pieces:
     assert facts.lifted is not None, "not asked"
     given, other = say.of(facts.belief.given), say.of(facts.belief.other)
@@ -286,7 +292,9 @@ def _unusual(facts: Facts, say: _Names) -> Pieces:
     share = facts.numbers.get("more_unlike")
     far = "the nearest is far away"
     if share is not None:
-        far = f"only {in_percent(share)} of the unsuspicious ones lie as far from every class"
+        few = in_percent(share)
+        how_many = f"fewer than {few[1:]}" if few.startswith("<") else f"only {few}"
+        far = f"{how_many} of the unsuspicious ones lie as far from every class"
     if likeliest > HALF:
         pieces: Pieces = [
             say.of(belief.likeliest),

@@ -138,6 +138,7 @@ def test_unlike_every_class_is_never_said_beside_a_class_above_half() -> None:
         "Unlike the pictures of every class",
         "The likeliest class has 40%; only 1.5% of the unsuspicious ones lie as far from every class.",
     )
+    assert "fewer than 0.1% of the unsuspicious" in said(replace(unlike, numbers={"more_unlike": 0.0}))[2]
     case, headline, reason = said(replace(unlike, belief=thought(0.005, 0.99)))
     assert (case, headline) == ("mislabel", "Probably eagle, filed as kite")
     assert reason.startswith("eagle is likeliest (99.0%), but the picture is unusual: only 1.5%")
@@ -170,6 +171,8 @@ def test_two_objects_are_said_with_what_hiding_did_where_both_are_possible() -> 
         "Keep the label if kite is the subject."
     )
     assert said(replace(facts, belief=thought(0.981, 0.018)))[0] == "right"
+    # Of a class that the model hardly saw, hiding its part says nothing.
+    assert said(replace(facts, belief=thought(0.73, 0.26), lifted=(2.6, 5.5)))[0] == "right"
 
 
 def test_copies_and_near_copies_are_said_with_their_labels() -> None:

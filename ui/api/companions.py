@@ -32,6 +32,7 @@ def typical(
 
 
 def similar(near: Sequence[Near], belief: Belief, names: Mapping[str, str]) -> Similar | None:
+    """The most similar pictures, those filed as the given label first; None where none are known."""
     if not near:
         return None
     first = sorted(near, key=lambda each: each.given_label != belief.given)

@@ -101,8 +101,9 @@ def _seen(
     drawing: Map | None = None
     if around.evidence is not None:
         ends = (around.evidence.for_label, around.evidence.against_label)
-        of_map = names_of([end for end in ends if end])
-        called = (of_map.get(ends[0], ""), of_map.get(ends[1], "none of these classes"))
+        # Named as on the rest of the card; the model's own class for a picture of none of these has no other name.
+        of_map = names_of([end for end in ends if end]) | dict(names)
+        called = (of_map[ends[0]], of_map[ends[1]])
         drawing = drawn(around.evidence, called, size, own, verdict.remark)
     parts = "" if drawing is None else " ".join(described(part, drawing.for_name) for part in drawing.regions)
     headline, reason = verdict.headline, verdict.reason
