@@ -228,6 +228,6 @@ function part(region) {
     element("span", { className: "number", textContent: String(region.number) }),
     element("strong", { textContent: region.place }),
     region.on_map ? element("span", { className: "quiet", textContent: ` on the map ${region.on_map}` }) : null,
-    before ? element("div", {}, "Hidden, measured: ", `${before} → `, element("strong", { textContent: after })) : element("div", { className: "quiet", textContent: "Not measured." }),
+    before ? element("div", {}, "Hidden, measured: ", element("span", { className: "together" }, `${before} → `, element("strong", { textContent: after }))) : element("div", { className: "quiet", textContent: "Not measured." }),
   );
 }
