@@ -103,7 +103,8 @@ class Stretch:
         rows: as :meth:`Candidates.page` has them.
         places: of each row, its place in the order; that of the last is where the list goes on.
         more: whether there are others behind these.
-        total: how many images the list has, decided or not; ``decided`` of them are, ``left`` are not.
+        total: how many images the list has, decided or not; ``decided`` of them are, ``left`` are not. Of a second
+            look, whether the reviewer who looks has decided.
         outside: undecided suspects that are not in the list; told only where nothing is left in it, else 0.
     """
 
@@ -200,7 +201,13 @@ class Candidates(Part):
                 "SELECT count(*), count(*) FILTER (decision <> '') FROM listed"
             ).fetchall()[0]
             outside = 0
-            if total == decided:
+            if filters.get("second_look") is not None:
+                # Others have decided all of it; what counts is what this reviewer has looked at again.
+                again: CandidateFilter = {**filters, "second_look": None, "looked_again": filters["second_look"]}
+                looked = choose(connection, audit_id, again)
+                decided = int(value(connection.execute(f"SELECT count(*) FROM ({looked.source})", looked.parameters)))
+                total += decided
+            elif total == decided:
                 every = choose(connection, audit_id, {"decided": "no"})
                 outside = int(value(connection.execute(f"SELECT count(*) FROM ({every.source})", every.parameters)))
             more = len(first) + len(places) > count

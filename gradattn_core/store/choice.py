@@ -40,7 +40,7 @@ class CandidateFilter(TypedDict, total=False):
         part: (k, n), only the k-th of n parts: each picture is in one, its copies in the same, on every machine.
         overlap: this share of all pictures, in [0, 1], is in every part.
         nobody: only what nobody has ever decided, not even for a while.
-        second_look: only what others have decided and this reviewer has not.
+        second_look: only what others have decided and this reviewer has not; ``looked_again``: and this reviewer too.
     """
 
     given: str | None
@@ -60,6 +60,7 @@ class CandidateFilter(TypedDict, total=False):
     overlap: float | None
     nobody: bool
     second_look: str | None
+    looked_again: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def choose(
         conditions.append("s.is_suspect")
     if shared != "true":
         conditions.append(shared)
-    if filters.get("second_look") is not None:
+    if filters.get("second_look") is not None or filters.get("looked_again") is not None:
         # The few of which anything was said, before the log is read for each of them.
         conditions.append("i.content_hash IN (SELECT content_hash FROM decisions)")
     keys = "".join(f", {step.expression} AS key{number}" for number, step in enumerate(ORDERS[order]))
@@ -267,13 +268,17 @@ def _said(filters: CandidateFilter) -> tuple[str, dict[str, object]]:
         parameters["tag"] = tag
     if filters.get("nobody"):
         conditions.append(f"NOT EXISTS (SELECT 1 FROM decisions e WHERE {same})")
-    looking = filters.get("second_look")
-    if looking is not None:
-        conditions.append(
-            """(f.content_hash, f.given_label) IN (SELECT (content_hash, given_label) FROM words
-                GROUP BY content_hash, given_label HAVING NOT bool_or(reviewer = $looking))"""
-        )
-        parameters["looking"] = looking
+    for name, of_all in (
+        ("second_look", "NOT bool_or(reviewer = $second_look)"),
+        ("looked_again", "bool_or(reviewer = $looked_again) AND bool_or(reviewer <> $looked_again)"),
+    ):
+        who = filters.get(name)
+        if who is not None:
+            conditions.append(
+                f"""(f.content_hash, f.given_label) IN (SELECT (content_hash, given_label) FROM words
+                    GROUP BY content_hash, given_label HAVING {of_all})"""
+            )
+            parameters[name] = who
     return " AND ".join(conditions) or "true", parameters
 
 

@@ -215,6 +215,15 @@ def test_a_second_look_is_at_what_others_have_said_and_oneself_has_not(store: St
     looks = walk(store, 30, order="mixed", everything=True, second_look="bob")
     assert set(looks) == expected and len(looks) == len(expected) > 5
     assert looks != sorted(looks, key=PATHS.index)
+    # The list shortens as bob goes on, and its length stays.
+    both = {
+        row["path"]
+        for row in rows
+        for who in [set(stacks.get((row["content_hash"], row["given_label"]), []))]
+        if "bob" in who and who != {"bob"}
+    }
+    stretch = store.candidates.stretch("first", order="mixed", everything=True, second_look="bob")
+    assert (stretch.total, stretch.decided, stretch.left) == (len(looks) + len(both), len(both), len(looks))
 
 
 def test_lists_by_tag_and_by_selection(store: Store, rows: list[Row]) -> None:
