@@ -224,6 +224,28 @@ def test_a_decision_keeps_what_was_proposed_when_it_was_made(tmp_path: Path) -> 
     assert undo == [(None,)]
 
 
+def test_what_people_made_of_suggestions_leaves_bulks_out(store: Store) -> None:
+    page = store.candidates.page("first", everything=True).set_index("path")
+    suggested = page["suggested_label"]
+    paths = [path for path in PATHS if suggested[path] != path.split("/")[0]][:4]
+    store.decisions.append("first", paths[0], "relabel", new_label=suggested[paths[0]], reviewer="ann")
+    store.decisions.append("first", paths[1], "relabel", new_label="albatross or gull", reviewer="ann")
+    store.decisions.append("first", paths[2], "unsure", reviewer="ann")
+    assert send(store, Sent("1", paths[3], "relabel", suggested[paths[3]]), batch="bulk") == ["stored"]
+    rows: Any = page.loc[paths[:3]].to_dict("records")
+    beliefs = [of_row(row) for row in rows]
+    made = store.proposals.followed("first")
+    thought = [belief.of(row["suggested_label"]) for belief, row in zip(beliefs, rows, strict=True)]
+    expected = sorted(zip(thought, [True, False, False], strict=True))
+    assert sorted(made.chances) == pytest.approx([chance for chance, _ in expected])
+    assert made.followed[np.argsort(made.chances)].tolist() == [followed for _, followed in expected]
+    chances = store.proposals.of("first", paths=paths[:3])
+    assert sorted(chances.suggested) == pytest.approx(sorted(made.chances))
+    assert sorted(chances.given) == pytest.approx(sorted(belief.of(belief.given) for belief in beliefs))
+    store.decisions.undo("first", paths[0], reviewer="bob")
+    assert store.proposals.followed("first").followed.tolist() == [False, False]
+
+
 class Naive:
     """The log as a list, and its rules once more, slowly."""
 
