@@ -1,13 +1,9 @@
 """The entry of the review page: the frame around every page."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from gradattn_core.errors import StoreError
-from ui import components, head, identity
-
-_HERE = Path(__file__).parent
+from ui import components, head, identity, markup
 
 pages = {
     address: st.Page(file.script, title=file.title, url_path=address, default=address == "overview")
@@ -18,16 +14,17 @@ more = [pages[address] for address, file in components.PAGES.items() if file.mor
 page = st.navigation({"": menu, "More": more}, position="top")
 st.set_page_config(
     page_title=f"{page.title} · gradattn",
-    page_icon=str(_HERE / "icon.svg"),
+    page_icon=str(components.HERE / "icon.svg"),
     layout="wide",
     initial_sidebar_state="collapsed",
 )
-head.show_style(_HERE)
+head.show_style(components.HERE)
 identity.admit()
 file = components.PAGES[page.url_path or "overview"]
 # The page comes first in the document, and the head is drawn first, as the page asks it which audit is meant.
 sheet = st.container(key="full" if file.full else "sheet")
-head.show(_HERE, full=file.full)
+head.show(components.HERE, full=file.full)
+markup.listen()
 with sheet:
     try:
         page.run()

@@ -53,6 +53,9 @@ PAGES = {
 }
 """The pages by their address, in the order of the menu; the first is also at ``/``."""
 
+HERE = Path(__file__).parent
+"""The folder of the pages."""
+
 DECISIONS = {
     "keep": "label is right",
     "relabel": "relabelled",

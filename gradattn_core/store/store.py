@@ -15,6 +15,7 @@ from gradattn_core.store.images import Images
 from gradattn_core.store.kept import FinishedMarks, Selections, Tags, Views
 from gradattn_core.store.review import Review
 from gradattn_core.store.showing import Showing
+from gradattn_core.store.tally import Tallies
 
 
 class Store(Database):
@@ -60,3 +61,4 @@ class Store(Database):
         self.views = Views(self)
         self.selections = Selections(self)
         self.finished = FinishedMarks(self)
+        self.tally = Tallies(self)

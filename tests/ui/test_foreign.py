@@ -14,7 +14,6 @@ from tests.helpers.asking import asked
 from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, copied_store, path_of
 from ui.api import bulk, cards, pair
-from ui.overview import heat_map
 
 FOREIGN = (0, 7)
 OUTSIDE = HOSTILE_LABELS[0]
@@ -89,9 +88,8 @@ def test_their_pair_has_a_page(store: Store) -> None:
     assert sorted(dot["path"] for dot in found["dots"]) == [path_of(row) for row in FOREIGN]
 
 
-def test_the_overview_names_the_pair(store: Store) -> None:
-    pairs = store.audits.class_pairs(AUDIT_ID)
-    fields = heat_map.cells(pairs)
-    assert fields[fields["given"] == "kite"]["suggested"].tolist() == ["none of these classes"]
-    [chart] = opened("overview").get("vega_lite_chart")
-    assert "none of these classes" in chart.proto.spec
+def test_the_overview_counts_the_pair_as_none_of_these(store: Store) -> None:
+    [foreign] = [each for each in store.tally.of(AUDIT_ID).pairs if each.given == "kite" and not each.other]
+    assert foreign.undecided == len(FOREIGN)
+    [panels] = [part.proto.body for part in opened("overview").get("html") if '"panels"' in part.proto.body]
+    assert "none of these" in panels and OUTSIDE not in panels

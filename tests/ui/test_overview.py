@@ -1,204 +1,243 @@
-"""The overview without a browser: its numbers, its chart, and where its clicks lead."""
+"""The overview without a browser: its numbers, its figures, and where its links lead."""
 
 from __future__ import annotations
 
-import json
 import math
+import re
+from html import unescape
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
 
+import duckdb
 import pandas as pd
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from gradattn_core.estimates import percent
+from gradattn_core.ranking.certainty import hypergeometric_interval
 from gradattn_core.store.store import Store
-from gradattn_core.wording import interval
+from gradattn_core.store.tally import PairTally
+from gradattn_core.wording import names_of
 from tests.helpers import pictured_audit
-from tests.helpers.app_pages import opened, press, texts
+from tests.helpers.app_pages import opened, texts
 from tests.helpers.hostile import HOSTILE_LABELS
-from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, copied_store, path_of
 from ui import components
-from ui.overview import heat_map
+from ui.overview import confusion, goal, how_many
+
+SUSPICIONS = [1 - index / 50 for index in range(40)]
+CLIENT = Path(components.__file__).parent / "client"
 
 
-def chart(app: AppTest) -> Any:
-    [found] = app.get("vega_lite_chart")
-    return found.proto
+def panels(app: AppTest) -> ElementTree.Element:
+    [found] = [part.proto.body for part in app.get("html") if part.proto.body.startswith('<div class="panels"')]
+    return ElementTree.fromstring(re.sub(r"<img([^>]*)>", r"<img\1/>", found))
 
 
-def table(app: AppTest, column: str) -> pd.DataFrame:
-    [found] = [frame.value for frame in app.dataframe if column in frame.value.columns]
-    return pd.DataFrame(found)
+def words(element: ElementTree.Element) -> str:
+    return " ".join("".join(element.itertext()).split())
 
 
-def as_table(app: AppTest) -> AppTest:
-    app.session_state["pairs-as"] = "Table"
-    return app.run()
+def part(app: AppTest, name: str) -> ElementTree.Element:
+    return next(each for each in panels(app) if f" {name} " in f" {each.get('class')} ")
 
 
-def test_the_numbers_are_the_audits_and_the_reviews(store: Store) -> None:
+def headline(app: AppTest) -> str:
+    [title] = panels(app).iter("h1")
+    return words(title)
+
+
+def table_of(app: AppTest, column: str) -> list[dict[str, str]]:
+    """The rows of the table of ``components.table`` with that column."""
+    for each in app.get("html"):
+        body = each.proto.body
+        if body.startswith('<div class="gradattn-table"') and f">{column}</th>" in body:
+            rows = [[words(cell) for cell in row] for row in ElementTree.fromstring(body).iter("tr")]
+            return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    raise AssertionError(f"no table has {column}")
+
+
+def begin(store: Store) -> None:
+    """A review with an end, up to its first random page; no label was wrong."""
+    if not store.draws.count(AUDIT_ID):
+        store.draws.spot_check(AUDIT_ID, 10, seed=2)
+        store.decisions.append_many(AUDIT_ID, store.draws.waiting(AUDIT_ID), "keep", reviewer="Ada")
+    for _ in range(2):
+        _, page = store.draws.next_page(AUDIT_ID, 0.01, seed=1)
+        if not store.tally.rule_runs(AUDIT_ID):
+            store.decisions.append_many(AUDIT_ID, page, "keep", reviewer="Ada")
+    assert store.tally.rule_runs(AUDIT_ID)
+
+
+def test_all_numbers_follow_the_decisions_and_agree(store: Store) -> None:
     store.decisions.append(AUDIT_ID, path_of(0), "relabel", new_label="owl", reviewer="Ada")
     store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="Ada")
     store.decisions.append(AUDIT_ID, path_of(2), "keep", reviewer="Ada")
     store.decisions.append(AUDIT_ID, path_of(20), "unsure", reviewer="Ada")
     app = opened()
-    # The suspicions fall from 1.0 to 0.22 in steps of 0.02; of the suspects 1.0, 0.98 and 0.96 are
-    # decided, so that the model believes 7.74 of the other nine to be wrong: the sum of their squares is 6.7 if the
-    # noise is as fitted, that of their roots 8.3 if it is not.
-    left = sum(1 - index / 50 for index in range(12)) - (1.0 + 0.98 + 0.96)
-    assert {metric.label: (metric.value, metric.delta) for metric in app.metric} == {
-        "Images": ("40", "1 unreadable"),
-        "Wrong, the model believes": ("about 10", "8–13 by what is assumed of annotators"),
-        "Reviewed": ("4", "3 of 12 suspects"),
-        "Precision so far": ("67%", "2 of 3 (21%–94%)"),
-        "Left, the model believes": (f"about {left:.0f}", "7–8 among undecided suspects"),
-    }
-    assert (
-        "The model believes about 10 of 40 labels are wrong; 8 to 13, depending on whether annotators mix up classes "
-        "whatever the picture shows or err where the model itself doubts."
-    ) in texts(app)
+    suspects, others = sum(SUSPICIONS[3:12]), sum(SUSPICIONS[12:]) - SUSPICIONS[20]
+    believed = 2 + suspects + others
+    assert headline(app) == f"2 found; about {believed:.0f} in all, the audit believes"
+    first = words(panels(app)[0])
+    assert f"about {round(suspects) + round(others)} more: {suspects:.0f} among the 9 undecided suspects" in first
+    assert "1 unsure is not counted" in first
+    assert "4 of 40 reviewed" in first
+    assert "2 found +9 undecided" in words(part(app, "confusion"))
+    assert f"Together {suspects:.1f}" in words(part(app, "look-first"))
     assert "One class has fewer than 5 images: <b>x</b>" in texts(app)
 
 
-def test_before_the_first_decision_there_is_no_precision(store: Store) -> None:
-    [precision] = [metric for metric in opened().metric if metric.label == "Precision so far"]
-    assert (precision.value, precision.delta) == ("–", "nothing decided yet")
-
-
-def test_the_slider_says_what_share_the_first_of_the_list_holds(store: Store) -> None:
+def test_suspects_that_were_all_right_leave_no_wrong_labels_among_them(store: Store) -> None:
+    store.decisions.append_many(AUDIT_ID, [path_of(index) for index in range(12)], "keep", reviewer="Ada")
     app = opened()
-    [slider] = app.select_slider
-    assert (slider.options, slider.value) == (["10", "12", "20", "40"], 12)
-    slider.set_value(20).run()
-    doubts = [1 - index / 50 for index in range(40)]
-    expected = f"{sum(doubts[:20]) / sum(doubts):.0%}"
-    assert f"Reviewing the first 20 finds {expected} of the labels that the model believes to be wrong." in texts(app)
+    assert headline(app) == f"About {sum(SUSPICIONS[12:]):.0f} labels may be wrong"
+    assert "0 among the 0 undecided suspects" in words(panels(app)[0])
+    assert [each.get("class") for each in panels(app)] == ["panel", "panel goal"]
 
 
-def test_a_kind_of_doubt_opens_the_grid_with_that_kind(store: Store) -> None:
+def test_a_random_check_is_said_with_its_exact_interval_until_a_rule_runs(store: Store) -> None:
+    for path in store.draws.spot_check(AUDIT_ID, 10, seed=2).paths:
+        store.decisions.append(AUDIT_ID, path, "keep", reviewer="Ada")
+    low, high = hypergeometric_interval(40, 10, 0)
     app = opened()
-    kinds = [kind.capitalize() for kind in store.audits.kinds(AUDIT_ID)]
-    ways = ["Review the suspects", "As a grid", "Spot check", "Until few are left"]
-    assert [button.label for button in app.button] == [*ways, *kinds]
-    press(app, "Two objects")
-    assert app.query_params["kind"] == "two objects"
-    assert not app.metric
-    assert [box.value for box in app.selectbox if box.label == "Kind of doubt"] == ["two objects"]
-
-
-def test_the_map_has_a_field_for_each_pair_and_words_for_who_cannot_see_it(store: Store) -> None:
-    proto = chart(opened())
-    spec = json.loads(proto.spec)
-    assert spec["encoding"]["y"]["field"] == "given" and spec["encoding"]["x"]["field"] == "suggested"
-    assert sorted(spec["encoding"]["x"]["scale"]["domain"]) == sorted(CLASSES)
-    assert "<b>x</b> that look like =cmd(): 2" in proto.alt
-
-
-def test_a_click_on_the_map_and_one_in_the_table_open_the_pair(store: Store) -> None:
-    pairs = store.audits.class_pairs(AUDIT_ID)
-    row = int(pairs.index[pairs["given_label"] == "<b>x</b>"][0])
-    wanted = ("<b>x</b>", "=cmd()")
+    assert headline(app) == f"0 found; between {low} and {high} in all"
+    assert "A review that ends" in words(part(app, "goal"))
+    begin(store)
+    until = store.draws.until(AUDIT_ID, 0.01)
     app = opened()
-    app.session_state[f"map-{AUDIT_ID}"] = {"selection": {"chosen": [{"pair": row}]}}
-    app.run()
-    assert (app.query_params["given"], app.query_params["suggested"]) == wanted
-    app = as_table(opened())
-    assert table(app, "lift")["given"][row] == "<b>x</b>"
-    app.session_state["pairs"] = {"selection": {"rows": [row], "columns": [], "cells": []}}
-    app.run()
-    assert (app.query_params["given"], app.query_params["suggested"]) == wanted
+    assert headline(app) == f"{until.wrong} found; between {until.wrong} and {until.wrong + until.high} in all"
+    assert store.draws.checked(AUDIT_ID) is not None and "Random check" not in words(panels(app)[0])
+    assert f"At most {until.high} left" in words(part(app, "goal"))
 
 
-def test_the_worst_classes_come_with_their_intervals_and_open_the_grid(store: Store) -> None:
+def test_the_goal_leads_to_the_next_page_and_its_plot_says_what_it_shows(store: Store) -> None:
+    begin(store)
+    until = store.draws.until(AUDIT_ID, 0.02)
+    panel = part(opened(left="2"), "goal")
+    [button] = [link for link in panel.iter("a") if "button" in str(link.get("class"))]
+    assert urlsplit(str(button.get("href"))).path == "review"
+    assert parse_qs(urlsplit(str(button.get("href"))).query) == {"list": ["until"], "left": ["2"]}
+    [plot] = panel.iter("img")
+    assert f"{until.wrong} wrong labels were found" in str(plot.get("alt"))
+    assert f"at most {until.wrong + until.high} in all" in str(plot.get("alt"))
+
+
+def test_an_audit_without_suspects_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = copied_store(tmp_path)
+    with duckdb.connect(str(store.database)) as connection:
+        connection.execute("UPDATE scores SET is_suspect = false")
+        connection.execute("UPDATE audits SET suspects = 0")
+    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
+    components.audits.clear()
     app = opened()
-    health, shown = store.audits.class_health(AUDIT_ID), table(app, "range")
-    assert shown["class"].tolist() == health["given_label"].tolist()
-    assert shown["range"][0] == interval(health["low"][0], health["high"][0])
-    assert math.isclose(shown["share"][0], 100 * health["wrong"][0] / health["images"][0])
-    app.session_state[f"classes-{AUDIT_ID}"] = {"selection": {"rows": [1], "columns": [], "cells": []}}
-    app.run()
-    assert app.query_params["given"] == health["given_label"][1]
+    assert headline(app) == "No suspects"
+    assert "The audit looked at 40 pictures and found no label it doubts. That is no proof:" in words(panels(app)[0])
+
+
+def test_what_proves_something_is_an_exact_bound() -> None:
+    high = hypergeometric_interval(1797, 150, 0)[1] / 1797
+    assert f"150 random reviews would show that at most {percent(high, 1)} are wrong" in how_many.no_proof(1797)
+
+
+def test_the_table_has_each_pair_once_with_its_row_totals_and_leads_to_it(store: Store) -> None:
+    store.decisions.append(AUDIT_ID, path_of(0), "relabel", new_label="owl", reviewer="Ada")
+    store.decisions.append(AUDIT_ID, path_of(1), "remove", reviewer="Ada")
+    panel = part(opened(), "confusion")
+    rows = [list(row) for row in panel.iter("tr")]
+    assert words(rows[0][-2]) == "none of these"
+    found = {words(row[0]): [words(cell) for cell in row[1:]] for row in rows[1:]}
+    assert set(found) == {name if len(name) <= 28 else found_name(name) for name in CLASSES}
+    tally = store.tally.of(AUDIT_ID)
+    totals = {
+        pair.given: sum(each.undecided for each in tally.pairs if each.given == pair.given) for pair in tally.pairs
+    }
+    assert found["kite"][-1] == f"1 found +{totals['kite']} undecided"
+    links = [parse_qs(urlsplit(str(link.get("href"))).query, keep_blank_values=True) for link in panel.iter("a")]
+    pairs = {(query["given"][0], query.get("suggested", [""])[0]) for query in links}
+    assert pairs == {(pair.given, pair.other) for pair in tally.pairs} and len(links) == len(pairs)
+
+
+def found_name(name: str) -> str:
+    return " ".join(f"{name[:14]}…{name[-13:]}".split())
+
+
+def test_classes_come_by_what_is_expected_among_their_undecided_and_kinds_lead_to_the_grid(store: Store) -> None:
+    panel = part(opened(), "look-first")
+    rows = [[words(cell) for cell in row] for row in panel.iter("tr")][1:]
+    classes = [each for each in store.tally.of(AUDIT_ID).classes if each.undecided]
+    assert [float(row[4]) for row in rows] == sorted((round(each.expected, 1) for each in classes), reverse=True)
+    assert rows[0][5].startswith(f"Review {classes[0].undecided} filed as")
+    links = [str(link.get("href")) for link in panel.iter("a")]
+    assert parse_qs(urlsplit(links[0]).query) == {"given": [classes[0].label]}
+    grids = [parse_qs(urlsplit(href).query)["kind"][0] for href in links if href.startswith("grid")]
+    assert grids == list(store.tally.of(AUDIT_ID).kinds)
+
+
+def test_beyond_twenty_classes_the_pairs_come_first_and_then_the_densest_part() -> None:
+    count = 100
+    names = [f"class {index:03d}" for index in range(count)]
+    chain = [PairTally(one, other, 1, 0, 0.0) for one, other in zip(names, names[1:] + names[:1], strict=True)]
+    rows, columns = confusion.densest(chain)
+    assert (rows, columns) == (set(names[: confusion.CLASSES]), set(names[1 : confusion.CLASSES + 1]))
+    star_rows, star_columns = confusion.densest([PairTally("owl", name, 1, 0, 0.0) for name in names])
+    assert (star_rows, star_columns) == ({"owl"}, set(names[: confusion.CLASSES]))
+
+
+def test_a_table_of_hostile_labels_is_text(store: Store) -> None:
+    app = opened()
+    bodies = [each.proto.body for each in app.get("html")]
+    for label in HOSTILE_LABELS[:3]:
+        assert any(label in unescape(body) for body in bodies)
+    assert not [body for body in bodies if "<b>x" in body]
+    written = [element.value for group in (app.markdown, app.caption) for element in group]
+    assert not [text for text in written if any(label in text for label in HOSTILE_LABELS)]
+
+
+def test_ids_are_in_tooltips_alone() -> None:
+    tench, springer = labels = ["n01440764", "n02102040"]
+    table = confusion.table([PairTally(tench, springer, 2, 1, 0.5)], labels, labels, names_of(labels))
+    drawn = ElementTree.fromstring(table)
+    assert "n0" not in words(drawn) and "tench" in words(drawn)
+    assert {each.get("title") for each in drawn.iter("bdi")} == {"tench · n01440764", "English springer · n02102040"}
+
+
+@pytest.mark.parametrize(("most", "ticks"), [(0.5, 6), (7, 8), (99, 6), (236, 6), (1_000_000, 6)])
+def test_an_axis_has_a_few_whole_numbers_and_reaches_its_end(most: float, ticks: int) -> None:
+    found = how_many.axis(most)
+    assert found[0] == 0 and found[-1] >= most and len(found) <= max(ticks, 8)
+    assert len({after - before for before, after in pairwise(found)}) == 1
+
+
+def test_the_plot_has_the_colours_of_the_clients() -> None:
+    blocks = re.findall(r"^:root[^{]*\{(.*?)^\}", (CLIENT / "tokens.css").read_text("utf-8"), re.M | re.S)
+    for theme, block in zip(("light", "dark"), blocks, strict=False):
+        tokens = dict(re.findall(r"--([\w-]+): (#\w+);", block))
+        assert goal.COLOURS[theme] == {"found": tokens["primary"], "most": tokens["amber"], "rule": tokens["line"]}
 
 
 def test_failures_are_listed(store: Store) -> None:
-    failures = table(opened(), "reason")
-    rows = failures[["path", "stage"]].to_numpy().tolist()
-    assert rows == [["<i>broken</i>.png", "decode"], [path_of(3), "interpret"]]
+    app = opened()
+    rows = [(row["path"], row["stage"]) for row in table_of(app, "reason")]
+    assert rows == [("<i>broken</i>.png", "decode"), (path_of(3), "interpret")]
     # A suspect without a map was judged, so it is in no group.
-    groups = table(opened(), "why")[["files", "ending", "stage", "why"]].to_numpy().tolist()
-    assert groups == [[1, ".png", "decode", "it ends too early"]]
+    groups = [(row["files"], row["ending"], row["stage"], row["why"]) for row in table_of(app, "why")]
+    assert groups == [("1", ".png", "decode", "it ends too early")]
 
 
 def test_the_history_tells_what_changed_since_the_audit_before(store: Store, tmp_path: Path) -> None:
     assert not any("new_suspects" in frame.value.columns for frame in opened().dataframe)
     pictured_audit.pictured_store(tmp_path, audit_id="20261121-000000-older", images=30, suspects=9)
     components.audits.clear()
-    history = table(opened(), "new_suspects")
+    [history] = [pd.DataFrame(each.value) for each in opened().dataframe if "new_suspects" in each.value.columns]
     # Both audits finished at the same moment; the greater id counts as the newer one.
     assert history["images"].tolist() == [40, 30]
     assert history[["new_suspects", "gone_suspects", "new_images", "gone_images"]].iloc[0].tolist() == [3, 0, 10, 0]
     assert history[["new_suspects", "gone_suspects"]].iloc[1].isna().all()
 
 
-def test_labels_reach_the_page_as_data_or_text_only(store: Store) -> None:
-    app = as_table(opened())
-    written = [element.value for group in (app.markdown, app.caption) for element in group]
-    written += [str(element.proto) for element in app.get("html")]
-    written += [button.label for button in app.button]
-    assert not [text for text in written if any(label in text for label in [*HOSTILE_LABELS, "<b>"])]
-
-
-def test_labels_in_the_chart_are_data_and_never_an_expression() -> None:
-    pairs = pd.DataFrame(
-        {
-            "given_label": [f"{label} \"'] + alert(1) + ['" for label in CLASSES],
-            "suggested_label": "datum.pair",
-            "suspects": 3,
-            "expected": 1.0,
-            "share": 0.5,
-        }
-    )
-    spec = heat_map.spec(heat_map.cells(pairs), "dark")
-    domains = [spec["encoding"][axis].pop("scale") for axis in ("x", "y")]
-    assert all("datum.pair" in domain["domain"] and len(domain["domain"]) == 8 for domain in domains)
-    assert "alert" not in json.dumps(spec)
-
-
-def test_the_map_keeps_the_labels_of_the_worst_pairs() -> None:
-    count = 100
-    names = [f"class {index:03d}" for index in range(count)]
-    chain = pd.DataFrame({"given_label": names, "suggested_label": names[1:] + names[:1]})
-    worst = heat_map.worst(chain)
-    assert worst.index.tolist() == list(range(heat_map.CLASSES))
-    star = pd.DataFrame({"given_label": "owl", "suggested_label": names})
-    assert heat_map.worst(star).index.tolist() == list(range(heat_map.CLASSES))
-    late = pd.concat([chain, chain[:5].iloc[:, ::-1].set_axis(chain.columns, axis=1)], ignore_index=True)
-    assert set(heat_map.worst(late).index) == {*range(heat_map.CLASSES), *range(count + 1, count + 5)}
-
-
-def test_the_numbers_on_the_map_can_be_read_on_every_shade() -> None:
-    for theme in ("light", "dark"):
-        pairs = pd.DataFrame({"pair": [0], "given": "a", "suggested": "b", "suspects": 100, "expected": 1, "share": 1})
-        cells, numbers = heat_map.spec(pairs, theme)["layer"]
-        bottom, top = cells["encoding"]["color"]["scale"]["range"]
-        ink = numbers["encoding"]["color"]
-        change = float(ink["condition"]["test"].split(">")[1])
-        for suspects in range(1, 101):
-            part = (suspects / 100) ** 0.5
-            shade = [(1 - part) * low + part * high for low, high in zip(rgb(bottom), rgb(top), strict=True)]
-            colour = ink["condition"]["value"] if suspects > change else ink["value"]
-            assert contrast(shade, rgb(colour)) >= 3.0, (theme, suspects)
-
-
-def rgb(colour: str) -> list[float]:
-    return [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-
-
-def contrast(one: list[float], other: list[float]) -> float:
-    """WCAG 2's contrast ratio of two sRGB colours."""
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: list[float]) -> float:
-    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+@pytest.mark.parametrize("typed", ["", "many", "-1", "nan", "200"])
+def test_a_goal_that_is_none_is_the_usual_one(store: Store, typed: str) -> None:
+    assert "until at most 1% is left" in words(part(opened(left=typed), "goal"))
+    assert math.isclose(goal.SHARES[2], 0.01)

@@ -1,0 +1,92 @@
+"""HTML from data: whatever is not made here is text, and names keep their own direction of writing.
+
+Used by pages that Streamlit draws; clients make their elements in the browser.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from gradattn_core.kinds import NONE_OF_THESE
+from gradattn_core.wording import full_name
+
+_EMPTY = ("img", "br")  # Elements without an end.
+_CUT = 28  # Letters of a name from which on its middle is left out.
+
+# Links between the pages go without loading the page anew: Streamlit's frontend hears of them as of a step in the
+# browser's history. A link that is opened in another tab is a link.
+_LINKS = """<script>
+if (!window.gradattnLinks) {
+  window.gradattnLinks = true;
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a.gradattn-link");
+    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    history.pushState(null, "", link.href);
+    window.dispatchEvent(new PopStateEvent("popstate", { state: null }));
+    document.querySelector("main")?.scrollTo(0, 0);
+  });
+}
+</script>"""
+
+
+class Markup(str):
+    """HTML that was made here; every other string is text."""
+
+    __slots__ = ()
+
+
+def tag(kind: str, /, *children: str, **attributes: str | float | None) -> Markup:
+    """An element with these children; ``class_`` is written ``class``, ``aria_label`` ``aria-label``."""
+    written = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{kind}{written}>" if kind in _EMPTY else f"<{kind}{written}>{join(children)}</{kind}>")
+
+
+def join(parts: Iterable[str]) -> Markup:
+    """One after the other, without anything between them."""
+    return Markup("".join(part if isinstance(part, Markup) else html.escape(part) for part in parts))
+
+
+def link(address: str, *children: str, class_: str = "", title: str | None = None, **query: str) -> Markup:
+    """To another page of ours, with this query; what is empty in it is left out, and the audit in hand stays."""
+    audit = st.query_params.get("audit")
+    asked = {name: value for name, value in query.items() if value} | ({"audit": audit} if audit else {})
+    # The first page has no address of its own.
+    address = "./" if address == "overview" else address
+    return tag(
+        "a",
+        *children,
+        class_=f"gradattn-link {class_}".strip(),
+        href=f"{address}?{urlencode(asked)}" if asked else address,
+        title=title,
+    )
+
+
+def class_name(label: str, name: str, cut: int = _CUT) -> Markup:
+    """The name of a class, cut in its middle where it is long; the label itself, if it is another, in the tooltip."""
+    whole = full_name(label) if label else NONE_OF_THESE
+    return tag("bdi", shortened(name, cut), title=whole if whole != shortened(name, cut) else None)
+
+
+def shortened(name: str, cut: int = _CUT) -> str:
+    """A name of at most ``cut`` letters, without its middle if it has more."""
+    return name if len(name) <= cut else f"{name[: cut // 2]}…{name[-(cut - cut // 2 - 1) :]}"
+
+
+def show(*parts: str) -> None:
+    """Draw it."""
+    st.html(join(parts))
+
+
+def listen() -> None:
+    """Have links between the pages go without loading the page anew."""
+    with st.container(key="script-links"):
+        st.html(_LINKS, unsafe_allow_javascript=True)
