@@ -33,7 +33,7 @@ class Store(Database):
 
     Attributes:
         audits, candidates, decisions, draws, embeddings, finished, images, proposals, review, selections, showing,
-            tags, views: what can be asked and written, by subject.
+            tags, tally, views: what can be asked and written, by subject.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.

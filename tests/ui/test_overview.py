@@ -175,6 +175,16 @@ def test_classes_come_by_what_is_expected_among_their_undecided_and_kinds_lead_t
     assert grids == list(store.tally.of(AUDIT_ID).kinds)
 
 
+def test_nobody_is_sent_to_a_finished_class_until_it_is_opened_again(store: Store) -> None:
+    app = opened()
+    app.multiselect(key=f"finished-{AUDIT_ID}").select("kite").run()
+    assert [(each.given_label, each.reviewer) for each in store.finished.all(AUDIT_ID)] == [("kite", "Ada")]
+    panel = part(app, "look-first")
+    assert "1 finished: kite" in words(panel) and "filed as kite" not in words(panel)
+    app.multiselect(key=f"finished-{AUDIT_ID}").unselect("kite").run()
+    assert not store.finished.all(AUDIT_ID) and "filed as kite" in words(part(app, "look-first"))
+
+
 def test_beyond_twenty_classes_the_pairs_come_first_and_then_the_densest_part() -> None:
     count = 100
     names = [f"class {index:03d}" for index in range(count)]

@@ -84,7 +84,8 @@ def _action(until: Until, runs: bool) -> Markup:
     if until.kind == "done":
         return link("export", "Export the corrected labels", class_="button primary", what="Corrected labels")
     words = f"Review the next {min(PAGE, until.unseen)}" if runs else "Begin"
-    return link("review", words, class_="button primary" if runs else "button", list="until", left=f"{100 * until.share:g}")
+    kind = "button primary" if runs else "button"
+    return link("review", words, class_=kind, list="until", left=f"{100 * until.share:g}")
 
 
 def _shares(until: Until) -> Markup:

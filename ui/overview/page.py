@@ -11,7 +11,7 @@ import streamlit as st
 from gradattn_core.store.proof import Until
 from gradattn_core.store.tally import Pace
 from gradattn_core.store.unjudged import by_kind
-from gradattn_core.wording import count_of, minute
+from gradattn_core.wording import count_of, minute, names_of
 from ui import components, markup
 from ui.audits import finished
 from ui.components import plain
@@ -31,6 +31,7 @@ def show() -> None:
     store = components.store()
     summary = store.audits.one(audit)
     tally, review = store.tally.of(audit), store.review.progress(audit)
+    closed = {each.given_label for each in store.finished.all(audit) if not each.suggested_label}
     runs = store.tally.rule_runs(audit)
     a_minute = _pace(store.tally.pace(), components.reviewer())
     said = (review.reviewed, review.wrong, review.unsure, store.draws.count(audit))
@@ -43,16 +44,41 @@ def show() -> None:
         panels.append(goal.panel(until, runs=runs, a_minute=a_minute))
     if tally.pairs:
         panels += [confusion.panel(tally, components.classes(str(components.directory()), audit))]
-        panels += [look_first.panel(tally, frozenset())]
+        panels += [look_first.panel(tally, closed)]
     markup.show(markup.tag("div", *panels, class_="panels"))
     plain(f"{summary.model} · head {summary.head} · finished {minute(summary.finished_at)} UTC", "quiet-audit")
     for position, warning in enumerate(summary.warnings):
         plain(warning, f"mark-warning-{position}")
     relearning.show(store, summary, review)
+    if tally.pairs and components.reviewer() and not components.read_only():
+        _finish(audit, [each.label for each in tally.classes], closed)
     failures = store.audits.failures(audit)
     if len(failures):
         _failures(failures)
     finished.show_changes()
+
+
+def _finish(audit: str, labels: list[str], closed: set[str]) -> None:
+    """A field to call classes finished, and open again: their suspects stay, and nobody is sent there first."""
+    names = names_of(labels)
+    st.multiselect(
+        "Finished classes",
+        labels,
+        default=[label for label in labels if label in closed],
+        format_func=names.__getitem__,
+        key=f"finished-{audit}",
+        placeholder="None yet",
+        on_change=_call_finished,
+        args=(audit, closed),
+    )
+
+
+def _call_finished(audit: str, before: set[str]) -> None:
+    chosen, store = set(st.session_state[f"finished-{audit}"]), components.store()
+    for label in sorted(chosen - before):
+        store.finished.mark(audit, label, reviewer=components.reviewer())
+    for label in sorted(before - chosen):
+        store.finished.take_back(audit, label)
 
 
 def _share() -> float:
