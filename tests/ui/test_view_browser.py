@@ -466,7 +466,7 @@ def test_the_focus_goes_from_the_picture_to_decisions_then_tools_then_comparison
     decisions = ["A", "K", "U", "X", "other", "note", "tag", "back", "skip", "undo"]
     at = order.index("A")
     assert order[at : at + 10] == decisions
-    assert order.index("bare tool strong") < order.index("bare thumb suspect")
+    assert order.index("bare tool strong") < order.index("bare thumb suspect here")
     outline = view.evaluate("getComputedStyle(shadow.activeElement).outlineWidth")
     assert outline == "3px"
 
@@ -476,7 +476,11 @@ def test_a_small_picture_is_large_beside_the_suspect_until_it_is_closed(view: Pa
     view.locator(".thumb").first.click()
     view.locator(".compared .close").wait_for()
     assert view.locator(".beside").is_visible() and not view.locator(".plates .plate").first.is_visible()
+    chosen = view.locator(".thumb[aria-pressed=true]")
+    # Both strips of this suspect show the same pictures.
+    assert {one.get_attribute("data-path") for one in chosen.all()} == {"small/0/0"}
     view.locator(".compared .close").click()
+    assert chosen.count() == 0
     assert not view.locator(".beside").is_visible() and view.locator(".plates .plate").first.is_visible()
 
 

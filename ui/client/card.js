@@ -139,6 +139,7 @@ export function createCard(handlers) {
   let verdict = [];
   let width = Infinity;
   const card = {
+    select: strips.select,
     ...{ say, deciding, notice, proof, others, decisions },
     /** The size of the verdict for the width there is, in pixels where that has changed. */
     fit(now = width) {

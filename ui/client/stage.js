@@ -315,6 +315,7 @@ export function createStage(handlers) {
     compare(shown, title = []) {
       other = shown && image ? { image: shown } : null;
       beside.hidden = compared.hidden = other === null;
+      handlers.compared(other !== null);
       if (other) {
         const close = element("button", { className: "bare close", type: "button", "aria-label": "Back to the suspect", textContent: "×" });
         close.onclick = () => stage.compare(null);

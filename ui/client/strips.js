@@ -9,7 +9,8 @@ const MOST = 5; // in a row
 
 /**
  * @param {{picture: (kind: string, small: Small) => string, open: (small: Small, title: Node[]) => void, more: () => void}} handlers
- * @returns {{element: HTMLElement, show: (suspect: object) => void}}
+ * @returns {{element: HTMLElement, show: (suspect: object) => void,
+ *   select: (path: string|null) => void}}
  */
 export function createStrips(handlers) {
   const root = element("div", { className: "strips" });
@@ -28,7 +29,14 @@ export function createStrips(handlers) {
       : null;
     fill(root, ...typical, alike);
   };
-  return { element: root, show };
+  /** Which one is large in the stage now, by its path; null for none. */
+  const select = (path) => {
+    for (const button of root.querySelectorAll(".thumb[data-path]")) {
+      if (button.dataset.path === path) button.setAttribute("aria-pressed", "true");
+      else button.removeAttribute("aria-pressed");
+    }
+  };
+  return { element: root, show, select };
 }
 
 function keyed() {
@@ -67,10 +75,12 @@ function one(small, kind, title, handlers) {
   };
   if (small.missing) missing();
   else {
+    image.onload = () => button.classList.add("here");
     image.onerror = missing;
     image.src = handlers.picture("small", small);
     const heading = kind === "similar" ? ["Filed as ", named(shortened(small.name), "", small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
     button.onclick = () => handlers.open(small, heading);
+    button.dataset.path = small.path;
   }
   return button;
 }

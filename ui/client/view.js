@@ -25,6 +25,7 @@ export function createView(root, given) {
   const stage = createStage({
     ...handlers,
     scaled: (text) => (size.textContent = text),
+    compared: (on) => card.select(on ? remembered?.path : null),
     changed: () => {
       tools.show(state.keys, Boolean(current?.map));
       handlers.changed({ ...stage.settings });
@@ -176,10 +177,14 @@ export function createView(root, given) {
       if (stage.comparing || !on) return stage.flicker(on);
       held = true;
       const first = remembered ?? current?.typical.find((strip) => strip.pictures.length)?.pictures[0] ?? current?.similar?.pictures[0];
-      if (first) await compare(first, ["Typical ", element("bdi", { dir: "auto", textContent: first.name })], "held");
+      if (first && !stage.comparing) await compare(first, ["Typical ", element("bdi", { dir: "auto", textContent: first.name })], "held");
     },
     flash: card.flash,
-    focus: () => stage.element.focus({ preventScroll: true }),
+    /** To the picture: the suspect's, should another be large. */
+    focus() {
+      if (stage.comparing) stage.compare(null);
+      stage.element.focus({ preventScroll: true });
+    },
     say: (text) => (live.textContent = text),
     get settings() {
       return { ...stage.settings };
