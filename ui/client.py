@@ -22,7 +22,10 @@ export default async function (component) {
   return enter(component, base);
 }
 """
-_COMPONENT = st.components.v2.component("gradattn_client", html='<div class="gradattn-client"></div>', js=_LOADER)
+# The client has a shadow root of its own.
+_COMPONENT = st.components.v2.component(
+    "gradattn_client", html='<div class="gradattn-client"></div>', js=_LOADER, isolate_styles=False
+)
 
 
 def mount(module: str, key: str, **data: object) -> None:

@@ -1,0 +1,129 @@
+"""A client on its page in a browser: below a path, in two tabs, over a server that dies, comes back and is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from gradattn_core.store.store import Store
+from tests.helpers.browser import ROOT, free_port
+from tests.helpers.pictured_audit import AUDIT_ID
+
+pytestmark = pytest.mark.browser
+
+PATH = "labels"
+# The module that the page's client has, not another copy of it.
+API = "import(performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/api.js')).name)"
+LIST = f"get('list', {{ audit: '{AUDIT_ID}', count: 2 }})"
+ASK = f"async () => (await (await {API}).{LIST}).suspects.length"
+REFUSED = f"async () => (await {API}).{LIST}.then(() => '', (error) => error.constructor.name)"
+TOKEN = f"async () => new URL((await {API}).picture('small', 'a', 'b', 'c')).searchParams.get('token')"
+
+
+class Server:
+    """``gradattn ui`` below a path, at one port for all its lives."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.port = store, free_port()
+        self.url = f"http://localhost:{self.port}/{PATH}"
+
+    process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "gradattn_core", "ui", "--out", str(self.store.directory)]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "GRADATTN_REVIEWER": "Ada",
+            "STREAMLIT_SERVER_BASE_URL_PATH": PATH,
+        }
+        self.process = subprocess.Popen([*command, "--port", str(self.port)], env=environment)
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the server does not answer")
+
+    def kill(self) -> None:
+        """As a machine does that runs out of memory."""
+        [server] = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        os.kill(int(server), signal.SIGKILL)
+        self.process.wait(20)
+
+    def end(self) -> float:
+        """Seconds that it takes to leave."""
+        begun = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(20) == 0
+        return time.monotonic() - begun
+
+
+@contextmanager
+def watched(context: BrowserContext) -> Iterator[tuple[Page, list[str]]]:
+    """A tab, and what it complains of: errors on its console, and answers that are errors."""
+    page = context.new_page()
+    complaints: list[str] = []
+    page.set_default_timeout(30_000)
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("response", lambda answer: complaints.append(answer.url) if answer.status >= 400 else None)
+    yield page, complaints
+    page.close()
+
+
+def mounted(page: Page) -> None:
+    """Wait until the client is there with its first suspect, and mark its root."""
+    expect(page.locator(".gradattn-client h1")).to_be_visible()
+    page.evaluate("document.querySelector('.gradattn-client').shadowRoot.querySelector('.client').mine = true")
+
+
+def is_the_same(page: Page) -> bool:
+    root = "document.querySelector('.gradattn-client').shadowRoot.querySelector('.client')"
+    return bool(page.evaluate(f"{root}.mine === true && !document.querySelector('#root').inert"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the server's process in /proc")
+def test_a_client_outlives_its_server_and_its_server_does_not_wait_for_it(browser: Browser, store: Store) -> None:
+    server = Server(store)
+    server.start()
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    with watched(context) as (first, complaints), watched(context) as (second, _):
+        first.goto(f"{server.url}/review")
+        mounted(first)
+        second.goto(f"{server.url}/review?list=&decided=any")
+        mounted(second)
+        assert first.evaluate(ASK) == second.evaluate(ASK) == 2
+        # Streamlit looks for its server below a page's own address first.
+        assert [line for line in complaints if "review/_stcore" not in line and "404" not in line] == []
+        token = first.evaluate(TOKEN)
+        assert token and token not in first.url
+
+        server.kill()
+        for page in (first, second):
+            assert page.evaluate(REFUSED) == "Offline"
+        # Streamlit's dialog comes after some attempts; it is gone before anybody sees it.
+        first.wait_for_timeout(3_000)
+        assert is_the_same(first) and first.get_by_role("dialog").count() == 0
+        server.start()
+        for page in (first, second):
+            assert page.evaluate(ASK) == 2 and is_the_same(page)
+        assert first.evaluate(TOKEN) != token
+
+        # To another page of ours and back, which unmounts it and mounts it anew.
+        first.goto("about:blank")
+        first.go_back()
+        mounted(first)
+        assert server.end() < 20
+    context.close()
