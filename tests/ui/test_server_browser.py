@@ -84,8 +84,8 @@ def watched(context: BrowserContext) -> Iterator[tuple[Page, list[str]]]:
 
 
 def mounted(page: Page) -> None:
-    """Wait until the client is there with its first suspect, and mark its root."""
-    expect(page.locator(".gradattn-client h1")).to_be_visible()
+    """Wait until the client is there with its first picture, and mark its root."""
+    expect(page.locator(".gradattn-client img:visible").first).to_be_visible()
     page.evaluate("document.querySelector('.gradattn-client').shadowRoot.querySelector('.client').mine = true")
 
 
@@ -100,13 +100,13 @@ def test_a_client_outlives_its_server_and_its_server_does_not_wait_for_it(browse
     server.start()
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     with watched(context) as (first, complaints), watched(context) as (second, _):
-        first.goto(f"{server.url}/review")
+        first.goto(f"{server.url}/grid")
         mounted(first)
-        second.goto(f"{server.url}/review?list=&decided=any")
+        second.goto(f"{server.url}/grid?decided=any")
         mounted(second)
         assert first.evaluate(ASK) == second.evaluate(ASK) == 2
         # Streamlit looks for its server below a page's own address first.
-        assert [line for line in complaints if "review/_stcore" not in line and "404" not in line] == []
+        assert [line for line in complaints if "grid/_stcore" not in line and "404" not in line] == []
         token = first.evaluate(TOKEN)
         assert token and token not in first.url
 
