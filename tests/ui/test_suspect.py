@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -135,6 +136,24 @@ def test_what_was_decided_is_the_headline_and_says_by_whom(tmp_path: Path) -> No
     store.decisions.undo(AUDIT_ID, path, reviewer="Ann")
     [first, *_] = all_of(store)
     assert first.decision is not None and first.decision.decision == "relabel" and first.seen != first.decision.id
+
+
+def test_a_picture_of_none_of_the_classes_is_proposed_for_removal(tmp_path: Path) -> None:
+    store = pictured_store(tmp_path)
+    path = str(rows(store)[0]["path"])
+    with duckdb.connect(store.database) as connection:
+        connection.execute(
+            "UPDATE scores SET suspicion = .97, outside_suspicion = .8, suggested_label = '', "
+            "suggested_probability = .8, given_probability = .05, runner_up_label = 'owl', runner_up_probability = .1, likely_labels = NULL, "
+            "kind = 'out of place' WHERE path = ?",
+            [path],
+        )
+        connection.execute("UPDATE predictions SET outside_label = 'Komodo dragon' WHERE path = ?", [path])
+    [shown] = [each for each in all_of(store) if each.path == path]
+    assert in_words(shown.headline) == "None of this dataset’s classes" and shown.primary == "X"
+    assert "Komodo dragon" in in_words(shown.reason)
+    assert (shown.classes[0].label, shown.classes[0].decision, shown.classes[0].text) == ("", "remove", "80%")
+    assert shown.actions["A"].new_label == "owl"
 
 
 def test_similar_pictures_that_are_suspects_bear_their_state(tmp_path: Path) -> None:
