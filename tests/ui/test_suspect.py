@@ -143,9 +143,9 @@ def test_a_picture_of_none_of_the_classes_is_proposed_for_removal(tmp_path: Path
     path = str(rows(store)[0]["path"])
     with duckdb.connect(store.database) as connection:
         connection.execute(
-            "UPDATE scores SET suspicion = .97, outside_suspicion = .8, suggested_label = '', "
-            "suggested_probability = .8, given_probability = .05, runner_up_label = 'owl', runner_up_probability = .1, likely_labels = NULL, "
-            "kind = 'out of place' WHERE path = ?",
+            """UPDATE scores SET suspicion = .97, outside_suspicion = .8, kind = 'out of place', likely_labels = NULL,
+                   suggested_label = '', suggested_probability = .8, given_probability = .05,
+                   runner_up_label = 'owl', runner_up_probability = .1 WHERE path = ?""",
             [path],
         )
         connection.execute("UPDATE predictions SET outside_label = 'Komodo dragon' WHERE path = ?", [path])
