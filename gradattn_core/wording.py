@@ -93,6 +93,16 @@ def place(box: Box, size: tuple[int, int]) -> str:
     return ninth.name if in_a_corner else ninth.phrase
 
 
+def part_name(box: Box, size: tuple[int, int]) -> str:
+    """What a part of a picture is called by its place alone: ``middle left``, ``upper right``, ``middle``."""
+    width, height = size
+    if box.width * box.height > _EVERYWHERE * width * height:
+        return "most of the picture"
+    ninth = ninth_of((box.left + box.right) / 2 / width, (box.top + box.bottom) / 2 / height)
+    down, across = ("upper", "middle", "lower")[ninth.row], ("left", "middle", "right")[ninth.column]
+    return down if down == across else f"{down} {across}"
+
+
 def nearest_labels(labels: Sequence[str], given: str, suggested: str, *, names: tuple[str, str]) -> str:
     """How many of the nearest images carry the suggested and how many the given label.
 

@@ -30,6 +30,7 @@ from gradattn_core.wording import (
     ninth_of,
     number_and_range,
     pair_title,
+    part_name,
     place,
     rough_number,
     short_name,
@@ -219,3 +220,18 @@ def test_whoever_says_how_many_are_wrong_says_who_says_so() -> None:
     said = {text for text in said if "SELECT" not in text and not text.startswith(("at most ", "Even if "))}
     assert len(said) > 15 and "Wrong, the model believes" in said
     assert {text for text in said if not SOURCE.search(text)} == set()
+
+
+@pytest.mark.parametrize(
+    ("box", "name"),
+    [
+        (Box(0, 0, 20, 20), "upper left"),
+        (Box(0, 130, 60, 170), "middle left"),
+        (Box(130, 140, 160, 160), "middle"),
+        (Box(130, 0, 160, 20), "upper middle"),
+        (Box(280, 280, 300, 300), "lower right"),
+        (Box(0, 0, 300, 290), "most of the picture"),
+    ],
+)
+def test_a_part_is_called_by_its_place_alone(box: Box, name: str) -> None:
+    assert part_name(box, (300, 300)) == name

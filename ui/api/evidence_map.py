@@ -9,7 +9,7 @@ from gradattn_core.interpret.regions import region_masks
 from gradattn_core.reasons import Account, account, contradicted, on_map, outlined, signed, without_numbers
 from gradattn_core.records import Evidence, Region
 from gradattn_core.verdict import Measured, Rich
-from gradattn_core.wording import place
+from gradattn_core.wording import part_name
 from ui.api.shapes import Bar, Map, Part, Tick
 
 _DIGITS = 4
@@ -96,7 +96,7 @@ def _part(
     return Part(
         number=number,
         sign=region.sign,
-        place=place(box, size),
+        place=part_name(box, size),
         box=(box.left, box.top, box.right, box.bottom),
         cells=() if inside is None else tuple((int(row), int(column)) for row, column in np.argwhere(inside)),
         log_odds=region.log_odds,
