@@ -44,7 +44,7 @@ class PageFile(NamedTuple):
 
 PAGES = {
     "overview": PageFile("overview/page.py", "Overview"),
-    "review": PageFile("review/page.py", "Review"),
+    "review": PageFile("review/page.py", "Review", full=True),
     "grid": PageFile("grid/page.py", "Grid", full=True),
     "pair": PageFile("pair/page.py", "Class pairs", full=True),
     "decisions": PageFile("decisions.py", "Decisions"),

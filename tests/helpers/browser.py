@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -111,14 +112,10 @@ def settle(page: Page) -> None:
 
 
 def sees(page: Page, path: str) -> None:
-    """Wait until the suspect at ``path`` is on the review page with its pictures, as keys count only from then on."""
-    expect(page.locator(".st-key-path")).to_have_text(path)
-    settle(page)
-    # Before the page is drawn there is neither: two things that are absent are not the same thing.
-    page.wait_for_function(
-        """() => {
-            const skip = document.querySelector('[class*="st-key-skip-"]');
-            return skip && document.body.dataset.seen === skip.className;
-        }""",
-        timeout=30_000,
-    )
+    """Wait until the suspect at ``path`` is on the review page and painted, as keys count only from then on."""
+    expect(page.locator(".client[data-seen]")).to_have_attribute("data-seen", path)
+
+
+def saved(page: Page) -> None:
+    """Wait until the database has all that was decided on the review page."""
+    expect(page.locator(".saved-state.saved")).to_have_text(re.compile("All [0-9,]+ saved"))

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from gradattn_core.store.store import Store
-from tests.helpers.app_pages import opened, press, suspect, texts
+from tests.helpers.app_pages import opened
 from tests.helpers.asking import asked
 from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, copied_store, path_of
@@ -41,24 +41,6 @@ def store(tmp_path: Path, show: Callable[[Store], Store]) -> Store:
 def standing(store: Store) -> dict[str, str]:
     rows = store.candidates.page(AUDIT_ID, decided="yes")
     return dict(zip(rows["path"], rows["decision"] + rows["new_label"], strict=True))
-
-
-def test_the_card_names_the_models_own_class_and_offers_to_remove(store: Store) -> None:
-    app = opened("review")
-    assert suspect(app) == path_of(0)
-    shown = texts(app)
-    assert f"none of these classes; the model says {OUTSIDE}" in shown
-    assert f"It looks like none of this dataset's classes (75%); the model says {OUTSIDE}." in shown
-    assert f"speaks for {OUTSIDE}" in shown and not any(text.startswith("Looks most like") for text in shown)
-    assert not any(text.startswith("Runner-up") for text in shown)
-    assert "Typical: kite" in shown and not any(text == "Typical: none of these classes" for text in shown)
-    assert any("images most like it" in text and "none of these" not in text for text in shown)
-    markdown = [element.value for element in [*app.markdown, *app.caption]] + [button.label for button in app.button]
-    assert not [text for text in markdown if OUTSIDE in text]
-    primary = [button.label for button in app.button if button.proto.type == "primary"]
-    assert primary == ["Remove: none of these classes"]
-    press(app, "Remove: none of these classes")
-    assert standing(store) == {path_of(0): "remove"}
 
 
 def test_the_list_can_be_narrowed_to_them(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.helpers import pictured_audit
-from tests.helpers.browser import free_port, sees, served
+from tests.helpers.browser import free_port, saved, sees, served
 from tests.helpers.pictured_audit import path_of
 
 pytest.importorskip("authlib", reason="the extra gradattn[login] is not installed")
@@ -41,7 +41,7 @@ def test_a_reviewer_logs_in_decides_under_that_name_and_logs_out(browser: Browse
             page.goto(f"{address}/review")
             button = page.get_by_role("button", name="Log in")
             expect(button).to_be_visible()
-            expect(page.locator(".st-key-path")).to_have_count(0)
+            expect(page.locator("[data-seen]")).to_have_count(0)
             button.click()
             page.get_by_role("link", name="It is me").click()
             expect(page).to_have_title("Overview · gradattn")
@@ -52,9 +52,10 @@ def test_a_reviewer_logs_in_decides_under_that_name_and_logs_out(browser: Browse
             expect(page.get_by_role("textbox", name="Reviewer")).to_have_count(0)
             page.keyboard.press("k")
             sees(page, path_of(1))
+            saved(page)
             page.get_by_role("button", name="Audit and reviewer").click()
             page.get_by_role("button", name="Log out").click()
             expect(page.get_by_role("button", name="Log in")).to_be_visible()
-            expect(page.locator(".st-key-path")).to_have_count(0)
+            expect(page.locator("[data-seen]")).to_have_count(0)
             page.context.close()
     assert store.decisions.page()[["decision", "reviewer"]].to_numpy().tolist() == [["keep", "ada@example.org"]]

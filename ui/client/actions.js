@@ -262,7 +262,6 @@ export class Actions {
     const said = this.telling;
     const tell = (prefix) => {
       clearTimeout(this.hearing);
-      this.saved = null;
       const { current } = review.queue;
       const now = current?.suspect ? ` Now: ${plain(current.suspect.headline)}.` : "";
       review.view.say(`${prefix}${said}.${now}`);

@@ -16,15 +16,23 @@ export class Asking {
     return this.actions.review;
   }
 
+  /** All classes of the dataset, asked for once; empty where they do not come. */
+  async classes() {
+    this.known ??= api.get("classes", { audit: this.review.audit });
+    try {
+      return await this.known;
+    } catch {
+      this.known = null;
+      return [];
+    }
+  }
+
   async search(event) {
     const { review, actions } = this;
     const { item } = actions;
     if (!actions.counts(event)) return;
-    this.classes ??= api.get("classes", { audit: review.audit }).catch(() => (this.classes = null));
-    const classes = await this.classes;
-    if (!classes) return review.say("The list of classes has not come: no connection.");
-    if (item !== actions.item || review.dialogs.open) return;
-    const chosen = await searched(review.dialogs, { classes, given: item.suspect.given, removeKey: printed().remove });
+    // The field is there at once: what is typed after the key must never reach the page.
+    const chosen = await searched(review.dialogs, { classes: this.classes(), given: item.suspect.given, removeKey: printed().remove });
     if (!chosen || item !== actions.item || !(await this.named())) return;
     if (chosen === "none") actions.store(item, { decision: "remove" }, null);
     else if (chosen.label === item.suspect.given.label) actions.store(item, { decision: "keep" }, null);
@@ -47,11 +55,10 @@ export class Asking {
   async tag(event) {
     const { review, actions } = this;
     const { item } = actions;
-    if (!actions.counts(event) || !(await this.named())) return;
+    if (!actions.counts(event)) return;
+    if (!review.reviewer && !(await this.named())) return;
     const { audit, reviewer } = review;
-    const all = await api.get("tags", { audit }).catch(() => null);
-    if (!all) return review.say("The tags have not come: no connection.");
-    if (item !== actions.item) return;
+    const all = api.get("tags", { audit }).catch(() => []);
     const change = async (tag, on) => {
       const body = { audit, reviewer, path: item.path, add: on ? [tag] : [], remove: on ? [] : [tag] };
       try {

@@ -222,7 +222,9 @@ export class Chips {
 
   field(words, name, properties) {
     const field = element("input", properties);
-    field.onchange = () => field.checkValidity() && this.change({ [name]: field.value.trim() });
+    field.onchange = () => {
+      if (field.checkValidity()) this.change({ [name]: field.value.trim() });
+    };
     return element("label", { className: "field" }, words, field);
   }
 

@@ -30,11 +30,15 @@ export class Dialogs {
     const dialog = element("dialog", { className: kind, "aria-label": title });
     const leave = element("button", { type: "button", className: "plain small dialog-close", textContent: "✕", "aria-label": "Close", onclick: () => dialog.close() });
     dialog.append(element("div", { className: "dialog-head" }, element("h2", { textContent: title }), leave), ...content);
-    dialog.onclick = (event) => event.target === dialog && outside(dialog, event) && dialog.close();
+    // With braces: a handler that returns false takes the click away from whatever was clicked.
+    dialog.onclick = (event) => {
+      if (event.target === dialog && outside(dialog, event)) dialog.close();
+    };
     dialog.onclose = () => {
       dialog.remove();
       closed();
-      this.left();
+      // Another may be open by now.
+      if (!this.open) this.left();
     };
     this.slot.append(dialog);
     dialog.showModal();
@@ -81,14 +85,15 @@ export class Dialogs {
    * Tags of one picture: those it has, those that exist, a new one.
    * @param {object} options
    * @param {string[]} options.own
-   * @param {Array<{tag: string, count: number}>} options.all
+   * @param {Promise<Array<{tag: string, count: number}>>} options.all
    * @param {(tag: string, on: boolean) => void} options.change
    */
   tags({ own, all, change }) {
     const has = new Set(own);
+    let known = [];
     const list = element("ul", { className: "dialog-tags" });
     const draw = () => {
-      const counts = new Map(all.map(({ tag, count }) => [tag, count]));
+      const counts = new Map(known.map(({ tag, count }) => [tag, count]));
       for (const tag of has) if (!counts.has(tag)) counts.set(tag, 0);
       fill(list, ...[...counts].map(([tag, count]) => {
         const box = element("input", { type: "checkbox", checked: has.has(tag) });
@@ -113,6 +118,10 @@ export class Dialogs {
       dialog.close();
     };
     draw();
+    all.then((tags) => {
+      known = tags;
+      draw();
+    });
     dialog = this.show("Tags of this picture", [form, list]);
   }
 }

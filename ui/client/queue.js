@@ -5,6 +5,7 @@ const AHEAD = 24;
 const AT_ONCE = 3;
 const BEHIND = 40;
 const SMALL_AHEAD = 3;
+const ROUNDS = 8; // answers in a row that held nothing new, where the order has changed under what is held
 
 /**
  * @typedef {object} Item
@@ -64,13 +65,14 @@ export class Queue {
   async fetch() {
     try {
       this.problem = null;
-      while (this.more && !this.closed && this.items.length - 1 - this.at < AHEAD) {
+      let stale = 0;
+      while (this.more && !this.closed && this.items.length - 1 - this.at < AHEAD && stale < ROUNDS) {
         const answer = await this.list({
           count: AHEAD,
           ...(this.cursor && { after: JSON.stringify(this.cursor) }),
           ...(!this.began && this.first && { path: this.first }),
         });
-        this.take(answer);
+        stale = this.take(answer) ? 0 : stale + 1;
         const last = answer.suspects.at(-1);
         if (last) this.cursor = last.order;
         this.more = Boolean(answer.more && last);
@@ -86,6 +88,7 @@ export class Queue {
   take({ suspects }) {
     const fresh = suspects.filter((suspect) => !this.known.has(suspect.path));
     for (const suspect of fresh) this.hold(suspect, this.items.length);
+    return fresh.length;
   }
 
   /**

@@ -63,6 +63,7 @@ class Review {
     root.addEventListener("click", (event) => (this.click = event), { capture: true, signal });
     onStep((params) => this.follow(params), signal);
     this.begin(read());
+    this.actions.asking.classes();
     this.view.focus();
   }
 

@@ -37,7 +37,7 @@ export function matches(classes, text) {
  * Open the search.
  * @param {import("./dialogs.js").Dialogs} dialogs
  * @param {object} options
- * @param {Class[]} options.classes
+ * @param {Promise<Class[]>} options.classes
  * @param {{label: string, name: string}} options.given
  * @param {string} options.removeKey printed beside "None of this dataset's classes"
  * @returns {Promise<Class|"none"|null>} what was chosen; "none": none of the classes
@@ -48,7 +48,7 @@ export function search(dialogs, { classes, given, removeKey }) {
 
 class Search {
   constructor(dialogs, classes, given, removeKey, resolve) {
-    Object.assign(this, { classes, given, removeKey });
+    Object.assign(this, { classes: null, given, removeKey });
     this.chosen = null;
     this.active = -1;
     this.field = element("input", {
@@ -60,6 +60,10 @@ class Search {
     const label = element("p", { className: "caption quiet" }, "Given label: ", named(given.name, "given", given.name));
     this.field.oninput = () => this.look();
     this.field.onkeydown = (event) => this.key(event);
+    classes.then((found) => {
+      this.classes = found;
+      this.look();
+    });
     this.look();
     this.dialog = dialogs.show("Another class", [this.field, label, this.list, this.hint], {
       kind: "search", closed: () => resolve(this.chosen),
@@ -67,7 +71,7 @@ class Search {
   }
 
   look() {
-    const { found, exact } = matches(this.classes, this.field.value);
+    const { found, exact } = matches(this.classes ?? [], this.field.value);
     const cut = found.slice(0, LONGEST);
     this.exact = exact;
     this.options = [...cut, "none"];
@@ -117,9 +121,10 @@ class Search {
   say(pressed) {
     const text = this.field.value.trim();
     const chosen = this.active >= 0 ? this.options[this.active] : null;
-    if (chosen) this.hint.textContent = `Enter: ${chosen === "none" ? "remove the picture" : chosen.label === this.given.label ? "the label is right" : `file it as ${chosen.name}`}.`;
+    if (!this.classes) this.hint.textContent = "The classes are on their way.";
+    else if (chosen) this.hint.textContent = `Enter: ${chosen === "none" ? "remove the picture" : chosen.label === this.given.label ? "the label is right" : `file it as ${chosen.name}`}.`;
     else if (this.exact.length > 1) this.hint.textContent = `${this.exact.length} classes are called “${text}”: choose one with ↓, then Enter. Enter alone does not store.`;
-    else if (this.options.length === 1) this.hint.textContent = "No class is called that.";
+    else if (this.options.length === 1) this.hint.textContent = this.classes.length ? "No class is called that." : "The classes have not come: no connection.";
     else if (text) this.hint.textContent = `No class is called exactly that: choose one with ↓, then Enter.${pressed ? " Nothing was stored." : ""}`;
     else this.hint.textContent = this.left > 0 ? `And ${this.left} more.` : "";
   }

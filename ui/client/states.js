@@ -18,7 +18,9 @@ export function saved({ unsent, since, choices, full, offline }, decided) {
   if (full) return { state: "unsent", count: unsent, text: `${plural(unsent, "decision")} not kept: save them as a file` };
   if (unsent && (offline || waited >= UNSENT_AFTER)) return { state: "unsent", count: unsent, text: `${unsent} not sent yet, kept in this browser` };
   if (unsent && waited >= SENDING_AFTER) return { state: "sending", count: unsent, text: `Sending ${unsent}` };
-  return { state: "saved", count: decided, text: decided ? `All ${decided.toLocaleString("en")} saved` : "Nothing to save" };
+  // Not "all" while one is on its way, be it for milliseconds.
+  const now = Math.max(0, decided - unsent).toLocaleString("en");
+  return { state: "saved", count: decided - unsent, text: unsent ? `${now} saved` : decided ? `All ${now} saved` : "Nothing to save" };
 }
 
 /** Above the decisions: what a person has to know or choose; null for nothing. */
