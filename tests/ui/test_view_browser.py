@@ -135,7 +135,7 @@ def suspect(
         no_map="",
         typical=(Strip(other, "other", "most certain of 120", tuple(small)),) * 2,
         similar=Similar("4 filed as church", tuple(small), 1),
-        decision=None, seen="", conflict="", tags=(), alt="", facts="Rank 88",
+        decision=None, seen="", conflict="", tags=(), facts="Rank 88",
     )  # fmt: skip
 
 

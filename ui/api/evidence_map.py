@@ -138,12 +138,3 @@ def _ticks(bars: tuple[Bar, ...]) -> tuple[Tick, ...]:
         # Every other one, the fifty-fifty among them.
         ticks = [tick for place, tick in enumerate(all_ticks) if tick in ticks and place % 2 == 1]
     return tuple(ticks)
-
-
-def described(part: Part, name: str) -> str:
-    """A part for who cannot see it: ``Part 1, middle left, blue: hidden, kite rises from 11% to 37%.``"""
-    colour = "red" if part.sign > 0 else "blue"
-    if not part.before or part.measured is None:
-        return f"Part {part.number}, {part.place}, {colour}."
-    does = "falls" if part.measured > 0 else "rises"
-    return f"Part {part.number}, {part.place}, {colour}: hidden, {name} {does} from {part.before} to {part.after}."

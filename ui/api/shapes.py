@@ -205,7 +205,6 @@ class Suspect:
         no_map: why there is no map.
         seen: id of the newest entry of the log about this picture, ``""`` for none.
         conflict: who said what where reviewers differ.
-        alt: what the picture is called for who cannot see it.
         facts: rank, path and size on one line.
     """
 
@@ -233,7 +232,6 @@ class Suspect:
     seen: str
     conflict: str
     tags: tuple[str, ...]
-    alt: str
     facts: str
 
 

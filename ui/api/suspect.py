@@ -12,7 +12,7 @@ from gradattn_core.store.store import Store
 from gradattn_core.verdict import Facts, Verdict, decided, filed_as, judge
 from gradattn_core.wording import disagreement, names_of, short_name
 from ui.api.companions import similar, typical
-from ui.api.evidence_map import described, drawn, measured_parts
+from ui.api.evidence_map import drawn, measured_parts
 from ui.api.shapes import Action, Likely, Map, Name, Said, Suspect
 
 Row = Mapping[str, object]
@@ -105,7 +105,6 @@ def _seen(
         of_map = names_of([end for end in ends if end]) | dict(names)
         called = (of_map[ends[0]], of_map[ends[1]])
         drawing = drawn(around.evidence, called, size, own, verdict.remark)
-    parts = "" if drawing is None else " ".join(described(part, drawing.for_name) for part in drawing.regions)
     headline, reason = verdict.headline, verdict.reason
     case = verdict.case
     if around.stands is not None:
@@ -138,7 +137,6 @@ def _seen(
         seen=around.seen,
         conflict=_conflict(around.words),
         tags=around.tags,
-        alt=f"Suspect {rank:,}, filed as {names[given]}. {parts}".strip(),
         facts=" · ".join([f"Rank {rank:,}", f"label wrong: {in_percent(1 - belief.of(given))}", *_pixels(size)]),
     )
 
@@ -175,7 +173,6 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
         seen=around.seen,
         conflict="",
         tags=(),
-        alt=f"A picture, filed as {name}.",
         facts=" · ".join(_pixels(size)),
     )
 
