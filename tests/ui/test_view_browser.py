@@ -45,6 +45,10 @@ window.view = createView(root, {
   act: (name) => acts.push(name),
   picture,
   original: async () => (originals++, null),
+  folder: async (folder) => {
+    acts.push(folder);
+    throw new Error("No such folder.");
+  },
 });
 window.load = async (suspect) => {
   const image = new Image();
@@ -388,6 +392,19 @@ def test_a_step_shifts_nothing_and_takes_less_than_a_frame_or_two(view: Page) ->
     assert len(took) == 18
     # 4 to 9 ms on an idle core; tests share theirs.
     assert sorted(took)[len(took) // 2] < 50
+
+
+def test_a_missing_picture_asks_for_its_folder_and_is_not_decided(view: Page) -> None:
+    gone = replace(suspect(), problem="This file is missing: <i>church</i>/1.png. You can skip it or name the folder.")
+    view.evaluate("(suspect) => view.show(suspect, null, { keys })", json.loads(to_json(gone)))
+    assert "<i>church</i>/1.png" in view.locator(".told").inner_text()
+    view.get_by_label("The folder where the pictures are now").fill("/new/place")
+    view.keyboard.press("Enter")
+    view.get_by_text("No such folder.").wait_for()
+    assert view.evaluate("acts") == ["/new/place"]
+    assert view.locator(".decision.primary").count() == 0
+    assert {view.locator(f"[data-act={name}]").get_attribute("aria-disabled") for name in "AKUX"} == {"true"}
+    assert view.locator("[data-act=skip]").get_attribute("aria-disabled") == "false"
 
 
 def test_small_pictures_are_drawn_in_whole_pixels(view: Page) -> None:

@@ -14,7 +14,7 @@ const WORDS = { red: ["red", "blue"], orange: ["orange", "purple"] };
 
 /**
  * @param {{picture: (kind: string, small: object) => string, original: (suspect: object) => Promise<HTMLImageElement>,
- *   act: (name: string) => void, changed: () => void, scaled: (text: string) => void}} handlers
+ *   act: (name: string) => void, folder?: (folder: string, suspect: object) => Promise<void>, changed: () => void, scaled: (text: string) => void}} handlers
  */
 export function createStage(handlers) {
   const picture = element("canvas", { className: "picture", role: "img" });
@@ -211,6 +211,23 @@ export function createStage(handlers) {
     return [`${rank}, filed as ${suspect.given.name}.`, ...parts].join(" ");
   }
 
+  /** Where the pictures have moved: asked for beside the one that is missing. */
+  function elsewhere(missing) {
+    const field = element("input", { type: "text", id: "folder", required: true, autocomplete: "off", spellcheck: false });
+    const words = element("p", { role: "status", className: "amber" });
+    const form = element("form", {}, element("label", { htmlFor: "folder", textContent: "The folder where the pictures are now" }), field, element("button", { type: "submit", textContent: "Look there" }), words);
+    form.onsubmit = async (event) => {
+      event.preventDefault();
+      words.textContent = "";
+      try {
+        await handlers.folder(field.value, missing);
+      } catch (error) {
+        words.textContent = error.message;
+      }
+    };
+    return form;
+  }
+
   const rises = (region) => (region.measured ?? 0) < 0 || ((region.measured ?? 0) === 0 && region.sign < 0);
 
   const resized = new ResizeObserver(() => {
@@ -275,6 +292,7 @@ export function createStage(handlers) {
         legend.classList.remove("shown");
         const sentence = suspect.problem || "This picture cannot be shown.";
         told.replaceChildren(element("p", {}, element("bdi", { dir: "auto", textContent: sentence })));
+        if (handlers.folder) told.append(elsewhere(suspect));
         handlers.scaled("");
       }
     },

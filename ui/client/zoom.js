@@ -47,13 +47,13 @@ export function createZoom(stage, { changed, swiped }) {
     { passive: false },
   );
   stage.addEventListener("dblclick", (event) => {
-    if (event.target.closest("button")) return;
+    if (event.target.closest("button, form")) return;
     const { x, y } = at(event);
     if (zoom.scale > 1) to(1, 0, 0);
     else about(DOUBLE, x, y);
   });
   stage.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || event.target.closest("button")) return;
+    if (event.button !== 0 || event.target.closest("button, form")) return;
     pointers.set(event.pointerId, at(event));
     began = pointers.size === 1 ? { ...at(event), touch: event.pointerType !== "mouse", alone: true } : { ...began, alone: false };
     stage.setPointerCapture(event.pointerId);
