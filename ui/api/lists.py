@@ -69,14 +69,25 @@ def one(asked: Asked) -> Suspect:
 
 
 def progress(asked: Asked) -> Mapping[str, object]:
-    """``GET progress``: how far the review of an audit is."""
-    return progress_json(asked)
+    """``GET progress``: how far the review of an audit is, and how fast the reviewer is who asks."""
+    return progress_json(asked, asked.text("reviewer", ""))
 
 
-def progress_json(asked: Asked) -> Mapping[str, object]:
-    """The numbers that follow each decision; a number that is not known is null."""
+def progress_json(asked: Asked, reviewer: str) -> Mapping[str, object]:
+    """The numbers that follow each decision; a number that is not known is null.
+
+    Beside those of :class:`gradattn_core.store.review.ReviewProgress` stand ``today``, the reviewer's decisions since
+    midnight in UTC, and ``rate``, the pace of the newest in words, empty where there are too few.
+    """
     facts = asdict(asked.store.review.progress(asked.audit))
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in facts.items()}
+    own = [pace for pace in asked.store.tally.pace() if pace.reviewer == reviewer]
+    today, rate = (own[0].today, own[0].a_minute) if own else (0, None)
+    numbers = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in facts.items()}
+    return {**numbers, "today": today, "rate": "" if rate is None else _rate(rate)}
+
+
+def _rate(a_minute: float) -> str:
+    return f"{a_minute:,.0f} a minute" if a_minute >= 1 else "less than one a minute"
 
 
 def classes(asked: Asked) -> Sequence[Mapping[str, str]]:

@@ -50,7 +50,7 @@ def decisions(asked: Asked) -> Mapping[str, object]:
         )
         for receipt in receipts
     ]
-    return {"results": results, "progress": _progress(asked)}
+    return {"results": results, "progress": _progress(asked, reviewer)}
 
 
 def undo(asked: Asked) -> Mapping[str, object]:
@@ -74,7 +74,7 @@ def undo(asked: Asked) -> Mapping[str, object]:
         "undone": said(undone.undone, reviewer),
         "stands": said(undone.stands, reviewer),
         "newest": said(undone.newest, reviewer),
-        "progress": _progress(asked),
+        "progress": _progress(asked, reviewer),
     }
 
 
@@ -142,13 +142,13 @@ ROUTES = [
 _told: dict[tuple[str, str], float] = {}
 
 
-def _progress(asked: Asked) -> Mapping[str, object] | None:
+def _progress(asked: Asked, reviewer: str) -> Mapping[str, object] | None:
     """How far the review is; null within seconds of the last time, as of a million images it takes longer to count than
     to store a decision. ``GET progress`` always counts."""
     place, now = (str(asked.store.directory), asked.audit), time.monotonic()
     if now - _told.get(place, -math.inf) < SECONDS_BETWEEN_COUNTS:
         return None
-    found = progress_json(asked)
+    found = progress_json(asked, reviewer)
     _told[place] = time.monotonic()
     return found
 

@@ -175,7 +175,8 @@ def test_numbers_follow_decisions(client: Client, store: Store) -> None:
     before = client.get("progress")
     answer = client.post("decisions", decisions=[{"id": "1", "path": path_of(0), "decision": "remove"}])
     assert (before["reviewed"], answer["progress"]["reviewed"], answer["progress"]["removed"]) == (0, 1, 1)
-    assert answer["progress"] == client.get("progress")
+    assert answer["progress"] == client.get("progress", reviewer="Ada")
+    assert (answer["progress"]["today"], client.get("progress", reviewer="Bob")["today"]) == (1, 0)
     again = client.post("decisions", decisions=[{"id": "2", "path": path_of(1), "decision": "remove"}])
     assert again["progress"] is None and client.get("progress")["reviewed"] == 2
     assert answer["progress"]["precision"] == store.review.progress(AUDIT_ID).precision == 1.0
