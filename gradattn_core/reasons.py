@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradattn_core.belief import in_percent, of_two
-from gradattn_core.estimates import percent
 from gradattn_core.records import Evidence, Region
 from gradattn_core.sums import DEFAULT_ORIGIN, Origin, Sums
 from gradattn_core.wording import place
@@ -196,31 +195,6 @@ def outlined(evidence: Evidence) -> list[Region]:
     """
     worth = [region for region in evidence.statistics.regions if region.rank == 1 or contradicted(region)]
     return sorted(worth, key=lambda region: (region.rank > 1, -region.mass_share))
-
-
-def two_numbers(name: str, log_odds: float, probability: float) -> str:
-    """The model's own probability and the ranking's, which are two numbers.
-
-    Args:
-        name: of the given label.
-        log_odds: f of the model alone, of the given label against the other class.
-        probability: of the given label by the ranking, of all classes.
-    """
-    return (
-        f"{name}: the model alone {percent_of_two(log_odds)} (of these two classes) · "
-        f"with neighbours and other voters {percent(probability, 1)} (of all)"
-    )
-
-
-def different_answers(model: str, ranking: str) -> str:
-    """What to say where the model alone and the ranking name different classes; empty where they do not.
-
-    Args:
-        model, ranking: what the classes that they name are called.
-    """
-    if model == ranking:
-        return ""
-    return f"The model alone names {model}; with neighbours and other voters it is {ranking}."
 
 
 def percent_of_two(log_odds: float) -> str:

@@ -103,28 +103,6 @@ def part_name(box: Box, size: tuple[int, int]) -> str:
     return down if down == across else f"{down} {across}"
 
 
-def nearest_labels(labels: Sequence[str], given: str, suggested: str, *, names: tuple[str, str]) -> str:
-    """How many of the nearest images carry the suggested and how many the given label.
-
-    Args:
-        labels: the given labels of the nearest images.
-        suggested: empty for none of the classes.
-        names: what (the given label, the suggested label) are called.
-    """
-    if not labels:
-        return ""
-    if not suggested:
-        own = sum(label == given for label in labels)
-        verb = "is" if own == 1 else "are"
-        return f"Of the {len(labels)} images most like it, {own or 'none'} {verb} filed as {names[0]}."
-    first, second = (sum(label == name for label in labels) for name in (suggested, given))
-    verb = "is" if first == 1 else "are"
-    return (
-        f"Of the {len(labels)} images most like it, {first or 'none'} {verb} filed as {names[1]} "
-        f"and {second or 'none'} as {names[0]}."
-    )
-
-
 def disagreement(decisions: Sequence[tuple[str, str, str]]) -> str:
     """Who said what where reviewers differ.
 
@@ -209,12 +187,6 @@ def minute(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
-def list_lengths(images: int, suspects: int) -> list[int]:
-    """Lengths of a list worth asking about: 10, 20, 50, 100 … below the number of images, and both numbers."""
-    steps = {digit * 10**power for power in range(1, 10) for digit in (1, 2, 5)}
-    return sorted({step for step in steps if step < images} | {suspects, images})
-
-
 def full_name(label: str) -> str:
     """The label with its name in front: ``tench · n01440764`` for an ImageNet id, any other label unchanged."""
     name = short_name(label)
@@ -238,11 +210,6 @@ def names_of(labels: Iterable[str]) -> dict[str, str]:
     asked = list(dict.fromkeys(labels))
     shared = Counter(map(short_name, asked))
     return {label: full_name(label) if shared[short_name(label)] > 1 else short_name(label) for label in asked}
-
-
-def pair_title(given: str, suggested: str) -> str:
-    """``kite → bald eagle``, ``kite → none of these classes``."""
-    return " → ".join(distinct_names(given, suggested))
 
 
 @functools.cache

@@ -12,12 +12,10 @@ import pytest
 from gradattn_core.reasons import (
     account,
     contradicted,
-    different_answers,
     in_hundredths,
     percent_of_two,
     signed,
     strongest_parts,
-    two_numbers,
     without_numbers,
 )
 from gradattn_core.records import Box, Evidence, MapStatistics, Region
@@ -199,13 +197,3 @@ def test_without_numbers_a_part_has_a_place_and_a_class_alone_and_an_empty_map_h
         "The strongest red part, upper left, speaks for tench."
     ]
     assert strongest_parts(evidence(None), SIZE, names=NAMES) == []
-
-
-def test_the_model_and_the_ranking_are_two_numbers() -> None:
-    assert two_numbers("tench", math.log(3 / 97), 0.004) == (
-        "tench: the model alone 3.0% (of these two classes) · with neighbours and other voters 0.4% (of all)"
-    )
-    assert different_answers("tench", "tench") == ""
-    assert different_answers("tench", "springer") == (
-        "The model alone names tench; with neighbours and other voters it is springer."
-    )

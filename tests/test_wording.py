@@ -25,11 +25,9 @@ from gradattn_core.wording import (
     full_name,
     heaviest_ninth,
     interval,
-    list_lengths,
-    nearest_labels,
+    names_of,
     ninth_of,
     number_and_range,
-    pair_title,
     part_name,
     place,
     rough_number,
@@ -121,7 +119,6 @@ def test_estimates_are_written_with_the_digits_they_deserve() -> None:
         "12 min",
         "3 h 5 min",
     ]
-    assert list_lengths(300, 37) == [10, 20, 37, 50, 100, 200, 300]
 
 
 @pytest.mark.parametrize(
@@ -138,16 +135,6 @@ def test_estimates_are_written_with_the_digits_they_deserve() -> None:
 )
 def test_a_place_is_the_third_of_the_picture_that_the_middle_of_the_box_lies_in(box: Box, where: str) -> None:
     assert place(box, SIZE) == where
-
-
-def test_the_nearest_images_are_counted_by_what_they_are_filed_as() -> None:
-    labels = ["eagle", "eagle", "owl", "eagle", "kite", "eagle"]
-    assert (
-        nearest_labels(labels, "kite", "eagle", names=NAMES)
-        == "Of the 6 images most like it, 4 are filed as bald eagle and 1 as kite."
-    )
-    assert "none are filed as bald eagle and none as kite" in nearest_labels(["owl"] * 3, "kite", "eagle", names=NAMES)
-    assert nearest_labels([], "kite", "eagle", names=NAMES) == ""
 
 
 def test_reviewers_who_differ_are_quoted_newest_first() -> None:
@@ -172,11 +159,10 @@ def test_other_labels_are_left_as_they_are() -> None:
         assert (full_name(label), short_name(label)) == (label, label)
 
 
-def test_a_suggestion_of_none_of_the_classes_has_a_name() -> None:
-    assert pair_title("n01440764", "") == "tench → none of these classes"
-    assert nearest_labels(["kite", "owl"], "kite", "", names=("kite", "none of these classes")) == (
-        "Of the 2 images most like it, 1 is filed as kite."
-    )
+def test_names_of_one_text_are_short_unless_two_share_one() -> None:
+    assert names_of(["n01440764", "kite"]) == {"n01440764": "tench", "kite": "kite"}
+    cranes = names_of(["n02012849", "n03126707", "kite"])
+    assert cranes["n02012849"] == "crane · n02012849" and cranes["kite"] == "kite"
 
 
 def test_two_classes_of_one_name_are_told_apart_by_their_ids() -> None:

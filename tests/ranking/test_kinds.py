@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from gradattn_core.kinds import KINDS, describe, suggestion
+from gradattn_core.kinds import suggestion
 from gradattn_core.ranking.rules import NUMBERS, kinds_of
 
 # A clear mislabel that no other rule claims.
@@ -83,45 +83,6 @@ def test_with_probabilities_alone_a_kind_is_told_all_the_same() -> None:
 
 def test_no_suspects_have_no_kinds() -> None:
     assert kinds_of(pd.DataFrame([PLAIN]).iloc[:0]).empty
-
-
-@pytest.mark.parametrize(
-    ("kind", "numbers", "sentence"),
-    [
-        ("mislabel", PLAIN, "It looks like bald eagle (90%) and not like kite (2%)."),
-        (
-            "two objects",
-            ASKED,
-            "With the part that speaks for bald eagle hidden, the model says kite (62%): both may be in the picture.",
-        ),
-        ("confusable", CLOSE, "kite (30%) and bald eagle (60%) are hard to tell apart here."),
-        ("duplicate", {"identical": 1.0}, "The very same file is in the dataset under another label than kite."),
-    ],
-)
-def test_a_kind_is_said_in_one_sentence_with_its_numbers(kind: str, numbers: dict[str, float], sentence: str) -> None:
-    assert describe(kind, numbers, "kite", "bald eagle") == sentence
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_a_sentence_with_numbers_and_one_without(kind: str) -> None:
-    numbers = {name: float(value) for name, value in PLAIN.items()}
-    said = describe(kind, numbers, "<b>{0}", "%s")
-    assert said != KINDS[kind] and said.endswith(".") and any(sign.isdigit() for sign in said)
-    assert describe(kind, {}, "kite", "eagle") == KINDS[kind]
-
-
-def test_no_kind_and_an_unknown_kind_say_nothing() -> None:
-    assert describe("", {}, "kite", "eagle") == describe("new kind", PLAIN, "kite", "eagle") == ""
-
-
-def test_no_probability_is_said_to_be_certain() -> None:
-    numbers = {"given_probability": 1e-9, "suggested_probability": 1.0}
-    assert describe("mislabel", numbers, "a", "b") == "It looks like b (>99%) and not like a (<1%)."
-
-
-def test_of_a_picture_of_no_class_the_models_own_class_is_named() -> None:
-    said = describe("out of place", {"outside_suspicion": 0.93, "more_unlike": 0.5}, "kite", "Komodo dragon")
-    assert said == "It looks like none of this dataset's classes (93%); the model says Komodo dragon."
 
 
 def test_the_empty_suggestion_has_a_name() -> None:
