@@ -198,8 +198,8 @@ def sentences(node: ast.AST) -> Iterator[str]:
                 yield from sentences(child)
 
 
-# Put together from pieces on the page: who says so is in the piece beside it, "the audit's own belief", "(95% confidence)"
-# or "checked", and what is expected is so by the audit's probabilities, which the page names.
+# Pieces of the page whose neighbour says who says so: "the audit's own belief", "(95% confidence)"
+# or "checked"; what is expected is so by the audit's probabilities, which the page names.
 BESIDE = {
     "About {} may be wrong",
     "{} of {} wrong",
