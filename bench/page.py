@@ -1,16 +1,17 @@
 """How long the page takes on an audit of a million images: ``python -m bench.page [--images N] [--suspects N]``.
 
 Builds the synthetic audit of ``bench/store.py`` with a picture behind each suspect, serves the page over it, drives
-Debian's chromium and prints one table with the goal of each row: the time from the address to what is useful on each
-page (every visit with an empty browser), beside that of an empty page of Streamlit's, and the time from a key or click
-to its result on the screen.
+chromium and prints tables: from the address to what is useful on each page, every visit with an empty browser, beside
+an empty page of Streamlit's; from a key or click to its result on the screen; and what becomes of ten presses a second
+(``bench/presses.py``). With ``--before CHECKOUT --before-audit FOLDER`` the same of an older page, which was built by
+the same command in that checkout, one after the other in one run.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,67 +19,82 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
+from bench.presses import HEAD, Server, hammer
 from bench.store import CLASSES, populate
 from gradattn_core.store.store import Store
-from tests.helpers.browser import opened_browser, served, served_script, settle
+from tests.helpers.browser import opened_browser, served_script, settle
 
 _POOL = 200
 _WAIT = 60_000
 _SHOWN = 12
-# Asked by the browser before each frame; Playwright's own expectations look only every now and then.
-_SUSPECT = """before => {
-    const path = document.querySelector('.st-key-path')?.innerText;
-    const pictures = [...document.querySelectorAll('.st-key-pictures img')];
-    return path && path !== before && pictures.length > 0
-        && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
-}"""
+_PLACES = 50_000
+_PAINT, _KEY, _ACTION = 2.0, 0.1, 0.5
+_SIZE: ViewportSize = {"width": 1280, "height": 720}
+# Pictures through every shadow root, looked for before each frame.
 _PICTURES = """([place, count, before]) => {
-    const roots = [document, ...[...document.querySelectorAll('*')].map(each => each.shadowRoot).filter(Boolean)];
-    const pictures = roots.flatMap(root => [...root.querySelectorAll(place)]).slice(0, count);
-    return pictures.length === count && pictures[0].alt !== before
+    const found = [];
+    const look = root => {
+        found.push(...root.querySelectorAll(place));
+        for (const each of root.querySelectorAll('*')) if (each.shadowRoot) look(each.shadowRoot);
+    };
+    look(document);
+    const pictures = found.slice(0, count);
+    return pictures.length === count && pictures[0].src !== before
         && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
 }"""
-_PAINT, _ACTION = 2.0, 0.5
-_CARDS, _PAIR_MAP = ".gallery .card img", ".st-key-pair-map img"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Times of one kind, and what their 95th percentile should stay below, in seconds."""
+    """Times of one kind in seconds, and what their 95th percentile should stay below."""
 
     name: str
     seconds: list[float]
     goal: float | None = None
 
 
+@dataclass(frozen=True)
+class Site:
+    """One version of the page.
+
+    Attributes:
+        folder: of its audit; ``code``: of its checkout.
+        seen: a function in the browser from nothing to the path of the suspect on the screen with its picture, or null.
+        useful: per page what a visit waits for.
+        keys: of a reviewer, by what they do.
+    """
+
+    name: str
+    folder: Path
+    code: Path
+    seen: str
+    useful: dict[str, Callable[[Page], object]]
+    keys: dict[str, str]
+
+
 def draw(folder: Path, store: Store) -> None:
-    """A picture for every suspect and every typical image: links into a small pool of random ones."""
+    """A picture for every suspect and every typical image, links into a small pool; and a place on the map for each."""
     random = np.random.default_rng(3)
     pool = folder / "pool"
     pool.mkdir()
     for number in range(_POOL):
         coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC).save(pool / f"{number}.jpg")
-    paths = store.candidates.page("bench")["path"].tolist()
+    suspects = store.candidates.page("bench")["path"].tolist()
+    paths = list(suspects)
     for label in CLASSES:
         paths += store.images.exemplars("bench", label)["path"].tolist()
     for number, path in enumerate(dict.fromkeys(paths)):
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(pool / f"{number % _POOL}.jpg")
-
-
-def suspect_shown(page: Page, before: str = "") -> None:
-    """Wait until another suspect than ``before`` is on the screen with its pictures."""
-    page.wait_for_function(_SUSPECT, arg=before, timeout=_WAIT)
-
-
-def pictures_shown(page: Page, place: str, count: int, before: str = "") -> None:
-    """Wait until the first pictures at ``place`` are on the screen, the first of them not called ``before``."""
-    page.wait_for_function(_PICTURES, arg=[place, count, before], timeout=_WAIT)
+    places = random.normal(size=(min(len(suspects), _PLACES), 2)).astype(np.float32)
+    frame = pd.DataFrame({"path": suspects[: len(places)], "x": places[:, 0], "y": places[:, 1]})
+    store.embeddings.write("bench", frame)
 
 
 def shown(place: Locator) -> None:
@@ -86,30 +102,84 @@ def shown(place: Locator) -> None:
     place.first.wait_for(state="visible", timeout=_WAIT)
 
 
-PAGES: dict[str, Callable[[Page], object]] = {
-    "overview": lambda page: shown(page.get_by_test_id("stMetric")),
-    "review": suspect_shown,
-    "grid": lambda page: pictures_shown(page, _CARDS, _SHOWN),
-    "pair": lambda page: pictures_shown(page, _PAIR_MAP, 1),
-    "decisions": lambda page: shown(page.locator(".st-key-log input")),
-    "export": lambda page: shown(page.locator(".gradattn-table")),
-    "audits": lambda page: shown(page.get_by_role("heading", name="Audits", exact=True)),
-}
-"""What is useful on each page: its numbers, its pictures, its table."""
+def pictures_shown(page: Page, place: str, before: str = "") -> str:
+    """Wait until the first pictures at ``place`` are there, the first of them another than ``before``; its address."""
+    page.wait_for_function(_PICTURES, arg=[place, _SHOWN, before], timeout=_WAIT)
+    return str(page.locator(place).first.evaluate("picture => picture.src"))
 
 
-def visits(browser: Browser, address: str, repeats: int) -> Iterator[Row]:
-    """Per page the seconds to what is useful, the very first visit apart."""
-    for name, useful in PAGES.items():
-        first, *others = arrivals(browser, f"{address}/{'' if name == 'overview' else name}", useful, repeats + 1)
-        yield Row(f"{name}, first visit of all", [first])
+# Of the page before there were clients.
+_SEEN_BEFORE = """() => {
+    const path = document.querySelector('.st-key-path')?.innerText;
+    const pictures = [...document.querySelectorAll('.st-key-pictures img')];
+    return path && pictures.length > 0 && pictures.every(picture => picture.complete && picture.naturalWidth > 0)
+        ? path : null;
+}"""
+_SEEN = """() => {
+    const reach = root => {
+        const found = root.querySelector('.client');
+        if (found) return found;
+        for (const each of root.querySelectorAll('*')) {
+            const inside = each.shadowRoot && reach(each.shadowRoot);
+            if (inside) return inside;
+        }
+        return null;
+    };
+    if (!window.benchClient?.isConnected) window.benchClient = reach(document);
+    return window.benchClient?.dataset.seen ?? null;
+}"""
+
+
+def suspect_shown(seen: str) -> Callable[[Page], object]:
+    """Wait until a suspect is on the screen with its picture."""
+    return lambda page: page.wait_for_function(seen, timeout=_WAIT)
+
+
+def new_site(folder: Path) -> Site:
+    """The page of this checkout."""
+    cards = ".cards .card img"
+    return Site(
+        "now", folder, Path(__file__).resolve().parents[1], _SEEN,
+        {
+            "overview": lambda page: shown(page.locator("h1")),
+            "review": suspect_shown(_SEEN),
+            "grid": lambda page: pictures_shown(page, cards),
+            "map": lambda page: shown(page.locator(".client[data-ready]")),
+            "decisions": lambda page: shown(page.locator("h1")),
+            "export": lambda page: shown(page.locator(".gradattn-table")),
+            "audits": lambda page: shown(page.locator("h1")),
+        },
+        {"keep": "k", "relabel as suggested": "a", "skip": "ArrowRight", "back": "ArrowLeft", "undo": "z"},
+    )  # fmt: skip
+
+
+def old_site(folder: Path, code: Path) -> Site:
+    """The page of a commit before there were clients, such as a8f8ac8."""
+    return Site(
+        "before", folder, code, _SEEN_BEFORE,
+        {
+            "overview": lambda page: shown(page.get_by_test_id("stMetric")),
+            "review": suspect_shown(_SEEN_BEFORE),
+            "grid": lambda page: pictures_shown(page, ".gallery .card img"),
+            "decisions": lambda page: shown(page.locator(".st-key-log input")),
+            "export": lambda page: shown(page.locator(".gradattn-table")),
+            "audits": lambda page: shown(page.get_by_role("heading", name="Audits", exact=True)),
+        },
+        {"keep": "k", "relabel as suggested": "a", "skip": "s", "back": "b", "undo": "z"},
+    )  # fmt: skip
+
+
+def visits(browser: Browser, site: Site, address: str, repeats: int) -> Iterator[Row]:
+    """Per page the seconds to what is useful, the first visit of all left out."""
+    for name, useful in site.useful.items():
+        _, *others = arrivals(browser, f"{address}/{'' if name == 'overview' else name}", useful, repeats + 1)
         yield Row(name, others, _PAINT)
 
 
 def arrivals(browser: Browser, url: str, useful: Callable[[Page], object], visits: int) -> Iterator[float]:
     """Seconds from asking for ``url`` to what is useful there, each with a browser that keeps nothing."""
     for _ in range(visits):
-        page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+        page = browser.new_context(viewport=_SIZE).new_page()
         start = time.perf_counter()
         page.goto(url)
         useful(page)
@@ -127,94 +197,75 @@ def floor(browser: Browser, folder: Path, repeats: int) -> Row:
     return Row("an empty page of Streamlit's", others)
 
 
-def timed(page: Page, act: Callable[[], object], done: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds from ``act`` to ``done``, each time from a page at rest."""
+# From the key's own event to the next suspect on the screen, by the browser's clock.
+_PRESSED = """seen => {
+    const now = eval(`(${seen})`), before = now();
+    window.benchWait = new Promise((done, fail) => {
+        let begun = 0;
+        document.addEventListener('keydown', () => { begun = performance.now(); }, { capture: true, once: true });
+        const look = () => {
+            const path = now();
+            if (begun && path && path !== before) done(performance.now() - begun);
+            else if (begun && performance.now() - begun > 60000) fail(new Error('no other suspect came'));
+            else requestAnimationFrame(look);
+        };
+        look();
+    });
+}"""
+
+
+def reviewing(page: Page, site: Site, address: str, repeats: int) -> Iterator[Row]:
+    """Keys on the review page, each from a page at rest to the next suspect on the screen."""
+    page.goto(f"{address}/review")
+    page.wait_for_function(site.seen, timeout=_WAIT)
+    for name, key in site.keys.items():
+        seconds = []
+        for _ in range(repeats):
+            settle(page)
+            page.wait_for_timeout(200)
+            page.evaluate(_PRESSED, site.seen)
+            page.keyboard.press(key)
+            seconds.append(float(page.evaluate("window.benchWait")) / 1000)
+        yield Row(f"review: {name}, next suspect shown", seconds, _KEY)
+
+
+def turning(page: Page, site: Site, address: str, repeats: int) -> Iterator[Row]:
+    """The grid: the next page."""
+    cards = ".gallery .card img" if site.name == "before" else ".cards .card img"
+    page.goto(f"{address}/grid")
+    before = pictures_shown(page, cards)
     seconds = []
     for _ in range(repeats):
         settle(page)
+        page.wait_for_timeout(150)
         start = time.perf_counter()
-        act()
-        done()
+        page.get_by_role("button", name="Next page").click()
+        before = pictures_shown(page, cards, before)
         seconds.append(time.perf_counter() - start)
-    settle(page)
-    return seconds
+    yield Row("grid: next page", seconds, _ACTION)
 
 
-def reviewing(page: Page, address: str, repeats: int) -> Iterator[Row]:
-    """Keys on the review page, each to the next suspect's pictures."""
-    page.goto(f"{address}/review")
-    suspect_shown(page)
-    before = ""
-
-    def pressing(key: str) -> Callable[[], None]:
-        def press() -> None:
-            nonlocal before
-            before = page.locator(".st-key-path").inner_text()
-            page.keyboard.press(key)
-
-        return press
-
-    keys = {"keep": "k", "relabel as suggested": "a", "skip": "s", "back": "b", "undo": "z"}
-    for name, key in keys.items():
-        seconds = timed(page, pressing(key), lambda: suspect_shown(page, before), repeats)
-        yield Row(f"review: {name}, next suspect shown", seconds, _ACTION)
-
-
-def browsing(page: Page, address: str, repeats: int) -> Iterator[Row]:
-    """The grid: turn pages, change a filter, decide about all that is shown, take it back."""
-    page.goto(f"{address}/grid")
-    pictures_shown(page, _CARDS, _SHOWN)
-    settle(page)
-    before = ""
-    kinds = itertools.cycle(["confusable", "duplicate", "mislabel", "two objects"])
-
-    def click(name: str) -> Callable[[], None]:
-        button = page.get_by_role("button", name=name)
-
-        def clicking() -> None:
-            nonlocal before
-            before = str(page.locator(_CARDS).first.get_attribute("alt"))
-            button.click()
-
-        return clicking
-
-    def other_kind() -> None:
-        nonlocal before
-        before = str(page.locator(_CARDS).first.get_attribute("alt"))
-        page.get_by_role("combobox", name="Kind").fill(next(kinds))
-        page.keyboard.press("Enter")
-
-    def changed() -> None:
-        pictures_shown(page, _CARDS, _SHOWN, before)
-
-    def selected() -> None:
-        page.wait_for_function("!document.querySelector('.st-key-bulk-keep button').disabled", timeout=_WAIT)
-
-    yield Row("grid: next page of 48", timed(page, click("Next page"), changed, repeats), _ACTION)
-    yield Row("grid: another kind of doubt", timed(page, other_kind, changed, repeats), _ACTION)
-    selecting: list[float] = []
-    deciding: list[float] = []
-    for _ in range(repeats):
-        selecting += timed(page, click("Select all"), selected, 1)
-        deciding += timed(page, click("Label is right"), changed, 1)
-    yield Row("grid: select 48", selecting, _ACTION)
-    yield Row("grid: decide 48", deciding, _ACTION)
-    yield Row("grid: undo 48", timed(page, click("Undo"), changed, repeats), _ACTION)
-
-
-def measure(folder: Path, images: int, suspects: int, repeats: int) -> None:
-    """Build what is not there, and print the tables."""
-    if not Store(folder).database.exists():
-        store, _ = populate(folder, images, suspects, min(5_000, suspects // 4))
-        draw(folder, store)
-    environment = {"GRADATTN_REVIEWER": "Ada", "STREAMLIT_LOGGER_HIDE_WELCOME_MESSAGE": "true"}
-    with served(folder, environment=environment) as address, opened_browser() as browser:
-        print(f"| {images:,} images, {suspects:,} suspects | p50 | p95 | goal | met |\n|---|---:|---:|---:|---|")
-        show([floor(browser, folder, repeats)])
-        show(visits(browser, address, repeats))
-        page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
-        show(reviewing(page, address, repeats))
-        show(browsing(page, address, repeats))
+def measure(site: Site, repeats: int, minute: float) -> None:
+    """Print the tables of one page."""
+    server = Server(site.folder, site.code)
+    with opened_browser() as browser:
+        print(f"\n| {site.name} | p50 | p95 | goal | met |\n|---|---:|---:|---:|---|", flush=True)
+        show([floor(browser, site.folder, repeats)])
+        server.start()
+        try:
+            show(visits(browser, site, server.address, repeats))
+            page = browser.new_context(viewport=_SIZE).new_page()
+            show(reviewing(page, site, server.address, 3 * repeats))
+            show(turning(page, site, server.address, repeats))
+            page.context.close()
+        finally:
+            server.kill(signal.SIGTERM)
+        print(f"\n{HEAD}", flush=True)
+        for killed in (False, True):
+            page = browser.new_context(viewport=_SIZE).new_page()
+            name = f"{site.name}, {'server killed and restarted' if killed else 'undisturbed'}"
+            print(hammer(page, server, site.seen, name, minute, key=site.keys["keep"], killed=killed).row, flush=True)
+            page.context.close()
 
 
 def show(rows: Iterable[Row]) -> None:
@@ -232,12 +283,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--suspects", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=60, help="of ten presses a second")
     parser.add_argument("--keep", type=Path, help="make the audit here, or use the one that is here")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="an older page to measure too, first")
+    parser.add_argument("--before-audit", type=Path, metavar="FOLDER", help="what --keep of that checkout has made")
     options = parser.parse_args()
+    if options.before:
+        measure(old_site(options.before_audit.absolute(), options.before.absolute()), options.repeats, options.seconds)
     folder = (options.keep or Path(tempfile.mkdtemp(prefix="gradattn-bench-"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        measure(folder, options.images, options.suspects, options.repeats)
+        if not Store(folder).database.exists():
+            store, _ = populate(folder, options.images, options.suspects, min(5_000, options.suspects // 4))
+            draw(folder, store)
+        measure(new_site(folder), options.repeats, options.seconds)
     finally:
         if options.keep is None:
             shutil.rmtree(folder)

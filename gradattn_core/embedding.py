@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -37,6 +38,7 @@ _PERPLEXITY = 30
 _ITERATIONS = 250 + 500  # the first with the attraction exaggerated; both as openTSNE has them
 _TOLD = 25
 _MANY = 5_000
+_HELD = 2**29
 # Fewer points have no neighbourhoods: their principal components are shown.
 _FEWEST = 12
 
@@ -135,7 +137,7 @@ def _components(unit: FloatArray) -> FloatArray:
 def similar_pictures(folder: Path, path: str, count: int) -> list[tuple[str, float]]:
     """The pictures of an audit that look most like one of them, by the features in its ``folder``.
 
-    All features are read, a shard at a time: about 2 s of a million pictures with 192 each, the first time twice that.
+    All features are read, a shard at a time; and held for the next question where they are at most ``_HELD`` bytes.
 
     Returns:
         at most ``count`` paths, each with the cosine of the standardised features (-1 to 1), the most alike first,
@@ -143,23 +145,35 @@ def similar_pictures(folder: Path, path: str, count: int) -> list[tuple[str, flo
     """
     files = tuple(AuditFolder(folder).sweep_files())
     try:
-        own = next(filter(len, (_features(file, path)[1] for file in files)), None)
+        # Hardly anything of a feature can be compressed, so that files are as large as what is in them.
+        small = sum(file.stat().st_size for file in files) <= _HELD
+        own = _own(files, path)
         if own is None:
             return []
         mean, scale = _spread(files)
-        towards = unit_rows((own[:1] - mean) / scale)[0]
+        towards = unit_rows((own - mean) / scale)[0]
         best: list[tuple[float, str]] = []
-        for file in files:
-            paths, values = _features(file)
+        for paths, values in _held(files) if small else map(_features, files):
             if not len(values):
                 continue
             cosines = unit_rows((values - mean) / scale) @ towards
-            nearest = np.argsort(-cosines, kind="stable")[: count + 1]
-            best += [(-min(float(cosines[row]), 1.0), paths[row].as_py()) for row in nearest]
+            few = min(count + 1, len(cosines))
+            nearest = np.argpartition(-cosines, few - 1)[:few]
+            best += [(-min(float(cosines[row]), 1.0), paths[int(row)].as_py()) for row in nearest]
             best = sorted(best)[: count + 1]
     except (OSError, ValueError, pa.ArrowException):
         return []
     return [(each, -cosine) for cosine, each in best if each != path][:count]
+
+
+def _own(files: tuple[Path, ...], path: str) -> FloatArray | None:
+    """[1, D] of one picture; None where no file has it."""
+    for file in files:
+        # The names alone are read quickly.
+        row = pc.index(pq.read_table(file, columns=["path"])["path"], path).as_py()
+        if row >= 0:
+            return np.asarray(_features(file)[1][row : row + 1], dtype=np.float32)
+    return None
 
 
 @functools.lru_cache(maxsize=4)
@@ -177,11 +191,16 @@ def _spread(files: tuple[Path, ...]) -> tuple[FloatArray, FloatArray]:
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def _features(file: Path, path: str | None = None) -> tuple[pa.ChunkedArray, FloatArray]:
-    """Paths and features [N, D] of one shard, or of one of its pictures."""
-    table = pq.read_table(file, columns=["path", "features"], filters=None if path is None else [("path", "==", path)])
+def _features(file: Path) -> tuple[pa.ChunkedArray, NDArray[np.float16]]:
+    """Paths and features [N, D] of one shard."""
+    table = pq.read_table(file, columns=["path", "features"])
     column = table["features"].combine_chunks()
     if not len(column):
-        return table["path"], np.empty((0, 0), np.float32)
-    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    return table["path"], values.reshape(len(column), -1)
+        return table["path"], np.empty((0, 0), np.float16)
+    return table["path"], column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+
+
+@functools.lru_cache(maxsize=1)
+def _held(files: tuple[Path, ...]) -> list[tuple[pa.ChunkedArray, NDArray[np.float16]]]:
+    """The same of all shards, those of the audit that was asked about last."""
+    return [_features(file) for file in files]

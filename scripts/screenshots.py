@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from gradattn_core import outfolder
 from gradattn_core.cli.demo import draw
@@ -26,11 +26,12 @@ PAGES = {
     "review": "review",
     "grid": "grid",
     "pair": "pair",
+    "map": "map",
     "decisions": "decisions",
     "export": "export",
     "audits": "audits",
 }
-ON_A_PHONE = ("review", "grid")
+ON_A_PHONE = ("review", "grid", "map")
 SCREEN, PHONE = (1280, 800), (390, 844)
 # The first ones stay undecided, so that Review and Grid begin with the clearest cases.
 DECIDED = slice(4, 46)
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, default=Path("docs/images"), help="where the pictures go")
     parser.add_argument("--pages", nargs="*", choices=PAGES, default=list(PAGES), help="only these")
     options = parser.parse_args(arguments)
-    subprocess.run([sys.executable, "-m", "gradattn_core", "demo", "--out", str(options.demo), "--quiet"], check=True)
+    for command in ("demo", "embed"):
+        subprocess.run(
+            [sys.executable, "-m", "gradattn_core", command, "--out", str(options.demo), "--quiet"], check=True
+        )
     options.images.mkdir(parents=True, exist_ok=True)
     audit = Store(options.demo).audits.latest_id()
     for paper in get_args(Paper):
@@ -97,10 +101,27 @@ def _shoot(browser: Browser, url: str, scheme: str, size: tuple[int, int], targe
     settle(page)
     page.wait_for_load_state("networkidle")
     page.wait_for_function("[...document.images].every(image => image.complete)")
+    if url.endswith("/map"):
+        _draw_around(page)
     # Charts and pictures are drawn, and fade in, after everything has arrived.
     page.wait_for_timeout(1500)
     _save(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), target)
     context.close()
+
+
+def _draw_around(page: Page) -> None:
+    """A lasso on the map, as somebody draws it."""
+    page.locator(".client[data-ready]").wait_for()
+    area = page.locator(".area").bounding_box()
+    assert area is not None
+    corners = [(0.3, 0.28), (0.52, 0.2), (0.66, 0.38), (0.6, 0.62), (0.4, 0.68), (0.28, 0.5)]
+    places = [(area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in [*places[1:], places[0]]:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+    page.mouse.move(1, 1)
 
 
 def _save(picture: Image.Image, target: Path) -> None:

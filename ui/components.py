@@ -47,6 +47,7 @@ PAGES = {
     "review": PageFile("review/page.py", "Review", full=True),
     "grid": PageFile("grid/page.py", "Grid", full=True),
     "pair": PageFile("pair/page.py", "Class pairs", full=True),
+    "map": PageFile("map/page.py", "Map", full=True),
     "decisions": PageFile("decisions.py", "Decisions"),
     "export": PageFile("export.py", "Export", more=True),
     "audits": PageFile("audits/page.py", "Audits", more=True),

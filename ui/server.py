@@ -16,10 +16,11 @@ from streamlit import config
 
 from ui.api import assets, blind, bulk, cards, lists, pair, renditions, threshold, writes
 from ui.api.makers import makers
+from ui.map import points
 
 ROUTES: list[BaseRoute] = [
     *(*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES),
-    *(*blind.ROUTES, *cards.ROUTES, *threshold.ROUTES, *bulk.ROUTES, *pair.ROUTES),
+    *(*blind.ROUTES, *cards.ROUTES, *threshold.ROUTES, *bulk.ROUTES, *pair.ROUTES, *points.ROUTES),
 ]
 """Those of other rooms are spliced in here."""
 
