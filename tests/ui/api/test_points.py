@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ui.map.points import points_of, states
 from ui.server import ROUTES  # noqa: F401 (the routes of the map are among those that the client reaches)
 
 
-def state_of(row: dict[str, Any]) -> str:
+def state_of(row: Mapping[Any, Any]) -> str:
     """The slow twin: from the belief of one picture."""
     if row["decision"]:
         return "d"
