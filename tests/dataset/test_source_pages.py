@@ -1,24 +1,23 @@
-"""The page over a dataset that is no folder: pictures from their previews, evidence in its place."""
+"""The page over a dataset that is no folder: pictures from previews, and where there are none from where they lie."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from gradattn_core import outfolder
 from gradattn_core.audit.run import audit_images
 from gradattn_core.errors import StoreError
 from gradattn_core.store.store import Store
 from tests.helpers import dataset_files as forms
-from tests.helpers import pictured_audit, sample_audit
-from tests.helpers.app_pages import choose, opened, pictures, suspect
 from tests.helpers.tiny import make_tiny
-from ui import thumbnails
-from ui.pictures import Subject, View, evidence_overlay, original
+from ui.api import token
+from ui.server import ROUTES
 
 
 @pytest.fixture
@@ -32,30 +31,34 @@ def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(tmp_path / "out")
 
 
+def shown(store: Store, path: str, kind: str) -> Image.Image | None:
+    """The picture that the page sends; None where it sends a drawing of its absence."""
+    with TestClient(Starlette(routes=ROUTES)) as http:
+        query = {"audit": store.audits.latest_id(), "path": path, "token": token.issue(None, scope="pictures")}
+        answer = http.get(f"/picture/{kind}", params=query)
+    assert answer.status_code == 200
+    return None if "svg" in answer.headers["content-type"] else Image.open(io.BytesIO(answer.content))
+
+
 def test_suspects_of_a_zip_are_reviewed_even_after_it_is_gone(audited: Store, tmp_path: Path) -> None:
     (tmp_path / "photos.zip").unlink()
-    audit = audited.audits.latest_id()
-    first = audited.candidates.page(audit, top=1).iloc[0]
-    app = opened("review")
-    assert suspect(app) == first["path"] and len(pictures(app)) == 2 and not app.warning
-    app.toggle(key="regions").set_value(True).run()
-    assert len(pictures(app)) == 2 and not app.exception
-    small = thumbnails.thumbnails(audit, list(audited.candidates.page(audit)["path"]), evidence=True)
-    assert all(thumbnail.file for thumbnail in small.values())
+    for path in audited.candidates.page(audited.audits.latest_id())["path"]:
+        assert all(shown(audited, path, kind) for kind in ("stage", "large", "small"))
 
 
 def test_a_picture_without_a_preview_is_read_where_it_lies_and_its_absence_is_said(
     audited: Store, tmp_path: Path
 ) -> None:
-    audit = audited.audits.latest_id()
-    ranked = audited.candidates.page(audit, min_suspicion=0.0)
+    ranked = audited.candidates.page(audited.audits.latest_id(), min_suspicion=0.0)
     for content_hash in ranked["content_hash"][:2]:
         outfolder.preview(audited.directory, content_hash).unlink()
-    shown = Subject(str(audited.directory), audit, *ranked.iloc[0][["path", "content_hash"]])
-    assert Image.open(io.BytesIO(original(shown))).size == (800, 600)
+    first, second = ranked["path"][:2]
+    [place] = audited.images.places(audited.audits.latest_id(), [first])
+    for kind in ("stage", "original"):
+        found = shown(audited, first, kind)
+        assert found is not None and found.size == (place.width, place.height)
     (tmp_path / "photos.zip").unlink()
-    app = opened("review", path=ranked.iloc[1]["path"])
-    assert app.warning[0].value == "The picture cannot be shown. You can still decide."
+    assert shown(audited, second, "stage") is None
 
 
 def test_previews_are_small_and_written_once(audited: Store, tmp_path: Path) -> None:
@@ -64,35 +67,6 @@ def test_previews_are_small_and_written_once(audited: Store, tmp_path: Path) -> 
     tiny = make_tiny(tmp_path, per_class=8, wrong_per_class=1)
     audit_images(tiny.config(tmp_path / "out", dataset=str(tmp_path / "photos.zip"), restart=True))
     assert {file: file.stat().st_mtime_ns for file in previews} == previews
-
-
-def test_evidence_lies_where_it_lies_on_the_original_though_a_preview_is_smaller(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = pictured_audit.pictured_store(tmp_path)
-    monkeypatch.setenv("GRADATTN_OUT", str(store.directory))
-    audit, path = pictured_audit.AUDIT_ID, pictured_audit.path_of(3 + 4)
-    row = store.candidates.one(audit, path)
-    evidence = store.images.evidence(audit, path)
-    assert row is not None and evidence is not None and (row.width, row.height) == (600, 200)
-    remote = Store(tmp_path / "remote")
-    remote.directory.mkdir()
-    frame = {"path": [path], "content_hash": [row.content_hash], "given_label": ["kite"]}
-    tables = sample_audit.tables([path], suspects=1)
-    tables["images"] = tables["images"].assign(**frame, width=600, height=200)
-    remote.audits.merge(sample_audit.audit_row(root="s3://nowhere/photos"), tables)
-    kept = outfolder.preview(remote.directory, row.content_hash)
-    kept.parent.mkdir(parents=True)
-    with Image.open(tmp_path / "pictures" / path) as picture:
-        picture.convert("RGB").resize((300, 100)).save(kept, "WEBP", quality=90)
-
-    view = View(opacity=1.0, smooth=True, palette="red-blue", regions=True)
-    local = Subject(str(store.directory), audit, path, row.content_hash)
-    far = Subject(str(remote.directory), "first", path, row.content_hash)
-    drawn = [Image.open(io.BytesIO(evidence_overlay(each, evidence, view))).convert("RGB") for each in (local, far)]
-    assert drawn[0].size == drawn[1].size
-    difference = np.abs(np.asarray(drawn[0], float) - np.asarray(drawn[1], float))
-    assert difference.mean() < 4
 
 
 def test_a_folder_that_was_named_wins_over_previews_and_the_remote_place(audited: Store, tmp_path: Path) -> None:
@@ -107,11 +81,6 @@ def test_a_folder_that_was_named_wins_over_previews_and_the_remote_place(audited
     assert moved.images.places(audit, [path])[0].preview is None
 
 
-def test_the_grid_shows_what_is_no_suspect_from_the_archive_itself(audited: Store) -> None:
-    audit = audited.audits.latest_id()
-    every = audited.candidates.page(audit, min_suspicion=0.0)["path"]
-    found = thumbnails.thumbnails(audit, list(every))
-    assert len(found) == 24 and all(thumbnail.file for thumbnail in found.values())
-    app = opened("grid")
-    assert not app.exception and not app.error
-    choose(app, "Decision", "All")
+def test_what_is_no_suspect_is_shown_from_the_archive_itself(audited: Store) -> None:
+    every = audited.candidates.page(audited.audits.latest_id(), min_suspicion=0.0)["path"]
+    assert len(every) == 24 and all(shown(audited, path, "small") for path in every)

@@ -141,7 +141,7 @@ def test_letters_are_dark_on_white_whatever_the_users_settings_are(tmp_path: Pat
 
 def test_matplotlib_is_not_imported_before_a_figure_is_drawn_and_never_its_windows() -> None:
     program = (
-        "import sys, gradattn_core.render.films, gradattn_core.render.layout as layout, ui.pictures\n"
+        "import sys, gradattn_core.render.films, gradattn_core.render.layout as layout, ui.server\n"
         "assert 'matplotlib' not in sys.modules\n"
         "layout.drawn(layout.words('owl', 60))\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"

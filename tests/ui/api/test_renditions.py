@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from gradattn_core import outfolder
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import StoreBusyError
 from gradattn_core.store.store import Store
+from tests.helpers import sample_audit
 from tests.helpers.own_routes import Client
 from tests.helpers.pictured_audit import AUDIT_ID, MISSING, path_of
 from ui.api import makers, renditions, token
@@ -112,6 +115,63 @@ def test_a_picture_that_was_shown_once_is_shown_where_its_file_is_gone(
     assert asked(client, "large", path, nowhere, v=known).content == content
     assert missing(client, asked(client, "stage", path, nowhere, v=known), path, nowhere, v=known)
     assert list(outfolder.thumbnails(store.directory).rglob("*.large"))
+
+
+def test_names_that_nobody_can_trust_are_pictures_like_any_other(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a/..b/x.png", "<img src=x onerror=alert(1)>.png", "line\nbreak.png", "=cmd().png", "c:\\d.png"]
+    root, out = tmp_path / "odd", tmp_path / "odd out"
+    out.mkdir()
+    for position, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (position, 0, 0)).save(root / name, "PNG")
+    store = Store(out)
+    store.audits.merge(sample_audit.audit_row(root=str(root)), sample_audit.tables(names, suspects=len(names)))
+    monkeypatch.setenv("GRADATTN_OUT", str(out))
+    for position, name in enumerate(names):
+        answer = asked(client, "small", name, audit="first")
+        assert opened(answer.content).getpixel((0, 0)) == (position, 0, 0)
+
+
+def test_the_oldest_go_where_the_cache_exceeds_its_bound(tmp_path: Path) -> None:
+    for position in range(10):
+        file = tmp_path / f"{position:02d}" / "x.small"
+        file.parent.mkdir()
+        file.write_bytes(b"x" * 100)
+        os.utime(file, (1000 - position, 1000 - position))
+    assert makers.prune(tmp_path, 1000) == 1000
+    assert makers.prune(tmp_path, 999) == 800
+    assert sorted(file.parent.name for file in tmp_path.glob("*/*")) == [f"{position:02d}" for position in range(8)]
+
+
+def test_what_is_written_counts_towards_the_bound(
+    client: Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(makers, "LIMIT", 12_000)
+    paths = [path_of(number) for number in range(12) if path_of(number) != MISSING]
+    for path in paths:
+        assert asked(client, "small", path, v=hash_of(store, path)).status_code == 200
+    kept = [file.stat().st_size for file in outfolder.thumbnails(store.directory).rglob("*.small")]
+    assert 0 < len(kept) < len(paths) and sum(kept) <= 12_000
+
+
+def test_many_pages_at_once_get_each_picture_whole(client: Client, store: Store) -> None:
+    paths = [path_of(number) for number in range(12) if path_of(number) != MISSING]
+    known = {path: hash_of(store, path) for path in paths}
+    with ThreadPoolExecutor(8) as pages:
+        found = list(pages.map(lambda path: asked(client, "large", path, v=known[path]).content, paths * 4))
+    for number, content in enumerate(found):
+        opened(content).load()
+        assert content == found[number % len(paths)]
+    assert not list((store.directory / "cache").rglob(".*"))
+
+
+def test_where_nothing_may_be_written_a_folder_of_the_process_serves(client: Client, store: Store) -> None:
+    (store.directory / "cache").write_text("a file where the folder should be")
+    for _ in range(2):
+        answer = asked(client, "small", path_of(0), v=hash_of(store, path_of(0)))
+        assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"]
 
 
 class TestMoved:
