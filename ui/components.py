@@ -195,12 +195,13 @@ def decided_filter(default: str, *, key: str) -> str:
     return DECIDED[st.selectbox("Decision", names, index=names.index(default), key=key, bind="query-params")]
 
 
-def log_filters(audit: str, reviewers: list[str]) -> DecisionFilter:
+def log_filters(audit: str, reviewers: list[str], tags: list[str]) -> DecisionFilter:
     """The filters of the log of decisions, kept in the URL, as keywords of the store's questions."""
     return {
         "reviewer": _choice("Who", reviewers, "who", "Anyone"),
         "decision": _choice("Decision", list(DECISIONS), "said", "Any", lambda name: DECISIONS[name].capitalize()),
         "path_contains": _path_filter(),
+        "tag": _choice("Tag", tags, "tagged", "Any") if tags else None,
         "standing": st.toggle("Only what stands", key="standing", bind="query-params"),
         "conflicts": st.toggle("Only where reviewers differ", key="conflicts", bind="query-params", help=_CONFLICTS),
         "audit_id": audit if st.toggle("Only from this audit", key="here", bind="query-params") else None,

@@ -103,7 +103,7 @@ def _candidates(store: Store, audit: str) -> ExportFile:
 def _decisions(store: Store, audit: str) -> ExportFile:
     with st.sidebar:
         st.subheader("Rows")
-        filters = components.log_filters(audit, store.decisions.reviewers())
+        filters = components.log_filters(audit, store.decisions.reviewers(), list(store.tags.counts(audit)))
         count = _at_most(store.decisions.count(**filters))
     return ExportFile(
         count,

@@ -33,7 +33,9 @@ class DecisionFilter(TypedDict, total=False):
         reviewer: only what this reviewer said.
         decision: only this decision, or ``undo``.
         path_contains: this text, literally, somewhere in the path.
-        content_hash: only about pictures with this content.
+        content_hash: only about pictures with this content; ``contents`` the same for any of these.
+        tag: only about pictures with this tag.
+        latest: only the newest row about each picture, the undo of a decision too.
         standing: only what stands.
         conflicts: only the last words of reviewers who differ.
     """
@@ -43,6 +45,9 @@ class DecisionFilter(TypedDict, total=False):
     decision: str | None
     path_contains: str | None
     content_hash: str | None
+    contents: Sequence[str] | None
+    tag: str | None
+    latest: bool
     standing: bool
     conflicts: bool
 
@@ -228,10 +233,14 @@ def _condition(filters: DecisionFilter) -> tuple[str, dict[str, object]]:
         "content_hash": "content_hash = $content_hash",
         # Not LIKE: % and _ in the text are ordinary characters.
         "path_contains": "contains(path, $path_contains)",
+        "contents": "content_hash IN (SELECT unnest($contents))",
+        "tag": "(content_hash, given_label) IN (SELECT (content_hash, given_label) FROM tags WHERE tag = $tag)",
     }
     parameters = {name: limit for name, limit in filters.items() if name in limits and limit is not None}
     conditions = [limits[name] for name in parameters]
     same = f" AND {limits['content_hash']}" if "content_hash" in parameters else ""
+    if filters.get("latest"):
+        conditions.append("sequence IN (SELECT max(sequence) FROM decisions GROUP BY content_hash, given_label)")
     for flag, column in (("standing", "stands"), ("conflicts", "conflict")):
         if filters.get(flag):
             conditions.append(f"sequence IN (SELECT sequence FROM words WHERE {column}{same})")

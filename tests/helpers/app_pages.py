@@ -65,9 +65,10 @@ def suspect(app: AppTest) -> str:
     return shown[next(place for place, text in enumerate(shown) if text.startswith("Rank ")) - 1]
 
 
-def table(app: AppTest) -> dict[str, list[str]]:
-    """The cells of the table drawn by ``components.table``, by column."""
-    [drawn] = [part.proto.body for part in app.get("html") if part.proto.body.startswith('<div class="gradattn-table"')]
+def table(app: AppTest, name: str = "") -> dict[str, list[str]]:
+    """The cells of the table drawn by ``components.table``, by column; of several the one with this name."""
+    bodies = [part.proto.body for part in app.get("html") if part.proto.body.startswith('<div class="gradattn-table"')]
+    [drawn] = [body for body in bodies if f'aria-label="{name}' in body]
     head, *rows = [["".join(cell.itertext()) for cell in row] for row in ElementTree.fromstring(drawn).iter("tr")]
     return {title: list(cells) for title, cells in zip(head, zip(*rows, strict=True), strict=True)}
 
