@@ -14,6 +14,7 @@ export function createPanel(handlers, kind, heading) {
     element: root,
     /**
      * @param {{title: string|[string, string][], paragraphs: [string, string][][], progress: number,
+     *   figure: {src: string, alt: string},
      *   buttons: {name: string, text: string, key: string, primary: boolean, note: string}[], picture: object|null}|null} shown
      */
     show(shown, keys = {}) {
@@ -32,7 +33,8 @@ export function createPanel(handlers, kind, heading) {
         ),
       );
       const meter = shown.progress === undefined ? null : bar(shown.progress);
-      const text = element("div", { className: "panel-text" }, element(heading, {}, ...rich(title)), ...words, meter);
+      const figure = shown.figure ? element("img", { className: "figure", ...shown.figure }) : null;
+      const text = element("div", { className: "panel-text" }, element(heading, {}, ...rich(title)), ...words, meter, figure);
       fill(root, image, text, element("div", { className: "panel-buttons" }, ...buttons));
     },
   };
