@@ -46,7 +46,11 @@ def mount(module: str, key: str, **data: object) -> None:
             **data,
             "module": module,
             "version": assets.version(),
-            "door": {"token": token.issue(who, root=root), "pictures": token.issue(who, root=root, scope="pictures")},
+            "door": {
+                "token": token.issue(who, root=root),
+                "pictures": token.issue(who, root=root, scope="pictures"),
+                "seconds": token.seconds_to_next(who),
+            },
             "login": who is not None,
             "readOnly": components.read_only(),
             "theme": "dark" if st.context.theme.type == "dark" else "light",

@@ -44,10 +44,16 @@ class Session:
 
 def issue(login: str | None, *, root: str | None = None, scope: Scope = "all", now: float | None = None) -> str:
     """A token for a page, valid for one to two periods: six hours, or half an hour where people log in."""
-    period = _PERIOD if login is None else _PERIOD_OF_LOGINS
+    period = _period(login)
     until = ((time.time() if now is None else now) // period + 2) * period
     body = _text(json.dumps(asdict(Session(login, root, scope, until)), separators=(",", ":")).encode())
     return f"{body}.{_signature(body)}"
+
+
+def seconds_to_next(login: str | None) -> float:
+    """In so many seconds :func:`issue` gives another token; the one of now holds for a period longer."""
+    period = _period(login)
+    return period - time.time() % period
 
 
 def read(token: str, scope: Scope, now: float | None = None) -> Session | None:
@@ -67,6 +73,10 @@ def read(token: str, scope: Scope, now: float | None = None) -> Session | None:
 def login_configured() -> bool:
     """Whether people log in here: an ``[auth]`` section in Streamlit's secrets."""
     return bool(get_secrets_auth_section())
+
+
+def _period(login: str | None) -> float:
+    return _PERIOD if login is None else _PERIOD_OF_LOGINS
 
 
 def _signature(body: str) -> str:

@@ -17,7 +17,8 @@ const MISSING = 283; // px: width and height of the drawing that comes instead o
 const PAUSE_FOR_TOKEN = 2_500;
 const PATIENCE_FOR_TOKEN = 30_000; // ms for the page to say again who it is
 
-let door = null; // {base, token, pictures}
+let door = null; // {base, token, pictures, seconds: until there is another token}
+let next = 0; // the timer that asks for it
 let send = () => {}; // tells the page's script something, by name
 let waiting = [];
 
@@ -26,6 +27,9 @@ export function connect(given, tell) {
   const changed = door?.token !== given.token;
   door = given;
   send = tell;
+  clearTimeout(next);
+  // Before this one ends; should the machine sleep so long, a refusal has the next one fetched.
+  next = setTimeout(() => connected() && send("renew", Date.now()), 1000 * (given.seconds + 1));
   if (!changed) return;
   const served = waiting;
   waiting = [];
