@@ -4,6 +4,7 @@ import { element, fill } from "./dom.js";
 import { named, rich, shortened } from "./names.js";
 
 const MOST = 5; // in a row
+const AGAIN = 3000; // ms until a picture that did not come is asked for once more
 
 /** @typedef {{path: string, content_hash: string, name: string, role: string, suspect: boolean, state: string, missing: boolean}} Small */
 
@@ -67,16 +68,15 @@ function one(small, kind, title, handlers) {
     band,
     name,
   );
-  const missing = () => {
+  if (small.missing) {
     image.remove();
     button.classList.add("missing");
     button.disabled = true;
     button.prepend(element("span", { className: "gone", textContent: "file is missing" }));
-  };
-  if (small.missing) missing();
-  else {
+  } else {
     image.onload = () => button.classList.add("here");
-    image.onerror = missing;
+    // No answer says nothing of the file: it stays on its way and is asked for again.
+    image.onerror = () => setTimeout(() => image.isConnected && (image.src = handlers.picture("small", small)), AGAIN);
     image.src = handlers.picture("small", small);
     const heading = kind === "similar" ? ["Filed as ", named(shortened(small.name), "", small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
     button.onclick = () => handlers.open(small, heading);
