@@ -102,9 +102,10 @@ class Outbox(Part):
         Returns:
             One receipt for each, in their order; stored is stored when this returns.
         """
+        texts = [each for each in sent if _is_text(each)]
         with self._writing(audit_id) as connection:
-            known = _known(connection, [each.id for each in sent])
-            listed = images.find(connection, audit_id, [each.path for each in sent])
+            known = _known(connection, [each.id for each in texts])
+            listed = images.find(connection, audit_id, [each.path for each in texts])
             stacks = stacks_about(connection, [image.key for image in listed.values()])
             rows: list[Row] = []
             own: set[str] = set()
@@ -192,10 +193,21 @@ def _has_seen(stack: Stack, seen: str, outbox: str, own: set[str]) -> bool:
     return bool(outbox) and newest.outbox == outbox
 
 
+def _is_text(sent: Sent) -> bool:
+    """Whether it can be written: JSON may hold halves of characters, which no text has."""
+    try:
+        "".join((sent.id, sent.path, sent.decision, sent.new_label or "", sent.note, sent.seen)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _row(sent: Sent, image: ListedImage | None, reviewer: str, outbox: str, batch: str | None) -> Row:
     """Raises:
     StoreError: where it can never be stored.
     """
+    if not _is_text(sent):
+        raise StoreError("half a character cannot be stored")
     if not sent.id or len(sent.id) > _LONGEST_ID:
         raise StoreError("a decision that is sent needs an id of its own")
     if image is None:

@@ -109,6 +109,9 @@ def test_one_tab_may_decide_again_before_an_answer_came_and_copies_one_after_the
         (Sent("1", FIRST, "keep", "kite"), "belongs to a relabel decision"),
         (Sent("1", FIRST, "relabel", "kite"), "that is the label it has"),
         (Sent("", FIRST, "keep"), "needs an id of its own"),
+        (Sent("1", FIRST, "keep", note="\ud800"), "half a character"),
+        (Sent("\ud800", FIRST, "keep"), "half a character"),
+        (Sent("1", "\ud800.jpg", "keep"), "half a character"),
     ],
 )
 def test_what_can_never_be_stored_is_refused_and_the_rest_is_stored(store: Store, sent: Sent, reason: str) -> None:
