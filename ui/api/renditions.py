@@ -11,7 +11,7 @@ import asyncio
 import functools
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -45,11 +45,11 @@ _MISSING = b"""<svg xmlns="http://www.w3.org/2000/svg" width="283" height="283" 
 <text x="142" y="226" fill="#fff" font-family="sans-serif" font-size="22" text-anchor="middle">File missing</text>
 </svg>"""
 # Changes whenever the same input would be drawn differently.
-_DRAWING = 1
+_DRAWING = 2
 # Up to so many pixels a picture is sent without loss: where each is seen as a square, no artefact may stand beside it.
 _FEW = 256 * 256
-# A browser turns and colours these as the audit did; any other form is decoded here.
-_SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+# A browser turns these upright as the audit did; any other form is decoded here.
+_SENT_AS_THEY_ARE = ("JPEG", "PNG", "WEBP")
 _MOST_BYTES = 64 * 2**20
 
 
@@ -153,55 +153,47 @@ def _target(wanted: Wanted) -> Path | None:
 
 def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
     """The bytes to send, and the hash of the file they are from. Raises UnreadableImageError: why there are none."""
-    if wanted.kind == "original":
-        return _original(place, root)
-    side = SIDES[wanted.kind]
-    read = _read(place, root, lambda width, height: fitting(width, height, side))
-    size = fitting(read.width, read.height, side)
-    image = read.image
-    if image.size != size and (image.width > size[0] or image.height > size[1]):
-        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    content = _encoded(image)
+    side = None if wanted.kind == "original" else SIDES[wanted.kind]
+    if side is not None and place.preview is not None:
+        # Only a smaller copy is near; its hash is that of the picture it was made from.
+        content, found = _scaled(read_image(place.preview), side), place.content_hash
+    else:
+        data = read_address(place.address)
+        found = content_hash(data)
+        if root is not None and found != place.content_hash:
+            raise UnreadableImageError("below the folder you named there is another picture at this place")
+        content = data if _is_shown_by_browsers(data, side) else _decoded(data, place, side)
     target = _target(wanted)
-    if target is not None and read.content_hash == wanted.content_hash:
+    if target is not None and found == wanted.content_hash:
         _keep(target, content)
-    return content, read.content_hash
+    return content, found
 
 
-def _read(place: Place, root: str | None, suffices: Callable[[int, int], tuple[int, int]]) -> DecodedImage:
-    if place.preview is not None:
-        preview = read_image(place.preview).image
-        width, height = place.width or preview.width, place.height or preview.height
-        return DecodedImage(preview, place.content_hash, width, height)
-    data, name = _file(place, root)
-    return decode_image(data, name, suffices=suffices, white=place.white)
-
-
-def _file(place: Place, root: str | None) -> tuple[bytes, str]:
-    """A picture's bytes and name; below a folder that somebody named, only if they are what the audit saw."""
-    data = read_address(place.address)
-    if root is not None and content_hash(data) != place.content_hash:
-        raise UnreadableImageError("below the folder you named there is another picture at this place")
-    return data, place.address.rsplit("/", 1)[-1]
-
-
-def _original(place: Place, root: str | None) -> tuple[bytes, str]:
-    """The file itself where a browser shows it as the audit saw it, else its pixels in a form that it can show."""
-    data, name = _file(place, root)
-    found = content_hash(data)
-    if len(data) <= _MOST_BYTES and _is_plain(data):
-        return data, found
-    return _encoded(decode_image(data, name, white=place.white).image, lossless=len(data) <= _MOST_BYTES // 4), found
-
-
-def _is_plain(data: bytes) -> bool:
-    """Whether every browser shows these bytes as ``read_image`` does: one frame, 8 bits, no transparency."""
+def _is_shown_by_browsers(data: bytes, side: int | None) -> bool:
+    """Whether a browser shows these bytes as the audit saw them: still, 8 bits, opaque, and no larger than wanted."""
     try:
-        with Image.open(io.BytesIO(data), formats=tuple(_SENT_AS_THEY_ARE)) as image:
+        with Image.open(io.BytesIO(data), formats=_SENT_AS_THEY_ARE) as image:
             still = getattr(image, "n_frames", 1) == 1
-            return still and image.mode in ("RGB", "L") and "transparency" not in image.info
+            fits = len(data) <= _MOST_BYTES and (side is None or max(image.size) <= side)
+            return fits and still and image.mode in ("RGB", "L") and "transparency" not in image.info
     except Exception:  # whatever is wrong with it, the decoder says so
         return False
+
+
+def _decoded(data: bytes, place: Place, side: int | None) -> bytes:
+    name = place.address.rsplit("/", 1)[-1]
+    if side is None:
+        lossless = len(data) <= _MOST_BYTES // 4
+        return _encoded(decode_image(data, name, white=place.white).image, lossless=lossless)
+    suffices = functools.partial(fitting, side=side)
+    return _scaled(decode_image(data, name, suffices=suffices, white=place.white), side)
+
+
+def _scaled(read: DecodedImage, side: int) -> bytes:
+    size, image = fitting(read.width, read.height, side), read.image
+    if image.width > size[0] or image.height > size[1]:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _encoded(image)
 
 
 def fitting(width: int, height: int, side: int) -> tuple[int, int]:
