@@ -326,6 +326,14 @@ def test_nothing_leaves_the_window_and_decisions_stay_in_their_places(view: Page
         wide = view.evaluate("[document.documentElement.scrollWidth, shadow.querySelector('.proof').scrollWidth -"
                              " shadow.querySelector('.proof').clientWidth]")  # fmt: skip
         assert wide == [size[0], 0]
+        least, scale = view.evaluate("""(() => {
+            const said = [...shadow.querySelectorAll('.review *')].filter((one) =>
+                [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+            const drawn = shadow.querySelector('svg.waterfall');
+            return [Math.min(...said.map((one) => parseFloat(getComputedStyle(one).fontSize))),
+                    (drawn.getBoundingClientRect().width || drawn.viewBox.baseVal.width) / drawn.viewBox.baseVal.width];
+        })()""")
+        assert least >= 12 and scale == pytest.approx(1)
     assert all(place == places[0] for place in places)
     for place in places[0]:
         assert place["x"] >= 0 and place["x"] + place["width"] <= size[0]

@@ -6,6 +6,10 @@ import { createStrips } from "./strips.js";
 import { waterfall } from "./waterfall.js";
 
 const DECISIONS = ["A", "K", "U", "X"];
+const CHART = 478; // pixels of the sum, at most
+const LEAST = 260;
+const BESIDE = 258; // of the parts beside it
+const BROAD = 1280; // pixels of the window from which they stand there, as in review.css
 const ROWS = 2; // classes with a row of their own; the others share the third
 const FONTS = [
   ["", "600 28px"],
@@ -131,23 +135,28 @@ export function createCard(handlers) {
     const head = element("div", { className: "how-head" }, element("h2", { textContent: map.title }), element("span", { className: "note", textContent: map.title_note, title: map.title_note }));
     const remark = map.remark?.length ? element("p", { className: "caption quiet" }, ...rich(map.remark)) : null;
     const parts = element("div", { className: "aside" }, element("ul", { className: "parts" }, ...map.regions.slice(0, 2).map(part)), remark);
-    fill(how, head, map.waterfall.length ? element("div", { className: "how-body" }, waterfall(map), parts) : parts);
+    fill(how, head, map.waterfall.length ? element("div", { className: "how-body" }, waterfall(map, charted()), parts) : parts);
   }
 
   for (const one of Object.values(others)) one.label.dataset.text = one.label.textContent;
 
   let verdict = [];
   let width = Infinity;
+  let suspectShown = null;
+  const charted = () => Math.floor(Math.max(LEAST, Math.min(CHART, innerWidth >= BROAD ? width - BESIDE : width)));
   const card = {
     select: strips.select,
     ...{ say, deciding, notice, proof, others, decisions },
     /** The size of the verdict for the width there is, in pixels where that has changed. */
     fit(now = width) {
+      const wide = charted();
       width = now;
+      if (suspectShown && charted() !== wide) showHow(suspectShown);
       title.className = fitting(verdict, width);
     },
     /** `same`: it is shown already, and only what is said of it has changed. */
     show(suspect, state, same) {
+      suspectShown = suspect;
       const parts = state.title?.length ? state.title : suspect.headline;
       fill(title, ...rich(parts));
       verdict = parts;

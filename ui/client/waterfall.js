@@ -4,27 +4,29 @@ import { element, svg } from "./dom.js";
 
 const ROW = 27; // pixels
 const BAR = 15;
-const CHART = { left: 142, width: 236 }; // between the names and the numbers
-const WIDE = 478;
+const NAMES = 142; // before the axis
+const NUMBERS = 58; // after it
 const MARGIN = 10;
 
 /**
  * @param {{waterfall: {name: string, start: number, end: number, value: number, text: string, share: string}[],
  *   ticks: {at: number, text: string}[], title: string}} map of a suspect
+ * @param {number} wide pixels: letters keep their size, the axis takes what is left
  * @returns {HTMLElement} a drawing and, for who hears the page, its table
  */
-export function waterfall({ waterfall: rows, ticks, title }) {
+export function waterfall({ waterfall: rows, ticks, title }, wide) {
   const ends = rows.flatMap(({ start, end }) => [start, end]);
   const [least, most] = [Math.min(...ends, 0), Math.max(...ends, 0)];
   const margin = Math.max(0.06 * (most - least), 0.1);
   const [low, high] = [least - margin, most + margin];
-  const at = (value) => CHART.left + ((value - low) / (high - low)) * CHART.width;
+  const axis = wide - NAMES - NUMBERS - (wide > 400 ? 4 : 1) * MARGIN;
+  const at = (value) => NAMES + ((value - low) / (high - low)) * axis;
   const height = rows.length * ROW + 24;
   const shown = apart(ticks.filter((tick) => tick.at >= low && tick.at <= high), at);
   const middle = (place) => place * ROW + ROW / 2;
   const drawing = svg(
     "svg",
-    { class: "waterfall", viewBox: `0 0 ${WIDE} ${height}`, "aria-hidden": "true" },
+    { class: "waterfall", viewBox: `0 0 ${wide} ${height}`, width: wide, height, "aria-hidden": "true" },
     svg(
       "defs",
       {},
@@ -42,19 +44,19 @@ export function waterfall({ waterfall: rows, ticks, title }) {
       const x = at(row.start === row.end ? row.start : place === rows.length - 2 ? row.end : row.start);
       return svg("line", { class: "step", x1: x, x2: x, y1: middle(place), y2: middle(place + 1) });
     }),
-    ...rows.flatMap((row, place) => drawnRow(row, place, rows.length, at, middle(place))),
-    svg("line", { class: "total", x1: WIDE - 58, x2: WIDE, y1: (rows.length - 1) * ROW, y2: (rows.length - 1) * ROW }),
+    ...rows.flatMap((row, place) => drawnRow(row, place, rows.length, at, middle(place), wide, NAMES + axis)),
+    svg("line", { class: "total", x1: wide - NUMBERS, x2: wide, y1: (rows.length - 1) * ROW, y2: (rows.length - 1) * ROW }),
   );
   return element("div", { className: "chart" }, drawing, table(rows, title));
 }
 
-function drawnRow(row, place, count, at, y) {
+function drawnRow(row, place, count, at, y, wide, end) {
   const kind = place === 0 ? "origin" : place === count - 1 ? "answer" : row.value >= 0 ? "for" : "against";
   const name = words(`name ${kind}`, 0, y, row.name);
-  const number = words(`value ${kind}`, WIDE, y, row.text, "end");
+  const number = words(`value ${kind}`, wide, y, row.text, "end");
   if (place === 0 || place === count - 1) {
     const x = at(row.end);
-    const right = x < CHART.left + CHART.width - 60;
+    const right = x < end - 60;
     const share = words(`share ${kind}`, x + (right ? 11 : -11), y, row.share, right ? "start" : "end");
     return [name, svg("circle", { class: kind, cx: x, cy: y, r: 5.5 }), share, number];
   }
