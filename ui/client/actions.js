@@ -308,6 +308,15 @@ export class Actions {
     }
   }
 
+  /** The pictures are below this folder now; throws where it does not have this one. */
+  async moved(folder, suspect) {
+    const { queue, audit } = this.review;
+    await api.moved(audit, suspect.path, folder);
+    for (const item of queue.items) if (item.state === "missing") Object.assign(item, { state: "new", suspect: null });
+    queue.prepare();
+    this.review.render();
+  }
+
   /** Numbers of the whole audit, as the server counts them; null: ask for them. */
   async progress(known) {
     const { review } = this;

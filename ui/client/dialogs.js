@@ -23,23 +23,31 @@ export class Dialogs {
    * @param {object} [options]
    * @param {() => void} [options.closed] it is gone, whatever for
    * @param {string} [options.kind] a class of its own
-   * @returns {HTMLDialogElement}
+   * @returns {HTMLDialogElement} with `end()`, which closes it
    */
   show(title, content, { closed = () => {}, kind = "" } = {}) {
-    for (const other of this.slot.querySelectorAll("dialog")) other.close();
+    for (const other of this.slot.querySelectorAll("dialog")) other.end();
     const dialog = element("dialog", { className: kind, "aria-label": title });
-    const leave = element("button", { type: "button", className: "plain small dialog-close", textContent: "✕", "aria-label": "Close", onclick: () => dialog.close() });
+    const leave = element("button", { type: "button", className: "plain small dialog-close", textContent: "✕", "aria-label": "Close", onclick: () => dialog.end() });
     dialog.append(element("div", { className: "dialog-head" }, element("h2", { textContent: title }), leave), ...content);
     // With braces: a handler that returns false takes the click away from whatever was clicked.
     dialog.onclick = (event) => {
-      if (event.target === dialog && outside(dialog, event)) dialog.close();
+      if (event.target === dialog && outside(dialog, event)) dialog.end();
     };
-    dialog.onclose = () => {
+    dialog.onkeydown = (event) => {
+      if (event.key !== "Escape" || event.isComposing) return;
+      event.preventDefault();
+      dialog.end();
+    };
+    // All at once: the browser tells of the end a moment later, and the next key would go to a field that is gone.
+    dialog.end = () => {
+      if (!dialog.isConnected) return;
+      dialog.close();
       dialog.remove();
       closed();
-      // Another may be open by now.
       if (!this.open) this.left();
     };
+    dialog.onclose = dialog.end;
     this.slot.append(dialog);
     dialog.showModal();
     (dialog.querySelector("[autofocus]") ?? dialog.querySelector("input, textarea, button:not(.dialog-close)"))?.focus();
@@ -56,7 +64,7 @@ export class Dialogs {
     return new Promise((resolve) => {
       let answer = null;
       const row = element("div", { className: "dialog-buttons" }, ...buttons.map(([name, text]) =>
-        element("button", { type: "button", textContent: text, onclick: () => { answer = name; dialog.close(); } })));
+        element("button", { type: "button", textContent: text, onclick: () => { answer = name; dialog.end(); } })));
       const words = paragraphs.map((parts) => element("p", {}, ...segments(parts)));
       const dialog = this.show(title, [...words, row], { closed: () => resolve(answer) });
       dialog.tabIndex = -1;
@@ -73,7 +81,7 @@ export class Dialogs {
       form.onsubmit = (event) => {
         event.preventDefault();
         answer = field.value;
-        dialog.close();
+        dialog.end();
       };
       const words = below ? [element("p", { className: "quiet caption", textContent: below })] : [];
       const dialog = this.show(title, [form, ...words], { closed: () => resolve(answer) });
@@ -115,7 +123,7 @@ export class Dialogs {
       event.preventDefault();
       const tag = field.value.trim();
       if (tag) toggle(tag, true);
-      dialog.close();
+      dialog.end();
     };
     draw();
     all.then((tags) => {

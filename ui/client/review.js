@@ -34,6 +34,7 @@ class Review {
       original: ({ path, content_hash }) => api.loaded("original", this.audit, path, content_hash),
       more: () => go("map", { audit: read().audit, near: this.queue.current?.path }),
       changed: (settings) => keepSettings(settings),
+      folder: (folder, suspect) => this.actions.moved(folder, suspect),
     });
     restoreSettings(this.view);
     const { slots } = this.view;
@@ -212,6 +213,8 @@ class Review {
       this.seen = item;
       this.since = performance.now();
       this.root.dataset.seen = item.path;
+      // Where nothing has the focus, the first key must find the picture.
+      if (document.activeElement === document.body) this.view.focus();
     }));
     write({ ...this.params, path: item.path });
   }
@@ -264,6 +267,7 @@ class Review {
 
   close() {
     this.closed = true;
+    this.view.leave();
     clearTimeout(this.clock);
     this.queue.close();
     this.outbox.close();

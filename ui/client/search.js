@@ -131,6 +131,6 @@ class Search {
 
   take(index) {
     this.chosen = this.options[index];
-    this.dialog.close();
+    this.dialog.end();
   }
 }

@@ -18,7 +18,7 @@ export function help(dialogs, openSettings) {
   dialog.addEventListener("keydown", (event) => {
     if (!map.help.includes(named(event))) return;
     event.preventDefault();
-    dialog.close();
+    dialog.end();
   });
 }
 
@@ -52,13 +52,13 @@ export function settings(dialogs, changed) {
   dialog.addEventListener("keydown", (event) => {
     if (!waiting || ["Shift", "Control", "Alt", "Meta", "AltGraph", "Tab"].includes(event.key)) return;
     event.preventDefault();
-    event.stopPropagation();
+    event.stopImmediatePropagation();
     if (event.key === "Escape" || event.key === "Enter") {
       waiting = null;
       draw();
     } else if (/^[1-5]$/.test(event.key)) {
       hint.textContent = "1 to 5 decide for a class; choose another key.";
     } else set(waiting, named(event));
-  });
+  }, { capture: true });
   draw();
 }
