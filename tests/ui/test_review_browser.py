@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
@@ -257,3 +258,29 @@ def test_two_reviewers_who_meet_are_asked_which_word_stands(
     page.keyboard.press("Escape")
     assert log(store)[-1] == (first, "remove", "")
     other.close()
+
+
+def test_a_random_check_is_blind_counts_each_key_once_and_says_what_it_proved(
+    page: Page, address: str, store: Store
+) -> None:
+    page.get_by_role("button", name="Queue: suspects").click()
+    page.get_by_label("Random check").click()
+    expect(page.get_by_text("Only a random check can tell.")).to_be_visible()
+    waiting = store.draws.spot_check(AUDIT_ID, 3, seed=1).paths
+    answers: list[str] = []
+    page.on("response", lambda answer: answers.append(answer.text()) if "/list?" in answer.url else None)
+    page.goto(f"{address}/review?list=spot+check&kind=mislabel")
+    for path in waiting:
+        sees(page, path)
+        # One class has a very long name, cut in its middle.
+        expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Filed as .+. Is that right[?]"))
+        shown = page.locator(".client .review").inner_text().lower()
+        assert not [hint for hint in ("suspicion", "relabel to", "typical", "most similar") if hint in shown]
+        page.keyboard.down("k")
+        page.keyboard.down("k")
+        page.keyboard.up("k")
+    expect(page.get_by_text("0 of 3 were wrong.")).to_be_visible()
+    assert sorted(store.draws.drawn(AUDIT_ID)) == sorted(waiting)
+    assert [path for path, *_ in log(store)[-3:]] == list(waiting)
+    hints = ("probability", "log_odds", "mislabel", "confusable")
+    assert answers and not [hint for answer in answers for hint in hints if hint in answer]

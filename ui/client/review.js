@@ -187,7 +187,6 @@ class Review {
       canBack: this.queue.at > 0,
       undo: this.last.newest ? this.last.newest.short : "",
       mode: item.suspect.blind ? "blind" : "suspect",
-      title: item.suspect.blind ? this.standing?.title ?? [] : [],
       lead: this.lead(item),
       note: this.actions.notes.get(item.path) ?? "",
     };
@@ -224,7 +223,7 @@ class Review {
     const { total, decided, left, place } = this.totals;
     const rate = this.rate ? ` · ${this.rate}` : "";
     this.view.head({
-      list: TITLES[this.params.list ?? ""], at: place, total, decided,
+      list: TITLES[this.params.list ?? ""], at: total && this.queue.current ? place : null, total, decided,
       text: `${decided.toLocaleString("en")} decided · ${left.toLocaleString("en")} left${rate}`, saved: saved(status, decided),
     });
     clearTimeout(this.clock);

@@ -50,12 +50,11 @@ class Standing:
     """All that is said of a blind list.
 
     Attributes:
-        title: beside the name of the list; ``why`` a picture is shown blind; ``going``: how far it is to the end.
+        why: a picture is shown blind; ``going``: how far it is to the end.
         panel: at the end of what there is to review now.
         count: how many pictures the next random check draws.
     """
 
-    title: Rich
     why: Rich
     going: Rich
     panel: Panel
@@ -74,7 +73,6 @@ def standing(store: Store, audit: str, name: str, share: float) -> Standing:
     if name == "until":
         return _until(store.draws.until(audit, share))
     return Standing(
-        _text("Second look"),
         _text("Somebody else has decided this picture; what they said is not shown."),
         (),
         Panel(
@@ -115,7 +113,7 @@ def _check(store: Store, audit: str) -> Standing:
         "No estimate is shown before the last of them."
     )
     panel = _offer(store, audit, count) if check is None else _measured(store, audit, check, count, rule)
-    return Standing(_text("Random check"), why, (), panel, count)
+    return Standing(why, (), panel, count)
 
 
 def _offer(store: Store, audit: str, count: int) -> Panel:
@@ -181,7 +179,7 @@ def _until(until: Until) -> Standing:
         if until.reviewed
         else "Drawn at random: they show how much is left."
     )
-    return Standing(_text("Review with an end"), _text(why), _text(going + "."), _end(until))
+    return Standing(_text(why), _text(going + "."), _end(until))
 
 
 def _end(until: Until) -> Panel:
