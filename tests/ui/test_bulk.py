@@ -22,7 +22,7 @@ from gradattn_core.store.store import Store
 from tests.helpers.asking import asked
 from tests.helpers.believed import believed
 from tests.helpers.pictured_audit import AUDIT_ID, copied_store, path_of
-from ui.api import bulk
+from ui.api import bulk, threshold
 from ui.api.bulk import in_words
 from ui.api.cards import rows_of
 from ui.api.threshold import NOTHING_DECIDED, by_threshold, in_tenths
@@ -111,6 +111,20 @@ def test_the_bar_says_what_was_decided_at_these_probabilities_and_what_another_t
         "By the audit's own probabilities. 10 were decided so far at 91.0% to 99.7%, all as suggested: so up to 1 of "
         "the 7 may still be wrong (95%). At 65% it would be 8: 7.4 right, 0.4 spoilt."
     )
+
+
+def test_the_bar_says_whether_a_random_check_has_tested_the_beliefs(doubtful: Store) -> None:
+    def check() -> str:
+        answer = threshold.histogram(asked(audit=AUDIT_ID))
+        assert isinstance(answer, dict)
+        return str(answer["check"])
+
+    assert check() == "No random check has tested them yet."
+    drawn = doubtful.draws.spot_check(AUDIT_ID, 10, seed=1).paths
+    assert check() == "No random check has tested them yet."
+    for number, path in enumerate(drawn):
+        doubtful.decisions.append(AUDIT_ID, path, "remove" if number < 2 else "keep", reviewer="Ada")
+    assert check() == "A random check found 2 of 10 labels wrong."
 
 
 def test_a_bulk_comes_first_only_after_59_of_59_one_by_one() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from gradattn_core import belief
 from gradattn_core.belief import Belief
+from gradattn_core.records import Box
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.store import Store
 from gradattn_core.wording import distinct_names, short_name
@@ -89,14 +90,16 @@ class Card:
 
 
 def page(asked: Asked) -> Mapping[str, object]:
-    """``GET cards``: a page of a list as cards, how many the list has, and the undecided suspects ``outside`` it."""
+    """``GET cards``: a page of a list as cards, how many it has, what is ``outside`` it undecided, and the progress."""
     query, store, audit = list_query(asked), asked.store, asked.audit
     frame = store.candidates.page(audit, order=query.order, top=query.count, offset=query.offset, **query.filters)
     left = store.candidates.count(audit, **(query.filters | CandidateFilter(decided="no")))
+    all_left, suspects = (store.candidates.count(audit, decided=decided) for decided in ("no", "any"))
     return {
         "suspects": [asdict(card) for card in cards(store, audit, frame, outlines=query.outlines)],
         "total": store.candidates.count(audit, **query.filters),
-        "outside": max(0, store.candidates.count(audit, decided="no") - left),
+        "outside": max(0, all_left - left),
+        "progress": f"{suspects - all_left:,} of {suspects:,} decided · {all_left:,} left",
     }
 
 
@@ -106,21 +109,8 @@ def cards(store: Store, audit: str, frame: pd.DataFrame, *, outlines: bool = Fal
     paths = [str(row["path"]) for row in rows]
     if not paths:
         return []
-    parts = strongest(store, audit, paths) if outlines else {}
+    parts = store.showing.strongest(audit, paths) if outlines else {}
     return [_card(row, parts.get(path, ())) for row, path in zip(rows, paths, strict=True)]
-
-
-def strongest(store: Store, audit: str, paths: Sequence[str]) -> dict[str, tuple[Outline, ...]]:
-    """The strongest part of each sign, by path; a picture without a map is absent."""
-    return {
-        path: tuple(
-            Outline(region.sign, (region.box.left, region.box.top, region.box.right, region.box.bottom))
-            for region in around.evidence.statistics.regions
-            if region.rank == 1
-        )
-        for path, around in store.showing.surroundings(audit, paths).items()
-        if around.evidence is not None
-    }
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -139,7 +129,7 @@ def pair_of(thought: Belief) -> tuple[Chance, Chance]:
     )
 
 
-def _card(row: Mapping[str, object], outlines: tuple[Outline, ...]) -> Card:
+def _card(row: Mapping[str, object], parts: Sequence[tuple[int, Box]]) -> Card:
     given, other = pair_of(belief.of_row(row))
     first, second = (given, other) if given.probability >= other.probability else (other, given)
     decision, new_label = str(row["decision"]), str(row["new_label"])
@@ -175,7 +165,7 @@ def _card(row: Mapping[str, object], outlines: tuple[Outline, ...]) -> Card:
         note=note,
         cluster=_whole(row["cluster"]),
         tags=_texts(row["tags"]),
-        outlines=outlines,
+        outlines=tuple(Outline(sign, (box.left, box.top, box.right, box.bottom)) for sign, box in parts),
         said=said,
     )
 

@@ -15,7 +15,7 @@ from gradattn_core.store.store import Store
 from gradattn_core.verdict import Rich
 from gradattn_core.wording import count_of, distinct_names, short_name
 from ui.api.answers import Asked, get, post
-from ui.api.cards import cards, rows_of, strongest
+from ui.api.cards import cards, rows_of
 from ui.api.threshold import by_threshold
 from ui.pair.told import Crop, Dot, Pair, PairName, Side, Tiny, Zone
 
@@ -164,11 +164,12 @@ class _Reading:
         order = sorted(range(len(places)), key=lambda at: places[at][1])
         rows = rows_of(undecided.iloc[order[: 2 * _CROPS]])
         crops: dict[int, list[Crop]] = {1: [], -1: []}
-        parts = strongest(self.store, self.audit, [str(row["path"]) for row in rows])
+        parts = self.store.showing.strongest(self.audit, [str(row["path"]) for row in rows])
         for row in rows:
-            for part in parts.get(str(row["path"]), ()):
+            for sign, box in parts.get(str(row["path"]), ()):
                 size = (int(str(row["width"])), int(str(row["height"])))
-                crops[part.sign].append(Crop(str(row["path"]), str(row["content_hash"]), *size, part.box))
+                place = (box.left, box.top, box.right, box.bottom)
+                crops[sign].append(Crop(str(row["path"]), str(row["content_hash"]), *size, place))
         return tuple(crops[1][:_CROPS]), tuple(crops[-1][:_CROPS])
 
     def _side(self, label: str, name: str) -> Side:
@@ -179,8 +180,7 @@ class _Reading:
         frame = self.store.candidates.page(self.audit, paths=paths, everything=True)
         hashes = dict(zip(frame["path"].astype(str), frame["content_hash"].astype(str), strict=True))
         pictures = tuple(Tiny(path, hashes[path], "") for path in paths if path in hashes)
-        health = self.store.audits.class_health(self.audit)
-        images = int(health.loc[health["given_label"] == label, "images"].sum())
+        images = self.store.showing.class_sizes(self.audit).get(label, 0)
         return Side(label, name, f"{count_of(images, 'picture')}, the most certain", pictures, ())
 
     def _finished(self, undecided: int) -> tuple[bool, str]:

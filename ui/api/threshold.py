@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradattn_core import belief
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.chances import Chances, Followed
+from gradattn_core.store.proof import SpotCheck
 from gradattn_core.verdict import Rich
 from gradattn_core.wording import count_of
 from ui.api.answers import Asked, get
@@ -59,22 +60,25 @@ class Histogram:
         steps: one for each percent from 50 to 99.
         above: how many there are, in words.
         undecided: of the list, below 50 % too.
+        check: whether a random check has tested what the audit believes, as a sentence.
     """
 
     bins: tuple[int, ...]
     steps: tuple[Step, ...]
     above: str
     undecided: int
+    check: str
 
 
 def histogram(asked: Asked) -> object:
     """``GET histogram``: the undecided of a list, and what each threshold would do."""
     filters = list_query(asked).filters | CandidateFilter(decided="no")
-    proposals = asked.store.proposals
-    return asdict(by_threshold(proposals.of(asked.audit, **filters), proposals.followed(asked.audit)))
+    store, audit = asked.store, asked.audit
+    chances, evidence = store.proposals.of(audit, **filters), store.proposals.followed(audit)
+    return asdict(by_threshold(chances, evidence, _tested(store.draws.checked(audit))))
 
 
-def by_threshold(chances: Chances, evidence: Followed) -> Histogram:
+def by_threshold(chances: Chances, evidence: Followed, check: str = "") -> Histogram:
     """The histogram of undecided pictures, and what relabelling those above each threshold would do."""
     order = np.argsort(-chances.suggested, kind="stable")
     right, own = chances.suggested[order], chances.given[order]
@@ -92,7 +96,7 @@ def by_threshold(chances: Chances, evidence: Followed) -> Histogram:
         step_of(at, count, expected[at], evidence, f"above {at}%", _compared(at, above, expected))
         for at, count in above.items()
     )
-    return Histogram(tuple(int(count) for count in counts), tuple(steps), words, len(right))
+    return Histogram(tuple(int(count) for count in counts), tuple(steps), words, len(right), check)
 
 
 def step_of(at: int, count: int, sums: Sums, evidence: Followed, of: str, compared: str) -> Step:
@@ -111,6 +115,13 @@ def step_of(at: int, count: int, sums: Sums, evidence: Followed, of: str, compar
         relabel=f"Relabel the {count:,} {of}…",
         supported=belief.is_supported(followed, decided),
     )
+
+
+def _tested(check: SpotCheck | None) -> str:
+    """What a random check says of the audit's own probabilities."""
+    if check is None or not check.total.checked:
+        return "No random check has tested them yet."
+    return f"A random check found {check.total.wrong:,} of {check.total.checked:,} labels wrong."
 
 
 def _three(sums: NDArray[np.float64]) -> Sums:

@@ -8,7 +8,7 @@ const LEAST = 50; // percent; what is less likely is not for many at once
 
 /** @typedef {{at: number, text: string, count: number, share: string, expected: [string, string][], belief: string,
  *   relabel: string, supported: boolean}} Step */
-/** @typedef {{bins: number[], steps: Step[], above: string, undecided: number}} Histogram */
+/** @typedef {{bins: number[], steps: Step[], above: string, undecided: number, check: string}} Histogram */
 
 /**
  * @param {{least: (percent: number) => void, decide: (decision: string) => void, review: () => void, clear: () => void, undo: () => void}} does
@@ -83,7 +83,7 @@ export function createBar(does) {
     threshold(state);
     const step = state.picked ? state.picked.step : state.step;
     expected.replaceChildren(...(step?.count ? rich(step.expected) : []));
-    belief.textContent = step?.belief ?? "";
+    belief.textContent = step?.count ? `${step.belief} ${state.histogram.check}` : "";
     told.replaceChildren(...(state.told ? [state.told, " "] : []), ...(state.canUndo ? [undo] : []));
     relabel.textContent = step?.relabel ?? "";
     relabel.hidden = state.readOnly || !step?.count;

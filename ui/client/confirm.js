@@ -50,15 +50,8 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
   who.setAttribute("aria-label", "Your name, stored with the decisions");
   who.oninput = () => draw();
   const key = (name) => element("kbd", { textContent: name });
-  const help = element(
-    "span",
-    { className: "caption quiet" },
-    `${preview.explained} · click or `,
-    key("Enter"),
-    " takes a picture out · hover or hold ",
-    key("Space"),
-    ": large",
-  );
+  const keys = [" · click or ", key("Enter"), " takes a picture out · hover or hold ", key("Space"), ": large"];
+  const help = element("span", { className: "caption quiet" }, preview.explained, element("span", { className: "keys" }, ...keys));
   dialog.setAttribute("aria-labelledby", "confirm-title");
   dialog.append(
     element("header", {}, title, help),

@@ -19,7 +19,7 @@ const PER_PAGE = 48;
 const MOST = 192;
 /** What the address of Grid may say beside the list. */
 const PLACE = ["page", "size", "outlines"];
-const NOTHING = { bins: [], steps: [], above: "", undecided: 0 };
+const NOTHING = { bins: [], steps: [], above: "", undecided: 0, check: "" };
 
 export async function mount({ root, data, onData, signal }) {
   await styled(root, "controls.css", "cards.css", "grid.css");
@@ -116,9 +116,10 @@ class Grid {
     });
     const tools = element("div", { className: "tools" }, this.above, this.outlines, width, this.place);
     const head = element("header", { className: "grid-head" }, slot, tools);
+    this.status = element("span", { className: "status caption quiet" });
     const title = element("h1", { className: "heard", textContent: "Grid" });
     this.root.classList.add("grid");
-    this.root.append(title, this.heard, head, this.board.root, this.pager.root, this.bar.root, dialogs);
+    this.root.append(title, this.heard, this.status, head, this.board.root, this.pager.root, this.bar.root, dialogs);
     this.root.addEventListener("click", (event) => this.click(event));
   }
 
@@ -187,6 +188,7 @@ class Grid {
     this.outlines.setAttribute("aria-pressed", String(Boolean(this.params.outlines)));
     this.pager.show({ page: this.page, size: this.size, total });
     this.place.textContent = total ? placeOf(this.page, this.size, total) : "";
+    this.status.textContent = this.answer.progress;
     this.selected();
   }
 
@@ -262,7 +264,7 @@ class Grid {
   /** Review takes pictures that were selected by the id they are kept under. */
   async reviewThese(paths) {
     const answer = await this.together.answer(post("map/select", { audit: this.audit, paths }));
-    if (answer) this.leave("review", { selection: answer.id, order: this.order });
+    if (answer) this.leave("review", { selection: answer.selection, order: this.order });
   }
 
   open(path) {

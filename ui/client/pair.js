@@ -267,7 +267,7 @@ class PairPage {
 
   async reviewThese(paths) {
     const answer = await this.together.answer(post("map/select", { audit: this.audit, paths }));
-    if (answer) this.leave(this.address("review", { selection: answer.id }));
+    if (answer) this.leave(this.address("review", { selection: answer.selection }));
   }
 
   leave(to) {
