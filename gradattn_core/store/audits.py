@@ -19,7 +19,6 @@ from gradattn_core.store.comparison import NEWEST_FIRST, Comparison
 from gradattn_core.store.database import BELIEFS, TIME, rows, value
 from gradattn_core.store.merge import Source, check_sources, merge
 from gradattn_core.store.schema import OF_AUDIT
-from gradattn_core.sums import Sums
 
 _SUSPECTS = """
     SELECT s.rank, s.suspicion, i.given_label, s.suggested_label, i.content_hash
@@ -261,20 +260,6 @@ class Audits(Comparison):
                 {"audit_id": audit_id, "given": given},
             ).fetchall()
         return [label for (label,) in found]
-
-    def pair_sums(self, audit_id: str, given: str, suggested: str) -> Sums | None:
-        """The means of what the maps of a pair's suspects add up to, which add up as well; None where there are none.
-
-        Those of :meth:`pair_map` where all maps add up.
-        """
-        with self._reading(audit_id) as connection:
-            *means, known, count = connection.execute(
-                f"""SELECT avg(model_log_odds), avg(log_odds_without_picture), avg(average_log_odds), avg(red_log_odds),
-                       avg(blue_log_odds), count(average_log_odds), count(model_log_odds) {_OF_PAIR}""",
-                [audit_id, audit_id, given, suggested],
-            ).fetchall()[0]
-        log_odds, base, average, red, blue = means
-        return Sums(log_odds, base, average if known == count else None, red, blue) if count else None
 
     def pair_map(self, audit_id: str, given: str, suggested: str) -> FloatArray | None:
         """The mean map [grid height, grid width] of a pair's suspects; positive speaks for ``given``.

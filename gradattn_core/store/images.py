@@ -129,22 +129,6 @@ class Images(Part):
             regions = connection.execute(f"SELECT * FROM regions {where} ORDER BY sign DESC, rank", [audit_id, path])
             return from_rows(maps[0], rows(regions)) if maps else None
 
-    def evidences(self, audit_id: str, paths: Sequence[str]) -> dict[str, Evidence]:
-        """The maps of many images at the price of one, by path, without their regions and without the uninterpreted."""
-        with self._reading(audit_id) as connection:
-            maps = connection.execute(
-                f"SELECT * FROM interpretations WHERE audit_id = ? AND path IN {PATHS}", [audit_id, list(paths)]
-            )
-            return {row["path"]: from_rows(row) for row in rows(maps)}
-
-    def without_map(self, audit_id: str, path: str) -> str:
-        """Why an image has no map, as the audit noted it; empty where it noted nothing."""
-        with self._reading(audit_id) as connection:
-            reasons = connection.execute(
-                "SELECT reason FROM failures WHERE audit_id = ? AND path = ? ORDER BY stage DESC", [audit_id, path]
-            ).fetchall()
-        return str(reasons[0][0]) if reasons else ""
-
     def keep_measured(self, audit_id: str, path: str, evidence: Evidence) -> None:
         """Put the numbers that were measured of one image in the place of its map's: map, sums and regions.
 

@@ -270,8 +270,9 @@ def test_a_suspect_of_which_no_map_can_be_made_stays_and_the_reason_is_said(
     page = lost.store.candidates.page(lost.summary.audit_id, everything=True)
     missing = page[page["model_log_odds"].isna()]
     assert len(missing) and len(page) == lost.summary.images == 24
+    around = lost.store.showing.surroundings(lost.summary.audit_id, list(page["path"]))
     for path in page["path"]:
-        said = lost.store.images.without_map(lost.summary.audit_id, path)
+        said = around[path].no_map
         assert (reason in said) if path in set(missing["path"]) else said == ""
     failures = lost.store.audits.failures(lost.summary.audit_id)
     assert set(failures[failures["stage"] == "interpret"]["path"]) == set(missing["path"])

@@ -175,15 +175,6 @@ def test_evidence_is_the_stored_map_with_its_regions_positive_first(store: Store
     assert statistics.regions[2] == Region(-1, 1, 0.5, 0.25, -0.75, Box(10.4, 20.6, 100, 120), -3.0, -1.5)
 
 
-def test_the_maps_of_many_images_come_at_once_without_regions_and_without_the_uninterpreted(store: Store) -> None:
-    found = store.images.evidences("first", [PATHS[1], PATHS[0], PATHS[9], "none.jpg"])
-    assert sorted(found) == sorted(PATHS[:2])
-    for path, shown in found.items():
-        single = store.images.evidence("first", path)
-        assert single is not None and shown.scores.tolist() == single.scores.tolist()
-        assert (shown.crop, shown.for_label, shown.statistics.regions) == (single.crop, single.for_label, ())
-
-
 def test_an_image_that_was_not_interpreted_has_no_evidence(store: Store) -> None:
     assert store.images.evidence("first", PATHS[4]) is None
     assert store.images.evidence("first", "kite/unknown.jpg") is None
