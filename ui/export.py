@@ -86,7 +86,7 @@ def show() -> None:
 
 def _candidates(store: Store, audit: str) -> ExportFile:
     with st.sidebar:
-        st.subheader("Rows")
+        st.header("Rows", anchor=False)
     filters = components.filters(audit, default="All")
     # Who asks for decisions wants all of them, also on images that no longer are suspects.
     filters["everything"] = filters["decided"] not in ("any", "no")
@@ -102,7 +102,7 @@ def _candidates(store: Store, audit: str) -> ExportFile:
 
 def _decisions(store: Store, audit: str) -> ExportFile:
     with st.sidebar:
-        st.subheader("Rows")
+        st.header("Rows", anchor=False)
         filters = components.log_filters(audit, store.decisions.reviewers(), list(store.tags.counts(audit)))
         count = _at_most(store.decisions.count(**filters))
     return ExportFile(

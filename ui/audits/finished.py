@@ -42,7 +42,7 @@ def show() -> None:
         plain("No audit has finished in this output folder yet.", "quiet-none")
         return
     audit_id = components.audit_id()
-    st.subheader("Finished")
+    st.header("Finished", anchor=False)
     columns = ("finished_at", "dataset", "model", "head", "images", "suspects", "wrong", "took")
     _table([_facts(row) for row in rows_of(audits)], columns)
     _details(components.store().audits.one(audit_id))
@@ -53,7 +53,7 @@ def show_changes() -> None:
     audits = components.audits(str(components.directory()))
     if audits is None or len(audits) < 2:
         return
-    st.subheader("Audits")
+    st.header("Audits", anchor=False)
     st.caption(
         "Changes are against the audit of the same dataset before it, by content of the picture and given label."
     )

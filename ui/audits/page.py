@@ -124,7 +124,7 @@ def _log(run: AuditProcess) -> None:
 
 
 def _start(out: Path, refusal: str | None, busy: bool) -> None:
-    st.subheader("Start an audit")
+    st.header("Start an audit", anchor=False)
     if busy:
         st.caption("An audit is at work in this output folder. The next one can start when it has ended.")
         return

@@ -24,7 +24,7 @@ _questions = ThreadPoolExecutor(1, thread_name_prefix="prefect")
 
 def show() -> None:
     """The schedules, or how to make one."""
-    st.subheader("Schedule")
+    st.header("Schedule", anchor=False)
     address = server()
     if address is None:
         st.write("No worker serves schedules here, and no Prefect server is set for this page. To audit every Monday:")
