@@ -16,8 +16,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from gradattn_core.store.store import Store
-from tests.helpers.browser import ROOT, free_port
-from tests.helpers.pictured_audit import AUDIT_ID
+from tests.helpers.browser import ROOT, free_port, sees, served
+from tests.helpers.pictured_audit import AUDIT_ID, path_of, pictured_store
 
 pytestmark = pytest.mark.browser
 
@@ -126,4 +126,32 @@ def test_a_client_outlives_its_server_and_its_server_does_not_wait_for_it(browse
         first.go_back()
         mounted(first)
         assert server.end() < 20
+    context.close()
+
+
+def test_pictures_that_have_moved_are_shown_from_the_folder_that_somebody_names(
+    browser: Browser, tmp_path: Path
+) -> None:
+    store = pictured_store(tmp_path)
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    with (
+        served(store.directory, environment={"GRADATTN_REVIEWER": "Ada"}) as url,
+        watched(context) as (page, complaints),
+    ):
+        page.goto(f"{url}/review")
+        expect(page.get_by_text("This file is missing:")).to_be_visible()
+        folder = page.get_by_label("The folder where the pictures are now")
+        folder.fill(str(tmp_path))
+        folder.press("Enter")
+        expect(page.get_by_text("That folder does not have this picture")).to_be_visible()
+        refused = len(complaints)
+        folder.fill(str(tmp_path / "moved"))
+        folder.press("Enter")
+        sees(page, path_of(0))
+        page.wait_for_timeout(500)
+        # For the rest of this visit, on all pages.
+        page.goto(f"{url}/grid")
+        expect(page.locator(".gradattn-client img:visible").first).to_be_visible()
+        assert [line for line in complaints[refused:] if "_stcore" not in line and "404" not in line] == []
     context.close()

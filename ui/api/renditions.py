@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from gradattn_core.dataset.address import is_url
 from gradattn_core.dataset.decoding import DecodedImage, content_hash, decode_image, read_address, read_image
+from gradattn_core.dataset.text import shown
 from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.files import write_bytes
 from gradattn_core.store.images import Place
@@ -158,6 +159,9 @@ def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
         # Only a smaller copy is near; its hash is that of the picture it was made from.
         content, found = _scaled(read_image(place.preview), side), place.content_hash
     else:
+        if not is_url(place.address) and not Path(place.address).is_file():
+            name = shown(PurePosixPath(place.address).name)
+            raise UnreadableImageError(f"This file is missing: {name}. You can skip it or name the folder.")
         data = read_address(place.address)
         found = content_hash(data)
         if root is not None and found != place.content_hash:
