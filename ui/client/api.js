@@ -76,6 +76,11 @@ export async function loaded(kind, audit, path, hash, priority = "auto") {
   }
 }
 
+/** The address of a figure that one of our routes draws. */
+export function figure(path, params) {
+  return address(path, query({ ...params, token: door.pictures }));
+}
+
 /**
  * The pictures have moved to another folder of the server's: look there from now on, in this session.
  * @returns {Promise<void>} once pictures come from there; rejects with Refused, whose sentence says that they are not there

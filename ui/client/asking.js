@@ -32,7 +32,7 @@ export class Asking {
     const { item } = actions;
     if (!actions.counts(event)) return;
     // The field is there at once: what is typed after the key must never reach the page.
-    const chosen = await searched(review.dialogs, { classes: this.classes(), given: item.suspect.given, removeKey: printed().remove });
+    const chosen = await searched(review.dialogs, { classes: this.classes(), given: item.suspect.given, removeKey: printed().X });
     if (!chosen || item !== actions.item || !(await this.named())) return;
     if (chosen === "none") actions.store(item, { decision: "remove" }, null);
     else if (chosen.label === item.suspect.given.label) actions.store(item, { decision: "keep" }, null);

@@ -102,7 +102,8 @@ export class Outbox {
       this.drop(key);
     } else {
       const said = what === "mine" ? {} : { decision: "unsure", new_label: "", id: uuid() };
-      const again = { ...entry, ...said, seen: newest?.id ?? "", force: true };
+      // Knowing theirs now; a third word that comes in between is asked about again.
+    const again = { ...entry, ...said, seen: newest?.id ?? "" };
       delete again.answer;
       this.entries.set(key, again);
       this.keep(key, again);
@@ -173,8 +174,7 @@ export class Outbox {
         const { id, path, seen, others } = entries[0];
         answers = [{ id, ...(await this.post("undo", { audit, reviewer, outbox, id, path, seen, others: Boolean(others) })) }];
       } else {
-        const decisions = entries.map(({ id, path, decision, new_label, note, seen, force }) =>
-          ({ id, path, decision, new_label, note, seen, ...(force && { force }) }));
+        const decisions = entries.map(({ id, path, decision, new_label, note, seen }) => ({ id, path, decision, new_label, note, seen }));
         const answer = await this.post("decisions", { audit, reviewer, outbox, decisions });
         answers = answer.results.map((result) => ({ ...result, progress: answer.progress }));
       }

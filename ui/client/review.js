@@ -48,7 +48,8 @@ class Review {
       undo: () => this.actions.act("undo"),
     });
     this.chips = new Chips(slots.chips, {
-      choices: data.choices, page: "review", audit: this.audit, get: api.get, post: api.post,
+      choices: data.choices, page: "review", audit: this.audit, get: api.get,
+      post: (path, body) => api.post(path, { ...body, reviewer: this.reviewer }),
       onChange: (params) => this.begin(params, { push: true }), left: () => this.view.focus(),
     });
     this.outbox = new Outbox({
@@ -182,7 +183,7 @@ class Review {
 
   state(item) {
     return {
-      keys: { ...printed(), ...(printed().remove && { X: printed().remove }) },
+      keys: printed(),
       readOnly: this.data.readOnly,
       canBack: this.queue.at > 0,
       undo: this.last.newest ? this.last.newest.short : "",

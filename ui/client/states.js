@@ -1,6 +1,7 @@
 // What stands where there is no suspect, or beside one: ends of lists, no connection, a newer decision, and whether all
 // is saved. Plain functions from Review as it is to what view.js draws.
 
+import { figure } from "./api.js";
 import { words } from "./last.js";
 
 export const SENDING_AFTER = 400;
@@ -99,7 +100,9 @@ export function ended(review) {
   const { queue, standing, params } = review;
   const back = queue.items.length ? [{ name: "back", text: "Back", key: "back" }] : [];
   if (review.blind && standing?.panel) {
-    return { ...standing.panel, buttons: [...standing.panel.buttons, ...back] };
+    const { plot, alt, ...panel } = standing.panel;
+    const drawn = { audit: review.audit, left: params.left, list: params.list, theme: review.data.theme };
+    return { ...panel, buttons: [...panel.buttons, ...back], ...(plot && { figure: { src: figure("plot", drawn), alt } }) };
   }
   const { total, outside } = review.totals;
   const skipped = queue.items.filter((item) => item.suspect && !item.suspect.decision && !item.said).length;
@@ -128,7 +131,7 @@ export function ended(review) {
     paragraphs: [said("Next: the random check."), ...(unsure ? [said(`${unsure} unsure ${unsure === 1 ? "is" : "are"} left.`)] : [])],
     buttons: [
       { name: "check", text: "To the random check", primary: true },
-      ...(unsure ? [{ name: "unsure-left", text: `Review the ${unsure} unsure` }] : []), ...back,
+      ...(unsure ? [{ name: "unsure-left", text: "Review the unsure" }] : []), ...back,
     ],
   };
 }

@@ -129,16 +129,16 @@ def _offer(store: Store, audit: str, count: int) -> Panel:
         return Panel("No suspects", (_text(proof),), buttons)
     if math.isnan(believed):
         return Panel("How many labels are wrong?", (_text("Only a random check can tell."),), buttons)
-    belief = "This is the audit’s own belief. "
+    belief = ""
     if not math.isnan(low) and round(low) != round(high):
-        belief += f"Depending on how people mislabel, it would be {low:,.0f} to {high:,.0f}. "
-    about = f"About {count_of(round(believed), 'label')} may be wrong"
+        belief = f"Depending on how people mislabel, it would be {low:,.0f} to {high:,.0f}. "
+    about = f"About {count_of(round(believed), 'label')} may be wrong, the audit believes"
     return Panel(about, (((belief, ""), ("Only a random check can tell.", "strong")),), buttons)
 
 
 def _measured(store: Store, audit: str, check: SpotCheck, count: int, rule: bool) -> Panel:
     total = check.total
-    confidence = f"{100 * check.confidence:g}% confidence"
+    sure = f"{100 * check.confidence:g}%"
     were = "was" if total.wrong == 1 else "were"
     if not total.checked:
         words = "No drawn picture has a clear verdict yet."
@@ -146,12 +146,12 @@ def _measured(store: Store, audit: str, check: SpotCheck, count: int, rule: bool
         until = store.draws.until(audit, 0.01, confidence=check.confidence)
         words = (
             f"{total.wrong:,} of {total.checked:,} {were} wrong. So at most {until.wrong + until.high:,} of the "
-            f"{total.pictures:,} labels are wrong ({confidence})."
+            f"{total.pictures:,} labels are wrong ({sure} confidence)."
         )
     else:
         words = (
             f"{total.wrong:,} of {total.checked:,} {were} wrong. So between {total.low:,} and {total.high:,} of the "
-            f"{total.pictures:,} labels are wrong ({confidence})."
+            f"{total.pictures:,} labels are wrong ({sure} confidence)."
         )
     paragraphs = [_text(words, "strong")]
     if check.unsure:
