@@ -35,6 +35,7 @@ class Server:
 
     def __init__(self, store: Store) -> None:
         self.store, self.port = store, free_port()
+        self.log = store.directory.parent / "log"
         self.url = f"http://localhost:{self.port}/{PATH}"
 
     process: subprocess.Popen[bytes]
@@ -47,7 +48,9 @@ class Server:
             "GRADATTN_REVIEWER": "Ada",
             "STREAMLIT_SERVER_BASE_URL_PATH": PATH,
         }
-        self.process = subprocess.Popen([*command, "--port", str(self.port)], env=environment)
+        with self.log.open("ab") as log:
+            command += ["--port", str(self.port)]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         for _ in range(300):
             try:
                 with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2):
@@ -126,6 +129,8 @@ def test_a_client_outlives_its_server_and_its_server_does_not_wait_for_it(browse
         first.go_back()
         mounted(first)
         assert server.end() < 20
+    said = server.log.read_text()
+    assert "Traceback" not in said and token not in said, said
     context.close()
 
 
