@@ -53,8 +53,6 @@ class Surroundings:
 
     Attributes:
         evidence: its map with its regions; None where it was not interpreted, and ``no_map`` says why if that is known.
-        likely_labels, likely_probabilities: what the voters think; empty in older audits.
-        audit_suspicion: the audit's own where decisions have taught another; None where not.
         kind_numbers: what its kind of doubt was told from.
         head: probabilities of the explained head, of its likeliest classes and of the given one.
         near: the most similar pictures, nearest first.
@@ -67,9 +65,6 @@ class Surroundings:
 
     evidence: Evidence | None
     no_map: str
-    likely_labels: tuple[str, ...]
-    likely_probabilities: tuple[float, ...]
-    audit_suspicion: float | None
     kind_numbers: Mapping[str, float]
     head: Mapping[str, float]
     near: tuple[Near, ...]
@@ -91,31 +86,28 @@ class Showing(Part):
             asked = {"audit_id": audit_id, "ranks": [image.rank for image in listed.values()]}
             maps, reasons = _maps(connection, asked), _reasons(connection, audit_id, list(listed))
             near, head = _near(connection, audit_id, asked), _head(connection, asked)
-            likely = connection.execute(
-                f"""SELECT path, likely_labels, likely_probabilities, audit_suspicion, kind_numbers, suggested_label
-                    FROM scores WHERE audit_id = $audit_id AND rank IN {_RANKS}""",
+            told = connection.execute(
+                f"""SELECT path, kind_numbers, suggested_label FROM scores
+                    WHERE audit_id = $audit_id AND rank IN {_RANKS}""",
                 asked,
             ).fetchall()
-            scores = {path: facts for path, *facts in likely}
+            scores = {path: facts for path, *facts in told}
             contents = {image.content_hash for image in listed.values()}
             others = {each.content_hash for some in near.values() for each in some}
             mixed = _mixed(connection, audit_id, {image.given_label for image in listed.values()})
             log = _log(connection, sorted(contents | others))
             tags = _tags(connection, sorted(contents))
             # To look for copies costs as much as all else, and the audit knows which pictures have some.
-            wanted = {listed[path].content_hash for path, facts in scores.items() if (facts[3] or {}).get("identical")}
+            wanted = {listed[path].content_hash for path, facts in scores.items() if (facts[0] or {}).get("identical")}
             filed = _filed(connection, audit_id, sorted(wanted)) if wanted else {}
         result = {}
         for path, image in listed.items():
             key = (image.content_hash, image.given_label)
-            labels, probabilities, before, numbers, other = scores[path]
+            numbers, other = scores[path]
             said = log.get(key, _NOTHING)
             result[path] = Surroundings(
                 evidence=maps.get(path),
                 no_map=reasons.get(path, ""),
-                likely_labels=tuple(labels or ()),
-                likely_probabilities=tuple(probabilities or ()),
-                audit_suspicion=before,
                 kind_numbers=numbers or {},
                 head=head.get(path, {}),
                 near=tuple(_said_of(each, log) for each in near.get(path, ())),

@@ -61,7 +61,7 @@ def suspects(
     ]
     if blind:
         return [_blind(row, around, reviewer, order) for row, around, order in pairs]
-    beliefs = [_belief(row, around) for row, around, _ in pairs]
+    beliefs = [of_row(row) for row, _, _ in pairs]
     shared = _shared(store, audit, beliefs)
     return [
         _seen(row, around, belief, reviewer, order, shared)
@@ -79,15 +79,6 @@ def _shared(store: Store, audit: str, beliefs: Sequence[Belief]) -> _Audit:
     if (where, audit) not in _sizes:
         _sizes[where, audit] = store.showing.class_sizes(audit)
     return _Audit({label: _exemplars[where, audit, label] for label in labels}, _sizes[where, audit])
-
-
-def _belief(row: Row, around: Surroundings) -> Belief:
-    known = {
-        "likely_labels": around.likely_labels,
-        "likely_probabilities": around.likely_probabilities,
-        "audit_suspicion": around.audit_suspicion,
-    }
-    return of_row({**row, **known})
 
 
 def _seen(
