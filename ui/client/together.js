@@ -3,6 +3,8 @@
 import { get, Offline, post, Refused } from "./api.js";
 import { confirm } from "./confirm.js";
 import { element } from "./dom.js";
+import { uuid } from "./outbox.js";
+import { remember } from "./reviewer.js";
 
 export class Together {
   /**
@@ -13,6 +15,11 @@ export class Together {
   constructor(room) {
     this.room = room;
     this.asking = false;
+    this.name = ""; // given in a dialog, until the page knows it too
+  }
+
+  get reviewer() {
+    return this.room.data().reviewer || this.name;
   }
 
   get audit() {
@@ -55,12 +62,12 @@ export class Together {
 
   confirmed(decision, preview) {
     return new Promise((ended) => {
-      const { audit, reviewer, login } = this.room.data();
+      const { audit, login } = this.room.data();
       confirm(this.room.dialogs, preview, {
         audit,
         decision,
-        named: Boolean(reviewer || login),
-        store: (choices, name) => this.store(choices, name || reviewer, decision, preview.batch),
+        named: Boolean(this.reviewer || login),
+        store: (choices, name) => this.store(choices, name, decision, preview.batch),
         review: (paths) => this.room.review(paths),
         ended: () => {
           this.room.focus();
@@ -71,7 +78,12 @@ export class Together {
   }
 
   /** @returns {Promise<string>} why nothing was stored; empty where it was */
-  async store(choices, reviewer, decision, batch) {
+  async store(choices, name, decision, batch) {
+    if (name) {
+      this.name = name;
+      remember(name);
+    }
+    const { reviewer } = this;
     const decisions = choices.map(({ card, decision, new_label, id }) => ({
       ...{ id, path: card.path, decision, new_label, seen: card.seen },
     }));
@@ -89,10 +101,9 @@ export class Together {
 
   /** Take back one's own last decision, or all of it where it was one about many. */
   async undo() {
-    const { readOnly, reviewer } = this.room.data();
-    if (readOnly || this.undoing) return;
+    if (this.room.data().readOnly || this.undoing) return;
     this.undoing = true;
-    const body = { audit: this.audit, reviewer, id: crypto.randomUUID(), path: null, seen: "", others: false };
+    const body = { audit: this.audit, reviewer: this.reviewer, id: uuid(), path: null, seen: "", others: false };
     const answer = await this.answer(post("undo", body));
     this.undoing = false;
     if (!answer) return;
