@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +24,13 @@ EVERY = 0.1
 """Seconds between two presses."""
 _KILLED, _BACK = 0.35, 0.45  # shares of the time
 _SAVED = 60.0
+FIRST = """window.addEventListener('keydown', event => window.benchPress?.(event), { capture: true });"""
+"""Before anything of the page, which may keep its keys to itself."""
 # Presses with what was on the screen, and each suspect that came, by the browser's clock.
 _WATCH = """(seen) => {
     const now = eval(`(${seen})`), log = window.benchLog = [];
     let before = now();
-    document.addEventListener('keydown', event => {
-        if (!event.repeat) log.push(['press', performance.now(), now()]);
-    }, { capture: true });
+    window.benchPress = event => { if (!event.repeat) log.push(['press', performance.now(), now()]); };
     const look = () => {
         const path = now();
         if (path && path !== before) log.push(['seen', performance.now(), path]);
@@ -46,6 +48,7 @@ class Server:
         self.folder, self.code, self.reviewer, self.port = folder, code, reviewer, free_port()
         self.address = f"http://localhost:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.kill)
 
     def start(self) -> None:
         code = "from pathlib import Path; from ui.launch import launch; launch(Path({!r}), port={})"
@@ -61,8 +64,12 @@ class Server:
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End it with all its children."""
         if self._process is not None:
-            os.killpg(self._process.pid, how)
-            self._process.wait(timeout=60)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, how)
+            try:
+                self._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process = None
 
 
@@ -102,6 +109,7 @@ def hammer(page: Page, server: Server, seen: str, name: str, seconds: float, *, 
     server.reviewer = f"presses {name}"
     server.start()
     try:
+        page.add_init_script(FIRST)
         page.goto(f"{server.address}/review")
         page.wait_for_function(seen, timeout=60_000)
         page.wait_for_timeout(1_000)
