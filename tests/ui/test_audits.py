@@ -28,7 +28,7 @@ from gradattn_core.cli import build_parser
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError
 from gradattn_core.progress import INTERPRET, SWEEP, StepProgress, unfinished_audits
-from tests.helpers import pictured_audit
+from tests.helpers import pictured_audit, prefect_runs
 from tests.helpers.app_pages import opened, press, texts
 from tests.helpers.pictured_audit import AUDIT_ID, copied_store
 from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny
@@ -262,8 +262,53 @@ def test_a_failed_start_says_its_sentence_and_can_be_dismissed(tiny: Tiny, out: 
     assert (run.state, run.sentence) == ("failed", "argument --folds: invalid int value: '<b>many'")
     app = opened("audits")
     assert run.sentence in texts(app)
+    assert app.expander[0].label == "Log" and app.expander[0].proto.expanded
     press(app, "Dismiss")
     assert run.sentence not in texts(app)
+
+
+def test_the_form_keeps_what_was_typed_while_the_audit_runs_and_fails(tiny: Tiny, out: Path) -> None:
+    app = fill(opened("audits"), tiny, folds="<b>many")
+    press(app, "Start")
+    ended(out)
+    app.run()
+    assert app.text_input(key="start-dataset").value == str(tiny.dataset)
+    assert json.loads(app.text_area(key="start-more").value or "")["folds"] == "<b>many"
+
+
+@pytest.mark.slow
+def test_schedules_are_added_run_paused_and_resumed_from_the_page(
+    tiny: Tiny, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "prefect"
+    home.mkdir()
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with prefect_runs.work(home):
+        app = opened("audits")
+        wait_for(lambda: "Nothing is scheduled yet." in [each.value for each in app.run().markdown])
+        app.text_input(key="schedule-dataset").input(str(tiny.dataset))
+        app.text_input(key="schedule-when").input("sometimes")
+        app.text_input(key="schedule-name").input("flowers")
+        press(app, "Add the schedule")
+        assert any("sometimes" in text for text in texts(app))
+        app.text_input(key="schedule-when").input("6h")
+        press(app, "Add the schedule")
+        assert any(text.startswith("added schedule flowers: ") for text in texts(app))
+        wait_for(lambda: any(text.startswith("flowers: ") for text in texts(app.run())))
+        press(app, "Pause")
+        assert "schedule flowers is paused" in texts(app)
+        wait_for(lambda: "Resume" in [button.label for button in app.run().button])
+        press(app, "Resume")
+        assert "schedule flowers is active" in texts(app)
+        wait_for(lambda: "Run now" in [button.label for button in app.run().button])
+        press(app, "Run now")
+        assert any(text.startswith("run of flowers asked for") for text in texts(app))
+
+
+def test_what_a_command_says_when_it_fails_is_said_whole() -> None:
+    with pytest.raises(GradattnError, match=r"^argument ACTION: invalid choice: 'dance'"):
+        process.run("schedule", "dance", patience=60)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +318,7 @@ def test_a_failed_start_says_its_sentence_and_can_be_dismissed(tiny: Tiny, out: 
         ("gradattn: note: small\ngradattn: interrupted; the same …\n", "stopped", "interrupted; the same …"),
         ("gradattn: note: small\n12 images\ncandidates  /x/candidates.csv\ndatabase    /x\n", "finished", ""),
         ("Traceback (most recent call last):\n  File\nMemoryError\n", "failed", "MemoryError"),
+        ("gradattn: two models fit:\n  one\n  two\n", "failed", "two models fit:\n  one\n  two"),
         ("\x1b[31mgradattn: red\x1b[0m\x07\n", "failed", "red"),
         ("sweep: 1 of 2\n", "failed", "the audit was ended from outside; it goes on from where it was"),
         ("", "failed", "the audit was ended from outside; it goes on from where it was"),

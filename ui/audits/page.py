@@ -33,7 +33,7 @@ def show() -> None:
     st.fragment(_work, run_every=2 if busy else 10)(out, refusal, busy)
     finished.show()
     _start(out, refusal, busy)
-    timetable.show()
+    timetable.show(out, refusal)
 
 
 def _busy(out: Path) -> bool:
@@ -89,15 +89,15 @@ def _outcome(out: Path, run: AuditProcess, audits: list[UnfinishedAudit], refusa
         if run.state == "stopped":
             st.text(f"The audit was stopped{_place(audits)}. It goes on from there.")
         else:
-            st.error("The audit that was started here has failed.")
-            plain(run.sentence, "name-failure")
+            st.error("The audit that was started here has failed. Change what is wrong in the form below.")
+            plain(run.sentence, "mark-failure")
         with st.container(horizontal=True):
             if not refusal and st.button("Continue", icon=":material/play_arrow:", type="primary", key="continue"):
                 _attempt(lambda: process.resume(out, run))
             if st.button("Dismiss", key="dismiss"):
                 st.session_state["dismissed"] = run.log.name
                 st.rerun()
-        _log(run)
+        _log(run, opened=run.state == "failed")
 
 
 def _interruptions(audits: list[UnfinishedAudit]) -> None:
@@ -117,8 +117,8 @@ def _place(audits: list[UnfinishedAudit]) -> str:
     return f" in step {current.step.name}, {current.share:.0%} done"
 
 
-def _log(run: AuditProcess) -> None:
-    with st.expander("Log"):
+def _log(run: AuditProcess, *, opened: bool = False) -> None:
+    with st.expander("Log", expanded=opened):
         st.code("\n".join(run.tail.splitlines()[-_LOG_LINES:]) or "Nothing yet.", language=None, wrap_lines=True)
         plain(str(run.log), "quiet-log")
 
@@ -147,7 +147,10 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
             values["model"] = _text("model", f"{DEFAULT_MODEL}, published weights")
         with right:
             head = _PARAMETERS["head"]
-            values["head"] = st.selectbox("Head", head.choices, key="start-head", help=_sentence(head))
+            # The form keeps what was typed while an audit is at work, as that audit may fail.
+            values["head"] = st.selectbox(
+                "Head", head.choices, key="start-head", help=_sentence(head), persist_state="session"
+            )
         values["checkpoint"] = _text("checkpoint", "Published weights")
         with st.expander("Manifest columns, further options"):
             for name, column in zip(_MANIFEST, st.columns(len(_MANIFEST)), strict=True):
@@ -158,6 +161,7 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
                 key="start-more",
                 placeholder='{"folds": 10, "interpret": "all", "device": "cpu"}',
                 help=f"Known: {', '.join(process.OPTIONS)}.",
+                persist_state="session",
             )
         pressed = st.form_submit_button("Start", type="primary", icon=":material/play_arrow:")
     if pressed:
@@ -167,7 +171,13 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
 def _text(name: str, placeholder: str = "") -> str:
     """A field for a parameter of the audit."""
     title = name.replace("_", " ").capitalize()
-    text: str = st.text_input(title, key=f"start-{name}", placeholder=placeholder, help=_sentence(_PARAMETERS[name]))
+    text: str = st.text_input(
+        title,
+        key=f"start-{name}",
+        placeholder=placeholder,
+        help=_sentence(_PARAMETERS[name]),
+        persist_state="session",
+    )
     return text
 
 

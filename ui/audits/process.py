@@ -43,6 +43,7 @@ _RUN = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from gradattn_core.cli import main; sys.exit(main(sys.argv[1:]))"
 )
+_SAID = re.compile(r"^gradattn(?: audit)?: (?!note: )")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f]")
 _start_lock = threading.Lock()
 
@@ -63,6 +64,30 @@ class AuditProcess:
     state: str
     sentence: str
     tail: str
+
+
+def run(*command: str, patience: float) -> str:
+    """What ``gradattn`` prints with these arguments.
+
+    Raises:
+        GradattnError: with what it says, where it fails or takes longer than ``patience`` seconds.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _RUN, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            env=child_environment(COLUMNS="100"),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise GradattnError(f"there was no answer for {patience:.0f} s") from None
+    if done.returncode:
+        said = done.stderr.strip() or "it ended without a word"
+        raise GradattnError(re.sub(r"^gradattn(?: \w+)*: ", "", said))
+    return done.stdout.strip()
 
 
 def refusal(address: str | None, host: str | None, environment: Mapping[str, str]) -> str | None:
@@ -257,10 +282,10 @@ def _outcome(tail: str) -> tuple[str, str]:
     lines = [line for line in tail.splitlines() if line.strip()]
     if any(line.startswith("candidates  ") for line in lines[-5:]):
         return "finished", ""
-    said = [found[1] for line in lines if (found := re.match(r"gradattn(?: audit)?: (?!note: )(.*)", line))]
+    said = [place for place, line in enumerate(lines) if _SAID.match(line)]
     if said:
-        # On a page nobody needs to be sent to the command's help.
-        sentence = said[-1].removesuffix(" (see gradattn audit --help)")
+        # All of it, however many lines it has; on a page nobody needs to be sent to the command's help.
+        sentence = _SAID.sub("", "\n".join(lines[said[-1] :])).removesuffix(" (see gradattn audit --help)")
         return ("stopped" if sentence.startswith("interrupted;") else "failed"), sentence
     if lines and lines[-1] and "Traceback (most recent call last):" in tail:
         return "failed", lines[-1]

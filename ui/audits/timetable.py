@@ -1,4 +1,4 @@
-"""When the next audits are due, as Prefect knows it: asked in a process of its own, for it takes seconds to import."""
+"""When the next audits are due, as Prefect knows it, and other schedules: in processes of their own, as it is slow."""
 
 from __future__ import annotations
 
@@ -15,28 +15,41 @@ import pandas as pd
 import streamlit as st
 
 from gradattn_core.errors import GradattnError
+from gradattn_core.wording import minute
 from ui import components
+from ui.audits import process
+from ui.components import Row, plain
 from ui.launch import child_environment
 
 _PATIENCE = 60
+_WHEN = "Five fields of cron (minute, hour, day, month, weekday; in UTC), or an interval such as 30m, 6h, 1d, 2w."
 _questions = ThreadPoolExecutor(1, thread_name_prefix="prefect")
 
 
-def show() -> None:
-    """The schedules, or how to make one."""
+def show(out: Path, refusal: str | None) -> None:
+    """The schedules with what can be done about each, and a form for another one.
+
+    Args:
+        refusal: why this page may start nothing; None where it may.
+    """
     st.header("Schedule", anchor=False)
+    told = st.session_state.pop("schedule-told", None)
+    if told:
+        plain(told, "mark-schedule")
     address = server()
     if address is None:
         st.write("No worker serves schedules here, and no Prefect server is set for this page. To audit every Monday:")
-        out = shlex.quote(str(components.directory().absolute()))
         st.code(
-            f"gradattn schedule add /data/photos --out {out} --cron '0 3 * * 1'\ngradattn worker",
+            f"gradattn schedule add /data/photos --out {shlex.quote(str(out.absolute()))} --cron '0 3 * * 1'\n"
+            "gradattn worker",
             language=None,
             wrap_lines=True,
         )
         return
     answer = _answer(address)
-    st.fragment(_show_answer, run_every=None if answer.done() else 1)(address, answer.done())
+    st.fragment(_show_answer, run_every=None if answer.done() else 1)(address, answer.done(), refusal)
+    if refusal is None:
+        _add(out)
 
 
 def server() -> str | None:
@@ -54,7 +67,7 @@ def _answer(address: str) -> Future[pd.DataFrame]:
     return ask()
 
 
-def _show_answer(address: str, was_done: bool) -> None:
+def _show_answer(address: str, was_done: bool, refusal: str | None) -> None:
     answer = _answer(address)
     if not answer.done():
         st.caption("Asking Prefect …")
@@ -64,26 +77,71 @@ def _show_answer(address: str, was_done: bool) -> None:
     try:
         schedules = answer.result()
     except GradattnError as error:
-        components.plain(str(error), "quiet-prefect")
+        plain(str(error), "quiet-prefect")
         return
     if schedules.empty:
-        st.write("Nothing is scheduled yet: `gradattn schedule add` does that.")
+        st.write("Nothing is scheduled yet.")
         return
-    st.dataframe(
-        schedules,
-        hide_index=True,
-        column_config={
-            "deployment": st.column_config.TextColumn("Deployment"),
-            "dataset": st.column_config.TextColumn("Dataset"),
-            "out": st.column_config.TextColumn("Output folder"),
-            "schedule": st.column_config.TextColumn("Schedule"),
-            "active": st.column_config.CheckboxColumn("Active"),
-            "state": st.column_config.TextColumn("State"),
-            "next_run": st.column_config.DatetimeColumn("Next run"),
-            "last_run": st.column_config.TextColumn("Last run"),
-        },
+    for place, row in enumerate(components.rows_of(schedules)):
+        _schedule(place, row, may_change=refusal is None)
+    st.caption(
+        f"As of {datetime.now(UTC):%H:%M} UTC. `gradattn schedule` and Prefect's own page change schedules, too."
     )
-    st.caption(f"As of {datetime.now(UTC):%H:%M} UTC. `gradattn schedule` and Prefect's own page change schedules.")
+
+
+def _schedule(place: int, row: Row, *, may_change: bool) -> None:
+    """One of them: what it audits and when, how it went, and what can be done."""
+    name = str(row["deployment"]).partition("/")[2]
+    due = f"next {minute(str(row['next_run']))} UTC" if row["next_run"] else "no run is due"
+    last = f"last run {str(row['last_run']).lower()}" if row["last_run"] else "never run"
+    state = str(row["state"]).replace("_", " ") if row["active"] else "paused"
+    with st.container(border=True, key=f"schedule-{place}"):
+        plain(f"{name}: {row['schedule'] or 'no schedule'}", f"name-schedule-{place}")
+        plain(f"{row['dataset']} → {row['out']}", f"quiet-schedule-{place}")
+        st.caption(f"{state} · {due} · {last}")
+        if may_change:
+            with st.container(horizontal=True, key=f"change-{place}"):
+                st.button("Run now", key=f"run-{place}", on_click=_change, args=("run", name))
+                action = "pause" if row["active"] else "resume"
+                st.button(action.capitalize(), key=f"{action}-{place}", on_click=_change, args=(action, name))
+
+
+def _add(out: Path) -> None:
+    """A form for another schedule; it keeps what was typed where Prefect or the command refuses it."""
+    with st.form("schedule"):
+        left, middle, right = st.columns([3, 2, 2])
+        left.text_input("Dataset", key="schedule-dataset", placeholder="/data/photos")
+        middle.text_input("When", key="schedule-when", placeholder="0 3 * * 1 or 6h", help=_WHEN)
+        right.text_input("Name", key="schedule-name", placeholder="The dataset's")
+        if st.form_submit_button("Add the schedule", icon=":material/add:"):
+            dataset, when, name = (st.session_state[f"schedule-{each}"].strip() for each in ("dataset", "when", "name"))
+            timing = "cron" if " " in when else "every"
+            named = (f"--name={name}",) if name else ()
+            try:
+                # The dataset as a form of the audit: absolute, there, and nothing that poses as an option.
+                _, place, *_ = process.arguments(out, dataset, {})
+                command = ("schedule", "add", place, f"--out={out.absolute()}", f"--{timing}={when}", *named)
+                with st.spinner("Asking Prefect …"):
+                    _told(process.run(*command, patience=_PATIENCE))
+            except GradattnError as error:
+                st.error("Nothing was scheduled.")
+                plain(str(error), "mark-problem")
+                return
+            st.rerun()
+
+
+def _change(action: str, name: str) -> None:
+    """Run, pause or resume a schedule by its name, which no option can be taken for."""
+    try:
+        _told(process.run("schedule", action, "--", name, patience=_PATIENCE))
+    except GradattnError as error:
+        st.session_state["schedule-told"] = f"Nothing was changed: {error}"
+
+
+def _told(sentence: str) -> None:
+    """Say this above the schedules, and ask for them anew."""
+    st.session_state["schedule-told"] = sentence
+    _answer.clear()
 
 
 def _server_of_worker() -> str | None:
