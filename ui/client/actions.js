@@ -12,6 +12,8 @@ import { listing } from "./states.js";
 // The second half of a double click is no decision about the next suspect.
 const DOUBLE = 350;
 const EARLY = "The next picture is on its way. Keys count from when you see it.";
+// What may be said of a picture that cannot be shown; a random check has to end all the same.
+const UNSEEN = ["unsure", "remove", "note"];
 const NAMED = { relabel: "A", keep: "K", unsure: "U", remove: "X" };
 
 export class Actions {
@@ -69,12 +71,13 @@ export class Actions {
   }
 
   /** Whether a press counts for the suspect on the screen; where it does not, that is said. */
-  counts(event) {
+  counts(event, decision = "note") {
     const { review, item } = this;
     const { dialogs, seen, since, data } = review;
     if (data.readOnly) return this.refuse("Read-only: decisions are switched off.");
+    if (!item && review.drawn?.said !== "null") return this.refuse("There is no picture here to decide about.");
     if (!item || seen !== item) return this.refuse(EARLY);
-    if (item.state === "missing") return this.refuse("This picture cannot be shown, so nothing is decided. Skip it.");
+    if (item.state === "missing" && !UNSEEN.includes(decision)) return this.refuse("This picture cannot be shown. Skip it, or say unsure or remove.");
     if (event?.type === "click" && event.detail > 0) {
       // A pointer that went down on another suspect, or the second half of a double click.
       const { item: under, since: down } = review.pointer ?? {};
@@ -91,7 +94,7 @@ export class Actions {
   }
 
   async decide(action, event, name = null) {
-    if (!this.counts(event)) return;
+    if (!this.counts(event, action.decision)) return;
     const { item } = this;
     if (!(await this.asking.named()) || item !== this.item) return;
     this.store(item, action, name);

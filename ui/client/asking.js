@@ -30,7 +30,7 @@ export class Asking {
   async search(event) {
     const { review, actions } = this;
     const { item } = actions;
-    if (!actions.counts(event)) return;
+    if (!actions.counts(event, "relabel")) return;
     // The field is there at once: what is typed after the key must never reach the page.
     const chosen = await searched(review.dialogs, { classes: this.classes(), given: item.suspect.given, removeKey: printed().X });
     if (!chosen || item !== actions.item || !(await this.named())) return;

@@ -131,7 +131,7 @@ class Review {
   /** How a blind list stands: sentences, and what can be done next. */
   async ask() {
     const { queue } = this;
-    const standing = await api.get("standing", { audit: this.audit, list: this.params.list, left: this.params.left, theme: this.data.theme }).catch(() => null);
+    const standing = await api.get("standing", { audit: this.audit, list: this.params.list, left: this.params.left, reviewer: this.reviewer, theme: this.data.theme }).catch(() => null);
     if (queue !== this.queue) return;
     this.standing = standing;
     this.render();
@@ -225,7 +225,7 @@ class Review {
     const rate = this.rate ? ` · ${this.rate}` : "";
     this.view.head({
       list: TITLES[this.params.list ?? ""], at: total && this.queue.current ? place : null, total, decided,
-      text: `${decided.toLocaleString("en")} decided · ${left.toLocaleString("en")} left${rate}`, saved: saved(status, decided),
+      text: total ? `${decided.toLocaleString("en")} decided · ${left.toLocaleString("en")} left${rate}` : "", saved: saved(status, decided),
     });
     clearTimeout(this.clock);
     if (status.unsent) this.clock = setTimeout(() => this.render(), Date.now() - status.since < UNSENT_AFTER ? 200 : 1000);

@@ -21,7 +21,7 @@ export function saved({ unsent, since, choices, full, offline }, decided) {
   if (unsent && waited >= SENDING_AFTER) return { state: "sending", count: unsent, text: `Sending ${unsent}` };
   // Not "all" while one is on its way, be it for milliseconds.
   const now = Math.max(0, decided - unsent).toLocaleString("en");
-  return { state: "saved", count: decided - unsent, text: unsent ? `${now} saved` : decided ? `All ${now} saved` : "Nothing to save" };
+  return { state: "saved", count: decided - unsent, text: unsent ? `${now} saved` : decided ? `All ${now} saved` : "All saved" };
 }
 
 /** Above the decisions: what a person has to know or choose; null for nothing. */
