@@ -3,6 +3,8 @@
 import { element } from "./dom.js";
 
 const ROOMY = 700; // pixels
+const TIGHT = 560; // below, some words go
+const NARROW = 400; // below, so does the original
 const SHAPES = { outlines: "outlines on", boxes: "boxes on", none: "outlines off" };
 const PALETTES = { red: "red and blue", orange: "orange and purple" };
 
@@ -11,7 +13,8 @@ export function createTools(stage) {
   const key = () => element("kbd", { "aria-hidden": "true" });
   const keys = { map: key(), outlines: key(), smaller: key(), whole: key(), larger: key(), original: key() };
   const bare = (text, onclick, ...children) => element("button", { className: "bare tool", type: "button", onclick }, ...children, text);
-  const hold = bare(" hold to see the map", null, keys.map);
+  const wordy = (text) => element("span", { className: "wordy", textContent: text });
+  const hold = bare("", null, keys.map, wordy(" hold to see the"), " map");
   const press = (on) => () => stage.map(on);
   hold.addEventListener("pointerdown", press(true));
   for (const end of ["pointerup", "pointercancel", "pointerleave", "blur"]) hold.addEventListener(end, press(false));
@@ -44,14 +47,17 @@ export function createTools(stage) {
   });
   more.addEventListener("focusout", (event) => !more.contains(event.relatedTarget) && event.relatedTarget && (more.open = false));
   const zoom = (way, name, kbd) => element("button", { className: "bare tool", type: "button", "aria-label": name, onclick: () => stage.zoom(way) }, kbd);
-  const zooms = element("span", { className: "zooms", role: "group", "aria-label": "Zoom" }, zoom(-1, "Smaller", keys.smaller), zoom(0, "The whole picture", keys.whole), zoom(1, "Larger", keys.larger), " zoom");
-  const original = bare(" original", () => stage.original(), keys.original);
+  const zooms = element("span", { className: "zooms", role: "group", "aria-label": "Zoom" }, zoom(-1, "Smaller", keys.smaller), zoom(0, "The whole picture", keys.whole), zoom(1, "Larger", keys.larger), wordy(" zoom"));
+  const original = bare("", () => stage.original(), keys.original, wordy(" original"));
+  original.setAttribute("aria-label", "The original");
   const root = element("div", { className: "tools", role: "group", "aria-label": "The picture's tools" }, hold, outlines, more, zooms, original);
 
   // Where there is room, strength and palette stand in the row, else in the menu.
   const fitted = new ResizeObserver(() => {
     if (root.clientWidth >= ROOMY) more.after(slider, palette);
     else menu.prepend(slider, palette);
+    root.classList.toggle("tight", root.clientWidth < TIGHT);
+    original.hidden = root.clientWidth < NARROW;
   });
   fitted.observe(root);
 

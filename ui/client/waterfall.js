@@ -47,7 +47,7 @@ export function waterfall({ waterfall: rows, ticks, title }, wide) {
     ...rows.flatMap((row, place) => drawnRow(row, place, rows.length, at, middle(place), wide, NAMES + axis)),
     svg("line", { class: "total", x1: wide - NUMBERS, x2: wide, y1: (rows.length - 1) * ROW, y2: (rows.length - 1) * ROW }),
   );
-  return element("div", { className: "chart" }, drawing, table(rows, title));
+  return element("div", { className: "chart" }, drawing, element("div", { className: "heard" }, table(rows, title)));
 }
 
 function drawnRow(row, place, count, at, y, wide, end) {
@@ -85,7 +85,7 @@ function table(rows, title) {
   const head = ["Step", "Log-odds", "Share"].map((text) => element("th", { scope: "col", textContent: text }));
   return element(
     "table",
-    { className: "heard" },
+    {},
     element("caption", { textContent: title }),
     element("thead", {}, element("tr", {}, ...head)),
     element(
