@@ -4,12 +4,12 @@ import { element, fill } from "./dom.js";
 import { named, rich, shortened } from "./names.js";
 
 const MOST = 5; // in a row
-const AGAIN = 3000; // ms until a picture that did not come is asked for once more
 
 /** @typedef {{path: string, content_hash: string, name: string, role: string, suspect: boolean, state: string, missing: boolean}} Small */
 
 /**
- * @param {{picture: (kind: string, small: Small) => string, open: (small: Small, title: Node[]) => void, more: () => void}} handlers
+ * @param {{picture: (kind: string, small: Small) => string, fill: (image: HTMLImageElement, address: string,
+ *   came: () => void) => void, open: (small: Small, title: Node[]) => void, more: () => void}} handlers
  * @returns {{element: HTMLElement, show: (suspect: object) => void,
  *   select: (path: string|null) => void}}
  */
@@ -74,10 +74,7 @@ function one(small, kind, title, handlers) {
     button.disabled = true;
     button.prepend(element("span", { className: "gone", textContent: "file is missing" }));
   } else {
-    image.onload = () => button.classList.add("here");
-    // No answer says nothing of the file: it stays on its way and is asked for again.
-    image.onerror = () => setTimeout(() => image.isConnected && (image.src = handlers.picture("small", small)), AGAIN);
-    image.src = handlers.picture("small", small);
+    handlers.fill(image, handlers.picture("small", small), () => button.classList.add("here"));
     const heading = kind === "similar" ? ["Filed as ", named(shortened(small.name), "", small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
     button.onclick = () => handlers.open(small, heading);
     button.dataset.path = small.path;

@@ -3,6 +3,7 @@
 import { element } from "./dom.js";
 import { createCard } from "./card.js";
 import { createHead, createPanel } from "./panel.js";
+import { Resting } from "./resting.js";
 import { createStage } from "./stage.js";
 import { createTools } from "./tools.js";
 
@@ -15,7 +16,8 @@ const WIDE = 2.2; // times as wide as high: such a picture stands above the card
  *   `changed(settings)`, `open(small)`, `more()`
  */
 export function createView(root, given) {
-  const handlers = { changed() {}, more() {}, ...given };
+  const resting = new Resting();
+  const handlers = { changed() {}, more() {}, fill: (...picture) => resting.fill(...picture), ...given };
   let current = null;
   let state = {};
   let held = false; // C, and nothing was compared before
@@ -117,7 +119,12 @@ export function createView(root, given) {
 
   function peeked(suspect) {
     const near = [...suspect.typical.slice(0, NEAR).map((strip) => strip.pictures[0]), suspect.similar?.pictures[0]].filter(Boolean);
-    const images = near.slice(0, 3).map((small) => element("img", { alt: "", src: handlers.picture("small", small) }));
+    const shown = narrow.matches ? near.slice(0, 3) : [];
+    const images = shown.map((small) => {
+      const image = element("img", { alt: "" });
+      handlers.fill(image, handlers.picture("small", small));
+      return image;
+    });
     const text = element("span", { className: "peek-text" }, element("strong", { textContent: "Compare" }), element("span", { textContent: "similar pictures, how the model decides" }));
     peek.replaceChildren(...images, text, element("span", { className: "arrow", "aria-hidden": "true", textContent: "⌃" }));
     peek.hidden = near.length === 0 && !suspect.map;
@@ -131,7 +138,10 @@ export function createView(root, given) {
       const began = performance.now();
       const same = suspect === current;
       [current, state] = [suspect, now];
-      if (!same) remembered = null;
+      if (!same) {
+        remembered = null;
+        resting.leave();
+      }
       review.classList.remove("loading", "alone");
       review.classList.toggle("blind", suspect.blind);
       review.classList.toggle("panorama", (suspect.width || image?.naturalWidth || 1) > WIDE * (suspect.height || image?.naturalHeight || 1));
@@ -146,6 +156,7 @@ export function createView(root, given) {
     /** The one skeleton: nothing of the old suspect is left, and no button decides. */
     loading() {
       current = null;
+      resting.leave();
       review.classList.add("loading");
       review.classList.remove("alone");
       panel.show(null);
