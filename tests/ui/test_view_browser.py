@@ -669,3 +669,7 @@ def test_a_wide_picture_stands_above_the_card_and_a_tall_one_beside_it(view: Pag
         assert all(one["y"] + one["height"] <= 1000 and one["x"] + one["width"] <= 1600 for one in buttons)
     picture = view.evaluate("box(shadow.querySelector('.picture'))")
     assert picture["width"] == 796
+    # What stands instead of it begins where it always does.
+    show(view, suspect(size=(900, 300), crop=(0, 0, 900, 300)))
+    view.evaluate("view.panel({ title: 'All decided', buttons: [] })")
+    assert view.evaluate("box(shadow.querySelector('.panel.whole'))")["y"] < 200

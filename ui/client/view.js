@@ -169,7 +169,10 @@ export function createView(root, given) {
       panel.show(shown, state.keys);
       review.classList.toggle("alone", shown !== null);
       review.classList.remove("loading");
-      if (shown) current = null;
+      if (!shown) return;
+      current = null;
+      review.classList.remove("panorama");
+      resting.leave();
     },
     /** Beside the decisions of a suspect; null ends it. */
     notice: (shown) => notice.show(shown, state.keys),
