@@ -154,7 +154,7 @@ export class Actions {
   arrive({ push = true } = {}) {
     const { review } = this;
     const { queue } = review;
-    if (push && queue.current) write({ ...review.params, path: queue.current.path }, { push });
+    if (push && queue.current) write({ ...review.params, path: queue.current.path }, { push, blind: review.blind });
     review.view.compare?.(null);
     review.render();
     review.view.focus();

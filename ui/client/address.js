@@ -23,13 +23,16 @@ export function address(page, params) {
   return search.size ? `${page}?${search}` : page;
 }
 
-/** Put parameters into the address without leaving the page; `push`: Back leads to where it was. */
-export function write(params, { push = false } = {}) {
-  const to = address(location.pathname, params);
-  if (to === location.pathname + location.search) return;
+/**
+ * Put parameters into the address without leaving the page; `push`: Back leads to where it was. `blind`: the path is only
+ * remembered, as the name of a file may be a hint.
+ */
+export function write({ path, ...list }, { push = false, blind = false } = {}) {
+  const to = address(location.pathname, blind ? list : { ...list, path });
+  if (to === location.pathname + location.search && history.state?.path === path) return;
   try {
-    if (push) history.pushState({ gradattn: true }, "", to);
-    else history.replaceState({ gradattn: true }, "", to);
+    if (push) history.pushState({ path }, "", to);
+    else history.replaceState({ path }, "", to);
   } catch {
     // Some browsers refuse more than a few of these a second; the next one will do.
   }
@@ -47,6 +50,6 @@ export function onStep(follow, signal) {
   window.addEventListener("popstate", (event) => {
     if (location.pathname !== here) return;
     event.stopImmediatePropagation();
-    follow(read());
+    follow({ ...read(), ...(event.state?.path && { path: event.state.path }) });
   }, { capture: true, signal });
 }

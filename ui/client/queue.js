@@ -4,7 +4,8 @@
 const AHEAD = 24;
 const AT_ONCE = 3;
 const BEHIND = 40;
-const SMALL_AHEAD = 3;
+const SMALL_AHEAD = 2;
+const REST = 300; // ms
 const ROUNDS = 8; // answers in a row that held nothing new, where the order has changed under what is held
 
 /**
@@ -47,6 +48,7 @@ export class Queue {
 
   /** Begin, with the suspect at this path where the address names one. */
   begin(path) {
+    this.moved();
     this.first = path;
     return this.fill();
   }
@@ -128,6 +130,7 @@ export class Queue {
     let to = this.at + by;
     while (by > 0 && to < this.items.length && past(this.items[to])) to++;
     this.at = Math.max(0, Math.min(this.items.length, to));
+    this.moved();
     this.release();
     this.fill();
   }
@@ -140,7 +143,18 @@ export class Queue {
       if (this.loading >= AT_ONCE) break;
       if (item.state === "new") this.load(item);
     }
-    for (const item of near.slice(0, SMALL_AHEAD)) this.smalls(item);
+    // Small pictures must not stand before those to decide about: only for who rests, and once nothing else is asked for.
+    if (this.rested && !this.loading) for (const item of near.slice(0, SMALL_AHEAD)) this.smalls(item);
+  }
+
+  /** Another suspect is on the screen. */
+  moved() {
+    this.rested = false;
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => {
+      this.rested = true;
+      this.prepare();
+    }, REST);
   }
 
   async load(item) {
@@ -168,7 +182,7 @@ export class Queue {
     const { path, content_hash } = item.suspect;
     const near = this.items.indexOf(item) - this.at;
     try {
-      item.image = await this.loaded("stage", path, content_hash, near <= 1 ? "high" : "low");
+      item.image = await this.loaded("stage", path, content_hash, near <= 4 ? "high" : "auto");
     } catch (error) {
       if (!(error.status >= 400 && error.status < 500)) throw error;
       item.suspect.problem ||= error.message;
@@ -186,6 +200,7 @@ export class Queue {
     const strips = [...(item.suspect.typical ?? []), item.suspect.similar].filter(Boolean);
     item.smalls = strips.flatMap(({ pictures }) => pictures ?? []).filter((small) => !small.missing).map((small) => {
       const image = new Image();
+      image.fetchPriority = "low";
       image.src = this.picture("small", small.path, small.content_hash);
       return image;
     });
@@ -202,5 +217,6 @@ export class Queue {
   close() {
     this.closed = true;
     clearTimeout(this.retry);
+    clearTimeout(this.resting);
   }
 }

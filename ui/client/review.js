@@ -216,7 +216,7 @@ class Review {
       // Where nothing has the focus, the first key must find the picture.
       if (document.activeElement === document.body) this.view.focus();
     }));
-    write({ ...this.params, path: item.path });
+    write({ ...this.params, path: item.path }, { blind: item.suspect.blind });
   }
 
   head() {
