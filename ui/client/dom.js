@@ -49,3 +49,14 @@ export function typing() {
   while (active?.shadowRoot?.activeElement) active = active.shadowRoot.activeElement;
   return Boolean(active?.closest?.("input:not([type=checkbox]):not([type=range]), textarea, select, [contenteditable]"));
 }
+
+/** Link style sheets of this folder into a root; resolves once all of them count, so that nothing is seen unstyled. */
+export function styled(root, ...files) {
+  const links = files.map((file) => {
+    const link = element("link", { rel: "stylesheet", href: new URL(`./${file}`, import.meta.url).href });
+    const there = new Promise((done) => (link.onload = link.onerror = done));
+    root.append(link);
+    return there;
+  });
+  return Promise.all(links);
+}

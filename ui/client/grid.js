@@ -5,13 +5,11 @@ import { get, picture, post } from "./api.js";
 import { createBar } from "./bulk.js";
 import { Board } from "./cards.js";
 import { Chips } from "./chips.js";
-import { element, typing } from "./dom.js";
+import { element, styled, typing } from "./dom.js";
 import { grouped } from "./groups.js";
+import { keepPlace, keptPlace, scroller, Selection } from "./kept.js";
 import { createLarge } from "./large.js";
 import { createPager, createSize, placeOf } from "./pager.js";
-import { keepPlace, keptPlace, scroller } from "./place.js";
-import { Selection } from "./selection.js";
-import { styled } from "./styled.js";
 import { Together } from "./together.js";
 
 const SURE = 90; // percent: where the threshold stands until it is moved

@@ -4,13 +4,12 @@
 import { go } from "./address.js";
 import { get, post } from "./api.js";
 import { createCard } from "./cards.js";
-import { element, fill, typing } from "./dom.js";
+import { element, fill, styled, typing } from "./dom.js";
 import { createFinder } from "./finder.js";
 import { listen } from "./gestures.js";
 import { count, createPanel, told, whole } from "./picked.js";
 import { createLegend, createPlane } from "./plane.js";
 import { Plot } from "./plot.js";
-import { styled } from "./styled.js";
 import { waitForPoints } from "./waiting.js";
 
 const FOLLOW = 15_000; // milliseconds between two looks at what was decided meanwhile

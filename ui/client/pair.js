@@ -3,11 +3,10 @@
 import { address, go, onStep, read, write } from "./address.js";
 import { get, picture, post } from "./api.js";
 import { Board, createCard, small } from "./cards.js";
-import { element, fill, typing } from "./dom.js";
+import { element, fill, styled, typing } from "./dom.js";
 import { cut, rich } from "./names.js";
+import { keepPlace, keptPlace, scroller } from "./kept.js";
 import { createLarge } from "./large.js";
-import { keepPlace, keptPlace, scroller } from "./place.js";
-import { styled } from "./styled.js";
 import { Together } from "./together.js";
 
 export async function mount({ root, data, onData, signal }) {

@@ -1,5 +1,6 @@
-// Which pictures of an audit are selected, by path: kept in this tab, so that it survives pages, reloads and Review.
+// What this tab keeps of a page: which pictures are selected, and where one was. It survives pages, reloads and Review.
 
+/** Which pictures of an audit are selected, by path. */
 export class Selection {
   /** @param {string} audit  @param {() => void} changed */
   constructor(audit, changed) {
@@ -51,5 +52,33 @@ export class Selection {
       // A browser that keeps nothing selects until the page is left.
     }
     this.changed();
+  }
+}
+
+/** What scrolls an element: through shadow roots, up to the window's own scroller. */
+export function scroller(node) {
+  for (let at = node; at; at = at.parentElement ?? at.getRootNode().host) {
+    if (/auto|scroll/.test(getComputedStyle(at).overflowY) && at.scrollHeight > at.clientHeight) return at;
+  }
+  return document.scrollingElement;
+}
+
+/** @param {string} page  @param {string} path the picture that has the focus */
+export function keepPlace(page, node, path) {
+  const place = { address: location.search, top: scroller(node).scrollTop, path };
+  try {
+    sessionStorage.setItem(`gradattn place ${page}`, JSON.stringify(place));
+  } catch {
+    // A browser that keeps nothing begins at the top.
+  }
+}
+
+/** @returns {?{top: number, path: string}} null where the address is another now */
+export function keptPlace(page) {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(`gradattn place ${page}`) ?? "null");
+    return kept?.address === location.search ? kept : null;
+  } catch {
+    return null;
   }
 }
