@@ -34,4 +34,5 @@ def test_an_installed_wheel_runs_the_demo_from_any_folder(tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["average_precision"] > 0.85
     assert sorted(path.name for path in elsewhere.iterdir()) == ["demo"]
-    assert (packages / "ui" / "style.css").is_file() and (packages / "ui" / ".streamlit" / "config.toml").is_file()
+    for name in ("style.css", ".streamlit/config.toml", "client/mount.js", "client/tokens.css"):
+        assert (packages / "ui" / name).is_file()

@@ -37,6 +37,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_AGAIN = {"Retry-After": "1"}
 _NO_TOKEN = "This page has to say again who it is: reload it."
 _Value = TypeVar("_Value")
 
@@ -168,9 +169,10 @@ async def guarded(
     except (Absent, UnreadableImageError) as error:
         return refusal(404, str(error))
     except StoreBusyError as error:
-        return refusal(503, str(error), headers={"Retry-After": "1"})
+        return refusal(503, str(error), headers=_AGAIN)
     except StoreError as error:
-        return refusal(409, str(error))
+        # Our own refusal, or the world's: a full disk may have room again, and no decision is to be given up for it.
+        return refusal(409, str(error)) if error.__cause__ is None else refusal(503, str(error), headers=_AGAIN)
     except GradattnError as error:
         return refusal(400, str(error))
     except Exception:

@@ -174,6 +174,18 @@ def test_a_locked_database_is_worth_another_try(client: Client, store: Store, mo
     assert "for more than" in error(answer)
 
 
+def test_a_database_that_cannot_be_used_just_now_costs_no_decision(client: Client, store: Store) -> None:
+    whole = store.database.read_bytes()
+    said = [{"id": "1", "path": path_of(0), "decision": "keep"}]
+    store.database.write_bytes(b"full" * 5000)
+    answer = client.posted("decisions", decisions=said)
+    # Worth another try, which 4xx is not.
+    assert answer.status_code == 503 and "gradattn.duckdb" in error(answer)
+    store.database.write_bytes(whole)
+    assert client.post("decisions", decisions=said)["results"][0]["status"] == "stored"
+    assert client.http.get("/progress", params={"audit": "gone"}, headers=client.headers).status_code == 409
+
+
 def test_what_goes_wrong_inside_stays_inside(caplog: pytest.LogCaptureFixture, client: Client) -> None:
     def broken(_asked: Asked) -> object:
         raise RuntimeError("the combination is 1234")
