@@ -1,6 +1,6 @@
 """A client on a page: one Streamlit component that loads a module of ``ui/client`` and hands it what it needs.
 
-From then on the module talks to our own routes (:mod:`ui.api.routes`), and no rerun stands between a key and what it
+From then on the module talks to our own routes (:mod:`ui.server`), and no rerun stands between a key and what it
 does. Each rerun brings it a new token, and its data anew.
 """
 
@@ -18,8 +18,16 @@ from ui.identity import login
 _LOADER = """
 export default async function (component) {
   const base = new URL("gradattn/", location.href);
-  const { enter } = await import(new URL(`client/${component.data.version}/mount.js`, base).href);
-  return enter(component, base);
+  const address = new URL(`client/${component.data.version}/mount.js`, base).href;
+  for (let again = 0; ; again++) {
+    try {
+      const { enter } = await import(again ? `${address}?again=${again}` : address);
+      return enter(component, base);
+    } catch (error) {
+      if (again === 5) throw error;
+      await new Promise((resume) => setTimeout(resume, 1000));
+    }
+  }
 }
 """
 # The client has a shadow root of its own.

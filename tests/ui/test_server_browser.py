@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,8 @@ class Server:
     def __init__(self, store: Store) -> None:
         self.store, self.port = store, free_port()
         self.log = store.directory.parent / "log"
+        self.code = store.directory.parent / "installed"
+        shutil.copytree(ROOT / "ui", self.code / "ui")
         self.url = f"http://localhost:{self.port}/{PATH}"
 
     process: subprocess.Popen[bytes]
@@ -44,13 +47,15 @@ class Server:
         command = [sys.executable, "-m", "gradattn_core", "ui", "--out", str(self.store.directory)]
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(map(str, (self.code, ROOT))),
             "GRADATTN_REVIEWER": "Ada",
             "STREAMLIT_SERVER_BASE_URL_PATH": PATH,
         }
         with self.log.open("ab") as log:
             command += ["--port", str(self.port)]
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, cwd=self.code, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
         for _ in range(300):
             try:
                 with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2):
@@ -119,12 +124,16 @@ def test_a_client_outlives_its_server_and_its_server_does_not_wait_for_it(browse
         # Streamlit's dialog comes after some attempts; it is gone before anybody sees it.
         first.wait_for_timeout(3_000)
         assert is_the_same(first) and first.get_by_role("dialog").count() == 0
+        # Newer code leaves what is open as it is.
+        with (server.code / "ui" / "client" / "dom.js").open("a") as newer:
+            newer.write("// newer\n")
         server.start()
         for page in (first, second):
             assert page.evaluate(ASK) == 2 and is_the_same(page)
         assert first.evaluate(TOKEN) != token
+        assert first.evaluate("document.querySelectorAll('.gradattn-client').length") == 1
 
-        # To another page of ours and back, which unmounts it and mounts it anew.
+        # To another page and back, which mounts it anew.
         first.goto("about:blank")
         first.go_back()
         mounted(first)

@@ -2,9 +2,6 @@
 
 import { connect, connected } from "./api.js";
 
-/** @type {WeakMap<Element, Room>} */
-const rooms = new WeakMap();
-
 // While there is no connection Streamlit lays a dialog over the whole page, again at each attempt, and takes the focus.
 // A client goes on without, and says so itself.
 let focused = null;
@@ -22,20 +19,25 @@ const dialogs = new MutationObserver(() => {
  * @param {URL} base where our routes lie
  * @returns {() => void} what Streamlit calls when the component goes
  */
-export function enter({ data, parentElement, setTriggerValue }, base) {
+export function enter(component, base) {
+  const { data, parentElement, setTriggerValue } = component;
+  const host = parentElement.querySelector(".gradattn-client");
+  // After an upgrade of the server this may be newer code than what is open here: that goes on by its own.
+  if (host.room && host.room.enter !== enter) return host.room.enter(component, base);
   const { door, module, ...rest } = data;
   const send = (name, value) => setTriggerValue(name, value);
   connect({ ...door, base }, send);
-  const host = parentElement.querySelector(".gradattn-client");
   host.classList.toggle("dark", rest.theme === "dark");
   const shown = { ...rest, base: base.href, token: door.token };
-  let room = rooms.get(host);
-  if (room) room.tell(shown, send);
-  else rooms.set(host, (room = new Room(host, module, shown, send)));
+  if (host.room) host.room.tell(shown, send);
+  else host.room = new Room(host, module, shown, send);
+  const { room } = host;
   return () => room.leave(host);
 }
 
 class Room {
+  enter = enter;
+
   constructor(host, module, data, send) {
     this.data = data;
     this.send = send;
@@ -58,8 +60,12 @@ class Room {
   }
 
   async open(root, module, styled) {
-    const [client] = await Promise.all([import(`./${module}.js`), styled]);
+    const [client] = await Promise.all([import(`./${module}.js`), styled]).catch(() => []);
     if (this.left.signal.aborted) return;
+    if (!client) {
+      root.append("The page's code has not come. Reload the page.");
+      return;
+    }
     client.mount({
       root,
       data: this.data,
@@ -79,7 +85,7 @@ class Room {
     this.left.abort();
     dialogs.disconnect();
     this.listeners.clear();
-    rooms.delete(host);
+    host.room = null;
     host.shadowRoot.replaceChildren();
   }
 }
