@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -29,13 +30,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def address(store: Store) -> Iterator[str]:
-    with served(store.directory, environment={"GRADATTN_REVIEWER": "Ada", "GRADATTN_LEARNING": "0"}) as url:
+    with served(store.directory, environment={"GRADATTN_REVIEWER": "", "GRADATTN_LEARNING": "0"}) as url:
         yield url
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
+def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
+    """The browser of Ada, who has given her name before."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.add_cookies([{"name": "gradattn_reviewer", "value": "Ada", "url": address}])
     context.set_default_timeout(30_000)
     yield context
     context.close()
@@ -284,3 +287,45 @@ def test_a_random_check_is_blind_counts_each_key_once_and_says_what_it_proved(
     assert [path for path, *_ in log(store)[-3:]] == list(waiting)
     hints = ("probability", "log_odds", "mislabel", "confusable")
     assert answers and not [hint for answer in answers for hint in hints if hint in answer]
+
+
+def test_where_nothing_can_be_kept_nothing_more_is_decided(page: Page, store: Store) -> None:
+    first, second, *_ = undecided(store)
+    before = log(store)
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full') }; }")
+    page.context.set_offline(True)
+    page.keyboard.press("k")
+    sees(page, second)
+    expect(page.locator(".saved-state.unsent")).to_be_visible()
+    page.keyboard.press("x")
+    expect(page.get_by_text("This browser cannot keep more")).to_be_visible()
+    sees(page, second)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the 1 as a file").click()
+    assert first in Path(download.value.path()).read_text("utf-8").splitlines()[1]
+    page.context.set_offline(False)
+    saved(page)
+    assert log(store) == [*before, (first, "keep", "")]
+
+
+def test_who_has_no_name_yet_is_asked_once(browser: Browser, address: str, store: Store) -> None:
+    first, second, third, *_ = undecided(store)
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(f"{address}/review")
+    sees(page, first)
+    page.keyboard.press("k")
+    expect(dialog(page)).to_contain_text("Who is reviewing?")
+    page.keyboard.type('Bo "; <b>')
+    page.keyboard.press("Enter")
+    sees(page, second)
+    saved(page)
+    page.reload()
+    sees(page, second)
+    page.keyboard.press("u")
+    sees(page, third)
+    saved(page)
+    assert store.decisions.page(top=2)[["path", "reviewer"]].to_numpy().tolist() == [
+        [second, 'Bo "; <b>'],
+        [first, 'Bo "; <b>'],
+    ]
+    page.context.close()

@@ -3,6 +3,7 @@
 
 import * as api from "./api.js";
 import { printed } from "./keys.js";
+import { remember } from "./reviewer.js";
 import { search as searched } from "./search.js";
 import { help as helped, settings as set } from "./settings.js";
 
@@ -82,7 +83,7 @@ export class Asking {
     const name = await review.dialogs.line("Who is reviewing?", { label: "Your name", longest: 100, below: "Stored with every decision, and kept in this browser." });
     review.reviewer = (name ?? "").trim();
     if (!review.reviewer) return false;
-    document.cookie = `gradattn_reviewer=${encodeURIComponent(review.reviewer.toWellFormed?.() ?? review.reviewer).replace(/['()*!]/g, escapedSign)}; max-age=31536000; path=/; SameSite=Strict`;
+    remember(review.reviewer);
     return true;
   }
 
@@ -108,5 +109,3 @@ export class Asking {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
 }
-
-const escapedSign = (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`;

@@ -74,19 +74,17 @@ export class Outbox {
 
   /** Take an entry; false where neither this browser can keep it nor the server answers. */
   add(entry) {
-    if (this.unkept.size && this.offline) return false;
     const key = `${this.prefix}${String(entry.at).padStart(15, "0")}-${String(this.count++).padStart(6, "0")}-${entry.id}`;
-    this.entries.set(key, entry);
     if (!this.keep(key, entry)) {
-      this.unkept.add(key);
+      // Without a place here only the server can have it; what cannot be kept anywhere is not decided.
       if (this.offline) {
-        this.entries.delete(key);
-        this.unkept.delete(key);
         this.full = true;
         this.changed();
         return false;
       }
+      this.unkept.add(key);
     }
+    this.entries.set(key, entry);
     this.changed();
     this.again();
     return true;

@@ -2,7 +2,7 @@
 // Whoever is held keeps their place, whatever the order becomes meanwhile; the rest of the list stays on the server.
 
 const AHEAD = 24;
-const AT_ONCE = 3;
+const AT_ONCE = 4;
 const BEHIND = 40;
 const SMALL_AHEAD = 2;
 const REST = 300; // ms
