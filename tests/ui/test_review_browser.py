@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -302,8 +303,17 @@ def test_where_nothing_can_be_kept_nothing_more_is_decided(page: Page, store: St
     sees(page, second)
     with page.expect_download() as download:
         page.get_by_role("button", name="Save the 1 as a file").click()
-    assert first in Path(download.value.path()).read_text("utf-8").splitlines()[1]
+    kept = Path(download.value.path()).read_text("utf-8")
+    assert json.loads(kept)["decisions"][0]["path"] == first
     page.context.set_offline(False)
+    saved(page)
+    assert log(store) == [*before, (first, "keep", "")]
+    # The file may be sent too, by whomever and how often: nothing is stored twice.
+    page.keyboard.press("?")
+    page.get_by_role("button", name="Settings: change keys").click()
+    field = page.get_by_label("Send decisions that were saved as a file")
+    field.set_input_files({"name": "kept.json", "mimeType": "application/json", "buffer": kept.encode()})
+    expect(dialog(page)).to_contain_text("Sending 1 decisions")
     saved(page)
     assert log(store) == [*before, (first, "keep", "")]
 

@@ -93,18 +93,25 @@ export class Asking {
 
   settings() {
     const { review } = this;
-    set(review.dialogs, () => {
+    const changed = () => {
       review.keys.changed();
       review.last.draw();
       review.render();
+    };
+    set(review.dialogs, changed, (text) => {
+      try {
+        return `Sending ${review.outbox.takeFile(text, review.audit)} decisions; what is stored already stays as it is.`;
+      } catch (error) {
+        return error.message;
+      }
     });
   }
 
   /** All that the database does not have, as a file. */
   save() {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([this.review.outbox.asFile()], { type: "text/csv" }));
-    link.download = "gradattn-decisions.csv";
+    link.href = URL.createObjectURL(new Blob([this.review.outbox.asFile()], { type: "application/json" }));
+    link.download = "gradattn-decisions.json";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }

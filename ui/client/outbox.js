@@ -209,11 +209,22 @@ export class Outbox {
 
   /** Everything that the database does not have, as text for a file. */
   asFile() {
-    const rows = [...this.entries.keys()].sort().map((key) => this.entries.get(key));
-    const names = ["path", "decision", "new_label", "note", "reviewer", "id", "seen"];
-    const cell = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
-    const line = (row) => names.map((name) => cell(name === "decision" ? row.decision ?? "undo" : row[name])).join(",");
-    return [names.join(","), ...rows.map(line)].join("\r\n") + "\r\n";
+    return JSON.stringify({ decisions: [...this.entries.keys()].sort().map((key) => this.entries.get(key)) }, null, 1);
+  }
+
+  /** Take over what such a file holds; returns how many entries. What the database has by now is not stored again. */
+  takeFile(text, audit) {
+    let found;
+    try {
+      found = JSON.parse(text).decisions.filter((entry) => typeof entry.id === "string" && typeof entry.at === "number");
+    } catch {
+      throw new Error("That file holds no decisions of this page.");
+    }
+    const own = found.filter((entry) => entry.audit === audit);
+    if (!own.length) throw new Error("That file holds no decisions about this audit.");
+    const held = new Set([...this.entries.values()].map((entry) => entry.id));
+    for (const { answer, ...entry } of own) if (!held.has(entry.id)) this.add(entry);
+    return own.length;
   }
 
   load() {

@@ -22,8 +22,11 @@ export function help(dialogs, openSettings) {
   });
 }
 
-/** Each key to be changed or switched off; `changed` hears of it. */
-export function settings(dialogs, changed) {
+/**
+ * Each key to be changed or switched off; `changed` hears of it. `load` takes the text of a file of decisions and returns
+ * what to say of it.
+ */
+export function settings(dialogs, changed, load) {
   const body = element("tbody", {});
   const hint = element("p", { className: "quiet caption", role: "status", textContent: "Kept in this browser." });
   let waiting = null;
@@ -47,7 +50,12 @@ export function settings(dialogs, changed) {
     }));
   };
   const again = element("button", { type: "button", className: "small", textContent: "All as they were", onclick: () => { reset(); draw(); changed(); } });
-  const dialog = dialogs.show("Settings", [element("table", { className: "keys" }, body), hint, again], { kind: "wide" });
+  const file = element("input", { type: "file", accept: ".json,application/json" });
+  file.onchange = async () => {
+    if (file.files.length) hint.textContent = load(await file.files[0].text());
+  };
+  const saved = element("label", { className: "caption row" }, "Send decisions that were saved as a file: ", file);
+  const dialog = dialogs.show("Settings", [element("table", { className: "keys" }, body), hint, again, saved], { kind: "wide" });
   dialog.tabIndex = -1;
   dialog.addEventListener("keydown", (event) => {
     if (!waiting || ["Shift", "Control", "Alt", "Meta", "AltGraph", "Tab"].includes(event.key)) return;
