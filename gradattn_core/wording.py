@@ -33,6 +33,7 @@ _PREPOSITIONS = (("at", "at", "at"), ("on", "in", "on"), ("at", "at", "at"))
 _EVERYWHERE = 0.5
 _WNID = re.compile(r"n\d{8}")
 _WNID_TABLE = Path("data", "_info", "imagenet_synset_to_lemma.txt")
+_DEFINITIONS = Path("data", "_info", "imagenet_synset_to_definition.txt")
 _ABSENT = "–"
 
 
@@ -212,18 +213,29 @@ def names_of(labels: Iterable[str]) -> dict[str, str]:
     return {label: full_name(label) if shared[short_name(label)] > 1 else short_name(label) for label in asked}
 
 
+def gloss(label: str, longest: int = 60) -> str:
+    """What tells a class from another one of its name: the definition of an ImageNet id, cut, else the label itself."""
+    told = _imagenet_table(_DEFINITIONS).get(label, label)
+    return told if len(told) <= longest else f"{told[:longest].rsplit(' ', 1)[0]} …"
+
+
 @functools.cache
 def _imagenet_names() -> dict[str, str]:
-    """The first name of each ImageNet id, read without importing timm; empty where timm keeps its table elsewhere."""
+    """The first name of each ImageNet id."""
+    return {wnid: names.split(",")[0].strip() for wnid, names in _imagenet_table(_WNID_TABLE).items()}
+
+
+@functools.cache
+def _imagenet_table(place: Path) -> dict[str, str]:
+    """A text for each ImageNet id, read without importing timm; empty where timm keeps its table elsewhere."""
     timm = importlib.util.find_spec("timm")
     if timm is None or timm.origin is None:
         return {}
     try:
-        lines = Path(timm.origin).parent.joinpath(_WNID_TABLE).read_text("utf-8").splitlines()
+        lines = Path(timm.origin).parent.joinpath(place).read_text("utf-8").splitlines()
     except OSError:
         return {}
-    rows = (line.split("\t", 1) for line in lines if "\t" in line)
-    return {wnid: names.split(",")[0].strip() for wnid, names in rows}
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
 
 
 def _rounded(number: float, digits: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from gradattn_core.store.store import Store
-from gradattn_core.wording import full_name, short_name
+from gradattn_core.wording import gloss, short_name
 from ui.api.answers import Absent, Asked, get, post
 from ui.api.filters import ListQuery, list_query
 from ui.api.shapes import Suspect
@@ -96,7 +96,7 @@ def classes(asked: Asked) -> Sequence[Mapping[str, str]]:
     names = {label: short_name(label) for label in labels}
     often = Counter(names.values())
     return [
-        {"label": label, "name": name, "group": full_name(label) if often[name] > 1 else ""}
+        {"label": label, "name": name, "group": gloss(label) if often[name] > 1 else ""}
         for label, name in names.items()
     ]
 

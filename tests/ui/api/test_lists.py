@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from gradattn_core.store.store import Store
 from tests.helpers.own_routes import Client
-from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, SUSPECTS, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, SUSPECTS, path_of, pictured_store
 
 MODELS = ["suspicion", "probab", "%", "neighbour", "looks like", "similar pictures"]
 """What nobody may read of a picture that is shown blind."""
@@ -164,10 +165,17 @@ def test_a_second_look_is_blind_and_only_at_what_others_decided(client: Client) 
     assert set(paths(left)) == {path_of(2), path_of(30)}
 
 
-def test_classes_of_one_name_are_told_apart(client: Client) -> None:
+def test_classes_of_one_name_are_told_apart(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = client.get("classes")
     assert sorted(each["label"] for each in found) == sorted(CLASSES)
     assert len({each["name"] for each in found}) == len(CLASSES) and not any(each["group"] for each in found)
+    cranes = pictured_store(tmp_path / "cranes", classes=["n02012849", "n03126707", "owl"])
+    monkeypatch.setenv("GRADATTN_OUT", str(cranes.directory))
+    assert [(each["name"], each["group"]) for each in client.get("classes")] == [
+        ("crane", "large long-necked wading bird of marshes and plains in many …"),
+        ("crane", "lifts and moves heavy objects; lifting tackle is suspended …"),
+        ("owl", ""),
+    ]
 
 
 def test_numbers_follow_decisions(client: Client, store: Store) -> None:
