@@ -258,7 +258,7 @@ def test_what_another_reviewer_decided_meanwhile_is_not_overwritten(window: Page
 def test_a_held_key_decides_nothing_and_without_a_connection_nothing_is_lost_or_doubled(
     window: Page, url: str, store: Store
 ) -> None:
-    opened(window, f"{url}/grid", SUSPECTS)
+    opened(window, f"{url}/grid?order=Class+pair&decided-undecided=All", SUSPECTS)  # as addresses were before
     window.get_by_role("button", name="Relabel the 8 above 90%…").focus()
     dialog = window.get_by_role("dialog")
     for _ in range(5):  # the first opens the dialog, all others are repeats

@@ -74,6 +74,14 @@ def test_every_undecided_picture_lies_in_its_zone_of_the_line(store: Store) -> N
         assert sorted(shown) == sorted(thoughts)
 
 
+def test_of_very_many_pictures_the_line_shows_an_even_sample(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    believed(store, CHANCES)
+    whole = told()["dots"]
+    assert [dot["zone"] for dot in whole] == ["given", "other"]
+    monkeypatch.setattr(pair, "_DOTS", 1)
+    assert told()["dots"] == whole[:1]
+
+
 @pytest.mark.usefixtures("store")
 def test_the_strongest_part_of_each_sign_is_cut_out_of_every_picture_that_has_a_map() -> None:
     found = told()

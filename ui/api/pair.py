@@ -23,6 +23,7 @@ SHOWN = 48
 """Undecided pictures on the page; all of them are in Grid."""
 _SHOWN_SMALL = 12
 _CROPS = 8
+_DOTS = 400
 _TYPICAL = 8
 _OFFERED = 300
 _OWN_CLASSES = 10
@@ -92,7 +93,7 @@ class _Reading:
             ),
             undecided=len(undecided),
             zones=self._zones(undecided, places),
-            dots=tuple(Dot(str(path), at, zone) for path, (zone, at) in zip(undecided["path"], places, strict=True)),
+            dots=_dots(undecided["path"].astype(str).tolist(), places),
             gap="nothing between 35 and 65%" if {zone for zone, _ in places} == {"given", "other"} else "",
             decided=tuple(_tiny(row, _now(row)) for row in rows_of(decided.head(_SHOWN_SMALL))),
             decided_count=len(decided),
@@ -202,6 +203,13 @@ def finish(asked: Asked) -> object:
     else:
         asked.store.finished.take_back(asked.audit, given, suggested)
     return {"finished": asked.flag("on")}
+
+
+def _dots(paths: Sequence[str], places: Sequence[tuple[str, float]]) -> tuple[Dot, ...]:
+    """The undecided pictures on the line; of very many an even sample, as dots upon dots tell no more."""
+    order = sorted(range(len(places)), key=lambda at: places[at][1])
+    step = -(-len(order) // _DOTS) or 1
+    return tuple(Dot(paths[at], places[at][1], places[at][0]) for at in order[::step])
 
 
 def _place(thought: Belief, suggested: str) -> tuple[str, float]:

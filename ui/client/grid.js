@@ -50,8 +50,10 @@ class Grid {
     return Object.fromEntries(FILTERS.filter((name) => this.params[name]).map((name) => [name, this.params[name]]));
   }
 
+  /** Of an address of before that names another, the usual one. */
   get order() {
-    return this.params.order ?? "surest";
+    const known = this.data.choices.orders.some(([order]) => order === this.params.order);
+    return known ? this.params.order : "surest";
   }
 
   get size() {
