@@ -1,7 +1,8 @@
 // Class pair: suspects filed as one class that look like another, on a line between typical pictures of the two.
 
 import { address, go, onStep, read, write } from "./address.js";
-import { get, picture, post } from "./api.js";
+import { get, post } from "./api.js";
+import { createCrop, createLine } from "./between.js";
 import { Board, createCard, small } from "./cards.js";
 import { element, fill, styled, typing } from "./dom.js";
 import { cut, rich } from "./names.js";
@@ -105,7 +106,7 @@ class PairPage {
         "div",
         { className: "sides" },
         this.side(pair.given, "given"),
-        element("div", { className: "between" }, this.line(pair), this.zones(pair), this.rest(pair), this.crops(pair)),
+        element("div", { className: "between" }, createLine(pair), this.zones(pair), this.rest(pair), this.crops(pair)),
         this.side(pair.other, "other"),
       ),
     );
@@ -155,26 +156,6 @@ class PairPage {
     return element("ul", { className: "tinies" }, ...items);
   }
 
-  line(pair) {
-    const dots = pair.dots.map(({ at, zone }) => element("span", { className: `dot is-${zone}`, style: { left: `${100 * at}%` } }));
-    const gap = pair.gap ? element("span", { className: "gap caption", textContent: pair.gap }) : null;
-    const axis = element("div", { className: "axis" }, element("span", { className: "middle" }), gap, ...dots);
-    axis.setAttribute("aria-hidden", "true");
-    const count = pair.undecided ? `${pair.undecided.toLocaleString("en")} undecided, by probability` : "All are decided";
-    return element(
-      "div",
-      { className: "line-of-two" },
-      element(
-        "div",
-        { className: "ends" },
-        element("span", { className: "quiet" }, "← more like ", cut(pair.given.name)),
-        element("strong", { textContent: count }),
-        element("span", { className: "quiet" }, "more like ", cut(pair.other.name), " →"),
-      ),
-      axis,
-    );
-  }
-
   zones(pair) {
     const shown = pair.zones.filter(({ count }) => count).map((zone) => {
       const role = zone.name === "open" ? "" : zone.name;
@@ -215,7 +196,7 @@ class PairPage {
       if (!crops.length) return null;
       const heading = element("h2", { className: role }, "What speaks for ", cut(side.name), element("span", { className: "caption quiet", textContent: ` ${note}` }));
       const items = crops.map((crop) => {
-        const link = element("a", { className: `crop is-${role}`, href: this.list("review", { path: crop.path }) }, this.crop(crop));
+        const link = element("a", { className: `crop is-${role}`, href: this.list("review", { path: crop.path }) }, createCrop(this.audit, crop));
         link.setAttribute("aria-label", `${note}, speaks for ${side.name}`);
         return element("li", {}, link);
       });
@@ -227,17 +208,6 @@ class PairPage {
       group("other", pair.other, "strongest blue part of each undecided", pair.blue),
       group("given", pair.given, "strongest red part", pair.red),
     );
-  }
-
-  /** The square about a part's box, cut out of the large picture. */
-  crop({ path, content_hash, width, height, box: [left, top, right, bottom] }) {
-    const side = Math.min(Math.min(width, height), 1.15 * Math.max(right - left, bottom - top));
-    const within = (middle, whole) => Math.max(0, Math.min(whole - side, middle - side / 2));
-    const image = element("img", { alt: "", loading: "lazy", draggable: false, src: picture("large", this.audit, path, content_hash) });
-    image.style.width = `${(100 * width) / side}%`;
-    image.style.left = `${(-100 * within((left + right) / 2, width)) / side}%`;
-    image.style.top = `${(-100 * within((top + bottom) / 2, height)) / side}%`;
-    return element("span", { className: "cut" }, image);
   }
 
   buttons(pair) {
