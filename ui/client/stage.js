@@ -1,8 +1,8 @@
 // The picture as large as its place allows, its map while it is asked for, the outlines of parts, and what hiding them does.
 
 import { element, svg } from "./dom.js";
+import * as captions from "./captions.js";
 import { drawOutlines } from "./outline.js";
-import { named, shortened } from "./names.js";
 import { drawn, hatchOutside } from "./overlay.js";
 import { placed, plateOf } from "./plates.js";
 import { createZoom } from "./zoom.js";
@@ -10,7 +10,6 @@ import { createZoom } from "./zoom.js";
 const SMOOTH = 4; // times; beyond, a pixel is a square
 const USUAL = { strength: 0.6, smooth: true, palette: "red", shape: "outlines", locked: false };
 const TINTS = { red: ["224 36 58", "38 99 255"], orange: ["230 120 20", "140 70 240"] };
-const WORDS = { red: ["red", "blue"], orange: ["orange", "purple"] };
 
 /**
  * @param {{picture: (kind: string, small: object) => string, original: (suspect: object) => Promise<HTMLImageElement>,
@@ -171,21 +170,6 @@ export function createStage(handlers) {
     handlers.scaled(`${width.toLocaleString("en")} × ${height.toLocaleString("en")}, shown at ${Math.round(100 * whole.fit)}%${full}`);
   }
 
-  function captioned() {
-    const [red, blue] = WORDS[settings.palette];
-    const { for: given, against } = suspect.map;
-    const name = (text) => named(shortened(text, 24), "", text);
-    legend.replaceChildren(
-      element("kbd", { textContent: settings.locked ? "M" : "Space" }),
-      element(
-        "div",
-        {},
-        element("div", {}, `${settings.locked ? "locked" : "held"}: map shown. Bright ${red}: for `, name(given), `. Bright ${blue}: for `, name(against), "."),
-        element("div", { className: "lesser", textContent: `Dark: no evidence.${outside() ? " Hatched border: never seen by the model." : ""}` }),
-      ),
-    );
-  }
-
   async function original() {
     if (asked || !image || !handlers.original) return;
     asked = true;
@@ -200,35 +184,6 @@ export function createStage(handlers) {
       asked = false; // to be asked again
     }
   }
-
-  /** What the picture says to who cannot see it. */
-  function described() {
-    const parts = (suspect.map?.regions ?? []).filter((region) => region.before).map((region) => {
-      const [colour, way] = [WORDS[settings.palette][region.sign > 0 ? 0 : 1], rises(region) ? "rises" : "falls"];
-      return `Part ${region.number}, ${region.place}, ${colour}: hidden, ${suspect.map.for} ${way} from ${region.before} to ${region.after}.`;
-    });
-    const rank = suspect.blind || !suspect.rank ? "Picture" : `Suspect ${suspect.rank}`;
-    return [`${rank}, filed as ${suspect.given.name}.`, ...parts].join(" ");
-  }
-
-  /** Where the pictures have moved: asked for beside the one that is missing. */
-  function elsewhere(missing) {
-    const field = element("input", { type: "text", id: "folder", required: true, autocomplete: "off", spellcheck: false });
-    const words = element("p", { role: "status", className: "amber" });
-    const form = element("form", {}, element("label", { htmlFor: "folder", textContent: "The folder where the pictures are now" }), field, element("button", { type: "submit", textContent: "Look there" }), words);
-    form.onsubmit = async (event) => {
-      event.preventDefault();
-      words.textContent = "";
-      try {
-        await handlers.folder(field.value, missing);
-      } catch (error) {
-        words.textContent = error.message;
-      }
-    };
-    return form;
-  }
-
-  const rises = (region) => (region.measured ?? 0) < 0 || ((region.measured ?? 0) === 0 && region.sign < 0);
 
   const resized = new ResizeObserver(() => {
     const next = { width: box.clientWidth, height: box.clientHeight, ratio: devicePixelRatio || 1 };
@@ -271,7 +226,7 @@ export function createStage(handlers) {
       }
       if (!size.width) size = { width: box.clientWidth, height: box.clientHeight, ratio: devicePixelRatio || 1 };
       box.classList.remove("skeleton");
-      picture.setAttribute("aria-label", described());
+      picture.setAttribute("aria-label", captions.described(suspect, settings.palette));
       told.hidden = image !== null;
       hold.hidden = !suspect.map || !image;
       const regions = image ? (suspect.map?.regions ?? []) : [];
@@ -283,7 +238,7 @@ export function createStage(handlers) {
           return plate ? [plate] : [];
         }),
       );
-      if (suspect.map && image) captioned();
+      if (suspect.map && image) captions.legend(legend, suspect.map, settings, outside());
       else sheet.replaceChildren();
       if (image) draw();
       else {
@@ -292,7 +247,7 @@ export function createStage(handlers) {
         legend.classList.remove("shown");
         const sentence = suspect.problem || "This picture cannot be shown.";
         told.replaceChildren(element("p", {}, element("bdi", { dir: "auto", textContent: sentence })));
-        if (handlers.folder) told.append(elsewhere(suspect));
+        if (handlers.folder) told.append(captions.elsewhere((folder) => handlers.folder(folder, suspect)));
         handlers.scaled("");
       }
     },
@@ -322,7 +277,7 @@ export function createStage(handlers) {
       overlay = null;
       box.classList.toggle("orange", settings.palette === "orange");
       if (suspect?.map && image) {
-        captioned();
+        captions.legend(legend, suspect.map, settings, outside());
         draw();
       }
       handlers.changed();
@@ -343,7 +298,7 @@ export function createStage(handlers) {
         Object.assign(beside, { width: image.naturalWidth * scale * size.ratio, height: image.naturalHeight * scale * size.ratio });
         Object.assign(beside.style, { width: `${image.naturalWidth * scale}px`, height: `${image.naturalHeight * scale}px` });
         beside.getContext("2d").drawImage(image, 0, 0, beside.width, beside.height);
-      } else if (suspect) picture.setAttribute("aria-label", described());
+      } else if (suspect) picture.setAttribute("aria-label", captions.described(suspect, settings.palette));
       draw();
     },
     /** While on, the suspect stands in the place of what it is compared with. */

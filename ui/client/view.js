@@ -56,9 +56,10 @@ export function createView(root, given) {
   const review = element("div", { className: "review", hidden: true },
     ...[skip, head.element, stage.element, card.say, waiting, card.deciding, card.notice],
     ...[tools.element, slots.last, peek, card.proof, chips, panel.element, live]);
-  const style = element("link", { rel: "stylesheet", href: new URL("./review.css", import.meta.url).href });
-  style.onload = style.onerror = () => (review.hidden = false);
-  root.append(style, review, slots.dialogs);
+  const styles = ["review", "narrow"].map((name) => element("link", { rel: "stylesheet", href: new URL(`./${name}.css`, import.meta.url).href }));
+  const styled = styles.map((style) => new Promise((done) => (style.onload = style.onerror = done)));
+  Promise.all(styled).then(() => (review.hidden = false));
+  root.append(...styles, review, slots.dialogs);
 
   const sheet = (on) => {
     review.classList.toggle("sheet", on);
