@@ -239,6 +239,8 @@ def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_ba
 
 def test_what_another_reviewer_decided_meanwhile_is_not_overwritten(window: Page, url: str, store: Store) -> None:
     opened(window, f"{url}/grid", SUSPECTS)
+    window.get_by_role("button", name="Select those above 90%").click()
+    expect(ticked(window)).to_have_count(8)
     window.get_by_role("button", name="Relabel the 8 above 90%…").click()
     dialog = window.get_by_role("dialog")
     expect(dialog).to_be_visible()
@@ -253,6 +255,11 @@ def test_what_another_reviewer_decided_meanwhile_is_not_overwritten(window: Page
     )
     now = standing(store)
     assert now[path_of(2)] == "keep" and path_of(3) not in now and len(now) == 7
+    # What was decided is selected no more.
+    expect(window.get_by_role("button", name="Review one by one")).to_be_visible()
+    window.reload()
+    expect(pictures(window)).to_have_count(SUSPECTS - 7)
+    expect(ticked(window)).to_have_count(0)
 
 
 def test_a_held_key_decides_nothing_and_without_a_connection_nothing_is_lost_or_doubled(

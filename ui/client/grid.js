@@ -103,7 +103,7 @@ class Grid {
       filters: () => this.filters,
       signal: this.signal,
       say: (sentence, undoable) => this.say(sentence, undoable),
-      changed: () => this.decided(),
+      changed: (paths) => this.decided(paths),
       review: (paths) => this.reviewThese(paths),
       focus: () => this.board.focus(),
     });
