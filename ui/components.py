@@ -17,7 +17,6 @@ import streamlit as st
 from gradattn_core.errors import StoreError
 from gradattn_core.kinds import KINDS, suggestion
 from gradattn_core.render.layout import Paper
-from gradattn_core.render.overlays import PALETTES, Palette
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.decisions import DecisionFilter
 from gradattn_core.store.store import Store
@@ -69,7 +68,6 @@ DECIDED = {"Undecided": "no", "All": "any", "Decided": "yes"} | {
     words.capitalize(): decision for decision, words in DECISIONS.items() if decision != "undo"
 }
 """What the filter by decision lets through."""
-_FILTER_KEYS = ("given", "suggested", "kind", "by", "least", "most", "contains")
 _SUSPICION: dict[str, Any] = {"value": None, "bind": "query-params", "format": "%.3f"}
 _LEAST = "Leave empty for the suspects of the audit. A number takes every image at or above it."
 _CONFLICTS = "The last words of reviewers who said different things about the same image"
@@ -83,8 +81,7 @@ def link(address: str, label: str | None = None) -> None:
 
 
 def leave(address: str, **query: str) -> NoReturn:
-    """To another page with this query in its URL, and no filters but those in it."""
-    st.session_state.pop("filters", None)
+    """To another page with this query in its URL."""
     st.switch_page(PAGES[address].script, query_params=query)
 
 
@@ -154,7 +151,7 @@ def reviewers(folder: str) -> list[str]:
 
 
 def filters(audit: str, *, default: str) -> CandidateFilter:
-    """The filters of the list in the sidebar, kept in the URL, as keywords of the store's questions.
+    """The filters of a list, kept in the URL, as keywords of the store's questions.
 
     Args:
         default: the decision filter where the URL names none, a key of ``DECIDED``.
@@ -162,21 +159,18 @@ def filters(audit: str, *, default: str) -> CandidateFilter:
     names = classes(str(directory()), audit)
     # The empty suggestion is of pictures of none of the classes, where there are any.
     options = {"given": names, "suggested": [*names, ""] if _has_foreign(str(directory()), audit) else names}
-    _restore_filters(options)
-    with st.sidebar:
-        given, suggested = (
-            _choice(title, options[key], key, "Any", lambda label: suggestion(full_name(label)))
-            for title, key in (("Given label", "given"), ("Suggested label", "suggested"))
-        )
-        kind = _choice("Kind of doubt", list(KINDS), "kind", "Any")
-        decided = decided_filter(default, key=f"decided-{default.lower()}")
-        reviewer = _choice("Decided by", _reviewers_and_address(), "by", "Anyone")
-        lower, upper = st.columns(2, gap="small")
-        least = lower.number_input("Suspicion from", key="least", placeholder="Suspects", help=_LEAST, **_SUSPICION)
-        most = upper.number_input("to", key="most", placeholder="Any", **_SUSPICION)
-        contains = _path_filter()
-    values = {key: st.session_state[key] for key in _FILTER_KEYS if key in st.session_state}
-    st.session_state["filters"] = st.session_state.get("filters", {}) | values
+    _read_ids(options)
+    given, suggested = (
+        _choice(title, options[key], key, "Any", lambda label: suggestion(full_name(label)))
+        for title, key in (("Given label", "given"), ("Suggested label", "suggested"))
+    )
+    kind = _choice("Kind of doubt", list(KINDS), "kind", "Any")
+    decided = decided_filter(default, key=f"decided-{default.lower()}")
+    reviewer = _choice("Decided by", _reviewers_and_address(), "by", "Anyone")
+    lower, upper = st.columns(2, gap="small")
+    least = lower.number_input("Suspicion from", key="least", placeholder="Suspects", help=_LEAST, **_SUSPICION)
+    most = upper.number_input("to", key="most", placeholder="Any", **_SUSPICION)
+    contains = _path_filter()
     return {
         "given": given,
         "suggested": suggested,
@@ -226,16 +220,8 @@ def _reviewers_and_address() -> list[str]:
     return names if name is None or name in names else [*names, name]
 
 
-def _restore_filters(names: Mapping[str, list[str]]) -> None:
-    """The filters as they were on another page; Streamlit forgets a widget that its page no longer shows.
-
-    Labels that this audit lacks are left out. An ImageNet id in the address is taken for its class, although the
-    widgets write it into the address with its readable name.
-    """
-    for key, value in st.session_state.get("filters", {}).items():
-        here = key not in names or value in names[key]
-        if key not in st.session_state and key not in st.query_params and value is not None and here:
-            st.session_state[key] = value
+def _read_ids(names: Mapping[str, list[str]]) -> None:
+    """Take an ImageNet id in the address for its class: the widgets write it there with its readable name."""
     for key, labels in names.items():
         label = st.query_params.get(key)
         if label in labels and suggestion(full_name(label)) != label:
@@ -287,57 +273,14 @@ def escaped(text: str, longest: int = 60) -> str:
     return line.translate(_MARKDOWN).replace(":", ":\u2060")
 
 
-def palette() -> Palette:
-    return "orange-purple" if st.session_state.get("colour_blind") else "red-blue"
-
-
-def colours() -> tuple[str, str]:
-    """What (positive, negative) evidence is drawn in, in words."""
-    first, second = palette().split("-")
-    return first, second
-
-
 def paper() -> Paper:
     """What figures are drawn on, as the page is."""
     return "dark" if st.context.theme.type == "dark" else "light"
 
 
-def palette_toggle() -> None:
-    st.toggle("Orange and purple", key="colour_blind", persist_state="session", help="For colour-blind eyes.")
-
-
-def meter(share: float, sign: int) -> None:
-    """A bar as long as ``share`` (0 to 1) in the colour of evidence for (+1) or against (-1) the given label."""
-    colour = _css(sign)
-    st.html(f'<div class="gradattn-meter"><div style="width:{100 * share:.1f}%;background:{colour}"></div></div>')
-
-
-def scale() -> None:
-    """The colour scale of the overlay, from evidence for the given label to evidence for the other class."""
-    st.html(
-        f'<div class="gradattn-scale" style="background:linear-gradient(90deg,{_css(1)},transparent,{_css(-1)})"></div>'
-    )
-
-
-def _css(sign: int) -> str:
-    return "rgb({},{},{})".format(*PALETTES[palette()][0 if sign > 0 else 1])
-
-
-def numbers(values: Mapping[str, tuple[str, str]]) -> None:
-    """A row of numbers: by name, the number and a line below it."""
-    with st.container(horizontal=True, key="numbers"):
-        for name, (value, below) in values.items():
-            st.metric(name, value, below, delta_color="off", delta_arrow="off", border=True)
-
-
 def rows_of(frame: pd.DataFrame) -> list[Row]:
     """A frame of the store as one mapping per row."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def present(value: Any) -> bool:
-    """Whether a cell of a frame holds something."""
-    return bool(value != "" and not pd.isna(value))
 
 
 def page(count: int, size: int, *, of: Any, noun: str = "images") -> int:

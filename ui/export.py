@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from gradattn_core.export import MEDIA_TYPES, TABLES, encode
 from gradattn_core.store.store import Store
@@ -41,7 +42,7 @@ class ExportTable:
         name: of the table in ``gradattn export``.
         caption: what it is.
         empty: what is said where it has no row.
-        file: asks in the sidebar for the rows, and returns them.
+        file: asks for the rows, and returns them.
     """
 
     name: str
@@ -85,12 +86,10 @@ def show() -> None:
 
 
 def _candidates(store: Store, audit: str) -> ExportFile:
-    with st.sidebar:
-        st.header("Rows", anchor=False)
-    filters = components.filters(audit, default="All")
-    # Who asks for decisions wants all of them, also on images that no longer are suspects.
-    filters["everything"] = filters["decided"] not in ("any", "no")
-    with st.sidebar:
+    with _rows():
+        filters = components.filters(audit, default="All")
+        # Who asks for decisions wants all of them, also on images that no longer are suspects.
+        filters["everything"] = filters["decided"] not in ("any", "no")
         order = _ORDERS[st.selectbox("Order", list(_ORDERS), key="order", bind="query-params")]
         count = _at_most(store.candidates.count(audit, **filters))
     return ExportFile(
@@ -101,8 +100,7 @@ def _candidates(store: Store, audit: str) -> ExportFile:
 
 
 def _decisions(store: Store, audit: str) -> ExportFile:
-    with st.sidebar:
-        st.header("Rows", anchor=False)
+    with _rows():
         filters = components.log_filters(audit, store.decisions.reviewers(), list(store.tags.counts(audit)))
         count = _at_most(store.decisions.count(**filters))
     return ExportFile(
@@ -132,13 +130,18 @@ def _failures(store: Store, audit: str) -> ExportFile:
     return ExportFile(len(failures), lambda: failures.head(_PREVIEW), lambda: failures)
 
 
+def _rows() -> DeltaGenerator:
+    """What chooses the rows of the file."""
+    return st.popover("Choose rows", icon=":material/filter_list:")
+
+
 def _at_most(count: int) -> int:
     """The rows of the file, of ``count`` that there are."""
     most = st.number_input("At most", min_value=1, value=None, placeholder="All rows", step=1, key="top")
     return count if most is None else min(count, int(most))
 
 
-_NO_SUSPECT = "No suspect passes these filters. Choose others in the sidebar."
+_NO_SUSPECT = "No suspect passes these filters. Choose others."
 _TABLES = {
     "Candidates": ExportTable(
         "candidates",
@@ -149,7 +152,7 @@ _TABLES = {
     "Decisions": ExportTable(
         "decisions",
         "The log of everything that was said, in all audits, newest first.",
-        "Nothing has been decided yet, or no decision passes the filters in the sidebar.",
+        "Nothing has been decided yet, or no decision passes the filters.",
         _decisions,
     ),
     "Corrected labels": ExportTable(

@@ -31,7 +31,6 @@ def show(folder: Path, *, full: bool) -> None:
         with st.popover("Audit and reviewer", icon=":material/account_circle:", type="tertiary", key="person"):
             audit = _choose(audits)
             identity.show()
-            components.palette_toggle()
         if audit is not None and not full:
             chosen.text(_facts(audit))
     identity.remember()
@@ -52,9 +51,17 @@ def _choose(audits: list[Row]) -> Row | None:
         return audits[0] if audits else None
     rows = {str(row["audit_id"]): row for row in audits}
     names = {audit: f"{components.dataset_name(row)} · {minute(row['finished_at'])}" for audit, row in rows.items()}
-    return rows[
-        str(st.selectbox("Audit", list(names), format_func=names.__getitem__, key="audit", bind="query-params"))
-    ]
+    # What is chosen is told by its name, so no two may have the same.
+    names = {audit: f"{name} · {audit}" if [*names.values()].count(name) > 1 else name for audit, name in names.items()}
+    asked = st.query_params.get("audit")
+    # A new address goes before what was chosen; what is chosen becomes the address, by its id.
+    if asked in rows and asked != st.session_state.get("audit-asked"):
+        st.session_state["audit"] = asked
+    chosen = str(st.selectbox("Audit", list(names), format_func=names.__getitem__, key="audit"))
+    if chosen != (asked or next(iter(rows))):
+        st.query_params["audit"] = chosen
+    st.session_state["audit-asked"] = chosen
+    return rows[chosen]
 
 
 def _facts(audit: Row) -> str:

@@ -78,15 +78,6 @@ def signing(reviewer: str) -> str:
     return str(st.session_state.get("reviewer", "")).strip() or reviewer
 
 
-def ask() -> None:
-    """A field for the name in the middle of the page, where it is missing."""
-    st.text_input("Who is reviewing?", key="name-asked", placeholder="Your name", max_chars=_LONGEST, on_change=_answer)
-
-
-def _answer() -> None:
-    st.session_state["reviewer"] = st.session_state["name-asked"]
-
-
 def remember() -> None:
     """Keep a new name in this browser for a year. Percent-encoded it is letters, digits and ``%_.-~``, never script."""
     name = reviewer()

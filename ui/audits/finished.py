@@ -36,7 +36,7 @@ _CHANGES = ("new_suspects", "gone_suspects", "new_images", "gone_images")
 
 
 def show() -> None:
-    """A table of all of them, and the parameters of the one chosen in the sidebar."""
+    """A table of all of them, and the parameters of the one chosen in the head of the page."""
     audits = components.audits(str(components.directory()))
     if audits is None or audits.empty:
         plain("No audit has finished in this output folder yet.", "quiet-none")
