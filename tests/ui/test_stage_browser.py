@@ -201,6 +201,14 @@ def test_space_shows_the_map_and_its_words(view: Page) -> None:
     view.evaluate("view.map(false)")
 
 
+def test_settings_that_nothing_knows_are_the_usual_ones(view: Page) -> None:
+    show(view, suspect())
+    view.evaluate("view.settings = { palette: 'toString', strength: 'x', shape: 7 }")
+    found = view.evaluate("view.settings")
+    assert (found["palette"], found["strength"], found["shape"]) == ("red", 0.6, "outlines")
+    assert view.locator(".outlines .line").count() == 2
+
+
 def test_what_hiding_contradicts_is_hatched(view: Page) -> None:
     show(view, suspect())
     assert view.locator(".outlines .hatched").count() == 0

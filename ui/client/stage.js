@@ -9,6 +9,7 @@ import { createZoom } from "./zoom.js";
 
 const SMOOTH = 4; // times; beyond, a pixel is a square
 const USUAL = { strength: 0.6, smooth: true, palette: "red", shape: "outlines", locked: false };
+const SHAPES = ["outlines", "boxes", "none"];
 const TINTS = { red: ["224 36 58", "38 99 255"], orange: ["230 120 20", "140 70 240"] };
 
 /**
@@ -274,6 +275,10 @@ export function createStage(handlers) {
     /** Settings of the view, and what has changed in them. */
     set(given) {
       Object.assign(settings, given);
+      // They may come from a browser's store, which anything can have written.
+      if (!Object.hasOwn(TINTS, settings.palette)) settings.palette = USUAL.palette;
+      if (!(settings.strength >= 0 && settings.strength <= 1)) settings.strength = USUAL.strength;
+      if (!SHAPES.includes(settings.shape)) settings.shape = USUAL.shape;
       overlay = null;
       box.classList.toggle("orange", settings.palette === "orange");
       if (suspect?.map && image) {
