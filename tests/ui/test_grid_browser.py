@@ -237,6 +237,14 @@ def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_ba
     expect(boxes.nth(2)).to_be_focused()
 
 
+def test_a_list_that_a_filter_empties_says_so_and_the_filter_is_cleared_on_the_spot(window: Page, url: str) -> None:
+    window.goto(f"{url}/grid?given=kite&suggested=kite")
+    expect(window.get_by_text(f"Nothing matches. {SUSPECTS} undecided are outside this filter.")).to_be_visible()
+    window.get_by_role("link", name="Clear filter").click()
+    expect(pictures(window)).to_have_count(SUSPECTS)
+    assert "kite" not in window.url
+
+
 def test_what_another_reviewer_decided_meanwhile_is_not_overwritten(window: Page, url: str, store: Store) -> None:
     opened(window, f"{url}/grid", SUSPECTS)
     window.get_by_role("button", name="Select those above 90%").click()

@@ -1,6 +1,6 @@
 // Grid: many suspects at a glance, selected across pages, decided together only after a look at each.
 
-import { address, FILTERS, go, read } from "./address.js";
+import { address, FILTERS, go, onStep, read } from "./address.js";
 import { get, picture, post } from "./api.js";
 import { createBar } from "./bulk.js";
 import { Board } from "./cards.js";
@@ -15,8 +15,8 @@ import { Together } from "./together.js";
 const SURE = 90; // percent: where the threshold stands until it is moved
 const PER_PAGE = 48;
 const MOST = 192;
-/** What the address of Grid may say beside the list. */
-const PLACE = ["page", "size", "outlines"];
+/** What the address of Grid may say: the list, and where one is in it. */
+const NAMES = ["audit", ...FILTERS, "order", "page", "size", "outlines"];
 const NOTHING = { bins: [], steps: [], above: "", undecided: 0, check: "" };
 
 export async function mount({ root, data, onData, signal }) {
@@ -28,7 +28,7 @@ export async function mount({ root, data, onData, signal }) {
 class Grid {
   constructor(root, data, signal) {
     Object.assign(this, { root, data, signal });
-    this.params = read(["audit", ...FILTERS, "order", ...PLACE]);
+    this.params = read(NAMES);
     this.least = SURE;
     this.told = { sentence: "", undoable: false };
     this.answer = null;
@@ -39,6 +39,11 @@ class Grid {
     addEventListener("keydown", (event) => this.key(event), { signal });
     addEventListener("pagehide", () => this.keep(), { signal });
     addEventListener("online", () => this.refresh(), { signal });
+    onStep(() => {
+      this.params = read(NAMES);
+      this.chips.show(this.listed);
+      this.refresh();
+    }, signal);
     this.refresh(true);
   }
 
@@ -283,11 +288,13 @@ class Grid {
     event.preventDefault();
     this.keep();
     const [page, search] = link.getAttribute("href").split("?");
-    go(page, Object.fromEntries(new URLSearchParams(search)));
+    const query = Object.fromEntries(new URLSearchParams(search));
+    if (page === "grid") this.filter(query);
+    else go(page, query);
   }
 
   key(event) {
-    const busy = this.root.querySelector("dialog[open]") || typing() || event.repeat || event.defaultPrevented;
+    const busy = this.chips.open || this.root.querySelector("dialog[open]") || typing() || event.repeat || event.defaultPrevented;
     if (busy || event.ctrlKey || event.metaKey || event.altKey) return;
     const onControl = event.composedPath()[0]?.closest?.("button, a, summary, input");
     if (event.key === "Escape" && this.selection.size) this.selection.clear();
