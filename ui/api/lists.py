@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ui.api.answers import Absent, Asked, get, post
 from ui.api.filters import ListQuery, list_query
 from ui.api.shapes import Suspect
 from ui.api.suspect import suspects
+from ui.api.whereabouts import whereabouts
 
 Row = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ def stretch(asked: Asked) -> Stretch:
         **query.filters,
     )
     shown = suspects(store, audit, _rows(found.rows), reviewer, blind=query.blind, orders=found.places)
+    whereabouts.expect(store, audit, _pictures(shown))
     return Stretch(shown, found.total, found.decided, found.left, found.more, found.outside)
 
 
@@ -65,7 +67,9 @@ def one(asked: Asked) -> Suspect:
         raise Absent("This audit ranked no such picture.")
     name = asked.text("list", "suspects") or "suspects"
     blind = name in ("spot check", "second look") or (name == "until" and path in store.draws.drawn(audit))
-    return suspects(store, audit, rows, reviewer, blind=blind)[0]
+    found = suspects(store, audit, rows, reviewer, blind=blind)
+    whereabouts.expect(store, audit, _pictures(found))
+    return found[0]
 
 
 def progress(asked: Asked) -> Mapping[str, object]:
@@ -110,6 +114,14 @@ ROUTES = [
 ]
 
 
+def _pictures(shown: Sequence[Suspect]) -> Iterator[str]:
+    """The paths of all pictures that come with suspects."""
+    for suspect in shown:
+        yield suspect.path
+        strips = [strip.pictures for strip in suspect.typical] + ([suspect.similar.pictures] if suspect.similar else [])
+        yield from (small.path for strip in strips for small in strip)
+
+
 def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
     """Pictures that the store names, in its order; what was drawn at random is blind.
 
@@ -134,6 +146,7 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
     some = ahead[: query.count]
     rows = {str(row["path"]): row for row in _rows(store.candidates.page(audit, paths=some))}
     found = suspects(store, audit, [rows[path] for path in some if path in rows], reviewer, blind=blind)
+    whereabouts.expect(store, audit, _pictures(found))
     return Stretch(found, total, total - left, left, len(ahead) > len(some), 0)
 
 

@@ -32,6 +32,7 @@ from gradattn_core.store.images import Place
 from ui.api import token
 from ui.api.answers import Absent, Asked, AskedWrongly, as_json, guarded, post
 from ui.api.makers import cache_folder, makers
+from ui.api.whereabouts import whereabouts
 from ui.launch import directory
 
 Kind = Literal["stage", "original", "small", "large"]
@@ -137,7 +138,7 @@ ROUTES = [Route("/picture/{kind}", _picture, methods=["GET"]), post("data-root",
 
 
 def _place(wanted: Wanted, session: token.Session) -> Place:
-    [place] = Asked(session, {}).store.images.places(wanted.audit, [wanted.path])
+    place = whereabouts.of(Asked(session, {}).store, wanted.audit, wanted.path)
     if wanted.content_hash not in ("", place.content_hash):
         raise Absent("The audit saw another picture at this place.")
     return place
