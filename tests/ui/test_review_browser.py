@@ -106,6 +106,7 @@ def test_the_second_half_of_a_double_click_decides_nothing(page: Page, store: St
     assert log(store) == [*before, (first, "unsure", "")]
 
 
+@pytest.mark.slow
 def test_fields_keep_their_letters_and_give_the_focus_back(page: Page, store: Store) -> None:
     first, second, *_ = undecided(store)
     before = log(store)
@@ -202,6 +203,7 @@ def test_back_and_forward_of_the_browser_go_one_step(page: Page, store: Store) -
     sees(page, second)
 
 
+@pytest.mark.slow
 def test_keys_can_be_changed_and_switched_off(page: Page, store: Store) -> None:
     first, second, *_ = undecided(store)
     page.keyboard.press("?")
@@ -264,6 +266,7 @@ def test_two_reviewers_who_meet_are_asked_which_word_stands(
     other.close()
 
 
+@pytest.mark.slow
 def test_a_random_check_is_blind_counts_each_key_once_and_says_what_it_proved(
     page: Page, address: str, store: Store
 ) -> None:
@@ -290,6 +293,7 @@ def test_a_random_check_is_blind_counts_each_key_once_and_says_what_it_proved(
     assert answers and not [hint for answer in answers for hint in hints if hint in answer]
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_nothing_more_is_decided(page: Page, store: Store) -> None:
     first, second, *_ = undecided(store)
     before = log(store)
@@ -318,6 +322,7 @@ def test_where_nothing_can_be_kept_nothing_more_is_decided(page: Page, store: St
     assert log(store) == [*before, (first, "keep", "")]
 
 
+@pytest.mark.slow
 def test_who_has_no_name_yet_is_asked_once(browser: Browser, address: str, store: Store) -> None:
     first, second, third, *_ = undecided(store)
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()

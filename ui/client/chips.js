@@ -183,7 +183,11 @@ export class Chips {
       if (newState === "open") {
         fill(popover, ...content());
         const box = chip.getBoundingClientRect();
-        popover.style.top = `${box.bottom + 4}px`;
+        const [above, below] = [box.top - 12, innerHeight - box.bottom - 12];
+        const up = popover.scrollHeight > below && above > below;
+        popover.style.top = up ? "auto" : `${box.bottom + 4}px`;
+        popover.style.bottom = up ? `${innerHeight - box.top + 4}px` : "auto";
+        popover.style.maxHeight = `${Math.max(up ? above : below, 120)}px`;
         popover.style.left = `${Math.max(8, Math.min(box.left, innerWidth - popover.offsetWidth - 8))}px`;
         popover.querySelector("input:checked, select, input")?.focus();
       } else if (popover.isConnected && popover.contains(popover.getRootNode().activeElement)) this.left?.();
