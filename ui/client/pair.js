@@ -25,7 +25,7 @@ class PairPage {
     this.body = element("div", { className: "pair-body" });
     this.told = element("p", { className: "told" });
     this.acts = element("div", { className: "acts" });
-    this.bar = element("div", { className: "pair-bar" }, this.acts);
+    this.bar = element("div", { className: "pair-bar" }, this.told, this.acts);
     const dialogs = element("div");
     this.large = createLarge(root, data.audit);
     this.together = new Together({
@@ -39,7 +39,7 @@ class PairPage {
       focus: () => this.acts.querySelector("button")?.focus(),
     });
     root.classList.add("pair");
-    root.append(this.heard, this.body, this.told, this.bar, dialogs);
+    root.append(this.heard, this.body, this.bar, dialogs);
     root.addEventListener("click", (event) => this.click(event));
     addEventListener("keydown", (event) => this.key(event), { signal });
     addEventListener("pagehide", () => this.keep(), { signal });
