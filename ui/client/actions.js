@@ -8,10 +8,10 @@ import { plain } from "./names.js";
 import { words } from "./last.js";
 import { uuid } from "./outbox.js";
 import { listing } from "./states.js";
+import { EARLY, keyOf, Undoing } from "./undoing.js";
 
 // The second half of a double click is no decision about the next suspect.
 const DOUBLE = 350;
-const EARLY = "The next picture is on its way. Keys count from when you see it.";
 // What may be said of a picture that cannot be shown; a random check has to end all the same.
 const UNSEEN = ["unsure", "remove", "note"];
 const NAMED = { relabel: "A", keep: "K", unsure: "U", remove: "X" };
@@ -20,6 +20,7 @@ export class Actions {
   constructor(review) {
     this.review = review;
     this.asking = new Asking(this);
+    this.undoing = new Undoing(this);
     this.notes = new Map();
     // The newest log entry about each picture that this page knows of, by content and given label: copies share it.
     this.seen = new Map();
@@ -39,7 +40,7 @@ export class Actions {
     if (/^[1-5]$/.test(name)) return this.digit(Number(name), event);
     const does = {
       other: () => asking.search(event), note: () => asking.note(event), tag: () => asking.tag(event),
-      skip: () => this.step(1), back: () => this.step(-1), undo: () => this.undo(event),
+      skip: () => this.step(1), back: () => this.step(-1), undo: () => this.undoing.undo(event),
       lock: () => review.view.lock(), outlines: () => review.view.outlines(), original: () => review.view.original(),
       larger: () => review.view.zoom(1), smaller: () => review.view.zoom(-1), whole: () => review.view.zoom(0),
       grid: () => go("grid", listing(review.params)), help: () => asking.help(),
@@ -115,7 +116,7 @@ export class Actions {
       review.render();
       return;
     }
-    this.seen.set(key(suspect), entry.id);
+    this.seen.set(keyOf(suspect), entry.id);
     if (!suspect.decision) this.balance++;
     item.before = [...(item.before ?? []), suspect.decision];
     item.said = true;
@@ -131,11 +132,11 @@ export class Actions {
 
   remember(entry) {
     const { path, decision, name, given, content_hash } = entry;
-    this.review.last.add({ path, decision, name, given, content_hash, short: plain(words(entry)) });
+    this.review.last.add({ id: entry.id, path, decision, name, given, content_hash, short: plain(words(entry)) });
   }
 
   newest(suspect) {
-    return this.seen.get(key(suspect)) ?? suspect.seen ?? "";
+    return this.seen.get(keyOf(suspect)) ?? suspect.seen ?? "";
   }
 
   step(by, past = () => false) {
@@ -188,58 +189,6 @@ export class Actions {
     if (queue === this.review.queue) this.arrive({ push });
   }
 
-  /** Take back what the screen shows if I decided it, else my last decision. */
-  async undo(event) {
-    const { review, item } = this;
-    if (review.data.readOnly) return this.refuse("Read-only: decisions are switched off.");
-    if (item && review.seen !== item) return this.refuse(EARLY);
-    if (event?.type === "click" && event.detail > 1) return this.refuse("A second click so soon does not count.");
-    if (!(await this.asking.named())) return false;
-    const shown = item?.suspect?.decision;
-    if (shown && !shown.mine) {
-      const who = shown.reviewer || "Somebody";
-      const sure = await review.dialogs.ask(`${who} decided this. Take back their decision?`,
-        [words({ ...shown, given: item.suspect.given.name })],
-        [["theirs", "Take theirs back"], ...(review.last.newest ? [["mine", `Take mine back: ${review.last.newest.short}`]] : []), ["no", "Leave it"]]);
-      if (sure === "theirs") return this.takeBack(item.path, true);
-      if (sure !== "mine") return false;
-      return this.takeBack(review.last.newest.path, false);
-    }
-    if (shown) return this.takeBack(item.path, false);
-    return this.takeBack(review.last.newest?.path ?? null, false);
-  }
-
-  async takeBack(path, others) {
-    const { review } = this;
-    const held = path && review.queue.items.find((each) => each.path === path);
-    const suspect = held?.suspect ?? null;
-    const entry = {
-      id: uuid(), kind: "undo", audit: review.audit, reviewer: review.reviewer, outbox: review.tab, at: Date.now(), path, others,
-      seen: suspect ? this.newest(suspect) : this.lastSeen(path), given: suspect?.given.name ?? "", content_hash: suspect?.content_hash ?? "",
-    };
-    if (!review.outbox.add(entry)) return review.render();
-    if (suspect) {
-      this.seen.set(key(suspect), entry.id);
-      if (suspect.decision) this.balance--;
-      suspect.decision = held.before?.pop() ?? null;
-      if (suspect.decision) this.balance++;
-      held.said = Boolean(suspect.decision?.mine);
-    }
-    if (path) {
-      review.last.remove(path);
-      this.telling = "Taken back";
-      await this.open(path);
-      review.render();
-      this.announce(entry.id);
-    }
-    // Without a path the answer says whose decision it was; it is shown then.
-    return true;
-  }
-
-  lastSeen(path) {
-    return this.review.last.newest?.path === path ? this.review.last.newest.id ?? "" : "";
-  }
-
   /** The server has answered for an entry. */
   landed(entry, answer) {
     const { review } = this;
@@ -247,14 +196,7 @@ export class Actions {
     const path = answer.path ?? entry.path;
     const item = path && review.queue.items.find((each) => each.path === path);
     if (item) item.stale = true;
-    if (entry.kind === "undo") {
-      if (answer.status === "none") review.say("There is nothing of yours to take back.");
-      if (answer.status === "undone" && item?.suspect && !entry.path) {
-        item.suspect.decision = answer.stands ?? null;
-        review.last.remove(path);
-      }
-      if (answer.status === "undone" && !entry.path) this.open(path);
-    }
+    if (entry.kind === "undo") this.undoing.landed(entry, answer, item);
     if (item && item === review.queue.current && !review.outbox.pending().has(path)) this.refresh(item);
     this.saved?.(entry.id);
   }
@@ -332,5 +274,4 @@ export class Actions {
   }
 }
 
-const key = ({ content_hash, given }) => `${content_hash}\n${given.label}`;
 const audit = (params) => (params.audit ? { audit: params.audit } : {});
