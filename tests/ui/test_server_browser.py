@@ -143,6 +143,7 @@ def test_a_client_outlives_its_server_and_its_server_does_not_wait_for_it(browse
     context.close()
 
 
+@pytest.mark.slow
 def test_pictures_that_have_moved_are_shown_from_the_folder_that_somebody_names(
     browser: Browser, tmp_path: Path
 ) -> None:
