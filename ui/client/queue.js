@@ -5,7 +5,7 @@ const AHEAD = 24;
 const AT_ONCE = 4;
 const BEHIND = 40;
 const SMALL_AHEAD = 2;
-const REST = 300; // ms
+const REST = 1000; // ms
 const ROUNDS = 8; // answers in a row that held nothing new, where the order has changed under what is held
 
 /**
@@ -144,7 +144,7 @@ export class Queue {
       if (item.state === "new") this.load(item);
     }
     // Small pictures must not stand before those to decide about: only for who rests, and once nothing else is asked for.
-    if (this.rested && !this.loading) for (const item of near.slice(0, SMALL_AHEAD)) this.smalls(item);
+    if (this.rested && !this.loading) for (const item of near.slice(1, SMALL_AHEAD)) this.smalls(item);
   }
 
   /** Another suspect is on the screen. */

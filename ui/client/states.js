@@ -15,9 +15,13 @@ const said = (text) => [[text, ""]];
 /** Top right: whether the database has everything. */
 export function saved({ unsent, since, choices, full, offline }, decided) {
   const waited = unsent ? Date.now() - since : 0;
-  if (choices.length) return { state: "choice", count: choices.length, text: `${choices.length} ${choices.length === 1 ? "needs" : "need"} your choice` };
+  const late = unsent && (offline || waited >= UNSENT_AFTER);
+  if (choices.length) {
+    const asks = `${choices.length} ${choices.length === 1 ? "needs" : "need"} your choice`;
+    return { state: "choice", count: choices.length, text: late ? `${asks} · ${unsent} not sent` : asks };
+  }
   if (full) return { state: "unsent", count: unsent, text: `${plural(unsent, "decision")} not kept: save them as a file` };
-  if (unsent && (offline || waited >= UNSENT_AFTER)) return { state: "unsent", count: unsent, text: `${unsent} not sent yet, kept in this browser` };
+  if (late) return { state: "unsent", count: unsent, text: `${unsent} not sent yet, kept in this browser` };
   if (unsent && waited >= SENDING_AFTER) return { state: "sending", count: unsent, text: `Sending ${unsent}` };
   // Not "all" while one is on its way, be it for milliseconds.
   const now = Math.max(0, decided - unsent).toLocaleString("en");
@@ -62,7 +66,7 @@ function asked(review, entry) {
   const theirs = words({ ...newest, given: entry.given });
   const text = (each, what) => (each.decision === "relabel" ? each.name : { keep: "label is right", unsure: "unsure", remove: "remove", undo: "undo" }[each.decision] ?? what);
   return {
-    title: "Somebody was faster", picture,
+    title: newest.mine ? "You have decided this elsewhere" : "Somebody was faster", picture,
     paragraphs: [
       [[newest.reviewer || "Somebody", "name"], [`${newest.at ? `, ${ago(newest.at)}` : ""}: `, ""], ...theirs],
       [["You, now: ", ""], ...mine], said("Both stay in the log. Which one stands?"),
