@@ -208,6 +208,7 @@ def test_a_selection_survives_pages_and_reloads_and_is_told_apart_from_the_thres
     assert standing(store) == {}
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_back(window: Page, url: str) -> None:
     boxes = opened(window, f"{url}/grid?size=24&page=2&order=path", 12)
     for _ in range(8):
@@ -237,6 +238,7 @@ def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_ba
     expect(boxes.nth(2)).to_be_focused()
 
 
+@pytest.mark.slow
 def test_a_list_that_a_filter_empties_says_so_and_the_filter_is_cleared_on_the_spot(window: Page, url: str) -> None:
     window.goto(f"{url}/grid?given=kite&suggested=kite")
     expect(window.get_by_text(f"Nothing matches. {SUSPECTS} undecided are outside this filter.")).to_be_visible()
@@ -245,6 +247,7 @@ def test_a_list_that_a_filter_empties_says_so_and_the_filter_is_cleared_on_the_s
     assert "kite" not in window.url
 
 
+@pytest.mark.slow
 def test_what_another_reviewer_decided_meanwhile_is_not_overwritten(window: Page, url: str, store: Store) -> None:
     opened(window, f"{url}/grid", SUSPECTS)
     window.get_by_role("button", name="Select those above 90%").click()
@@ -296,6 +299,7 @@ def test_a_held_key_decides_nothing_and_without_a_connection_nothing_is_lost_or_
     assert store.decisions.count() == 8
 
 
+@pytest.mark.slow
 def test_on_a_phone_names_are_text_and_never_cut_and_nothing_scrolls_sideways(window: Page, url: str) -> None:
     window.set_viewport_size({"width": 400, "height": 800})
     opened(window, f"{url}/grid?order=pair&decided=any&outlines=1", SUSPECTS)
@@ -313,6 +317,7 @@ def test_on_a_phone_names_are_text_and_never_cut_and_nothing_scrolls_sideways(wi
     assert window.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+@pytest.mark.slow
 def test_a_class_pair_tells_what_it_found_and_its_numbers_follow_the_decisions(
     window: Page, url: str, store: Store
 ) -> None:
