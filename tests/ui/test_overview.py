@@ -251,3 +251,10 @@ def test_the_history_tells_what_changed_since_the_audit_before(store: Store, tmp
 def test_a_goal_that_is_none_is_the_usual_one(store: Store, typed: str) -> None:
     assert "until at most 1% is left" in words(part(opened(left=typed), "goal"))
     assert math.isclose(goal.SHARES[2], 0.01)
+
+
+def test_of_very_many_pictures_the_goal_is_offered_without_a_forecast() -> None:
+    panel = ElementTree.fromstring(goal.offer(1_000_000, 0.01))
+    assert "until at most 1% is left (10,000 labels)" in words(panel)
+    [button] = panel.iter("a")
+    assert parse_qs(urlsplit(str(button.get("href"))).query) == {"list": ["until"], "left": ["1"]}

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from gradattn_core.ranking.certainty import PAGE, Doubles
+from gradattn_core.ranking.certainty import PAGE, Doubles, target
 from gradattn_core.store.proof import Until
 from gradattn_core.wording import count_of
 from ui.components import paper
@@ -46,6 +46,26 @@ def panel(until: Until, *, runs: bool, a_minute: float) -> Markup:
         tag("p", _lead(until, runs, a_minute), class_="lead"),
         _plot(until) if runs else Markup(""),
         _shares(until),
+        class_="panel goal",
+    )
+
+
+def offer(pictures: int, share: float) -> Markup:
+    """The same panel where nothing was drawn and the forecast of a review of so many pictures is not worth the wait."""
+    goal = f"Goal: until at most {100 * share:g}% is left ({count_of(target(share, pictures), 'label')})"
+    return tag(
+        "section",
+        tag(
+            "div",
+            tag("div", tag("p", goal, class_="over"), tag("h2", "A review that ends")),
+            link("review", "Begin", class_="button", list="until", left=f"{100 * share:g}"),
+        ),
+        tag(
+            "p",
+            "Suspects first, then pages drawn at random, which show how much is left, until that is proved with 95% "
+            "confidence.",
+            class_="lead",
+        ),
         class_="panel goal",
     )
 

@@ -40,7 +40,9 @@ def show() -> None:
     facts = HowMany(tally, check, until if runs else None, a_minute)
     st.html(f"<style>{(components.HERE / 'overview' / 'overview.css').read_text('utf-8')}</style>")
     panels = [how_many.panel(facts)]
-    if until is not None:
+    if until is None:
+        panels.append(goal.offer(tally.images, _share()))
+    else:
         panels.append(goal.panel(until, runs=runs, a_minute=a_minute))
     if tally.pairs:
         panels += [confusion.panel(tally, components.classes(str(components.directory()), audit))]
