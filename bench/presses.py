@@ -41,6 +41,10 @@ _WATCH = """(seen) => {
 }"""
 
 
+# Whether a client says that decisions are on their way; nothing before there were clients.
+_UNSENT = "() => /Sending \\d|not sent yet/.test(window.benchClient?.innerText ?? '')"
+
+
 class Server:
     """A page over an audit's folder, by the code of a checkout, that can be killed and started again at its port."""
 
@@ -166,7 +170,7 @@ def _settled(page: Page, server: Server) -> Counter[str]:
     while time.perf_counter() - since < 5 and time.perf_counter() - begun < _SAVED:
         page.wait_for_timeout(500)
         now = _logged(server)
-        if now != before:
+        if now != before or page.evaluate(_UNSENT):
             before, since = now, time.perf_counter()
     return before
 
