@@ -20,7 +20,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradattn_core.model.backbone import pick_device
+from gradattn_core.model.device import pick_device
 from gradattn_core.model.forward import forward, sweep_precision
 
 

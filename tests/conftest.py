@@ -1,16 +1,16 @@
-"""Fixtures every test file may use."""
+"""Fixtures every test file may use. What a fixture needs is imported there: a bare GPU machine has no browser."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser
 
-from tests.helpers.browser import chromium, opened_browser
-from tests.helpers.dataset_files import object_store
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +38,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """The URL of a bucket on a server of this machine; one for all tests, as filesystems remember their server."""
+    from tests.helpers.dataset_files import object_store
+
     with object_store() as url:
         yield url
 
@@ -45,6 +47,8 @@ def bucket() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless chromium for the tests of one file."""
+    from tests.helpers.browser import chromium, opened_browser
+
     if chromium() is None:
         pytest.skip("no chromium on this machine")
     with opened_browser() as found:

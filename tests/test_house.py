@@ -85,6 +85,16 @@ def test_the_ground_is_light(name: str) -> None:
     assert not heavy and seconds < 0.3
 
 
+def test_the_gpu_tests_of_maps_need_no_browser_database_or_server() -> None:
+    """A machine that is lent for its GPU has torch, timm and pytest; on it they died at collection."""
+    absent = ("playwright", "duckdb", "faiss", "prefect", "streamlit", "pyarrow", "pandas", "sklearn")
+    files = [f"tests/interpret/test_{name}.py" for name in ("families", "transfer", "rewrite")]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import pytest; sys.exit(pytest.main({files} + "
+    code += "['-q', '--collect-only', '-m', 'gpu', '-p', 'no:cacheprovider']))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert told.returncode == 0 and "test_a_gpu_gives_the_map_of_the_cpu" in told.stdout, told.stdout[-2000:]
+
+
 def test_the_help_of_the_command_line_is_light() -> None:
     seconds, heavy = loaded("from gradattn_core.cli import build_parser; build_parser()")
     assert not heavy and seconds < 0.3

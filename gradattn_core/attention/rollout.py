@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,10 @@ from gradattn_core.attention.readout import SUPPORTED, Readout, model_name, patc
 from gradattn_core.attention.rows import AttentionCall, corrected_row
 from gradattn_core.attention.tape import AttentionTape
 from gradattn_core.errors import InterpretError, ModelError
+
+# How many are inside of full_float32, whose switch is the process's, and what it stood at before the first of them.
+_inside, _switch = 0, Lock()
+_before: tuple[str, str] = ("", "")
 
 
 def follow_row(
@@ -83,6 +89,7 @@ def prepared(model: nn.Module) -> Iterator[None]:
 
     Evaluation mode, fused attention on (so that every call goes through one function), checkpointing off, and
     parameters frozen: the row needs no parameter gradient, so none is computed and fewer activations are kept.
+    Convolutions are exact, see :func:`full_float32`.
     """
     modules = list(model.modules())
     training = [module for module in modules if module.training]
@@ -100,7 +107,8 @@ def prepared(model: nn.Module) -> Iterator[None]:
             setattr(module, name, value)
         for parameter in learning:
             parameter.requires_grad_(False)
-        yield
+        with full_float32():
+            yield
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
@@ -108,6 +116,32 @@ def prepared(model: nn.Module) -> Iterator[None]:
             setattr(module, name, flag)
         for module in training:
             module.training = True
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions in float32 keep all 24 bits of it, those of a patch embedding too.
+
+    By default cuDNN may round their operands to the 11 bits of TF32, and a map's scores are off by up to some
+    thousandths of the greatest one. Matrix products do not, unless a program asks torch for it, and that choice stays.
+    """
+    global _inside, _before
+    cudnn: Any = torch.backends.cudnn
+    with _switch:
+        if not _inside:
+            _before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+            # torch's older switch is for both, and whoever reads it must find it agreeing with the newer ones.
+            cudnn.allow_tf32 = False
+            cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _switch:
+            _inside -= 1
+            if not _inside:
+                cudnn.allow_tf32 = "tf32" in _before
+                cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = _before
 
 
 class RowRecursion:

@@ -98,7 +98,7 @@ def evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]
     """The evidence of a batch: its maps, what is measured of them, and what is said with evidence hidden."""
     config, model = explainer.plan.config, explainer.model
     device = next(model.parameters()).device
-    images = explainer.preprocessing.normalised(torch.stack([suspect.pixels for suspect in suspects]).to(device))
+    images = explainer.preprocessing.normalised(_together(suspects).to(device, non_blocking=True))
     given = torch.tensor([suspect.given_output for suspect in suspects], device=device)
     other = torch.tensor([suspect.other_output for suspect in suspects], device=device)
     head = explainer.head(suspects, device)
@@ -134,6 +134,13 @@ def evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]
         replace(evidence, hidden=_hidden(explainer.outputs, suspect, again[row]))
         for row, (suspect, evidence) in enumerate(zip(suspects, found, strict=True))
     ]
+
+
+def _together(suspects: list[Suspect]) -> Tensor:
+    """Their pixels [B, channels, H, W], in memory that a GPU can fetch from by itself where they lie in such."""
+    first = suspects[0].pixels
+    out = torch.empty((len(suspects), *first.shape), dtype=first.dtype, pin_memory=first.is_pinned())
+    return torch.stack([suspect.pixels for suspect in suspects], out=out)
 
 
 def _of_map(explainer: Explainer, suspect: Suspect, result: Interpretation, row: int) -> Evidence:

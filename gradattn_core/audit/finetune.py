@@ -17,7 +17,9 @@ from gradattn_core.audit.sweep import swept_table
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import write_bytes, write_parquet
-from gradattn_core.model.backbone import load_model, pick_device
+from gradattn_core.model.backbone import load_model
+from gradattn_core.model.device import pick_device
+from gradattn_core.model.device_memory import in_parts
 from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.model.training import finetune
@@ -72,6 +74,7 @@ def finetune_fold(plan: Plan, fold: int, progress: Progress = silent) -> Path:
         codes[torch.from_numpy(train)],
         plan.config.finetuning,
         seed=plan.config.seed * 1000 + fold,
+        work=(FINETUNE.name, plan.sweep_key),
         progress=lambda done, total: progress(stage, done, total),
     )
     logits = _predict(plan, model, [records[row] for row in test], preprocessing)
@@ -109,5 +112,9 @@ def _predict(plan: Plan, model: nn.Module, records: list[ImageRecord], preproces
     device = next(model.parameters()).device
     parts = [np.zeros((0, len(plan.classes)), np.float32)]
     for pixels in _batches(plan, records, preprocessing):
-        parts.append(answer(model, pixels.to(device)).cpu().numpy())
+
+        def run(part: slice, pixels: Tensor = pixels) -> None:
+            parts.append(answer(model, pixels[part].to(device)).cpu().numpy())
+
+        in_parts(run, len(pixels), device, (FINETUNE.name, "judging", plan.sweep_key))
     return np.concatenate(parts)

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from gradattn_core.audit.explainer import CANNOT, Explainer, Suspect, evidence_of
-from gradattn_core.audit.loading import in_parts, load_batches
+from gradattn_core.audit.loading import load_batches
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.rank import count_suspects, explained_outputs
 from gradattn_core.audit.stored_maps import MAPS, take_maps, with_outputs
 from gradattn_core.evidence import REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
+from gradattn_core.model.device_memory import in_parts
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import INTERPRET, Progress, interpret_shard_size, silent
 from gradattn_core.records import Failure, ImageRecord
@@ -122,7 +123,7 @@ def _interpret_rows(
             _interpret_batch(explainer, suspects[part], of_part)
             results.extend(of_part)
 
-        in_parts(run, len(suspects), device)
+        in_parts(run, len(suspects), device, (INTERPRET.name, plan.sweep_key))
         yield
 
 

@@ -21,19 +21,19 @@ from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
-from gradattn_core.model.backbone import load_model, pick_device
+from gradattn_core.model.backbone import load_model
+from gradattn_core.model.device import pick_device
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Failure, ImageRecord
 
 _AHEAD = 3
+_CPU = torch.device("cpu")
 # A GPU's batches are halved where its memory does not suffice, and travel through shared memory: 10 MB at 224 pixels.
 _BATCH_ON_CPU, _BATCH_ON_GPU = 32, 64
 # A process weighs half a gigabyte and has two batches under way.
 _MOST_PROCESSES = 16
 # The one that this process holds.
 _models: LRUCache[str, nn.Module] = LRUCache(1)
-# The most images that went through a device at once after it had run out of memory; it holds for the process's life.
-_fits: dict[torch.device, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +107,7 @@ def load_batches(
     if device.type == "cpu" or is_url(root):
         yield from _in_threads(pictures, batches, workers)
     else:
-        yield from _in_processes(pictures, batches, min(workers, _MOST_PROCESSES), pin=device.type == "cuda")
-
-
-def in_parts(run: Callable[[slice], None], count: int, device: torch.device) -> None:
-    """Call ``run`` on consecutive slices of ``count`` images; where memory runs out, again on half as many.
-
-    Raises:
-        torch.OutOfMemoryError: one image alone is too many.
-    """
-    start = 0
-    while start < count:
-        size = min(count - start, _fits.get(device, count))
-        try:
-            run(slice(start, start + size))
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            _fits[device] = (size + 1) // 2
-        else:
-            start += size
-            continue
-        # Only here, after the exception and with it what its frames held is gone.
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        yield from _in_processes(pictures, batches, min(workers, _MOST_PROCESSES), device)
 
 
 class _Pictures(Dataset[list[LoadedImage]]):
@@ -185,15 +162,15 @@ def _in_threads(pictures: _Pictures, batches: list[list[ImageRecord]], workers: 
 
 
 def _in_processes(
-    pictures: _Pictures, batches: list[list[ImageRecord]], workers: int, *, pin: bool = False
+    pictures: _Pictures, batches: list[list[ImageRecord]], workers: int, device: torch.device = _CPU
 ) -> Iterator[Batch]:
-    loader, sampler = _process_loader(pictures.root, pictures.preprocessing, pictures.white, workers, pin)
+    loader, sampler = _process_loader(pictures.root, pictures.preprocessing, pictures.white, workers, device)
     sampler.batches = batches
     try:
         # In the main thread torch would install a handler for the signal of a dead child, and that raises anywhere,
         # also after the loss was told here. Without it a loss is found where the batch is missed.
         with ThreadPoolExecutor(1) as elsewhere:
-            loaded = elsewhere.submit(iter, loader).result()
+            loaded = elsewhere.submit(_begun, loader, device).result()
         yield from loaded
     except (RuntimeError, OSError, EOFError) as error:
         # A loader that has lost a process brings nothing any more; the next shard gets another.
@@ -208,6 +185,13 @@ def _in_processes(
             f"a process that decodes pictures was lost ({reason[:200] or type(error).__name__}; memory, or shared "
             "memory in /dev/shm, may have run out): --workers 4 needs less of both, and the same command continues"
         ) from error
+
+
+def _begun(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
+    """Its iterator, whose thread pins memory for the device that is the current one of the thread that asks."""
+    if device.type == "cuda" and device.index is not None:
+        torch.accelerator.set_device_index(device.index)
+    return iter(loader)
 
 
 class _Sampler:
@@ -225,7 +209,7 @@ class _Sampler:
 
 @lru_cache(maxsize=1)
 def _process_loader(
-    root: str, preprocessing: Preprocessing, white: int, workers: int, pin: bool
+    root: str, preprocessing: Preprocessing, white: int, workers: int, device: torch.device
 ) -> tuple[DataLoader[Batch], _Sampler]:
     sampler = _Sampler()
     loader: DataLoader[Batch] = DataLoader(
@@ -234,7 +218,7 @@ def _process_loader(
         collate_fn=_as_it_is,  # type: ignore[arg-type]
         num_workers=workers,
         persistent_workers=True,
-        pin_memory=pin,
+        pin_memory=device.type == "cuda",
         # A forked child of a process with threads (DuckDB's, torch's) may wait for ever for a lock that nobody holds.
         multiprocessing_context="spawn",
     )

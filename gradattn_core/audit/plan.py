@@ -35,8 +35,8 @@ from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ClassAlignmentError, DatasetError, StoreError
 from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, user_path, write_parquet, write_text
-from gradattn_core.model.backbone import pick_device
 from gradattn_core.model.classes import Alignment, align_classes, class_names
+from gradattn_core.model.device import pick_device
 from gradattn_core.model.forward import sweep_precision
 from gradattn_core.outfolder import AuditFolder, failures_beside
 from gradattn_core.progress import PLAN, Progress, silent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from gradattn_core.audit.finetune import content_folds
 from gradattn_core.audit.origins import Origins, fine_tuned, mean_by_fold, mean_row, own_classifier, probed, probes
@@ -52,6 +53,7 @@ class LinearHeads:
 
     weights: FloatArray
     bias: FloatArray
+    _on: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def save(self, path: Path) -> None:
         write_bytes(path, save({"weights": self.weights, "bias": self.bias}))
@@ -63,7 +65,11 @@ class LinearHeads:
 
     def of(self, folds: Sequence[int], device: torch.device) -> Head:
         """Maps features [B, D] to logits [B, K], each image by its own fold's probe."""
-        weights, bias = (torch.from_numpy(each[list(folds)]).to(device) for each in (self.weights, self.bias))
+        if device not in self._on:
+            # Once for all batches: of a thousand classes a batch's own copy would be a hundred megabytes.
+            self._on[device] = torch.from_numpy(self.weights).to(device), torch.from_numpy(self.bias).to(device)
+        chosen = torch.tensor(folds, device=device)
+        weights, bias = (each[chosen] for each in self._on[device])
         return lambda features: torch.einsum("bd,bkd->bk", features.float(), weights) + bias
 
 

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, in_parts, load_batches
+from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, load_batches
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.repair import require_root
 from gradattn_core.audit.reuse import swept_images
 from gradattn_core.files import write_parquet
 from gradattn_core.model.classes import Alignment, class_names, outside_names
+from gradattn_core.model.device_memory import in_parts
 from gradattn_core.model.forward import Forward, forward
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.outfolder import failures_beside
@@ -170,7 +171,7 @@ def _sweep(
             result = forward(model, pixels, plan.precision)
             tables.append(_table(batch.images[part], result, plan.alignment, names))
 
-        in_parts(run, len(batch.images), device)
+        in_parts(run, len(batch.images), device, (SWEEP.name, plan.sweep_key))
         done += len(batch)
         progress(done)
     return tables

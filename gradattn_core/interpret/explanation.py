@@ -20,8 +20,9 @@ from gradattn_core.interpret.measured import measured_evidence
 from gradattn_core.interpret.objective import check_finite
 from gradattn_core.interpret.regions import map_statistics, red_and_blue
 from gradattn_core.methods import Method, default_correction
-from gradattn_core.model.backbone import load_model, pick_device
+from gradattn_core.model.backbone import load_model
 from gradattn_core.model.classes import ClassNames, class_names, find_class
+from gradattn_core.model.device import pick_device
 from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing, preprocessed
 from gradattn_core.records import Box, Evidence, FloatArray

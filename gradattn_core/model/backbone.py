@@ -74,23 +74,6 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` is a CUDA device where there is one, else the CPU.
-
-    Raises:
-        ModelError: the device is unknown or not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        # A device that only pretends to hold numbers (meta) cannot give one back.
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {name!r} is not usable here; 'cpu' always works") from error
-    return device
-
-
 def _create(spec: ModelSpec, arguments: dict[str, Any], *, pretrained: bool) -> nn.Module:
     base = spec.name.split(".")[0]
     if ":" not in spec.name and not timm.is_model(base):

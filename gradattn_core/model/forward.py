@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from gradattn_core.attention.readout import model_name
-from gradattn_core.attention.rollout import check_model, prepared
+from gradattn_core.attention.rollout import check_model, full_float32, prepared
 from gradattn_core.errors import InterpretError
 
 Head = Callable[[Tensor], Tensor]
@@ -18,6 +19,8 @@ Head = Callable[[Tensor], Tensor]
 
 # After blocks 6, 8 and 10 of 12 (and the last): label noise shows better in several depths than in the last alone.
 _DEPTHS = (1 / 2, 2 / 3, 5 / 6)
+# The precisions in which numbers of a model became too large in this process: they are not tried with it again.
+_too_narrow: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
 def answer(model: nn.Module, images: Tensor, head: Head | None = None) -> Tensor:
@@ -126,11 +129,18 @@ class Forward:
         logits: [B, K] of the model's own classifier; [B, 0] where it has none.
         readout: [B, D] the features a linear head reads.
         features: [B, F] class token and mean patch token at half, two thirds, five sixths and the whole depth, joined.
+        precision: they were computed in.
     """
 
     logits: Tensor
     readout: Tensor
     features: Tensor
+    precision: str = "float32"
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is one."""
+        return all(bool(values.isfinite().all()) for values in (self.logits, self.readout, self.features))
 
 
 def forward(model: nn.Module, images: Tensor, precision: str = "float32") -> Forward:
@@ -140,12 +150,28 @@ def forward(model: nn.Module, images: Tensor, precision: str = "float32") -> For
         model: with ``blocks``, ``forward_features`` and ``forward_head``.
         images: [B, channels, H, W], preprocessed, on the model's device and of its precision.
         precision: ``float32``, or ``float16`` or ``bfloat16`` for the matrix products (sums, softmax and norms stay in
-            float32). Where a number becomes too large for it, all is computed again in float32.
+            float32). A model for which a number becomes too large is computed in one of :func:`wider` from then on.
     """
-    result = _forward(model, images, precision)
-    if precision == "float32" or all(bool(values.isfinite().all()) for values in astuple(result)):
-        return result
-    return _forward(model, images, "float32")
+    known = _too_narrow.get(model, set())
+    narrow: list[str] = []
+    for each in (precision, *wider(precision, images.device)):
+        if each in known:
+            continue
+        result = _forward(model, images, each)
+        if result.is_finite:
+            if narrow:
+                _too_narrow[model] = known.union(narrow)
+            break
+        narrow.append(each)
+    return result
+
+
+def wider(precision: str, device: torch.device) -> tuple[str, ...]:
+    """What takes the place of a precision in which a number is too large, the fastest on this device first."""
+    if precision == "float32":
+        return ()
+    has_bfloat16 = precision == "float16" and device.type == "cuda" and _computes_bfloat16(device)
+    return ("bfloat16", "float32") if has_bfloat16 else ("float32",)
 
 
 def sweep_precision(name: str, device: torch.device) -> str:
@@ -155,9 +181,14 @@ def sweep_precision(name: str, device: torch.device) -> str:
     return "float16" if device.type == "cuda" else "float32"
 
 
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU has units for it; older ones emulate them, slowly."""
+    return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
+
+
 def _forward(model: nn.Module, images: Tensor, precision: str) -> Forward:
     half = torch.autocast(images.device.type, getattr(torch, precision)) if precision != "float32" else nullcontext()
-    with torch.inference_mode(), half, _block_outputs(model) as tokens:
+    with torch.inference_mode(), half, full_float32(), _block_outputs(model) as tokens:
         last = model.forward_features(images)  # type: ignore[operator]
         readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]
         classes = int(getattr(model, "num_classes", 0))
@@ -168,7 +199,8 @@ def _forward(model: nn.Module, images: Tensor, precision: str) -> Forward:
             if prefix:
                 parts.append(depth[:, 0].float())
             parts.append(depth[:, prefix:].float().mean(dim=1))
-        return Forward(logits.float().cpu(), readout.float().cpu(), torch.cat(parts, dim=1).cpu())
+        features = torch.cat(parts, dim=1)
+        return Forward(logits.float().cpu(), readout.float().cpu(), features.cpu(), precision)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ class Preprocessing:
 
     def _scale(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation [channels, 1, 1], like ``values`` in device and precision."""
-        mean, std = (values.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        mean, std = (_constant(numbers, values.dtype, values.device) for numbers in (self.mean, self.std))
         return mean, std
 
     def suffices(self, width: int, height: int) -> tuple[int, int]:
@@ -157,6 +158,14 @@ def preprocessed(model: nn.Module, pictures: Sequence[Image.Image]) -> Tensor:
     """What the model takes for some upright pictures: [B, channels, H, W] on its device and in its precision."""
     preprocessing, own = Preprocessing.of(model), next(model.parameters())
     return torch.stack([preprocessing(picture.convert("RGB")) for picture in pictures]).to(own.device, own.dtype)
+
+
+@lru_cache(maxsize=16)
+def _constant(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[channels, 1, 1], kept on the device: copied there with each batch it would make a GPU wait for it."""
+    # Made in inference mode it could take part in no gradient later.
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, dtype=dtype, device=device)[:, None, None]
 
 
 def _centre_offset(resized: int, size: int) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradattn_core.attention.rollout import full_float32
 from gradattn_core.config import FineTuning
+from gradattn_core.model.device_memory import whole_in_parts
 from gradattn_core.model.forward import class_logits
 
 Batches = Callable[[Sequence[int]], Tensor]
@@ -22,6 +24,7 @@ def finetune(
     settings: FineTuning,
     *,
     seed: int,
+    work: Hashable = "finetune",
     progress: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
     """Train ``model`` in place on all given images and return it in evaluation mode, frozen.
@@ -33,6 +36,8 @@ def finetune(
         load: positions → preprocessed images [B, channels, H, W].
         targets: [N] class indices.
         seed: of the order, the shifts and the dropout.
+        work: what its appetite for memory is remembered by. A step that does not fit is taken in parts whose gradients
+            add up to its own.
         progress: called with (images done, images in all).
     """
     device = next(model.parameters()).device
@@ -49,11 +54,15 @@ def finetune(
     for _ in range(settings.epochs):
         order = torch.randperm(count, generator=generator)
         for rows in order.split(settings.batch_size):
-            images = _shifted(load(rows.tolist()), generator).to(device)
-            logits = class_logits(model, images).float()
-            loss = F.cross_entropy(logits, targets[rows].to(device), label_smoothing=settings.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            images, labels = _shifted(load(rows.tolist()), generator), targets[rows]
+
+            def learn(part: slice, images: Tensor = images, labels: Tensor = labels) -> None:
+                with full_float32():
+                    logits = class_logits(model, images[part].to(device)).float()
+                    loss = F.cross_entropy(logits, labels[part].to(device), label_smoothing=settings.label_smoothing)
+                    (loss * (len(logits) / len(labels))).backward()
+
+            whole_in_parts(lambda: optimizer.zero_grad(set_to_none=True), learn, len(rows), device, work)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()

@@ -25,7 +25,6 @@ from gradattn_core.audit.loading import (
     _Pictures,
     _process_loader,
     audit_model,
-    in_parts,
 )
 from gradattn_core.audit.plan import make_plan, survey_dataset
 from gradattn_core.audit.sweep import sweep_shard
@@ -33,7 +32,8 @@ from gradattn_core.dataset.decoding import decode_image
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.dataset.secrets import remember
 from gradattn_core.errors import GradattnError
-from gradattn_core.model.forward import _forward, forward, sweep_precision
+from gradattn_core.model import forward as passes
+from gradattn_core.model.forward import Forward, _forward, forward, sweep_precision
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import ImageRecord
 from tests.helpers.tiny import Tiny, make_tiny
@@ -104,37 +104,6 @@ def test_a_broken_picture_is_a_failure_of_its_batch_and_takes_no_place_in_it(tin
     assert [failure.path for failure in batch.failed] == names[1:3] and batch.pixels.shape == (2, 3, 32, 32)
 
 
-class Small(nn.Module):
-    """A device whose memory holds four images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tried: list[int] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.tried.append(len(images))
-        if len(images) > 4:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return images * 2
-
-
-def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_that_is_remembered() -> None:
-    model, device, images = Small(), torch.device("meta"), torch.arange(13.0)
-    for _ in range(2):
-        parts: list[Tensor] = []
-        in_parts(lambda part: parts.append(model(images[part])), len(images), device)  # noqa: B023
-        assert torch.equal(torch.cat(parts), images * 2)
-    assert model.tried == [13, 7, 4, 4, 4, 1, 4, 4, 4, 1]
-
-
-def test_one_image_that_does_not_fit_is_an_error() -> None:
-    def run(part: slice) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with pytest.raises(torch.OutOfMemoryError):
-        in_parts(run, 3, torch.device("meta", 1))
-
-
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_large_photograph_is_decoded_small_and_seen_the_same(tiny: Tiny, tmp_path: Path, orientation: int) -> None:
     width, height = 1600, 1200
@@ -167,7 +136,9 @@ def test_half_precision_sees_nearly_the_same(tiny: Tiny, tmp_path: Path) -> None
     assert found == ["float32", "float16"]
 
 
-def test_what_is_too_large_for_half_precision_is_computed_in_full(tiny: Tiny, tmp_path: Path) -> None:
+def test_what_is_too_large_for_half_precision_is_computed_in_full(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = audit_model(tiny.config(tmp_path))
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     weight = model.get_parameter("blocks.0.mlp.fc2.weight")
@@ -176,9 +147,50 @@ def test_what_is_too_large_for_half_precision_is_computed_in_full(tiny: Tiny, tm
         weight.mul_(1e7)
         exact = forward(model, images)
         assert not bool(_forward(model, images, "float16").features.isfinite().all())
-        assert torch.equal(forward(model, images, "float16").features, exact.features)
+        run: list[str] = []
+
+        def counted(model: nn.Module, images: Tensor, precision: str) -> Forward:
+            run.append(precision)
+            return _forward(model, images, precision)
+
+        monkeypatch.setattr(passes, "_forward", counted)
+        for _ in range(5):
+            found = forward(model, images, "float16")
+            assert torch.equal(found.features, exact.features) and found.precision == "float32"
+        assert run == ["float16", *["float32"] * 5], "it is found out once"
     finally:
         weight.copy_(before)
+        passes._too_narrow.pop(model, None)
+
+
+def test_a_number_that_no_precision_has_is_not_taken_for_one_that_is_too_large(tiny: Tiny, tmp_path: Path) -> None:
+    model = audit_model(tiny.config(tmp_path))
+    broken = torch.full((1, 3, 32, 32), torch.nan)
+    assert not forward(model, broken, "float16").is_finite and model not in passes._too_narrow
+    assert forward(model, torch.zeros(1, 3, 32, 32), "float16").precision == "float16"
+
+
+def test_a_pin_thread_works_for_the_gpu_that_computes(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pretended: CUDA's current device is a thread's own, and the first one where nobody has chosen."""
+    here, seen, accelerator = threading.local(), [], torch.accelerator
+
+    def choose(index: int) -> None:
+        seen.append((threading.current_thread().name.startswith("ThreadPool"), index))
+        here.index = index
+
+    monkeypatch.setattr(accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(accelerator, "current_device_index", lambda: getattr(here, "index", 0))
+    monkeypatch.setattr(accelerator, "set_device_index", choose)
+    monkeypatch.setattr(accelerator, "current_accelerator", lambda *_, **__: torch.device("cuda"))
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self, *_: self)
+    records = list(list_dataset(tiny.dataset).images[:2])
+    pictures = _Pictures(str(tiny.dataset), Preprocessing.of(audit_model(tiny.config(tmp_path))))
+    for index in (1, 2):
+        seen.clear()
+        list(_in_processes(pictures, [records], 1, torch.device("cuda", index)))
+        assert seen == [(True, index), (False, index)], "chosen where the loader begins, and by its pin thread"
 
 
 def test_a_lost_decoding_process_is_one_sentence_and_the_next_shard_has_new_ones(tiny: Tiny, tmp_path: Path) -> None:

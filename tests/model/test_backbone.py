@@ -13,9 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gradattn_core.attention.rollout import full_float32
 from gradattn_core.config import FineTuning, ModelSpec
 from gradattn_core.errors import InterpretError, ModelError
-from gradattn_core.model.backbone import load_model, pick_device
+from gradattn_core.interpret.maps import interpret
+from gradattn_core.model.backbone import load_model
+from gradattn_core.model.device import pick_device
 from gradattn_core.model.forward import answer, forward
 from gradattn_core.model.training import finetune
 
@@ -255,3 +258,44 @@ def test_fine_tuning_depends_on_its_seed_and_on_nothing_else() -> None:
     first, again, other = (tuned(seed)[0].state_dict() for seed in (5, 5, 6))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_float32_is_float32_in_convolutions_too_and_the_program_s_own_choice_comes_back() -> None:
+    """By default cuDNN may round to TF32; what it may do is asked where the patches are embedded."""
+    model: Any = small(num_classes=5)
+    learner: Any = small(num_classes=5)
+    cudnn: Any = torch.backends.cudnn
+    switch, seen = cudnn.conv, []
+    for each in (model, learner):
+        each.patch_embed.proj.register_forward_hook(lambda *_: seen.append(switch.fp32_precision))
+    images = torch.randn(2, 3, 32, 32)
+    assert cudnn.allow_tf32 and switch.fp32_precision == "tf32", "what torch begins with"
+    try:
+        for chosen in ("tf32", "none"):
+            cudnn.allow_tf32 = chosen == "tf32"
+            switch.fp32_precision = cudnn.rnn.fp32_precision = chosen
+            forward(model, images)
+            answer(model, images)
+            interpret(model, images, 0, 3)
+            settings = FineTuning(epochs=1, batch_size=2)
+            finetune(learner, lambda rows: images[rows], torch.tensor([0, 1]), settings, seed=0)
+            with full_float32():
+                forward(model, images)
+                assert switch.fp32_precision == "ieee" and not cudnn.allow_tf32
+            assert switch.fp32_precision == cudnn.rnn.fp32_precision == chosen
+            assert cudnn.allow_tf32 == (chosen == "tf32")
+    finally:
+        cudnn.allow_tf32 = True
+    assert set(seen) == {"ieee"} and len(seen) >= 10
+
+
+def test_whoever_leaves_full_float32_first_does_not_take_it_from_the_others() -> None:
+    cudnn: Any = torch.backends.cudnn
+    switch = cudnn.conv
+    before, first, second = switch.fp32_precision, full_float32(), full_float32()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert switch.fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    assert switch.fp32_precision == before

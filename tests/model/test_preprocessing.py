@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
+from torch.overrides import TorchFunctionMode
 
 from gradattn_core.model.preprocessing import Preprocessing
 
@@ -125,3 +126,24 @@ def test_normalising_is_undone_and_differentiable_in_the_precision_of_the_pixels
     (gradient,) = torch.autograd.grad(prepared.normalised(leaf).sum(), leaf)
     torch.testing.assert_close(gradient[0, :, 0, 0], 1 / (255 * torch.tensor([0.5, 0.25, 2.0], dtype=torch.float64)))
     assert torch.equal(leaf.detach(), pixels.double()), "the pixels are left as they are"
+
+
+def test_mean_and_deviation_travel_to_a_device_once() -> None:
+    """A copy from the CPU with each batch made a GPU wait for what was queued before it."""
+    prepared = preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    pixels = torch.zeros((2, 3, 4, 4), dtype=torch.uint8)
+    with torch.inference_mode():
+        prepared.normalised(pixels)
+    made: list[str] = []
+
+    class Counted(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made.append(getattr(func, "__name__", ""))
+            return func(*args, **(kwargs or {}))
+
+    with Counted():
+        images = prepared.normalised(pixels)
+    assert "div_" in made and {"tensor", "new_tensor", "to", "as_tensor"}.isdisjoint(made)
+    leaf = images.double().requires_grad_(True)
+    prepared.normalised(leaf).sum().backward()
+    assert leaf.grad is not None

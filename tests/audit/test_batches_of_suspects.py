@@ -1,0 +1,52 @@
+"""What a batch of suspects brings to the device: pixels from pinned memory, and no head that is there already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gradattn_core.audit.explainer import Suspect, _together
+from gradattn_core.audit.loading import LoadedImage
+from gradattn_core.audit.rank import LinearHeads
+from gradattn_core.records import ImageRecord
+
+IMAGE = LoadedImage(ImageRecord("a.png", "cat", 1), "0" * 32, 4, 4)
+
+
+def suspects(count: int) -> list[Suspect]:
+    pixels = torch.arange(count * 48, dtype=torch.uint8).reshape(count, 3, 4, 4)
+    return [Suspect(IMAGE, row, 0, 1, "dog", 0, False) for row in pixels]
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_pixels_stay_in_the_kind_of_memory_that_they_were_loaded_to(
+    pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pretended: there is memory that a GPU fetches from by itself."""
+    asked, empty = [], torch.empty
+
+    def made(*size: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        asked.append(pin_memory)
+        return empty(*size, **options)
+
+    monkeypatch.setattr(torch, "empty", made)
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: pinned)
+    found = _together(suspects(3))
+    assert asked == [pinned]
+    assert found.dtype == torch.uint8 and torch.equal(found.flatten(), torch.arange(144, dtype=torch.uint8))
+
+
+def test_the_heads_of_all_folds_travel_to_a_device_once_and_each_image_has_its_own() -> None:
+    rng = np.random.default_rng(1)
+    heads = LinearHeads(rng.normal(size=(4, 3, 5)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32))
+    features = rng.normal(size=(2, 5)).astype(np.float32)
+    device, kept = torch.device("cpu"), []
+    for _ in range(2):
+        logits = heads.of([3, 1], device)(torch.from_numpy(features)).numpy()
+        expected = [heads.weights[fold] @ features[row] + heads.bias[fold] for row, fold in enumerate((3, 1))]
+        assert np.allclose(logits, np.stack(expected), atol=1e-6)
+        kept.append(heads._on[device][0])
+    assert kept[0] is kept[1]
