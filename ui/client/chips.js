@@ -44,8 +44,8 @@ export class Chips {
     const chips = this.page === "review" ? [this.queue()] : [];
     const blind = BLIND.includes(params.list);
     if (!blind) {
-      chips.push(this.order(), ...this.inForce());
-      chips.push(this.menu("+ Filter", () => this.filters()));
+      // Where there is no room for all, those in force are scrolled to; the way to more is always there.
+      chips.push(this.order(), this.menu("+ Filter", () => this.filters()), ...this.inForce());
     }
     fill(this.slot, element("div", { className: "chips", role: "group", "aria-label": "List" }, ...chips));
   }
