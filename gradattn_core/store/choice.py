@@ -85,7 +85,7 @@ ORDERS: dict[str, tuple[Step, ...]] = {
     "similar": (Step("(coalesce(s.cluster, -1) < 0)::INTEGER", int), Step("coalesce(s.cluster, -1)::BIGINT", int)),
     "path": (Step("s.path", str),),
     "decided": (Step("coalesce(d.sequence, 0)", int, descending=True),),
-    "mixed": (Step(_MIXED, float),),
+    "mixed": (Step(_MIXED, float), Step("s.path", str)),
 }
 """The orders of a list, each with what it looks at before the rank. ``surest``: by the probability of the likeliest
 other class, the greatest first; ``confusable``: where it is nearest to that of the given label; ``decided``: newest

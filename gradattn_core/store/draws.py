@@ -93,12 +93,13 @@ class Draws(Part):
         frame = pd.DataFrame({"path": paths, "given_label": [label for _, label in keys]}, dtype=str)
         return frame.assign(decision="", new_label="", note="")
 
-    def drawn(self, audit_id: str) -> list[str]:
-        """Every picture that was ever drawn from those of the audit, in the order of the numbers."""
+    def drawn(self, audit_id: str, purpose: Purpose | None = None) -> list[str]:
+        """Every picture that was ever drawn (for ``purpose``, or for any), in the order of the numbers."""
         with self._reading(audit_id) as connection:
             keys = connection.execute(
-                "SELECT content_hash, given_label FROM draws WHERE population = ? ORDER BY number",
-                [_population(connection, audit_id)],
+                """SELECT content_hash, given_label FROM draws
+                   WHERE population = ? AND purpose = coalesce(?, purpose) ORDER BY number""",
+                [_population(connection, audit_id), purpose],
             ).fetchall()
             return _paths(connection, audit_id, keys)
 

@@ -232,6 +232,10 @@ def test_all_are_relabelled_to_one_class_but_those_that_have_it(doubtful: Store)
     preview = previewed(decision="relabel", new_label=label, paths=rows["path"].tolist())
     decisions = {choice["card"]["path"]: choice["decision"] for choice in preview["choices"]}
     assert decisions == {path: "keep" if path == path_of(0) else "relabel" for path in rows["path"]}
+    for choice in preview["choices"]:
+        right, spoilt, neither = choice["parts"]
+        assert right + spoilt + neither == pytest.approx(1)
+        assert (spoilt == 0) == (choice["decision"] == "keep"), "a label that stays is not spoilt"
     assert stored(preview, "relabel")["stored"] == 4
 
 
@@ -242,7 +246,7 @@ def test_all_are_relabelled_to_one_class_but_those_that_have_it(doubtful: Store)
         ({"decision": "relabel"}, "new_label is for relabel"),
         ({"decision": "accept", "above": 20}, "above is a whole number from 50 to 99"),
         ({"decision": "accept", "above": True}, "above is a whole number"),
-        ({"decision": "accept", "paths": ["a", 1]}, "paths is a list of paths"),
+        ({"decision": "accept", "paths": ["a", 1]}, "paths is no list of texts"),
     ],
 )
 @pytest.mark.usefixtures("store")
@@ -253,10 +257,18 @@ def test_a_question_that_makes_no_sense_is_answered_with_one_sentence(
         previewed(**parameters)
 
 
-@pytest.mark.parametrize("decisions", [[], "all", [{"id": "1"}], [{}] * 241])
+@pytest.mark.usefixtures("doubtful")
+def test_an_unknown_kind_of_bulk_stores_nothing(store: Store) -> None:
+    preview = previewed(decision="accept", paths=[path_of(0), path_of(1)])
+    with pytest.raises(GradattnError, match="decision='all' is unknown"):
+        stored(preview, "all")
+    assert not standing(store)
+
+
+@pytest.mark.parametrize("decisions", [None, "all", [{"id": "1"}], [{}] * 241])
 @pytest.mark.usefixtures("store")
 def test_what_is_sent_is_checked(decisions: object) -> None:
-    with pytest.raises(GradattnError, match="decisions"):
+    with pytest.raises(GradattnError, match="decision"):
         bulk.store_bulk(asked(audit=AUDIT_ID, reviewer="Ada", batch="1", decision="accept", decisions=decisions))
 
 

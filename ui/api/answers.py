@@ -81,8 +81,10 @@ class Asked:
     def texts(self, name: str, most: int = 100_000) -> tuple[str, ...]:
         """A parameter that is a list of texts, empty where it is absent."""
         found = self.parameters.get(name, [])
-        if not isinstance(found, list) or len(found) > most or not all(isinstance(each, str) for each in found):
-            raise AskedWrongly(f"{name} is no list of texts, or too long")
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            raise AskedWrongly(f"{name} is no list of texts")
+        if len(found) > most:
+            raise AskedWrongly(f"{name} names {len(found):,}, more than {most:,}")
         return tuple(found)
 
     def flag(self, name: str) -> bool:
@@ -90,7 +92,7 @@ class Asked:
         found = self.parameters.get(name, False)
         if found not in (True, False, "1", "0", ""):
             raise AskedWrongly(f"{name} is either 1 or 0")
-        return found is True or found == "1"
+        return found in (True, "1")
 
     def reviewer(self) -> str:
         """Whose name a decision is stored with: whoever logged in, else the name that the request gives.
@@ -116,7 +118,8 @@ class Asked:
         return self
 
     def _one(self, name: str, kind: type[_Value], default: _Value | None, longest: int) -> _Value:
-        found = self.parameters.get(name, default)
+        found = self.parameters.get(name)
+        found = default if found is None else found
         if found is None:
             raise AskedWrongly(f"{name} is missing")
         if not isinstance(found, kind):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from uuid import uuid4
 
 import pandas as pd
@@ -18,14 +18,15 @@ from gradattn_core import belief
 from gradattn_core.belief import Belief
 from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.log import Entry
-from gradattn_core.store.outbox import Receipt, Sent
+from gradattn_core.store.outbox import Receipt
 from gradattn_core.store.store import Store
 from gradattn_core.wording import count_of, short_name
 from ui import background
 from ui.api.answers import Asked, AskedWrongly, post
 from ui.api.cards import Card, cards, rows_of
-from ui.api.filters import list_query
+from ui.api.filters import open_list
 from ui.api.threshold import LEAST, NOTHING_DECIDED, Step, step_of
+from ui.api.writes import sent_by
 
 MOST = 240
 """Pictures of one bulk: as many as a person can look at in a dialog."""
@@ -50,7 +51,6 @@ _DONE = {
     "remove": "marked for removal",
     "unsure": "marked as unsure",
 }
-_OF_SENT = ("id", "path", "decision", "seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +97,17 @@ class Preview:
 
 def preview(asked: Asked) -> object:
     """``POST preview``: the pictures of a bulk, named by ``paths`` or by a list and ``above`` (percent)."""
-    decision = asked.text("decision")
-    if decision not in _SUMS:
-        raise AskedWrongly(f"decision={decision!r} is unknown; choose one of {', '.join(_SUMS)}")
+    decision = _decision(asked)
     label = asked.text("new_label", "") or None
     if (decision == "relabel") != (label is not None):
         raise AskedWrongly("new_label is for relabel, and only for it")
-    paths, least = _paths(asked), _percent(asked)
-    store = asked.store
+    least, store = _percent(asked), asked.store
     asking = Bulk(store, asked.audit, decision, label, least)
-    if paths is not None:
+    if asked.parameters.get("paths") is not None:
+        paths = list(dict.fromkeys(asked.texts("paths")))
         frame = store.candidates.page(asked.audit, paths=paths, decided="no")
         return asdict(asking.preview(frame, gone=len(paths) - len(frame)))
-    query = list_query(asked, also=frozenset({"decision", "new_label", "above", "paths"}))
+    query = open_list(asked, also=frozenset({"decision", "new_label", "above", "paths"}))
     filters = query.filters | CandidateFilter(decided="no")
     frame = store.candidates.page(asked.audit, order="surest", top=MOST, **filters)
     fit = int((store.proposals.of(asked.audit, **filters).suggested >= (least or LEAST) / 100).sum())
@@ -177,6 +175,9 @@ class Bulk:
         own = thought.of(thought.given)
         if self.decision == "accept":
             return _parts(thought)
+        if self.decision == "relabel" and self.label == thought.given:
+            # It stays what it is, so nothing is spoilt.
+            return own, 0.0, 1 - own
         if self.decision == "relabel":
             right = thought.of(self.label or "")
             return right, own, max(0.0, 1 - right - own)
@@ -209,13 +210,13 @@ class Bulk:
 def store_bulk(asked: Asked) -> object:
     """``POST bulk``: store as one what a dialog showed and a person confirmed; whatever is newer stays, and is told."""
     reviewer, store, audit = asked.writing().reviewer(), asked.store, asked.audit
-    receipts = store.decisions.append_seen(
-        audit, _sent(asked), reviewer=reviewer, outbox=asked.text("outbox", ""), batch=asked.text("batch", longest=100)
-    )
+    decision, batch = _decision(asked), asked.text("batch", longest=100)
+    sent = [replace(each, force=False) for each in sent_by(asked, MOST)]
+    receipts = store.decisions.append_seen(audit, sent, reviewer=reviewer, batch=batch)
     background.tell(store, audit, sum(receipt.status == "stored" for receipt in receipts))
     return {
         "stored": sum(receipt.status in ("stored", "known") for receipt in receipts),
-        "sentence": in_words(receipts, asked.text("decision")),
+        "sentence": in_words(receipts, decision),
     }
 
 
@@ -240,19 +241,11 @@ def _who(entry: Entry | None) -> tuple[str, bool]:
     return ("", False) if entry is None else (entry.reviewer, entry.decision == "undo")
 
 
-def _sent(asked: Asked) -> list[Sent]:
-    entries = asked.parameters.get("decisions")
-    if not isinstance(entries, list) or not 1 <= len(entries) <= MOST:
-        raise AskedWrongly(f"decisions is a list of 1 to {MOST} decisions")
-    sent = []
-    for entry in entries:
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in _OF_SENT):
-            raise AskedWrongly(f"each of the decisions has {', '.join(_OF_SENT)}")
-        label = entry.get("new_label")
-        if label is not None and not isinstance(label, str):
-            raise AskedWrongly("new_label is a label, or null")
-        sent.append(Sent(entry["id"], entry["path"], entry["decision"], label, seen=entry["seen"]))
-    return sent
+def _decision(asked: Asked) -> str:
+    decision = asked.text("decision")
+    if decision not in _SUMS:
+        raise AskedWrongly(f"decision={decision!r} is unknown; choose one of {', '.join(_SUMS)}")
+    return decision
 
 
 def _parts(thought: Belief) -> tuple[float, float, float]:
@@ -269,15 +262,6 @@ def _said(label: str | None) -> tuple[str, str]:
 
 def _first(parts: Sequence[float]) -> float:
     return parts[0] if parts else 0.0
-
-
-def _paths(asked: Asked) -> list[str] | None:
-    paths = asked.parameters.get("paths")
-    if paths is None:
-        return None
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise AskedWrongly("paths is a list of paths")
-    return [str(path) for path in paths]
 
 
 def _percent(asked: Asked) -> int | None:

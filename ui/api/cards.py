@@ -14,7 +14,7 @@ from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.store import Store
 from gradattn_core.wording import distinct_names, short_name
 from ui.api.answers import Asked, get
-from ui.api.filters import list_query
+from ui.api.filters import open_list
 from ui.api.whereabouts import whereabouts
 
 MARKS = {"relabel": "A", "keep": "K", "unsure": "U", "remove": "X"}
@@ -92,7 +92,7 @@ class Card:
 
 def page(asked: Asked) -> Mapping[str, object]:
     """``GET cards``: a page of a list as cards, how many it has, what is ``outside`` it undecided, and the progress."""
-    query, store, audit = list_query(asked), asked.store, asked.audit
+    query, store, audit = open_list(asked), asked.store, asked.audit
     frame = store.candidates.page(audit, order=query.order, top=query.count, offset=query.offset, **query.filters)
     whereabouts.expect(store, audit, frame["path"])
     left = store.candidates.count(audit, **(query.filters | CandidateFilter(decided="no")))

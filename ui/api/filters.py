@@ -41,8 +41,7 @@ class ListQuery:
         path: begin with this image, whatever the filters say.
         count: at most so many images.
         held: images not to be sent again.
-        cards: a few words of each image, instead of all that Review shows.
-        outlines: cards with the outlines of their strongest parts.
+        outlines: of cards, with the outlines of their strongest parts.
     """
 
     name: str = "suspects"
@@ -54,13 +53,20 @@ class ListQuery:
     path: str | None = None
     count: int = MOST_SUSPECTS
     held: tuple[str, ...] = ()
-    cards: bool = False
     outlines: bool = False
 
     @property
     def blind(self) -> bool:
         """Whether nothing of a model may be told."""
         return self.name != "suspects"
+
+
+def open_list(asked: Asked, *, also: frozenset[str] = frozenset()) -> ListQuery:
+    """:func:`list_query` for an answer that says what a model thinks: a blind list is refused."""
+    query = list_query(asked, also=also)
+    if query.blind:
+        raise AskedWrongly(f"list={_shown(query.name)} is blind: what a model thinks of its pictures is not told")
+    return query
 
 
 def list_query(asked: Asked, *, also: frozenset[str] = frozenset()) -> ListQuery:
@@ -88,7 +94,6 @@ def list_query(asked: Asked, *, also: frozenset[str] = frozenset()) -> ListQuery
         path=_text(given, "path"),
         count=int(_number(given, "count", MOST_SUSPECTS, 1, MOST_CARDS if form == "card" else MOST_SUSPECTS)),
         held=_texts(given, "held"),
-        cards=form == "card",
         outlines=asked.flag("outlines"),
     )
 
@@ -156,7 +161,7 @@ def _number(given: Mapping[str, object], name: str, default: float, least: float
     value = given.get(name, default)
     try:
         number = float(value) if isinstance(value, (str, int, float)) else math.inf
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.inf
     if value is default or least <= number <= most:
         return number

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from ui.api.suspect import suspects
 from ui.api.whereabouts import whereabouts
 
 Row = Mapping[str, Any]
+_NO_RANK = 2**53 - 1  # beyond every rank, and a whole number in JavaScript too
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ def stretch(asked: Asked) -> Stretch:
         held=query.held,
         **query.filters,
     )
-    shown = suspects(store, audit, _rows(found.rows), reviewer, blind=query.blind, orders=found.places)
+    # Their rank would be a hint, and in the order of a blind list nothing hangs on it.
+    places = [(*place[:-2], _NO_RANK, place[-1]) for place in found.places] if query.blind else found.places
+    shown = suspects(store, audit, _rows(found.rows), reviewer, blind=query.blind, orders=places)
     whereabouts.expect(store, audit, _pictures(shown))
     return Stretch(shown, found.total, found.decided, found.left, found.more, found.outside)
 
@@ -130,9 +134,9 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
     store, audit = asked.store, asked.audit
     order: Sequence[str]
     if query.name == "spot check":
-        paths, blind, total = store.draws.waiting(audit, "spot check"), True, store.draws.count(audit)
-        left = len(paths)
-        order = store.draws.drawn(audit)
+        paths, blind = store.draws.waiting(audit, "spot check"), True
+        order = store.draws.drawn(audit, "spot check")
+        total, left = len(order), len(paths)
     else:
         kind, order = _page_of_until(store, audit, query.share)
         undecided = {row["path"] for row in _rows(store.candidates.page(audit, paths=order, decided="no"))}
@@ -145,7 +149,13 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
         ahead = [query.path, *(path for path in ahead if path != query.path)]
     some = ahead[: query.count]
     rows = {str(row["path"]): row for row in _rows(store.candidates.page(audit, paths=some))}
-    found = suspects(store, audit, [rows[path] for path in some if path in rows], reviewer, blind=blind)
+    # Once drawn at random, always blind: one may come back to it, and change what was said.
+    once = set(store.draws.drawn(audit)) if query.path in some else set()
+    found = [
+        suspect
+        for hidden, same in groupby((path for path in some if path in rows), lambda path: blind or path in once)
+        for suspect in suspects(store, audit, [rows[path] for path in same], reviewer, blind=hidden)
+    ]
     whereabouts.expect(store, audit, _pictures(found))
     return Stretch(found, total, total - left, left, len(ahead) > len(some), 0)
 

@@ -17,7 +17,7 @@ from gradattn_core.store.proof import SpotCheck
 from gradattn_core.verdict import Rich
 from gradattn_core.wording import count_of
 from ui.api.answers import Asked, get
-from ui.api.filters import list_query
+from ui.api.filters import open_list
 
 LEAST = 50
 """Percent: a suggestion that is less likely than this is never one of many."""
@@ -72,7 +72,7 @@ class Histogram:
 
 def histogram(asked: Asked) -> object:
     """``GET histogram``: the undecided of a list, and what each threshold would do."""
-    filters = list_query(asked).filters | CandidateFilter(decided="no")
+    filters = open_list(asked).filters | CandidateFilter(decided="no")
     store, audit = asked.store, asked.audit
     chances, evidence = store.proposals.of(audit, **filters), store.proposals.followed(audit)
     return asdict(by_threshold(chances, evidence, _tested(store.draws.checked(audit))))

@@ -38,7 +38,7 @@ def decisions(asked: Asked) -> Mapping[str, object]:
     reviewer, store, audit = asked.writing().reviewer(), asked.store, asked.audit
     receipts = store.decisions.append_seen(
         audit,
-        [_sent(each) for each in _objects(asked, "decisions")],
+        sent_by(asked, MOST_DECISIONS),
         reviewer=reviewer,
         outbox=asked.text("outbox", "", 100),
         batch=asked.text("batch", "", 100) or None,
@@ -153,6 +153,16 @@ def _progress(asked: Asked, reviewer: str) -> Mapping[str, object] | None:
     return found
 
 
+def sent_by(asked: Asked, most: int) -> Sequence[Sent]:
+    """The decisions of a request, at most so many."""
+    value = asked.parameters.get("decisions")
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise AskedWrongly("decisions is no list of objects")
+    if len(value) > most:
+        raise AskedWrongly(f"decisions are more than {most:,} at once")
+    return [_sent(each) for each in value]
+
+
 def _sent(each: Mapping[str, object]) -> Sent:
     force = each.get("force", False)
     if not isinstance(force, bool):
@@ -173,13 +183,4 @@ def _field(each: Mapping[str, object], name: str, default: str | None = None) ->
     value = default if value is None else value
     if not isinstance(value, str) or len(value) > _LONGEST_NOTE:
         raise AskedWrongly(f"{name} of a decision is no text, or too long")
-    return value
-
-
-def _objects(asked: Asked, name: str) -> Sequence[Mapping[str, object]]:
-    value = asked.parameters.get(name)
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise AskedWrongly(f"{name} is no list of objects")
-    if len(value) > MOST_DECISIONS:
-        raise AskedWrongly(f"{name} are more than {MOST_DECISIONS} at once")
     return value

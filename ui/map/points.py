@@ -14,7 +14,7 @@ from gradattn_core.embedding import MOST, obstacle, similar_pictures
 from gradattn_core.progress import duration
 from gradattn_core.store.store import Store
 from gradattn_core.wording import full_name, short_name
-from ui.api.answers import Asked, AskedWrongly, get, post
+from ui.api.answers import Asked, get, post
 from ui.api.cards import cards
 from ui.launch import read_only
 from ui.map.making import maker
@@ -197,9 +197,4 @@ def _cards(store: Store, audit: str, paths: Sequence[str]) -> list[Mapping[str, 
 
 
 def _paths(asked: Asked, most: int) -> list[str]:
-    paths = asked.parameters.get("paths")
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise AskedWrongly("paths has to be a list of texts")
-    if len(paths) > most:
-        raise AskedWrongly(f"paths names {len(paths):,} pictures, more than {most:,}")
-    return list(dict.fromkeys(paths))
+    return list(dict.fromkeys(asked.texts("paths", most)))

@@ -10,15 +10,13 @@ from gradattn_core.estimates import percent
 from gradattn_core.ranking.certainty import PAGE
 from gradattn_core.store.proof import Checked, SpotCheck, Until
 from gradattn_core.store.store import Store
+from gradattn_core.verdict import Rich
 from gradattn_core.wording import count_of, full_name
 
 FIRST_CHECK = 100
 """So many pictures are drawn for a random check."""
 _SECONDS_EACH = 5
 _CLASSES = 8
-
-Rich = tuple[tuple[str, str], ...]
-"""Text with roles, as :mod:`ui.api.shapes` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def plot(store: Store, audit: str, share: float, *, dark: bool) -> bytes:
 def _check(store: Store, audit: str) -> Standing:
     check = store.draws.checked(audit)
     # While a rule runs that may stop the review at any moment, only bounds that hold at every moment are said.
-    rule = next(iter(store.draws.waiting(audit, "until")), None) is not None
+    rule = store.tally.rule_runs(audit)
     left = store.candidates.count(audit, everything=True, decided="no")
     count = min(FIRST_CHECK, left)
     why = _text(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 from streamlit.runtime.secrets import secrets_singleton
 
@@ -18,9 +19,9 @@ from tests.helpers.own_routes import Client
 from tests.helpers.pictured_audit import AUDIT_ID, path_of
 from ui.api import answers, token
 from ui.api.answers import Asked
+from ui.server import ROUTES
 
-QUESTIONS = ["list", "suspect", "progress", "classes", "tags", "views"]
-DEEDS = ["decisions", "undo", "tags", "views"]
+DEEDS = ["decisions", "undo", "tags", "views", "bulk", "draw", "finished", "map/make", "map/select"]
 
 
 def error(answer: Any) -> str:
@@ -33,12 +34,17 @@ def test_nothing_is_told_or_done_without_a_token_of_this_process(asking: Callabl
     client = asking(given="")
     for given in ("", "x", "x.y", "é.é", "e30.e30", "." * 300):
         headers = {b"X-Gradattn-Token": given.encode()} if given else {}
-        for route in QUESTIONS:
-            answer = client.http.get(f"/{route}", params={"audit": AUDIT_ID, "path": path_of(0)}, headers=headers)
-            assert (answer.status_code, answer.json()["token"]) == (403, True), (route, given)
-        for route in DEEDS:
-            answer = client.http.post(f"/{route}", json={"audit": AUDIT_ID, "decisions": []}, headers=headers)
-            assert answer.status_code == 403, (route, given)
+        told = {"audit": AUDIT_ID, "path": path_of(0)}
+        for route in ROUTES:
+            assert isinstance(route, Route) and route.methods
+            path = route.path.replace("{kind}", "small")
+            if path.startswith("/client/"):
+                continue
+            for method in route.methods - {"HEAD"}:
+                answer = client.http.request(
+                    method, path, params=told, json=told if method == "POST" else None, headers=headers
+                )
+                assert (answer.status_code, answer.json()["token"]) == (403, True), (method, path, given)
 
 
 def test_a_token_ends_and_another_page_gets_the_same_for_a_while() -> None:
@@ -134,9 +140,11 @@ def test_a_read_only_page_stores_nothing(client: Client, store: Store, monkeypat
     monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
     assert client.get("list")["suspects"]
     for route in DEEDS:
-        answer = client.posted(route, decisions=[], id="1", path=path_of(0))
+        answer = client.posted(
+            route, decisions=[], id="1", path=path_of(0), paths=[path_of(0)], count=1, given="kite", on=True
+        )
         assert (answer.status_code, error(answer)) == (409, "This page was opened read-only: nothing is stored.")
-    assert store.decisions.count() == 0
+    assert store.decisions.count() == 0 and store.draws.count(AUDIT_ID) == 0 and not store.finished.all(AUDIT_ID)
 
 
 BROKEN = [

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gradattn_core.store.connection import transaction
 from gradattn_core.store.store import Store
 from tests.helpers.own_routes import Client
 from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, SUSPECTS, path_of, pictured_store
+from ui.api.filters import LISTS
 
 MODELS = ["suspicion", "probab", "%", "neighbour", "looks like", "similar pictures"]
 """What nobody may read of a picture that is shown blind."""
@@ -120,10 +122,21 @@ def test_a_place_of_another_order_is_refused(client: Client) -> None:
     assert 400 <= answer.status_code < 500
 
 
+def test_what_says_what_a_model_thinks_has_no_blind_list(client: Client) -> None:
+    for route, method in (("cards", "GET"), ("histogram", "GET"), ("preview", "POST")):
+        for name in LISTS[1:]:
+            told = {"audit": AUDIT_ID, "list": name, "reviewer": "Ada", "decision": "accept"}
+            asked = {"json": told} if method == "POST" else {"params": {**told, "decision": ""}}
+            answer = client.http.request(method, f"/{route}", headers=client.headers, **asked)  # type: ignore[arg-type]
+            assert answer.status_code == 400 and "is blind" in answer.json()["error"], (route, name, answer.text)
+
+
 def blind(answer: object) -> None:
     for suspect in answer["suspects"]:  # type: ignore[index]
         assert suspect["blind"] and suspect["map"] is None and not suspect["typical"] and not suspect["classes"]
         assert "A" not in suspect["actions"] and suspect["primary"] is None and suspect["rank"] == 0
+        ranks = {key for key in suspect["order"] if isinstance(key, int)}
+        assert ranks <= {2**53 - 1}, "a rank would be a hint"
         told = json.dumps(suspect).lower()
         assert not [word for word in MODELS if word in told], told
 
@@ -151,6 +164,27 @@ def test_the_review_that_ends_goes_on_with_what_has_no_verdict(client: Client) -
     assert paths(again)[0] == seen[-1] and not set(seen[:-1]).intersection(paths(again))
 
 
+def test_what_was_drawn_once_stays_blind_where_one_comes_back_to_it(client: Client, store: Store) -> None:
+    drawn = store.draws.spot_check(AUDIT_ID, 3, seed=1).paths
+    client.post("decisions", decisions=[{"id": path, "path": path, "decision": "keep"} for path in drawn])
+    answer = client.get("list", list="until", left="10", path=drawn[0])
+    assert paths(answer)[0] == drawn[0] and not answer["suspects"][1]["blind"]
+    blind({"suspects": answer["suspects"][:1]})
+
+
+def test_a_random_check_counts_its_own_draws(client: Client, store: Store) -> None:
+    store.draws.spot_check(AUDIT_ID, 3, seed=1)
+    with transaction(store.database, write=True, patience=5) as connection:
+        connection.execute("UPDATE draws SET purpose = 'until'")
+    own = store.draws.spot_check(AUDIT_ID, 5, seed=2).paths
+    answer = client.get("list", list="spot check", reviewer="Ada")
+    assert (paths(answer), answer["total"], answer["decided"]) == (list(own), 5, 0)
+    client.post("decisions", decisions=[{"id": path, "path": path, "decision": "keep"} for path in own])
+    # From then on only the bound that holds at every moment is said, here as on Overview.
+    said = json.dumps(client.get("standing", list="spot check")["panel"])
+    assert store.tally.rule_runs(AUDIT_ID) and "So at most" in said and "between" not in said, said
+
+
 def test_a_second_look_is_blind_and_only_at_what_others_decided(client: Client) -> None:
     said = [{"id": str(number), "path": path_of(number), "decision": "keep"} for number in (2, 5, 30)]
     client.post("decisions", decisions=said)
@@ -163,6 +197,10 @@ def test_a_second_look_is_blind_and_only_at_what_others_decided(client: Client) 
                 "seen": answer["suspects"][paths(answer).index(path_of(5))]["seen"]}])  # fmt: skip
     left = client.get("list", list="second look", reviewer="Bob")
     assert set(paths(left)) == {path_of(2), path_of(30)}
+    # The place of one that is decided is a place still.
+    after = json.dumps(answer["suspects"][0]["order"])
+    behind = client.get("list", list="second look", reviewer="Bob", after=after)
+    assert paths(behind) == [path for path in paths(answer)[1:] if path != path_of(5)]
 
 
 def test_classes_of_one_name_are_told_apart(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

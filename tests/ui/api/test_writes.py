@@ -103,5 +103,5 @@ def test_a_bulk_is_taken_back_as_one(client: Client) -> None:
 
 def test_no_more_than_a_thousand_come_at_once(client: Client) -> None:
     answer = client.posted("decisions", decisions=[one(0)] * 1001)
-    assert answer.status_code == 400 and "more than 1000" in answer.json()["error"]
+    assert answer.status_code == 400 and "more than 1,000" in answer.json()["error"]
     assert client.http.get("/decisions", headers=client.headers).status_code == 405
