@@ -97,7 +97,7 @@ def _shoot(browser: Browser, url: str, scheme: str, size: tuple[int, int], targe
     )
     page = context.new_page()
     page.goto(url)
-    page.wait_for_selector("h1, h2, h3, img", timeout=60_000)
+    page.wait_for_selector("h1, h2, h3, img", state="attached", timeout=60_000)
     settle(page)
     page.wait_for_load_state("networkidle")
     page.wait_for_function("[...document.images].every(image => image.complete)")
