@@ -165,22 +165,12 @@ def count_of(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
-def rough_number(number: float) -> str:
-    """A count in two significant digits, at least whole: ``1,700`` for 1,684; a dash for NaN."""
-    return _rounded(number, 2)
-
-
-def interval(low: float, high: float) -> str:
-    """Both ends in three significant digits: ``1,480–1,920``; a dash where one is NaN."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return _ABSENT
-    return f"{_rounded(low, 3)}–{_rounded(high, 3)}"
-
-
 def number_and_range(number: float, low: float, high: float) -> str:
-    """``1,700 (1,480–1,920)``, or ``1,700`` where the range is not known."""
+    """``1,684 (1,483–1,918)`` as :func:`belief` says them, ``1,684`` where the range is not known; a dash for NaN."""
+    if not math.isfinite(number):
+        return _ABSENT
     known = math.isfinite(low) and math.isfinite(high)
-    return f"{rough_number(number)} ({interval(low, high)})" if known else rough_number(number)
+    return f"{number:,.0f} ({low:,.0f}–{high:,.0f})" if known else f"{number:,.0f}"
 
 
 def minute(moment: str) -> str:
@@ -236,13 +226,6 @@ def _imagenet_table(place: Path) -> dict[str, str]:
     except OSError:
         return {}
     return dict(line.split("\t", 1) for line in lines if "\t" in line)
-
-
-def _rounded(number: float, digits: int) -> str:
-    if not math.isfinite(number):
-        return _ABSENT
-    surplus = max(0, len(str(int(abs(number)))) - digits)
-    return f"{round(number, -surplus):,.0f}"
 
 
 def _thirds(side: int) -> NDArray[np.float64]:

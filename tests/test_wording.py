@@ -24,13 +24,11 @@ from gradattn_core.wording import (
     estimate,
     full_name,
     heaviest_ninth,
-    interval,
     names_of,
     ninth_of,
     number_and_range,
     part_name,
     place,
-    rough_number,
     short_name,
 )
 
@@ -102,16 +100,17 @@ def test_the_estimate_is_the_models_belief_with_what_it_depends_on() -> None:
 
 
 def test_a_range_that_is_not_known_is_not_written() -> None:
-    assert number_and_range(1684, 1483.2, 1918) == "1,700 (1,480–1,920)"
-    assert number_and_range(1684, math.nan, 1918) == "1,700"
+    assert number_and_range(1683.6, 1483.2, 1918) == "1,684 (1,483–1,918)"
+    assert number_and_range(1683.6, math.nan, 1918) == "1,684"
+    assert number_and_range(math.nan, math.nan, math.nan) == "–"
 
 
-def test_estimates_are_written_with_the_digits_they_deserve() -> None:
-    assert [rough_number(number) for number in (0, 4.4, 88.2, 110.4, 1684, 123_456, math.nan)] == [
-        "0", "4", "88", "110", "1,700", "120,000", "–",
-    ]  # fmt: skip
-    assert interval(1483.2, 1918) == "1,480–1,920"
-    assert interval(math.nan, 3) == "–"
+def test_an_estimate_is_the_same_number_wherever_it_is_said() -> None:
+    assert number_and_range(102.6, 97.1, 137.9).startswith("103 (97–138)")
+    assert belief(102.6, 97.1, 137.9, of="1,200 labels").startswith("the model believes about 103 of 1,200 labels")
+
+
+def test_durations_are_written_with_the_digits_they_deserve() -> None:
     assert [duration(seconds) for seconds in (0.2, 45, 119, 700, 11_100)] == [
         "0 s",
         "45 s",

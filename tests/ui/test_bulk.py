@@ -257,6 +257,16 @@ def test_a_question_that_makes_no_sense_is_answered_with_one_sentence(
         previewed(**parameters)
 
 
+def test_of_a_list_of_decided_pictures_nothing_is_for_bulk(doubtful: Store) -> None:
+    for decided in ("yes", "keep"):
+        answer = threshold.histogram(asked(audit=AUDIT_ID, decided=decided))
+        assert isinstance(answer, dict) and answer["undecided"] == 0
+        assert previewed(decision="accept", above=50, decided=decided)["choices"] == ()
+    doubtful.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Ada")
+    answer = threshold.histogram(asked(audit=AUDIT_ID, decided="any"))
+    assert isinstance(answer, dict) and answer["undecided"] == len(CHANCES) - 1
+
+
 @pytest.mark.usefixtures("doubtful")
 def test_an_unknown_kind_of_bulk_stores_nothing(store: Store) -> None:
     preview = previewed(decision="accept", paths=[path_of(0), path_of(1)])

@@ -16,7 +16,6 @@ import pandas as pd
 
 from gradattn_core import belief
 from gradattn_core.belief import Belief
-from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.log import Entry
 from gradattn_core.store.outbox import Receipt
 from gradattn_core.store.store import Store
@@ -25,7 +24,7 @@ from ui import background
 from ui.api.answers import Asked, AskedWrongly, post
 from ui.api.cards import Card, cards, rows_of
 from ui.api.filters import open_list
-from ui.api.threshold import LEAST, NOTHING_DECIDED, Step, step_of
+from ui.api.threshold import LEAST, NOTHING_DECIDED, Step, step_of, undecided
 from ui.api.writes import sent_by
 
 MOST = 240
@@ -46,7 +45,7 @@ _EXPLAINED = {
 }
 _DONE = {
     "accept": "decided as suggested",
-    "relabel": "relabelled",
+    "relabel": "decided for that class",
     "keep": "the label is right",
     "remove": "marked for removal",
     "unsure": "marked as unsure",
@@ -108,7 +107,7 @@ def preview(asked: Asked) -> object:
         frame = store.candidates.page(asked.audit, paths=paths, decided="no")
         return asdict(asking.preview(frame, gone=len(paths) - len(frame)))
     query = open_list(asked, also=frozenset({"decision", "new_label", "above", "paths"}))
-    filters = query.filters | CandidateFilter(decided="no")
+    filters = undecided(query.filters)
     frame = store.candidates.page(asked.audit, order="surest", top=MOST, **filters)
     fit = int((store.proposals.of(asked.audit, **filters).suggested >= (least or LEAST) / 100).sum())
     return asdict(asking.preview(frame, fit=fit))

@@ -72,10 +72,17 @@ class Histogram:
 
 def histogram(asked: Asked) -> object:
     """``GET histogram``: the undecided of a list, and what each threshold would do."""
-    filters = open_list(asked).filters | CandidateFilter(decided="no")
+    filters = undecided(open_list(asked).filters)
     store, audit = asked.store, asked.audit
     chances, evidence = store.proposals.of(audit, **filters), store.proposals.followed(audit)
     return asdict(by_threshold(chances, evidence, _tested(store.draws.checked(audit))))
+
+
+def undecided(filters: CandidateFilter) -> CandidateFilter:
+    """What of a list is undecided: nothing of one that shows decided pictures alone."""
+    if filters.get("decided", "no") in ("no", "any"):
+        return filters | CandidateFilter(decided="no")
+    return filters | CandidateFilter(decided="no", paths=())
 
 
 def by_threshold(chances: Chances, evidence: Followed, check: str = "") -> Histogram:

@@ -92,11 +92,15 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
     undone.textContent = kept.length === 1 ? "Undo takes it back." : kept.length ? `One undo takes back all ${kept.length}.` : "";
   }
 
-  /** `Relabel 5`, `Relabel 4, remove 1`. */
+  /** `Relabel 5`, `Relabel 4, remove 1`: what is done to how many; `count` is said where one thing is done to all. */
   function deed(kept, count) {
-    const removed = kept.filter((choice) => choice.decision === "remove").length;
-    if (decision !== "accept" || !removed) return `${VERBS[decision]} ${count}${preview.to ? ` to ${preview.to}` : ""}`;
-    return removed === kept.length ? `Remove ${count}` : `Relabel ${kept.length - removed}, remove ${removed}`;
+    const kinds = [...new Set(kept.map((choice) => choice.decision))];
+    if (!kinds.length) return `${VERBS[decision]} ${count}`;
+    const words = kinds.sort((one) => (one === "relabel" ? -1 : 1)).map((kind) => {
+      const number = kinds.length === 1 ? count : kept.filter((choice) => choice.decision === kind).length;
+      return `${VERBS[kind]} ${number}${kind === "relabel" && preview.to ? ` to ${preview.to}` : ""}`;
+    });
+    return words.map((each, at) => (at ? each.toLowerCase() : each)).join(", ");
   }
 
   async function store() {

@@ -232,7 +232,9 @@ class Grid {
 
   async selectAbove() {
     const preview = await this.together.preview("accept", { above: this.least });
-    if (preview) this.selection.replace(preview.choices.map(({ card }) => card.path), this.least);
+    if (!preview) return;
+    this.selection.replace(preview.choices.map(({ card }) => card.path), this.least);
+    this.say(preview.note); // where there are more than can be decided together
   }
 
   /** The cards show the selection at once; what the bar says of it follows a moment after its last change. */

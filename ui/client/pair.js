@@ -53,8 +53,18 @@ class PairPage {
     });
   }
 
+  /** Another pair is wanted; all that is done is about the one that is shown, until its answer has come. */
   follow({ given = "", suggested = "", audit }) {
-    Object.assign(this, { given, suggested: suggested === "none" ? "" : suggested, named: audit });
+    this.wanted = { given, suggested: suggested === "none" ? "" : suggested };
+    this.named = audit;
+  }
+
+  get given() {
+    return this.pair.given.label;
+  }
+
+  get suggested() {
+    return this.pair.other.label;
   }
 
   get audit() {
@@ -79,14 +89,13 @@ class PairPage {
   }
 
   async refresh() {
-    const asked = { audit: this.audit, given: this.given, suggested: this.suggested };
+    const asked = (this.asked = { audit: this.audit, ...this.wanted });
     const pair = await this.together.answer(get("pair", asked, { signal: this.signal }).then((found) => ({ found })));
-    if (!pair) return;
+    if (!pair || asked !== this.asked) return;
     this.pair = pair.found;
     if (!this.pair) return void this.nothing();
-    this.given = this.pair.given.label;
-    this.suggested = this.pair.other.label;
-    write(this.query(this));
+    this.wanted = { given: this.given, suggested: this.suggested };
+    write(this.query(this.wanted));
     this.draw(this.pair);
     if (this.pair.remark) this.say(this.pair.remark);
   }
@@ -130,8 +139,8 @@ class PairPage {
   }
 
   show({ given, suggested }) {
-    Object.assign(this, { given, suggested });
-    write(this.query(this), { push: true });
+    this.wanted = { given, suggested };
+    write(this.query(this.wanted), { push: true });
     this.refresh().then(() => scroller(this.root).scrollTo({ top: 0 }));
   }
 
@@ -256,7 +265,7 @@ class PairPage {
     const to = link.getAttribute("href");
     if (!to.startsWith("pair?")) return this.leave(to);
     this.follow(Object.fromEntries(new URLSearchParams(to.split("?")[1])));
-    this.show(this);
+    this.show(this.wanted);
   }
 
   key(event) {

@@ -15,6 +15,9 @@ export class Together {
   constructor(room) {
     this.room = room;
     this.asking = false;
+    this.takingBack = false;
+    this.unanswered = false; // a bulk was sent, and no answer came
+    this.undoId = ""; // of an undo whose answer has not come: sent again it is the same one
     this.name = ""; // given in a dialog, until the page knows it too
   }
 
@@ -69,8 +72,11 @@ export class Together {
         named: Boolean(this.reviewer || login),
         store: (choices, name) => this.store(choices, name, decision, preview.batch),
         review: (paths) => this.room.review(paths),
-        ended: () => {
+        ended: async () => {
           this.room.focus();
+          // Whether it was stored nobody has said: the page shows what is.
+          if (this.unanswered) await this.room.changed();
+          this.unanswered = false;
           ended();
         },
       });
@@ -89,11 +95,16 @@ export class Together {
     }));
     try {
       const answer = await post("bulk", { audit: this.audit, reviewer, batch, decision, decisions });
+      this.unanswered = false;
+      this.undoId = "";
       this.room.say(answer.sentence, answer.stored > 0);
       await this.room.changed(decisions.map(({ path }) => path));
       return "";
     } catch (error) {
-      if (error instanceof Offline) return `${error.message} Nothing is lost: try again, what was stored is not stored twice.`;
+      if (error instanceof Offline) {
+        this.unanswered = true;
+        return `${error.message} Nothing is lost: try again, what was stored is not stored twice.`;
+      }
       if (error instanceof Refused) return error.message;
       throw error;
     }
@@ -101,14 +112,15 @@ export class Together {
 
   /** Take back one's own last decision, or all of it where it was one about many. */
   async undo() {
-    if (this.room.data().readOnly || this.undoing) return;
-    this.undoing = true;
-    const body = { audit: this.audit, reviewer: this.reviewer, id: uuid(), path: null, seen: "", others: false };
+    if (this.room.data().readOnly || this.takingBack) return;
+    this.takingBack = true;
+    this.undoId ||= uuid();
+    const body = { audit: this.audit, reviewer: this.reviewer, id: this.undoId, path: null, seen: "", others: false };
     const answer = await this.answer(post("undo", body));
-    this.undoing = false;
+    this.takingBack = false;
     if (!answer) return;
-    const many = answer.paths?.length > 1 ? ` for ${answer.paths.length.toLocaleString("en")} pictures` : "";
-    this.room.say(answer.status === "undone" ? `Taken back${many}.` : "There is nothing of yours to take back.");
+    this.undoId = "";
+    this.room.say(answer.count ? takenBack(answer) : "There is nothing of yours to take back.");
     await this.room.changed();
   }
 
@@ -135,4 +147,11 @@ export class Together {
       dialog.showModal();
     });
   }
+}
+
+/** What an undo took back: of one picture what was said and of which, as it may be out of sight. */
+function takenBack({ count, path, undone }) {
+  if (count > 1) return `Taken back for ${count.toLocaleString("en")} pictures.`;
+  const said = { keep: "label is right", unsure: "unsure", remove: "removed" }[undone?.decision] ?? undone?.name;
+  return said ? `Taken back: ${said} (${path.split("/").at(-1)}).` : "Taken back.";
 }
