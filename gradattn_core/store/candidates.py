@@ -19,7 +19,7 @@ from gradattn_core.store.choice import CandidateFilter as CandidateFilter
 from gradattn_core.store.choice import Choice, Place, choose
 from gradattn_core.store.database import Part, check_page, value
 from gradattn_core.store.kept import tags_of
-from gradattn_core.store.log import newest, standing
+from gradattn_core.store.log import stacks_about
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,25 +236,25 @@ class Candidates(Part):
 def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]) -> pd.DataFrame:
     """All columns of the images with these ranks, in their order."""
     frame = connection.execute(_WIDE, {"audit_id": audit_id, "ranks": ranks}).df()
-    seen = newest(connection, frame["content_hash"].tolist())
-    # Most pages are about images of which nothing was said, and to plan a query of the view takes longest.
-    words = standing(connection, list({content_hash for content_hash, _ in seen})) if seen else {}
-    tags = tags_of(connection, frame["content_hash"].tolist())
     keys = list(zip(frame["content_hash"], frame["given_label"], strict=True))
-    said = [words.get(key) for key in keys]
+    said, tags = stacks_about(connection, keys), tags_of(connection, frame["content_hash"].tolist())
+    stacks = [said[key] for key in keys]
+    words = [stack.stands for stack in stacks]
     at = list(frame.columns).index("top_region_measured") + 1
     for shift, name in enumerate(("decision", "reviewer", "note", "", "new_label")):
         # The model's own class stands between the note and the new label.
         if name:
-            texts = pd.Series([getattr(word, name) if word else "" for word in said], frame.index, dtype="str")
+            texts = pd.Series([getattr(word, name) if word else "" for word in words], frame.index, dtype="str")
             frame.insert(at + shift, name, texts)
     likely = {name: [cell.tolist() for cell in frame.pop(name)] for name in _LISTS}
     audits = frame.pop("audit_suspicion")
     return frame.assign(
-        conflict=pd.Series([bool(word and word.conflict) for word in said], frame.index, dtype="bool"),
+        conflict=pd.Series([bool(stack.dispute) for stack in stacks], frame.index, dtype="bool"),
         **{name: pd.Series(cells, frame.index, dtype=object) for name, cells in likely.items()},
         audit_suspicion=audits,
-        seen=pd.Series([seen.get(key, "") for key in keys], frame.index, dtype="str"),
+        seen=pd.Series(
+            [stack.newest.decision_id if stack.newest else "" for stack in stacks], frame.index, dtype="str"
+        ),
         tags=pd.Series([tags.get(key, []) for key in keys], frame.index, dtype=object),
     )
 

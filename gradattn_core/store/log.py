@@ -102,6 +102,15 @@ class Stack:
         """The decision that stands."""
         return self.words[-1] if self.words else None
 
+    @property
+    def dispute(self) -> tuple[Entry, ...]:
+        """The last words of reviewers who differ in decision or new label, newest first; empty where they do not."""
+        last: dict[str, Entry] = {}
+        for word in reversed(self.words):
+            last.setdefault(word.reviewer, word)
+        differ = len({(word.decision, word.new_label) for word in last.values()}) > 1
+        return tuple(last.values()) if differ else ()
+
     def add(self, entry: Entry) -> None:
         """What an entry makes of the stack; an undo of nothing does nothing."""
         self.log.append(entry)
@@ -113,17 +122,6 @@ class Stack:
     def pop(self) -> Entry:
         """Take back what stands, before the log has the undo."""
         return self.words.pop()
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A decision that stands, and whether the last words of two reviewers differ."""
-
-    decision: str
-    reviewer: str
-    note: str
-    new_label: str
-    conflict: bool
 
 
 def verdict(decision: Decision) -> Decision:
@@ -148,37 +146,14 @@ def about(contents: Sequence[str]) -> tuple[str, dict[str, Sequence[str]]]:
     return "list_contains(CAST($contents AS TEXT[]), content_hash)", {"contents": contents}
 
 
-def newest(connection: duckdb.DuckDBPyConnection, contents: Sequence[str]) -> dict[Key, str]:
-    """The id of the newest entry about each image with one of these contents; where there is none, no key."""
-    few, of_few = about(contents)
-    found = connection.execute(
-        f"""SELECT content_hash, given_label, arg_max(decision_id, sequence) FROM decisions WHERE {few}
-            GROUP BY content_hash, given_label""",
-        of_few,
-    )
-    return {(content_hash, label): entry for content_hash, label, entry in found.fetchall()}
-
-
-def standing(connection: duckdb.DuckDBPyConnection, contents: Sequence[str]) -> dict[Key, Word]:
-    """What stands about images with these contents; keys about which nothing stands are absent, others may be there."""
-    few, of_few = about(contents)
-    words = connection.execute(
-        f"""SELECT content_hash, given_label, decision, reviewer, note, coalesce(new_label, ''), conflict
-            FROM current_decisions WHERE {few}""",
-        of_few,
-    ).fetchall()
-    return {(content_hash, given_label): Word(*word) for content_hash, given_label, *word in words}
-
-
 def stacks_about(connection: duckdb.DuckDBPyConnection, keys: Iterable[Key]) -> dict[Key, Stack]:
     """What was said about each of these pictures, read entry by entry."""
     stacks = {key: Stack() for key in keys}
-    few, of_few = about([content_hash for content_hash, _ in stacks])
     log = connection.execute(
         f"""SELECT content_hash, given_label, decision_id, path, decision, coalesce(new_label, ''), reviewer, note,
                 {TIME.format("decided_at")}, coalesce(seen, ''), coalesce(outbox, ''), coalesce(batch, '')
-            FROM decisions WHERE {few} ORDER BY sequence""",
-        of_few,
+            FROM decisions WHERE content_hash IN (SELECT unnest(CAST(? AS TEXT[]))) ORDER BY sequence""",
+        [[content_hash for content_hash, _ in stacks]],
     )
     for content_hash, given_label, *entry in log.fetchall():
         if (content_hash, given_label) in stacks:

@@ -187,6 +187,25 @@ _VERSION_7 = (
     """CREATE TABLE saved_views (
         page TEXT NOT NULL, name TEXT NOT NULL, query TEXT NOT NULL, reviewer TEXT NOT NULL,
         saved_at TIMESTAMPTZ NOT NULL)""",
+    # As before, but without `conflict`, which only `words` has: where nobody has undone anything, and that is nearly
+    # everywhere, the newest decision stands, and no stack has to be followed.
+    """CREATE OR REPLACE VIEW current_decisions AS
+        WITH undone AS (
+            SELECT DISTINCT content_hash AS content, given_label AS label FROM decisions WHERE decision = 'undo'),
+        steps AS (
+            SELECT d.*, sum(CASE decision WHEN 'undo' THEN -1 ELSE 1 END) OVER (same ORDER BY sequence) AS depth,
+                sum(CASE decision WHEN 'undo' THEN -1 ELSE 1 END) OVER same AS final_depth
+            FROM decisions d SEMI JOIN undone ON content = content_hash AND label = given_label
+            WINDOW same AS (PARTITION BY content_hash, given_label)),
+        said AS (
+            FROM decisions ANTI JOIN undone ON content = content_hash AND label = given_label
+            UNION ALL BY NAME
+            SELECT * EXCLUDE (depth, final_depth) FROM steps WHERE decision <> 'undo' AND depth = final_depth)
+        SELECT arg_max(decision_id, sequence) AS decision_id, max(sequence) AS sequence, content_hash, given_label,
+            arg_max(decision, sequence) AS decision, arg_max_null(new_label, sequence) AS new_label,
+            arg_max(reviewer, sequence) AS reviewer, arg_max(note, sequence) AS note,
+            arg_max(decided_at, sequence) AS decided_at
+        FROM said GROUP BY content_hash, given_label""",
     # Of a dataset, by its root; NULL as suggested label: the class as a whole.
     """CREATE TABLE finished (
         root TEXT NOT NULL, given_label TEXT NOT NULL, suggested_label TEXT, reviewer TEXT NOT NULL,

@@ -11,8 +11,9 @@ import duckdb
 from gradattn_core.evidence import from_rows
 from gradattn_core.records import Box, Evidence
 from gradattn_core.store import images
-from gradattn_core.store.database import PATHS, TIME, Part, rows
-from gradattn_core.store.log import Key
+from gradattn_core.store.database import PATHS, Part, rows
+from gradattn_core.store.kept import tags_of
+from gradattn_core.store.log import Entry, Key, Stack, stacks_about
 
 _RANKS = "(SELECT unnest(CAST($ranks AS BIGINT[])))"
 
@@ -36,18 +37,6 @@ class Near:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A decision as the log has it: its id, what it says, who said it and when (ISO 8601 in UTC)."""
-
-    decision_id: str
-    decision: str
-    new_label: str
-    reviewer: str
-    note: str
-    decided_at: str
-
-
-@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What is stored about one picture beside its row of the list.
 
@@ -57,7 +46,7 @@ class Surroundings:
         head: probabilities of the explained head, of its likeliest classes and of the given one.
         near: the most similar pictures, nearest first.
         stands: the decision that stands; ``seen``: id of the newest entry of the log, ``""`` for none.
-        words: the last words of reviewers who differ, newest first; empty where they do not.
+        dispute: the last words of reviewers who differ, newest first; empty where they do not.
         tags: in sorted order.
         mixed: how many suspects are filed as its label and look like its suggested one, and the other way round.
         filed: the labels of all copies of the picture, its own first; empty where none is filed under another.
@@ -70,7 +59,7 @@ class Surroundings:
     near: tuple[Near, ...]
     stands: Entry | None
     seen: str
-    words: tuple[Entry, ...]
+    dispute: tuple[Entry, ...]
     tags: tuple[str, ...]
     mixed: tuple[int, int]
     filed: tuple[str, ...]
@@ -92,29 +81,27 @@ class Showing(Part):
                 asked,
             ).fetchall()
             scores = {path: facts for path, *facts in told}
-            contents = {image.content_hash for image in listed.values()}
-            others = {each.content_hash for some in near.values() for each in some}
+            others = {(each.content_hash, each.given_label) for some in near.values() for each in some}
+            said = stacks_about(connection, others.union(image.key for image in listed.values()))
             mixed = _mixed(connection, audit_id, {image.given_label for image in listed.values()})
-            log = _log(connection, sorted(contents | others))
-            tags = _tags(connection, sorted(contents))
+            tags = tags_of(connection, [image.content_hash for image in listed.values()])
             # To look for copies costs as much as all else, and the audit knows which pictures have some.
             wanted = {listed[path].content_hash for path, facts in scores.items() if (facts[0] or {}).get("identical")}
             filed = _filed(connection, audit_id, sorted(wanted)) if wanted else {}
         result = {}
         for path, image in listed.items():
-            key = (image.content_hash, image.given_label)
+            stack = said[image.key]
             numbers, other = scores[path]
-            said = log.get(key, _NOTHING)
             result[path] = Surroundings(
                 evidence=maps.get(path),
                 no_map=reasons.get(path, ""),
                 kind_numbers=numbers or {},
                 head=head.get(path, {}),
-                near=tuple(_said_of(each, log) for each in near.get(path, ())),
-                stands=said.stands,
-                seen=said.newest,
-                words=said.words,
-                tags=tags.get(key, ()),
+                near=tuple(_said_of(each, said) for each in near.get(path, ())),
+                stands=stack.stands,
+                seen=stack.newest.decision_id if stack.newest else "",
+                dispute=stack.dispute,
+                tags=tuple(tags.get(image.key, ())),
                 mixed=(mixed.get((image.given_label, other), 0), mixed.get((other, image.given_label), 0)),
                 filed=_first(image.given_label, filed.get(image.content_hash, ())),
             )
@@ -161,18 +148,6 @@ class Showing(Part):
                     "SELECT given_label, count(*) FROM images WHERE audit_id = ? GROUP BY ALL", [audit_id]
                 ).fetchall()
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Log:
-    """The log about one picture: its newest entry's id, what stands, and the last words of reviewers who differ."""
-
-    newest: str = ""
-    stands: Entry | None = None
-    words: tuple[Entry, ...] = ()
-
-
-_NOTHING = _Log()
 
 
 def _maps(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, object]) -> dict[str, Evidence]:
@@ -242,47 +217,6 @@ def _mixed(connection: duckdb.DuckDBPyConnection, audit_id: str, labels: set[str
     return {(given, suggested): suspects for given, suggested, suspects in pairs}
 
 
-def _log(connection: duckdb.DuckDBPyConnection, contents: list[str]) -> dict[Key, _Log]:
-    about, few = "list_contains(CAST($contents AS TEXT[]), content_hash)", {"contents": contents}
-    newest = connection.execute(
-        f"""SELECT content_hash, given_label, arg_max(decision_id, sequence) FROM decisions
-            WHERE {about} GROUP BY ALL""",
-        few,
-    ).fetchall()
-    if not newest:
-        return {}
-    words = connection.execute(
-        f"""SELECT content_hash, given_label, stands, conflict, decision_id, decision, coalesce(new_label, ''),
-                reviewer, note, {TIME.format("decided_at")}
-            FROM words WHERE {about} ORDER BY sequence DESC""",
-        few,
-    ).fetchall()
-    stands: dict[Key, Entry] = {}
-    differ = defaultdict(list)
-    for content_hash, given_label, is_standing, conflict, *entry in words:
-        key = (content_hash, given_label)
-        if is_standing:
-            stands[key] = Entry(*entry)
-        if conflict:
-            differ[key].append(Entry(*entry))
-    return {
-        (content, given): _Log(newest_id, stands.get((content, given)), tuple(differ[content, given]))
-        for content, given, newest_id in newest
-    }
-
-
-def _tags(connection: duckdb.DuckDBPyConnection, contents: list[str]) -> dict[Key, tuple[str, ...]]:
-    found = connection.execute(
-        """SELECT DISTINCT content_hash, given_label, tag FROM tags
-           WHERE list_contains(CAST($contents AS TEXT[]), content_hash) ORDER BY ALL""",
-        {"contents": contents},
-    ).fetchall()
-    tags = defaultdict(list)
-    for content_hash, given_label, tag in found:
-        tags[content_hash, given_label].append(tag)
-    return {key: tuple(some) for key, some in tags.items()}
-
-
 def _filed(connection: duckdb.DuckDBPyConnection, audit_id: str, contents: list[str]) -> dict[str, list[str]]:
     found = connection.execute(
         """SELECT content_hash, given_label FROM images
@@ -299,6 +233,6 @@ def _first(given: str, labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=lambda label: label != given))
 
 
-def _said_of(near: Near, log: Mapping[Key, _Log]) -> Near:
-    stands = log.get((near.content_hash, near.given_label), _NOTHING).stands
+def _said_of(near: Near, said: Mapping[Key, Stack]) -> Near:
+    stands = said[near.content_hash, near.given_label].stands
     return near if stands is None else replace(near, decision=stands.decision, new_label=stands.new_label)

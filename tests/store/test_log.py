@@ -14,6 +14,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from gradattn_core.errors import StoreError
+from gradattn_core.store.connection import transaction
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
@@ -75,6 +76,19 @@ def test_each_row_of_the_log_says_whether_it_stands_and_whether_it_is_disputed(q
     assert set(log[log["stands"]]["decision_id"]) == standing
     assert set(log[log["conflict"]]["decision_id"]) == disputed
     assert 0 < len(disputed) < len(log) and len(standing) > 2
+
+
+def test_the_view_of_what_stands_is_a_naive_reading_of_the_log(quarrel: Store) -> None:
+    stacks = naive_stacks(quarrel.decisions.page())
+    with transaction(quarrel.database, write=False, patience=5) as connection:
+        found = connection.execute(
+            "SELECT content_hash, given_label, decision_id, decision, coalesce(new_label, ''), reviewer, note "
+            "FROM current_decisions"
+        ).fetchall()
+    columns = ("decision_id", "decision", "new_label", "reviewer", "note")
+    assert {(content, label): tuple(said) for content, label, *said in found} == {
+        key: tuple(stack[-1][column] for column in columns) for key, stack in stacks.items() if stack
+    }
 
 
 def test_candidates_show_the_standing_word_and_the_dispute(quarrel: Store) -> None:

@@ -84,8 +84,8 @@ def test_what_stands_and_what_was_said_last_are_those_of_the_log(store: Store, p
             [standing] = about[about["stands"]].to_dict("records")
             assert around.stands.decision_id == standing["decision_id"]
             assert (around.stands.reviewer, around.stands.decided_at) == (standing["reviewer"], standing["decided_at"])
-        assert [word.decision_id for word in around.words] == about.loc[about["conflict"], "decision_id"].tolist()
-        assert bool(around.words) == bool(row["conflict"])
+        assert [word.decision_id for word in around.dispute] == about.loc[about["conflict"], "decision_id"].tolist()
+        assert bool(around.dispute) == bool(row["conflict"])
     assert decided > 5
 
 

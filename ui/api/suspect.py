@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from gradattn_core.belief import NONE, Belief, in_percent, of_row, of_two
 from gradattn_core.neighbourhood import Neighbour
-from gradattn_core.store.showing import Entry, Surroundings
+from gradattn_core.store.log import Entry
+from gradattn_core.store.showing import Surroundings
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import Facts, Verdict, decided, filed_as, judge
 from gradattn_core.wording import disagreement, names_of, short_name
@@ -124,9 +125,9 @@ def _seen(
         no_map="" if drawing else _no_map(around.no_map),
         typical=typical(belief, names, shared.typical, shared.sizes),
         similar=similar(around.near, belief, names),
-        decision=_said(around.stands, reviewer),
+        decision=said(around.stands, reviewer),
         seen=around.seen,
-        conflict=_conflict(around.words),
+        conflict=_conflict(around.dispute),
         tags=around.tags,
         facts=" · ".join([f"Rank {rank:,}", f"label wrong: {in_percent(1 - belief.of(given))}", *_pixels(size)]),
     )
@@ -160,7 +161,7 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
         no_map="",
         typical=(),
         similar=None,
-        decision=_said(mine, reviewer),
+        decision=said(mine, reviewer),
         seen=around.seen,
         conflict="",
         tags=(),
@@ -243,7 +244,8 @@ def _actions(belief: Belief, names: Mapping[str, str]) -> dict[str, Action]:
     return {"A": Action("relabel", other, f"Relabel to {names.get(other, short_name(other))}"), **_KEYS}
 
 
-def _said(entry: Entry | None, reviewer: str) -> Said | None:
+def said(entry: Entry | None, reviewer: str) -> Said | None:
+    """An entry of the log for a client; ``decision`` may be ``undo``."""
     if entry is None:
         return None
     name = short_name(entry.new_label) if entry.new_label else ""

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import parse_qsl, urlencode
 
-from gradattn_core.store.log import Entry
 from gradattn_core.store.outbox import Sent
-from gradattn_core.wording import short_name
 from ui import background
 from ui.api.answers import Asked, AskedWrongly, get, post
 from ui.api.lists import progress_json
 from ui.api.shapes import Said
+from ui.api.suspect import said
 
 MOST_DECISIONS = 1_000
 """Of one request."""
@@ -110,22 +109,6 @@ def keep_view(asked: Asked) -> Sequence[Mapping[str, object]]:
             raise AskedWrongly("query is no object of texts")
         store.views.save(page, name, urlencode(query, errors="replace"), reviewer=reviewer)
     return views(asked)
-
-
-def said(entry: Entry | None, reviewer: str) -> Said | None:
-    """An entry of the log for a client; ``decision`` may be ``undo``."""
-    if entry is None:
-        return None
-    return Said(
-        id=entry.decision_id,
-        decision=entry.decision,
-        new_label=entry.new_label or None,
-        name=short_name(entry.new_label) if entry.new_label else "",
-        reviewer=entry.reviewer,
-        mine=entry.reviewer == reviewer,
-        at=entry.decided_at,
-        note=entry.note,
-    )
 
 
 ROUTES = [
