@@ -91,6 +91,7 @@ def summary_markdown(summary: AuditSummary, dataset: str) -> str:
         *([sentence(agreement(summary.agreeing, summary.measured))] if summary.measured else []),
         *([] if summary.news is None else ["### Since the audit before", _news_table(summary.news)]),
         *(f"*Note:* {plain(warning)}" for warning in summary.warnings),
+        *([f"Computed on {plain(summary.computed)}."] if summary.computed else []),
     ]
     if summary.class_pairs:
         parts += ["### Worst class pairs", _pair_table(summary)]

@@ -146,6 +146,7 @@ def _audit(config: AuditConfig) -> AuditSummary:
     plan_in.cache_clear()
     shared, others = stages_left(plan)
     if shared:
+        get_run_logger().info(f"computes on {plan.versions.get('device', 'an unknown device')}, {plan.precision}")
         with computing(plan) as compute:
             for stage in shared:
                 compute(stage)

@@ -63,11 +63,15 @@ class Share:
 
     @property
     def options(self) -> dict[str, int]:
-        """For Ray: what a task occupies, that its process is kept for the next one, and that a lost one is repeated."""
+        """For Ray: what a task occupies, whether its process is kept for the next one, and that a lost one is repeated.
+
+        A process sees the GPU that it began with for good, whichever one Ray gives its later tasks: two of them would
+        share one while another idles. So each task on a GPU has a process of its own.
+        """
         return {
             "num_cpus": self.cores,
             "num_gpus": int(self.device == "cuda"),
-            "max_calls": 0,
+            "max_calls": int(self.device == "cuda"),
             "max_retries": _RETRIES,
         }
 

@@ -284,6 +284,7 @@ class AuditSummary:
         class_pairs: the worst ones, most expected errors first.
         news: since the audit of the same dataset before it; None where it is the first.
         not_judged: what could not be used or was passed over, in groups.
+        computed: on which device and in which precision; empty for audits of older versions.
         first, found: the ``first`` most suspect images hold this share, 0 to 1, of what the model believes wrong.
         measured, agreeing: suspects with a region whose effect was measured, and those whose strongest one agrees with
             its number.
@@ -309,3 +310,4 @@ class AuditSummary:
     agreeing: int = 0
     not_judged: tuple[Unjudged, ...] = ()
     checked: str = ""
+    computed: str = ""

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from gradattn_core import outfolder
 from gradattn_core.audit.interpret import interpret_shards
-from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, remove_audit
+from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, load_plan, remove_audit
 from gradattn_core.audit.rank import agreement, ranked_without_model
-from gradattn_core.audit.sweep import count_taken_over, swept_table
+from gradattn_core.audit.sweep import count_taken_over, count_widened, swept_table
 from gradattn_core.dataset.labels import spelling
 from gradattn_core.estimates import ASSUMPTIONS, first_to_review
 from gradattn_core.export import write_candidates
@@ -65,7 +65,7 @@ def _store(plan: Plan) -> None:
         "head": plan.head,
         "classes": list(plan.classes),
         "parameters": asdict(plan.config),
-        "versions": {**plan.versions, "precision": plan.precision},
+        "versions": {"precision": plan.precision, **plan.versions},
         "fingerprint": plan.fingerprint,
         "started_at": datetime.fromisoformat(plan.started_at),
         "finished_at": datetime.now(UTC),
@@ -132,16 +132,24 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
         agreeing=agreeing,
         not_judged=by_kind(store.audits.failures(audit_id)),
         checked="" if check is None else check.sentence,
+        computed=", ".join(filter(None, (audit.versions.get("device"), audit.versions.get("precision")))),
     )
 
 
 def _warnings(plan: Plan, given: list[str]) -> list[str]:
     share = agreement(plan)
-    warnings = list(plan.notes)
+    # Read anew: something may have been noted while others computed.
+    warnings = list(load_plan(plan.folder).notes)
     taken = count_taken_over(plan)
     if taken:
         warnings.append(
             f"{taken:,} images were taken over from earlier audits, {len(given) - taken:,} were swept anew."
+        )
+    widened = count_widened(plan)
+    if widened:
+        warnings.append(
+            f"{widened:,} images were swept in a wider precision: the model's numbers became too large for "
+            f"{plan.precision}."
         )
     if ranked_without_model(plan):
         seen = "" if plan.config.in_sample == "yes" else ", those that look wrong from its shallow layers included"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from gradattn_core import outfolder
 from gradattn_core.audit.alignment import settled_alignment
 from gradattn_core.audit.appearance import appearance_of
 from gradattn_core.audit.changes import keep_files, settled
+from gradattn_core.audit.computing import computing_on, continued_precision, fitting_precision
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.repair import DECODE, passed
 from gradattn_core.audit.reuse import RESULT_FORMAT, Sweep, sweep_key, sweeps_below, sweeps_like, tell_changes
@@ -37,7 +39,6 @@ from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, user_path, write_parquet, write_text
 from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.device import pick_device
-from gradattn_core.model.forward import sweep_precision
 from gradattn_core.outfolder import AuditFolder, failures_beside
 from gradattn_core.progress import PLAN, Progress, silent
 from gradattn_core.ranking.few import too_few
@@ -74,8 +75,9 @@ class Plan:
         head: ``as-is``, ``probe`` or ``finetune``.
         alignment: the model's output of each class (``as-is``); ``outputs`` is how many it has in all then.
         shards, shard_size: how many there are, and of how many images.
-        precision: of the sweep, ``auto`` resolved for the device it began on.
+        precision: of the sweep, ``auto`` resolved for the device that computes now.
         sweep_key: digest of what the numbers of the sweep depend on but the images.
+        own_key: takes its place in the mark of a sweep whose parts differ in precision: no other is like it.
         takes_from: folders below the output folder with sweeps of the same key, newest first.
         white: the value of 16 bits that is white in these pictures.
         notes: what the user should know about how the audit was set up.
@@ -98,6 +100,7 @@ class Plan:
     versions: dict[str, str] = field(default_factory=dict)
     precision: str = ""
     sweep_key: str = ""
+    own_key: str = ""
     takes_from: tuple[str, ...] = ()
     white: int = FULL_WHITE
     notes: tuple[str, ...] = ()
@@ -114,7 +117,7 @@ class Plan:
     @property
     def sweep(self) -> Sweep:
         """The sweep that this audit makes."""
-        return Sweep(self.folder, self.sweep_key, self.root, self.config.listing_key())
+        return Sweep(self.folder, self.own_key or self.sweep_key, self.root, self.config.listing_key())
 
     @cached_property
     def sources(self) -> tuple[Sweep, ...]:
@@ -232,6 +235,13 @@ def load_plan(folder: Path | str) -> Plan:
     )
 
 
+def add_note(folder: Path, sentence: str) -> None:
+    """Have an audit that is being made say this with its other notes, once."""
+    plan = load_plan(folder)
+    if sentence not in plan.notes:
+        _write_plan(replace(plan, notes=(*plan.notes, sentence)))
+
+
 def can_be_continued(folder: Path, listing: pd.DataFrame) -> bool:
     """Whether an unfinished audit of these very images and labels lies in ``folder``."""
     return AuditFolder(folder).is_current() and load_plan(folder).listing.equals(listing)
@@ -308,7 +318,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     while is_stored(out, audit_id := f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}") or _has_folder(out, audit_id):
         now += timedelta(seconds=1)
     device = pick_device(config.device)
-    precision = sweep_precision(config.precision, device)
+    precision, overflow = fitting_precision(config, listing, device, looks.white)
     key = sweep_key(config, precision, listing.classes, alignment, looks.facts)
     size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
@@ -325,12 +335,12 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
         shard_size=size,
         images=len(listing.images),
         started_at=now.isoformat(),
-        versions=_versions(),
+        versions={**_versions(), "device": computing_on(config), "precision": precision},
         precision=precision,
         sweep_key=key,
         takes_from=() if config.restart else sweeps_below(out, key),
         white=looks.white,
-        notes=(*listing.notes, *looks.notes, *notes),
+        notes=(*listing.notes, *looks.notes, *notes, *overflow),
     )
     _write(plan, listing)
     return plan
@@ -349,11 +359,33 @@ def _unfinished(out: Path, fingerprint: str) -> Path | None:
 
 def _continue(folder: Path, config: AuditConfig) -> Plan:
     # What may differ (device, batch size, where the checkpoint lies) is what this command says.
-    plan = replace(load_plan(folder), config=config)
+    plan = _on_this_device(replace(load_plan(folder), config=config))
     if plan.takes_from:
         # Those of then may have been taken over by another audit meanwhile.
         plan = replace(plan, takes_from=sweeps_below(plan.out, plan.sweep_key))
     _write_plan(plan)
+    return plan
+
+
+def _on_this_device(plan: Plan) -> Plan:
+    """A plan that another device may have begun, to go on as this one computes; where that differs the user is told."""
+    before, now = plan.versions.get("device", ""), computing_on(plan.config)
+    precision = continued_precision(plan.config, plan.precision)
+    left = sum(not plan.files.sweep(index).exists() for index in range(plan.shards))
+    if before.split(", then ")[-1] == now:
+        return plan
+    versions = {**plan.versions, "device": f"{before}, then {now}" if before else now}
+    if precision == plan.precision or not left:
+        return replace(plan, versions=versions)
+    mixed = (
+        f"{plan.shards - left:,} of {plan.shards:,} shards were swept on {before or 'another device'} in "
+        f"{plan.precision}, the others on {now} in {precision}; no later audit takes them over."
+    )
+    warnings.warn(mixed, stacklevel=2)
+    key = hashlib.blake2b(f"{plan.own_key or plan.sweep_key} {precision}".encode(), digest_size=16).hexdigest()
+    versions["precision"] = f"{plan.versions.get('precision', plan.precision)}, then {precision}"
+    plan = replace(plan, precision=precision, own_key=key, versions=versions, notes=(*plan.notes, mixed))
+    plan.sweep.mark()
     return plan
 
 

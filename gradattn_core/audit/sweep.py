@@ -26,7 +26,7 @@ from gradattn_core.progress import SWEEP, Progress, silent
 from gradattn_core.ranking.outside import Outside, outside_of
 from gradattn_core.records import Failure, FloatArray, ImageRecord
 
-_TAKEN = b"taken_over"
+_TAKEN, _WIDENED = b"taken_over", b"widened"
 _LARGEST = float(np.finfo(np.float16).max)
 _SCHEMA = pa.schema(
     [
@@ -73,25 +73,34 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
         paths = set(taken["path"].to_pylist())
         new = [image for image in images if image.path not in paths]
         failures: list[Failure] = []
-        tables = [taken]
+        tables, widened = [taken], 0
         if new:
-            tables += _sweep(
+            swept, widened = _sweep(
                 plan, new, failures, lambda done: progress(SWEEP.name, first + len(taken) + done, plan.images)
             )
+            tables += swept
         if failures:
             require_root(plan.root)
         write_parquet(failures_beside(target), failures_table(failures))
         # The result is renamed into place last: where it is, its failures are too.
-        write_parquet(
-            target, _in_order(pa.concat_tables(tables), images).replace_schema_metadata({_TAKEN: str(len(taken))})
-        )
+        facts = {_TAKEN: str(len(taken)), **({_WIDENED: str(widened)} if widened else {})}
+        write_parquet(target, _in_order(pa.concat_tables(tables), images).replace_schema_metadata(facts))
     progress(SWEEP.name, first + len(images), plan.images)
     return target
 
 
 def count_taken_over(plan: Plan) -> int:
     """How many images of a swept audit were not swept anew."""
-    return sum(int(pq.read_schema(plan.files.sweep(index)).metadata[_TAKEN]) for index in range(plan.shards))
+    return _counted(plan, _TAKEN)
+
+
+def count_widened(plan: Plan) -> int:
+    """How many images of a swept audit had numbers too large for its precision, or came after one in a process."""
+    return _counted(plan, _WIDENED)
+
+
+def _counted(plan: Plan, fact: bytes) -> int:
+    return sum(int(pq.read_schema(plan.files.sweep(index)).metadata.get(fact, 0)) for index in range(plan.shards))
 
 
 def swept_table(plan: Plan, columns: Sequence[str]) -> pa.Table:
@@ -156,25 +165,28 @@ def matrix(column: pa.ChunkedArray) -> FloatArray:
 
 def _sweep(
     plan: Plan, images: list[ImageRecord], failures: list[Failure], progress: Callable[[int], None]
-) -> list[pa.Table]:
+) -> tuple[list[pa.Table], int]:
+    """Tables of the images, and of how many the precision had to be another than the plan's."""
     model = audit_model(plan.config, len(plan.classes) if plan.config.from_scratch else None)
     device = next(model.parameters()).device
     names = outside_names(plan.classes, plan.alignment, class_names(model), int(getattr(model, "num_classes", 0)))
     tables: list[pa.Table] = []
-    done = 0
+    done = widened = 0
     preprocessing = Preprocessing.of(model)
     for batch in load_batches(plan.root, images, preprocessing, plan.config, device, plan.white):
         failures += batch.failed
 
         def run(part: slice, batch: Batch = batch) -> None:
             pixels = preprocessing.normalised(batch.pixels[part].to(device, non_blocking=True))
+            nonlocal widened
             result = forward(model, pixels, plan.precision)
+            widened += len(pixels) * (result.precision != plan.precision)
             tables.append(_table(batch.images[part], result, plan.alignment, names))
 
         in_parts(run, len(batch.images), device, (SWEEP.name, plan.sweep_key))
         done += len(batch)
         progress(done)
-    return tables
+    return tables, widened
 
 
 def _in_order(table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:

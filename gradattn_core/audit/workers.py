@@ -22,18 +22,25 @@ from types import TracebackType
 import torch
 
 from gradattn_core.audit.loading import release_model
-from gradattn_core.audit.plan import Plan, load_plan
+from gradattn_core.audit.plan import Plan, add_note, load_plan
 from gradattn_core.audit.stages import STAGES, Stage
 from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
-from gradattn_core.errors import GradattnError
+from gradattn_core.errors import GradattnError, ModelError
+from gradattn_core.model.device import pick_device
 from gradattn_core.progress import Progress, silent
 
 _FAREWELL_SECONDS = 10
 
 
 def local_devices(name: str) -> tuple[str, ...]:
-    """What an audit asked for this device computes on: every GPU for ``auto`` and ``cuda``, else the one it names."""
-    count = torch.cuda.device_count() if name in ("auto", "cuda") else 0
+    """What an audit asked for this device computes on: every GPU for ``auto`` and ``cuda``, else the one it names.
+
+    Raises:
+        ModelError: it is not usable here.
+    """
+    # Once a kernel has run, the count is CUDA's own; before, it is the driver's, which may see more.
+    is_spread = name in ("auto", "cuda") and pick_device(name).type == "cuda"
+    count = torch.cuda.device_count() if is_spread else 0
     return tuple(f"cuda:{index}" for index in range(count)) if count > 1 else (name,)
 
 
@@ -84,6 +91,8 @@ class _Worker:
 class Workers:
     """One process per device, for as long as the context is entered; each loads the audit's model once.
 
+    A device on which no kernel runs gets no work, which is noted; ``devices`` are the others once it is entered.
+
     They compute with as many threads as this process would, so that their results are its results, to the bit on
     devices of one kind. The processes are spawned: a program that audits on several GPUs needs the usual
     ``if __name__ == "__main__":``.
@@ -109,11 +118,42 @@ class Workers:
                 # With the other end open here too, the loss of the process would go unnoticed.
                 theirs.close()
                 self._workers.append(_Worker(device, process, ours))
-                self._idle.put(self._workers[-1])
+            self._keep_usable()
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _keep_usable(self) -> None:
+        """Wait for every process to say whether it can begin.
+
+        Raises:
+            GradattnError: none can, or one was lost on its way.
+        """
+        reasons = {}
+        for worker in self._workers:
+            try:
+                refusal = worker.connection.recv()
+            except (EOFError, OSError) as error:
+                worker.process.join()
+                raise GradattnError(
+                    f"the worker process on {worker.device} was lost before its work (exit code "
+                    f"{worker.process.exitcode}; memory may have run out)"
+                ) from error
+            if refusal is None:
+                self._idle.put(worker)
+            elif isinstance(refusal, ModelError):
+                reasons[worker] = str(refusal)
+            else:
+                raise refusal
+        if len(reasons) == len(self._workers):
+            raise GradattnError("; ".join(dict.fromkeys(reasons.values())))
+        for worker, reason in reasons.items():
+            warnings.warn(f"{reason}; the other devices do its part", stacklevel=2)
+            add_note(self._folder, f"{worker.device} did not take part: {reason}.")
+            worker.process.join()
+        self._workers = [worker for worker in self._workers if worker not in reasons]
+        self.devices = tuple(worker.device for worker in self._workers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -166,12 +206,17 @@ def _work(connection: Connection, folder: Path, device: str, threads: int, decod
     torch.set_num_threads(threads)
     add_secrets(secrets)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if device.startswith("cuda"):
-        # Else pinned memory would open a context on the first GPU too.
-        torch.cuda.set_device(torch.device(device))
-    plan = load_plan(folder)
-    plan = replace(plan, config=replace(plan.config, device=device, workers=decoders))
+    try:
+        if pick_device(device).type == "cuda":
+            # Else pinned memory would open a context on the first GPU too.
+            torch.cuda.set_device(torch.device(device))
+        plan = load_plan(folder)
+        plan = replace(plan, config=replace(plan.config, device=device, workers=decoders))
+    except Exception as error:
+        connection.send(_as_sent(error))
+        return
     with suppress(EOFError, BrokenPipeError):
+        connection.send(None)
         while (part := connection.recv()) is not None:
             stage, index = part
             connection.send(_outcome(plan, STAGES[stage], index))
@@ -190,10 +235,15 @@ def _outcome(plan: Plan, stage: Stage, index: int) -> Exception | None:
     try:
         stage.run(plan, index, silent)
     except Exception as error:
-        error.add_note(traceback.format_exc())
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return RuntimeError(f"{type(error).__name__}: {error}")
-        return error
+        return _as_sent(error)
     return None
+
+
+def _as_sent(error: Exception) -> Exception:
+    """An error as it can travel to another process, with the place where it happened as a note."""
+    error.add_note(traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

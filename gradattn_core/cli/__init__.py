@@ -46,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = error.strerror or str(error) or type(error).__name__
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{what}; what was finished is kept, and once that is mended the same command goes on")
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        from gradattn_core.model.device_memory import is_memory_fault
+
+        if not is_memory_fault(error):
             raise
         return _complain("the device is out of memory; the same command with a smaller --batch-size continues")
 

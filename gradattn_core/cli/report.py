@@ -191,6 +191,8 @@ def show_audit(summary: AuditSummary, out: str) -> None:
     if summary.seconds:
         times = ", ".join(f"{stage} {seconds:,.0f} s" for stage, seconds in summary.seconds.items())
         screen.print(f"[dim]{times}[/]", soft_wrap=True)
+    if summary.computed:
+        screen.print(f"computed    {escape(summary.computed)}", soft_wrap=True, highlight=False)
     screen.print(f"candidates  {escape(str(summary.candidates))}", soft_wrap=True, highlight=False)
     screen.print(f"database    {escape(str(summary.database))}", soft_wrap=True, highlight=False)
     screen.print(f"next        gradattn ui --out {escape(out)}", soft_wrap=True, highlight=False)

@@ -10,18 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from gradattn_core import progress
 from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.merge import merge
-from gradattn_core.audit.plan import Plan, make_plan, survey_dataset
+from gradattn_core.audit.plan import Plan, load_plan, make_plan, survey_dataset
 from gradattn_core.audit.rank import rank_images
 from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.stages import FINETUNE, INTERPRET, SWEEP, Stage
 from gradattn_core.audit.workers import Workers, local_devices, local_workers, run_stage
 from gradattn_core.config import FineTuning
-from gradattn_core.errors import DatasetError, GradattnError
+from gradattn_core.errors import DatasetError, GradattnError, StoreError
 from gradattn_core.files import write_bytes, write_whole
 from gradattn_core.progress import silent
 from tests.helpers.tiny import Tiny
@@ -97,6 +98,30 @@ def test_a_part_s_error_comes_out_as_it_is_and_a_killed_process_is_one_sentence(
     assert not SWEEP.missing(plan)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_runs_nothing_gets_no_work_and_the_real_reason_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    plan = planned(tiny, tmp_path)
+    told = pytest.warns(
+        UserWarning, match=r"device 'cuda:0' is not usable here \(.+\).*; the other devices do its part"
+    )
+    with told, Workers(plan, ["cpu", "cuda:0"]) as workers:
+        assert workers.devices == ("cpu",) and len(workers_now()) == 1
+        run_stage(plan, SWEEP, workers)
+    assert not SWEEP.missing(plan)
+    assert any("cuda:0 did not take part: device 'cuda:0'" in note for note in load_plan(plan.folder).notes)
+    with pytest.raises(GradattnError, match=r"'cuda:0' is not usable here .*; device 'cuda:1' is not usable here"):
+        Workers(plan, ["cuda:0", "cuda:1"]).__enter__()
+    assert not workers_now()
+
+
+def test_a_worker_that_cannot_read_the_plan_says_that(tiny: Tiny, tmp_path: Path) -> None:
+    plan = planned(tiny, tmp_path)
+    plan.files.plan.write_text(plan.files.plan.read_text().replace('"format": ', '"format": 9'))
+    with pytest.raises(StoreError, match="was begun by another version"):
+        Workers(plan, ["cpu", "cpu"]).__enter__()
+    assert not workers_now()
+
+
 @pytest.mark.slow
 def test_an_interrupt_ends_every_process_at_once_and_keeps_what_is_finished(tiny: Tiny, tmp_path: Path) -> None:
     plan = planned(tiny, tmp_path, shard_size=4)
@@ -128,8 +153,6 @@ def test_one_device_needs_no_other_process() -> None:
 
 @pytest.mark.gpu
 def test_every_gpu_is_used_where_none_is_named() -> None:
-    import torch
-
     count = torch.cuda.device_count()
     if count < 2:
         pytest.skip("one GPU or none")

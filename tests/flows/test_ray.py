@@ -328,6 +328,42 @@ def test_a_task_gets_a_gpu_and_its_part_of_the_cores_or_the_cores_of_the_smalles
     assert share_of([node(*resources) for resources in nodes], device, threads=12) == share
 
 
+def test_a_process_is_kept_for_the_next_part_on_cores_and_not_on_a_gpu() -> None:
+    """It sees the GPU that it began with for good, and Ray may give its next task another."""
+    assert Share("cpu", 4, 4).options["max_calls"] == 0 and Share("cuda", 4, 4).options["max_calls"] == 1
+
+
+@pytest.mark.slow
+def test_every_part_runs_in_a_process_that_began_on_the_gpu_that_ray_gives_it(ray: ModuleType) -> None:
+    """Pretended GPUs, bursts of parts with pauses between them, and a process that is lost."""
+
+    def part(seconds: float) -> tuple[int, str, str, float, float]:
+        begun, visible = time.time(), os.environ["CUDA_VISIBLE_DEVICES"]
+        # What CUDA would have read once; sys is one for all tasks of a process.
+        first = sys.__dict__.setdefault("_first_gpu", visible)
+        if seconds < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(seconds)
+        return os.getpid(), first, visible, begun, time.time()
+
+    ray.init(num_cpus=3, num_gpus=3, log_to_driver=False, **NODE)
+    try:
+        remote = ray.remote(**Share("cuda", 1, 1).options)(part)
+        found: list[tuple[int, str, str, float, float]] = []
+        for burst in (3, 1, 2, 3):
+            found += ray.get([remote.remote(0.2) for _ in range(burst)])
+            if burst == 1:
+                with pytest.raises(ray.exceptions.RayError):
+                    ray.get(remote.options(max_retries=0).remote(-1.0))
+    finally:
+        ray.shutdown()
+    assert len(found) == 9 and all(first == given for _, first, given, _, _ in found)
+    for one in found:
+        for other in found:
+            together = one is not other and one[3] < other[4] and other[3] < one[4]
+            assert not (together and one[1] == other[1]), "two parts shared a GPU"
+
+
 def node(cpus: float, gpus: float) -> Node:
     return Node("a-host", "10.0.0.5", cpus, gpus)
 

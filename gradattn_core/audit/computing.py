@@ -1,0 +1,74 @@
+"""What an audit computes on and in which precision: said to the user at once, since a wrong device costs hours."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from gradattn_core.audit.loading import audit_model, load_batches
+from gradattn_core.config import AuditConfig
+from gradattn_core.dataset.selection import evenly
+from gradattn_core.model.device import automatic, described, pick_device
+from gradattn_core.model.forward import forward, sweep_precision
+from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.records import Listing
+
+_ON_TRIAL = 16
+"""Pictures that show whether a model's numbers are too large for float16."""
+_THREADS = torch.device("cpu")
+
+
+def computing_on(config: AuditConfig) -> str:
+    """The devices of an audit as a person calls them, and why a GPU that is there is idle; that is warned of too.
+
+    Raises:
+        ModelError: the device is not usable here.
+    """
+    if config.runner != "local":
+        return "a Ray cluster"
+    unused = automatic().unused if config.device == "auto" else ""
+    if unused:
+        warnings.warn(f"a GPU is not used: {unused}", stacklevel=2)
+    devices = [pick_device(config.device)]
+    if devices[0].type == "cuda" and config.device in ("auto", "cuda") and not unused:
+        devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return described(devices, unused)
+
+
+def fitting_precision(
+    config: AuditConfig, listing: Listing, device: torch.device, white: int
+) -> tuple[str, tuple[str, ...]]:
+    """The precision of a sweep: what is asked for, or what takes its place where float16 is too narrow for the model.
+
+    Args:
+        device: that sweeps.
+        white: as in ``decode_image``.
+
+    Returns:
+        the precision, and what the user should know of it.
+    """
+    asked = precision = sweep_precision(config.precision, device)
+    if asked != "float16":
+        return asked, ()
+    model = audit_model(config, len(listing.classes) if config.from_scratch else None)
+    preprocessing, few = Preprocessing.of(model), evenly(list(listing.images), _ON_TRIAL)
+    # By threads: processes would have to start for these few.
+    for batch in load_batches(listing.root, few, preprocessing, config, _THREADS, white):
+        if batch.images:
+            precision = forward(model, preprocessing.normalised(batch.pixels.to(device)), precision).precision
+    if precision == asked:
+        return asked, ()
+    note = f"The model's numbers become too large for {asked}: it is swept in {precision}."
+    warnings.warn(note, stacklevel=2)
+    return precision, (note,)
+
+
+def continued_precision(config: AuditConfig, before: str) -> str:
+    """The precision in which an audit that was swept in ``before`` goes on here.
+
+    It is that of this device, unless the user said one, or a half one took the place of another that was too narrow.
+    """
+    now = sweep_precision(config.precision, pick_device(config.device))
+    both_half = {now, before} <= {"float16", "bfloat16"}
+    return before if config.precision != "auto" or both_half else now
