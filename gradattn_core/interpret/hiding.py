@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gradattn_core.attention.rollout import full_float32
 from gradattn_core.model.forward import Head, class_logits
 
 SHARE = 0.2
@@ -66,7 +67,7 @@ def ask_again(
         head: maps the model's pre-logit features to logits; the classifier where ``None``.
         share: see :func:`hidden_patches`.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32():
         return class_logits(model, hide(images, hidden_patches(scores, share)), head).float()
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gradattn_core.attention.rollout import full_float32
 from gradattn_core.config import FineTuning, ModelSpec
 from gradattn_core.errors import InterpretError, ModelError
+from gradattn_core.interpret.hiding import ask_again
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.model.backbone import load_model
 from gradattn_core.model.device import pick_device
@@ -276,7 +277,7 @@ def test_float32_is_float32_in_convolutions_too_and_the_program_s_own_choice_com
             switch.fp32_precision = cudnn.rnn.fp32_precision = chosen
             forward(model, images)
             answer(model, images)
-            interpret(model, images, 0, 3)
+            ask_again(model, images, interpret(model, images, 0, 3).scores)
             settings = FineTuning(epochs=1, batch_size=2)
             finetune(learner, lambda rows: images[rows], torch.tensor([0, 1]), settings, seed=0)
             with full_float32():
