@@ -15,7 +15,7 @@ from gradattn_core.store.order import OF_SAME
 
 BREAK = 300
 """Seconds between two decisions of a reviewer from which on the time between them was no work."""
-_LEAST = 10  # Decisions with a pace worth naming.
+_LEAST, _LEAST_SECONDS = 10, 60  # Decisions, and the time they took together, that have a pace worth naming.
 
 _DECIDED = f"""decided AS MATERIALIZED (
     SELECT i.image_rank AS rank, i.given_label, d.decision, coalesce(d.new_label, '') AS new_label
@@ -229,7 +229,9 @@ class Tallies(Part):
                 row["reviewer"],
                 row["decisions"],
                 row["today"],
-                60 * row["steps"] / row["seconds"] if row["steps"] >= _LEAST and row["seconds"] > 0 else None,
+                60 * row["steps"] / row["seconds"]
+                if row["steps"] >= _LEAST and row["seconds"] >= _LEAST_SECONDS
+                else None,
             )
             for row in found
         ]

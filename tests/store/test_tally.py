@@ -96,6 +96,7 @@ def test_the_pace_counts_looks_and_leaves_breaks_out(store: Store) -> None:
     for index in range(30):
         store.decisions.append(AUDIT_ID, path_of(index), "keep", reviewer="Ada")
     store.decisions.append(AUDIT_ID, path_of(30), "keep", reviewer="Bob")
+    assert all(each.a_minute is None for each in store.tally.pace())  # nobody works so fast: a script
     start = datetime(2026, 11, 25, 23, 50, tzinfo=UTC)
     # Fifteen decisions ten seconds apart, a break of a day, fifteen twenty seconds apart.
     moments = [start + timedelta(seconds=10 * index) for index in range(15)]
