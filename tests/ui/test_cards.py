@@ -37,7 +37,8 @@ def test_a_page_has_its_place_in_the_list_and_says_how_much_there_is(store: Stor
     left = store.candidates.count(AUDIT_ID, given="kite", decided="no")
     assert (told["total"], told["outside"]) == (left, 11 - left)
     assert told["progress"] == "1 of 12 decided · 11 left"
-    assert page(decided="yes")["total"] == 1
+    decided = page(decided="yes")
+    assert (decided["total"], decided["outside"], decided["all"]) == (1, 11, 12), "all undecided are outside of it"
     assert page(decided="any")["total"] == 12
 
 

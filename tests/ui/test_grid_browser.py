@@ -245,6 +245,12 @@ def test_a_list_that_a_filter_empties_says_so_and_the_filter_is_cleared_on_the_s
     window.get_by_role("link", name="Clear filter").click()
     expect(pictures(window)).to_have_count(SUSPECTS)
     assert "kite" not in window.url
+    # Nothing has been decided: that is not called all.
+    window.goto(f"{url}/grid?decided=keep")
+    expect(window.locator(".empty")).to_have_text(
+        f"Nothing matches. {SUSPECTS} undecided are outside this filter. Clear filter"
+    )
+    expect(window.locator(".bulk .chart")).to_be_hidden()
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from gradattn_core.estimates import percent
 from gradattn_core.ranking.certainty import hypergeometric_interval
 from gradattn_core.store.store import Store
-from gradattn_core.store.tally import PairTally
+from gradattn_core.store.tally import ClassTally, PairTally, Tally
 from gradattn_core.wording import names_of
 from tests.helpers import pictured_audit
 from tests.helpers.app_pages import opened, texts
@@ -87,6 +87,28 @@ def test_all_numbers_follow_the_decisions_and_agree(store: Store) -> None:
     assert "2 found +9 undecided" in words(part(app, "confusion"))
     assert f"Together {suspects:.1f}" in words(part(app, "look-first"))
     assert "One class has fewer than 5 images: <b>x</b>" in texts(app)
+
+
+@pytest.mark.parametrize(("expected", "elsewhere"), [(25.4, 1.4), (101.5, 0.9), (0.5, 0.4), (3.6, 0.1), (2.5, 0.0)])
+def test_what_is_found_and_expected_adds_up_to_the_headline_as_printed(expected: float, elsewhere: float) -> None:
+    tally = Tally((ClassTally("owl", 500, 9, 7, 0, 80, expected, elsewhere),), (), {}, math.nan, math.nan)
+    facts = how_many.HowMany(tally, None, None, 12.0)
+    total = re.search(r"about (\d+) in all", facts.headline)
+    parts = re.search(r"about (\d+) more: (\d+) among the 80 undecided suspects, (\d+) elsewhere", facts.lead)
+    assert total and parts
+    more, among, rest = map(int, parts.groups())
+    assert int(total[1]) == 7 + more == 7 + among + rest
+    assert abs(among - expected) <= 0.5 and abs(rest - elsewhere) < 1
+
+
+def test_a_page_that_is_read_only_offers_no_check_and_no_goal_to_begin(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.candidates.count(AUDIT_ID)
+    monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
+    links = [words(each) for panel in list(panels(opened()))[:2] for each in panel.iter("a")]
+    assert "Review suspects" in links
+    assert not any(each.startswith(("Check", "Begin", "Review the next")) for each in links)
 
 
 def test_suspects_that_were_all_right_leave_no_wrong_labels_among_them(store: Store) -> None:

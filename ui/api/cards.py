@@ -10,11 +10,11 @@ import pandas as pd
 from gradattn_core import belief
 from gradattn_core.belief import Belief
 from gradattn_core.records import Box
-from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.store import Store
 from gradattn_core.wording import distinct_names, short_name
 from ui.api.answers import Asked, get
 from ui.api.filters import open_list
+from ui.api.threshold import undecided
 from ui.api.whereabouts import whereabouts
 
 MARKS = {"relabel": "A", "keep": "K", "unsure": "U", "remove": "X"}
@@ -95,12 +95,13 @@ def page(asked: Asked) -> Mapping[str, object]:
     query, store, audit = open_list(asked), asked.store, asked.audit
     frame = store.candidates.page(audit, order=query.order, top=query.count, offset=query.offset, **query.filters)
     whereabouts.expect(store, audit, frame["path"])
-    left = store.candidates.count(audit, **(query.filters | CandidateFilter(decided="no")))
+    left = store.candidates.count(audit, **undecided(query.filters))
     all_left, suspects = (store.candidates.count(audit, decided=decided) for decided in ("no", "any"))
     return {
         "suspects": [asdict(card) for card in cards(store, audit, frame, outlines=query.outlines)],
         "total": store.candidates.count(audit, **query.filters),
         "outside": max(0, all_left - left),
+        "all": suspects,
         "progress": f"{suspects - all_left:,} of {suspects:,} decided · {all_left:,} left",
     }
 

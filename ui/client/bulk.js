@@ -81,6 +81,7 @@ export function createBar(does) {
    */
   function show(state) {
     threshold(state);
+    chart.hidden = !state.histogram.undecided;
     const step = state.picked ? state.picked.step : state.step;
     expected.replaceChildren(...(step?.count ? rich(step.expected) : []));
     belief.textContent = step?.count ? `${step.belief} ${state.histogram.check}` : "";

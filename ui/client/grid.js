@@ -198,11 +198,14 @@ class Grid {
   }
 
   empty() {
-    const { outside } = this.answer;
-    if (!outside) return element("p", { className: "empty", textContent: "All of these are decided." });
-    const clear = element("a", { href: this.address("grid", {}), textContent: "Clear filter" });
-    const words = `Nothing matches. ${outside.toLocaleString("en")} undecided are outside this filter. `;
-    return element("p", { className: "empty" }, words, clear);
+    const { outside, all } = this.answer;
+    const said = (words, page, text) => element("p", { className: "empty" }, words, element("a", { href: this.address(page, {}), textContent: text }));
+    if (Object.keys(this.filters).length) {
+      const rest = outside ? `${outside.toLocaleString("en")} undecided are outside this filter. ` : "";
+      return said(`Nothing matches. ${rest}`, "grid", "Clear filter");
+    }
+    if (all) return said(`All ${all.toLocaleString("en")} suspects are decided. `, "overview", "Overview");
+    return said("No suspects. That is no proof that every label is right: only a random check can tell. ", "overview", "Overview");
   }
 
   bars() {

@@ -11,6 +11,7 @@ from gradattn_core.ranking.certainty import PAGE, Doubles, target
 from gradattn_core.store.proof import Until
 from gradattn_core.wording import count_of
 from ui.components import paper
+from ui.launch import read_only
 from ui.markup import Markup, join, link, tag
 from ui.overview.how_many import axis
 
@@ -103,6 +104,8 @@ def _time(minutes: float) -> str:
 def _action(until: Until, runs: bool) -> Markup:
     if until.kind == "done":
         return link("export", "Export the corrected labels", class_="button primary", what="Corrected labels")
+    if read_only():
+        return Markup("")
     words = f"Review the next {min(PAGE, until.unseen)}" if runs else "Begin"
     kind = "button primary" if runs else "button"
     return link("review", words, class_=kind, list="until", left=f"{100 * until.share:g}")

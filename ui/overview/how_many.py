@@ -10,6 +10,7 @@ from gradattn_core.ranking.certainty import hypergeometric_interval
 from gradattn_core.store.proof import SpotCheck, Until
 from gradattn_core.store.tally import Tally
 from gradattn_core.wording import count_of
+from ui.launch import read_only
 from ui.markup import Markup, link, tag
 
 FIRST_CHECK = 100
@@ -86,8 +87,9 @@ class HowMany:
     def _expected(self) -> str:
         tally = self.tally
         suspects = count_of(tally.undecided, "undecided suspect")
-        # Each part is rounded by itself, so the sum is that of the parts as they are printed.
-        parts = round(tally.expected), round(tally.elsewhere)
+        # As they are printed, what was found and the parts add up to what the headline says: the last gives way.
+        among = math.floor(tally.expected + 0.5)
+        parts = among, max(round(tally.believed) - tally.found - among, 0)
         unsure = f" {tally.unsure:,} unsure {'is' if tally.unsure == 1 else 'are'} not counted." if tally.unsure else ""
         more = f"about {sum(parts):,}{' more' if tally.found else ''}"
         if not sum(parts):
@@ -197,6 +199,9 @@ def _next_check(facts: HowMany) -> Markup:
         return Markup("")
     left = facts.tally.images - facts.tally.decided
     count = min(FIRST_CHECK, left)
+    suspects = link("review", "Review suspects", class_="button") if facts.tally.undecided else Markup("")
+    if read_only():
+        return tag("p", suspects, class_="next") if suspects else Markup("")
     if not count:
         return Markup("")
     first = facts.bounds is None
@@ -208,5 +213,4 @@ def _next_check(facts: HowMany) -> Markup:
         class_="button primary" if first and not facts.tally.found else "button",
         list="spot check",
     )
-    suspects = link("review", "Review suspects", class_="button") if facts.tally.undecided else Markup("")
     return tag("p", button, suspects, tag("span", f"about {minutes}; {why}"), class_="next")
