@@ -67,8 +67,9 @@ class Undone:
     """What became of an undo that was sent.
 
     Attributes:
-        status: ``undone``; ``known``: it was before; ``none``: the reviewer has nothing to take back; ``theirs``:
-            another's decision stands there, and nobody asked to take that back; ``newer``: somebody decided meanwhile.
+        status: ``undone``; ``known``: it was before; ``none``: nothing of the reviewer's is to be taken back;
+            ``theirs``: another's decision stands there, and nobody asked to take that back; ``newer``:
+            somebody decided meanwhile.
         paths: what was taken back is about these images, of a bulk all.
         undone: the (newest) decision that was taken back.
         stands: what stands about the first of ``paths`` now; with ``theirs`` and ``newer``, what nobody touched.
@@ -142,6 +143,7 @@ class Outbox(Part):
         seen: str | None = None,
         others: bool = False,
         outbox: str = "",
+        exact: bool = False,
     ) -> Undone:
         """Take back what the screen shows if that is the reviewer's, else their own last decision of this audit.
 
@@ -154,11 +156,13 @@ class Outbox(Part):
             path: what the screen shows; None: only the reviewer's own last decision is meant.
             seen: the newest entry about ``path`` that the screen shows, "" for none; None: whatever there is.
             others: take another's decision back as well; somebody has asked.
+            exact: nothing but what stands about ``path`` is meant; where that is not to be taken back, nothing is.
         """
         with self._writing(audit_id) as connection:
             if _known(connection, [id]):
                 return _again(connection, id)
             targets: list[Target] = []
+            stack = Stack()
             if path is not None:
                 image = images.find(connection, audit_id, [path]).get(path)
                 stack = stacks_about(connection, [image.key])[image.key] if image else Stack()
@@ -171,9 +175,12 @@ class Outbox(Part):
                         targets = [(path, image.key, stands)]
                     elif shown:
                         return Undone("theirs", (path,), None, stands, stack.newest)
-            targets = targets or _last(connection, audit_id, reviewer)
+                    elif exact:
+                        return Undone("newer", (path,), None, stands, stack.newest)
+            if not targets and not exact:
+                targets = _last(connection, audit_id, reviewer)
             if not targets:
-                return Undone("none")
+                return Undone("none", (), None, stack.stands, stack.newest)
             undo, several = Decision("undo", reviewer), id if len(targets) > 1 else None
             rows = [
                 Row(place, key, None, undo, "" if number else id, entry.decision_id, outbox or None, several)

@@ -64,6 +64,7 @@ def undo(asked: Asked) -> Mapping[str, object]:
         seen=seen,
         others=asked.flag("others"),
         outbox=asked.text("outbox", "", 100),
+        exact=asked.flag("exact"),
     )
     return {
         "status": undone.status,

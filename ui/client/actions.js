@@ -102,7 +102,7 @@ export class Actions {
   }
 
   /** Put a decision into the outbox and go on. */
-  store(item, { decision, new_label = null, name: called = "" }, pressed) {
+  store(item, { decision, new_label = null, name: called = "" }, pressed, { stay = false } = {}) {
     const { review } = this;
     const { suspect } = item;
     const label = decision === "relabel" ? new_label : null;
@@ -126,7 +126,8 @@ export class Actions {
     this.telling = plain(words(entry));
     if (pressed) review.view.flash(pressed);
     // After what leaves the list comes the next that nobody has decided.
-    this.step(1, (each) => review.undecided && Boolean(each.suspect?.decision));
+    if (stay) review.render();
+    else this.step(1, (each) => review.undecided && Boolean(each.suspect?.decision));
     this.announce(entry.id);
   }
 
@@ -223,10 +224,20 @@ export class Actions {
     outbox.choose(entry.id, what);
     if (what === "theirs") {
       this.review.last.remove(entry.path);
-      const item = this.review.queue.items.find((each) => each.path === entry.path);
-      if (item) Object.assign(item, { stale: true, said: false });
+      this.settle(entry.path, entry.answer.stands);
     }
     this.review.render();
+  }
+
+  /** What stands about a picture, where that is not what was taken for granted here: the counts follow. */
+  settle(path, stands = null) {
+    const item = this.review.queue.items.find((each) => each.path === path);
+    if (!item || this.review.outbox.pending().has(path)) return;
+    if (item.suspect) {
+      this.balance += Number(Boolean(stands)) - Number(Boolean(item.suspect.decision));
+      item.suspect.decision = stands;
+    }
+    Object.assign(item, { stale: true, said: Boolean(stands?.mine) });
   }
 
   again() {

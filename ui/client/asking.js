@@ -49,7 +49,7 @@ export class Asking {
     const text = await review.dialogs.line("Note", { value, label: "Note", longest: 2000, below: "Stored with the decision." });
     if (text === null || item !== actions.item) return;
     actions.notes.set(item.path, text);
-    if (decision?.mine && text !== decision.note && (await this.named())) actions.store(item, decision, null);
+    if (decision?.mine && text !== decision.note && (await this.named())) actions.store(item, decision, null, { stay: true });
     else review.render();
   }
 
@@ -66,11 +66,12 @@ export class Asking {
         await api.post("tags", body);
       } catch (error) {
         review.say(`The tag was not stored: ${error.message}`);
-        return;
+        return false;
       }
       const own = (item.suspect.tags ?? []).filter((each) => each !== tag);
       item.suspect = { ...item.suspect, tags: on ? [...own, tag] : own };
       review.render();
+      return true;
     };
     review.dialogs.tags({ own: item.suspect.tags ?? [], all, change });
   }

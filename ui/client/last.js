@@ -10,7 +10,7 @@ const MARKS = { relabel: "A", keep: "K", unsure: "U", remove: "X" };
 /** What was said of a picture: [[text, role], …]. */
 export function words({ decision, name, given }) {
   if (decision === "relabel") return [[name, "other"], [" ← ", ""], [given, "given"]];
-  const said = { keep: "label is right", unsure: "unsure", remove: "removed" };
+  const said = { keep: "label is right", unsure: "unsure", remove: "removed", undo: "taken back" };
   return [[given, "given"], [`: ${said[decision]}`, ""]];
 }
 

@@ -15,7 +15,7 @@ const WAITS = [500, 1000, 2000, 4000, 8000];
  * @property {string} seen the newest log entry about the picture that its author had seen, "" for none
  * @property {string} outbox the tab it was said in: what one tab says in a row was said knowing all before it
  * @property {number} at when it was said, in ms since 1970
- * @property {object} [answer] why it waits for a person: {status: "newer"|"refused"|"theirs", newest, reason}
+ * @property {object} [answer] why it waits for a person: {status: "newer"|"refused"|"theirs", newest, stands, reason}
  */
 
 /** A UUID, also where the page has no secure context and so no crypto.randomUUID. */
@@ -99,9 +99,11 @@ export class Outbox {
     if (what === "theirs") {
       this.drop(key);
     } else {
-      const said = what === "mine" ? {} : { decision: "unsure", new_label: "", id: uuid() };
+      // Of an undo "mine" is to take back theirs.
+      const mine = entry.kind === "undo" ? { others: true } : {};
+      const said = what === "mine" ? mine : { kind: "decision", decision: "unsure", new_label: null, name: "", id: uuid() };
       // Knowing theirs now; a third word that comes in between is asked about again.
-    const again = { ...entry, ...said, seen: newest?.id ?? "" };
+      const again = { ...entry, ...said, seen: newest?.id ?? entry.seen };
       delete again.answer;
       this.entries.set(key, again);
       this.keep(key, again);
@@ -170,7 +172,7 @@ export class Outbox {
     try {
       if (kind === "undo") {
         const { id, path, seen, others } = entries[0];
-        answers = [{ id, ...(await this.post("undo", { audit, reviewer, outbox, id, path, seen, others: Boolean(others) })) }];
+        answers = [{ id, ...(await this.post("undo", { audit, reviewer, outbox, id, path, seen, others: Boolean(others), exact: path !== null })) }];
       } else {
         const decisions = entries.map(({ id, path, decision, new_label, note, seen }) => ({ id, path, decision, new_label, note, seen }));
         const answer = await this.post("decisions", { audit, reviewer, outbox, decisions });
@@ -198,8 +200,8 @@ export class Outbox {
     if (!entry || entry.id !== answer.id) return;
     const asks = answer.status === "newer" || answer.status === "refused" || answer.status === "theirs";
     if (asks) {
-      const { status, newest, reason } = answer;
-      this.entries.set(key, { ...entry, answer: { status, newest, reason } });
+      const { status, newest, stands, reason } = answer;
+      this.entries.set(key, { ...entry, answer: { status, newest, stands, reason } });
       this.keep(key, this.entries.get(key));
     } else {
       this.drop(key);

@@ -75,8 +75,12 @@ export class Undoing {
   /** The server has answered for an undo; `item` holds what it was about. */
   landed(entry, answer, item) {
     const { review, actions } = this;
-    if (answer.status === "none") review.say("There is nothing of yours to take back.");
-    if (answer.status !== "undone") return;
+    const none = answer.status === "none";
+    if (none) review.say("There is nothing of yours to take back.");
+    // What stands is the server's word, whatever was taken for granted here.
+    if (none && entry.path) actions.settle(entry.path, answer.stands);
+    // "known" is the answer to one that was sent twice, as its first answer was lost.
+    if (answer.status !== "undone" && answer.status !== "known") return;
     if (!entry.counted) actions.balance -= answer.count || 1;
     if (entry.path) return;
     // Whose decision it was is known only now.

@@ -10,7 +10,7 @@ import pytest
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.own_routes import Client
-from tests.helpers.pictured_audit import path_of
+from tests.helpers.pictured_audit import AUDIT_ID, path_of
 
 
 def one(number: int, decision: str = "keep", **more: object) -> dict[str, object]:
@@ -92,6 +92,17 @@ def test_undo_is_of_what_the_screen_shows_else_of_ones_own_last(client: Client) 
     assert client.post("undo", id="u4", path=None)["path"] == path_of(0)
     assert client.post("undo", id="u5", path=None)["status"] == "none"
     assert client.get("progress")["reviewed"] == 0
+
+
+def test_an_undo_of_one_picture_never_takes_back_another(client: Client, store: Store) -> None:
+    sent(client, one(0), one(1, "remove"))
+    store.decisions.undo(AUDIT_ID, path_of(1), reviewer="Bob")
+    nothing = client.post("undo", id="u1", path=path_of(1), seen="", exact=True)
+    assert (nothing["status"], nothing["stands"]) == ("none", None)
+    sent(client, one(1) | {"id": "bob", "seen": store.decisions.page(top=1)["decision_id"][0]}, reviewer="Bob")
+    theirs = client.post("undo", id="u2", path=path_of(1), seen="", exact=True)
+    assert (theirs["status"], theirs["stands"]["reviewer"]) == ("newer", "Bob")
+    assert client.get("progress")["reviewed"] == 2
 
 
 def test_a_bulk_is_taken_back_as_one(client: Client) -> None:
