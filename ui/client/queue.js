@@ -102,6 +102,9 @@ export class Queue {
     try {
       const answer = await this.list({ count: AHEAD });
       const open = answer.suspects.filter((suspect) => again || !this.known.has(suspect.path));
+      // Who comes back has one place, the new one.
+      const back = new Set(open.map(({ path }) => path));
+      this.items = this.items.filter((item) => !back.has(item.path));
       for (const suspect of open) this.hold(suspect, this.items.length);
       if (open.length) this.at = this.items.length - open.length;
       this.problem = null;

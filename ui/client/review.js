@@ -118,7 +118,9 @@ class Review {
     const { total, decided, left, outside, balance, first } = this.base ?? { total: 0, decided: 0, left: 0, outside: 0, balance: 0, first: 0 };
     const since = this.actions.balance - balance;
     const now = Math.max(0, Math.min(total, decided + since));
-    return { total, decided: now, left: Math.max(0, left - since), outside, place: Math.min(first + this.queue.at + 1, Math.max(total, 1)) };
+    // A page that was drawn is gone through as it is drawn, whatever was before it.
+    const place = this.blind ? now + 1 : first + this.queue.at + 1;
+    return { total, decided: now, left: Math.max(0, left - since), outside, place: Math.min(place, Math.max(total, 1)) };
   }
 
   /** A step in the browser's history. */
@@ -200,16 +202,17 @@ class Review {
     return [[place, ""], ...(suspect.blind ? this.standing.why : this.standing.going ?? [])];
   }
 
-  /** A suspect counts as seen from when a frame with it was painted. */
+  /** A suspect counts as seen from when a frame with it was painted; anew where its keys have come to mean something else. */
   look(item) {
-    if (item === this.onScreen) return;
-    this.onScreen = item;
+    const meant = item && meaning(item.suspect);
+    if (item === this.onScreen && meant === this.meant) return;
+    [this.onScreen, this.meant] = [item, meant];
     this.seen = null;
     this.since = Infinity;
     delete this.root.dataset.seen;
     if (!item) return;
     requestAnimationFrame(() => requestAnimationFrame(() => {
-      if (item !== this.onScreen) return;
+      if (item !== this.onScreen || meant !== this.meant) return;
       this.seen = item;
       this.since = performance.now();
       this.root.dataset.seen = item.path;
@@ -235,7 +238,9 @@ class Review {
   end() {
     const { queue } = this;
     if (queue.problem && !queue.began) return used(this);
-    if (queue.filling || (queue.more && !queue.problem)) return null;
+    // Where the order changes all the time, what is new may lie further on.
+    if (!queue.filling && queue.more && !queue.problem) queue.fill();
+    if (queue.filling) return null;
     if (queue.problem) return used(this);
     if (this.ending === "asking") return null;
     if (this.ending?.queue === queue && this.ending.at === queue.items.length) return ended(this);
@@ -272,6 +277,12 @@ class Review {
     this.queue.close();
     this.outbox.close();
   }
+}
+
+/** What its keys decide. */
+function meaning({ actions, classes, content_hash, given }) {
+  const does = [...Object.entries(actions), ...Object.entries(classes)].map(([key, one]) => [key, one?.decision, one?.new_label]);
+  return JSON.stringify([does, content_hash, given.label]);
 }
 
 /** One name for all that this tab sends. */

@@ -108,12 +108,12 @@ export function ended(review) {
     const drawn = { audit: review.audit, left: params.left, list: params.list, theme: review.data.theme };
     return { ...panel, buttons: [...panel.buttons, ...back], ...(plot && { figure: { src: figure("plot", drawn), alt } }) };
   }
-  const { total, outside } = review.totals;
-  const skipped = queue.items.filter((item) => item.suspect && !item.suspect.decision && !item.said).length;
-  if (skipped && review.undecided) {
+  // As the server counts them: skipped here, taken back, or never stored.
+  const { total, left, outside } = review.totals;
+  if (left && review.undecided) {
     return {
-      title: "The end of this list", paragraphs: [said(`${plural(skipped, "picture was", "pictures were")} skipped.`)],
-      buttons: [{ name: "again", text: `Review the ${skipped} skipped`, primary: true }, ...back],
+      title: "The end of this list", paragraphs: [said(`${plural(left, "picture is", "pictures are")} still undecided.`)],
+      buttons: [{ name: "again", text: `Review the ${left.toLocaleString("en")} left`, primary: true }, ...back],
     };
   }
   if (review.filtered) {

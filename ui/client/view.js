@@ -66,6 +66,7 @@ export function createView(root, given) {
     peek.setAttribute("aria-expanded", String(on));
     (on ? close : peek).focus();
   };
+  const unsheet = () => review.classList.contains("sheet") && sheet(false);
   peek.onclick = () => sheet(!review.classList.contains("sheet"));
   close.onclick = () => sheet(false);
   card.proof.addEventListener("keydown", (event) => {
@@ -138,6 +139,8 @@ export function createView(root, given) {
     show(suspect, image, now = {}) {
       const began = performance.now();
       const same = suspect === current;
+      // Below the sheet another picture would be decided unseen.
+      if (suspect.path !== current?.path) unsheet();
       [current, state] = [suspect, now];
       if (!same) {
         remembered = null;
@@ -168,6 +171,7 @@ export function createView(root, given) {
     /** Instead of a suspect; null ends it. */
     panel(shown) {
       panel.show(shown, state.keys);
+      if (shown) unsheet();
       review.classList.toggle("alone", shown !== null);
       review.classList.remove("loading");
       if (!shown) return;
