@@ -31,7 +31,7 @@ export class Chips {
    * @param {() => void} [options.left] the focus goes back to the picture
    */
   constructor(slot, options) {
-    Object.assign(this, options, { slot, asked: {}, names: new Map() });
+    Object.assign(this, options, { slot, asked: null, names: new Map() });
   }
 
   get open() {
@@ -48,6 +48,13 @@ export class Chips {
       chips.push(this.order(), this.menu("+ Filter", () => this.filters()), ...this.inForce());
     }
     fill(this.slot, element("div", { className: "chips", role: "group", "aria-label": "List" }, ...chips));
+    if (!this.names.size && [params.given, params.suggested].some((label) => label && !this.called(label))) this.name();
+  }
+
+  /** The classes' names for people, once they are here. */
+  async name() {
+    const { length } = await this.ask("classes");
+    if (length && !this.open) this.show(this.params);
   }
 
   change(changes) {
@@ -61,10 +68,13 @@ export class Chips {
     const { list = "", left = "1", part } = this.params;
     const names = new Map(this.choices.lists);
     const shown = list === "until" ? `until at most ${left}% is left` : (names.get(list) ?? names.get("")).toLowerCase();
-    return this.menu(`Queue: ${shown}${part ? `, part ${part.replace("/", " of ")}` : ""}`, () => [
+    // What is drawn at random is drawn for all; it cannot be shared out.
+    const shared = !["spot check", "until"].includes(list);
+    return this.menu(`Queue: ${shown}${part && shared ? `, part ${part.replace("/", " of ")}` : ""}`, () => [
       this.radios("queue", this.choices.lists, list, (key) => this.change({ list: key, ...(key && this.unfiltered()) })),
-      this.field("Left wrong at most, %", "left", { type: "number", min: 0.1, max: 50, step: 0.1, value: left }),
-      ...this.shares(),
+      // Whoever says how much may be left wants the review that ends there.
+      this.field("Left wrong at most, %", "left", { type: "number", min: 0.1, max: 50, step: 0.1, value: left }, { list: "until" }),
+      ...(shared ? this.shares() : []),
     ]);
   }
 
@@ -81,7 +91,7 @@ export class Chips {
     return [
       element("label", { className: "row" }, "Part", first, "of", second),
       this.field("Shared by all parts, %", "overlap", { type: "number", min: 0, max: 100, step: 1, value: this.params.overlap ?? "" }),
-      this.box("Only what nobody has decided", "nobody"),
+      ...(this.params.list ? [] : [this.box("Only what nobody has decided", "nobody")]),
     ];
   }
 
@@ -118,14 +128,21 @@ export class Chips {
   named(name, value) {
     if (name === "kind" || name === "decided") return new Map(this.choices[name === "kind" ? "kinds" : "decided"]).get(value) ?? value;
     if (name === "suggested" && value === "none") return "none of the classes";
-    return this.names.get(value) ?? this.choices.names?.[value] ?? value;
+    return this.called(value) ?? value;
+  }
+
+  called(label) {
+    return label === "none" ? label : (this.names.get(label) ?? this.choices.names?.[label]);
   }
 
   filters() {
     const { choices } = this;
     const body = element("div", { className: "filters" });
+    const fields = () => [...body.querySelectorAll("input, select")];
     const draw = (classes, tags, views) => {
-      this.names = new Map(classes.map(({ label, name }) => [label, name]));
+      // Who has begun with a field goes on in it.
+      const at = fields().indexOf(body.getRootNode().activeElement);
+      const typed = fields()[at]?.value;
       const labels = classes.map(({ label, name, group }) => [label, group ? `${name} (${group})` : name]);
       const none = choices.foreign ? [["none", "None of the classes"]] : [];
       fill(body,
@@ -138,36 +155,65 @@ export class Chips {
         this.field("Path contains", "contains", { type: "text", maxLength: 500, value: this.params.contains ?? "", dir: "auto" }),
         this.select("Tag", "tag", tags.map(({ tag, count }) => [tag, `${tag} (${count})`])),
         ...(this.page === "grid" ? this.shares() : []), this.views(views));
+      const again = fields()[at];
+      if (again?.localName === "input") again.value = typed;
+      again?.focus();
     };
     draw([], [], []);
     Promise.all(["classes", "tags", "views"].map((what) => this.ask(what))).then((answers) => draw(...answers));
     return [body];
   }
 
-  /** An answer of the server that is asked for once; nothing where it does not come. */
+  /** An answer of the server, nothing where it does not come; classes stay as they are, tags and views do not. */
   async ask(what) {
     const audit = this.params.audit ?? this.audit;
-    this.asked[what] ??= this.get(what, { audit }).catch(() => {
-      delete this.asked[what];
-      return [];
-    });
-    return this.asked[what];
+    const answer = (what === "classes" && this.asked) || this.get(what, { audit }).catch(() => []);
+    if (what !== "classes") return answer;
+    this.asked = answer;
+    const classes = await answer;
+    if (!classes.length) this.asked = null;
+    this.names = new Map(classes.map(({ label, name }) => [label, name]));
+    return classes;
   }
 
-  views(views) {
-    const here = views.filter(({ page }) => page === this.page);
-    const open = ({ name, query }) => element("button", { type: "button", className: "small", onclick: () => this.onChange({ ...query }) }, named(name));
+  /** Lists that are kept under a name, for everybody. */
+  views(all) {
+    const here = all.filter(({ page }) => page === this.page);
+    const hint = element("p", { className: "caption quiet", role: "status" });
+    const change = async (name, body) => {
+      try {
+        await this.post("views", { audit: this.params.audit ?? this.audit, name, page: this.page, ...body });
+        this.shut();
+      } catch (error) {
+        hint.textContent = `Nothing was stored: ${error.message}`;
+      }
+    };
+    const kept = ({ name, query }) => {
+      const open = element("button", { type: "button", className: "small", onclick: () => this.onChange({ ...query }) }, named(name));
+      const gone = element("button", { type: "button", className: "small", textContent: "✕", "aria-label": `Delete the view ${name}` });
+      gone.onclick = () => {
+        if (gone.textContent !== "✕") return change(name, { remove: true });
+        gone.textContent = "Delete for everybody?";
+      };
+      return element("span", {}, open, gone);
+    };
     const field = element("input", { type: "text", maxLength: 100, placeholder: "Save this view as…", "aria-label": "Name of this view", dir: "auto" });
-    field.onchange = async () => {
+    const form = element("form", { className: "row" }, field, element("button", { type: "submit", className: "small", textContent: "Save" }));
+    let asked = "";
+    form.onsubmit = (event) => {
+      event.preventDefault();
       const name = field.value.trim();
       if (!name) return;
+      if (here.some((view) => view.name === name) && asked !== name) {
+        asked = name;
+        hint.textContent = "There is a view of this name. Save once more to replace it.";
+        return;
+      }
       const { path, ...query } = this.params;
-      await this.post("views", { audit: this.params.audit ?? this.audit, name, page: this.page, query }).catch(() => {});
-      delete this.asked.views;
-      this.shut();
+      change(name, { query });
     };
     return element("div", { className: "views" }, element("span", { className: "caption quiet", textContent: "Saved views" }),
-      ...(here.length ? [element("div", { className: "row" }, ...here.map(open))] : []), field);
+      ...(here.length ? [element("div", { className: "row" }, ...here.map(kept))] : []), form, hint);
   }
 
   unfiltered() {
@@ -193,7 +239,8 @@ export class Chips {
       } else if (popover.isConnected && popover.contains(popover.getRootNode().activeElement)) this.left?.();
     };
     popover.onkeydown = (event) => {
-      if (event.key !== "Escape" && event.key !== "Enter") return;
+      // A form and a button have uses of their own for Enter.
+      if (event.key !== "Escape" && (event.key !== "Enter" || event.target.closest("form, button"))) return;
       // What was typed counts; then the picture has the focus again.
       event.target.blur?.();
       popover.hidePopover();
@@ -224,10 +271,10 @@ export class Chips {
     return element("label", { className: "row" }, box, words);
   }
 
-  field(words, name, properties) {
+  field(words, name, properties, beside = {}) {
     const field = element("input", properties);
     field.onchange = () => {
-      if (field.checkValidity()) this.change({ [name]: field.value.trim() });
+      if (field.checkValidity()) this.change({ ...(beside.list && this.unfiltered()), ...beside, [name]: field.value.trim() });
     };
     return element("label", { className: "field" }, words, field);
   }

@@ -94,7 +94,7 @@ export class Dialogs {
    * @param {object} options
    * @param {string[]} options.own
    * @param {Promise<Array<{tag: string, count: number}>>} options.all
-   * @param {(tag: string, on: boolean) => void} options.change
+   * @param {(tag: string, on: boolean) => Promise<boolean>} options.change whether it was stored
    */
   tags({ own, all, change }) {
     const has = new Set(own);
@@ -110,10 +110,12 @@ export class Dialogs {
           element("span", { className: "quiet caption", textContent: count ? ` ${count}` : "" })));
       }));
     };
-    const toggle = (tag, on) => {
+    const toggle = async (tag, on) => {
       if (on) has.add(tag);
       else has.delete(tag);
-      change(tag, on);
+      if (await change(tag, on)) return;
+      if (on) has.delete(tag);
+      else has.add(tag);
       draw();
     };
     const field = element("input", { type: "text", maxLength: 100, placeholder: "A tag, such as “blurry”", "aria-label": "A new tag", dir: "auto", autofocus: true });
