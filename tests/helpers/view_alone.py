@@ -14,7 +14,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route
 
 from gradattn_core.interpret.regions import region_masks
-from ui.api.shapes import Action, Bar, Likely, Map, Name, Part, Similar, Small, Strip, Suspect, Tick, to_json
+from tests.helpers.asking import to_json
+from ui.api.shapes import Action, Bar, Likely, Map, Name, Part, Similar, Small, Strip, Suspect, Tick
 
 CLIENT = Path(__file__).parents[2] / "ui/client"
 KINDS = {".js": "text/javascript", ".css": "text/css"}

@@ -18,8 +18,8 @@ from playwright.sync_api import Browser, Page
 
 from gradattn_core.records import Box
 from gradattn_core.render.overlays import overlay
+from tests.helpers.asking import to_json
 from tests.helpers.view_alone import as_at_first, resize, scores_of, show, suspect, view_alone
-from ui.api.shapes import to_json
 
 pytestmark = pytest.mark.browser
 

@@ -15,8 +15,9 @@ from gradattn_core.interpret.regions import region_masks
 from gradattn_core.reasons import account
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import in_words
+from tests.helpers.asking import to_json
 from tests.helpers.pictured_audit import AUDIT_ID, CONTRADICTED, SUSPECTS, WITHOUT_SUMS, pictured_store
-from ui.api.shapes import Suspect, to_json
+from ui.api.shapes import Suspect
 from ui.api.suspect import Row, suspects
 
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
+from tests.helpers.asking import to_json
 from tests.helpers.view_alone import HOSTILE, as_at_first, resize, show, suspect, view_alone
-from ui.api.shapes import Small, to_json
+from ui.api.shapes import Small
 
 pytestmark = pytest.mark.browser
 

@@ -7,19 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
-
-import pandas as pd
 
 from gradattn_core.store.store import Store
 from gradattn_core.wording import gloss, short_name
 from ui.api.answers import Absent, Asked, get, post
+from ui.api.cards import rows_of
 from ui.api.filters import ListQuery, list_query
 from ui.api.shapes import Suspect
 from ui.api.suspect import suspects
 from ui.api.whereabouts import whereabouts
 
-Row = Mapping[str, Any]
 _NO_RANK = 2**53 - 1  # beyond every rank, and a whole number in JavaScript too
 
 
@@ -58,7 +55,7 @@ def stretch(asked: Asked) -> Stretch:
     )
     # Their rank would be a hint, and in the order of a blind list nothing hangs on it.
     places = [(*place[:-2], _NO_RANK, place[-1]) for place in found.places] if query.blind else found.places
-    shown = suspects(store, audit, _rows(found.rows), reviewer, blind=query.blind, orders=places)
+    shown = suspects(store, audit, rows_of(found.rows), reviewer, blind=query.blind, orders=places)
     whereabouts.expect(store, audit, _pictures(shown))
     return Stretch(shown, found.total, found.decided, found.left, found.more, found.outside)
 
@@ -66,7 +63,7 @@ def stretch(asked: Asked) -> Stretch:
 def one(asked: Asked) -> Suspect:
     """``GET suspect``: one image, whatever list it is in; blind where the list is, or once was, drawn at random."""
     store, audit, path, reviewer = asked.store, asked.audit, asked.text("path"), asked.text("reviewer", "")
-    rows = _rows(store.candidates.page(audit, paths=[path]))
+    rows = rows_of(store.candidates.page(audit, paths=[path]))
     if not rows:
         raise Absent("This audit ranked no such picture.")
     name = asked.text("list", "suspects") or "suspects"
@@ -139,7 +136,7 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
         total, left = len(order), len(paths)
     else:
         kind, order = _page_of_until(store, audit, query.share)
-        undecided = {row["path"] for row in _rows(store.candidates.page(audit, paths=order, decided="no"))}
+        undecided = {row["path"] for row in rows_of(store.candidates.page(audit, paths=order, decided="no"))}
         paths, blind = [path for path in order if path in undecided], kind == "random"
         total, left = len(order), len(paths)
     at = {path: number for number, path in enumerate(order)}
@@ -148,7 +145,7 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
     if query.path is not None and query.after is None:
         ahead = [query.path, *(path for path in ahead if path != query.path)]
     some = ahead[: query.count]
-    rows = {str(row["path"]): row for row in _rows(store.candidates.page(audit, paths=some))}
+    rows = {str(row["path"]): row for row in rows_of(store.candidates.page(audit, paths=some))}
     # Once drawn at random, always blind: one may come back to it, and change what was said.
     once = set(store.draws.drawn(audit)) if query.path in some else set()
     found = [
@@ -165,7 +162,3 @@ def _page_of_until(store: Store, audit: str, share: float) -> tuple[str, Sequenc
         until = store.draws.until(audit, share)
         return until.kind, until.paths
     return store.draws.next_page(audit, share)
-
-
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

@@ -6,7 +6,6 @@ Texts are made here and in the core, never in the browser. Rich text is a list o
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields, is_dataclass
 
 from gradattn_core.verdict import Rich
@@ -237,11 +236,6 @@ class Suspect:
 
 # `for` is a word of Python's.
 _NAMES = {"for_name": "for", "against_name": "against"}
-
-
-def to_json(answer: object) -> str:
-    """An answer of these shapes, or of plain containers of them, as JSON."""
-    return json.dumps(answer, default=plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def plain(shape: object) -> dict[str, object]:
