@@ -239,7 +239,7 @@ def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_ba
 
 
 @pytest.mark.slow
-def test_a_list_that_a_filter_empties_says_so_and_the_filter_is_cleared_on_the_spot(window: Page, url: str) -> None:
+def test_a_list_that_is_empty_says_why_and_its_link_leads_on(window: Page, url: str, store: Store) -> None:
     window.goto(f"{url}/grid?given=kite&suggested=kite")
     expect(window.get_by_text(f"Nothing matches. {SUSPECTS} undecided are outside this filter.")).to_be_visible()
     window.get_by_role("link", name="Clear filter").click()
@@ -251,6 +251,11 @@ def test_a_list_that_a_filter_empties_says_so_and_the_filter_is_cleared_on_the_s
         f"Nothing matches. {SUSPECTS} undecided are outside this filter. Clear filter"
     )
     expect(window.locator(".bulk .chart")).to_be_hidden()
+    store.decisions.append_many(AUDIT_ID, store.candidates.page(AUDIT_ID)["path"].tolist(), "keep", reviewer="Ada")
+    window.goto(f"{url}/grid")
+    expect(window.locator(".empty")).to_have_text(f"All {SUSPECTS} suspects are decided. Overview")
+    window.get_by_role("main").get_by_role("link", name="Overview").click()
+    expect(window.get_by_role("heading", level=1)).to_contain_text("may be wrong")
 
 
 @pytest.mark.slow

@@ -148,6 +148,14 @@ def test_the_way_to_review_and_grid_and_back(page: Page, store: Store, address: 
     page.go_back()
     page.locator(".client[data-ready] .beside h2").wait_for()
     assert titled(page) == f"{IMAGES} pictures selected"
+    # A picture of the selection opens without a page load, and Back leads here again.
+    page.evaluate("window.same = true")
+    page.locator(".beside .cards a.name").first.click()
+    page.wait_for_url(re.compile(r"/review\?.*path="))
+    assert page.evaluate("window.same")
+    page.go_back()
+    page.locator(".client[data-ready] .beside h2").wait_for()
+    assert titled(page) == f"{IMAGES} pictures selected"
     page.keyboard.press("g")
     page.wait_for_url(re.compile(r"/grid\?.*selection="))
     selection = re.search(r"selection=([^&]+)", page.url)

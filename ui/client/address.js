@@ -17,8 +17,9 @@ export function read(names = NAMES) {
   return Object.fromEntries(names.filter((name) => search.get(name)).map((name) => [name, search.get(name)]));
 }
 
-/** Parameters as an address below this page's own folder. */
+/** Parameters as an address below this page's own folder; the overview is the folder itself. */
 export function address(page, params) {
+  if (page === "overview") return address("./", params);
   const search = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== undefined && value !== ""));
   return search.size ? `${page}?${search}` : page;
 }
@@ -42,6 +43,18 @@ export function write({ path, ...list }, { push = false, blind = false } = {}) {
 export function go(page, params = {}) {
   history.pushState(null, "", new URL(address(page, params), location.href));
   window.dispatchEvent(new PopStateEvent("popstate", { state: null }));
+}
+
+/** Call `follow(page, params)` for a plain click on a link to a page of ours: it goes there without loading everything anew. */
+export function onLink(root, follow) {
+  root.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    if (!link || event.defaultPrevented || event.button) return;
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    const [page, search] = link.getAttribute("href").split("?");
+    follow(page, Object.fromEntries(new URLSearchParams(search)));
+  });
 }
 
 /** Call `follow` for steps in the history that stay on this page; Streamlit would rerun it for each. */

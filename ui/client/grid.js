@@ -1,6 +1,6 @@
 // Grid: many suspects at a glance, selected across pages, decided together only after a look at each.
 
-import { address, FILTERS, go, onStep, read } from "./address.js";
+import { address, FILTERS, go, onLink, onStep, read } from "./address.js";
 import { get, picture, post } from "./api.js";
 import { createBar } from "./bulk.js";
 import { Board } from "./cards.js";
@@ -125,7 +125,11 @@ class Grid {
     const title = element("h1", { className: "heard", textContent: "Grid" });
     this.root.classList.add("grid");
     this.root.append(title, this.heard, this.status, head, this.board.root, this.pager.root, this.bar.root, dialogs);
-    this.root.addEventListener("click", (event) => this.click(event));
+    onLink(this.root, (page, query) => {
+      this.keep();
+      if (page === "grid") this.filter(query);
+      else go(page, query);
+    });
   }
 
   /** The page has run again: a new token, perhaps another name. */
@@ -284,18 +288,6 @@ class Grid {
   leave(page, query) {
     this.keep();
     go(page, { audit: this.params.audit, ...query });
-  }
-
-  /** A plain click on a link to another page goes there without loading everything anew. */
-  click(event) {
-    const link = event.target.closest("a[href]");
-    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-    event.preventDefault();
-    this.keep();
-    const [page, search] = link.getAttribute("href").split("?");
-    const query = Object.fromEntries(new URLSearchParams(search));
-    if (page === "grid") this.filter(query);
-    else go(page, query);
   }
 
   key(event) {

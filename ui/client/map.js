@@ -1,7 +1,7 @@
 // The map of the dataset: pictures that the model sees alike lie near each other; what is selected goes on to Review
 // or Grid.
 
-import { go } from "./address.js";
+import { go, onLink } from "./address.js";
 import { get, post } from "./api.js";
 import { createCard } from "./cards.js";
 import { element, fill, styled, typing } from "./dom.js";
@@ -72,6 +72,10 @@ class DatasetMap {
       hover: (index) => this.hover(index),
       click: (index) => (index < 0 ? this.clear() : this.choose([index], { title: null })),
     }, this.signal);
+    onLink(this.root, (page, query) => {
+      this.remember();
+      go(page, query);
+    });
     new ResizeObserver(() => this.points && this.plot.resize()).observe(this.canvas);
     this.setMode("lasso");
   }
@@ -298,6 +302,7 @@ class DatasetMap {
     sessionStorage.removeItem(name);
     if (!kept || kept.count !== this.points.paths.length || this.data.near) return false;
     this.plot.view = kept.view;
+    if (!kept.chosen) return false;
     this.choose(kept.chosen, { polygon: kept.polygon });
     return true;
   }

@@ -1,6 +1,6 @@
 // Class pair: suspects filed as one class that look like another, on a line between typical pictures of the two.
 
-import { address, go, onStep, read, write } from "./address.js";
+import { address, go, onLink, onStep, read, write } from "./address.js";
 import { get, post } from "./api.js";
 import { createCrop, createLine } from "./between.js";
 import { Board, createCard, small } from "./cards.js";
@@ -40,7 +40,11 @@ class PairPage {
     });
     root.classList.add("pair");
     root.append(this.heard, this.body, this.bar, dialogs);
-    root.addEventListener("click", (event) => this.click(event));
+    onLink(root, (page, query) => {
+      if (page !== "pair") return void this.leave(page, query);
+      this.follow(query);
+      this.show(this.wanted);
+    });
     addEventListener("keydown", (event) => this.key(event), { signal });
     addEventListener("pagehide", () => this.keep(), { signal });
     onStep((params) => {
@@ -83,9 +87,9 @@ class PairPage {
     return address("pair", this.query(pair));
   }
 
-  /** This pair's list in Review or Grid. */
-  list(page, query = {}) {
-    return this.address(page, { given: this.given, suggested: this.suggested || "none", ...query });
+  /** This pair's list, for Review or Grid. */
+  listed(query = {}) {
+    return { audit: this.named, given: this.given, suggested: this.suggested || "none", ...query };
   }
 
   async refresh() {
@@ -170,14 +174,14 @@ class PairPage {
       const role = zone.name === "open" ? "" : zone.name;
       const title = element("h2", {}, cut(zone.title, role));
       const cards = zone.cards.map((card) => {
-        const item = createCard(this.audit, card, { href: this.list("review", { path: card.path }), ticks: false });
+        const item = createCard(this.audit, card, { href: address("review", this.listed({ path: card.path })), ticks: false });
         item.box.tabIndex = 0;
         item.box.onpointerenter = (event) => event.pointerType === "mouse" && this.large.soon(card, item.box);
         item.box.onpointerleave = () => this.large.hide();
         return item;
       });
       const more = zone.count - zone.cards.length;
-      const rest = more ? element("a", { href: this.list("grid"), textContent: `${more.toLocaleString("en")} more in Grid` }) : null;
+      const rest = more ? element("a", { href: address("grid", this.listed()), textContent: `${more.toLocaleString("en")} more in Grid` }) : null;
       const section = element("section", { className: "zone" }, title, element("ul", { className: "cards" }, ...cards), rest);
       section.style.flexGrow = String(Math.min(4, zone.cards.length));
       return section;
@@ -205,7 +209,7 @@ class PairPage {
       if (!crops.length) return null;
       const heading = element("h2", { className: role }, "What speaks for ", cut(side.name), element("span", { className: "caption quiet", textContent: ` ${note}` }));
       const items = crops.map((crop) => {
-        const link = element("a", { className: `crop is-${role}`, href: this.list("review", { path: crop.path }) }, createCrop(this.audit, crop));
+        const link = element("a", { className: `crop is-${role}`, href: address("review", this.listed({ path: crop.path })) }, createCrop(this.audit, crop));
         link.setAttribute("aria-label", `${note}, speaks for ${side.name}`);
         return element("li", {}, link);
       });
@@ -224,12 +228,12 @@ class PairPage {
     const key = (letter) => element("kbd", { textContent: letter });
     const button = (onclick, ...children) => element("button", { type: "button", onclick }, ...children);
     const one = undecided === 1 ? "Review it" : `Review the ${undecided.toLocaleString("en")} one by one`;
-    const review = undecided ? button(() => this.leave(this.list("review", { decided: "no" })), one, key("Enter")) : null;
+    const review = undecided ? button(() => this.leave("review", this.listed({ decided: "no" })), one, key("Enter")) : null;
     const relabel = step && !this.data.readOnly ? button(() => this.together.ask("accept", { above: pair.above }), step.relabel) : null;
     const bulkFirst = Boolean(relabel && step.supported);
     review?.classList.toggle("primary", !bulkFirst);
     relabel?.classList.toggle("primary", bulkFirst);
-    const grid = button(() => this.leave(this.list("grid")), "Open in Grid", key("G"));
+    const grid = button(() => this.leave("grid", this.listed()), "Open in Grid", key("G"));
     const note = element("span", { className: "caption quiet note", textContent: pair.finished_note });
     const mark = undecided && !this.data.readOnly ? button(() => this.finish(!finished), finished ? "Not finished after all" : "Mark as finished anyway") : null;
     mark?.classList.add("plain");
@@ -245,27 +249,16 @@ class PairPage {
 
   async reviewThese(paths) {
     const answer = await this.together.answer(post("map/select", { audit: this.audit, paths }));
-    if (answer) this.leave(this.address("review", { selection: answer.selection }));
+    if (answer) this.leave("review", { audit: this.named, selection: answer.selection });
   }
 
-  leave(to) {
+  leave(page, query) {
     this.keep();
-    const [page, search] = to.split("?");
-    go(page, Object.fromEntries(new URLSearchParams(search)));
+    go(page, query);
   }
 
   keep() {
     keepPlace("pair", this.root, "");
-  }
-
-  click(event) {
-    const link = event.target.closest("a[href]");
-    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-    event.preventDefault();
-    const to = link.getAttribute("href");
-    if (!to.startsWith("pair?")) return this.leave(to);
-    this.follow(Object.fromEntries(new URLSearchParams(to.split("?")[1])));
-    this.show(this.wanted);
   }
 
   key(event) {
@@ -273,8 +266,8 @@ class PairPage {
     if (busy || event.ctrlKey || event.metaKey || event.altKey) return;
     const onControl = event.composedPath()[0]?.closest?.("button, a, select, input");
     if (event.key.toLowerCase() === "z") this.together.undo();
-    else if (event.key.toLowerCase() === "g") this.leave(this.list("grid"));
-    else if (event.key === "Enter" && !onControl && this.pair.undecided) this.leave(this.list("review", { decided: "no" }));
+    else if (event.key.toLowerCase() === "g") this.leave("grid", this.listed());
+    else if (event.key === "Enter" && !onControl && this.pair.undecided) this.leave("review", this.listed({ decided: "no" }));
     else return;
     event.preventDefault();
   }
