@@ -126,6 +126,16 @@ def test_a_tag_is_given_found_again_and_taken_away_and_a_view_kept_opened_and_de
     assert store.tags.counts(AUDIT_ID) == {}
 
 
+def test_grid_keeps_views_too(page: Page, address: str, store: Store) -> None:
+    page.goto(f"{address}/grid?decided=any")
+    page.get_by_role("button", name="+ Filter").click()
+    page.get_by_label("Name of this view").fill("all")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Name of this view")).to_be_hidden()
+    assert [(view.page, view.name, view.query) for view in store.views.all()] == [("grid", "all", "decided=any&order=surest")]
+    store.views.remove("grid", "all", reviewer="Ada")
+
+
 def test_undo_of_what_somebody_else_took_back_takes_back_nothing_else(page: Page, store: Store) -> None:
     _, second, third, *_ = undecided(store)
     for then in (second, third):

@@ -79,7 +79,8 @@ class Grid {
     this.heard = element("div", { className: "heard", role: "status" });
     const slot = element("div", { className: "slot" });
     this.chips = new Chips(slot, {
-      ...{ audit: this.audit, choices: this.data.choices, page: "grid", get, post },
+      ...{ audit: this.audit, choices: this.data.choices, page: "grid", get },
+      post: (path, body) => post(path, { ...body, reviewer: this.together.reviewer }),
       onChange: (params) => this.filter(params),
       left: () => this.board.focus(),
     });
