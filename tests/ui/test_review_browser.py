@@ -130,6 +130,7 @@ def test_fields_keep_their_letters_and_give_the_focus_back(page: Page, store: St
     assert store.decisions.page(top=1)["note"].tolist() == ["too dark, k?"]
 
 
+@pytest.mark.slow
 def test_the_search_stores_nothing_that_was_not_shown_and_chosen(page: Page, store: Store) -> None:
     first, second, third, *_ = undecided(store)
     if given(store, first) == "🦅 eagle":
@@ -187,6 +188,7 @@ def test_undo_takes_back_what_is_shown_else_the_last_also_after_a_reload(page: P
     assert log(store)[-2:] == [(third, "undo", ""), (first, "undo", "")]
 
 
+@pytest.mark.slow
 def test_back_and_forward_of_the_browser_go_one_step(page: Page, store: Store) -> None:
     first, second, third, *_ = undecided(store)
     page.keyboard.press("s")

@@ -15,8 +15,10 @@ from ui.api.shapes import Small
 
 pytestmark = pytest.mark.browser
 
-SIZES = [(1600, 1000), (1280, 720), (1920, 1080), (2560, 1440), (1024, 768), (800, 500), (400, 860), (844, 390)]
-SIZES += [(640, 400), (960, 540), (900, 600), (700, 900), (360, 640)]
+SIZES = [(1600, 1000), (1280, 720), (700, 900), (400, 860)]
+# Beyond the four ways that it is laid out.
+MORE = [(1920, 1080), (2560, 1440), (1024, 768), (800, 500), (844, 390), (640, 400), (960, 540), (900, 600), (360, 640)]
+SLOW = [pytest.param(size, marks=pytest.mark.slow) for size in MORE]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def view(alone: Page) -> Page:
     return alone
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("size", [*SIZES, *SLOW], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_nothing_leaves_the_window_and_decisions_stay_in_their_places(view: Page, size: tuple[int, int]) -> None:
     """Whatever the names and sentences are: a thumb that rests on a button decides the same of the next suspect."""
     resize(view, *size)
@@ -169,6 +171,7 @@ def test_the_focus_goes_from_the_picture_to_decisions_then_tools_then_comparison
     assert outline == "3px"
 
 
+@pytest.mark.slow
 def test_small_pictures_that_did_not_come_are_not_called_missing_and_come_later(view: Page) -> None:
     failed: list[str] = []
 
@@ -192,6 +195,7 @@ def test_small_pictures_that_did_not_come_are_not_called_missing_and_come_later(
     view.unroute("**/picture/small/small%2F12%2F*")
 
 
+@pytest.mark.slow
 def test_small_pictures_of_a_suspect_that_is_passed_are_not_asked_for(view: Page) -> None:
     """They would stand before the next large ones and before the decisions."""
     asked: list[str] = []
@@ -210,6 +214,20 @@ def test_small_pictures_of_a_suspect_that_is_passed_are_not_asked_for(view: Page
     view.wait_for_function("shadow.querySelectorAll('.thumb.here').length === 15")
     small = {url.split("/small%2F")[1].split("%2F")[0] for url in asked if "/picture/small/" in url}
     assert small == {"25"}
+
+
+def test_the_sheet_of_a_phone_never_hides_the_next_picture(view: Page) -> None:
+    """Keys decide also while it is open."""
+    resize(view, 400, 860)
+    show(view, suspect())
+    view.evaluate("shadow.querySelector('.peek').click()")
+    open_now = "shadow.querySelector('.review.sheet') !== null"
+    assert view.evaluate(open_now)
+    show(view, suspect(), note="the same one")
+    assert view.evaluate(open_now), "what is said of the suspect on the screen leaves it open"
+    show(view, suspect(seed=1))
+    assert not view.evaluate(open_now)
+    assert view.evaluate("shadow.querySelector('.peek').getAttribute('aria-expanded')") == "false"
 
 
 def test_what_is_not_stored_is_amber(view: Page) -> None:
