@@ -11,10 +11,13 @@ decisions have taught changes s alone; the shares of what may be right instead s
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+
+import numpy as np
 
 from gradattn_core.estimates import percent
 
@@ -182,6 +185,7 @@ def expected(beliefs: Iterable[Belief]) -> Expected:
     return Expected(math.fsum(right), math.fsum(spoilt), math.fsum(neither))
 
 
+@functools.lru_cache(1024)
 def at_least(as_suggested: int, decided: int) -> float:
     """The share that suggestions are right at least, with 95 % confidence (Clopper and Pearson's lower bound).
 
@@ -190,10 +194,15 @@ def at_least(as_suggested: int, decided: int) -> float:
     """
     if not as_suggested:
         return 0.0
+    # Logarithms of the ways in which at least so many are; only the chance changes below.
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, decided + 1)))])
+    right = np.arange(as_suggested, decided + 1)
+    ways = factorials[decided] - factorials[right] - factorials[decided - right]
     low, high = 0.0, 1.0
     while high - low > 1e-9:
         middle = (low + high) / 2
-        low, high = (middle, high) if _so_many(as_suggested, decided, middle) <= _DOUBT else (low, middle)
+        so_many = float(np.exp(ways + right * math.log(middle) + (decided - right) * math.log1p(-middle)).sum())
+        low, high = (middle, high) if so_many <= _DOUBT else (low, middle)
     return low
 
 
@@ -252,16 +261,6 @@ def of_two(log_odds: float) -> float:
     """1 / (1 + e^−f), the probability of the first of two classes, without overflow."""
     small = math.exp(-abs(log_odds))
     return 1 / (1 + small) if log_odds > 0 else small / (1 + small)
-
-
-def _so_many(least: int, trials: int, chance: float) -> float:
-    """P(at least ``least`` of ``trials`` succeed), each with this chance in (0, 1)."""
-    total, log_yes, log_no = math.lgamma(trials + 1), math.log(chance), math.log1p(-chance)
-    ways = (
-        total - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * log_yes + (trials - k) * log_no
-        for k in range(least, trials + 1)
-    )
-    return math.fsum(math.exp(way) for way in ways)
 
 
 def _absent(cell: object) -> bool:

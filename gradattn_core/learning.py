@@ -90,15 +90,16 @@ def verdicts(images: pd.DataFrame) -> NDArray[np.float64]:
     return np.asarray(said.mask(images.duplicated(["content_hash", "given_label"])), dtype=float)
 
 
-def learn_from_features(images: pd.DataFrame, folder: Path) -> Learnt | None:
+def learn_from_features(images: pd.DataFrame, folder: Path, *, whole: bool = True) -> Learnt | None:
     """Refit, or spread the verdicts over like images; None where the features are gone, damaged or of other images.
 
     Args:
         images: of ``Store.review.images``.
         folder: the audit's features.
+        whole: these are all images of the audit; only then anything can be fitted again.
     """
     classes, codes = np.unique(images["given_label"].to_numpy(dtype=object), return_inverse=True)
-    small = len(images) * len(classes) <= REFITTED
+    small = whole and len(images) * len(classes) <= REFITTED
     rows = np.arange(len(images))
     if not small:
         rows = np.flatnonzero((rows < NEAR) | (images["decision"] != "").to_numpy())

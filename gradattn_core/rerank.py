@@ -13,7 +13,7 @@ from gradattn_core import estimates, outfolder
 from gradattn_core.config import AuditConfig
 from gradattn_core.export import write_candidates
 from gradattn_core.kinds import suggestion
-from gradattn_core.learning import METHODS, Lesson, learn_from_features, lessons, verdicts
+from gradattn_core.learning import METHODS, NEAR, REFITTED, Lesson, learn_from_features, lessons, verdicts
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
 from gradattn_core.ranking.noise import shifted
 from gradattn_core.ranking.recalibration import Influence, Recalibration, recalibrate
@@ -83,12 +83,14 @@ def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranking:
         StoreError: there is no such audit, or the database cannot be written.
     """
     audit = store.audits.one(audit_id)
-    images = store.review.images(audit_id)
+    # Where nothing will be fitted again, the images that come last teach nothing and do not move.
+    whole = audit.images <= REFITTED
+    images = store.review.images(audit_id, first=None if whole else NEAR)
     verdict = verdicts(images)
     decisions, wrong = int((~np.isnan(verdict)).sum()), int(np.nansum(verdict))
     learnt = None
     if decisions and not audit.parameters.get("from_scratch"):
-        learnt = learn_from_features(images, store.directory / audit.features)
+        learnt = learn_from_features(images, store.directory / audit.features, whole=whole)
     recalibration = None
     if learnt is None:
         suspects, pairs = store.review.suspects(audit_id, NEAR_DUPLICATE)

@@ -123,6 +123,8 @@ def test_of_too_many_images_only_what_is_near_moves(
     near = learn_from_features(images, folder)
     assert near is not None and near.method == "near"
     assert (near.suspicion != images["suspicion"]).sum() > 50
+    part = learn_from_features(images, folder, whole=False)
+    assert part is not None and part.method == "near"
     monkeypatch.setattr(learning, "NEAR", 40)
     few = learn_from_features(images, folder)
     assert few is not None

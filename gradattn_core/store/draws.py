@@ -120,12 +120,14 @@ class Draws(Part):
         """
         question = (self.directory, audit_id, confidence)
         with self._reading(audit_id) as connection:
+            # Mostly there is none, and then nothing has to be read.
+            drawn = "SELECT count(*) FROM draws WHERE population = ? AND purpose = 'spot check'"
+            if not value(connection.execute(drawn, [_population(connection, audit_id)])):
+                return None
             state = _state(connection, audit_id)
             if question in _checked and _checked[question][0] == state:
                 return _checked[question][1]
             known = _known(connection, audit_id)
-            if not any(draw.purpose == "spot check" for draw in known.draws):
-                return None
             sizes = connection.execute(
                 "SELECT given_label, count(DISTINCT content_hash) FROM images WHERE audit_id = ? GROUP BY ALL",
                 [audit_id],

@@ -107,25 +107,37 @@ class Order(Part):
         components = pd.DataFrame([entry or {} for entry in frame.pop("components")], index=frame.index, dtype=float)
         return frame.join(components[[name for name in components if name not in frame]]), alike
 
-    def images(self, audit_id: str, *, decided: bool = False) -> pd.DataFrame:
+    def images(self, audit_id: str, *, decided: bool = False, first: int | None = None) -> pd.DataFrame:
         """Every image (or those ``decided``) as the audit ranked it, and what stands about it: to learn from.
+
+        With ``first`` only so many of the audit's order, its suspects, and those about which something stands.
 
         Columns: ``path, suspicion, is_suspect`` (as the audit found them), ``given_label, content_hash, decision`` (the
         one that stands, or ``""``), ``new_label`` and the suspicion under each assumption; in the audit's own order.
         """
         with self._reading(audit_id) as connection:
-            return connection.execute(
+            found = connection.sql(
                 f"""WITH said AS MATERIALIZED (SELECT content_hash, given_label, decision, new_label
                         FROM current_decisions)
-                    SELECT s.path, {_SUSPICION} AS suspicion, coalesce(s.audit_is_suspect, s.is_suspect) AS is_suspect,
+                    SELECT s.path, {_RANK} AS rank, {_SUSPICION} AS suspicion,
+                        coalesce(s.audit_is_suspect, s.is_suspect) AS is_suspect,
                         i.given_label, i.content_hash, coalesce(d.decision, '') AS decision,
                         coalesce(d.new_label, '') AS new_label,
                         {", ".join(f"s.{name}" for name in estimates.ASSUMPTIONS)}
                     FROM scores s JOIN images i ON i.audit_id = $audit_id AND i.image_rank = s.rank
                     LEFT JOIN said d {OF_SAME}
-                    WHERE s.audit_id = $audit_id AND ($all OR d.decision IS NOT NULL) ORDER BY {_RANK}""",
-                {"audit_id": audit_id, "all": not decided},
-            ).df()
+                    WHERE s.audit_id = $audit_id AND ($all OR d.decision IS NOT NULL
+                        OR ($some AND ({_RANK} <= $first OR coalesce(s.audit_is_suspect, s.is_suspect))))""",
+                params={
+                    "audit_id": audit_id,
+                    "all": not decided and first is None,
+                    "some": not decided,
+                    "first": first or 0,
+                },
+            ).to_arrow_table()
+        # While the file is held nobody decides: what takes longest, to sort and to make Python of it, comes afterwards.
+        frame: pd.DataFrame = found.to_pandas()
+        return frame.sort_values("rank", ignore_index=True).drop(columns="rank")
 
     def rerank(
         self, audit_id: str, paths: Sequence[str], suspicion: ArrayLike, *, decisions: int, learnt_by: str

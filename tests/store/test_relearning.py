@@ -238,3 +238,14 @@ def test_paths_are_text_whatever_is_in_them(tmp_path: Path) -> None:
     store = sample(tmp_path, paths=paths)
     store.review.rerank("first", undecided(paths), np.linspace(0.1, 0.9, SUSPECTS - 2), decisions=2, learnt_by="near")
     assert store.candidates.page("first")["path"].tolist()[0] == paths[SUSPECTS - 1]
+
+
+def test_of_the_first_images_come_the_suspects_and_what_is_decided_too(tmp_path: Path) -> None:
+    store = sample(tmp_path)
+    store.decisions.append("first", PATHS[-1], "keep", reviewer="ann")
+    whole = store.review.images("first")
+    some = store.review.images("first", first=1)
+    wanted = whole[(whole.index < 1) | whole["is_suspect"] | (whole["decision"] != "")]
+    assert SUSPECTS < len(some) < len(whole) and PATHS[-1] in set(some["path"])
+    pd.testing.assert_frame_equal(some, wanted.reset_index(drop=True))
+    pd.testing.assert_frame_equal(store.review.images("first", first=len(PATHS)), whole)
