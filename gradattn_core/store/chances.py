@@ -16,9 +16,7 @@ SELECT d.proposed_probability AS chance,
     (d.decision = 'relabel' AND d.new_label = d.proposed_label) OR (d.decision = 'remove' AND d.proposed_label = '')
         AS followed
 FROM current_decisions c JOIN decisions d USING (decision_id)
-SEMI JOIN (SELECT content_hash, given_label FROM images WHERE audit_id = ?) i
-    ON i.content_hash = d.content_hash AND i.given_label = d.given_label
-WHERE d.batch IS NULL AND d.proposed_probability IS NOT NULL"""
+WHERE d.audit_id = ? AND d.batch IS NULL AND d.proposed_probability IS NOT NULL"""
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,10 @@ class Proposals(Part):
         return Chances(np.asarray(found["suggested"], np.float64), np.asarray(found["given"], np.float64))
 
     def followed(self, audit_id: str) -> Followed:
-        """What stands about the audit's pictures and was decided one by one, with what was suggested then.
+        """What stands and was decided one by one while the audit was reviewed, with what was suggested then.
 
-        What was decided at one stroke says nothing of suggestions, and older decisions do not tell what they were.
+        Another audit's probabilities are others, what was decided at one stroke says nothing of suggestions, and
+        older decisions do not tell what these were.
         """
         with self._reading(audit_id) as connection:
             found = connection.execute(_FOLLOWED, [audit_id]).fetchnumpy()

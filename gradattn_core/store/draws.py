@@ -37,10 +37,11 @@ _UNSEEN = """
     ANTI JOIN current_decisions USING (content_hash, given_label) GROUP BY ALL"""
 
 # What was told last, and of which state of the database: pages ask the same again and again, and both read the whole
-# log. They are few: an answer for each audit and each share that somebody asked for.
+# log. An answer for each audit and each share that somebody asked for.
 _State: TypeAlias = tuple[object, ...]
 _checked: dict[tuple[object, ...], tuple[_State, SpotCheck]] = {}
 _until: dict[tuple[object, ...], tuple[_State, Until]] = {}
+_MOST_ANSWERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,9 @@ class Draws(Part):
             bound = Bound(known, len(suspicion) + len(known.standing), share, confidence)
             kind, paths = _page(connection, audit_id, bound)
         until = bound.told(kind, paths, suspicion)
+        if len(_until) >= _MOST_ANSWERS:
+            # A share is any number that somebody asks for.
+            _until.clear()
         _until[question] = (state, until)
         return until
 

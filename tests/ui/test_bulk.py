@@ -17,6 +17,7 @@ from gradattn_core import belief, outfolder
 from gradattn_core.belief import Belief
 from gradattn_core.errors import GradattnError
 from gradattn_core.store.chances import Chances, Followed
+from gradattn_core.store.connection import transaction
 from gradattn_core.store.outbox import Receipt
 from gradattn_core.store.store import Store
 from tests.helpers.asking import asked
@@ -201,6 +202,10 @@ def test_a_bulk_is_no_evidence_for_the_next_one(doubtful: Store) -> None:
     doubtful.decisions.append(AUDIT_ID, path_of(7), "keep", reviewer="Ada")
     evidence = doubtful.proposals.followed(AUDIT_ID)
     assert np.allclose(evidence.chances, [0.7]) and evidence.followed.tolist() == [False]
+    # Decided in another audit of the same pictures, it speaks for the probabilities of that one.
+    with transaction(doubtful.database, write=True, patience=5) as connection:
+        connection.execute("UPDATE decisions SET audit_id = 'another'")
+    assert doubtful.proposals.followed(AUDIT_ID).chances.size == 0
 
 
 def test_the_chances_of_a_list_are_those_of_its_beliefs(doubtful: Store) -> None:
