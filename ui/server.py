@@ -14,13 +14,13 @@ import streamlit as st
 from starlette.routing import BaseRoute, Mount
 from streamlit import config
 
-from ui.api import assets, blind, bulk, cards, lists, pair, renditions, threshold, writes
+from ui.api import assets, blind, bulk, cards, lists, measuring, pair, renditions, threshold, writes
 from ui.api.makers import makers
 from ui.map import points
 
 ROUTES: list[BaseRoute] = [
     *(*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES),
-    *(*blind.ROUTES, *cards.ROUTES, *threshold.ROUTES, *bulk.ROUTES, *pair.ROUTES, *points.ROUTES),
+    *(*blind.ROUTES, *cards.ROUTES, *threshold.ROUTES, *bulk.ROUTES, *pair.ROUTES, *points.ROUTES, *measuring.ROUTES),
 ]
 """Those of other rooms are spliced in here."""
 
@@ -29,11 +29,12 @@ _BASE = str(config.get_option("server.baseUrlPath") or "").strip("/")
 
 @asynccontextmanager
 async def _lifespan(_app: st.App) -> AsyncIterator[None]:
-    """At its end, pictures that nobody waits for any more are not made."""
+    """At its end, pictures that nobody waits for any more are not made, nor is anything measured."""
     try:
         yield
     finally:
         makers().stop()
+        measuring.stop()
 
 
 app = st.App(

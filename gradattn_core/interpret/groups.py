@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradattn_core.interpret.asking import Mask
 from gradattn_core.interpret.regions import region_masks
-from gradattn_core.records import FloatArray
+from gradattn_core.records import Evidence, FloatArray
+
+if TYPE_CHECKING:
+    # Whoever only counts passes does not wait for torch.
+    from gradattn_core.interpret.asking import Mask
 
 GROUPS = ("strongest red", "rest of red", "strongest blue", "rest of blue")
 
@@ -27,6 +31,22 @@ def group_masks(scores: FloatArray) -> list[Mask]:
     larger = max((0, 1), key=lambda side: int(rests[side].sum()) - side / 2)
     rests[larger] = rests[larger] | (scores == 0)
     return [strongest[0], rests[0], strongest[1], rests[1]]
+
+
+def measuring_passes(evidence: Evidence) -> int:
+    """Forward passes that measuring all of an image's numbers takes, with the one that asks whether the model is still
+    the same; 0 where they were measured already, or the map has none to measure.
+    """
+    if evidence.numbers == "measured" or evidence.sums is None:
+        return 0
+    groups = [mask.tobytes() for mask in group_masks(evidence.scores) if mask.any()]
+    masks = region_masks(evidence.scores)
+    alone = [
+        region
+        for region in evidence.statistics.regions
+        if region.measured is None and masks[region.sign, region.rank].tobytes() not in groups
+    ]
+    return 1 + (1 << len(groups)) - 2 + len(alone)
 
 
 def shapley_values(game: Sequence[float]) -> list[float]:

@@ -130,23 +130,24 @@ class Asked:
 
 
 Handler: TypeAlias = Callable[[Asked], object]
+Runner: TypeAlias = Callable[[Handler, Asked], Awaitable[object]]
 
 
-def get(path: str, handler: Handler) -> Route:
-    """A question: parameters in the address, the answer as JSON."""
+def get(path: str, handler: Handler, run: Runner = run_in_threadpool) -> Route:
+    """A question: parameters in the address, the answer as JSON. ``run`` says on which thread it is found."""
 
     async def endpoint(request: Request) -> Response:
-        return await guarded(request, "all", lambda session: _answer(handler, Asked(session, _query(request))))
+        return await guarded(request, "all", lambda session: _answer(handler, Asked(session, _query(request)), run))
 
     return Route(f"/{path}", endpoint, methods=["GET"])
 
 
-def post(path: str, handler: Handler) -> Route:
+def post(path: str, handler: Handler, run: Runner = run_in_threadpool) -> Route:
     """Something to be done, or a question too long for an address: a JSON object in, JSON out."""
 
     async def endpoint(request: Request) -> Response:
         async def answer(session: token.Session) -> Response:
-            return await _answer(handler, Asked(session, await _body(request)))
+            return await _answer(handler, Asked(session, await _body(request)), run)
 
         return await guarded(request, "all", answer)
 
@@ -206,8 +207,8 @@ def as_json(answer: object, status: int = 200, headers: Mapping[str, str] | None
     return Response(content, status, {**_HEADERS, **(headers or {})}, "application/json")
 
 
-async def _answer(handler: Handler, asked: Asked) -> Response:
-    return as_json(await run_in_threadpool(handler, asked))
+async def _answer(handler: Handler, asked: Asked, run: Runner) -> Response:
+    return as_json(await run(handler, asked))
 
 
 def _query(request: Request) -> Mapping[str, object]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from gradattn_core.belief import of_two
+from gradattn_core.interpret.groups import measuring_passes
 from gradattn_core.interpret.regions import region_masks
 from gradattn_core.reasons import Account, account, contradicted, on_map, outlined, signed, without_numbers
-from gradattn_core.records import Evidence, Region
+from gradattn_core.records import Evidence, FloatArray, Region
 from gradattn_core.verdict import Measured, Rich
 from gradattn_core.wording import part_name
-from ui.api.shapes import Bar, Map, Part, Tick
+from ui.api.shapes import Bar, Map, Measuring, Part, Tick
 
 _DIGITS = 4
 _TICKS = {"0.1%": 0.001, "1%": 0.01, "10%": 0.1, "50%": 0.5, "90%": 0.9, "99%": 0.99, "99.9%": 0.999}
@@ -56,7 +57,7 @@ def drawn(evidence: Evidence, names: tuple[str, str], size: tuple[int, int], pro
         if not shown.of_two:
             note = f"the model’s output for {names[0]}; with all voters and classes {probability}"
     return Map(
-        scores=tuple(tuple(float(f"{score:.{_DIGITS}g}") for score in row) for row in evidence.scores.tolist()),
+        scores=in_digits(evidence.scores),
         crop=(evidence.crop.left, evidence.crop.top, evidence.crop.right, evidence.crop.bottom),
         for_name=names[0],
         against_name=names[1],
@@ -71,7 +72,25 @@ def drawn(evidence: Evidence, names: tuple[str, str], size: tuple[int, int], pro
         title="How the model alone decides",
         title_note=note,
         remark=remark,
+        measuring=_measuring(evidence),
     )
+
+
+def in_digits(scores: FloatArray) -> tuple[tuple[float, ...], ...]:
+    """A map [rows, columns] as it is sent."""
+    return tuple(tuple(float(f"{score:.{_DIGITS}g}") for score in row) for row in scores.tolist())
+
+
+def _measuring(evidence: Evidence) -> Measuring | None:
+    if evidence.sums is None:
+        return None
+    regions = evidence.statistics.regions
+    known = sum(region.measured is not None for region in regions)
+    if evidence.numbers == "measured":
+        # An answer that is no number leaves a part without one.
+        return Measuring(f"{known} of {len(regions)} parts of this picture, and both colours, are measured", "")
+    passes = measuring_passes(evidence)
+    return Measuring(f"{known} of {len(regions)} parts of this picture are measured", f"{passes} passes")
 
 
 def _part(

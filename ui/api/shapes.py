@@ -104,6 +104,21 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Measuring:
+    """What measuring all parts of a picture would take, or has taken.
+
+    Attributes:
+        parts: how many of them were measured, as a sentence.
+        passes: what the rest costs; empty where nothing is left to measure.
+        took: how long it took just now, as ``1.2 s``; empty else.
+    """
+
+    parts: str
+    passes: str
+    took: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Map:
     """The signed map as numbers.
 
@@ -113,6 +128,7 @@ class Map:
         for_name, against_name: what its two signs speak for.
         waterfall: empty where the map does not add up; then ``title_note`` says why.
         remark: a sentence on what its parts do, quiet; may be empty.
+        measuring: None where the map does not add up, so that no part of it has a number to measure.
     """
 
     scores: tuple[tuple[float, ...], ...]
@@ -127,6 +143,27 @@ class Map:
     title: str
     title_note: str
     remark: Rich
+    measuring: Measuring | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMap:
+    """A map of the same picture by another method, for the same two classes.
+
+    Attributes:
+        scores: [rows][columns] to 4 digits; of one that is not signed, none is negative.
+        signed: its signs speak for the two classes; else it only says how much a patch matters.
+        crop: as of ``Map``; each map has a scale of its own.
+        note: publication, properties and cost.
+    """
+
+    scores: tuple[tuple[float, ...], ...]
+    signed: bool
+    crop: tuple[float, float, float, float]
+    for_name: str
+    against_name: str
+    title: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ export class Actions {
       lock: () => review.view.lock(), outlines: () => review.view.outlines(), original: () => review.view.original(),
       larger: () => review.view.zoom(1), smaller: () => review.view.zoom(-1), whole: () => review.view.zoom(0),
       grid: () => go("grid", listing(review.params)), help: () => asking.help(),
+      measure: () => review.measuring.measure(), methods: () => review.measuring.choose(),
       settings: () => asking.settings(), saved: () => this.again(), try: () => this.again(), "save-file": () => asking.save(),
       theirs: () => this.choose("theirs"), mine: () => this.choose("mine"), neither: () => this.choose("unsure"),
       again: () => review.begin(listing(review.params)), clear: () => this.clear(), check: () => this.check(),

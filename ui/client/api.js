@@ -37,14 +37,14 @@ export function connect(given, tell) {
 }
 
 /** An answer to a question. `params`: plain values; null, undefined, "" and false are left out, true is 1. */
-export function get(path, params = {}, { signal } = {}) {
-  return ask(path, query(params), { method: "GET" }, signal);
+export function get(path, params = {}, { signal, patience } = {}) {
+  return ask(path, query(params), { method: "GET" }, signal, patience);
 }
 
 /** The same for something to be done: `body` becomes JSON. */
-export function post(path, body, { signal, keepalive = false } = {}) {
+export function post(path, body, { signal, keepalive = false, patience } = {}) {
   const headers = { "Content-Type": "application/json" };
-  return ask(path, "", { method: "POST", headers, keepalive, body: JSON.stringify(body) }, signal);
+  return ask(path, "", { method: "POST", headers, keepalive, body: JSON.stringify(body) }, signal, patience);
 }
 
 /**
@@ -97,10 +97,10 @@ export function address(path, search = "") {
   return new URL(path + search, door.base).href;
 }
 
-async function ask(path, search, options, signal) {
+async function ask(path, search, options, signal, patience) {
   for (;;) {
     const token = door.token;
-    const answer = await fetched(address(path, search), { ...options, headers: { ...options.headers, "X-Gradattn-Token": token } }, signal);
+    const answer = await fetched(address(path, search), { ...options, headers: { ...options.headers, "X-Gradattn-Token": token } }, signal, patience);
     if (answer.status === 403 && answer.content?.token) await renewed(token);
     else if ([429, 502, 503, 504].includes(answer.status)) throw new Offline(answer.content?.error ?? "The server is busy.");
     else if (answer.status >= 400) throw new Refused(answer.status, answer.content);
@@ -108,8 +108,8 @@ async function ask(path, search, options, signal) {
   }
 }
 
-async function fetched(url, options, signal) {
-  const clock = AbortSignal.timeout(PATIENCE);
+async function fetched(url, options, signal, patience = PATIENCE) {
+  const clock = AbortSignal.timeout(patience);
   try {
     const response = await fetch(url, { ...options, signal: signal ? AbortSignal.any([clock, signal]) : clock });
     const json = response.headers.get("Content-Type")?.startsWith("application/json");

@@ -18,6 +18,19 @@ export function legend(plate, { for: given, against }, { palette, locked }, outs
   );
 }
 
+/** The same of a map by another method. */
+export function legendOf(plate, { for: given, against, title, signed }, { palette }, outside) {
+  const [red, blue] = WORDS[palette];
+  const name = (text) => named(shortened(text, 24), "", text);
+  const sides = signed ? [`Bright ${red}: for `, name(given), `. Bright ${blue}: for `, name(against), "."] : ["Bright green: it matters, for whichever class."];
+  const dark = signed ? "Dark: no evidence." : "Dark: it matters little.";
+  const lesser = `${dark}${outside ? " Hatched border: never seen by the model." : ""} No number here is of this map.`;
+  fill(
+    plate,
+    element("div", {}, element("strong", { textContent: title }), element("div", {}, ...sides), element("div", { className: "lesser", textContent: lesser })),
+  );
+}
+
 /** What the picture says to who cannot see it. */
 export function described(suspect, palette) {
   const parts = (suspect.map?.regions ?? []).filter((region) => region.before);

@@ -1,6 +1,7 @@
 // What is thought of a suspect, and what can be decided: verdict, reason, classes, decisions, then the proof below them.
 
 import { element, fill } from "./dom.js";
+import { createMeasureRow } from "./measuring.js";
 import { named, rich, shortened } from "./names.js";
 import { createStrips } from "./strips.js";
 import { waterfall } from "./waterfall.js";
@@ -58,6 +59,7 @@ export function createCard(handlers) {
   const reason = element("p", { className: "reason" }); // on a phone it stands here instead of above the picture
   const how = element("section", { className: "how" });
   const facts = element("p", { className: "facts" });
+  const measuring = createMeasureRow(press);
   const strips = createStrips(handlers);
   const proof = element("div", { className: "proof" }, reason, how, strips.element, facts);
   const every = [...Object.values(decisions), third, ...Object.values(others)];
@@ -135,7 +137,7 @@ export function createCard(handlers) {
     const head = element("div", { className: "how-head" }, element("h2", { textContent: map.title }), element("span", { className: "note", textContent: map.title_note, title: map.title_note }));
     const remark = map.remark?.length ? element("p", { className: "caption quiet" }, ...rich(map.remark)) : null;
     const parts = element("div", { className: "aside" }, element("ul", { className: "parts" }, ...map.regions.slice(0, 2).map(part)), remark);
-    fill(how, head, map.waterfall.length ? element("div", { className: "how-body" }, waterfall(map, charted()), parts) : parts);
+    fill(how, head, map.waterfall.length ? element("div", { className: "how-body" }, waterfall(map, charted()), parts) : parts, measuring.element);
   }
 
   for (const one of Object.values(others)) one.label.dataset.text = one.label.textContent;
@@ -143,6 +145,7 @@ export function createCard(handlers) {
   let verdict = [];
   let width = Infinity;
   let suspectShown = null;
+  let compared = null; // the strips that are shown
   const charted = () => Math.floor(Math.max(LEAST, Math.min(CHART, innerWidth >= BROAD ? width - BESIDE : width)));
   const card = {
     select: strips.select,
@@ -165,10 +168,14 @@ export function createCard(handlers) {
       showClasses(suspect, state);
       showDecisions(suspect, state);
       showNotice(suspect);
+      measuring.show(suspect, state);
       if (same) return;
       fill(reason, ...rich(suspect.reason));
       facts.textContent = suspect.facts;
       showHow(suspect);
+      // Where only numbers have changed, pictures stay, and what is read stays in sight.
+      if (suspect.typical === compared) return;
+      compared = suspect.typical;
       strips.show(suspect);
       if (proof.scrollTop) proof.scrollTop = 0;
     },

@@ -8,6 +8,7 @@ import { Dialogs } from "./dialogs.js";
 import { element } from "./dom.js";
 import { Keys, printed } from "./keys.js";
 import { Last } from "./last.js";
+import { Measuring } from "./measuring.js";
 import { Outbox, uuid } from "./outbox.js";
 import { ended, noticed, saved, UNSENT_AFTER, used } from "./states.js";
 import { Queue } from "./queue.js";
@@ -28,6 +29,7 @@ class Review {
     Object.assign(this, { root, data, audit: data.audit, reviewer: data.reviewer });
     this.tab = tabId();
     this.actions = new Actions(this);
+    this.measuring = new Measuring(this, signal);
     this.view = createView(root, {
       picture: (kind, { path, content_hash }) => this.picture(kind, path, content_hash),
       act: (name, event) => this.actions.act(name, event ?? this.click),
@@ -192,6 +194,7 @@ class Review {
       mode: item.suspect.blind ? "blind" : "suspect",
       lead: this.lead(item),
       note: this.actions.notes.get(item.path) ?? "",
+      measuring: this.measuring.of(item),
     };
   }
 
@@ -206,6 +209,7 @@ class Review {
   look(item) {
     const meant = item && meaning(item.suspect);
     if (item === this.onScreen && meant === this.meant) return;
+    if (item !== this.onScreen) this.measuring.left();
     [this.onScreen, this.meant] = [item, meant];
     this.seen = null;
     this.since = Infinity;

@@ -11,6 +11,8 @@ const SMOOTH = 4; // times; beyond, a pixel is a square
 const USUAL = { strength: 0.6, smooth: true, palette: "red", shape: "outlines", locked: false };
 const SHAPES = ["outlines", "boxes", "none"];
 const TINTS = { red: ["224 36 58", "38 99 255"], orange: ["230 120 20", "140 70 240"] };
+// Of a map that says how much a patch matters and not for whom.
+const UNSIGNED = "0 150 110";
 
 /**
  * @param {{picture: (kind: string, small: object) => string, original: (suspect: object) => Promise<HTMLImageElement>,
@@ -39,6 +41,8 @@ export function createStage(handlers) {
   let held = false;
   let flickered = false;
   let overlay = null; // of these scores and settings
+  let theirs = null; // a map by another method, in the place of the suspect's own
+  let worded = null; // the map that the legend speaks of
   let size = { width: 0, height: 0, ratio: 1 };
   let asked = false; // for the original of this suspect
 
@@ -68,6 +72,16 @@ export function createStage(handlers) {
     return { pixel, corner };
   }
 
+  /** The map to be seen: while ours is asked for, it stands in the other one's place. */
+  const mapped = () => (theirs && !held ? theirs : suspect.map);
+
+  /** The legend of the map to be seen, in these settings. */
+  function word() {
+    worded = mapped();
+    if (worded === theirs) captions.legendOf(legend, theirs, settings, outside());
+    else captions.legend(legend, suspect.map, settings, outside());
+  }
+
   const measures = () => ({ width: suspect.width || image.naturalWidth, height: suspect.height || image.naturalHeight });
 
   function sheetOf(canvas) {
@@ -94,8 +108,7 @@ export function createStage(handlers) {
       const shown = { width: large.image.naturalWidth, height: large.image.naturalHeight };
       paint(context, large.image, fitted(shown, { scale: 1, x: 0, y: 0 }));
     } else paint(context, image, fitted(measures(), zoom.view));
-    const bare = large !== null || !suspect.map;
-    for (const part of [sheet, plates]) part.classList.toggle("hidden", bare);
+    numbered(large !== null);
     if (large || !image) return veiled();
     const whole = fitted(measures(), zoom.view);
     if (suspect.map) {
@@ -109,18 +122,29 @@ export function createStage(handlers) {
     if (moving && scarce) original();
   }
 
+  /** Outlines and plates tell of our own map only. */
+  function numbered(large) {
+    for (const part of [sheet, plates]) part.classList.toggle("hidden", large || !suspect.map || mapped() !== suspect.map);
+  }
+
   /** The map shown or hidden: nothing else changes with it. */
   function veiled() {
-    const on = Boolean(suspect?.map && image) && !(other && !flickered) && (held || settings.locked);
+    const on = Boolean(suspect?.map && image) && !(other && !flickered) && (held || settings.locked || theirs !== null);
     for (const part of [map, legend]) part.classList.toggle("shown", on);
-    if (on) drawMap(fitted(measures(), zoom.view));
+    if (!on) return;
+    if (worded !== mapped()) {
+      overlay = null;
+      word();
+      numbered(false);
+    }
+    drawMap(fitted(measures(), zoom.view));
   }
 
   function drawMap(whole) {
     const context = sheetOf(map);
-    const [left, top, right, bottom] = suspect.map.crop;
-    const tints = TINTS[settings.palette].map((tint) => tint.split(" ").map(Number));
-    overlay ??= drawn(suspect.map.scores, settings, tints);
+    const { crop: [left, top, right, bottom], scores, signed } = mapped();
+    const names = signed === false ? [UNSIGNED, UNSIGNED] : TINTS[settings.palette];
+    overlay ??= drawn(scores, settings, names.map((tint) => tint.split(" ").map(Number)));
     const crop = {
       left: whole.left + left * whole.fit,
       top: whole.top + top * whole.fit,
@@ -221,7 +245,7 @@ export function createStage(handlers) {
       [suspect, overlay] = [next, null];
       // Of the suspect that is shown already, zoom, original and what it is compared with stay.
       if (!same) {
-        [image, other, asked, flickered] = [decoded, null, false, false];
+        [image, other, asked, flickered, theirs] = [decoded, null, false, false, null];
         [beside.hidden, compared.hidden] = [true, true];
         zoom.reset();
       }
@@ -239,7 +263,7 @@ export function createStage(handlers) {
           return plate ? [plate] : [];
         }),
       );
-      if (suspect.map && image) captions.legend(legend, suspect.map, settings, outside());
+      if (suspect.map && image) word();
       else sheet.replaceChildren();
       if (image) draw();
       else {
@@ -257,7 +281,7 @@ export function createStage(handlers) {
       box.classList.add("skeleton");
       for (const part of [told, beside, compared, hold]) part.hidden = true;
       for (const part of [map, legend]) part.classList.remove("shown");
-      [suspect, image, other] = [null, null, null];
+      [suspect, image, other, theirs] = [null, null, null, null];
       sheetOf(picture);
       sheet.replaceChildren();
       plates.replaceChildren();
@@ -282,10 +306,17 @@ export function createStage(handlers) {
       overlay = null;
       box.classList.toggle("orange", settings.palette === "orange");
       if (suspect?.map && image) {
-        captions.legend(legend, suspect.map, settings, outside());
+        word();
         draw();
       }
       handlers.changed();
+    },
+    /** A map by another method in the place of ours, shown until null ends it or another suspect comes. */
+    method(shown) {
+      if (!suspect?.map || !image) return;
+      [theirs, overlay, worded] = [shown, null, null];
+      if (other) stage.compare(null);
+      else draw();
     },
     zoom: (way) => zoom.step(way),
     original,

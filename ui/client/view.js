@@ -141,8 +141,10 @@ export function createView(root, given) {
       const same = suspect === current;
       // Below the sheet another picture would be decided unseen.
       if (suspect.path !== current?.path) unsheet();
+      // The same picture, of which something was measured.
+      const kept = same || (current !== null && suspect.typical === current.typical);
       [current, state] = [suspect, now];
-      if (!same) {
+      if (!kept) {
         remembered = null;
         resting.leave();
       }
@@ -152,7 +154,7 @@ export function createView(root, given) {
       panel.show(null);
       if (now.settings) Object.assign(stage.settings, now.settings);
       card.show(suspect, { ...now, missing: !image }, same);
-      if (!same) peeked(suspect);
+      if (!kept) peeked(suspect);
       tools.show(now.keys, Boolean(suspect.map));
       stage.show(suspect, image);
       performance.measure("gradattn.show", { start: began, end: performance.now() });
@@ -182,6 +184,11 @@ export function createView(root, given) {
     /** Beside the decisions of a suspect; null ends it. */
     notice: (shown) => notice.show(shown, state.keys),
     map: stage.map,
+    /** A map by another method, in sight; null ends it. */
+    method(shown) {
+      if (shown) unsheet();
+      stage.method(shown);
+    },
     lock: stage.lock,
     zoom: stage.zoom,
     original: stage.original,
