@@ -99,7 +99,7 @@ def page(asked: Asked) -> Mapping[str, object]:
     all_left, suspects = (store.candidates.count(audit, decided=decided) for decided in ("no", "any"))
     return {
         "suspects": [asdict(card) for card in cards(store, audit, frame, outlines=query.outlines)],
-        "total": store.candidates.count(audit, **query.filters),
+        "total": left if query.filters.get("decided") == "no" else store.candidates.count(audit, **query.filters),
         "outside": max(0, all_left - left),
         "all": suspects,
         "progress": f"{suspects - all_left:,} of {suspects:,} decided · {all_left:,} left",

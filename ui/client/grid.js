@@ -33,6 +33,8 @@ class Grid {
     this.told = { sentence: "", undoable: false };
     this.answer = null;
     this.histogram = NOTHING;
+    this.known = false; // whether the histogram is of the list in force
+    this.next = null; // the page after this one, fetched ahead
     this.picked = null;
     this.selection = new Selection(data.audit, () => this.selected());
     this.build();
@@ -44,7 +46,7 @@ class Grid {
       this.chips.show(this.listed);
       this.refresh();
     }, signal);
-    this.refresh(true);
+    this.refresh({ first: true });
   }
 
   get audit() {
@@ -143,7 +145,7 @@ class Grid {
   /** Another page, or another number of pictures. */
   turn(change) {
     this.follow({ ...this.params, ...("size" in change ? { page: "" } : {}), ...change });
-    this.refresh().then(() => "page" in change && scroller(this.root).scrollTo({ top: 0 }));
+    this.refresh({ turned: true }).then(() => "page" in change && scroller(this.root).scrollTo({ top: 0 }));
   }
 
   /** Another list or order, which begins at its first page. */
@@ -169,24 +171,43 @@ class Grid {
     return address(page, { audit: this.params.audit, ...query });
   }
 
-  /** Ask for the list and the histogram anew, and show both. */
-  async refresh(first = false) {
+  /**
+   * Ask for the list and the histogram anew, and show both.
+   * @param {{first?: boolean, turned?: boolean}} how `first`: the pictures do not wait for the histogram; `turned`: to
+   *   another page of the same list, whose histogram is known and whose cards may be at hand already
+   */
+  async refresh({ first = false, turned = false } = {}) {
     const asked = (this.asked = Symbol("asked"));
     const list = { audit: this.audit, ...this.filters, order: this.order, as: "card", count: this.size };
     if (this.params.outlines) list.outlines = true;
-    const answers = await this.together.answer(
-      Promise.all([
-        get("cards", { ...list, offset: (this.page - 1) * this.size }, { signal: this.signal }),
-        get("histogram", { audit: this.audit, ...this.filters }, { signal: this.signal }),
-      ]),
-    );
+    this.known &&= turned;
+    const questions = [this.cards({ ...list, offset: (this.page - 1) * this.size }, turned)];
+    if (!first && !this.known) questions.push(this.estimate());
+    this.next = null;
+    const answers = await this.together.answer(Promise.all(questions));
     if (!answers || asked !== this.asked) return;
-    [this.answer, this.histogram] = answers;
+    this.answer = answers[0];
+    if (answers[1]) [this.histogram, this.known] = [answers[1], true];
     const pages = Math.max(1, Math.ceil(this.answer.total / this.size));
     if (this.page > pages) return void this.turn({ page: String(pages) });
     this.draw();
-    if (first) this.arrive();
     this.prefetch(list, asked);
+    if (!first) return;
+    this.arrive();
+    const histogram = await this.together.answer(this.estimate());
+    if (!histogram || asked !== this.asked) return;
+    [this.histogram, this.known] = [histogram, true];
+    this.bars();
+  }
+
+  /** A page of the list; one that was turned to may have been fetched ahead. */
+  cards(query, turned) {
+    if (turned && this.next?.key === JSON.stringify(query)) return this.next.answer;
+    return get("cards", query, { signal: this.signal });
+  }
+
+  estimate() {
+    return get("histogram", { audit: this.audit, ...this.filters }, { signal: this.signal });
   }
 
   draw() {
@@ -328,8 +349,10 @@ class Grid {
     if (this.page * this.size >= this.answer.total || navigator.connection?.saveData) return;
     await new Promise((quiet) => setTimeout(quiet, 800));
     if (asked !== this.asked || this.signal.aborted) return;
-    const next = await get("cards", { ...list, offset: this.page * this.size }, { signal: this.signal }).catch(() => null);
+    const query = { ...list, offset: this.page * this.size };
+    const next = await get("cards", query, { signal: this.signal }).catch(() => null);
     if (!next || asked !== this.asked) return;
+    this.next = { key: JSON.stringify(query), answer: next };
     for (const { path, content_hash } of next.suspects) {
       const image = new Image();
       image.fetchPriority = "low";
