@@ -143,6 +143,7 @@ def _line(entry: Row) -> str:
 
 def _buttons(entries: Sequence[Row], reviewer: str) -> None:
     standing = [entry for entry in entries if entry["stands"]]
+    others = sum(entry["reviewer"] != reviewer for entry in standing)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="log-row"):
         if not components.read_only():
             st.button(
@@ -161,6 +162,9 @@ def _buttons(entries: Sequence[Row], reviewer: str) -> None:
             st.caption("Nothing chosen stands any more.")
         elif not reviewer and not components.read_only():
             st.caption("Enter your name at the top right to undo.")
+        elif others and not components.read_only():
+            of = f"{others:,} of the {len(standing):,}" if len(standing) > 1 else "This"
+            st.caption(f"{of} {'was' if others == 1 else 'were'} decided by somebody else.")
     take_back.report()
 
 

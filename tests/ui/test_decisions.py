@@ -74,6 +74,7 @@ def test_selected_entries_that_stand_are_undone_and_the_words_before_them_stand_
     store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="Bob")
     store.decisions.append_many(AUDIT_ID, [path_of(0), path_of(1)], "remove", reviewer="Bob")
     app = select(opened("decisions", form="By time"), [0, 1, 2])
+    assert any(caption.value == "2 of the 2 were decided by somebody else." for caption in app.caption)
     press(app, "Undo 2")
     assert "Taken back for 2 images" in texts(app)
     newest = store.decisions.page(top=2)
