@@ -72,6 +72,12 @@ export class Outbox {
     return new Set([...this.entries.values()].map((entry) => entry.path));
   }
 
+  /** Whether the last word on a picture is a decision that is on its way. */
+  decides(path) {
+    const last = [...this.entries].filter(([, entry]) => entry.path === path).sort(([a], [b]) => (a < b ? -1 : 1)).at(-1)?.[1];
+    return last?.kind === "decision" && !last.answer;
+  }
+
   /** Take an entry; false where neither this browser can keep it nor the server answers. */
   add(entry) {
     const key = `${this.prefix}${String(entry.at).padStart(15, "0")}-${String(this.count++).padStart(6, "0")}-${entry.id}`;

@@ -24,9 +24,10 @@ export class Queue {
    * @param {(kind: string, path: string, hash: string) => string} options.picture an address
    * @param {(kind: string, path: string, hash: string, priority: string) => Promise<HTMLImageElement>} options.loaded
    * @param {() => void} options.changed something came that may be what the screen waits for
+   * @param {(path: string) => boolean} options.said it was decided here, and the server does not know it yet
    */
-  constructor({ list, one, picture, loaded, changed }) {
-    Object.assign(this, { list, one, picture, loaded, changed });
+  constructor({ list, one, picture, loaded, changed, said }) {
+    Object.assign(this, { list, one, picture, loaded, changed, said });
     this.items = [];
     this.at = 0;
     this.known = new Set();
@@ -88,7 +89,7 @@ export class Queue {
   }
 
   take({ suspects }) {
-    const fresh = suspects.filter((suspect) => !this.known.has(suspect.path));
+    const fresh = suspects.filter(({ path }) => !this.known.has(path) && (path === this.first || !this.said(path)));
     for (const suspect of fresh) this.hold(suspect, this.items.length);
     return fresh.length;
   }
@@ -101,7 +102,7 @@ export class Queue {
   async rest(again) {
     try {
       const answer = await this.list({ count: AHEAD });
-      const open = answer.suspects.filter((suspect) => again || !this.known.has(suspect.path));
+      const open = answer.suspects.filter(({ path }) => (again || !this.known.has(path)) && !this.said(path));
       // Who comes back has one place, the new one.
       const back = new Set(open.map(({ path }) => path));
       this.items = this.items.filter((item) => !back.has(item.path));
