@@ -109,6 +109,11 @@ def test_a_tag_is_given_found_again_and_taken_away_and_a_view_kept_opened_and_de
     expect(name).to_be_hidden()
     assert [view.name for view in store.views.all()] == ["<i>to ask</i>"]
     page.get_by_role("button", name="Clear filter: tag").click()
+    # Of a list that holds what is decided too, the first is the first.
+    page.get_by_role("button", name="+ Filter").click()
+    field(page, "Decided").first.select_option("any")
+    expect(page.locator(".head .at")).to_contain_text(f"1 of {SUSPECTS}")
+    page.get_by_role("button", name="Clear filter: Decided or not").click()
     expect(page.locator(".head .at")).to_contain_text(f"of {SUSPECTS}")
     page.get_by_role("button", name="+ Filter").click()
     page.get_by_role("button", name="<i>to ask</i>", exact=True).click()
@@ -135,6 +140,21 @@ def test_grid_keeps_views_too(page: Page, address: str, store: Store) -> None:
     (view,) = store.views.all()
     assert (view.page, view.name, view.query) == ("grid", "all", "decided=any&order=surest")
     store.views.remove("grid", "all", reviewer="Ada")
+
+
+def test_what_is_decided_and_on_its_way_is_not_asked_again(page: Page, store: Store) -> None:
+    first, second, third, *_ = undecided(store)
+    sees(page, first)
+    page.route("**/gradattn/decisions", lambda route: route.abort())
+    page.keyboard.press("k")
+    sees(page, second)
+    page.goto(page.url.split("?")[0])
+    sees(page, second)
+    page.keyboard.press("k")
+    sees(page, third)
+    page.unroute("**/gradattn/decisions")
+    saved(page)
+    assert newest(store, 2) == [(second, "keep", "Ada"), (first, "keep", "Ada")]
 
 
 def test_undo_of_what_somebody_else_took_back_takes_back_nothing_else(page: Page, store: Store) -> None:

@@ -1,6 +1,7 @@
 // What a list shows, as chips: the queue, its order, each filter in force, and more filters. Built on plain parameters,
 // `{name: text}` as in the address, for Review and for Grid; it holds no state but which popover is open.
 
+import { FILTERS } from "./address.js";
 import { element, fill } from "./dom.js";
 import { named } from "./names.js";
 
@@ -44,8 +45,10 @@ export class Chips {
     const chips = this.page === "review" ? [this.queue()] : [];
     const blind = BLIND.includes(params.list);
     if (!blind) {
-      // Where there is no room for all, those in force are scrolled to; the way to more is always there.
-      chips.push(this.order(), this.menu("+ Filter", () => this.filters()), ...this.inForce());
+      // Where there is no room for all, those in force are scrolled to; how many there are, and the way to more, is always there.
+      const inForce = this.inForce();
+      const count = inForce.length > 1 ? ` (${inForce.length})` : "";
+      chips.push(this.order(), this.menu(`+ Filter${count}`, () => this.filters(inForce.length > 1)), ...inForce);
     }
     fill(this.slot, element("div", { className: "chips", role: "group", "aria-label": "List" }, ...chips));
     if (!this.names.size && [params.given, params.suggested].some((label) => label && !this.called(label))) this.name();
@@ -135,8 +138,10 @@ export class Chips {
     return label === "none" ? label : (this.names.get(label) ?? this.choices.names?.[label]);
   }
 
-  filters() {
+  /** @param {boolean} several of them are in force */
+  filters(several) {
     const { choices } = this;
+    const clear = () => this.change(Object.fromEntries(FILTERS.map((name) => [name, ""])));
     const body = element("div", { className: "filters" });
     const fields = () => [...body.querySelectorAll("input, select")];
     const draw = (classes, tags, views) => {
@@ -154,7 +159,9 @@ export class Chips {
           this.field("to", "most", { type: "number", min: 0, max: 1, step: 0.001, value: this.params.most ?? "" })),
         this.field("Path contains", "contains", { type: "text", maxLength: 500, value: this.params.contains ?? "", dir: "auto" }),
         this.select("Tag", "tag", tags.map(({ tag, count }) => [tag, `${tag} (${count})`])),
-        ...(this.page === "grid" ? this.shares() : []), this.views(views));
+        ...(this.page === "grid" ? this.shares() : []),
+        several ? element("button", { type: "button", className: "small", textContent: "Clear all filters", onclick: clear }) : null,
+        this.views(views));
       const again = fields()[at];
       if (again?.localName === "input") again.value = typed;
       again?.focus();

@@ -96,6 +96,7 @@ class Review {
       picture: (kind, which, hash) => this.picture(kind, which, hash),
       loaded: (kind, which, hash, priority) => api.loaded(kind, this.audit, which, hash, priority),
       changed: () => this.render(),
+      said: (which) => this.undecided && this.outbox.decides(which),
     });
     write(params, { push });
     this.chips.show(params);
@@ -121,7 +122,7 @@ class Review {
     const since = this.actions.balance - balance;
     const now = Math.max(0, Math.min(total, decided + since));
     // A page that was drawn is gone through as it is drawn, whatever was before it.
-    const place = this.blind ? now + 1 : first + this.queue.at + 1;
+    const place = this.blind ? now + 1 : this.queue.at + 1 + (this.undecided ? first : 0);
     return { total, decided: now, left: Math.max(0, left - since), outside, place: Math.min(place, Math.max(total, 1)) };
   }
 
