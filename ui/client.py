@@ -19,6 +19,11 @@ _LOADER = """
 export default async function (component) {
   const base = new URL("gradattn/", location.href);
   const address = new URL(`client/${component.data.version}/mount.js`, base).href;
+  for (const name of component.data.modules) {
+    const { href } = new URL(name, address);
+    if ([...document.head.querySelectorAll("link")].some((link) => link.href === href)) continue;
+    document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href }));
+  }
   for (let again = 0; ; again++) {
     try {
       const { enter } = await import(again ? `${address}?again=${again}` : address);
@@ -54,6 +59,7 @@ def mount(module: str, key: str, **data: object) -> None:
             **data,
             "module": module,
             "version": assets.version(),
+            "modules": assets.modules(module),
             "door": {
                 "token": token.issue(who, root=root),
                 "pictures": token.issue(who, root=root, scope="pictures"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 _FOLDER = Path(__file__).parents[1] / "client"
+_IMPORTED = re.compile(r'^(?:import|\}) .*"\./([\w.]+\.js)";$', re.MULTILINE)
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -41,6 +43,16 @@ def assets() -> Mapping[str, Asset]:
 def version() -> str:
     """One word for all files as they are: the folder of their addresses, so that a browser keeps them for good."""
     return _digest("".join(f"{name}{asset.etag}" for name, asset in assets().items()).encode())
+
+
+@functools.cache
+def modules(name: str) -> tuple[str, ...]:
+    """The modules that this one imports, and those that they do: told beforehand they come at once, not step by step."""
+    found = [f"{name}.js"]
+    for each in found:
+        text = assets()[each].content.decode() if each in assets() else ""
+        found += [other for other in dict.fromkeys(_IMPORTED.findall(text)) if other not in found]
+    return tuple(found)
 
 
 async def _serve(request: Request) -> Response:

@@ -101,7 +101,6 @@ class Review {
     write(params, { push });
     this.chips.show(params);
     if (this.blind) this.ask();
-    this.actions.progress(null);
     this.queue.begin(path);
     this.render();
   }
@@ -110,7 +109,10 @@ class Review {
   async list(params) {
     const { balance } = this.actions;
     const whole = !this.outbox.status.unsent || !this.base;
+    const first = !this.base;
     const answer = await api.get("list", params);
+    // Of a million pictures these counts take as long as the list, which they would keep waiting.
+    if (first) this.actions.progress(null);
     const { total, decided, left, outside } = answer;
     if (whole) this.base = { total, decided, left, outside, balance, first: this.base?.first ?? decided };
     return answer;

@@ -17,7 +17,7 @@ from gradattn_core.store.connection import transaction
 from gradattn_core.store.store import Store
 from tests.helpers.own_routes import Client
 from tests.helpers.pictured_audit import AUDIT_ID, path_of
-from ui.api import answers, token
+from ui.api import answers, assets, token
 from ui.api.answers import Asked
 from ui.server import ROUTES
 
@@ -208,3 +208,12 @@ def test_what_goes_wrong_inside_stays_inside(caplog: pytest.LogCaptureFixture, c
 def test_no_number_that_is_none_is_sent() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         answers.as_json({"suspicion": float("nan")})
+
+
+def test_what_a_client_loads_is_told_beforehand_whole() -> None:
+    for name in ("review", "grid", "pair", "map"):
+        told = set(assets.modules(name))
+        assert f"{name}.js" in told <= set(assets.assets())
+        for each in told:
+            code = assets.assets()[each].content.decode()
+            assert {line.rsplit('"./', 1)[1].split('"')[0] for line in code.splitlines() if ' from "./' in line} <= told
