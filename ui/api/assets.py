@@ -47,7 +47,7 @@ def version() -> str:
 
 @functools.cache
 def modules(name: str) -> tuple[str, ...]:
-    """The modules that this one imports, and those that they do: told beforehand they come at once, not step by step."""
+    """The modules that this one imports, and those that they do: told beforehand they come together, not in steps."""
     found = [f"{name}.js"]
     for each in found:
         text = assets()[each].content.decode() if each in assets() else ""
