@@ -47,8 +47,9 @@ _MISSING = b"""<svg xmlns="http://www.w3.org/2000/svg" width="283" height="283" 
 <text x="142" y="226" fill="#fff" font-family="sans-serif" font-size="22" text-anchor="middle">File missing</text>
 </svg>"""
 # Changes whenever the same input would be drawn differently.
-_DRAWING = 2
-# Up to so many pixels a picture is sent without loss: where each is seen as a square, no artefact may stand beside it.
+_DRAWING = 3
+# Up to so many pixels of its own a picture is sent without loss: where each is seen as a square, no artefact may stand
+# beside it.
 _FEW = 256 * 256
 # A browser turns these upright as the audit did; any other form is decoded here.
 _SENT_AS_THEY_ARE = ("JPEG", "PNG", "WEBP")
@@ -188,8 +189,8 @@ def _is_shown_by_browsers(data: bytes, side: int | None) -> bool:
 def _decoded(data: bytes, place: Place, side: int | None) -> bytes:
     name = place.address.rsplit("/", 1)[-1]
     if side is None:
-        lossless = len(data) <= _MOST_BYTES // 4
-        return _encoded(decode_image(data, name, white=place.white).image, lossless=lossless)
+        image = decode_image(data, name, white=place.white).image
+        return _encoded(image, lossless=len(data) <= _MOST_BYTES // 4 or _is_small(image))
     suffices = functools.partial(fitting, side=side)
     return _scaled(decode_image(data, name, suffices=suffices, white=place.white), side)
 
@@ -198,7 +199,12 @@ def _scaled(read: DecodedImage, side: int) -> bytes:
     size, image = fitting(read.width, read.height, side), read.image
     if image.width > size[0] or image.height > size[1]:
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return _encoded(image)
+    # The pixels of one that was made smaller are nobody's; as PNG it has five times the bytes and takes far longer.
+    return _encoded(image, lossless=image.size == (read.width, read.height) and _is_small(image))
+
+
+def _is_small(image: Image.Image) -> bool:
+    return image.width * image.height <= _FEW
 
 
 def fitting(width: int, height: int, side: int) -> tuple[int, int]:
@@ -207,9 +213,9 @@ def fitting(width: int, height: int, side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _encoded(image: Image.Image, *, lossless: bool = False) -> bytes:
+def _encoded(image: Image.Image, *, lossless: bool) -> bytes:
     buffer = io.BytesIO()
-    if lossless or image.width * image.height <= _FEW:
+    if lossless:
         image.save(buffer, "PNG", compress_level=3)
     else:
         image.save(buffer, "JPEG", quality=90, subsampling=0)

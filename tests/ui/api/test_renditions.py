@@ -57,6 +57,8 @@ def test_a_picture_is_sent_once_and_kept_for_good(client: Client, store: Store, 
         assert answer.content == file.read_bytes()
     else:
         assert max(picture.size) == SIDES[kind]
+        # A photograph that was made smaller is none of pixels.
+        assert picture.format == "JPEG"
 
 
 @pytest.mark.parametrize(
