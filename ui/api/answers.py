@@ -81,7 +81,7 @@ class Asked:
     def texts(self, name: str, most: int = 100_000) -> tuple[str, ...]:
         """A parameter that is a list of texts, empty where it is absent."""
         found = self.parameters.get(name, [])
-        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        if not isinstance(found, list) or not all(is_text(each) for each in found):
             raise AskedWrongly(f"{name} is no list of texts")
         if len(found) > most:
             raise AskedWrongly(f"{name} names {len(found):,}, more than {most:,}")
@@ -122,7 +122,7 @@ class Asked:
         found = default if found is None else found
         if found is None:
             raise AskedWrongly(f"{name} is missing")
-        if not isinstance(found, kind):
+        if not isinstance(found, kind) or (isinstance(found, str) and not is_text(found)):
             raise AskedWrongly(f"{name} is not {'text' if kind is str else 'what it has to be'}")
         if isinstance(found, str) and len(found) > longest:
             raise AskedWrongly(f"{name} is longer than {longest} letters")
@@ -183,6 +183,17 @@ async def guarded(
         # Not the address: it may hold a token.
         _LOG.exception("%s %s failed", request.method, request.url.path)
         return refusal(500, "Something went wrong here; the server's log says what.")
+
+
+def is_text(value: object) -> bool:
+    """Whether it is text that can be stored; JSON may hold halves of characters, such as of an emoji that was cut."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_own(request: Request) -> bool:

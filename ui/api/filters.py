@@ -11,7 +11,7 @@ from gradattn_core.kinds import KINDS
 from gradattn_core.store.candidates import ORDERS, CandidateFilter
 from gradattn_core.store.choice import Place
 from gradattn_core.store.log import DECISIONS
-from ui.api.answers import Asked, AskedWrongly
+from ui.api.answers import Asked, AskedWrongly, is_text
 
 LISTS = ("suspects", "spot check", "until", "second look")
 """What may be reviewed. The first is the default; all others are blind."""
@@ -145,14 +145,16 @@ def _choice(given: Mapping[str, object], name: str, choices: tuple[str, ...], de
 
 def _text(given: Mapping[str, object], name: str) -> str | None:
     value = given.get(name)
-    if value is None or (isinstance(value, str) and len(value) <= 10_000):
+    if value is None:
+        return None
+    if isinstance(value, str) and is_text(value) and len(value) <= 10_000:
         return value
     raise AskedWrongly(f"{name} is no text, or too long")
 
 
 def _texts(given: Mapping[str, object], name: str) -> tuple[str, ...]:
     value = _read(given.get(name, []), name)
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+    if isinstance(value, list) and all(is_text(each) for each in value):
         return tuple(value)
     raise AskedWrongly(f"{name} is no list of texts")
 
@@ -172,9 +174,13 @@ def _place(given: Mapping[str, object]) -> Place | None:
     value = _read(given.get("after"), "after")
     if value is None:
         return None
-    if isinstance(value, list) and value and all(isinstance(each, (str, int, float)) for each in value):
+    if isinstance(value, list) and value and all(is_text(each) or _is_number(each) for each in value):
         return tuple(value)
     raise AskedWrongly("after is no place that a list answered with")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _read(value: object, name: str) -> object:

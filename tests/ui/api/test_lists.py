@@ -115,6 +115,22 @@ def test_a_parameter_that_is_unknown_or_broken_is_named(client: Client) -> None:
         assert answer.status_code == 400 and name in answer.json()["error"], (name, value, answer.text)
 
 
+def test_half_a_character_and_numbers_beyond_all_bounds_are_broken_not_worth_another_try(client: Client) -> None:
+    half: str = json.loads('"\\ud83e"')
+
+    def refused(route: str, **body: object) -> str:
+        asked = json.dumps({"audit": AUDIT_ID, "reviewer": "Ada"} | body)
+        answer = client.http.post(f"/{route}", content=asked, headers=client.headers)
+        assert answer.status_code == 400, (route, body, answer.text)
+        return str(answer.json()["error"])
+
+    for name, value in (("given", half), ("tag", half), ("held", [half]), ("after", [10**40, "x"]), ("least", 10**400)):
+        assert name in refused("list", **{name: value})
+    refused("tags", path=path_of(0), add=[half])
+    refused("undo", id=half)
+    refused("views", page=half)
+
+
 def test_a_place_of_another_order_is_refused(client: Client) -> None:
     answer = client.http.get(
         "/list", params={"audit": AUDIT_ID, "order": "pair", "after": "[1, 2]"}, headers=client.headers
