@@ -364,3 +364,17 @@ def test_a_class_pair_tells_what_it_found_and_its_numbers_follow_the_decisions(
     expect(window.get_by_role("heading", level=1)).to_have_text(title)
     window.keyboard.press("g")
     window.wait_for_url("**/grid?*given=kite*")
+
+
+def test_a_page_that_is_turned_to_is_at_hand_and_asks_for_no_histogram(window: Page, url: str) -> None:
+    with window.expect_response(lambda answer: "/cards?" in answer.url and "offset=12" in answer.url) as ahead:
+        opened(window, f"{url}/grid?size=12", 12)
+    ahead.value.finished()
+    window.wait_for_timeout(200)
+    asked: list[str] = []
+    window.on("request", lambda request: asked.append(request.url))
+    window.get_by_role("button", name="Next page").click()
+    expect(window.locator(".tools")).to_contain_text("13–24 of 36")
+    with window.expect_response(lambda answer: "/cards?" in answer.url and "offset=24" in answer.url):
+        pass
+    assert not any("/histogram" in address or "offset=12" in address for address in asked)
