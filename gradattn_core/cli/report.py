@@ -305,10 +305,10 @@ def _review(review: ReviewProgress) -> str:
         return f"review: nothing decided yet, {review.suspects:,} suspects wait"
     sure = is_number(review.precision)
     wrong = f" ({percent(review.precision, counted=True)} of the clear ones were wrong)" if sure else ""
-    left = count_of(review.suspects - review.suspects_decided, "suspect")
+    left = count_of(review.suspects - review.suspects_decided, "undecided suspect")
     return (
         f"review: {review.reviewed:,} decided{wrong}: {review.wrong:,} wrong, {review.right:,} right, "
-        f"{review.unsure:,} unsure; {belief(review.estimated_left, review.left_low, review.left_high, of=left)} left"
+        f"{review.unsure:,} unsure; {belief(review.estimated_left, review.left_low, review.left_high, of=left)}"
     )
 
 

@@ -29,7 +29,7 @@ def test_the_summary_says_how_many_labels_are_wrong_what_kinds_and_how_far_the_r
     assert "the model believes about 4 of 10 labels are wrong; 2 to 7, depending on whether" in shown.stdout
     assert "it believes 87% of them to be among the first 6" in shown.stdout
     # Left are 7/9, 6/9, 5/9 and 4/9; squared if the noise is as fitted, and 10/12 … 7/12 if labels tell nothing.
-    left = "0 unsure; the model believes about 2 of 4 suspects are wrong; 2 to 3, depending on whether"
+    left = "0 unsure; the model believes about 2 of 4 undecided suspects are wrong; 2 to 3, depending on whether"
     assert left in shown.stdout
     assert "in 4 of 4 measured suspects the strongest region does what its number says (100%)" in shown.stdout
     assert "2 decided (50% of the clear ones were wrong): 1 wrong, 1 right, 0 unsure; the model" in shown.stdout
