@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from gradattn_core.interpret.regions import region_masks
 from tests.helpers.asking import to_json
-from ui.api.shapes import Action, Bar, Likely, Map, Name, Part, Similar, Small, Strip, Suspect, Tick
+from ui.api.shapes import Action, Bar, Likely, Map, Measuring, Name, Part, Similar, Small, Strip, Suspect, Tick
 
 CLIENT = Path(__file__).parents[2] / "ui/client"
 KINDS = {".js": "text/javascript", ".css": "text/css"}
@@ -52,9 +52,10 @@ window.load = async (suspect) => {
 Object.assign(window, { overlay, outline, plates, shadow, images: {} });
 window.show = async (suspect, state = {}) => {
   images[suspect.path] ??= await load(suspect);
-  view.show(suspect, images[suspect.path], { keys, ...state });
+  view.show(suspect, images[suspect.path], { keys, measuring, ...state });
 };
 window.keys = { A: "A", K: "K", U: "U", X: "X", other: "/", note: "N", tag: "T", back: "←", skip: "→", undo: "Z" };
+window.measuring = { busy: false, problem: "", took: "1.2 s", drawing: false, method: "" };
 window.box = (node) => {
   const { x, y, width, height } = node.getBoundingClientRect();
   return { x, y, width, height };
@@ -127,7 +128,8 @@ def suspect(
         notice=((notice, ""),) if notice else (),
         map=Map(tuple(map(tuple, scores.tolist())), crop, given, other, 10, 12, tuple(regions), bars,
                 (Tick(-2.2, "10%"), Tick(0.0, "50%"), Tick(2.2, "90%")), "How the model alone decides",
-                f"{given} against {other}", ()),
+                f"{given} against {other}", (),
+                Measuring("2 of 7 parts of this picture are measured", "20 passes")),
         no_map="",
         typical=(Strip(other, "other", "most certain of 120", tuple(small)),) * 2,
         similar=Similar("4 filed as church", tuple(small), 1),

@@ -127,7 +127,7 @@ def test_a_step_shifts_nothing_and_takes_less_than_a_frame_or_two(view: Page) ->
             performance.clearMeasures();
             for (let at = 0; at < 18; at++) {
                 if (at % 3 === 0) { view.loading(); await frame(); }
-                view.show(all[at % all.length], images[all[at % all.length].path], { keys });
+                view.show(all[at % all.length], images[all[at % all.length].path], { keys, measuring });
                 await frame();
             }
             watched.disconnect();

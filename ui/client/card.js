@@ -59,7 +59,6 @@ export function createCard(handlers) {
   const reason = element("p", { className: "reason" }); // on a phone it stands here instead of above the picture
   const how = element("section", { className: "how" });
   const facts = element("p", { className: "facts" });
-  const measuring = createMeasureRow(press);
   const strips = createStrips(handlers);
   const proof = element("div", { className: "proof" }, reason, how, strips.element, facts);
   const every = [...Object.values(decisions), third, ...Object.values(others)];
@@ -132,6 +131,9 @@ export function createCard(handlers) {
 
   function showHow(suspect) {
     const { map } = suspect;
+    // A new one, as all of this is: nothing that stays has moved.
+    measuring = createMeasureRow(press);
+    measuring.show(suspect, stateShown);
     how.hidden = !map && !suspect.no_map;
     if (!map) return fill(how, element("p", { className: "caption quiet" }, suspect.no_map));
     const head = element("div", { className: "how-head" }, element("h2", { textContent: map.title }), element("span", { className: "note", textContent: map.title_note, title: map.title_note }));
@@ -145,6 +147,8 @@ export function createCard(handlers) {
   let verdict = [];
   let width = Infinity;
   let suspectShown = null;
+  let stateShown = {};
+  let measuring = null; // the row of the suspect that is shown
   let compared = null; // the strips that are shown
   const charted = () => Math.floor(Math.max(LEAST, Math.min(CHART, innerWidth >= BROAD ? width - BESIDE : width)));
   const card = {
@@ -159,7 +163,7 @@ export function createCard(handlers) {
     },
     /** `same`: it is shown already, and only what is said of it has changed. */
     show(suspect, state, same) {
-      suspectShown = suspect;
+      [suspectShown, stateShown] = [suspect, state];
       const parts = state.title?.length ? state.title : suspect.headline;
       fill(title, ...rich(parts));
       verdict = parts;
@@ -168,8 +172,7 @@ export function createCard(handlers) {
       showClasses(suspect, state);
       showDecisions(suspect, state);
       showNotice(suspect);
-      measuring.show(suspect, state);
-      if (same) return;
+      if (same) return measuring.show(suspect, state);
       fill(reason, ...rich(suspect.reason));
       facts.textContent = suspect.facts;
       showHow(suspect);
