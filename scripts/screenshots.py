@@ -100,7 +100,10 @@ def _shoot(browser: Browser, url: str, scheme: str, size: tuple[int, int], targe
     page.wait_for_selector("h1, h2, h3, img", state="attached", timeout=60_000)
     settle(page)
     page.wait_for_load_state("networkidle")
-    page.wait_for_function("[...document.images].every(image => image.complete)")
+    # What lies below the screen is not asked for.
+    page.wait_for_function(
+        "[...document.images].every(image => image.complete || image.getBoundingClientRect().top > innerHeight)"
+    )
     if url.endswith("/map"):
         _draw_around(page)
     # Charts and pictures are drawn, and fade in, after everything has arrived.
