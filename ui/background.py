@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from dataclasses import dataclass, field
@@ -19,10 +18,9 @@ from typing import IO
 from gradattn_core.errors import StoreError
 from gradattn_core.learning import EVERY
 from gradattn_core.store.store import Store
-from ui.launch import child_environment
+from ui.launch import begin_beside
 
 LEARNING = "GRADATTN_LEARNING"
-_NICE = 10
 
 
 @dataclass
@@ -78,15 +76,10 @@ class Learner:
     def _start(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (read when the process has ended)
         # One thread: the cores belong to whoever looks at pictures.
-        environment = child_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-        command = [sys.executable, "-m", "gradattn_core", "rerank", f"--out={self.out}", f"--audit={self.audit}"]
-        command += ["--due", "--quiet"]
-        if os.name == "posix":
-            command = ["nice", "-n", str(_NICE), *command]
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        arguments = ["rerank", f"--out={self.out}", f"--audit={self.audit}", "--due", "--quiet"]
         try:
-            self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said
-            )
+            self._process = begin_beside(arguments, self._said, **threads)
         except OSError as error:
             self._said.close()
             self._said, self.problem = None, f"the process could not be started: {error}"

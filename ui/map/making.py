@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from dataclasses import dataclass, field
@@ -16,9 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from gradattn_core.errors import GradattnError
-from ui.launch import child_environment
+from ui.launch import begin_beside
 
-_NICE = 10
 # What share of the whole time each step begins at and takes, of 50,000 pictures.
 _STEPS = {"neighbours": (0.0, 0.2), "layout": (0.2, 0.8)}
 
@@ -83,18 +81,9 @@ class Maker:
         if self._said is not None:
             self._said.close()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (read while the process writes)
-        command = [sys.executable, "-m", "gradattn_core", "embed", f"--out={self.out}", f"--audit={self.audit}"]
-        command += ["--log-format=json"]
-        if os.name == "posix":
-            command = ["nice", "-n", str(_NICE), *command]
+        arguments = ["embed", f"--out={self.out}", f"--audit={self.audit}", "--log-format=json"]
         try:
-            self._process = subprocess.Popen(
-                command,
-                env=child_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._said,
-            )
+            self._process = begin_beside(arguments, self._said)
         except OSError as error:
             raise GradattnError(f"The process that makes the map could not be started: {error}") from error
 
