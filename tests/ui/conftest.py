@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page
 from gradattn_core.store.store import Store
 from tests.helpers.browser import served
 from tests.helpers.pictured_audit import copied_store
+from tests.helpers.view_alone import as_at_first, view_alone
 
 
 @pytest.fixture
@@ -46,3 +47,17 @@ def page(browser: Browser) -> Iterator[Page]:
     page.set_default_timeout(30_000)
     yield page
     context.close()
+
+
+@pytest.fixture(scope="module")
+def alone(browser: Browser) -> Iterator[Page]:
+    """Review's view without a server, one for all tests of a file."""
+    with view_alone(browser) as page:
+        yield page
+
+
+@pytest.fixture
+def view(alone: Page) -> Page:
+    """The view as it is when nothing was shown in it yet."""
+    as_at_first(alone)
+    return alone

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,26 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from gradattn_core.records import Box
 from gradattn_core.render.overlays import overlay
 from tests.helpers.asking import to_json
-from tests.helpers.view_alone import as_at_first, resize, scores_of, show, suspect, view_alone
+from tests.helpers.view_alone import resize, scores_of, show, suspect
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def alone(browser: Browser) -> Iterator[Page]:
-    with view_alone(browser) as page:
-        yield page
-
-
-@pytest.fixture
-def view(alone: Page) -> Page:
-    as_at_first(alone)
-    return alone
 
 
 def test_the_map_is_interpolated_as_the_overlays_of_reports_are(view: Page) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Page, Route
 
 from tests.helpers.asking import to_json
-from tests.helpers.view_alone import HOSTILE, as_at_first, resize, show, suspect, view_alone
+from tests.helpers.view_alone import HOSTILE, resize, show, suspect
 from ui.api.shapes import Small
 
 pytestmark = pytest.mark.browser
@@ -19,18 +18,6 @@ SIZES = [(1600, 1000), (1280, 720), (700, 900), (400, 860)]
 # Beyond the four ways that it is laid out.
 MORE = [(1920, 1080), (2560, 1440), (1024, 768), (800, 500), (844, 390), (640, 400), (960, 540), (900, 600), (360, 640)]
 SLOW = [pytest.param(size, marks=pytest.mark.slow) for size in MORE]
-
-
-@pytest.fixture(scope="module")
-def alone(browser: Browser) -> Iterator[Page]:
-    with view_alone(browser) as page:
-        yield page
-
-
-@pytest.fixture
-def view(alone: Page) -> Page:
-    as_at_first(alone)
-    return alone
 
 
 @pytest.mark.parametrize("size", [*SIZES, *SLOW], ids=lambda size: f"{size[0]}x{size[1]}")
