@@ -65,10 +65,12 @@ def build_parser() -> CommandParser:
         diff,
         embed,
         explain,
-        report,
+        export,
+        pairs,
         review,
         schedule,
         spot_check,
+        summary,
     )
 
     parser = CommandParser(
@@ -86,7 +88,8 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (audit, check, clean, report, diff, review, embed, spot_check, apply, schedule, explain, demo):
+    shown = (audit, check, clean, summary, pairs, diff, review, export, embed, spot_check, apply, schedule)
+    for module in (*shown, explain, demo):
         module.add(commands)
     return parser
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gradattn_core.cli.options import Commands, add_parameters, command, output_style
-from gradattn_core.cli.report import show_audit
+from gradattn_core.cli.summary import show_audit
 from gradattn_core.cli.terminal import progress_display, tell
 from gradattn_core.config import RUNNING, AuditConfig, parameters
 

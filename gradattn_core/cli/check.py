@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gradattn_core.cli.audit import audit_config, audit_options
 from gradattn_core.cli.options import Commands, command, output_style
-from gradattn_core.cli.report import show_not_judged
+from gradattn_core.cli.summary import show_not_judged
 from gradattn_core.cli.terminal import console, escape, late_progress, table, tell
 from gradattn_core.errors import GradattnError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradattn_core.cli.audit import audit
 from gradattn_core.cli.options import Commands, command, output_style
-from gradattn_core.cli.report import show_audit
+from gradattn_core.cli.summary import show_audit
 from gradattn_core.cli.terminal import console, tell
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gradattn_core.belief import in_percent, of_row
+from gradattn_core.facts import Row
 from gradattn_core.interpret.regions import region_masks
 from gradattn_core.reasons import account
 from gradattn_core.store.store import Store
@@ -18,7 +19,7 @@ from gradattn_core.verdict import in_words
 from tests.helpers.asking import to_json
 from tests.helpers.pictured_audit import AUDIT_ID, CONTRADICTED, SUSPECTS, WITHOUT_SUMS, pictured_store
 from ui.api.shapes import Suspect
-from ui.api.suspect import Row, suspects
+from ui.api.suspect import suspects
 
 
 @pytest.fixture(scope="module")

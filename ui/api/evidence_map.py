@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradattn_core.belief import of_two
+from gradattn_core.facts import before_and_after
 from gradattn_core.interpret.groups import measuring_passes
 from gradattn_core.interpret.regions import region_masks
 from gradattn_core.reasons import Account, account, contradicted, on_map, outlined, signed, without_numbers
 from gradattn_core.records import Evidence, FloatArray, Region
-from gradattn_core.verdict import Measured, Rich
+from gradattn_core.verdict import Rich
 from gradattn_core.wording import part_name
 from ui.api.shapes import Bar, Map, Measuring, Part, Tick
 
@@ -18,23 +18,6 @@ _TICKS = {"0.1%": 0.001, "1%": 0.01, "10%": 0.1, "50%": 0.5, "90%": 0.9, "99%": 
 _MOST_TICKS = 5
 _MARGIN = 0.5
 """Log-odds beyond the outermost bars in which a tick still helps."""
-
-
-def measured_parts(evidence: Evidence) -> tuple[Measured, ...]:
-    """The outlined parts whose hiding was measured, as far as sentences speak of them."""
-    shown = account(evidence)
-    if shown is None or evidence.sums is None or not shown.of_two:
-        return ()
-    answer = shown.sums.log_odds
-    parts = []
-    for number, region in enumerate(outlined(evidence), start=1):
-        if region.measured is None:
-            continue
-        log_odds = on_map(region, shown, evidence.sums)
-        left = answer - region.measured
-        told = _before_and_after(shown, answer, left)
-        parts.append(Measured(number, region.sign, log_odds, signed(log_odds), of_two(answer), of_two(left), told))
-    return tuple(parts)
 
 
 def drawn(evidence: Evidence, names: tuple[str, str], size: tuple[int, int], probability: str, remark: Rich) -> Map:
@@ -109,7 +92,7 @@ def _part(
         if region.measured is not None:
             answer, left = shown.sums.log_odds, shown.sums.log_odds - region.measured
             hidden = signed(answer), signed(left)
-            before, after = _before_and_after(shown, answer, left)
+            before, after = before_and_after(shown, answer, left)
     spoken = names[0 if region.sign > 0 else 1]
     box = region.box
     return Part(
@@ -127,12 +110,6 @@ def _part(
         hidden=hidden,
         contradicted=contradicted(region),
     )
-
-
-def _before_and_after(shown: Account, answer: float, left: float) -> tuple[str, str]:
-    """The given label's share of the two classes; log-odds where per cent cannot tell them apart, or there is none."""
-    before, after = shown.share(answer), shown.share(left)
-    return (signed(answer), signed(left)) if before == after else (before, after)
 
 
 def _waterfall(shown: Account) -> tuple[Bar, ...]:

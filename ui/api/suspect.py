@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gradattn_core.belief import NONE, Belief, in_percent, of_row, of_two
-from gradattn_core.neighbourhood import Neighbour
+from gradattn_core.belief import NONE, Belief, in_percent, of_row
+from gradattn_core.facts import Row, facts_of, size_of
 from gradattn_core.store.log import Entry
 from gradattn_core.store.showing import Surroundings
 from gradattn_core.store.store import Store
-from gradattn_core.verdict import Facts, Verdict, decided, filed_as, judge
+from gradattn_core.verdict import Verdict, decided, filed_as, judge
 from gradattn_core.wording import disagreement, names_of, short_name
 from ui.api.companions import similar, typical
-from ui.api.evidence_map import drawn, measured_parts
+from ui.api.evidence_map import drawn
 from ui.api.shapes import Action, Likely, Map, Name, Said, Suspect
 
-Row = Mapping[str, object]
 _TYPICAL = 6
 
 _KEYS = {
@@ -86,10 +85,10 @@ def _seen(
     row: Row, around: Surroundings, belief: Belief, reviewer: str, order: tuple[object, ...], shared: _Audit
 ) -> Suspect:
     given = belief.given
-    verdict = judge(_facts(row, around, belief))
+    verdict = judge(facts_of(row, around, belief))
     names = _names(row, around, belief)
     own = in_percent(belief.of(given))
-    size = _size(row)
+    size = size_of(row)
     drawing: Map | None = None
     if around.evidence is not None:
         ends = (around.evidence.for_label, around.evidence.against_label)
@@ -139,7 +138,7 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
     mine = around.stands if around.stands is not None and around.stands.reviewer == reviewer else None
     verdict = filed_as(given)
     headline = verdict.headline if mine is None else decided(given, mine.decision, mine.new_label, "you")
-    size = _size(row)
+    size = size_of(row)
     return Suspect(
         path=str(row["path"]),
         rank=0,
@@ -167,51 +166,6 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
         tags=(),
         facts=" · ".join(_pixels(size)),
     )
-
-
-def _facts(row: Row, around: Surroundings, belief: Belief) -> Facts:
-    outside = _text(row, "outside_label")
-    evidence = around.evidence
-    lifted = None
-    about_pair = _pair_of_map(around, belief, outside)
-    if evidence is not None and evidence.hidden is not None and about_pair:
-        answer = evidence.sums.log_odds if evidence.sums else evidence.for_logit - evidence.against_logit
-        lifted = (answer, evidence.hidden.for_logit - evidence.hidden.against_logit)
-    return Facts(
-        belief=belief,
-        alone=_alone(around, belief, about_pair),
-        kind=_text(row, "kind"),
-        numbers=around.kind_numbers,
-        neighbours=tuple(
-            Neighbour(near.given_label, near.is_suspect, near.decision, near.new_label, near.similarity)
-            for near in around.near
-        ),
-        parts=measured_parts(evidence) if evidence is not None else (),
-        lifted=lifted,
-        size=_size(row),
-        outside=short_name(outside) if outside else "",
-        filed=around.filed,
-        mixed=around.mixed,
-    )
-
-
-def _pair_of_map(around: Surroundings, belief: Belief, outside: str) -> bool:
-    """Whether the map is of the given label against the class that is suggested."""
-    evidence = around.evidence
-    if evidence is None or evidence.objective != "difference" or evidence.for_label != belief.given:
-        return False
-    return evidence.against_label == (belief.other or outside)
-
-
-def _alone(around: Surroundings, belief: Belief, about_pair: bool) -> float | None:
-    """What the model alone gives to the given label against the suggested class: by the map's own pass, or the head."""
-    evidence = around.evidence
-    if evidence is not None and about_pair:
-        return of_two(evidence.sums.log_odds if evidence.sums else evidence.for_logit - evidence.against_logit)
-    own, rival = around.head.get(belief.given), around.head.get(belief.other or "")
-    if own is None or rival is None or own + rival <= 0:
-        return None
-    return own / (own + rival)
 
 
 def _letter(verdict: Verdict, belief: Belief) -> str | None:
@@ -268,15 +222,5 @@ def _no_map(reason: str) -> str:
     return f"No map for this picture: {reason.rstrip('.')}. The probability does not need it."
 
 
-def _size(row: Row) -> tuple[int, int]:
-    width, height = (row.get(name) for name in ("width", "height"))
-    return int(str(width or 0)), int(str(height or 0))
-
-
 def _pixels(size: tuple[int, int]) -> list[str]:
     return [f"{size[0]:,} × {size[1]:,} pixels"] if all(size) else []
-
-
-def _text(row: Row, name: str) -> str:
-    cell = row.get(name)
-    return cell if isinstance(cell, str) else ""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradattn_core.cli import main
-from gradattn_core.cli.report import place
+from gradattn_core.health import place
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import gradattn, json_here
 from tests.helpers.sample_audit import KINDS, PATHS, audit_row, sample_store, tables

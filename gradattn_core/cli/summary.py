@@ -1,30 +1,28 @@
-"""``gradattn summary`` and ``gradattn pairs``, and the table at the end of an audit: what was found, in short."""
+"""``gradattn summary``, and the table at the end of an audit: what was found, in short."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder, require_one_of
+from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder
 from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
-from gradattn_core.estimates import agreement, first_to_review, percent
+from gradattn_core.estimates import agreement, percent
 from gradattn_core.kinds import KINDS, suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gradattn_core.records import AuditSummary, Difference, FloatArray, Unjudged
-    from gradattn_core.store.audits import Audit
+    from gradattn_core.health import Health
+    from gradattn_core.records import AuditSummary, Difference, Unjudged
     from gradattn_core.store.proof import SpotCheck
     from gradattn_core.store.review import ReviewProgress
-    from gradattn_core.store.store import Store
 
 _FACTS = (
     *("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects"),
@@ -33,65 +31,8 @@ _FACTS = (
 )
 _WORST_PAIRS = 5
 # Of a table on the screen; a program gets all of them.
-_CLASSES, _PAIRS = 10, 20
-_EXAMPLES = 3
-# Of so many pairs the files are named in the text; --json names those of all.
-_PAIRS_WITH_EXAMPLES = 3
+_CLASSES = 10
 _KINDS_NOT_JUDGED = 5
-
-
-@dataclass(frozen=True)
-class Health:
-    """How an audited dataset is.
-
-    Attributes:
-        first, expected_found: the ``first`` most suspect images hold this share, 0 to 1, of all that the model believes
-            to be wrong.
-        check: of ``Store.draws.checked``.
-        classes: of ``Store.audits.class_health``.
-        kinds: how many suspects there are of each kind of doubt.
-        agreeing, measured: of ``Store.audits.measured_regions``.
-        not_judged: what could not be used or was passed over.
-    """
-
-    audit: Audit
-    first: int
-    expected_found: float
-    classes: pd.DataFrame
-    kinds: dict[str, int]
-    review: ReviewProgress
-    agreeing: int
-    measured: int
-    not_judged: tuple[Unjudged, ...]
-    check: SpotCheck | None
-
-
-@dataclass(frozen=True)
-class PairReport:
-    """A given label, what suspects of it look like, and where to look.
-
-    Attributes:
-        expected: how many of the ``suspects`` the model believes to have a wrong label; ``share`` is the suspects' of
-            all images of the class.
-        lift: how many times more suspects there are than if the two classes had nothing to do with each other.
-        where: most of the evidence for the suggested label lies, see :func:`place`.
-        suggested_label: empty where the suspects are of no class of the dataset; ``outside_labels`` are then the
-            model's own classes for them, the commonest first.
-        most_suspect: paths of the most suspect images; ``exemplars`` of sure ones by label.
-    """
-
-    given_label: str
-    suggested_label: str
-    suspects: int
-    decided: int
-    expected: float
-    lift: float
-    share: float
-    mean_suspicion: float
-    where: str
-    most_suspect: list[str]
-    exemplars: dict[str, list[str]]
-    outside_labels: list[str]
 
 
 def add(commands: Commands) -> None:
@@ -103,26 +44,13 @@ def add(commands: Commands) -> None:
         "kinds of doubt, and how far the review is.",
         "  gradattn summary\n  gradattn summary --top 5 --json",
     )
-    _source(summary)
+    source(summary)
     summary.add_argument(
         "--top", type=int, metavar="N", help=f"how many classes, worst first (default {_CLASSES}; all with --json)"
     )
-    pairs = command(
-        commands,
-        "pairs",
-        run_pairs,
-        "Which class is polluted by which: given label, what its suspects look like, how many, and where to look.",
-        "  gradattn pairs\n  gradattn pairs --given kite --top 3\n  gradattn pairs --json",
-    )
-    _source(pairs)
-    pairs.add_argument("--given", metavar="LABEL", help="only this given label")
-    pairs.add_argument("--suggested", metavar="LABEL", help="only this suggested label; '' for none of the classes")
-    pairs.add_argument(
-        "--top", type=int, metavar="N", help=f"how many pairs, worst first (default {_PAIRS}; all with --json)"
-    )
 
 
-def _source(parser: CommandParser) -> None:
+def source(parser: CommandParser) -> None:
     out_folder(parser)
     parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
@@ -130,40 +58,12 @@ def _source(parser: CommandParser) -> None:
 
 def run_summary(options: argparse.Namespace) -> int:
     """Show the health of the audited dataset and how far its review is."""
-    from gradattn_core.store.unjudged import by_kind
+    from gradattn_core.health import health_of
 
-    top = _top(options, _CLASSES)
+    top = rows_at_most(options, _CLASSES)
     store, audit_id = open_audit(options)
-    audit = store.audits.one(audit_id)
-    first = first_to_review(audit.suspects, audit.images)
-    health = Health(
-        audit,
-        first,
-        store.audits.expected_found(audit_id, first),
-        store.audits.class_health(audit_id),
-        store.audits.kinds(audit_id),
-        store.review.progress(audit_id),
-        *store.audits.measured_regions(audit_id),
-        by_kind(store.audits.failures(audit_id)),
-        store.draws.checked(audit_id),
-    )
+    health = health_of(store, audit_id)
     tell(options, _health_facts(health, top), partial(_show_health, health, top))
-    return 0
-
-
-def run_pairs(options: argparse.Namespace) -> int:
-    """Show the class pairs with suspects, those with most labels believed wrong first."""
-    top = _top(options, _PAIRS)
-    store, audit_id = open_audit(options)
-    frame = store.audits.class_pairs(audit_id)
-    for column, label in (("given_label", options.given), ("suggested_label", options.suggested)):
-        # The empty one is no class: it is suggested where a picture is of none.
-        if label is not None and (label or column == "given_label"):
-            require_one_of(f"audit {audit_id} has no class {label!r}", label, store.audits.classes(audit_id))
-            frame = frame[frame[column] == label]
-    pairs = [_pair_report(store, audit_id, row) for row in frame.head(top).itertuples()]
-    nothing = "no suspects" if options.given is None and options.suggested is None else "no suspects of this pair"
-    tell(options, pairs, partial(_show_pairs, pairs, len(frame)) if pairs else [nothing])
     return 0
 
 
@@ -219,26 +119,7 @@ def news(since: Difference) -> str:
     return f"since audit {escape(since.since)}: {since.words} [dim](gradattn diff lists them)[/]"
 
 
-def place(evidence: FloatArray) -> str:
-    """Where most of the evidence for the other class lies, in words.
-
-    Args:
-        evidence: [grid height, grid width] signed map; negative speaks for the other class.
-
-    Returns:
-        ``upper left``, ``top``, ``middle`` …; ``all over`` where no ninth of the picture holds more than twice its
-        share; empty where nothing speaks for the other class.
-    """
-    from gradattn_core.wording import STANDS_OUT, heaviest_ninth
-
-    heaviest = heaviest_ninth((-evidence).clip(min=0))
-    if heaviest is None:
-        return ""
-    ninth, share = heaviest
-    return ninth.name if share >= STANDS_OUT else "all over"
-
-
-def _top(options: argparse.Namespace, default: int) -> int:
+def rows_at_most(options: argparse.Namespace, default: int) -> int:
     """How many rows: as the option says, or of a table ``default``, and in JSON all."""
     if options.top is None:
         return sys.maxsize if options.json else default
@@ -356,53 +237,3 @@ def _worst_pairs(summary: AuditSummary) -> Table:
             percent(pair.share, 1),
         )
     return drawn
-
-
-def _pair_report(store: Store, audit_id: str, row: Any) -> PairReport:
-    """With what there is to see of a row of ``Store.audits.class_pairs``."""
-    given, suggested = row.given_label, row.suggested_label
-    evidence = store.audits.pair_map(audit_id, given, suggested)
-    examples = store.candidates.page(audit_id, given=given, suggested=suggested, top=_EXAMPLES)
-    return PairReport(
-        given_label=given,
-        suggested_label=suggested,
-        suspects=row.suspects,
-        decided=row.decided,
-        expected=row.expected,
-        lift=row.lift,
-        share=row.share,
-        mean_suspicion=row.mean_suspicion,
-        where="" if evidence is None else place(evidence),
-        most_suspect=list(examples["path"]),
-        exemplars={
-            label: list(store.images.exemplars(audit_id, label)["path"]) for label in (given, suggested) if label
-        },
-        outside_labels=[] if suggested else store.audits.outside_labels(audit_id, given)[:_EXAMPLES],
-    )
-
-
-def _show_pairs(pairs: list[PairReport], count: int) -> None:
-    drawn = table(["given", "looks like"], ["suspects", "believed wrong", "lift", "of its class"])
-    drawn.add_column("where it shows", no_wrap=True)
-    for pair in pairs:
-        drawn.add_row(
-            escape(pair.given_label),
-            escape(suggestion(pair.suggested_label)),
-            f"{pair.suspects:,}",
-            f"{pair.expected:,.1f}" if is_number(pair.expected) else "",
-            f"{pair.lift:.1f}×" if is_number(pair.lift) else "",
-            percent(pair.share, 1) if is_number(pair.share) else "",
-            pair.where,
-        )
-    screen = console()
-    screen.print(drawn)
-    if count > len(pairs):
-        screen.print(f"[dim]{count - len(pairs):,} more pairs; --top {count} shows them all[/]")
-    for pair in pairs[:_PAIRS_WITH_EXAMPLES]:
-        names = (escape(pair.given_label), escape(suggestion(pair.suggested_label, "; ".join(pair.outside_labels))))
-        screen.print(f"\n{' → '.join(names)}", soft_wrap=True, highlight=False)
-        examples = {"most suspect": pair.most_suspect}
-        examples |= {f"a sure {label}": paths for label, paths in pair.exemplars.items()}
-        for what, paths in examples.items():
-            for path in paths[:_EXAMPLES]:
-                screen.print(f"  {escape(what)}: {escape(path)}", soft_wrap=True, highlight=False)
