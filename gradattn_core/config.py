@@ -27,6 +27,8 @@ MEASURED = 500
 MODEL, INTERPRETATION, MANIFEST = "model", "interpretation", "manifest, table or samples"
 TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
 
+# Fields that say nothing where they are empty, newer than some audits in people's output folders.
+_LATER = ("classes", "limit", "sample")
 _TYPES = (str, int, float, bool, dict, list)
 
 
@@ -268,6 +270,15 @@ class AuditConfig:
     exclude_label: list[str] = _parameter(  # noqa: RUF009 - it is a field
         [], "leave the pictures of this label out; may be given several times", placeholder="LABEL"
     )
+    classes: list[str] = _parameter(  # noqa: RUF009 - it is a field
+        [], "only the pictures of these classes, with commas between; may be given several times", placeholder="A,B"
+    )
+    limit: int = _parameter(
+        0, "at most so many pictures, evenly from the whole list; 0 takes all", least=0, placeholder="N"
+    )
+    sample: int = _parameter(
+        0, "so many pictures at random, the same ones for the same --seed; 0 takes all", least=0, placeholder="N"
+    )
     merge_spellings: bool = _parameter(
         False, "take labels that differ only in case, blanks, _ and -, zeros or Unicode form for one"
     )
@@ -344,6 +355,8 @@ class AuditConfig:
             if value is not None and self.runner != "ray":
                 value = without_secrets(value)
                 raise GradattnError(f"{name} {value!r} says nothing to runner 'local'; choose runner 'ray'")
+        if self.limit and self.sample:
+            raise GradattnError(f"limit {self.limit} and sample {self.sample} both say how many; give one of them")
         if self.from_scratch and self.head != "finetune":
             raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
 
@@ -386,6 +399,8 @@ class AuditConfig:
     def identity(self) -> dict[str, object]:
         """Every parameter that can change a number of the result; paths are absolute, files stand for their content."""
         values = {name: value for name, value in asdict(self).items() if name in self._of_result()}
+        # Only where they are asked for: audits of before there were such parameters stay the same audits.
+        values = {name: value for name, value in values.items() if value or name not in _LATER}
         values["dataset"] = absolute(self.dataset)
         values["checkpoint"] = self.spec.digest()
         if self.image_root is not None:
@@ -401,7 +416,9 @@ class AuditConfig:
         if self.image_root is not None:
             columns.append(absolute(self.image_root))
         labels = [value for value in (self.label_depth, self.exclude_label, self.merge_spellings) if value]
-        return json.dumps([absolute(self.dataset), *columns, *labels])
+        later = [(name, value) for name in _LATER if (value := self.value(name))]
+        drawn = [("seed", self.seed)] if self.sample else []
+        return json.dumps([absolute(self.dataset), *columns, *labels, *later, *drawn])
 
     def differences(self, earlier: Mapping[str, Any]) -> list[str]:
         """What this audit does otherwise than one whose parameters were ``earlier``, in words, a parameter each."""

@@ -202,7 +202,6 @@ def _selection(parameters: Mapping[str, Any]) -> DatasetSelection:
         split_column=str(parameters.get("split_column") or SPLIT_COLUMN),
         split=parameters.get("split"),
         label_depth=parameters.get("label_depth"),
-        exclude_labels=tuple(parameters.get("exclude_label") or ()),
         merge_spellings=bool(parameters.get("merge_spellings")),
         image_root=parameters.get("image_root"),
         image_ending=parameters.get("image_ending"),

@@ -39,7 +39,7 @@ class Check:
         splits: all that the dataset has, audited or not; empty where it has none.
         formats: how many pictures have each ending.
         spellings: labels that differ by nothing one can see; ``no_class`` are the usual ones that say there is none.
-        copies: among all splits; None where the pictures lie elsewhere.
+        copies: among all splits, or among the pictures that were drawn; None where the pictures lie elsewhere.
         not_judged: what would be passed over, in groups.
         tried: how many pictures were decoded on trial; ``unreadable`` are those of them that cannot be read.
         head: who would judge: ``as-is``, ``probe`` or ``finetune``; "" where that is refused.
@@ -80,7 +80,9 @@ def check_dataset(config: AuditConfig, progress: Callable[[int, int], None]) -> 
     except DatasetError as error:
         refusal = str(error)
     split = pictures_by_split(list_one, config.split_column)
-    copies = find_copies(split or pictures_of(listing), progress)
+    # Whoever asks for a few pictures does not wait for all of them to be read.
+    is_part = bool(config.limit or config.sample)
+    copies = find_copies(pictures_of(listing) if is_part or not split else split, progress)
     tried, unreadable = try_pictures(listing, progress)
     labels = Counter(image.label for image in listing.images)
     head, notes = "", listing.notes

@@ -179,6 +179,10 @@ def list_images(config: AuditConfig, **changes: Any) -> Listing:
         "image_ending": config.image_ending,
         "label_depth": config.label_depth,
         "exclude_labels": config.exclude_label,
+        "classes": config.classes,
+        "limit": config.limit,
+        "sample": config.sample,
+        "seed": config.seed,
         "merge_spellings": config.merge_spellings,
     }
     listing = list_dataset(config.dataset, **{**selection, **changes})

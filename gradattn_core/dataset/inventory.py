@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,9 @@ _TRIED = 200
 _AT_ONCE = 10_000
 _THREADS = 8
 _EXAMPLES = 10
+# The splits of a dataset are told from all that it has, whatever part of it would be audited.
+_AS_MANY: Mapping[str, int] = {"limit": 0, "sample": 0}
+_EVERYTHING: Mapping[str, object] = {"exclude_labels": (), "classes": (), **_AS_MANY}
 
 List = Callable[..., Listing]
 """``list_dataset`` of the dataset and its columns, with ``split``, ``label_column`` and ``label_depth`` to choose."""
@@ -86,14 +89,14 @@ def pictures_by_split(list_one: List, split_column: str) -> list[Picture]:
     Splits are folders around the classes, files named after them, or values of the column for it.
     """
     try:
-        firsts = list_one(label_depth="1", split=None, exclude_labels=()).classes
+        firsts = list_one(label_depth="1", split=None, **_EVERYTHING).classes
     except DatasetError:
         return _by_column(list_one, split_column) or _by_file(list_one)
     found: list[Picture] = []
     splits = [first for first in firsts if is_split(first)]
     for split in splits if len(splits) > 1 else []:
         try:
-            found += pictures_of(list_one(split=split), split)
+            found += pictures_of(list_one(split=split, **_AS_MANY), split)
         except DatasetError:  # a split without labels, for example
             continue
     return found
@@ -157,8 +160,8 @@ def try_pictures(listing: Listing, told: Callable[[int, int], None]) -> tuple[in
 
 def _by_column(list_one: List, split_column: str) -> list[Picture]:
     try:
-        splits = list_one(label_column=split_column, split=None, label_depth=None, exclude_labels=())
-        listing = list_one(split=None)
+        splits = list_one(label_column=split_column, split=None, label_depth=None, **_EVERYTHING)
+        listing = list_one(split=None, **_AS_MANY)
     except DatasetError:
         return []
     return pictures_of(listing, split_of={image.path: image.label for image in splits.images})
@@ -167,7 +170,7 @@ def _by_column(list_one: List, split_column: str) -> list[Picture]:
 def _by_file(list_one: List) -> list[Picture]:
     """Of tars and tables that are named after their splits, such as ``train-00000-of-00007.parquet``."""
     try:
-        listing = list_one(split=None)
+        listing = list_one(split=None, **_AS_MANY)
     except DatasetError:
         return []
     inner = member(listing.root)

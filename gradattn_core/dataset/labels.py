@@ -8,11 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gradattn_core.dataset.text import did_you_mean, shown, shown_all
-from gradattn_core.errors import DatasetError
-from gradattn_core.records import Failure, Listing
+from gradattn_core.dataset.text import shown, shown_all
+from gradattn_core.records import Listing
 
-LEFT_OUT = "its label was left out (--exclude-label)"
 SEVERAL_LABELS = "several labels"
 LISTED_TWICE = "listed as "
 
@@ -123,32 +121,6 @@ def cells_of_several(labels: Iterable[str]) -> list[str]:
         if by_sign or by_blank:
             found.append(label)
     return found
-
-
-def without_labels(listing: Listing, left_out: Sequence[str]) -> Listing:
-    """The listing without the pictures of some labels, which are named among what was passed over.
-
-    Raises:
-        DatasetError: no picture has one of the labels.
-    """
-    if not left_out:
-        return listing
-    counts = Counter(image.label for image in listing.images)
-    for label in left_out:
-        if label not in counts:
-            raise DatasetError(
-                f"--exclude-label {shown(label)} leaves nothing out: no picture of {shown(listing.root)} has that "
-                f"label.{did_you_mean(label, counts)}"
-            )
-    dropped = set(left_out)
-    passed = [Failure(image.path, "skip", LEFT_OUT, image.label) for image in listing.images if image.label in dropped]
-    said = ", ".join(f"{shown(label, 60)} ({counts[label]:,})" for label in sorted(dropped))
-    return replace(
-        listing,
-        images=tuple(image for image in listing.images if image.label not in dropped),
-        skipped=(*listing.skipped, *passed),
-        notes=(*listing.notes, f"Left out by --exclude-label, with their pictures: {said}."),
-    )
 
 
 def merged_spellings(listing: Listing) -> Listing:

@@ -29,7 +29,7 @@ from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.beside import TABLES, own_table, passed_over_tables
 from gradattn_core.dataset.endings import NO_CLASS, OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
 from gradattn_core.dataset.folder import Tree, list_folder
-from gradattn_core.dataset.labels import merged_spellings, notes_about, without_labels
+from gradattn_core.dataset.labels import merged_spellings, notes_about
 from gradattn_core.dataset.levels import METADATA, by_level, check_level
 from gradattn_core.dataset.manifest import list_manifest
 from gradattn_core.dataset.parquet import holds_pictures, image_column, list_tables, open_table
@@ -39,12 +39,14 @@ from gradattn_core.dataset.selection import (
     PATH_COLUMN,
     SPLIT_COLUMN,
     DatasetSelection,
+    Subset,
     expand,
     is_pattern,
     of_split,
 )
 from gradattn_core.dataset.stamps import stamps
 from gradattn_core.dataset.storage import Stamp
+from gradattn_core.dataset.subset import of_classes, so_many, without_labels
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
 from gradattn_core.dataset.text import did_you_mean, file_problem, is_text, shown, shown_all
 from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
@@ -73,6 +75,10 @@ def list_dataset(
     image_ending: str | None = None,
     label_depth: str | None = None,
     exclude_labels: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    limit: int = 0,
+    sample: int = 0,
+    seed: int = 0,
     merge_spellings: bool = False,
 ) -> Listing:
     """List a labelled dataset, ordered by path, so that the same dataset always lists the same.
@@ -99,7 +105,8 @@ def list_dataset(
         image_root: folder, archive or URL where the paths of a manifest start; its own folder without it.
         image_ending: of the pictures' names where a manifest's paths have none.
         label_depth: which level of folders is the label: ``"2"``, or ``"1-2"`` for two joined by a slash.
-        exclude_labels: pictures of these labels are passed over.
+        exclude_labels, classes, limit, sample, seed: which part of it is listed, see
+            :class:`~gradattn_core.dataset.selection.Subset`.
         merge_spellings: take labels that differ only in case, blanks, ``_``, ``-``, zeros or Unicode form for one.
 
     Raises:
@@ -118,8 +125,8 @@ def list_dataset(
         image_root and _image_root(image_root),
         image_ending,
         label_depth,
-        tuple(exclude_labels),
         merge_spellings,
+        Subset(tuple(exclude_labels), tuple(classes), limit, sample, seed),
     )
     public = without_secrets(str(source))
     place = canonical(remember(str(source)))
@@ -127,9 +134,10 @@ def list_dataset(
         listing = _list(place, selection) if is_url(place) else _list_local(Path(place), selection)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{shown(public)} {file_problem(error)}.") from None
-    listing = without_labels(listing, selection.exclude_labels)
+    listing = of_classes(without_labels(listing, selection.subset.exclude_labels), selection.subset.classes)
     if merge_spellings:
         listing = merged_spellings(listing)
+    listing = so_many(listing, selection.subset)
     _refuse_unusable(public, listing)
     return replace(listing, notes=(*listing.notes, *_about_passed_over(listing), *notes_about(listing)))
 

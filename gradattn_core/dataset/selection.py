@@ -27,6 +27,26 @@ _MAX_FILES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
+class Subset:
+    """Which part of a dataset is audited.
+
+    Attributes:
+        exclude_labels: pictures of these are passed over.
+        classes: only pictures of these; all where empty. One text may name several, with commas between.
+        limit: at most so many pictures, evenly from the whole order of the listing; 0 takes all.
+        sample: so many pictures at random, each as likely as any other; 0 takes all.
+        seed: of the sample. A picture is drawn by a digest of the seed and its path, so a dataset that has grown keeps
+            most of the pictures that were drawn before.
+    """
+
+    exclude_labels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    limit: int = 0
+    sample: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetSelection:
     """What of a dataset is listed, and how.
 
@@ -36,8 +56,8 @@ class DatasetSelection:
         image_root: address of the folder or container where relative paths start; of the table's folder where None.
         image_ending: of the pictures' names where the paths have none, with its dot.
         label_depth: which level of folders is the label, see ``levels.check_level``; None leaves it to the signs.
-        exclude_labels: pictures of these are passed over.
         merge_spellings: labels that differ by nothing one can see are one, in the spelling that most pictures have.
+        subset: which part of it.
     """
 
     path_column: str = PATH_COLUMN
@@ -47,8 +67,8 @@ class DatasetSelection:
     image_root: str | None = None
     image_ending: str | None = None
     label_depth: str | None = None
-    exclude_labels: tuple[str, ...] = ()
     merge_spellings: bool = False
+    subset: Subset = Subset()
 
     def without_split(self) -> DatasetSelection:
         """What remains to be selected once the files of the split are."""

@@ -192,11 +192,14 @@ def _audits(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     )
 
 
-def _dataset(audit: Mapping[str, Any]) -> tuple[str, str, str | None]:
-    """What makes two audits ones of the same dataset, however its name was typed."""
+def _dataset(audit: Mapping[str, Any]) -> tuple[object, ...]:
+    """What makes two audits ones of the same dataset, or of the same part of it, however its name was typed."""
     name = Path(audit["dataset"]).name
     manifest = "" if Path(audit["root"]).name == name else name
-    return audit["root"], manifest, json.loads(audit["parameters"]).get("split")
+    parameters = json.loads(audit["parameters"])
+    part = [parameters.get(name) or None for name in ("classes", "limit", "sample")]
+    drawn = [parameters.get("seed")] if parameters.get("sample") else []
+    return audit["root"], manifest, parameters.get("split"), json.dumps([*part, *drawn])
 
 
 def _difference(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> Difference:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from gradattn_core.dataset.subset import is_wanted
 from gradattn_core.dataset.text import shown, shown_all
 from gradattn_core.records import Unjudged
 
@@ -71,7 +72,7 @@ def warnings_about(groups: Iterable[Unjudged], classes: Iterable[str]) -> list[s
     judged = set(classes)
     lost: defaultdict[str, list[Unjudged]] = defaultdict(list)
     for group in groups:
-        if group.given_label and group.given_label not in judged and not is_wanted(group):
+        if group.given_label and group.given_label not in judged and not is_wanted(group.reason):
             lost[group.given_label].append(group)
     if lost:
         each = "; ".join(f"{shown(label, 60)} has {_endings(kinds)}" for label, kinds in list(lost.items())[:_NAMED])
@@ -79,11 +80,6 @@ def warnings_about(groups: Iterable[Unjudged], classes: Iterable[str]) -> list[s
         what = f"class {shown_all(lost)}" if len(lost) == 1 else f"{len(lost):,} classes"
         sentences.append(f"Nothing of {what} was judged: {each}{more}.")
     return sentences
-
-
-def is_wanted(group: Unjudged) -> bool:
-    """Whether somebody asked for these to be left out."""
-    return group.reason.startswith("its label was left out")
 
 
 def _files(count: int, what: str) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gradattn_core.dataset.labels import LEFT_OUT, cells_of_several, is_no_class, spelling, spellings
+from gradattn_core.dataset.labels import cells_of_several, is_no_class, spelling, spellings
 from gradattn_core.dataset.listing import list_dataset
+from gradattn_core.dataset.subset import LEFT_OUT
 from tests.helpers.dataset_files import refusal, rows, touch
 
 SAME = [
