@@ -145,10 +145,13 @@ def _health_facts(health: Health, top: int) -> dict[str, object]:
 
 
 def _show_health(health: Health, top: int) -> None:
+    from gradattn_core.dataset.subset import about_part
     from gradattn_core.wording import estimate
 
     audit, screen = health.audit, console()
     screen.print(f"[bold]{escape(audit.dataset)}[/]  {escape(audit.audit_id)}", soft_wrap=True, highlight=False)
+    for note in about_part(audit.warnings):
+        screen.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True, highlight=False)
     screen.print(
         estimate(
             audit.estimated_errors,
