@@ -25,8 +25,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradattn_core import outfolder
 from gradattn_core.errors import StoreError
 from gradattn_core.files import write_output
+from gradattn_core.store.store import Store
 
 COLUMNS: dict[str, str] = {
     "rank": "int64",
@@ -99,6 +101,8 @@ MEDIA_TYPES: dict[str, str] = {
 }
 """The formats, which are also the files' endings, each with its media type."""
 
+# Suspects that are read at once: whoever decides meanwhile waits for no more of them.
+_STRETCH = 2_000
 # What a spreadsheet skips before it looks for a formula: white space, control characters, invisible ones.
 _SKIPPED = r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 # =, +, - and @ in their ordinary, full-width, small and mathematical forms.
@@ -161,6 +165,24 @@ def write_candidates(frame: pd.DataFrame, target: Path) -> Path:
     return target
 
 
+def update_candidates(store: Store, audit_id: str) -> None:
+    """Write candidates.csv, which lists the newest audit, anew where this is it.
+
+    Raises:
+        StoreError: as :func:`write_candidates`.
+    """
+    if store.audits.latest_id() != audit_id:
+        return
+    stretches = [store.candidates.page(audit_id, top=_STRETCH)]
+    while len(stretches[-1]) == _STRETCH:
+        stretches.append(store.candidates.page(audit_id, top=_STRETCH, offset=_STRETCH * len(stretches)))
+    frame = pd.concat(stretches, ignore_index=True) if stretches[1:] else stretches[0]
+    if frame["path"].duplicated().any():
+        # The order has changed meanwhile.
+        frame = store.candidates.page(audit_id)
+    write_candidates(frame, outfolder.candidates(store.directory))
+
+
 def read_candidates(path: Path) -> pd.DataFrame:
     """The frame that :func:`write_candidates` wrote: every text exactly, numbers to six digits, absent numbers as NaN.
 
@@ -169,7 +191,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     Raises:
         StoreError: where the file cannot be read, is not CSV in UTF-8, lacks a column, or has a number that is none.
     """
-    rows = _rows(path)
+    rows = csv_rows(path)
     header = rows[0] if rows else []
     missing = [name for name in COLUMNS if name not in header and name not in _ADDED]
     if missing and any(name in REPLACED for name in header):
@@ -200,7 +222,7 @@ def read_checklist(path: Path) -> dict[str, dict[str, str]]:
         StoreError: where the file cannot be read, is not CSV in UTF-8, lacks a column, has a path twice, or a new label
             beside no decision.
     """
-    rows = _rows(path)
+    rows = csv_rows(path)
     header, columns = (rows[0] if rows else []), TABLES["spot-check"]
     missing = [name for name in columns if name not in header]
     if missing:
@@ -292,18 +314,25 @@ def _value(row: list[str], position: int, kind: str, where: str) -> Any:
         raise StoreError(f"{where}: {cell!r} is not a number") from error
 
 
-def _rows(path: Path) -> list[list[str]]:
-    """Every row of a CSV file in UTF-8, the header first."""
+def csv_rows(path: Path) -> list[list[str]]:
+    """Every row of a CSV file, the header first, as a spreadsheet of any language may have written it.
+
+    Raises:
+        StoreError: where it cannot be read, or is not CSV in UTF-8 (or in UTF-16, marked as such).
+    """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file, _cells_of_any_size():
-            text = file.read()
-            # A spreadsheet of another language than English writes semicolons.
-            delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        # A spreadsheet of another language than English writes semicolons.
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        with _cells_of_any_size():
             return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} is not a CSV file in UTF-8: {error}") from error
+        raise StoreError(
+            f"{path} is not a CSV file in UTF-8 ({error}); a spreadsheet saves one as CSV UTF-8"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gradattn_core import estimates, outfolder
+from gradattn_core import estimates
 from gradattn_core.config import AuditConfig
-from gradattn_core.export import write_candidates
+from gradattn_core.export import update_candidates
 from gradattn_core.kinds import suggestion
 from gradattn_core.learning import METHODS, NEAR, REFITTED, Lesson, learn_from_features, lessons, verdicts
 from gradattn_core.ranking.folds import NEAR_DUPLICATE
@@ -111,7 +111,7 @@ def rerank(store: Store, audit_id: str, *, dry_run: bool = False) -> Reranking:
             store.review.rerank(audit_id, now.index.tolist(), now.to_numpy(), decisions=decisions, learnt_by=method)
         else:
             store.review.reset(audit_id)
-        _update_candidates(store, audit_id)
+        update_candidates(store, audit_id)
     listed = images.set_index("path")
     after = now[(listed["decision"].reindex(now.index) == "").to_numpy()]
     before = listed.reindex(after.index)
@@ -142,7 +142,7 @@ def reset(store: Store, audit_id: str) -> bool:
     """
     changed = store.review.reset(audit_id)
     store.review.switch_learning(audit_id, False)
-    _update_candidates(store, audit_id)
+    update_candidates(store, audit_id)
     return changed
 
 
@@ -186,9 +186,3 @@ def _near_duplicate_groups(paths: pd.Series, pairs: pd.DataFrame) -> IntArray:
     rows, columns = (end[both_suspects].to_numpy(dtype=np.int64) for end in ends)
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(paths), len(paths)))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def _update_candidates(store: Store, audit_id: str) -> None:
-    """Write candidates.csv, which lists the newest audit, anew if this is it."""
-    if store.audits.latest_id() == audit_id:
-        write_candidates(store.candidates.page(audit_id), outfolder.candidates(store.directory))

@@ -34,7 +34,7 @@ FLOORS = (
     {"model", "ranking", "render"},
     {"interpret", "store"},
     {"embedding", "evaluate", "export", "facts", "health", "learning", "peers", "rerank"},
-    {"apply", "audit"},
+    {"apply", "audit", "interchange"},
     {"ui"},
     {"flows"},
     {"cli"},

@@ -10,7 +10,7 @@ import streamlit as st
 from gradattn_core.errors import GradattnError
 from gradattn_core.store.decisions import Decision
 from gradattn_core.wording import count_of
-from ui import components, identity
+from ui import candidates_file, components, identity
 from ui.components import Row
 
 
@@ -78,4 +78,8 @@ def _undo_standing(part: Decided, reviewer: str) -> int:
     store = components.store()
     rows = components.rows_of(store.candidates.page(part.audit, paths=list(part.decisions), decided="yes"))
     standing = [row["path"] for row in rows if decision_of(row) == part.decisions[row["path"]]]
-    return store.decisions.undo_many(part.audit, standing, reviewer=reviewer) if standing else 0
+    if not standing:
+        return 0
+    undone = store.decisions.undo_many(part.audit, standing, reviewer=reviewer)
+    candidates_file.follow(store, part.audit)
+    return undone

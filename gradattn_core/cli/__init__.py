@@ -61,6 +61,7 @@ def build_parser() -> CommandParser:
         audit,
         check,
         clean,
+        decide,
         demo,
         diff,
         embed,
@@ -88,7 +89,7 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    shown = (audit, check, clean, summary, pairs, diff, review, export, embed, spot_check, apply, schedule)
+    shown = (audit, check, clean, summary, pairs, diff, review, decide, export, embed, spot_check, apply, schedule)
     for module in (*shown, explain, demo):
         module.add(commands)
     return parser

@@ -65,7 +65,7 @@ def add(commands: Commands) -> None:
 
 def run_spot_check(options: argparse.Namespace) -> int:
     """Draw, write, read, and say what is known."""
-    from gradattn_core.export import encode
+    from gradattn_core.export import encode, update_candidates
     from gradattn_core.files import write_output
 
     if (options.read is None) != (options.reviewer is None):
@@ -74,6 +74,8 @@ def run_spot_check(options: argparse.Namespace) -> int:
         raise StoreError(f"--read {options.read} draws nothing; leave out the {options.count}")
     store, audit_id = open_audit(options)
     read = 0 if options.read is None else _read(store, audit_id, Path(options.read), options.reviewer)
+    if read:
+        update_candidates(store, audit_id)
     drawn = None if options.count is None else store.draws.spot_check(audit_id, options.count)
     waiting = store.draws.waiting(audit_id, "spot check")
     if options.csv is not None:

@@ -199,6 +199,12 @@ class Images(Part):
                 [audit_id, label],
             ).df()
 
+    def known(self, audit_id: str, paths: Sequence[str]) -> list[str]:
+        """Those of the paths that the audit lists, in their order."""
+        with self._reading(audit_id) as connection:
+            listed = find(connection, audit_id, paths)
+        return [path for path in paths if path in listed]
+
     def file(self, audit_id: str, path: str) -> Path:
         """The absolute place of an image that belongs to the audit; the file itself may have moved since.
 

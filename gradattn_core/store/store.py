@@ -7,6 +7,7 @@ from pathlib import Path
 from gradattn_core.store.audits import Audits
 from gradattn_core.store.candidates import Candidates
 from gradattn_core.store.chances import Proposals
+from gradattn_core.store.claims import Claims
 from gradattn_core.store.database import Database
 from gradattn_core.store.decisions import Decisions
 from gradattn_core.store.draws import Draws
@@ -32,8 +33,8 @@ class Store(Database):
             variable ``GRADATTN_DATA_ROOT``, if it is set).
 
     Attributes:
-        audits, candidates, decisions, draws, embeddings, finished, images, proposals, review, selections, showing,
-            tags, tally, views: what can be asked and written, by subject.
+        audits, candidates, claims, decisions, draws, embeddings, finished, images, proposals, review, selections,
+            showing, tags, tally, views: what can be asked and written, by subject.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
@@ -55,6 +56,7 @@ class Store(Database):
         self.images = Images(self)
         self.embeddings = Embeddings(self)
         self.decisions = Decisions(self)
+        self.claims = Claims(self)
         self.review = Review(self)
         self.showing = Showing(self)
         self.tags = Tags(self)

@@ -20,7 +20,7 @@ from gradattn_core.store.log import Entry
 from gradattn_core.store.outbox import Receipt
 from gradattn_core.store.store import Store
 from gradattn_core.wording import count_of, short_name
-from ui import background
+from ui import background, candidates_file
 from ui.api.answers import Asked, AskedWrongly, post
 from ui.api.cards import Card, cards, rows_of
 from ui.api.filters import open_list
@@ -212,7 +212,10 @@ def store_bulk(asked: Asked) -> object:
     decision, batch = _decision(asked), asked.text("batch", longest=100)
     sent = [replace(each, force=False) for each in sent_by(asked, MOST)]
     receipts = store.decisions.append_seen(audit, sent, reviewer=reviewer, batch=batch)
-    background.tell(store, audit, sum(receipt.status == "stored" for receipt in receipts))
+    stored = sum(receipt.status == "stored" for receipt in receipts)
+    background.tell(store, audit, stored)
+    if stored:
+        candidates_file.follow(store, audit)
     return {
         "stored": sum(receipt.status in ("stored", "known") for receipt in receipts),
         "sentence": in_words(receipts, decision),

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from urllib.parse import parse_qsl, urlencode
 
 from gradattn_core.store.outbox import Sent
-from ui import background
+from ui import background, candidates_file
 from ui.api.answers import Asked, AskedWrongly, get, post
 from ui.api.lists import progress_json
 from ui.api.shapes import Said
@@ -42,7 +42,10 @@ def decisions(asked: Asked) -> Mapping[str, object]:
         outbox=asked.text("outbox", "", 100),
         batch=asked.text("batch", "", 100) or None,
     )
-    background.tell(store, audit, sum(receipt.status == "stored" for receipt in receipts))
+    stored = sum(receipt.status == "stored" for receipt in receipts)
+    background.tell(store, audit, stored)
+    if stored:
+        candidates_file.follow(store, audit)
     results = [
         Result(
             receipt.id, receipt.status, receipt.reason, said(receipt.newest, reviewer), said(receipt.stands, reviewer)
@@ -66,6 +69,8 @@ def undo(asked: Asked) -> Mapping[str, object]:
         outbox=asked.text("outbox", "", 100),
         exact=asked.flag("exact"),
     )
+    if undone.status == "undone":
+        candidates_file.follow(store, asked.audit)
     return {
         "status": undone.status,
         "path": undone.paths[0] if undone.paths else path,

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from gradattn_core import outfolder
+from gradattn_core.export import read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.own_routes import Client
 from tests.helpers.pictured_audit import AUDIT_ID, path_of
+from ui import candidates_file
 
 
 def one(number: int, decision: str = "keep", **more: object) -> dict[str, object]:
@@ -51,6 +54,19 @@ def test_what_somebody_decided_meanwhile_is_not_overwritten(client: Client, stor
         sent(client, one(0, "unsure", seen="") | {"id": "forced", "force": True}, reviewer="Cy")[0]["status"]
         == "stored"
     )
+
+
+def test_the_list_in_the_output_folder_follows(client: Client, store: Store) -> None:
+    def listed() -> tuple[str, str]:
+        # What is due within a second is due now.
+        candidates_file.write_all()
+        row = read_candidates(outfolder.candidates(store.directory)).set_index("path").loc[path_of(0)]
+        return str(row["decision"]), str(row["note"])
+
+    sent(client, one(0, "unsure", note="dark"))
+    assert listed() == ("unsure", "dark")
+    client.post("undo", id="an-undo", path=path_of(0))
+    assert listed() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+"""Decisions in tables of our own columns: candidates.csv as a spreadsheet leaves it, exports as Parquet and JSON.
+
+A table says what was decided in one of two ways: by a column ``decision``, whose words are those of candidates.csv, or
+by a column ``label`` beside ``given_label``, as the folders for other tools have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradattn_core.dataset.text import cause
+from gradattn_core.errors import StoreError
+from gradattn_core.export import csv_rows
+from gradattn_core.store.claims import Claim
+
+_TRUE = ("true", "1", "wahr", "vrai", "yes")
+_SAID = ("decision", "label")
+
+
+def claims_of_csv(file: Path, *, all_reviewed: bool = False) -> list[Claim]:
+    """What a CSV file says; a spreadsheet may have put semicolons, tabulators, a byte order mark or UTF-16 into it.
+
+    Raises:
+        StoreError: where it is no CSV, or lacks a column.
+    """
+    table = csv_rows(file)
+    header = table[0] if table else []
+    rows = [
+        (f"{file}, row {number}", {name: cell.removeprefix("'") for name, cell in zip(header, row, strict=False)})
+        for number, row in enumerate(table[1:], 2)
+    ]
+    return claims_of_rows(file, header, rows, all_reviewed=all_reviewed)
+
+
+def claims_of_parquet(file: Path, *, all_reviewed: bool = False) -> list[Claim]:
+    """What a Parquet file says.
+
+    Raises:
+        StoreError: where it cannot be read, or lacks a column.
+    """
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{file} cannot be read as Parquet: {cause(error)}") from error
+    return claims_of_objects(file, table.to_pylist(), table.column_names, all_reviewed=all_reviewed)
+
+
+def claims_of_objects(
+    file: Path, objects: Sequence[Mapping[str, object]], columns: Sequence[str] = (), *, all_reviewed: bool = False
+) -> list[Claim]:
+    """What JSON objects say, one a row."""
+    header = columns or list(dict.fromkeys(name for each in objects for name in each))
+    rows = [
+        (f"{file}, row {number}", {name: _cell(value) for name, value in each.items()})
+        for number, each in enumerate(objects, 1)
+    ]
+    return claims_of_rows(file, header, rows, all_reviewed=all_reviewed)
+
+
+def claims_of_rows(
+    file: Path, header: Sequence[str], rows: Iterable[tuple[str, Mapping[str, str]]], *, all_reviewed: bool
+) -> list[Claim]:
+    """The rows that say something, in the order in which they were said.
+
+    Args:
+        rows: each with its place and its cells as text.
+        all_reviewed: a ``label`` that is the given one says that it is right; else it says nothing.
+
+    Raises:
+        StoreError: where a column is missing.
+    """
+    if "path" not in header or not any(name in header for name in _SAID):
+        raise StoreError(
+            f"{file} has no columns path and decision; import a candidates.csv with decisions in it, an export of "
+            "gradattn's, or one of Label Studio, CVAT, FiftyOne, Hugging Face or COCO"
+        )
+    if "decision" not in header and "given_label" not in header:
+        raise StoreError(f"{file} has labels and no column given_label, so nobody knows which of them are new")
+    is_log = "decision_id" in header and "stands" in header
+    claims = []
+    for where, cells in rows:
+        if is_log and not any(cells.get(name, "").lower() in _TRUE for name in ("stands", "conflict")):
+            continue
+        claim = _claim(where, cells, header, all_reviewed)
+        if claim is not None and claim.decision != "undo":
+            claims.append(claim)
+    # A log has the newest first.
+    return claims[::-1] if is_log else claims
+
+
+def claim_of_label(
+    where: str, path: str, given: str, label: str, *, reviewer: str = "", note: str | None = None, all_reviewed: bool
+) -> Claim | None:
+    """What a tool says by the label that a picture has there; None for nothing."""
+    if label != given:
+        return Claim(where, path, "relabel", label, reviewer, note, given)
+    return Claim(where, path, "keep", "", reviewer, note, given) if all_reviewed else None
+
+
+def _claim(where: str, cells: Mapping[str, str], header: Sequence[str], all_reviewed: bool) -> Claim | None:
+    given = cells.get("given_label", "") if "given_label" in header else None
+    path, reviewer = cells.get("path", ""), cells.get("reviewer", "")
+    note = cells.get("note") if "note" in header else None
+    verb, _, label = cells.get("decision", "").partition(":")
+    verb = verb.strip().lower()
+    if not verb and "label" in header and given is not None and path:
+        return claim_of_label(
+            where, path, given, cells.get("label", ""), reviewer=reviewer, note=note, all_reviewed=all_reviewed
+        )
+    if not verb:
+        return None
+    if verb == "accept":
+        verb, label = "relabel", ""
+    if verb == "relabel":
+        label = label or cells.get("new_label", "") or cells.get("suggested_label", "")
+    elif not label:
+        label = cells.get("new_label", "")
+    return Claim(where, path, verb, label, reviewer, note, given)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
