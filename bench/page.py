@@ -10,6 +10,7 @@ the same command in that checkout, one after the other in one run.
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
 import signal
 import tempfile
@@ -24,7 +25,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, ViewportSize
 
 from bench.presses import FIRST, HEAD, Server, hammer
-from bench.store import CLASSES, populate
+from bench.store import populate
 from gradattn_core.store.store import Store
 from tests.helpers.browser import opened_browser, served_script, settle
 
@@ -76,25 +77,35 @@ class Site:
     keys: dict[str, str]
 
 
-def draw(folder: Path, store: Store) -> None:
-    """A picture for every suspect and every typical image, links into a small pool; and a place on the map for each."""
-    random = np.random.default_rng(3)
-    pool = folder / "pool"
-    pool.mkdir()
-    for number in range(_POOL):
-        coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC).save(pool / f"{number}.jpg")
-    suspects = store.candidates.page("bench")["path"].tolist()
-    paths = list(suspects)
-    for label in CLASSES:
-        paths += store.images.exemplars("bench", label)["path"].tolist()
-    for number, path in enumerate(dict.fromkeys(paths)):
-        place = folder / path
+class Pictures:
+    """Photographs of a small pool; each path has a file of its own all the same, by the comment in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        random = np.random.default_rng(3)
+        self._pool = []
+        for _ in range(_POOL):
+            buffer = io.BytesIO()
+            coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+            self._pool.append(buffer.getvalue())
+
+    def draw(self, path: str) -> bytes:
+        """Write the file at this path, and return it."""
+        said = path.encode()
+        drawn = self._pool[sum(said) % _POOL]
+        content = drawn[:2] + b"\xff\xfe" + (len(said) + 2).to_bytes(2, "big") + said + drawn[2:]
+        place = self.folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(pool / f"{number % _POOL}.jpg")
-    places = random.normal(size=(min(len(suspects), _PLACES), 2)).astype(np.float32)
-    frame = pd.DataFrame({"path": suspects[: len(places)], "x": places[:, 0], "y": places[:, 1]})
-    store.embeddings.write("bench", frame)
+        place.write_bytes(content)
+        return content
+
+
+def place(store: Store) -> None:
+    """A place on the map for each suspect."""
+    suspects = store.candidates.page("bench", top=_PLACES)["path"].tolist()
+    places = np.random.default_rng(3).normal(size=(len(suspects), 2)).astype(np.float32)
+    store.embeddings.write("bench", pd.DataFrame({"path": suspects, "x": places[:, 0], "y": places[:, 1]}))
 
 
 def shown(place: Locator) -> None:
@@ -295,8 +306,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if not Store(folder).database.exists():
-            store, _ = populate(folder, options.images, options.suspects, min(5_000, options.suspects // 4))
-            draw(folder, store)
+            decisions = min(5_000, options.suspects // 4)
+            store, _ = populate(folder, options.images, options.suspects, decisions, Pictures(folder).draw)
+            place(store)
         measure(new_site(folder), options.repeats, options.seconds)
     finally:
         if options.keep is None:

@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.store.candidates import ORDERS
 from gradattn_core.store.outbox import Sent
 from gradattn_core.store.store import Store
@@ -32,8 +33,15 @@ EXEMPLARS = 8
 GRID = 14
 
 
-def build(folder: Path, images: int, suspects: int, shards: int = 50) -> dict[str, list[Path]]:
-    """Parquet shards of a random audit, in the order of its listing, the suspects scattered over it."""
+def build(
+    folder: Path, images: int, suspects: int, shards: int = 50, picture: Callable[[str], bytes] | None = None
+) -> dict[str, list[Path]]:
+    """Parquet shards of a random audit, in the order of its listing, the suspects scattered over it.
+
+    Args:
+        picture: makes the file of a suspect or typical image at a path, so that the page finds what the audit says of
+            it; without, all hashes are made up.
+    """
     random = np.random.default_rng(7)
     names = np.array(CLASSES)
     given = np.sort(random.integers(0, len(CLASSES), images))
@@ -50,6 +58,11 @@ def build(folder: Path, images: int, suspects: int, shards: int = 50) -> dict[st
             "is_suspect": rank <= suspects,
         }
     )
+    sure = table.sort_values("suspicion").groupby("given_label").head(EXEMPLARS)
+    table["content_hash"] = [random.bytes(16).hex() for _ in range(images)]
+    if picture is not None:
+        drawn = table.index[table["is_suspect"]].union(sure.index)
+        table.loc[drawn, "content_hash"] = [content_hash(picture(path)) for path in table.loc[drawn, "path"]]
     files: dict[str, list[Path]] = {}
     for shard, rows in enumerate(np.array_split(np.arange(images), shards)):
         for name, part in _tables(table.iloc[rows], random).items():
@@ -61,7 +74,6 @@ def build(folder: Path, images: int, suspects: int, shards: int = 50) -> dict[st
     facts = pairs.agg(suspects="size", mean_suspicion="mean", expected="sum").reset_index()
     facts.assign(class_size=images // len(CLASSES), share=0.1, lift=2.0).to_parquet(files["class_pairs"][0])
     files["exemplars"] = [folder / "exemplars.parquet"]
-    sure = table.sort_values("suspicion").groupby("given_label").head(EXEMPLARS)
     position = sure.groupby("given_label").cumcount() + 1
     sure.assign(label=sure["given_label"], position=position).to_parquet(files["exemplars"][0])
     return files
@@ -73,9 +85,7 @@ def _tables(part: pd.DataFrame, random: np.random.Generator) -> dict[str, pa.Tab
     top = [[given, suggested] for given, suggested in zip(part["given_label"], part["suggested_label"], strict=True)]
     doubtful = part[part["is_suspect"]]
     frames = {
-        "images": part.assign(
-            content_hash=[random.bytes(16).hex() for _ in range(rows)], size=1, width=500, height=375
-        ),
+        "images": part.assign(size=1, width=500, height=375),
         "predictions": part.assign(
             fold=0, predicted_label=part["suggested_label"], given_logit=number, predicted_logit=number + 1,
             given_probability=number, predicted_probability=number, margin=-number, entropy=number,
@@ -131,13 +141,21 @@ def _tables(part: pd.DataFrame, random: np.random.Generator) -> dict[str, pa.Tab
     return {name: pa.Table.from_pandas(frame, preserve_index=False) for name, frame in frames.items()}
 
 
-def populate(folder: Path, images: int, suspects: int, decisions: int) -> tuple[Store, float]:
-    """A store in ``folder`` with the audit ``bench`` and that many decisions of two reviewers; seconds of the merge."""
-    files = build(folder, images, suspects)
+def populate(
+    folder: Path, images: int, suspects: int, decisions: int, picture: Callable[[str], bytes] | None = None
+) -> tuple[Store, float]:
+    """A store in ``folder`` with the audit ``bench`` and that many decisions of two reviewers; seconds of the merge.
+
+    Args:
+        picture: as of :func:`build`.
+    """
+    files = build(folder, images, suspects, picture=picture)
     store = Store(folder)
+    # As if the files had been there for a while.
     audit = {
         "audit_id": "bench", "dataset": "bench", "root": str(folder), "model": "none", "classes": CLASSES,
-        "finished_at": datetime.now(UTC), "images": images, "suspects": suspects, "estimated_errors": images / 20,
+        "started_at": datetime.now(UTC) + timedelta(seconds=5), "finished_at": datetime.now(UTC),
+        "images": images, "suspects": suspects, "estimated_errors": images / 20,
         "estimated_low": images / 25, "estimated_high": images / 15,
     }  # fmt: skip
     start = time.perf_counter()

@@ -14,13 +14,14 @@ import streamlit as st
 from starlette.routing import BaseRoute, Mount
 from streamlit import config
 
-from ui.api import assets, blind, bulk, cards, lists, measuring, pair, renditions, threshold, writes
+from ui.api import assets, blind, bulk, cards, freshness, lists, measuring, pair, renditions, threshold, writes
 from ui.api.makers import makers
 from ui.map import points
 
 ROUTES: list[BaseRoute] = [
     *(*assets.ROUTES, *lists.ROUTES, *writes.ROUTES, *renditions.ROUTES),
     *(*blind.ROUTES, *cards.ROUTES, *threshold.ROUTES, *bulk.ROUTES, *pair.ROUTES, *points.ROUTES, *measuring.ROUTES),
+    *freshness.ROUTES,
 ]
 """Those of other rooms are spliced in here."""
 

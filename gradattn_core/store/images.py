@@ -21,13 +21,17 @@ from gradattn_core.store.database import PATHS, Part, rows, value
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """What an image is found by: its rank (None: it was not ranked), its content and its given label; and its size."""
+    """What an image is found by: its rank (None: it was not ranked), its content and its given label; and its size.
+
+    ``size`` is that of its file in bytes; None where it is not known.
+    """
 
     rank: int | None
     content_hash: str
     given_label: str
     width: int
     height: int
+    size: int | None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -45,6 +49,8 @@ class Place:
         preview: a smaller copy on this machine, where one was kept because the picture is not a plain file of it.
         width, height: of the original in pixels.
         white: the value of 16 bits that is white in the audit's pictures.
+        since: when the audit began to look, seconds since 1970; 0 where that is not known.
+        size: of the file that the audit saw, in bytes; None where that is not known.
     """
 
     address: str
@@ -53,6 +59,8 @@ class Place:
     width: int
     height: int
     white: int = FULL_WHITE
+    since: float = 0.0
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,22 +233,47 @@ class Images(Part):
             StoreError: where the audit lists no such path, or the listed path leaves the dataset's root.
         """
         with self._reading(audit_id) as connection:
-            audit = connection.execute("SELECT root, white FROM audits WHERE audit_id = ?", [audit_id])
-            stored, white = audit.fetchone() or ("", None)
+            folder = seen_in(connection, audit_id, self.directory, self.data_root)
             listed = find(connection, audit_id, paths)
-        root = stored if self.data_root is None else relocate(stored, self.data_root)
-        places = []
         for path in paths:
             if path not in listed:
                 raise StoreError(f"audit {audit_id} has no image {path!r}")
-            image = listed[path]
-            address = _address(root, path, audit_id)
-            # A folder that somebody named wins over what was kept of the pictures that may lie in it.
-            far = is_url(address) and (self.data_root is None or is_url(path))
-            kept = outfolder.preview(self.directory, image.content_hash)
-            preview = kept if far and kept.is_file() else None
-            places.append(Place(address, image.content_hash, preview, image.width, image.height, white or FULL_WHITE))
-        return places
+        return [folder.place(path, listed[path]) for path in paths]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenIn:
+    """The dataset of an audit: where its pictures lie now, and when it was looked at."""
+
+    audit_id: str
+    root: str
+    white: int
+    since: float
+    directory: Path
+    data_root: Path | None
+
+    def place(self, path: str, image: ListedImage) -> Place:
+        """Where one picture can be read.
+
+        Raises:
+            StoreError: the listed path leaves the dataset's root.
+        """
+        address = _address(self.root, path, self.audit_id)
+        # A folder that somebody named wins over what was kept of the pictures that may lie in it.
+        far = is_url(address) and (self.data_root is None or is_url(path))
+        kept = outfolder.preview(self.directory, image.content_hash)
+        preview = kept if far and kept.is_file() else None
+        size = (image.width, image.height)
+        return Place(address, image.content_hash, preview, *size, self.white, self.since, image.size)
+
+
+def seen_in(connection: duckdb.DuckDBPyConnection, audit_id: str, directory: Path, data_root: Path | None) -> SeenIn:
+    """The dataset of an audit, below ``data_root`` where there is one."""
+    stored, white, since = connection.execute(
+        "SELECT root, white, epoch(started_at) FROM audits WHERE audit_id = ?", [audit_id]
+    ).fetchall()[0]
+    root = stored if data_root is None else relocate(stored, data_root)
+    return SeenIn(audit_id, root, white or FULL_WHITE, since or 0.0, directory, data_root)
 
 
 def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[str]) -> dict[str, ListedImage]:
@@ -259,7 +292,7 @@ def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[s
 
 def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[object]) -> dict[str, ListedImage]:
     listed = connection.execute(
-        f"""SELECT path, image_rank, content_hash, given_label, width, height FROM images
+        f"""SELECT path, image_rank, content_hash, given_label, width, height, size FROM images
             WHERE audit_id = ? AND {where} AND path IN {PATHS}""",
         parameters,
     ).fetchall()

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from gradattn_core.errors import StoreError
 from gradattn_core.evidence import from_rows
 from gradattn_core.records import Box, Evidence
 from gradattn_core.store import images
 from gradattn_core.store.database import PATHS, Part, rows
+from gradattn_core.store.images import Place
 from gradattn_core.store.kept import tags_of
 from gradattn_core.store.log import Entry, Key, Stack, stacks_about
 
@@ -50,6 +52,7 @@ class Surroundings:
         tags: in sorted order.
         mixed: how many suspects are filed as its label and look like its suggested one, and the other way round.
         filed: the labels of all copies of the picture, its own first; empty where none is filed under another.
+        place: where it can be read; None where its path leads out of the dataset.
     """
 
     evidence: Evidence | None
@@ -63,6 +66,7 @@ class Surroundings:
     tags: tuple[str, ...]
     mixed: tuple[int, int]
     filed: tuple[str, ...]
+    place: Place | None
 
 
 class Showing(Part):
@@ -73,6 +77,7 @@ class Showing(Part):
         with self._reading(audit_id) as connection:
             listed = {path: image for path, image in images.find(connection, audit_id, paths).items() if image.rank}
             asked = {"audit_id": audit_id, "ranks": [image.rank for image in listed.values()]}
+            folder = images.seen_in(connection, audit_id, self.directory, self.data_root)
             maps, reasons = _maps(connection, asked), _reasons(connection, audit_id, list(listed))
             near, head = _near(connection, audit_id, asked), _head(connection, asked)
             told = connection.execute(
@@ -104,6 +109,7 @@ class Showing(Part):
                 tags=tuple(tags.get(image.key, ())),
                 mixed=(mixed.get((image.given_label, other), 0), mixed.get((other, image.given_label), 0)),
                 filed=_first(image.given_label, filed.get(image.content_hash, ())),
+                place=_place(folder, path, image),
             )
         return result
 
@@ -227,6 +233,13 @@ def _filed(connection: duckdb.DuckDBPyConnection, audit_id: str, contents: list[
     for content_hash, given_label in found:
         filed[content_hash].append(given_label)
     return filed
+
+
+def _place(folder: images.SeenIn, path: str, image: images.ListedImage) -> Place | None:
+    try:
+        return folder.place(path, image)
+    except StoreError:
+        return None
 
 
 def _first(given: str, labels: Sequence[str]) -> tuple[str, ...]:

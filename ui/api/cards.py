@@ -12,6 +12,7 @@ from gradattn_core.belief import Belief
 from gradattn_core.records import Box
 from gradattn_core.store.store import Store
 from gradattn_core.wording import distinct_names, short_name
+from ui.api import freshness
 from ui.api.answers import Asked, get
 from ui.api.filters import open_list
 from ui.api.threshold import undecided
@@ -64,6 +65,7 @@ class Card:
         cluster: number of the suspects that look alike, -1 for none.
         outlines: its parts, the strongest of each sign first; empty unless they are asked for.
         said: all of it as one phrase, for who does not see it.
+        changed: a sentence where its file is not the one that the audit saw; ``check``: as of a suspect.
     """
 
     path: str
@@ -88,13 +90,14 @@ class Card:
     tags: tuple[str, ...]
     outlines: tuple[Outline, ...]
     said: str
+    changed: str
+    check: bool
 
 
 def page(asked: Asked) -> Mapping[str, object]:
     """``GET cards``: a page of a list as cards, how many it has, what is ``outside`` it undecided, and the progress."""
     query, store, audit = open_list(asked), asked.store, asked.audit
     frame = store.candidates.page(audit, order=query.order, top=query.count, offset=query.offset, **query.filters)
-    whereabouts.expect(store, audit, frame["path"])
     left = store.candidates.count(audit, **undecided(query.filters))
     all_left, suspects = (store.candidates.count(audit, decided=decided) for decided in ("no", "any"))
     return {
@@ -113,7 +116,8 @@ def cards(store: Store, audit: str, frame: pd.DataFrame, *, outlines: bool = Fal
     if not paths:
         return []
     parts = store.showing.strongest(audit, paths) if outlines else {}
-    return [_card(row, parts.get(path, ())) for row, path in zip(rows, paths, strict=True)]
+    states = {path: freshness.state(place) for path, place in whereabouts.all_of(store, audit, paths).items()}
+    return [_card(row, parts.get(path, ()), states.get(path, "same")) for row, path in zip(rows, paths, strict=True)]
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -132,7 +136,7 @@ def pair_of(thought: Belief) -> tuple[Chance, Chance]:
     )
 
 
-def _card(row: Mapping[str, object], parts: Sequence[tuple[int, Box]]) -> Card:
+def _card(row: Mapping[str, object], parts: Sequence[tuple[int, Box]], file: freshness.State) -> Card:
     given, other = pair_of(belief.of_row(row))
     first, second = (given, other) if given.probability >= other.probability else (other, given)
     decision, new_label = str(row["decision"]), str(row["new_label"])
@@ -170,6 +174,8 @@ def _card(row: Mapping[str, object], parts: Sequence[tuple[int, Box]]) -> Card:
         tags=_texts(row["tags"]),
         outlines=tuple(Outline(sign, (box.left, box.top, box.right, box.bottom)) for sign, box in parts),
         said=said,
+        changed=freshness.SENTENCES[file],
+        check=file == "unknown",
     )
 
 

@@ -24,12 +24,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gradattn_core.dataset.address import is_url
-from gradattn_core.dataset.decoding import DecodedImage, content_hash, decode_image, read_address, read_image
+from gradattn_core.dataset.decoding import DecodedImage, decode_image, read_image
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.files import write_bytes
 from gradattn_core.store.images import Place
-from ui.api import token
+from ui.api import freshness, token
 from ui.api.answers import Absent, Asked, AskedWrongly, as_json, guarded, post
 from ui.api.makers import cache_folder, makers
 from ui.api.whereabouts import whereabouts
@@ -138,6 +138,18 @@ def look_below(asked: Asked) -> Mapping[str, str]:
 ROUTES = [Route("/picture/{kind}", _picture, methods=["GET"]), post("data-root", look_below)]
 
 
+def missing(place: Place) -> str:
+    """What is said instead of a picture whose file is gone."""
+    name = shown(PurePosixPath(place.address).name)
+    return f"This file is missing: {name}. You can skip it or name the folder."
+
+
+def is_kept(content_hash: str) -> bool:
+    """Whether Review can show the picture that the audit saw, wherever its file is."""
+    kept = _target(Wanted("", "", content_hash, "stage"))
+    return kept is not None and kept.is_file()
+
+
 def _place(wanted: Wanted, session: token.Session) -> Place:
     place = whereabouts.of(Asked(session, {}).store, wanted.audit, wanted.path)
     if wanted.content_hash not in ("", place.content_hash):
@@ -162,10 +174,8 @@ def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
         content, found = _scaled(read_image(place.preview), side), place.content_hash
     else:
         if not is_url(place.address) and not Path(place.address).is_file():
-            name = shown(PurePosixPath(place.address).name)
-            raise UnreadableImageError(f"This file is missing: {name}. You can skip it or name the folder.")
-        data = read_address(place.address)
-        found = content_hash(data)
+            raise UnreadableImageError(missing(place))
+        data, found = freshness.read_now(place)
         if root is not None and found != place.content_hash:
             raise UnreadableImageError("below the folder you named there is another picture at this place")
         content = data if _is_shown_by_browsers(data, side) else _decoded(data, place, side)

@@ -173,7 +173,6 @@ class Small:
     Attributes:
         name: of the class it is filed as, with its role.
         suspect: it is a suspect itself; ``state`` is the text of its band then.
-        missing: its file is known to be gone.
     """
 
     path: str
@@ -182,7 +181,6 @@ class Small:
     role: str
     suspect: bool
     state: str
-    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +231,8 @@ class Suspect:
         order: the keys of its place in the list, for ``after``.
         width, height: of the original in pixels, 0 where not known.
         problem: why the picture cannot be shown; empty while nothing is known to be wrong.
+        changed: a sentence where its file is not the one that the audit saw, empty else.
+        check: only the file's content tells whether it is: ``changed`` is to be asked once the picture is fetched.
         case: of ``gradattn_core.verdict``.
         primary: ``A``, ``K``, ``X`` or None.
         classes: at most five, the likeliest first, the given one among them; digit n decides for the n-th.
@@ -269,6 +269,8 @@ class Suspect:
     conflict: str
     tags: tuple[str, ...]
     facts: str
+    changed: str = ""
+    check: bool = False
 
 
 # `for` is a word of Python's.

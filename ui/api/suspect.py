@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from gradattn_core.belief import NONE, Belief, in_percent, of_row
 from gradattn_core.facts import Row, facts_of, size_of
+from gradattn_core.store.images import Place
 from gradattn_core.store.log import Entry
 from gradattn_core.store.showing import Surroundings
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import Verdict, decided, filed_as, judge
 from gradattn_core.wording import disagreement, names_of, short_name
+from ui.api import freshness
 from ui.api.companions import similar, typical
 from ui.api.evidence_map import drawn
+from ui.api.renditions import is_kept, missing
 from ui.api.shapes import Action, Likely, Map, Name, Said, Suspect
 
 _TYPICAL = 6
@@ -103,6 +106,7 @@ def _seen(
         headline = decided(given, around.stands.decision, around.stands.new_label, who)
         case, reason = "decided", (("Another key changes it.", ""),)
     rank = int(str(row["rank"]))
+    problem, changed, check = _file(around.place)
     return Suspect(
         path=str(row["path"]),
         rank=rank,
@@ -111,7 +115,7 @@ def _seen(
         width=size[0],
         height=size[1],
         blind=False,
-        problem="",
+        problem=problem,
         given=Name(given, names[given]),
         headline=headline,
         reason=reason,
@@ -129,6 +133,8 @@ def _seen(
         conflict=_conflict(around.dispute),
         tags=around.tags,
         facts=" · ".join([f"Rank {rank:,}", f"label wrong: {in_percent(1 - belief.of(given))}", *_pixels(size)]),
+        changed=changed,
+        check=check,
     )
 
 
@@ -139,6 +145,7 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
     verdict = filed_as(given)
     headline = verdict.headline if mine is None else decided(given, mine.decision, mine.new_label, "you")
     size = size_of(row)
+    problem, changed, check = _file(around.place)
     return Suspect(
         path=str(row["path"]),
         rank=0,
@@ -147,7 +154,7 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
         width=size[0],
         height=size[1],
         blind=True,
-        problem="",
+        problem=problem,
         given=Name(given, name),
         headline=headline,
         reason=(),
@@ -165,6 +172,8 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
         conflict="",
         tags=(),
         facts=" · ".join(_pixels(size)),
+        changed=changed,
+        check=check,
     )
 
 
@@ -220,6 +229,15 @@ def _no_map(reason: str) -> str:
     if not reason:
         return "No map was made of this picture. The probability does not need it."
     return f"No map for this picture: {reason.rstrip('.')}. The probability does not need it."
+
+
+def _file(place: Place | None) -> tuple[str, str, bool]:
+    """Of a picture's file why it cannot be shown, a sentence where it is another by now, and whether that is open."""
+    if place is None:
+        return "", "", False
+    state = freshness.state(place)
+    problem = missing(place) if state == "gone" and not is_kept(place.content_hash) else ""
+    return problem, freshness.SENTENCES[state], state == "unknown"
 
 
 def _pixels(size: tuple[int, int]) -> list[str]:

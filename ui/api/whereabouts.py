@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from gradattn_core.errors import StoreError
@@ -70,6 +71,15 @@ class Whereabouts:
                 while len(self._known) > _MOST:
                     self._known.popitem(last=False)
         return places[key]
+
+    def all_of(self, store: Store, audit: str, paths: Sequence[str]) -> dict[str, Place]:
+        """The places of several images by path; one that cannot be found is absent."""
+        self.expect(store, audit, paths)
+        found = {}
+        for path in paths:
+            with suppress(StoreError):
+                found[path] = self.of(store, audit, path)
+        return found
 
     def _look(self, key: Key) -> Place | None:
         with self._lock:

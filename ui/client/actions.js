@@ -169,6 +169,8 @@ export class Actions {
     item.stale = false;
     const suspect = await api.get("suspect", this.which(item.path)).catch(() => null);
     if (!suspect || this.review.outbox.pending().has(item.path)) return;
+    // What its content has told stays true until it is fetched again.
+    if (suspect.check) suspect.changed = item.suspect?.changed ?? "";
     item.suspect = suspect;
     this.review.render();
   }

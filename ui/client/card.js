@@ -125,6 +125,8 @@ export function createCard(handlers) {
 
   function showNotice(suspect) {
     const said = suspect.notice.length ? rich(suspect.notice) : suspect.conflict ? [suspect.conflict] : [];
+    // Before all else: what follows is about another picture.
+    if (suspect.changed) said.unshift(element("strong", { textContent: suspect.changed }), " ");
     notice.hidden = said.length === 0;
     fill(notice, ...said);
   }

@@ -2,6 +2,7 @@
 
 import { picture } from "./api.js";
 import { element, svg } from "./dom.js";
+import { sentenceOn } from "./fresh.js";
 import { cut } from "./names.js";
 
 /** @typedef {{label: string, name: string, probability: number, text: string, role: string}} Chance */
@@ -16,7 +17,10 @@ export function small(audit, { path, content_hash }, kind = "small") {
     frame.classList.remove("skeleton");
     frame.classList.toggle("missing", missing);
   };
-  image.onload = () => ended(false);
+  image.onload = () => {
+    ended(false);
+    frame.arrived?.();
+  };
   image.onerror = () => ended(true);
   frame.retry = () => {
     if (!image.src || frame.classList.contains("missing")) image.src = picture(kind, audit, path, content_hash);
@@ -93,7 +97,21 @@ export function createCard(audit, card, { href = "", ticks = true } = {}) {
   item.card = card;
   item.box = box;
   item.frame = frame;
+  if (card.changed) warn(item);
+  else if (card.check) frame.arrived = () => check(audit, item);
   return item;
+}
+
+/** Its picture has come: whether it is still the one that the audit saw. */
+async function check(audit, item) {
+  item.frame.arrived = null;
+  item.card.changed = await sentenceOn(audit, item.card.path);
+  if (item.card.changed) warn(item);
+}
+
+function warn(item) {
+  item.append(element("span", { className: "caption below warning", textContent: item.card.changed }));
+  item.box.setAttribute("aria-label", `${item.card.said}. ${item.card.changed}`);
 }
 
 /** Cards of which one has the focus, and what keys and pointers do to them. */

@@ -23,11 +23,12 @@ export class Queue {
    * @param {(path: string) => Promise<object>} options.one the suspect at a path
    * @param {(kind: string, path: string, hash: string) => string} options.picture an address
    * @param {(kind: string, path: string, hash: string, priority: string) => Promise<HTMLImageElement>} options.loaded
+   * @param {(path: string) => Promise<string>} options.fresh a sentence where its file is another than the audit saw
    * @param {() => void} options.changed something came that may be what the screen waits for
    * @param {(path: string) => boolean} options.said it was decided here, and the server does not know it yet
    */
-  constructor({ list, one, picture, loaded, changed, said }) {
-    Object.assign(this, { list, one, picture, loaded, changed, said });
+  constructor({ list, one, picture, loaded, fresh, changed, said }) {
+    Object.assign(this, { list, one, picture, loaded, fresh, changed, said });
     this.items = [];
     this.at = 0;
     this.known = new Set();
@@ -168,6 +169,7 @@ export class Queue {
       item.suspect ??= await this.one(item.path);
       if (item.suspect.problem) item.state = "missing";
       else await this.decode(item);
+      if (item.suspect.check && item.state === "ready") await this.check(item.suspect);
     } catch (error) {
       item.state = "new";
       this.problem = error;
@@ -180,6 +182,12 @@ export class Queue {
     this.loading--;
     this.prepare();
     this.changed();
+  }
+
+  /** Its file is newer than the audit: now that it was fetched its content tells whether it is another. */
+  async check(suspect) {
+    suspect.changed = await this.fresh(suspect.path);
+    suspect.check = false;
   }
 
   async decode(item) {
@@ -202,7 +210,7 @@ export class Queue {
   smalls(item) {
     if (item.smalls || !item.suspect || item.state === "new") return;
     const strips = [...(item.suspect.typical ?? []), item.suspect.similar].filter(Boolean);
-    item.smalls = strips.flatMap(({ pictures }) => pictures ?? []).filter((small) => !small.missing).map((small) => {
+    item.smalls = strips.flatMap(({ pictures }) => pictures ?? []).map((small) => {
       const image = new Image();
       image.fetchPriority = "low";
       image.src = this.picture("small", small.path, small.content_hash);

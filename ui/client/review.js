@@ -6,6 +6,7 @@ import { FILTERS, go, onStep, read, write } from "./address.js";
 import { Chips } from "./chips.js";
 import { Dialogs } from "./dialogs.js";
 import { element } from "./dom.js";
+import { sentenceOn } from "./fresh.js";
 import { Keys, printed } from "./keys.js";
 import { Last } from "./last.js";
 import { Measuring } from "./measuring.js";
@@ -95,6 +96,7 @@ class Review {
       one: (which) => api.get("suspect", { audit: this.audit, path: which, list: params.list, reviewer: this.reviewer }),
       picture: (kind, which, hash) => this.picture(kind, which, hash),
       loaded: (kind, which, hash, priority) => api.loaded(kind, this.audit, which, hash, priority),
+      fresh: (which) => sentenceOn(this.audit, which),
       changed: () => this.render(),
       said: (which) => this.undecided && this.outbox.decides(which),
     });

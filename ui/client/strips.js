@@ -62,22 +62,15 @@ function one(small, kind, title, handlers) {
     {
       className: `bare thumb${small.suspect ? " suspect" : ""}`,
       type: "button",
-      "aria-label": [called, small.suspect ? small.state || "suspect" : "", small.missing ? "file is missing" : ""].filter(Boolean).join(", "),
+      "aria-label": [called, small.suspect ? small.state || "suspect" : ""].filter(Boolean).join(", "),
     },
     image,
     band,
     name,
   );
-  if (small.missing) {
-    image.remove();
-    button.classList.add("missing");
-    button.disabled = true;
-    button.prepend(element("span", { className: "gone", textContent: "file is missing" }));
-  } else {
-    handlers.fill(image, handlers.picture("small", small), () => button.classList.add("here"));
-    const heading = kind === "similar" ? ["Filed as ", named(shortened(small.name), "", small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
-    button.onclick = () => handlers.open(small, heading);
-    button.dataset.path = small.path;
-  }
+  handlers.fill(image, handlers.picture("small", small), () => button.classList.add("here"));
+  const heading = kind === "similar" ? ["Filed as ", named(shortened(small.name), "", small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
+  button.onclick = () => handlers.open(small, heading);
+  button.dataset.path = small.path;
   return button;
 }
