@@ -23,7 +23,7 @@ SUSPECTS = 60
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = pictured_audit.copied_store(tmp_path_factory.mktemp("review"), images=80, suspects=SUSPECTS)
+    store = pictured_audit.pictured_store(tmp_path_factory.mktemp("review"), images=80, suspects=SUSPECTS)
     # Without its file it can only be skipped.
     store.decisions.append(AUDIT_ID, MISSING, "unsure", reviewer="Zoe")
     return store
@@ -84,6 +84,21 @@ def test_a_key_decides_the_suspect_on_the_screen_and_says_so(page: Page, store: 
     sees(page, third)
     saved(page)
     assert log(store) == [*before, (first, "keep", ""), (second, "remove", "")]
+
+
+def test_of_a_file_that_is_another_by_now_that_is_said_beside_its_verdict_and_on_its_card(
+    page: Page, store: Store, address: str
+) -> None:
+    path = undecided(store)[-1]
+    store.images.file(AUDIT_ID, path).write_bytes(store.images.file(AUDIT_ID, undecided(store)[0]).read_bytes())
+    page.goto(f"{address}/review?{urlencode({'path': path})}")
+    sees(page, path)
+    expect(page.locator(".review > .notice")).to_contain_text("This file has changed since the audit")
+    page.keyboard.press("k")
+    expect(page.locator("[role=status].heard")).to_contain_text("Saved: ")
+    assert log(store)[-1] == (path, "keep", ""), "it may be decided"
+    page.goto(f"{address}/grid?{urlencode({'decided': 'any', 'contains': path})}")
+    expect(page.locator(".card .warning")).to_contain_text("This file has changed since the audit")
 
 
 def test_a_held_key_decides_one_suspect(page: Page, store: Store) -> None:
