@@ -67,13 +67,18 @@ export async function loaded(kind, audit, path, hash, priority = "auto") {
     image.decoding = "async";
     image.src = picture(kind, audit, path, hash);
     const shown = await image.decode().then(() => true, () => false);
-    if (shown && !(image.naturalWidth === MISSING && image.naturalHeight === MISSING)) return image;
+    if (shown && !isMissing(image)) return image;
     // An image does not tell what it is or why it failed; the same question does, and renews the token if that was it.
     const { problem } = await get(`picture/${kind}`, { audit, path, v: hash, probe: true });
     if (problem) throw new Refused(404, { error: problem });
     if (shown) return image;
     if (again) throw new Refused(415, { error: "This browser cannot show the picture." });
   }
+}
+
+/** Whether an image that has come is the drawing that stands for a picture without a file: no small or large one is of this size. */
+export function isMissing({ naturalWidth, naturalHeight }) {
+  return naturalWidth === MISSING && naturalHeight === MISSING;
 }
 
 /** The address of a figure that one of our routes draws. */

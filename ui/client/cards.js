@@ -1,6 +1,6 @@
 // Small pictures as cards: what is thought of each, whether it is ticked, and the keyboard's way through them.
 
-import { picture } from "./api.js";
+import { isMissing, picture } from "./api.js";
 import { element, svg } from "./dom.js";
 import { sentenceOn } from "./fresh.js";
 import { cut } from "./names.js";
@@ -16,6 +16,7 @@ export function small(audit, { path, content_hash }, kind = "small") {
   const ended = (missing) => {
     frame.classList.remove("skeleton");
     frame.classList.toggle("missing", missing);
+    frame.classList.toggle("lost", !missing && isMissing(image));
   };
   image.onload = () => {
     ended(false);

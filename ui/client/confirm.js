@@ -1,10 +1,13 @@
 // The question before many pictures are decided at once: each is shown, the least sure first, and can be taken out.
+// Nothing is stored before all that are left in have been looked at, and what cannot be shown is neither kept nor relabelled.
 
 import { Board } from "./cards.js";
 import { element } from "./dom.js";
 import { rich } from "./names.js";
 import { createLarge } from "./large.js";
+import { Looked } from "./looked.js";
 
+const PAUSE = 600; // milliseconds before the button that led from screen to screen stores
 const VERBS = { accept: "Relabel", relabel: "Relabel", keep: "Keep", remove: "Remove", unsure: "Mark as unsure" };
 
 /** @typedef {{card: import("./cards.js").Card, decision: string, new_label: ?string, id: string, parts: number[]}} Choice */
@@ -23,7 +26,8 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
   const dialog = element("dialog", { className: "confirm" });
   const out = new Set();
   const all = preview.choices;
-  const inside = () => all.filter(({ card }) => !out.has(card.path));
+  const lost = ({ card, decision: each }) => looked.missing.has(card.path) && ["relabel", "keep"].includes(each);
+  const inside = () => all.filter((choice) => !out.has(choice.card.path) && !lost(choice));
   const large = createLarge(dialog, audit);
   const board = new Board({
     audit,
@@ -62,9 +66,17 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
     element("footer", {}, cancel, undone, element("span", { className: "space" }), who, yes, review),
   );
   board.show([{ heading: [], cards: all.map(({ card }) => card) }]);
+  const looked = new Looked(board.items, () => draw());
+  let ready = null; // when all had been looked at
+  let led = false; // by the button, from screen to screen
+  let storing = false;
+  const early = () => ready === null || (led && performance.now() - ready < PAUSE);
 
   function draw() {
     const kept = inside();
+    const paths = kept.map(({ card }) => card.path);
+    const left = looked.left(paths).length;
+    const gone = all.filter((choice) => lost(choice) && !out.has(choice.card.path)).length;
     const part = kept.length === all.length ? `${all.length}` : `${kept.length} of ${all.length}`;
     title.textContent = `${deed(kept, part)}?`;
     sums.replaceChildren(
@@ -72,9 +84,8 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
       ...tenths(kept.map(({ parts }) => parts), preview.sums.length).map((sum, index) =>
         element("p", {}, element("strong", { textContent: sum }), ` ${preview.sums[index]}`),
       ),
-      ...(out.size
-        ? [element("p", { className: "caption quiet", textContent: `Taken out: ${out.size}, ${out.size === 1 ? "it stays" : "they stay"} undecided.` })]
-        : []),
+      ...[["Taken out", out.size], ["Cannot be shown", gone]].flatMap(([what, count]) =>
+        count ? [element("p", { className: "caption quiet", textContent: `${what}: ${count}, ${count === 1 ? "it stays" : "they stay"} undecided.` })] : []),
     );
     const surprising = preview.most_out !== null && out.size > preview.most_out;
     note.hidden = !surprising;
@@ -85,8 +96,13 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
         ` The probabilities are too sure here.${rest}`,
       );
     }
-    yes.textContent = deed(kept, `${kept.length}`);
-    yes.disabled = !kept.length || !(named || who.value.trim());
+    // The same button leads to what nobody has looked at, one screen after the other, and then stores.
+    yes.textContent = left ? `Look at ${left} more ↓` : deed(kept, `${kept.length}`);
+    yes.disabled = !kept.length || (!left && !(named || who.value.trim()));
+    const before = ready;
+    ready = looked.all(paths) ? (ready ?? performance.now()) : null;
+    if (led && ready !== before) setTimeout(draw, PAUSE);
+    yes.setAttribute("aria-disabled", String(!left && early()));
     review.classList.toggle("primary", surprising || !preview.supported);
     yes.classList.toggle("primary", Boolean(preview.supported) && !surprising);
     undone.textContent = kept.length === 1 ? "Undo takes it back." : kept.length ? `One undo takes back all ${kept.length}.` : "";
@@ -105,10 +121,15 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
 
   async function store() {
     const kept = inside();
-    if (!kept.length || yes.getAttribute("aria-disabled")) return;
-    yes.setAttribute("aria-disabled", "true");
+    const paths = kept.map(({ card }) => card.path);
+    if (looked.left(paths).length) {
+      led = true;
+      return looked.next(paths);
+    }
+    if (!kept.length || storing || early()) return;
+    storing = true;
     const refused = await does.store(kept, who.value.trim());
-    yes.removeAttribute("aria-disabled");
+    storing = false;
     problem.hidden = !refused;
     problem.textContent = refused;
     if (!refused) dialog.close();
@@ -125,7 +146,11 @@ export function confirm(root, preview, { audit, decision, named, ...does }) {
     dialog.close();
     does.review(all.map(({ card }) => card.path));
   };
+  const retry = () => board.retry();
+  addEventListener("online", retry);
   dialog.addEventListener("close", () => {
+    removeEventListener("online", retry);
+    looked.end();
     dialog.remove();
     does.ended();
   });
