@@ -13,9 +13,9 @@ import streamlit as st
 
 from gradattn_core.kinds import NONE_OF_THESE
 from gradattn_core.wording import full_name
+from ui.shorten import LONGEST, shortened
 
 _EMPTY = ("img", "br")  # Elements without an end.
-_CUT = 28  # Letters of a name from which on its middle is left out.
 
 # Links between the pages go without loading the page anew: Streamlit's frontend hears of them as of a step in the
 # browser's history. A link that is opened in another tab is a link.
@@ -70,15 +70,15 @@ def link(address: str, *children: str, class_: str = "", title: str | None = Non
     )
 
 
-def class_name(label: str, name: str, cut: int = _CUT) -> Markup:
-    """The name of a class, cut in its middle where it is long; the label itself, if it is another, in the tooltip."""
+def class_name(label: str, name: str, cut: int = LONGEST, beside: Iterable[str] = ()) -> Markup:
+    """The name of a class, cut where it is long so that it can be told from those ``beside`` it.
+
+    Whole for those who hear the page; the label itself, if it is another, in the tooltip.
+    """
     whole = full_name(label) if label else NONE_OF_THESE
-    return tag("bdi", shortened(name, cut), title=whole if whole != shortened(name, cut) else None)
-
-
-def shortened(name: str, cut: int = _CUT) -> str:
-    """A name of at most ``cut`` letters, without its middle if it has more."""
-    return name if len(name) <= cut else f"{name[: cut // 2]}…{name[-(cut - cut // 2 - 1) :]}"
+    short = shortened(name, cut, beside)
+    told = [short] if short == name else [tag("span", short, aria_hidden="true"), tag("span", name, class_="heard")]
+    return tag("bdi", *told, title=whole if whole != short else None)
 
 
 def show(*parts: str) -> None:

@@ -26,6 +26,7 @@ import { createView } from "./client/view.js";
 import * as overlay from "./client/overlay.js";
 import * as outline from "./client/outline.js";
 import * as plates from "./client/plates.js";
+import * as shorten from "./client/shorten.js";
 const shadow = host.attachShadow({ mode: "open" });
 const root = Object.assign(document.createElement("div"), { className: "client" });
 const style = Object.assign(document.createElement("link"), { rel: "stylesheet", href: "./client/tokens.css" });
@@ -49,7 +50,7 @@ window.load = async (suspect) => {
   await image.decode();
   return image;
 };
-Object.assign(window, { overlay, outline, plates, shadow, images: {} });
+Object.assign(window, { overlay, outline, plates, shorten, shadow, images: {} });
 window.show = async (suspect, state = {}) => {
   images[suspect.path] ??= await load(suspect);
   view.show(suspect, images[suspect.path], { keys, measuring, ...state });

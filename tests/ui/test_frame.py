@@ -14,9 +14,14 @@ from tests.helpers import pictured_audit
 from tests.helpers.app_pages import opened, opened_by, texts
 from tests.helpers.hostile import HOSTILE_NAMES
 from ui import components
-from ui.markup import Markup, class_name, join, shortened, tag
+from ui.markup import Markup, class_name, join, tag
+from ui.shorten import LONGEST, apart, shortened
 
 HERE = Path(components.__file__).parent
+ALIKE = (
+    "Felis silvestris lybica of the northern plains, adult",
+    "Felis silvestris lybica of the southern plains, adult",
+)
 OLDER = "20261121-000000-older"
 
 
@@ -93,10 +98,11 @@ def test_the_name_is_asked_for_in_the_head_and_never_of_who_has_logged_in(store:
 def test_a_name_is_text_wherever_it_stands(place: int) -> None:
     name = HOSTILE_NAMES[place]
     made = tag("p", class_name(name, name), title=name, data_name=name)
-    assert made.count("<") == made.count(">") == 4
+    parts = r'<span aria-hidden="true">[^<>]*</span><span class="heard">[^<>]*</span>'
     assert re.fullmatch(
-        r'<p title="[^"<>]*" data-name="[^"<>]*"><bdi(?: title="[^"<>]*")?>[^<>]*</bdi></p>', made, re.S
+        rf'<p title="[^"<>]*" data-name="[^"<>]*"><bdi(?: title="[^"<>]*")?>(?:[^<>]*|{parts})</bdi></p>', made, re.S
     )
+    assert made.count("<") == made.count(">") == (8 if len(name) > LONGEST else 4)
 
 
 def test_only_what_was_made_here_is_html() -> None:
@@ -107,3 +113,23 @@ def test_a_long_name_loses_its_middle() -> None:
     long = "a" * 30 + "z" * 30
     assert shortened("x" * 28) == "x" * 28
     assert len(shortened(long)) == 28 and shortened(long).startswith("a" * 14) and shortened(long).endswith("z" * 13)
+
+
+@pytest.mark.parametrize("longest", [15, 18, 24, 28, 34])
+def test_names_that_differ_only_in_their_middle_are_told_apart(longest: int) -> None:
+    numbered = tuple(f"a class of a dataset with number {at} of one hundred and eleven" for at in range(111))
+    # One by one these would all be the same.
+    assert len({shortened(name, longest) for name in ALIKE}) == 1
+    for names in (ALIKE, numbered, (*ALIKE, *numbered, ALIKE[0][:14], "owl")):
+        short = apart(names, longest)
+        assert len(set(short.values())) == len(names)
+        assert max(map(len, short.values())) <= longest
+        cut = {name: written for name, written in short.items() if written != name}
+        assert set(cut) == {name for name in names if len(name) > longest}
+        assert all(
+            name.startswith(each.split("…")[0]) and name.endswith(each.split("…")[-1]) for name, each in cut.items()
+        )
+    assert shortened(ALIKE[0], longest, ALIKE) == apart(ALIKE, longest)[ALIKE[0]]
+    # Where no piece tells them apart, nothing is left out.
+    endless = tuple("x" * length for length in (40, 41, 42))
+    assert dict(apart(endless, longest)) == {name: name for name in endless}

@@ -164,7 +164,8 @@ def test_many_are_relabelled_only_above_a_threshold_after_a_look_at_each_and_tak
     expect(surprise).to_have_text("You took out 3 of 9; fewer than 1 was expected.")
     expect(dialog.get_by_role("button", name="Review the 9 one by one")).to_have_class("primary")
     window.keyboard.press("Enter")
-    # Nothing is stored before the last one was in sight: until then the button leads there, and its second press is none.
+    # Nothing is stored before the last one was in sight: until then the button leads there, and a second press at once
+    # is none.
     look.focus()
     window.keyboard.press("Enter")
     yes = dialog.get_by_role("button", name="Relabel 6")

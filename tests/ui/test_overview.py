@@ -26,6 +26,7 @@ from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, copied_store, path_of
 from ui import components
 from ui.overview import confusion, goal, how_many
+from ui.shorten import shortened
 
 SUSPICIONS = [1 - index / 50 for index in range(40)]
 CLIENT = Path(components.__file__).parent / "client"
@@ -170,7 +171,8 @@ def test_the_table_has_each_pair_once_with_its_row_totals_and_leads_to_it(store:
     rows = [list(row) for row in panel.iter("tr")]
     assert words(rows[0][-2]) == "none of these"
     found = {words(row[0]): [words(cell) for cell in row[1:]] for row in rows[1:]}
-    assert set(found) == {name if len(name) <= 28 else found_name(name) for name in CLASSES}
+    # Of a long one what is shown and, for those who hear it, the whole.
+    assert set(found) == {words_of(name) for name in CLASSES}
     tally = store.tally.of(AUDIT_ID)
     totals = {
         pair.given: sum(each.undecided for each in tally.pairs if each.given == pair.given) for pair in tally.pairs
@@ -181,8 +183,9 @@ def test_the_table_has_each_pair_once_with_its_row_totals_and_leads_to_it(store:
     assert pairs == {(pair.given, pair.other) for pair in tally.pairs} and len(links) == len(pairs)
 
 
-def found_name(name: str) -> str:
-    return " ".join(f"{name[:14]}…{name[-13:]}".split())
+def words_of(name: str) -> str:
+    short = shortened(name, beside=CLASSES)
+    return " ".join((name if short == name else short + name).split())
 
 
 def test_classes_come_by_what_is_expected_among_their_undecided_and_kinds_lead_to_the_grid(store: Store) -> None:

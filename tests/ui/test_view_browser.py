@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route
 from tests.helpers.asking import to_json
 from tests.helpers.view_alone import HOSTILE, resize, show, suspect
 from ui.api.shapes import Small
+from ui.shorten import apart
 
 pytestmark = pytest.mark.browser
 
@@ -72,7 +73,7 @@ def test_names_are_text(view: Page) -> None:
     assert "<b>bold</b>" in title.inner_text()
     given = view.locator("h1 bdi.given")
     assert given.get_attribute("title") == HOSTILE
-    assert len(given.inner_text()) < 60
+    assert len(given.locator("[aria-hidden]").inner_text()) < 60
 
 
 def test_the_skeleton_says_nothing_of_the_old_suspect_and_decides_nothing(view: Page) -> None:
@@ -273,3 +274,30 @@ def test_a_wide_picture_stands_above_the_card_and_a_tall_one_beside_it(view: Pag
     show(view, suspect(size=(900, 300), crop=(0, 0, 900, 300)))
     view.evaluate("view.panel({ title: 'All decided', buttons: [] })")
     assert view.evaluate("box(shadow.querySelector('.panel.whole'))")["y"] < 200
+
+
+def test_names_that_differ_only_in_their_middle_are_told_apart_and_whole_for_those_who_hear_them(view: Page) -> None:
+    given, other = (f"Felis silvestris lybica of the {part}ern plains, adult" for part in ("north", "south"))
+    show(view, suspect(given=given, other=other))
+    names = """(place) => [...shadow.querySelectorAll(`${place} bdi.short`)].map((one) =>
+        [one.title, one.lastChild.textContent, one.firstChild.textContent])"""
+    for place in ("h1", ".classes .name", ".strip.typical h3", ".legend"):
+        told = {tuple(each) for each in view.evaluate(names, place)}
+        # Both typical strips of this suspect are of the other class.
+        shown = {other} if "typical" in place else {given, other}
+        assert {(title, heard) for title, heard, _ in told} == {(name, name) for name in shown}, place
+        assert all("…" in short and title[31:34] in short for title, _, short in told), place
+    relabel = view.locator("[data-act=A]")
+    assert relabel.get_attribute("aria-label") == f"Relabel to {other}"
+    assert "south" in relabel.locator(".text").inner_text()
+    # Pages that the server draws write them in the same way.
+    every = [
+        given,
+        other,
+        *(f"a class of a dataset with number {at} of one hundred" for at in range(30)),
+        "x" * 40,
+        "x" * 41,
+    ]
+    for longest in (15, 20, 24, 28, 34):
+        written = view.evaluate("([names, longest]) => [...shorten.apart(names, longest)]", [every, longest])
+        assert dict(written) == dict(apart(tuple(every), longest))

@@ -4,7 +4,7 @@
 import * as api from "./api.js";
 import { Asking } from "./asking.js";
 import { FILTERS, go, write } from "./address.js";
-import { plain } from "./names.js";
+import { plain, shortened } from "./names.js";
 import { words } from "./last.js";
 import { uuid } from "./outbox.js";
 import { listing } from "./states.js";
@@ -12,6 +12,7 @@ import { EARLY, keyOf, Undoing } from "./undoing.js";
 
 // The second half of a double click is no decision about the next suspect.
 const DOUBLE = 350;
+const BRIEF = 18; // letters of a name on the button that takes it back
 // What may be said of a picture that cannot be shown; a random check has to end all the same.
 const UNSEEN = ["unsure", "remove", "note"];
 const NAMED = { relabel: "A", keep: "K", unsure: "U", remove: "X" };
@@ -134,7 +135,7 @@ export class Actions {
 
   remember(entry) {
     const { path, decision, name, given, content_hash } = entry;
-    this.review.last.add({ id: entry.id, path, decision, name, given, content_hash, short: plain(words(entry)) });
+    this.review.last.add({ id: entry.id, path, decision, name, given, content_hash, short: plain(words(entry).map(([text, role]) => [role ? shortened(text, BRIEF) : text, role])) });
   }
 
   newest(suspect) {

@@ -1,14 +1,14 @@
 // What is said over a picture and of it: the words of its map, what it is for who cannot see it, and where it may have gone.
 
 import { element, fill } from "./dom.js";
-import { named, shortened } from "./names.js";
+import { cut } from "./names.js";
 
 const WORDS = { red: ["red", "blue"], orange: ["orange", "purple"] };
 
 /** The words of a map that is shown. `outside`: there is something that the model never saw. */
 export function legend(plate, { for: given, against }, { palette, locked }, outside) {
   const [red, blue] = WORDS[palette];
-  const name = (text) => named(shortened(text, 24), "", text);
+  const name = (text) => cut(text, "", 24);
   const sides = [`${locked ? "locked" : "held"}: map shown. Bright ${red}: for `, name(given), `. Bright ${blue}: for `, name(against), "."];
   const dark = `Dark: no evidence.${outside ? " Hatched border: never seen by the model." : ""}`;
   fill(
@@ -21,7 +21,7 @@ export function legend(plate, { for: given, against }, { palette, locked }, outs
 /** The same of a map by another method. */
 export function legendOf(plate, { for: given, against, title, signed }, { palette }, outside) {
   const [red, blue] = WORDS[palette];
-  const name = (text) => named(shortened(text, 24), "", text);
+  const name = (text) => cut(text, "", 24);
   const sides = signed ? [`Bright ${red}: for `, name(given), `. Bright ${blue}: for `, name(against), "."] : ["Bright green: it matters, for whichever class."];
   const dark = signed ? "Dark: no evidence." : "Dark: it matters little.";
   const lesser = `${dark}${outside ? " Hatched border: never seen by the model." : ""} No number here is of this map.`;

@@ -2,7 +2,7 @@
 
 import { element, fill } from "./dom.js";
 import { createMeasureRow } from "./measuring.js";
-import { named, rich, shortened } from "./names.js";
+import { beside, cut, rich, shortened } from "./names.js";
 import { createStrips } from "./strips.js";
 import { waterfall } from "./waterfall.js";
 
@@ -12,6 +12,7 @@ const LEAST = 260;
 const BESIDE = 258; // of the parts beside it
 const BROAD = 1280; // pixels of the window from which they stand there, as in review.css
 const ROWS = 2; // classes with a row of their own; the others share the third
+const LONGEST = { button: 26, third: 20, row: 24, given: 20, shared: 18 }; // letters of a name, for the room that it has
 const FONTS = [
   ["", "600 28px"],
   ["longer", "600 22px"],
@@ -83,8 +84,12 @@ export function createCard(handlers) {
   }
 
   function showClasses(suspect, state) {
-    const rows = suspect.classes.map((chance, at) => classRow(chance, at, state.readOnly || state.missing, press));
-    const shared = rows.length > ROWS + 1 ? [element("li", { className: "rest" }, element("ul", {}, ...rows.slice(ROWS)))] : rows.slice(ROWS);
+    const many = suspect.classes.length > ROWS + 1;
+    const rows = suspect.classes.map((chance, at) => {
+      const room = many && at >= ROWS ? "shared" : chance.role === "given" ? "given" : "row";
+      return classRow(chance, at, state.readOnly || state.missing, press, LONGEST[room]);
+    });
+    const shared = many ? [element("li", { className: "rest" }, element("ul", {}, ...rows.slice(ROWS)))] : rows.slice(ROWS);
     fill(classes, ...rows.slice(0, ROWS), ...shared);
     classes.hidden = rows.length === 0;
   }
@@ -94,8 +99,10 @@ export function createCard(handlers) {
     const open = !state.readOnly && !state.missing;
     for (const name of DECISIONS) {
       const action = suspect.actions[name];
-      worded(decisions[name], shortened(action?.text ?? TEXTS[name], 46), keys[name]);
-      decisions[name].title = action && action.text.length > 46 ? action.text : "";
+      const text = action?.text ?? TEXTS[name];
+      const short = brief(text, suspect.classes.find(({ label }) => label === action?.new_label)?.name);
+      worded(decisions[name], short, keys[name]);
+      whole(decisions[name], text === short ? "" : text);
       decisions[name].hidden = !action && suspect.blind;
       decisions[name].classList.toggle("primary", suspect.primary === name && open);
       decisions[name].classList.toggle("stands", stands(suspect.decision, action));
@@ -106,8 +113,8 @@ export function createCard(handlers) {
     third.hidden = at < 0;
     if (at >= 0) {
       third.dataset.act = String(at + 1);
-      worded(third, shortened(suspect.classes[at].name, 20));
-      third.title = suspect.classes[at].name;
+      worded(third, shortened(suspect.classes[at].name, LONGEST.third));
+      whole(third, suspect.classes[at].name);
       enable(third, open);
     }
     for (const name of ["note", "tag", "back", "skip", "undo"]) {
@@ -166,6 +173,7 @@ export function createCard(handlers) {
     /** `same`: it is shown already, and only what is said of it has changed. */
     show(suspect, state, same) {
       [suspectShown, stateShown] = [suspect, state];
+      beside(namesOf(suspect));
       const parts = state.title?.length ? state.title : suspect.headline;
       fill(title, ...rich(parts));
       verdict = parts;
@@ -222,7 +230,25 @@ function stands(decision, action) {
   return Boolean(decision && action && decision.decision === action.decision && (decision.new_label ?? "") === (action.new_label ?? ""));
 }
 
-function classRow(chance, at, shut, press) {
+/** All names of classes that stand beside one another on a suspect's card and over its picture. */
+function namesOf({ classes, typical, similar, given, map }) {
+  const strips = [...typical, ...(similar?.pictures ?? [])];
+  return [...classes, ...strips].map(({ name }) => name).concat(given.name, map?.for, map?.against);
+}
+
+/** The words of a button, of which the class's name is all that may be long. */
+function brief(text, name) {
+  return name && text.endsWith(name) ? text.slice(0, -name.length) + shortened(name, LONGEST.button) : text;
+}
+
+/** All of a button's words, for the pointer and for those who hear the page, where they are cut; "" where they are not. */
+function whole(button, text) {
+  button.title = text;
+  if (text) button.setAttribute("aria-label", text);
+  else button.removeAttribute("aria-label");
+}
+
+function classRow(chance, at, shut, press, longest) {
   const digit = element("button", {
     className: "bare digit",
     type: "button",
@@ -236,7 +262,7 @@ function classRow(chance, at, shut, press) {
     "li",
     { className: `class ${chance.role || "neither"}` },
     digit,
-    element("span", { className: "name" }, named(shortened(chance.name), "", chance.name), chance.role === "given" ? element("span", { className: "filed", textContent: " given label" }) : null),
+    element("span", { className: "name" }, cut(chance.name, "", longest), chance.role === "given" ? element("span", { className: "filed", textContent: chance.name.length > 14 ? " given" : " given label" }) : null),
     element("span", { className: "bar", "aria-hidden": "true" }, fillOf),
     element("span", { className: "share", textContent: chance.text }),
   );

@@ -3,7 +3,7 @@
 import { isMissing, picture } from "./api.js";
 import { element, svg } from "./dom.js";
 import { sentenceOn } from "./fresh.js";
-import { cut } from "./names.js";
+import { beside, cut } from "./names.js";
 
 /** @typedef {{label: string, name: string, probability: number, text: string, role: string}} Chance */
 /** @typedef {{path: string, content_hash: string, given: Chance, other: Chance, first: Chance, second: Chance,
@@ -115,6 +115,11 @@ function warn(item) {
   item.box.setAttribute("aria-label", `${item.card.said}. ${item.card.changed}`);
 }
 
+/** The names of classes on cards, which stand beside one another. */
+export function namesOf(cards) {
+  return cards.flatMap(({ given, other, first, second }) => [given, other, first, second].map((each) => each?.name));
+}
+
 /** Cards of which one has the focus, and what keys and pointers do to them. */
 export class Board {
   /**
@@ -140,6 +145,7 @@ export class Board {
     const before = this.items[this.at]?.card.path;
     const focused = this.hasFocus;
     this.items = [];
+    beside(namesOf(groups.flatMap(({ cards }) => cards)));
     const sections = groups.map(({ heading, tools = [], cards }) => {
       const items = cards.map((card) => createCard(this.does.audit, card, { href: this.does.href(card), ticks: this.does.ticks }));
       this.items.push(...items);

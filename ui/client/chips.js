@@ -3,7 +3,7 @@
 
 import { FILTERS } from "./address.js";
 import { element, fill } from "./dom.js";
-import { named } from "./names.js";
+import { beside, cut } from "./names.js";
 
 /**
  * @typedef {object} Choices what ui/review/choices.py offers
@@ -125,7 +125,7 @@ export class Chips {
   inForceChip(words, value, without) {
     const text = `${words} ${value}`.trim();
     return element("button", { type: "button", className: "chip on", "aria-label": `Clear filter: ${text}`, onclick: () => this.change(without) },
-      ...(words ? [`${words} `] : []), named(value), element("span", { textContent: "✕", "aria-hidden": "true" }));
+      ...(words ? [`${words} `] : []), cut(value), element("span", { textContent: "✕", "aria-hidden": "true" }));
   }
 
   named(name, value) {
@@ -180,6 +180,7 @@ export class Chips {
     const classes = await answer;
     if (!classes.length) this.asked = null;
     this.names = new Map(classes.map(({ label, name }) => [label, name]));
+    beside([...this.names.values()]);
     return classes;
   }
 
@@ -196,7 +197,7 @@ export class Chips {
       }
     };
     const kept = ({ name, query }) => {
-      const open = element("button", { type: "button", className: "small", onclick: () => this.onChange({ ...query }) }, named(name));
+      const open = element("button", { type: "button", className: "small", onclick: () => this.onChange({ ...query }) }, cut(name));
       const gone = element("button", { type: "button", className: "small", textContent: "✕", "aria-label": `Delete the view ${name}` });
       gone.onclick = () => {
         if (gone.textContent !== "✕") return change(name, { remove: true });

@@ -1,7 +1,7 @@
 // "Similar pictures of …": a picture found by a part of its path.
 
 import { element, fill } from "./dom.js";
-import { cut } from "./names.js";
+import { beside, cut } from "./names.js";
 
 const PAUSE = 200; // milliseconds after the last letter
 
@@ -47,6 +47,7 @@ export function createFinder({ find, choose }) {
     const found = await find(text).catch(() => []);
     if (text !== field.value) return;
     cards = found;
+    beside(cards.map(({ given }) => given.name));
     fill(list, ...cards.map((card, number) => {
       const item = element("li", { id: `found-${number}`, onpointerdown: (event) => {
         event.preventDefault();

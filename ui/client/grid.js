@@ -3,10 +3,11 @@
 import { address, FILTERS, go, onLink, onStep, read } from "./address.js";
 import { get, picture, post } from "./api.js";
 import { createBar } from "./bulk.js";
-import { Board } from "./cards.js";
+import { Board, namesOf } from "./cards.js";
 import { Chips } from "./chips.js";
 import { element, styled, typing } from "./dom.js";
 import { grouped } from "./groups.js";
+import { beside } from "./names.js";
 import { keepPlace, keptPlace, scroller, Selection } from "./kept.js";
 import { createLarge } from "./large.js";
 import { createPager, createSize, placeOf } from "./pager.js";
@@ -212,6 +213,7 @@ class Grid {
 
   draw() {
     const { suspects, total } = this.answer;
+    beside(namesOf(suspects)); // before the headings of their groups are made
     const select = this.data.readOnly ? null : (paths) => this.select(paths);
     const pairOf = ({ given, other }) => this.address("pair", { given: given.label, suggested: other.label || "none" });
     this.board.show(total ? grouped(this.order, suspects, select, pairOf) : []);

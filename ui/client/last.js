@@ -2,9 +2,10 @@
 // this tab, so that a reload shows them again; what is true stands in the log.
 
 import { element, fill } from "./dom.js";
-import { segments } from "./names.js";
+import { cut } from "./names.js";
 
 const KEPT = 9;
+const LONGEST = 16; // letters of a name, of which two stand in the line
 const MARKS = { relabel: "A", keep: "K", unsure: "U", remove: "X" };
 
 /** What was said of a picture: [[text, role], …]. */
@@ -65,7 +66,7 @@ export class Last {
     }
     const key = this.key();
     const line = element("div", { className: "last-words" },
-      element("strong", {}, ...segments(words(newest))),
+      element("strong", {}, ...words(newest).map(([text, role]) => (role ? cut(text, role, LONGEST) : text))),
       element("button", { className: "bare last-undo", type: "button", onclick: this.undo },
         ...(key ? [element("kbd", { textContent: key }), " "] : []), "takes it back"));
     const strip = element("ul", { className: "last-strip" }, ...others.map((entry) => element("li", {}, this.small(entry))));

@@ -5,6 +5,7 @@ import { go, onLink } from "./address.js";
 import { get, post } from "./api.js";
 import { createCard } from "./cards.js";
 import { element, fill, styled, typing } from "./dom.js";
+import { beside } from "./names.js";
 import { createFinder } from "./finder.js";
 import { listen } from "./gestures.js";
 import { count, createPanel, told, whole } from "./picked.js";
@@ -120,6 +121,7 @@ class DatasetMap {
 
   arrive({ points, progress }) {
     this.message.hidden = true;
+    beside(points.classes.map(({ name }) => name));
     this.points = { ...points, place: new Map(points.paths.map((path, at) => [path, at])) };
     const [drawn, images] = [points.paths.length, points.images];
     const part = drawn < images ? `${whole(drawn)} of ${whole(images)}, ${points.missing

@@ -3,9 +3,9 @@
 import { address, go, onLink, onStep, read, write } from "./address.js";
 import { get, post } from "./api.js";
 import { createCrop, createLine } from "./between.js";
-import { Board, createCard, small } from "./cards.js";
+import { createCard, namesOf, small } from "./cards.js";
 import { element, fill, styled, typing } from "./dom.js";
-import { cut, rich } from "./names.js";
+import { beside, cut, rich } from "./names.js";
 import { keepPlace, keptPlace, scroller } from "./kept.js";
 import { createLarge } from "./large.js";
 import { Together } from "./together.js";
@@ -112,6 +112,8 @@ class PairPage {
   }
 
   draw(pair) {
+    const cards = namesOf(pair.zones.flatMap((zone) => zone.cards));
+    beside([...cards, pair.given.name, pair.other.name, ...pair.given.labels, ...pair.other.labels, ...pair.decided.map(({ text }) => text)]);
     fill(
       this.body,
       this.head(pair),

@@ -1,7 +1,7 @@
 // The plates that tell what hiding a part does: near it, inside the stage, over neither each other nor, if that can be, evidence.
 
 import { element } from "./dom.js";
-import { named, shortened } from "./names.js";
+import { cut } from "./names.js";
 
 const GAP = 8; // pixels from a part to its plate
 const EDGE = 6; // from the stage's edge
@@ -27,7 +27,7 @@ function worded(text, names) {
   const before = text.slice(0, text.length - name.length);
   const [first, rest] = before.startsWith("hide this") ? ["hide", before.slice("hide this".length)] : [before, ""];
   const roomy = rest ? [element("span", { className: "roomy", textContent: " this" }), rest] : [];
-  return [first, ...roomy, ...(name ? [named(shortened(name, 24), "", name)] : [])];
+  return [first, ...roomy, ...(name ? [cut(name, "", 24)] : [])];
 }
 
 /**

@@ -1,9 +1,10 @@
 // Small pictures to compare the suspect with: typical ones of either class, and those most like it.
 
 import { element, fill } from "./dom.js";
-import { named, rich, shortened } from "./names.js";
+import { cut, rich } from "./names.js";
 
 const MOST = 5; // in a row
+const LONGEST = 15; // letters of a name on a picture
 
 /** @typedef {{path: string, content_hash: string, name: string, role: string, suspect: boolean, state: string, missing: boolean}} Small */
 
@@ -17,7 +18,7 @@ export function createStrips(handlers) {
   const root = element("div", { className: "strips" });
   const show = (suspect) => {
     const typical = suspect.typical.map((strip, at) => {
-      const title = ["Typical ", named(shortened(strip.name), "", strip.name)];
+      const title = ["Typical ", cut(strip.name)];
       const hint = at === 0 ? [keyed()] : [];
       return strip.pictures.length ? section("typical", title, strip.note, strip.pictures, hint, handlers) : null;
     });
@@ -54,8 +55,8 @@ function section(kind, title, note, pictures, right, handlers) {
 /** A small picture that opens large; with an amber band and its present state where it is a suspect itself. */
 function one(small, kind, title, handlers) {
   const image = element("img", { alt: "", decoding: "async", draggable: false });
-  const band = small.suspect ? element("span", { className: "band", textContent: small.state || "suspect" }) : null;
-  const name = kind === "similar" ? named(shortened(small.name), "label", small.name) : null;
+  const band = small.suspect ? element("span", { className: "band", textContent: small.state || "suspect", title: small.state || null }) : null;
+  const name = kind === "similar" ? cut(small.name, "label", LONGEST) : null;
   const called = kind === "similar" ? `Similar picture, filed as ${small.name}` : `Typical ${small.name}`;
   const button = element(
     "button",
@@ -69,7 +70,7 @@ function one(small, kind, title, handlers) {
     name,
   );
   handlers.fill(image, handlers.picture("small", small), () => button.classList.add("here"));
-  const heading = kind === "similar" ? ["Filed as ", named(shortened(small.name), "", small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
+  const heading = kind === "similar" ? ["Filed as ", cut(small.name)] : title.map((part) => (part.cloneNode ? part.cloneNode(true) : part));
   button.onclick = () => handlers.open(small, heading);
   button.dataset.path = small.path;
   return button;

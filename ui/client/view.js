@@ -203,7 +203,7 @@ export function createView(root, given) {
       if (stage.comparing || !on) return stage.flicker(on);
       held = true;
       const first = remembered ?? current?.typical.find((strip) => strip.pictures.length)?.pictures[0] ?? current?.similar?.pictures[0];
-      if (first && !stage.comparing) await compare(first, ["Typical ", element("bdi", { dir: "auto", textContent: first.name })], "held");
+      if (first && !stage.comparing) await compare(first, ["Typical ", cut(first.name)], "held");
     },
     flash: card.flash,
     /** To the picture: the suspect's, should another be large. */

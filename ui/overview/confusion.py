@@ -73,11 +73,14 @@ def table(pairs: Sequence[PairTally], rows: Sequence[str], columns: Sequence[str
         totals[pair.given][1] += pair.undecided
     most = max((pair.found for pair in pairs), default=0) or 1
     every = [*columns, *([""] if any(not pair.other for pair in pairs) else [])]
-    head = [tag("th", class_name(label, names.get(label, "") or "none of these", 18), scope="col") for label in every]
+    head = [
+        tag("th", class_name(label, names.get(label, "") or "none of these", 18, names.values()), scope="col")
+        for label in every
+    ]
     lines = [
         tag(
             "tr",
-            tag("th", class_name(label, names.get(label, "")), scope="row"),
+            tag("th", class_name(label, names.get(label, ""), beside=names.values()), scope="row"),
             *(_cell(cells.get((label, other)), label == other, most, names) for other in every),
             tag("td", *_counts(*totals[label]), class_="total"),
         )
@@ -131,9 +134,9 @@ def _list(pairs: Sequence[PairTally], names: dict[str, str]) -> Markup:
             "li",
             link(
                 "pair",
-                class_name(pair.given, names.get(pair.given, pair.given)),
+                class_name(pair.given, names.get(pair.given, pair.given), beside=names.values()),
                 " → ",
-                class_name(pair.other, names.get(pair.other, "") or NONE_OF_THESE),
+                class_name(pair.other, names.get(pair.other, "") or NONE_OF_THESE, beside=names.values()),
                 given=pair.given,
                 suggested=pair.other,
             ),

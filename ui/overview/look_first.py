@@ -43,7 +43,7 @@ def _table(rows: Sequence[ClassTally], names: dict[str, str]) -> Markup:
     lines = [
         tag(
             "tr",
-            tag("th", class_name(each.label, names[each.label]), scope="row"),
+            tag("th", class_name(each.label, names[each.label], beside=names.values()), scope="row"),
             tag("td", f"{each.images:,}"),
             tag("td", f"{each.found:,}"),
             tag("td", f"{each.undecided:,}"),
@@ -75,7 +75,8 @@ def _rest(open_: Sequence[ClassTally], tally: Tally, names: dict[str, str]) -> l
     parts = [tag("b", f"Together {_tenths(tally.expected)}")]
     if rest:
         named = [
-            join([class_name(each.label, names[each.label]), f" {_tenths(each.expected)} · "]) for each in rest[:_NAMED]
+            join([class_name(each.label, names[each.label], beside=names.values()), f" {_tenths(each.expected)} · "])
+            for each in rest[:_NAMED]
         ]
         more = f"{len(rest):,} more: " if len(rest) <= _NAMED else f"{len(rest):,} more, such as: "
         parts = [join([more]), *named, *parts]
@@ -93,7 +94,7 @@ def _finished(tally: Tally, finished: Collection[str], names: dict[str, str]) ->
     left = sum(each.undecided for each in closed)
     return [
         join([f"{len(closed):,} finished: "]),
-        *(join([class_name(each.label, names[each.label]), " · "]) for each in closed[:_NAMED]),
+        *(join([class_name(each.label, names[each.label], beside=names.values()), " · "]) for each in closed[:_NAMED]),
         join([f"{left:,} undecided in them"]),
     ]
 
