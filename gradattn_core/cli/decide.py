@@ -128,7 +128,7 @@ def run_import(options: argparse.Namespace) -> int:
     from gradattn_core.interchange.sources import read_decisions
 
     store, audit_id = open_audit(options)
-    read = read_decisions(Path(options.file), all_reviewed=options.all_reviewed)
+    read = read_decisions(store, audit_id, Path(options.file), all_reviewed=options.all_reviewed)
     if not read.claims:
         raise StoreError(
             f"{options.file} was read as {read.format} and has no decision in it; --all-reviewed says that labels "

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradattn_core.cli.options import CommandParser, Commands, command, open_store, out_folder, require_one_of
+from gradattn_core.cli import other_tools
+from gradattn_core.cli.choosing import check_rows, checked_names, chosen_rows, row_options
+from gradattn_core.cli.options import CommandParser, Commands, command, open_store, out_folder
 from gradattn_core.cli.terminal import print_bytes
 from gradattn_core.errors import StoreError
 
@@ -34,7 +36,7 @@ def add(commands: Commands) -> None:
     )
     parser.forms["candidates"] = parser
     _file_options(parser, "which audit (default: the latest)")
-    _candidate_options(parser)
+    row_options(parser)
     decisions = parser.add_form(
         "decisions",
         run_decisions,
@@ -80,34 +82,16 @@ def add(commands: Commands) -> None:
         "  gradattn export failures\n  gradattn export failures --csv failures.csv",
     )
     _file_options(failures, "which audit (default: the latest)")
+    other_tools.add_forms(parser)
 
 
 def run_candidates(options: argparse.Namespace) -> int:
     """Write the suspects, or whichever images the options choose."""
-    low, high = options.min_suspicion, options.max_suspicion
-    for name, bound in (("--min-suspicion", low), ("--max-suspicion", high)):
-        if bound is not None and not 0 <= bound <= 1:
-            raise StoreError(f"{name} {bound:g} is no probability; give 0 to 1")
-    if low is not None and high is not None and low > high:
-        raise StoreError(f"--min-suspicion {low:g} is above --max-suspicion {high:g}, so that nothing is left")
+    check_rows(options)
     return _export(
         options,
         "candidates",
-        lambda store: store.candidates.page(
-            _checked(options, store, options.audit or store.audits.latest_id()),
-            order=options.order,
-            top=options.top,
-            min_suspicion=options.min_suspicion,
-            max_suspicion=options.max_suspicion,
-            given=options.given,
-            suggested=options.suggested,
-            kind=options.kind,
-            decided=options.decided,
-            # Who asks for decisions wants all of them, also on images that no longer are suspects.
-            everything=options.decided not in ("any", "no"),
-            reviewer=options.reviewer,
-            path_contains=options.path_contains,
-        ),
+        lambda store: chosen_rows(options, store, options.audit or store.audits.latest_id()),
     )
 
 
@@ -119,7 +103,7 @@ def run_decisions(options: argparse.Namespace) -> int:
         lambda store: store.decisions.page(
             top=options.top,
             # The log is of all audits where none is named.
-            audit_id=None if options.audit is None else _checked(options, store, options.audit),
+            audit_id=None if options.audit is None else checked_names(options, store, options.audit),
             decision=options.decided,
             reviewer=options.reviewer,
             path_contains=options.path_contains,
@@ -178,32 +162,6 @@ def _file_options(parser: CommandParser, audit: str, cells: str = _ESCAPED) -> N
     parser.add_argument("--excel", action="store_true", help="CSV for Excel, which needs a mark to read letters like ü")
 
 
-def _candidate_options(parser: CommandParser) -> None:
-    group = parser.add_argument_group("rows")
-    group.add_argument("--top", type=int, metavar="N", help="only the first N, the most suspect")
-    group.add_argument(
-        "--min-suspicion",
-        type=float,
-        metavar="X",
-        help="all images of at least this suspicion, suspects or not; 0 gives every image",
-    )
-    group.add_argument("--max-suspicion", type=float, metavar="X", help="only images of at most this suspicion")
-    group.add_argument("--given", metavar="C", help="only this given label")
-    group.add_argument("--suggested", metavar="C", help="only this suggested label; '' for none of the classes")
-    group.add_argument("--kind", metavar="K", help="only this kind of doubt, for example 'two objects'")
-    group.add_argument(
-        "--decided",
-        default="any",
-        choices=("any", "yes", "no", "keep", "relabel", "remove", "unsure"),
-        help="only with this state of review",
-    )
-    group.add_argument("--reviewer", metavar="NAME", help="only where this reviewer decided")
-    group.add_argument("--path-contains", metavar="TEXT", help="only with this text in the path")
-    group.add_argument(
-        "--order", default="rank", choices=("rank", "pair", "similar", "path", "decided"), help="default rank"
-    )
-
-
 def _decision_options(parser: CommandParser) -> None:
     group = parser.add_argument_group("rows")
     group.add_argument("--top", type=int, metavar="N", help="only the first N, the newest")
@@ -235,25 +193,6 @@ def _export(
     else:
         print_bytes(content)
     return 0
-
-
-def _checked(options: argparse.Namespace, store: Store, audit_id: str) -> str:
-    """The audit, once every name that the options choose by is known to exist: a misspelt one would choose nothing."""
-    from gradattn_core.kinds import KINDS
-
-    store.audits.one(audit_id)
-    chosen = vars(options)
-    # The empty suggestion is no class: pictures of none have it.
-    asked = {"given": chosen.get("given"), "suggested": chosen.get("suggested") or None}
-    labels = [label for label in asked.values() if label is not None]
-    classes = store.audits.classes(audit_id) if labels else []
-    for label in labels:
-        require_one_of(f"audit {audit_id} has no class {label!r}", label, classes)
-    for what, names in (("kind", list(KINDS)), ("reviewer", store.decisions.reviewers())):
-        name = chosen.get(what)
-        if name is not None:
-            require_one_of(f"there is no {what} {name!r}", name, names)
-    return audit_id
 
 
 def _format(options: argparse.Namespace) -> str:

@@ -19,6 +19,10 @@ from gradattn_core.store.claims import Claim
 
 _TRUE = ("true", "1", "wahr", "vrai", "yes")
 _SAID = ("decision", "label")
+_READ = (
+    *("path", "given_label", "label", "decision", "new_label", "suggested_label", "reviewer", "note"),
+    *("decision_id", "stands", "conflict"),
+)
 
 
 def claims_of_csv(file: Path, *, all_reviewed: bool = False) -> list[Claim]:
@@ -43,7 +47,9 @@ def claims_of_parquet(file: Path, *, all_reviewed: bool = False) -> list[Claim]:
         StoreError: where it cannot be read, or lacks a column.
     """
     try:
-        table = pq.read_table(file)
+        # Pictures may stand beside what is read.
+        columns = [name for name in pq.read_schema(file).names if name in _READ]
+        table = pq.read_table(file, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{file} cannot be read as Parquet: {cause(error)}") from error
     return claims_of_objects(file, table.to_pylist(), table.column_names, all_reviewed=all_reviewed)
@@ -103,23 +109,29 @@ def claim_of_label(
 
 def _claim(where: str, cells: Mapping[str, str], header: Sequence[str], all_reviewed: bool) -> Claim | None:
     given = cells.get("given_label", "") if "given_label" in header else None
-    path, reviewer = cells.get("path", ""), cells.get("reviewer", "")
-    note = cells.get("note") if "note" in header else None
-    verb, _, label = cells.get("decision", "").partition(":")
-    verb = verb.strip().lower()
-    if not verb and "label" in header and given is not None and path:
-        return claim_of_label(
-            where, path, given, cells.get("label", ""), reviewer=reviewer, note=note, all_reviewed=all_reviewed
-        )
-    if not verb:
+    path, label = cells.get("path", ""), cells.get("label", "")
+    said = cells.get("decision", "").strip()
+    changed = "label" in header and given is not None and path and label != given
+    if said and not (changed and not said.lower().startswith("relabel")):
+        return claim_of_words(where, path, cells, given_label=given)
+    if given is None or "label" not in header or not path:
         return None
+    note = cells.get("note") if "note" in header else None
+    reviewer = "" if said else cells.get("reviewer", "")
+    return claim_of_label(where, path, given, label, reviewer=reviewer, note=note, all_reviewed=all_reviewed)
+
+
+def claim_of_words(where: str, path: str, cells: Mapping[str, str], *, given_label: str | None) -> Claim:
+    """What stands in ``decision`` and, beside it, ``new_label``, ``suggested_label``, ``reviewer`` and ``note``."""
+    verb, _, label = cells["decision"].partition(":")
+    verb = verb.strip().lower()
     if verb == "accept":
         verb, label = "relabel", ""
     if verb == "relabel":
         label = label or cells.get("new_label", "") or cells.get("suggested_label", "")
     elif not label:
         label = cells.get("new_label", "")
-    return Claim(where, path, verb, label, reviewer, note, given)
+    return Claim(where, path, verb, label, cells.get("reviewer", ""), cells.get("note"), given_label)
 
 
 def _cell(value: object) -> str:

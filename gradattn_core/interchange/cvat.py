@@ -1,0 +1,119 @@
+"""Suspects for CVAT in its format ImageNet 1.1, and what was labelled there back.
+
+Source: CVAT, "ImageNet", docs.cvat.ai/docs/dataset_management/formats/format-imagenet: a zip with a folder of pictures
+for each label; or, annotations alone, ``<subset>.txt`` whose lines are a picture and numbers of labels, and
+``synsets.txt`` with the labels. The format has one label a picture, so it is the given one that goes out: were it the
+suggested one, whatever nobody has looked at would come back as relabelled.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from gradattn_core.dataset.text import cause, shown
+from gradattn_core.errors import StoreError
+from gradattn_core.interchange.handed import Handed, Known, Left, with_pictures, written
+from gradattn_core.interchange.sheets import claim_of_label
+from gradattn_core.store.claims import Claim
+
+_LABELS = "synsets.txt"
+_NO_LABEL = "no_label"
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_LINE = re.compile(r'(?:"(?P<quoted>[^"]*)"(?P<ending>\S*)|(?P<plain>\S+))(?P<numbers>(?:\s+\d+)*)\s*')
+_LONGEST_LIST = 2**28
+
+
+def zip_of(images: Sequence[Handed], *, pictures: bool = True) -> tuple[bytes, int, list[Left]]:
+    """The zip, how many pictures it has, and what is left out.
+
+    Args:
+        pictures: a folder of pictures for each label, from which CVAT makes a task; else the labels alone, for a task
+            that has the pictures under the names of :class:`Handed`.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        if pictures:
+            there, left = with_pictures(
+                images, lambda image, file, data: archive.writestr(f"{written(image.given_label)}/{file}", data)
+            )
+            return _closed(archive, content), len(there), left
+        labels = sorted({written(image.given_label) for image in images})
+        there, left = with_pictures(images, lambda *_: None)
+        lines = [f"{file} {labels.index(written(image.given_label))}\n" for image, file in there]
+        archive.writestr(_LABELS, "".join(f"{label}\n" for label in labels))
+        archive.writestr("default.txt", "".join(lines))
+        return _closed(archive, content), len(there), left
+
+
+def claims_of_zip(file: Path, known: Known, *, all_reviewed: bool = False) -> list[Claim]:
+    """What a zip says that CVAT exported with or without pictures; a picture without a label says nothing.
+
+    Raises:
+        StoreError: where it has no such form, names an unknown picture, or one picture has several labels.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            lists = [entry for entry in entries if entry.filename.endswith(".txt") and entry.file_size <= _LONGEST_LIST]
+            texts = {entry.filename: archive.read(entry).decode("utf-8-sig") for entry in lists}
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError) as error:
+        raise StoreError(f"{file} cannot be read as a zip of CVAT's: {cause(error)}") from error
+    labels = texts.pop(_LABELS, None)
+    if labels is not None:
+        for name, text in texts.items():
+            _add_lines(found, f"{file}, {name}", text, labels.splitlines())
+    else:
+        for entry in entries:
+            place = PurePosixPath(entry.filename)
+            if place.suffix.lower() in _PICTURES and len(place.parts) > 1:
+                found[place.name].add("/".join(place.parts[:-1]))
+    if not found:
+        raise StoreError(f"{file} has neither folders of pictures nor {_LABELS}; export it from CVAT as ImageNet 1.1")
+    claims, classes = [], known.read_by(written)
+    # A class may have this name too.
+    unlabelled = {_NO_LABEL} - set(classes)
+    for name, names in found.items():
+        labels_there = {classes.get(each, unquote(each)) for each in names - unlabelled}
+        claim = _claim(file, name, labels_there, known, all_reviewed)
+        if claim is not None:
+            claims.append(claim)
+    return claims
+
+
+def _closed(archive: zipfile.ZipFile, content: io.BytesIO) -> bytes:
+    archive.close()
+    return content.getvalue()
+
+
+def _add_lines(found: dict[str, set[str]], where: str, text: str, labels: Sequence[str]) -> None:
+    for number, line in enumerate(text.splitlines(), 1):
+        parts = _LINE.fullmatch(line)
+        if not line.strip():
+            continue
+        if parts is None:
+            raise StoreError(f"{where}, line {number}: {shown(line, 80)} is no picture with numbers of labels")
+        name = parts["plain"] or f"{parts['quoted']}{parts['ending']}"
+        found[name] |= set()
+        for label in parts["numbers"].split():
+            if int(label) >= len(labels):
+                raise StoreError(f"{where}, line {number}: there is no label {label} in {_LABELS}")
+            found[name].add(labels[int(label)].strip())
+
+
+def _claim(file: Path, name: str, names: set[str], known: Known, all_reviewed: bool) -> Claim | None:
+    where = f"{file}, {shown(name, 120)}"
+    path = known.path_of(name)
+    if path is None:
+        raise StoreError(f"{where}: the audit has no such picture")
+    if len(names) > 1:
+        raise StoreError(f"{where} has several labels, {', '.join(map(shown, sorted(names)))}; leave one of them")
+    for label in names:
+        return claim_of_label(where, path, known.labels[path], label, all_reviewed=all_reviewed)
+    return None
