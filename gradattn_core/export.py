@@ -17,7 +17,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradattn_core import outfolder
+from gradattn_core.dataset.text import did_you_mean
 from gradattn_core.errors import StoreError
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
@@ -50,9 +51,10 @@ COLUMNS: dict[str, str] = {
     "reviewer": "str",
     "note": "str",
     "outside_label": "str",
+    "kind": "str",
 }
 """The columns of candidates.csv in their order, each with its type in a frame."""
-_ADDED = ("outside_label",)
+_ADDED = ("outside_label", "kind")
 # Text columns that files of earlier versions lack, and that are empty in them.
 REPLACED: dict[str, tuple[str, ...]] = {
     "positive_mass": ("red_log_odds",),
@@ -90,6 +92,21 @@ TABLES: dict[str, dict[str, str]] = {
     "spot-check": dict.fromkeys(("path", "given_label", "decision", "new_label", "note"), "str"),
     "removals": dict.fromkeys(("path", "given_label", "reviewer", "note", "decided_at"), "str"),
     "failures": dict.fromkeys(("path", "given_label", "stage", "reason"), "str"),
+    "images": {
+        **{"path": "str", "given_label": "str", "rank": "int64", "suspicion": "float64", "is_suspect": "bool"},
+        **{"suggested_label": "str", "given_probability": "float64", "suggested_probability": "float64"},
+        **dict.fromkeys(("kind", "decision", "new_label", "reviewer", "content_hash"), "str"),
+        **dict.fromkeys(("width", "height"), "int64"),
+    },
+    "pairs": {
+        **{"given_label": "str", "suggested_label": "str", "suspects": "int64", "class_size": "int64"},
+        **dict.fromkeys(("share", "mean_suspicion", "expected", "lift"), "float64"),
+        "decided": "int64",
+    },
+    "neighbours": {
+        **{"path": "str", "position": "int64", "neighbour_path": "str"},
+        **{"neighbour_label": "str", "similarity": "float64"},
+    },
 }
 """What can be exported, and the columns of its CSV file."""
 
@@ -109,7 +126,9 @@ _SKIPPED = r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
 _FORMULA = re.compile(rf"[\t\r\n]|{_SKIPPED}[=+\-@＝＋－＠﹦﹢﹣﹫−]")
 
 
-def encode(table: str, frame: pd.DataFrame, form: str, *, excel: bool = False) -> bytes:
+def encode(
+    table: str, frame: pd.DataFrame, form: str, *, excel: bool = False, columns: Sequence[str] | None = None
+) -> bytes:
     """A whole file with the rows of ``frame``, which the store answers for ``table``.
 
     CSV has the columns of ``TABLES`` and is safe in a spreadsheet, but for ``corrected``: that is a manifest for
@@ -121,14 +140,19 @@ def encode(table: str, frame: pd.DataFrame, form: str, *, excel: bool = False) -
     Args:
         excel: CSV begins with a byte order mark, without which Excel takes UTF-8 for the encoding of its country.
 
+        columns: of the frame, in the order wanted, in place of those that the form has.
+
     Raises:
-        StoreError: for an unknown table or format, where the frame lacks a column or holds half a character.
+        StoreError: for an unknown table, format or column, where the frame lacks a column or holds half a character.
     """
     if table not in TABLES:
         raise StoreError(f"there is no table {table!r} to export; choose {', '.join(TABLES)}")
     if form not in MEDIA_TYPES:
         raise StoreError(f"there is no format {form!r}; choose {', '.join(MEDIA_TYPES)}")
     _require(frame, TABLES[table], f"the {table}")
+    kinds = TABLES[table] if columns is None else {name: _kind(frame, name) for name in _known(frame, columns)}
+    if columns is not None and not (form == "csv" and table == "candidates"):
+        frame = frame[list(columns)]
     try:
         if form == "parquet":
             file = io.BytesIO()
@@ -136,7 +160,7 @@ def encode(table: str, frame: pd.DataFrame, form: str, *, excel: bool = False) -
             return file.getvalue()
         if form == "csv":
             frame = frame.assign(decision=_decisions(frame)) if table == "candidates" else frame
-            return _csv(frame, TABLES[table], safe=table != "corrected").encode("utf-8-sig" if excel else "utf-8")
+            return _csv(frame, kinds, safe=table != "corrected").encode("utf-8-sig" if excel else "utf-8")
         return _json(frame, lines=form == "jsonl").encode()
     except UnicodeEncodeError as error:
         raise StoreError(f"cannot export {error.object[error.start]!r}: it is not a Unicode character") from error
@@ -263,6 +287,27 @@ def _require(frame: pd.DataFrame, columns: Iterable[str], what: str) -> None:
         raise StoreError(f"{what} lack the column {', '.join(missing)}; needed are {', '.join(columns)}")
 
 
+def _known(frame: pd.DataFrame, columns: Sequence[str]) -> Sequence[str]:
+    """The columns themselves.
+
+    Raises:
+        StoreError: where the frame lacks one, or one is there twice, or there is none.
+    """
+    for name in columns:
+        if name not in frame.columns:
+            there = [str(column) for column in frame.columns]
+            raise StoreError(f"there is no column {name!r}; there are {', '.join(there)}.{did_you_mean(name, there)}")
+    if not columns or len(set(columns)) < len(columns):
+        raise StoreError("name each column once, and one at least")
+    return columns
+
+
+def _kind(frame: pd.DataFrame, name: str) -> str:
+    """How a column's cells are written, by what it holds."""
+    kind = {"i": "int64", "f": "float64", "b": "bool"}.get(frame[name].dtype.kind, "str")
+    return COLUMNS.get(name, kind)
+
+
 def _csv(frame: pd.DataFrame, columns: Mapping[str, str], *, safe: bool) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
@@ -287,7 +332,7 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any, kind: str, safe: bool) -> str:
-    if value is None or value is pd.NA or value != value:
+    if value is None or value is pd.NA or (not isinstance(value, list) and value != value):
         return ""
     if kind == "int64":
         return str(int(value))
@@ -296,7 +341,7 @@ def _cell(value: Any, kind: str, safe: bool) -> str:
         return format(float(value) + 0.0, ".6g")
     if kind == "bool":
         return "true" if value else "false"
-    text = str(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
     return f"'{text}" if safe and (text.startswith("'") or _FORMULA.match(text)) else text
 
 

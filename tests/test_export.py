@@ -22,6 +22,7 @@ from gradattn_core.errors import StoreError
 from gradattn_core.export import COLUMNS, TABLES, encode, read_candidates, write_candidates
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
+from tests.helpers.command_line import json_here, run_here
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.sample_audit import PATHS, audit_row, sample_store, tables
 
@@ -100,7 +101,7 @@ def test_the_columns_are_the_documented_ones() -> None:
     assert ", ".join(COLUMNS) == (
         "rank, path, given_label, suggested_label, suspicion, given_probability, suggested_probability, margin, "
         "model_log_odds, log_odds_without_picture, red_log_odds, blue_log_odds, top_region_box, top_region_log_odds, "
-        "top_region_measured, decision, reviewer, note, outside_label"
+        "top_region_measured, decision, reviewer, note, outside_label, kind"
     )
 
 
@@ -315,6 +316,9 @@ def test_a_table_without_rows_is_a_whole_file_in_every_format(tmp_path: Path, ta
         "spot-check": store.draws.checklist("first"),
         "removals": store.review.removals("first"),
         "failures": store.audits.failures("first"),
+        "images": store.candidates.page("first", everything=True),
+        "pairs": store.audits.class_pairs("first"),
+        "neighbours": store.images.all_neighbours("first"),
     }[table]
     assert frame.empty
     assert encode(table, frame, "csv").decode() == ",".join(TABLES[table]) + "\r\n"
@@ -391,3 +395,44 @@ def test_a_file_for_excel_begins_with_its_mark_and_reads_back(tmp_path: Path) ->
     (tmp_path / "excel.csv").write_bytes(marked)
     (tmp_path / "plain.csv").write_bytes(plain)
     pd.testing.assert_frame_equal(read_candidates(tmp_path / "excel.csv"), read_candidates(tmp_path / "plain.csv"))
+
+
+def test_tables_of_images_pairs_and_neighbours_have_every_row(tmp_path: Path) -> None:
+    store = sample_store(tmp_path)
+    store.decisions.append("first", PATHS[8], "remove", reviewer="ann")
+    images, pairs, neighbours = (json_here("export", name, out=tmp_path) for name in ("images", "pairs", "neighbours"))
+    assert sorted(row["path"] for row in images) == sorted(PATHS)
+    assert {row["path"]: row["decision"] for row in images if row["decision"]} == {PATHS[8]: "remove"}
+    assert len(pairs) == len(store.audits.class_pairs("first"))
+    told = [(row["path"], row["position"], row["neighbour_path"], row["similarity"]) for row in neighbours]
+    one = store.images.neighbours("first", PATHS[0])
+    assert [row[1:] for row in told if row[0] == PATHS[0]] == list(
+        zip(one["position"], one["path"], one["similarity"], strict=True)
+    )
+    assert told[0][0] == PATHS[0]
+    for name in ("images", "pairs", "neighbours"):
+        status, text = run_here("export", name, out=tmp_path)
+        assert status == 0 and text.splitlines()[0] == ",".join(TABLES[name])
+
+
+def test_columns_are_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = sample_store(tmp_path)
+    store.decisions.append("first", PATHS[0], "relabel", new_label="albatross", reviewer="ann")
+    status, text = run_here("export", "--columns", "kind,path, decision,likely_labels,is_suspect", out=tmp_path)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert status == 0 and list(rows[0]) == ["kind", "path", "decision", "likely_labels", "is_suspect"]
+    frame = store.candidates.page("first")
+    assert rows[0]["decision"] == "relabel:albatross" and [row["kind"] for row in rows] == frame["kind"].tolist()
+    assert json.loads(rows[0]["likely_labels"]) == frame["likely_labels"][0] and rows[0]["is_suspect"] == "true"
+    [first, *_] = json_here("export", "--columns", "suspicion,path", out=tmp_path)
+    assert list(first) == ["suspicion", "path"] and first["suspicion"] == frame["suspicion"][0]
+    for columns, sentence in (("pat", "Did you mean 'path'?"), ("path,path", "once"), ("", "there is no column")):
+        assert main(["export", "--columns", columns, "--out", str(tmp_path)]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_list_of_a_version_without_kinds_is_read(tmp_path: Path) -> None:
+    path = write_candidates(frame_of(["kite"]), tmp_path / "candidates.csv")
+    header, row = path.read_text("utf-8").splitlines()
+    path.write_text(f"{header.rpartition(',')[0]}\r\n{row.rpartition(',')[0]}\r\n", "utf-8")
+    assert read_candidates(path)["kind"].tolist() == [""]

@@ -130,6 +130,24 @@ def _failures(store: Store, audit: str) -> ExportFile:
     return ExportFile(len(failures), lambda: failures.head(_PREVIEW), lambda: failures)
 
 
+def _pairs(store: Store, audit: str) -> ExportFile:
+    pairs = store.audits.class_pairs(audit)
+    return ExportFile(len(pairs), lambda: pairs.head(_PREVIEW), lambda: pairs)
+
+
+def _neighbours(store: Store, audit: str) -> ExportFile:
+    neighbours = store.images.all_neighbours(audit)
+    return ExportFile(len(neighbours), lambda: neighbours.head(_PREVIEW), lambda: neighbours)
+
+
+def _images(store: Store, audit: str) -> ExportFile:
+    return ExportFile(
+        store.candidates.count(audit, everything=True),
+        lambda: store.candidates.page(audit, everything=True, top=_PREVIEW),
+        lambda: store.candidates.page(audit, everything=True),
+    )
+
+
 def _rows() -> DeltaGenerator:
     """What chooses the rows of the file."""
     return st.popover("Choose rows", icon=":material/filter_list:")
@@ -167,6 +185,24 @@ _TABLES = {
         "The images that are to be taken away.",
         "Nothing is marked for removal. Images that are to go away are marked on the Review and Grid pages.",
         _removals,
+    ),
+    "All images": ExportTable(
+        "images",
+        "Every image of the audit: its place in the order, what is suggested, and what was decided.",
+        "The audit has no image.",
+        _images,
+    ),
+    "Class pairs": ExportTable(
+        "pairs",
+        "The pairs of classes that have suspects: how many, their share of the class, and how far that is from chance.",
+        "No two classes have suspects in common.",
+        _pairs,
+    ),
+    "Neighbours": ExportTable(
+        "neighbours",
+        "The images most like each suspect, nearest first.",
+        "No neighbours are stored.",
+        _neighbours,
     ),
     "Failures": ExportTable(
         "failures",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradattn_core.cli import other_tools
 from gradattn_core.cli.choosing import check_rows, checked_names, chosen_rows, row_options
-from gradattn_core.cli.options import CommandParser, Commands, command, open_store, out_folder
+from gradattn_core.cli.options import CommandParser, Commands, Run, command, open_store, out_folder
 from gradattn_core.cli.terminal import print_bytes
 from gradattn_core.errors import StoreError
 
@@ -20,6 +20,29 @@ if TYPE_CHECKING:
     from gradattn_core.store.store import Store
 
 _ESCAPED = "cells of CSV that a spreadsheet would run as a formula start with an apostrophe"
+
+
+def run_images(options: argparse.Namespace) -> int:
+    """Write every image."""
+    return _export(
+        options,
+        "images",
+        lambda store: store.candidates.page(options.audit or store.audits.latest_id(), everything=True),
+    )
+
+
+def run_pair_table(options: argparse.Namespace) -> int:
+    """Write the class pairs."""
+    return _export(options, "pairs", lambda store: store.audits.class_pairs(options.audit or store.audits.latest_id()))
+
+
+def run_neighbours(options: argparse.Namespace) -> int:
+    """Write the neighbours of every suspect."""
+    return _export(
+        options,
+        "neighbours",
+        lambda store: store.images.all_neighbours(options.audit or store.audits.latest_id()),
+    )
 
 
 def add(commands: Commands) -> None:
@@ -82,6 +105,9 @@ def add(commands: Commands) -> None:
         "  gradattn export failures\n  gradattn export failures --csv failures.csv",
     )
     _file_options(failures, "which audit (default: the latest)")
+    for name, (run, summary) in _TABLES.items():
+        form = parser.add_form(name, run, summary, f"  gradattn export {name} -o {name}.parquet")
+        _file_options(form, "which audit (default: the latest)")
     other_tools.add_forms(parser)
 
 
@@ -147,6 +173,17 @@ def run_failures(options: argparse.Namespace) -> int:
     return _export(options, "failures", lambda store: store.audits.failures(options.audit or store.audits.latest_id()))
 
 
+_TABLES: dict[str, tuple[Run, str]] = {
+    "images": (run_images, "Every image of the audit: its place in the order, what is suggested, what was decided."),
+    "pairs": (run_pair_table, "The class pairs that have suspects, with counts, share and lift."),
+    "neighbours": (run_neighbours, "The images most like each suspect, nearest first."),
+}
+
+
+def _columns(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
 def _file_options(parser: CommandParser, audit: str, cells: str = _ESCAPED) -> None:
     out_folder(parser)
     parser.add_argument("--audit", metavar="ID", help=audit)
@@ -158,6 +195,12 @@ def _file_options(parser: CommandParser, audit: str, cells: str = _ESCAPED) -> N
         "--format",
         choices=("csv", "parquet", "json", "jsonl"),
         help=f"default: the ending of FILE, else csv; {cells}",
+    )
+    parser.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="A,B,…",
+        help="these columns in this order; --json has the names of all (default: all, of CSV the documented ones)",
     )
     parser.add_argument("--excel", action="store_true", help="CSV for Excel, which needs a mark to read letters like ü")
 
@@ -186,7 +229,7 @@ def _export(
     if options.excel and form != "csv":
         raise StoreError(f"--excel is for CSV, and this is {form}; leave it out")
     frame = rows(store)
-    content = encode(table, frame, form, excel=options.excel)
+    content = encode(table, frame, form, excel=options.excel, columns=options.columns)
     if target is not None:
         write_output(Path(target), content)
         print(f"{len(frame):,} rows in {target}", file=sys.stderr)

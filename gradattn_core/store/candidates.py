@@ -72,6 +72,7 @@ class Candidate:
     reviewer: str
     note: str
     outside_label: str
+    kind: str
     new_label: str
     content_hash: str
     width: int
@@ -82,7 +83,6 @@ class Candidate:
     outside_probability: float
     outside_suspicion: float
     runner_up_probability: float
-    kind: str
     cluster: int
     hidden_label: str
     hidden_probability: float
@@ -241,8 +241,8 @@ def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]
     stacks = [said[key] for key in keys]
     words = [stack.stands for stack in stacks]
     at = list(frame.columns).index("top_region_measured") + 1
-    for shift, name in enumerate(("decision", "reviewer", "note", "", "new_label")):
-        # The model's own class stands between the note and the new label.
+    for shift, name in enumerate(("decision", "reviewer", "note", "", "", "new_label")):
+        # The model's own class and the kind stand between the note and the new label.
         if name:
             texts = pd.Series([getattr(word, name) if word else "" for word in words], frame.index, dtype="str")
             frame.insert(at + shift, name, texts)
@@ -293,6 +293,7 @@ SELECT
     r.log_odds AS top_region_log_odds,
     r.measured AS top_region_measured,
     coalesce(p.outside_label, '') AS outside_label,
+    coalesce(s.kind, '') AS kind,
     i.content_hash,
     coalesce(i.width, 0)::BIGINT AS width,
     coalesce(i.height, 0)::BIGINT AS height,
@@ -302,7 +303,6 @@ SELECT
     p.outside_probability::DOUBLE AS outside_probability,
     s.outside_suspicion,
     s.runner_up_probability,
-    coalesce(s.kind, '') AS kind,
     {_CLUSTER},
     coalesce(e.hidden_label, '') AS hidden_label,
     e.hidden_probability::DOUBLE AS hidden_probability,

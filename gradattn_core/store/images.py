@@ -198,6 +198,18 @@ class Images(Part):
                 [audit_id, path],
             ).df()
 
+    def all_neighbours(self, audit_id: str) -> pd.DataFrame:
+        """:meth:`neighbours` of every suspect, the most suspect first.
+
+        Columns: ``path, position, neighbour_path, neighbour_label, similarity``.
+        """
+        with self._reading(audit_id) as connection:
+            return connection.execute(
+                """SELECT path, position::BIGINT AS position, neighbour_path, neighbour_label, similarity
+                   FROM neighbours WHERE audit_id = ? ORDER BY image_rank, position""",
+                [audit_id],
+            ).df()
+
     def exemplars(self, audit_id: str, label: str) -> pd.DataFrame:
         """Sure and typical images of a class, best first: ``position, path, suspicion``."""
         with self._reading(audit_id) as connection:

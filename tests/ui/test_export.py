@@ -21,7 +21,7 @@ def test_candidates_are_previewed_with_the_columns_and_rows_of_the_file(store: S
     app = opened("export")
     assert offer(app) == "Download 12 rows as CSV"
     assert table(app)["rank"] == [str(rank) for rank in range(1, 13)]
-    assert list(table(app))[-2:] == ["note", "outside_label"]
+    assert list(table(app))[-2:] == ["outside_label", "kind"]
     assert set(HOSTILE_LABELS) <= set(table(app)["given_label"]), "labels are text, to the letter"
     app.number_input(key="top").set_value(3).run()
     assert offer(app) == "Download 3 rows as CSV"
