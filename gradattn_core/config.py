@@ -22,13 +22,15 @@ DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 DEFAULT_OUT = "gradattn-out"
 MEASURED = 500
 """So many suspects, the first ones, have their strongest regions measured."""
+BOX_MARGIN, MIN_BOX = 0.1, 10
+"""Of annotated boxes: the margin in parts of a box's sides, and the pixels that its shorter side has at least."""
 
 # Of the command line; a parameter without one stands before them all.
 MODEL, INTERPRETATION, MANIFEST = "model", "interpretation", "manifest, table or samples"
 TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
 
-# Fields that say nothing where they are empty, newer than some audits in people's output folders.
-_LATER = ("classes", "limit", "sample")
+# Fields that say nothing where they have their first value, newer than some audits in people's output folders.
+_LATER: Mapping[str, object] = {"classes": [], "limit": 0, "sample": 0, "box_margin": BOX_MARGIN, "min_box": MIN_BOX}
 _TYPES = (str, int, float, bool, dict, list)
 
 
@@ -282,6 +284,16 @@ class AuditConfig:
     merge_spellings: bool = _parameter(
         False, "take labels that differ only in case, blanks, _ and -, zeros or Unicode form for one"
     )
+    box_margin: float = _parameter(
+        BOX_MARGIN,
+        "around each annotated box of a detection set, in parts of its sides",
+        least=0.0,
+        most=4.0,
+        placeholder="PART",
+    )
+    min_box: int = _parameter(
+        MIN_BOX, "pixels that the shorter side of an annotated box has at least", least=1, placeholder="PIXELS"
+    )
     finetuning: FineTuning = field(
         default_factory=FineTuning, metadata={"help": "how the folds are trained (finetune)"}
     )
@@ -400,7 +412,7 @@ class AuditConfig:
         """Every parameter that can change a number of the result; paths are absolute, files stand for their content."""
         values = {name: value for name, value in asdict(self).items() if name in self._of_result()}
         # Only where they are asked for: audits of before there were such parameters stay the same audits.
-        values = {name: value for name, value in values.items() if value or name not in _LATER}
+        values = {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
         values["dataset"] = absolute(self.dataset)
         values["checkpoint"] = self.spec.digest()
         if self.image_root is not None:
@@ -416,7 +428,7 @@ class AuditConfig:
         if self.image_root is not None:
             columns.append(absolute(self.image_root))
         labels = [value for value in (self.label_depth, self.exclude_label, self.merge_spellings) if value]
-        later = [(name, value) for name in _LATER if (value := self.value(name))]
+        later = [(name, value) for name, first in _LATER.items() if (value := self.value(name)) != first]
         drawn = [("seed", self.seed)] if self.sample else []
         return json.dumps([absolute(self.dataset), *columns, *labels, *later, *drawn])
 

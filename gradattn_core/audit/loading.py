@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from gradattn_core.config import AuditConfig
-from gradattn_core.dataset.address import is_url
+from gradattn_core.dataset.address import is_url, whole_picture
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
@@ -104,7 +104,7 @@ def load_batches(
     batches = [list(images[start : start + size]) for start in range(0, len(images), size)]
     pictures = _Pictures(root, preprocessing, white)
     workers = config.workers or os.cpu_count() or 1
-    if device.type == "cpu" or is_url(root):
+    if device.type == "cpu" or is_url(whole_picture(root)):
         yield from _in_threads(pictures, batches, workers)
     else:
         yield from _in_processes(pictures, batches, min(workers, _MOST_PROCESSES), device)

@@ -183,6 +183,8 @@ def list_images(config: AuditConfig, **changes: Any) -> Listing:
         "limit": config.limit,
         "sample": config.sample,
         "seed": config.seed,
+        "box_margin": config.box_margin,
+        "min_box": config.min_box,
         "merge_spellings": config.merge_spellings,
     }
     listing = list_dataset(config.dataset, **{**selection, **changes})

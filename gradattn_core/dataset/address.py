@@ -6,9 +6,11 @@ An address is a path of this machine, a URL, or a member of a container, written
     s3://bucket/photos/kite/1.jpg                   an object
     zip://kite/1.jpg::/data/photos.zip              a member of a zip, likewise tar://
     parquet://image/000017::hf://…/train.parquet    a cell: column and row
+    boxes://0.1/12,40,300,220::/data/kite/1.jpg     a part of a picture, with a margin: left, top, width and height
 
 The root of a dataset is the address of a folder or of a container with the part before ``::`` cut short:
-``zip://photos::/data/photos.zip``, ``parquet://image::/data``; ``webdataset://::/data/shards`` is a folder of tars.
+``zip://photos::/data/photos.zip``, ``parquet://image::/data``, ``boxes://0.1::/data``; ``webdataset://::/data/shards``
+is a folder of tars. What a part is cut from may itself lie in a zip or tar.
 """
 
 from __future__ import annotations
@@ -26,14 +28,17 @@ from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.files import user_path
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
-_MEMBER = re.compile(r"(zip|tar|webdataset|parquet)://(.*?)::(.+)", re.DOTALL)
+_MEMBER = re.compile(r"(zip|tar|webdataset|parquet|boxes)://(.*?)::(.+)", re.DOTALL)
 _CHAIN = re.compile(r"[A-Za-z]\w+::.*://")
 _SHARD = re.compile(r"(.*?\.(?:tar|tar\.gz|tgz))/(.+)", re.DOTALL | re.IGNORECASE)
 _CELL = re.compile(r"(.+)#(\d+)", re.DOTALL)
+_BOX = re.compile(r"(.+)#([^#@/]*)@(\d+,\d+,\d+,\d+)", re.DOTALL)
+BOXES = "boxes"
+"""Kind of the root of annotated boxes, each of which is a picture."""
 
 
 class Member(NamedTuple):
-    """A place in a container: ``kind`` is zip, tar, webdataset or parquet, ``outer`` the container's own address."""
+    """A place in a container of the kind zip, tar, webdataset, parquet or boxes, whose own address is ``outer``."""
 
     kind: str
     inside: str
@@ -62,7 +67,27 @@ def member(address: str) -> Member | None:
 def outermost(address: str) -> str:
     """The file, folder or URL that an address starts from: of what lies in an archive the archive, else itself."""
     inner = member(address)
-    return address if inner is None else inner.outer
+    return address if inner is None else outermost(inner.outer) if inner.kind == BOXES else inner.outer
+
+
+def whole_picture(address: str) -> str:
+    """The address of the picture that a part is cut from, or the root of such pictures; any other address itself."""
+    inner = member(address)
+    return inner.outer if inner is not None and inner.kind == BOXES else address
+
+
+class BoxPath(NamedTuple):
+    """The path of an annotated box: the picture's own, the annotation's id, and ``left,top,width,height`` in pixels."""
+
+    picture: str
+    annotation: str
+    box: str
+
+
+def box_path(path: str) -> BoxPath | None:
+    """The parts of the path of an annotated box, ``photo.jpg#1768@236,142,26,71``; None for any other path."""
+    parts = _BOX.fullmatch(path)
+    return None if parts is None else BoxPath(*parts.groups())
 
 
 def member_address(kind: str, inside: str, outer: str) -> str:
@@ -87,17 +112,22 @@ def join(root: str, path: str) -> str:
     Raises:
         UnreadableImageError: the path leads out of a root that is not a folder of this machine.
     """
+    inner = member(root)
+    if inner is not None and inner.kind == BOXES:
+        part = box_path(path)
+        if part is None:
+            return join(inner.outer, path)
+        return member_address(BOXES, f"{inner.inside}/{part.box}", join(inner.outer, part.picture))
     if is_url(path):
         return path
     if not is_url(root):
         return os.path.join(root, path)
     if leads_out(path):
         raise UnreadableImageError(f"{path!r} leads out of the dataset and is not opened.")
-    inner = member(root)
     if inner is None:
         # in a web address these two would end the path
-        part = quote(path, safe="/%:@!$&'()*+,;=~ ") if is_web(root) else path
-        return f"{root}{'' if root.endswith('/') else '/'}{part}"
+        name = quote(path, safe="/%:@!$&'()*+,;=~ ") if is_web(root) else path
+        return f"{root}{'' if root.endswith('/') else '/'}{name}"
     if inner.kind == "webdataset":
         shard = _SHARD.fullmatch(path)
         if shard is None:
@@ -150,10 +180,10 @@ def canonical(source: str) -> str:
     inner = member(place)
     if inner is not None:
         outer = canonical(inner.outer)
-        if member(outer) is not None:
+        if member(outer) is not None and inner.kind != BOXES:
             raise _no_chain(source)
         return member_address(inner.kind, inner.inside, outer if is_url(outer) else os.path.abspath(outer))
-    if "::" in place or scheme.lower() in ("zip", "tar", "parquet", "webdataset"):
+    if "::" in place or scheme.lower() in ("zip", "tar", "parquet", "webdataset", BOXES):
         raise _no_chain(source)
     return place.rstrip("/") if rest.strip("/") else place
 
@@ -167,6 +197,8 @@ def absolute(source: str) -> str:
 def relocate(root: str, folder: Path) -> str:
     """The root of the same dataset once its files lie below ``folder`` of this machine."""
     inner = member(root)
+    if inner is not None and inner.kind == BOXES:
+        return member_address(BOXES, inner.inside, relocate(inner.outer, folder))
     if inner is not None and inner.kind in ("webdataset", "parquet"):
         return member_address(inner.kind, inner.inside, folder.as_posix())
     return folder.as_posix()
@@ -187,6 +219,8 @@ def parent(address: str) -> str:
 def file_name(address: str) -> str:
     """What messages call a file or member: the last part of its path, without a web address's query."""
     inner = member(address)
+    if inner is not None and inner.kind == BOXES:
+        return file_name(inner.outer)
     if inner is not None:
         last = file_name(inner.inside)
         return f"{file_name(inner.outer)}#{last}" if inner.kind == "parquet" else last

@@ -44,8 +44,9 @@ from PIL import (
 )
 
 from gradattn_core.dataset import storage
-from gradattn_core.dataset.address import canonical, file_name, is_url, join, member
+from gradattn_core.dataset.address import BOXES, box_path, canonical, file_name, is_url, join, member
 from gradattn_core.dataset.archives import read_member
+from gradattn_core.dataset.boxes import Kept, Part, mark, part_of
 from gradattn_core.dataset.endings import HEIF_MISSING, reads_heif, suffix
 from gradattn_core.dataset.parquet import read_cell
 from gradattn_core.dataset.pixels import FULL_WHITE, Alpha, as_rgb, deep_colour, deep_grey, deep_values, is_deep
@@ -110,6 +111,7 @@ _SAMPLES_PER_PIXEL_TAG = 277
 # A JPEG that lacks its end is a picture where so much of it is there.
 _MOST_OF_IT = 0.75
 _JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_HEADER = 2**16
 _NOISE = bytes((7 * number) % 255 for number in range(4096))
 
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
@@ -173,14 +175,76 @@ def decode_image(
         suffices: maps width and height of the upright image to the least ones that will do. A JPEG is then decoded at a
             half, a quarter or an eighth of its size where that is no smaller, which takes a fraction of the time.
     """
-    asked = _Asked(shown(name), max_pixels, suffices, white)
+    part = part_of(data)
+    if part is not None:
+        return _cut_out(part, content_hash(data), name, max_pixels, white)
+    return _whole(data, _Asked(shown(name), max_pixels, suffices, white))
+
+
+def _whole(data: bytes, asked: _Asked) -> DecodedImage:
     with _ignoring_pillow_warnings():
         image, (width, height), alpha = _decode(data, asked)
     return DecodedImage(image, content_hash(data), width, height, alpha)
 
 
+_whole_pictures: Kept[DecodedImage] = Kept(lambda decoded: decoded.width * decoded.height)
+
+
+def _cut_out(part: Part, content: str, name: str, max_pixels: int, white: int) -> DecodedImage:
+    """The part of a picture, which is decoded once for all of its boxes."""
+    path = box_path(name)
+    name = name if path is None else path.picture
+
+    def whole() -> DecodedImage:
+        return _whole(part.data, _Asked(shown(name), max_pixels, None, white))
+
+    decoded = _whole_pictures.of((content_hash(part.data), name, max_pixels, white), whole)
+    corners = part.of(decoded.width, decoded.height)
+    if corners is None:
+        raise UnreadableImageError(
+            f"{shown(name)} has {decoded.width:,} x {decoded.height:,} pixels, and its box does not lie in them."
+        )
+    image = decoded.image.crop(corners)
+    return DecodedImage(image, content, image.width, image.height, decoded.alpha)
+
+
+def picture_size(address: str) -> tuple[int, int, int]:
+    """Width and height of an upright picture, and how its file has it (1 to 8, of EXIF); only its header is decoded.
+
+    Raises:
+        UnreadableImageError: the header cannot be read.
+    """
+    name = file_name(address)
+    try:
+        if is_url(address):
+            data = read_address(address)
+        else:
+            with open(address, "rb") as file:
+                # A header seldom lies deeper; where it does the whole file is read.
+                data = file.read(_HEADER)
+        with _ignoring_pillow_warnings():
+            try:
+                source = Image.open(BytesIO(data), formats=_formats(name, data))
+                orientation = _orientation(source)
+            except Exception:
+                data = read_address(address)
+                source = Image.open(BytesIO(data), formats=_formats(name, data))
+                orientation = _orientation(source)
+            width, height = source.size
+    except UnreadableImageError:
+        raise
+    except OSError as error:
+        problem = "is not an image" if isinstance(error, UnidentifiedImageError) else file_problem(error)
+        raise UnreadableImageError(f"{shown(name)} {problem}.") from None
+    except Exception as error:  # as whoever decodes it will say better
+        raise UnreadableImageError(f"{shown(name)} is damaged: its header cannot be read ({cause(error)}).") from None
+    return (height, width, orientation) if orientation in _LYING else (width, height, orientation)
+
+
 def deepest_value(data: bytes, name: str) -> int | None:
     """The greatest value of a picture that has 16 bits a channel; None of any other, and of one that cannot be read."""
+    part = part_of(data)
+    data = data if part is None else part.data
     try:
         with _ignoring_pillow_warnings(), Image.open(BytesIO(data), formats=_formats(name, data)) as source:
             if not is_deep(source):
@@ -215,6 +279,8 @@ def read_address(address: str) -> bytes:
             data = _read_file(Path(address), name)
         elif inner is None:
             data = storage.read(address)
+        elif inner.kind == BOXES:
+            data = mark(read_address(inner.outer), inner.inside)
         elif inner.kind == "parquet":
             column, _, row = inner.inside.rpartition("/")
             data = read_cell(column, int(row) if row.isdecimal() else -1, inner.outer)

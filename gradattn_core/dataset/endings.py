@@ -6,6 +6,8 @@ import posixpath
 import re
 from importlib.util import find_spec
 
+from gradattn_core.dataset.address import box_path
+
 HEIF_PACKAGE = "pillow-heif"
 _HEIF = frozenset({".heic", ".heif", ".hif"})
 _USUAL = frozenset(
@@ -59,8 +61,9 @@ _OFFICE_LOCK = re.compile(r"~\$")
 
 
 def suffix(name: str) -> str:
-    """The ending with its dot, in lower case; "" without one."""
-    return posixpath.splitext(name)[1].lower()
+    """The ending with its dot, in lower case; "" without one. Of an annotated box it is that of its picture."""
+    part = box_path(name)
+    return posixpath.splitext(name if part is None else part.picture)[1].lower()
 
 
 def is_image(name: str) -> bool:

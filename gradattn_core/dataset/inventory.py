@@ -6,10 +6,10 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from gradattn_core.dataset.address import file_name, is_local, join, member
+from gradattn_core.dataset.address import file_name, is_local, join, member, whole_picture
 from gradattn_core.dataset.decoding import content_hash, decode_image, read_address
 from gradattn_core.dataset.endings import suffix
 from gradattn_core.dataset.levels import is_split, words
@@ -124,7 +124,12 @@ def find_copies(pictures: Sequence[Picture], told: Callable[[int, int], None]) -
     if not all(is_local(picture.address) for picture in pictures):
         return None
     by_size: defaultdict[int, list[Picture]] = defaultdict(list)
-    for picture in {picture.address: picture for picture in pictures}.values():
+    # Of boxes it is their pictures that may be there twice; these have no one label.
+    whole = (
+        replace(each, address=place, label="") if (place := whole_picture(each.address)) != each.address else each
+        for each in pictures
+    )
+    for picture in {picture.address: picture for picture in whole}.values():
         by_size[picture.size].append(picture)
     doubtful = [picture for group in by_size.values() if len(group) > 1 for picture in group]
     by_content: defaultdict[str, list[Picture]] = defaultdict(list)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gradattn_core.config import BOX_MARGIN, MIN_BOX
 from gradattn_core.dataset import storage
 from gradattn_core.dataset.address import (
+    BOXES,
     canonical,
     common_folder,
     file_name,
@@ -25,8 +27,10 @@ from gradattn_core.dataset.address import (
     parent,
     relative,
 )
+from gradattn_core.dataset.annotations import AnnotatedSet, boxes_listing
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.beside import TABLES, own_table, passed_over_tables
+from gradattn_core.dataset.detection import Files, detected, detected_by, files_of_folder, may_be_detection
 from gradattn_core.dataset.endings import NO_CLASS, OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
 from gradattn_core.dataset.folder import Tree, list_folder
 from gradattn_core.dataset.labels import merged_spellings, notes_about
@@ -55,12 +59,14 @@ from gradattn_core.files import user_path
 from gradattn_core.records import Listing
 
 _TABLE_SUFFIX = ".parquet"
+_YAML = (".yaml", ".yml")
+_ANNOTATION_SUFFIXES = (".json", ".json.gz", *_YAML)
 # A README.txt or a list of links is no table, though its ending is that of one.
 _TABLES = tuple(each for each in MANIFEST_SUFFIXES if not each.startswith(".txt"))
 _FORMS = (
     "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
     + ", ".join(each for each in sorted(MANIFEST_SUFFIXES) if not each.endswith(".gz"))
-    + ")"
+    + "), or boxes as COCO, Pascal VOC or YOLO have them"
 )
 
 
@@ -80,6 +86,8 @@ def list_dataset(
     sample: int = 0,
     seed: int = 0,
     merge_spellings: bool = False,
+    box_margin: float = BOX_MARGIN,
+    min_box: int = MIN_BOX,
 ) -> Listing:
     """List a labelled dataset, ordered by path, so that the same dataset always lists the same.
 
@@ -94,7 +102,10 @@ def list_dataset(
     Tars of samples (WebDataset) and Parquet files with pictures in them may be many: a folder of them, or a pattern
     such as ``train-{000..012}.tar`` or ``data/*.parquet``.
 
-    All of these may lie on this machine or at a URL that fsspec knows. No picture is read.
+    A detection set (:mod:`gradattn_core.dataset.detection`) is listed as its boxes, each of which is a picture.
+
+    All of these may lie on this machine or at a URL that fsspec knows. No picture is read,
+    but for the headers of those with boxes.
 
     Args:
         source: path, URL or pattern. Passwords and signatures in a URL are kept in memory and not in the listing.
@@ -108,6 +119,8 @@ def list_dataset(
         exclude_labels, classes, limit, sample, seed: which part of it is listed, see
             :class:`~gradattn_core.dataset.selection.Subset`.
         merge_spellings: take labels that differ only in case, blanks, ``_``, ``-``, zeros or Unicode form for one.
+        box_margin, min_box: of annotated boxes: the margin in parts of a box's sides, and the pixels that its shorter
+            side has at least.
 
     Raises:
         DatasetError: nothing can be audited: the source is missing, unreadable, of no known form, empty, or has
@@ -127,6 +140,8 @@ def list_dataset(
         label_depth,
         merge_spellings,
         Subset(tuple(exclude_labels), tuple(classes), limit, sample, seed),
+        box_margin,
+        min_box,
     )
     public = without_secrets(str(source))
     place = canonical(remember(str(source)))
@@ -134,6 +149,8 @@ def list_dataset(
         listing = _list(place, selection) if is_url(place) else _list_local(Path(place), selection)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{shown(public)} {file_problem(error)}.") from None
+    if (box_margin, min_box) != (BOX_MARGIN, MIN_BOX) and not listing.root.startswith(f"{BOXES}://"):
+        raise DatasetError(f"{shown(public)} has no annotated boxes, of which --box-margin and --min-box speak.")
     listing = of_classes(without_labels(listing, selection.subset.exclude_labels), selection.subset.classes)
     if merge_spellings:
         listing = merged_spellings(listing)
@@ -167,6 +184,8 @@ def _image_root(source: str) -> str:
 def _list(place: str, selection: DatasetSelection) -> Listing:
     """A dataset at a URL, or in a container that was named in the way of URLs."""
     inner = member(place)
+    if inner is not None and inner.kind == BOXES:
+        raise DatasetError(f"{shown(place)} names boxes of an audit: give the folder or file with the annotations.")
     if inner is not None and inner.kind in ("zip", "tar"):
         return _list_archive(inner.kind, inner.outer, inner.inside, selection)
     if inner is not None:
@@ -209,6 +228,10 @@ def _list_local(source: Path, selection: DatasetSelection) -> Listing:
 
 
 def _list_local_folder(root: Path, selection: DatasetSelection) -> Listing:
+    if not any((root / name).is_file() for name in METADATA) and may_be_detection(str(root)):
+        found = _boxes_among(lambda: files_of_folder(str(root)), selection)
+        if found is not None:
+            return found
     if selection.split is not None and (root / selection.split).is_dir():
         root, selection = _unwrapped(root / selection.split), selection.without_split()
     tables = [each for each in sorted(os.listdir(root)) if each.lower().endswith(TABLES) and (root / each).is_file()]
@@ -234,6 +257,10 @@ def _unwrapped(root: Path) -> Path:
 
 
 def _list_tree(tree: Tree, selection: DatasetSelection) -> Listing:
+    visible = frozenset(name for name in tree.files if not is_hidden(name))
+    found = None if visible & {*METADATA} else _boxes_among(lambda: Files(tree.root, visible), selection)
+    if found is not None:
+        return found
     if selection.split is not None and selection.split in tree.folders:
         tree, selection = tree.below(selection.split, join(tree.root, selection.split)), selection.without_split()
     tables = (
@@ -249,6 +276,18 @@ def _list_tree(tree: Tree, selection: DatasetSelection) -> Listing:
 def _list_table(table: str, root: str, selection: DatasetSelection) -> Listing:
     _refuse_depth(table, selection)
     return list_manifest(table, root, selection)
+
+
+def _boxes_among(files: Callable[[], Files], selection: DatasetSelection) -> Listing | None:
+    """The boxes of a detection set; None of any other dataset, and where a level or column of labels was named."""
+    columns = (selection.path_column, selection.label_column, selection.split_column)
+    if selection.label_depth is not None or columns != (PATH_COLUMN, LABEL_COLUMN, SPLIT_COLUMN):
+        return None
+    return _boxes(detected(files(), selection), selection)
+
+
+def _boxes(found: AnnotatedSet | None, selection: DatasetSelection) -> Listing | None:
+    return None if found is None else boxes_listing(found, selection.box_margin, selection.min_box)
 
 
 def _within_split(listing: Listing, selection: DatasetSelection) -> Listing:
@@ -288,6 +327,11 @@ def _list_file(file: str, selection: DatasetSelection) -> Listing:
         return _list_archive("zip", file, "", selection)
     if lower.endswith(SHARD_SUFFIXES):
         return _list_archive("tar", file, "", selection)
+    if lower.endswith(_ANNOTATION_SUFFIXES):
+        found = _boxes(detected_by(file, selection), selection)
+        if found is not None:
+            _refuse_depth(file, selection)
+            return found
     if lower.endswith(_TABLE_SUFFIX):
         with open_table(file, fresh=True) as table:
             column = image_column(table.schema_arrow, selection.path_column)
@@ -355,7 +399,7 @@ def _shards(names: Sequence[str]) -> list[str]:
 
 
 def _is_file_name(place: str) -> bool:
-    return file_name(place).lower().endswith((".zip", *SHARD_SUFFIXES, *MANIFEST_SUFFIXES))
+    return file_name(place).lower().endswith((".zip", *SHARD_SUFFIXES, *MANIFEST_SUFFIXES, *_YAML))
 
 
 def _refuse_unusable(source: str, listing: Listing) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gradattn_core.config import BOX_MARGIN, MIN_BOX
 from gradattn_core.dataset import storage
 from gradattn_core.dataset.address import is_url, is_web
 from gradattn_core.dataset.text import shown
@@ -58,6 +59,8 @@ class DatasetSelection:
         label_depth: which level of folders is the label, see ``levels.check_level``; None leaves it to the signs.
         merge_spellings: labels that differ by nothing one can see are one, in the spelling that most pictures have.
         subset: which part of it.
+        box_margin: around an annotated box, in parts of its sides.
+        min_box: pixels that the shorter side of an annotated box has at least.
     """
 
     path_column: str = PATH_COLUMN
@@ -69,6 +72,8 @@ class DatasetSelection:
     label_depth: str | None = None
     merge_spellings: bool = False
     subset: Subset = Subset()
+    box_margin: float = BOX_MARGIN
+    min_box: int = MIN_BOX
 
     def without_split(self) -> DatasetSelection:
         """What remains to be selected once the files of the split are."""

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from gradattn_core.dataset import parquet
 from gradattn_core.dataset.address import file_name, is_url
+from gradattn_core.dataset.coco import CocoFile, labels_of, read_coco
 from gradattn_core.dataset.decoding import MAX_FILE_BYTES, read_address
 from gradattn_core.dataset.endings import is_image
 from gradattn_core.dataset.text import cause, shown
@@ -225,6 +226,9 @@ def _cells(batch: Any, name: str) -> list[object]:
 def _json(file: str) -> Table:
     with _open(file) as stream, _text(stream) as lines:
         content = lines.read()
+    published = read_coco(content.encode("utf-8", "surrogateescape"))
+    if published is not None:
+        return _labels_of_pictures(file, published)
     rows = _json_rows(file, content)
     flat = [(where, row if isinstance(row, str) else _flat(row)) for where, row in rows]
     columns = dict.fromkeys(name for _, row in flat if not isinstance(row, str) for name in row)
@@ -234,6 +238,17 @@ def _json(file: str) -> Table:
             yield where, row if isinstance(row, str) else [row.get(name) for name in names]
 
     return Table(tuple(columns), read)
+
+
+def _labels_of_pictures(file: str, content: CocoFile) -> Table:
+    """A file of COCO's with labels of pictures and no boxes; pictures without a label have none."""
+
+    def read(names: Sequence[str]) -> Iterator[Row]:
+        for number, (path, labels) in enumerate(labels_of(content), 1):
+            cells: dict[str, object] = dict(zip(_COLUMNS_OF_LISTS, (path, list(labels)), strict=True))
+            yield f"{file_name(file)} image {number}", [cells[name] for name in names]
+
+    return Table(_COLUMNS_OF_LISTS, read)
 
 
 def _json_rows(file: str, content: str) -> list[tuple[str, dict[str, object] | str]]:
