@@ -12,7 +12,7 @@ from PIL import Image
 from gradattn_core import outfolder
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.sweep import swept_table
-from gradattn_core.dataset.address import is_plain_file
+from gradattn_core.dataset.address import is_plain_file, whole_picture
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.files import write_bytes
@@ -35,7 +35,7 @@ def write_previews(plan: Plan, progress: Progress = silent) -> int:
     missing = {
         content_hash: path
         for path, content_hash in _shown(plan).items()
-        if not is_plain_file(plan.root, path) and not outfolder.preview(plan.out, content_hash).is_file()
+        if not is_plain_file(whole_picture(plan.root), path) and not outfolder.preview(plan.out, content_hash).is_file()
     }
     count = 0
     pool = ThreadPoolExecutor(plan.config.workers or os.cpu_count(), thread_name_prefix="preview")

@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 
 from gradattn_core import outfolder
-from gradattn_core.dataset.address import is_url, join, relocate
+from gradattn_core.dataset.address import is_url, join, relocate, whole_picture
 from gradattn_core.dataset.pixels import FULL_WHITE
 from gradattn_core.errors import StoreError, UnreadableImageError
 from gradattn_core.evidence import STATISTICS, SUMS, from_rows, interpretation_row, region_rows
@@ -272,7 +272,7 @@ class SeenIn:
         """
         address = _address(self.root, path, self.audit_id)
         # A folder that somebody named wins over what was kept of the pictures that may lie in it.
-        far = is_url(address) and (self.data_root is None or is_url(path))
+        far = is_url(whole_picture(address)) and (self.data_root is None or is_url(path))
         kept = outfolder.preview(self.directory, image.content_hash)
         preview = kept if far and kept.is_file() else None
         size = (image.width, image.height)

@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gradattn_core.dataset.address import is_url
+from gradattn_core.dataset.address import file_name, is_url
+from gradattn_core.dataset.boxes import framed, part_of
 from gradattn_core.dataset.decoding import DecodedImage, decode_image, read_image
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import GradattnError, UnreadableImageError
@@ -35,10 +36,10 @@ from ui.api.makers import cache_folder, makers
 from ui.api.whereabouts import whereabouts
 from ui.launch import directory
 
-Kind = Literal["stage", "original", "small", "large"]
+Kind = Literal["stage", "original", "small", "large", "around"]
 
 SIDES: dict[Kind, int] = {"small": 280, "large": 800, "stage": 1600}
-"""Most pixels of a rendition's longer side; nothing is enlarged."""
+"""Most pixels of a rendition's longer side; nothing is enlarged. ``around`` is the picture that a box lies in."""
 
 # Its size tells a client that it may be this.
 _MISSING = b"""<svg xmlns="http://www.w3.org/2000/svg" width="283" height="283" viewBox="0 0 283 283">
@@ -79,7 +80,7 @@ async def _picture(request: Request) -> Response:
 
     async def answer(session: token.Session) -> Response:
         kind = request.path_params["kind"]
-        if kind not in (*SIDES, "original"):
+        if kind not in (*SIDES, "original", "around"):
             raise Absent(f"There is no form {kind!r} of a picture.")
         query = request.query_params
         wanted = Wanted(query.get("audit", ""), query.get("path", ""), query.get("v", ""), kind)
@@ -168,7 +169,7 @@ def _target(wanted: Wanted) -> Path | None:
 
 def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
     """The bytes to send, and the hash of the file they are from. Raises UnreadableImageError: why there are none."""
-    side = None if wanted.kind == "original" else SIDES[wanted.kind]
+    side = SIDES.get(wanted.kind)
     if side is not None and place.preview is not None:
         # Only a smaller copy is near; its hash is that of the picture it was made from.
         content, found = _scaled(read_image(place.preview), side), place.content_hash
@@ -178,7 +179,10 @@ def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
         data, found = freshness.read_now(place)
         if root is not None and found != place.content_hash:
             raise UnreadableImageError("below the folder you named there is another picture at this place")
-        content = data if _is_shown_by_browsers(data, side) else _decoded(data, place, side)
+        if wanted.kind == "around":
+            content = _around(data, place)
+        else:
+            content = data if _is_shown_by_browsers(data, side) else _decoded(data, place, side)
     target = _target(wanted)
     if target is not None and found == wanted.content_hash:
         _keep(target, content)
@@ -187,6 +191,8 @@ def _made(wanted: Wanted, place: Place, root: str | None) -> tuple[bytes, str]:
 
 def _is_shown_by_browsers(data: bytes, side: int | None) -> bool:
     """Whether a browser shows these bytes as the audit saw them: still, 8 bits, opaque, and no larger than wanted."""
+    if part_of(data) is not None:
+        return False
     try:
         with Image.open(io.BytesIO(data), formats=_SENT_AS_THEY_ARE) as image:
             still = getattr(image, "n_frames", 1) == 1
@@ -203,6 +209,18 @@ def _decoded(data: bytes, place: Place, side: int | None) -> bytes:
         return _encoded(image, lossless=len(data) <= _MOST_BYTES // 4 or _is_small(image))
     suffices = functools.partial(fitting, side=side)
     return _scaled(decode_image(data, name, suffices=suffices, white=place.white), side)
+
+
+def _around(data: bytes, place: Place) -> bytes:
+    """The whole picture of a box, with the box drawn."""
+    part = part_of(data)
+    if part is None:
+        raise UnreadableImageError("This picture is no box of another one.")
+    side = SIDES["stage"]
+    name = file_name(place.address)
+    whole = decode_image(part.data, name, suffices=functools.partial(fitting, side=side), white=place.white)
+    image = whole.image.resize(fitting(whole.width, whole.height, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _encoded(framed(image, part, (whole.width, whole.height)), lossless=False)
 
 
 def _scaled(read: DecodedImage, side: int) -> bytes:

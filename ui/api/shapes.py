@@ -242,6 +242,7 @@ class Suspect:
         seen: id of the newest entry of the log about this picture, ``""`` for none.
         conflict: who said what where reviewers differ.
         facts: rank, path and size on one line.
+        annotation: id of the box that the picture is of another one, ``""`` where it is a whole one.
     """
 
     path: str
@@ -271,6 +272,7 @@ class Suspect:
     facts: str
     changed: str = ""
     check: bool = False
+    annotation: str = ""
 
 
 # `for` is a word of Python's.

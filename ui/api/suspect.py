@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradattn_core.belief import NONE, Belief, in_percent, of_row
+from gradattn_core.dataset.address import box_path, whole_picture
 from gradattn_core.facts import Row, facts_of, size_of
 from gradattn_core.store.images import Place
 from gradattn_core.store.log import Entry
@@ -135,6 +136,7 @@ def _seen(
         facts=" · ".join([f"Rank {rank:,}", f"label wrong: {in_percent(1 - belief.of(given))}", *_pixels(size)]),
         changed=changed,
         check=check,
+        annotation=_annotation(str(row["path"]), around.place),
     )
 
 
@@ -172,8 +174,10 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
         conflict="",
         tags=(),
         facts=" · ".join(_pixels(size)),
+        annotation=_annotation(str(row["path"]), around.place),
         changed=changed,
         check=check,
+        annotation=_annotation(str(row["path"]), around.place),
     )
 
 
@@ -238,6 +242,12 @@ def _file(place: Place | None) -> tuple[str, str, bool]:
     state = freshness.state(place)
     problem = missing(place) if state == "gone" and not is_kept(place.content_hash) else ""
     return problem, freshness.SENTENCES[state], state == "unknown"
+
+
+def _annotation(path: str, place: Place | None) -> str:
+    """The id of the box that a picture is; "" where it is a whole one."""
+    part = box_path(path) if place is not None and whole_picture(place.address) != place.address else None
+    return "" if part is None else part.annotation
 
 
 def _pixels(size: tuple[int, int]) -> list[str]:

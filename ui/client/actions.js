@@ -43,6 +43,7 @@ export class Actions {
       other: () => asking.search(event), note: () => asking.note(event), tag: () => asking.tag(event),
       skip: () => this.step(1), back: () => this.step(-1), undo: () => this.undoing.undo(event),
       lock: () => review.view.lock(), outlines: () => review.view.outlines(), original: () => review.view.original(),
+      around: () => asking.around(),
       larger: () => review.view.zoom(1), smaller: () => review.view.zoom(-1), whole: () => review.view.zoom(0),
       grid: () => go("grid", listing(review.params)), help: () => asking.help(),
       measure: () => review.measuring.measure(), methods: () => review.measuring.choose(),

@@ -49,7 +49,7 @@ export function post(path, body, { signal, keepalive = false, patience } = {}) {
 
 /**
  * The address of a picture, good for an <img>. The content's hash keeps it in the browser's cache for good.
- * @param {"stage"|"original"|"small"|"large"} kind
+ * @param {"stage"|"original"|"small"|"large"|"around"} kind
  */
 export function picture(kind, audit, path, hash) {
   return address(`picture/${kind}`, query({ audit, path, v: hash, token: door.pictures }));

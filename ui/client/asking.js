@@ -2,6 +2,7 @@
 // was on the screen when it was asked, or nowhere.
 
 import * as api from "./api.js";
+import { element } from "./dom.js";
 import { printed } from "./keys.js";
 import { remember } from "./reviewer.js";
 import { search as searched } from "./search.js";
@@ -86,6 +87,16 @@ export class Asking {
     if (!review.reviewer) return false;
     remember(review.reviewer);
     return true;
+  }
+
+  /** The picture that a box lies in, with the box drawn. */
+  around() {
+    const { review } = this;
+    const { item } = this.actions;
+    if (!item?.suspect?.annotation) return review.say("This picture is no box of another one.");
+    const src = review.picture("around", item.path, item.suspect.content_hash);
+    const image = element("img", { className: "around", src, alt: `The whole picture, with box ${item.suspect.annotation} drawn` });
+    review.dialogs.show("The picture around the box", [image], { kind: "wide" });
   }
 
   help() {

@@ -21,6 +21,7 @@ export const ACTIONS = {
   smaller: ["Smaller", "-"],
   whole: ["The whole picture", "0"],
   original: ["The original", "o"],
+  around: ["The picture around a box", "w"],
   grid: ["Grid", "g"],
   help: ["All keys", "?"],
 };

@@ -8,10 +8,13 @@ const NARROW = 400; // below, so does the original
 const SHAPES = { outlines: "outlines on", boxes: "boxes on", none: "outlines off" };
 const PALETTES = { red: "red and blue", orange: "orange and purple" };
 
-/** @param stage of stage.js */
-export function createTools(stage) {
+/**
+ * @param stage of stage.js
+ * @param {() => void} around shows the picture that a box lies in
+ */
+export function createTools(stage, around) {
   const key = () => element("kbd", { "aria-hidden": "true" });
-  const keys = { map: key(), outlines: key(), smaller: key(), whole: key(), larger: key(), original: key() };
+  const keys = { map: key(), outlines: key(), smaller: key(), whole: key(), larger: key(), original: key(), around: key() };
   const bare = (text, onclick, ...children) => element("button", { className: "bare tool", type: "button", onclick }, ...children, text);
   const wordy = (text) => element("span", { className: "wordy", textContent: text });
   const hold = bare("", null, keys.map, wordy(" hold to see the"), " map");
@@ -50,7 +53,9 @@ export function createTools(stage) {
   const zooms = element("span", { className: "zooms", role: "group", "aria-label": "Zoom" }, zoom(-1, "Smaller", keys.smaller), zoom(0, "The whole picture", keys.whole), zoom(1, "Larger", keys.larger), wordy(" zoom"));
   const original = bare("", () => stage.original(), keys.original, wordy(" original"));
   original.setAttribute("aria-label", "The original");
-  const root = element("div", { className: "tools", role: "group", "aria-label": "The picture's tools" }, hold, outlines, more, zooms, original);
+  const context = bare("", () => around(), keys.around, wordy(" whole"), " picture");
+  context.setAttribute("aria-label", "The picture around the box");
+  const root = element("div", { className: "tools", role: "group", "aria-label": "The picture's tools" }, hold, outlines, more, zooms, original, context);
 
   // Where there is room, strength and palette stand in the row, else in the menu.
   const fitted = new ResizeObserver(() => {
@@ -69,8 +74,9 @@ export function createTools(stage) {
   return {
     element: root,
     next,
-    /** What the tools say: settings of the stage, and the keys in force. */
-    show(printed, mapped) {
+    /** What the tools say: settings of the stage, and the keys in force; `boxed`: the picture is a box of another one. */
+    show(printed, mapped, boxed) {
+      context.hidden = !boxed;
       const settings = stage.settings;
       for (const [name, kbd] of Object.entries(keys)) {
         const usual = { smaller: "−", whole: "0", larger: "+" }[name] ?? "";

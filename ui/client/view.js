@@ -29,11 +29,11 @@ export function createView(root, given) {
     scaled: (text) => (size.textContent = text),
     compared: (on) => card.select(on ? remembered?.path : null),
     changed: () => {
-      tools.show(state.keys, Boolean(current?.map));
+      tools.show(state.keys, Boolean(current?.map), Boolean(current?.annotation));
       handlers.changed({ ...stage.settings });
     },
   });
-  const tools = createTools(stage);
+  const tools = createTools(stage, () => handlers.act("around"));
   const open = (small, title) => (handlers.open ? handlers.open(small, title) : compare(small, title));
   const card = createCard({ ...handlers, open });
   const head = createHead(handlers);
@@ -155,7 +155,7 @@ export function createView(root, given) {
       if (now.settings) Object.assign(stage.settings, now.settings);
       card.show(suspect, { ...now, missing: !image }, same);
       if (!kept) peeked(suspect);
-      tools.show(now.keys, Boolean(suspect.map));
+      tools.show(now.keys, Boolean(suspect.map), Boolean(suspect.annotation));
       stage.show(suspect, image);
       performance.measure("gradattn.show", { start: began, end: performance.now() });
     },
