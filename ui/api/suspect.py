@@ -177,7 +177,6 @@ def _blind(row: Row, around: Surroundings, reviewer: str, order: tuple[object, .
         annotation=_annotation(str(row["path"]), around.place),
         changed=changed,
         check=check,
-        annotation=_annotation(str(row["path"]), around.place),
     )
 
 

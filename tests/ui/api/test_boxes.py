@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,8 +59,3 @@ def test_review_shows_a_box_names_its_annotation_and_has_the_picture_around_it(
     # The line stands around the box and not in it.
     assert pixels[max(top - 2, 0), left + width // 2].min() > 150
     assert abs(pixels[top + 8 : top + height - 8, left + 8 : left + width - 8].mean(axis=(0, 1)).max() - 200) < 40
-
-
-def test_a_picture_that_has_no_box_has_nothing_around_it(boxes: Client, audited: tuple[Store, str]) -> None:
-    answer = boxes.http.get("/picture/around", params={"audit": audited[1], "path": "no", "token": boxes.pictures})
-    assert answer.status_code == 404

@@ -70,6 +70,12 @@ def test_nothing_is_enlarged_and_nothing_vanishes(size: tuple[int, int], side: i
     assert fitting(*size, side) == fits
 
 
+def test_around_a_whole_picture_there_is_none(client: Client) -> None:
+    assert asked(client, "around", path_of(0), probe="1").json() == {
+        "problem": "This picture is no box of another one."
+    }
+
+
 def test_without_its_content_in_the_address_nothing_is_kept(client: Client) -> None:
     assert asked(client, "small", path_of(0)).headers["cache-control"] == "no-store"
 
