@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +59,41 @@ def write_text(path: Path, text: str) -> None:
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a table whole."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # With checksums, so that a damaged file is found out before its numbers are taken for true.
-    write_whole(path, lambda draft: pq.write_table(table, draft, compression="zstd", write_page_checksum=True))
+    leaves = [leaf for field in table.schema for leaf in _leaves(field.name, field.type)]
+    texts = [name for name, kind in leaves if not _is_number(kind)]
+    options: dict[str, object] = {
+        "compression": "zstd",
+        # So that a damaged file is found out before its numbers are taken for true.
+        "write_page_checksum": True,
+        # Numbers hardly ever repeat: looking for repeats and for the greatest of them takes most of the time.
+        "use_dictionary": texts,
+        "write_statistics": texts,
+        # First bytes beside first bytes, which are alike.
+        "column_encoding": {name: "BYTE_STREAM_SPLIT" for name, kind in leaves if pa.types.is_floating(kind)},
+    }
+    write_whole(path, lambda draft: pq.write_table(table, draft, **options))
+
+
+def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """What Parquet keeps apart of a column, each by the name that it has there."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{name}.{field.name}", field.type)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _leaves(f"{name}.list.element", kind.value_type)
+    else:
+        yield name, kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def is_whole(file: Path) -> bool:

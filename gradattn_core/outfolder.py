@@ -27,7 +27,7 @@ from gradattn_core.files import is_whole, user_path
 # Of an audit's folder, by name or pattern, for whoever copies files without having them yet.
 PLAN, LISTING, SUSPECTS, HEADS = "plan.json", "listing.parquet", "suspects.parquet", "heads.safetensors"
 ORIGINS, SWEEPS, FOLD_WEIGHTS = "origins.parquet", "sweep-*.parquet", "finetune-*.safetensors"
-FORMAT = 5
+FORMAT = 6
 """Of the files of an unfinished audit: those of another one are not continued, but their sweeps are taken over."""
 _LOCK = ".audit.lock"
 DATABASE = "gradattn.duckdb"

@@ -19,6 +19,7 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import is_url, whole_picture
 from gradattn_core.dataset.decoding import decode_image, read_bytes
 from gradattn_core.dataset.pixels import FULL_WHITE
+from gradattn_core.dataset.plain_jpeg import plain_jpeg
 from gradattn_core.dataset.secrets import Secrets, add_secrets, current_secrets
 from gradattn_core.errors import GradattnError, UnreadableImageError
 from gradattn_core.model.backbone import load_model
@@ -111,10 +112,12 @@ def load_batches(
 
 
 class _Pictures(Dataset[list[LoadedImage]]):
-    """What a record shows, decoded; it travels to worker processes."""
+    """What a record shows, decoded; it travels to worker processes, whose standard error nobody reads."""
 
-    def __init__(self, root: str, preprocessing: Preprocessing, white: int = FULL_WHITE) -> None:
+    def __init__(self, root: str, preprocessing: Preprocessing, white: int = FULL_WHITE, unheard: bool = False) -> None:
         self.root, self.preprocessing, self.white = root, preprocessing, white
+        # Both decoders have one picture of a file; only one of them can be kept from writing to the terminal.
+        self._by_torchvision = unheard and preprocessing.input_size[0] == 3 and preprocessing.resizes_tensors
 
     def __reduce__(self) -> tuple[Callable[..., _Pictures], tuple[str, Preprocessing, int, Secrets]]:
         # A process that is started to read from a URL does not know the password that was typed into this one.
@@ -123,12 +126,16 @@ class _Pictures(Dataset[list[LoadedImage]]):
     def load(self, record: ImageRecord) -> tuple[LoadedImage, Tensor] | Failure:
         try:
             data = read_bytes(self.root, record.path)
-            name = os.path.basename(record.path)
-            decoded = decode_image(data, name, suffices=self.preprocessing.suffices, white=self.white)
-            pixels = self.preprocessing.pixels(decoded.image)
+            suffices = self.preprocessing.suffices
+            plain = plain_jpeg(data, suffices) if self._by_torchvision else None
+            if plain is not None:
+                seen = LoadedImage(record, plain.content_hash, plain.width, plain.height)
+                return seen, self.preprocessing.pixels(plain.pixels)
+            decoded = decode_image(data, os.path.basename(record.path), suffices=suffices, white=self.white)
+            seen = LoadedImage(record, decoded.content_hash, decoded.width, decoded.height)
+            return seen, self.preprocessing.pixels(decoded.image)
         except UnreadableImageError as error:
             return Failure(record.path, "decode", str(error), record.label)
-        return LoadedImage(record, decoded.content_hash, decoded.width, decoded.height), pixels
 
     def __getitems__(self, records: list[ImageRecord]) -> Batch:
         return self.collect([self.load(record) for record in records])
@@ -144,7 +151,7 @@ class _Pictures(Dataset[list[LoadedImage]]):
 
 def _unpickled(root: str, preprocessing: Preprocessing, white: int, secrets: Secrets) -> _Pictures:
     add_secrets(secrets)
-    return _Pictures(root, preprocessing, white)
+    return _Pictures(root, preprocessing, white, unheard=True)
 
 
 def _in_threads(pictures: _Pictures, batches: list[list[ImageRecord]], workers: int) -> Iterator[Batch]:
@@ -218,11 +225,18 @@ def _process_loader(
         collate_fn=_as_it_is,  # type: ignore[arg-type]
         num_workers=workers,
         persistent_workers=True,
+        worker_init_fn=_unheard,
         pin_memory=device.type == "cuda",
         # A forked child of a process with threads (DuckDB's, torch's) may wait for ever for a lock that nobody holds.
         multiprocessing_context="spawn",
     )
     return loader, sampler
+
+
+def _unheard(worker: int) -> None:
+    """Close standard error of a process that decodes: what Python has to say travels with the batches."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -29,7 +29,15 @@ from gradattn_core.audit.changes import keep_files, settled
 from gradattn_core.audit.computing import computing_on, continued_precision, fitting_precision
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.repair import DECODE, passed
-from gradattn_core.audit.reuse import RESULT_FORMAT, Sweep, sweep_key, sweeps_below, sweeps_like, tell_changes
+from gradattn_core.audit.reuse import (
+    RESULT_FORMAT,
+    Sweep,
+    sweep_key,
+    sweeps_below,
+    sweeps_like,
+    swept_before,
+    tell_changes,
+)
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.dataset.pixels import FULL_WHITE
@@ -318,14 +326,17 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     head, alignment, notes = choose_head(config, listing, white=looks.white)
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
-    if not config.restart:
-        notes += tell_changes(config, listing, out, why)
     now = datetime.now(UTC)
     while is_stored(out, audit_id := f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}") or _has_folder(out, audit_id):
         now += timedelta(seconds=1)
     device = pick_device(config.device)
     precision, overflow = fitting_precision(config, listing, device, looks.white)
     key = sweep_key(config, precision, listing.classes, alignment, looks.facts)
+    takes_from: tuple[str, ...] = ()
+    if not config.restart:
+        takes_from = sweeps_below(out, key)
+        notes += tell_changes(config, listing, out, why, bool(takes_from))
+        notes += () if takes_from else swept_before(config, out, listing.classes, alignment, looks.facts)
     size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
         config=config,
@@ -344,7 +355,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
         versions={**_versions(), "device": computing_on(config), "precision": precision},
         precision=precision,
         sweep_key=key,
-        takes_from=() if config.restart else sweeps_below(out, key),
+        takes_from=takes_from,
         white=looks.white,
         notes=(*listing.notes, *looks.notes, *notes, *overflow),
     )

@@ -41,7 +41,13 @@ from gradattn_core.store.store import Store
 # Raised when the numbers of an audit change their meaning, so that the same command makes another audit.
 RESULT_FORMAT = 3
 # Raised when the numbers of a sweep do, of any head or of the as-is one: those of before are swept again.
-_SWEEP_FORMAT, _AS_IS_FORMAT = 2, 1
+_SWEEP_FORMAT, _AS_IS_FORMAT = 3, 1
+_FORMAT_BEFORE = 2
+_SWEPT_ONCE_MORE = (
+    "All pictures are swept once more, though an earlier version of gradattn had swept them: they are decoded in half "
+    "the time now, which moves their pixels by up to two grey levels of 256. Later audits take over what this one has."
+)
+_PRECISIONS = ("float32", "float16", "bfloat16")
 _FACTS = pa.schema(
     [("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64()), ("content_hash", pa.string())]
 )
@@ -83,9 +89,13 @@ def sweeps_like(key: str, folders: Sequence[Path]) -> list[Sweep]:
 
 def sweeps_below(out: Path, key: str) -> tuple[str, ...]:
     """The folders with sweeps of this key, of finished and unfinished audits, newest first, from ``out`` on."""
-    folders = [folder for place in (outfolder.features(out), outfolder.work(out)) for folder in place.glob("*")]
-    sweeps = sweeps_like(key, sorted(folders, key=lambda folder: folder.name, reverse=True))
+    sweeps = sweeps_like(key, sorted(_swept_folders(out), key=lambda folder: folder.name, reverse=True))
     return tuple(sweep.folder.relative_to(out).as_posix() for sweep in sweeps)
+
+
+def _swept_folders(out: Path) -> list[Path]:
+    """Of finished and unfinished audits, whether or not there is a sweep in them."""
+    return [folder for place in (outfolder.features(out), outfolder.work(out)) for folder in place.glob("*")]
 
 
 def sweep_key(
@@ -100,14 +110,41 @@ def sweep_key(
     if config.from_scratch:
         # Random features are nobody else's.
         return uuid.uuid4().hex
+    # The name alone does not say which weights a hub or a folder had today.
+    return _key(config, weights_digest(audit_model(config)), precision, classes, alignment, looks, _SWEEP_FORMAT)
+
+
+def swept_before(
+    config: AuditConfig, out: Path, classes: list[str], alignment: Alignment | None, looks: Sequence[object] = ()
+) -> tuple[str, ...]:
+    """Why nothing is taken over, where an earlier version has swept below ``out`` with the same model; else nothing."""
+    marks = [sweep for folder in _swept_folders(out) if (sweep := sweep_of(folder)) is not None]
+    if config.from_scratch or not marks:
+        return ()
+    weights = weights_digest(audit_model(config))
+    keys = {_key(config, weights, each, classes, alignment, looks, _FORMAT_BEFORE) for each in _PRECISIONS}
+    if keys.isdisjoint(mark.key for mark in marks):
+        return ()
+    warnings.warn(_SWEPT_ONCE_MORE, stacklevel=2)
+    return (_SWEPT_ONCE_MORE,)
+
+
+def _key(
+    config: AuditConfig,
+    weights: str,
+    precision: str,
+    classes: list[str],
+    alignment: Alignment | None,
+    looks: Sequence[object],
+    form: int,
+) -> str:
     outputs = None if alignment is None else [_AS_IS_FORMAT, *zip(classes, alignment.indices, strict=True)]
     facts = [
-        _SWEEP_FORMAT,
+        form,
         timm.__version__,
         config.model,
         config.model_arguments,
-        # The name alone does not say which weights a hub or a folder had today.
-        weights_digest(audit_model(config)),
+        weights,
         precision,
         outputs,
         *looks,
@@ -247,11 +284,14 @@ def unless_damaged(file: Path, schema: pa.Schema) -> pa.Table | None:
     return table if all(np.isfinite(matrix.flatten().to_numpy(False)).all() for matrix in matrices) else None
 
 
-def tell_changes(config: AuditConfig, listing: Listing, out: Path, why: str = "") -> tuple[str, ...]:
+def tell_changes(
+    config: AuditConfig, listing: Listing, out: Path, why: str = "", taken: bool = True
+) -> tuple[str, ...]:
     """Warn why an audit begins anew although one of the same dataset lies in the output folder, in one sentence.
 
     Args:
         why: where it is known; else it is told from what differs.
+        taken: whether anything that was swept can be taken over.
 
     Returns:
         that all maps are drawn anew, where the audit before had maps of another kind; else nothing.
@@ -262,7 +302,7 @@ def tell_changes(config: AuditConfig, listing: Listing, out: Path, why: str = ""
     what = why or ", ".join(config.differences(earlier.parameters))
     what = what or "the images, the labels, the checkpoint or gradattn itself have changed"
     if not earlier.is_current:
-        what = "another version of gradattn has begun it; what it had swept is used"
+        what = f"another version of gradattn has begun it{'; what it had swept is used' if taken else ''}"
     interrupted = "" if earlier.is_finished else ", which was interrupted and stays as it is"
     if not earlier.is_finished and earlier.is_current:
         what += f"; `gradattn clean --audit {earlier.audit_id}` frees its space"

@@ -20,7 +20,7 @@ from gradattn_core.audit.plan import Plan, is_stored
 from gradattn_core.audit.previews import write_previews
 from gradattn_core.audit.rank import count_suspects, rank_images
 from gradattn_core.audit.repair import passed, unread
-from gradattn_core.audit.sweep import sweep_shard
+from gradattn_core.audit.sweep import sweep_shard, sweep_shards
 from gradattn_core.files import is_whole
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import Progress, Step
@@ -39,6 +39,7 @@ class Stage:
         parts: how many there are, once the stages before are done.
         total: how many units progress counts.
         needs: patterns of what a part reads in the plan's folder, beside the plan and the listing.
+        together: computes all parts in one process where that is faster than one after the other.
     """
 
     step: Step
@@ -48,6 +49,7 @@ class Stage:
     parts: Callable[[Plan], int] = lambda plan: 1
     total: Callable[[Plan], int] = lambda plan: plan.images
     needs: tuple[str, ...] = ()
+    together: Callable[[Plan, Progress], object] | None = None
 
     @property
     def name(self) -> str:
@@ -141,7 +143,11 @@ def _find(plan: Plan, part: int, listener: Progress) -> None:
     write_previews(plan, listener)
 
 
-SWEEP = Stage(progress.SWEEP, sweep_shard, _swept, "shard", parts=lambda plan: plan.shards)
+SWEEP = Stage(
+    *(progress.SWEEP, sweep_shard, _swept, "shard"),
+    parts=lambda plan: plan.shards,
+    together=lambda plan, listener: sweep_shards(plan, range(plan.shards), listener),
+)
 FINETUNE = Stage(
     *(progress.FINETUNE, finetune_fold, _finetuned, "fold"),
     parts=lambda plan: plan.config.folds,

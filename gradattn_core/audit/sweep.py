@@ -1,10 +1,12 @@
-"""Sweeps one shard: decode, one forward pass, features and logits to one parquet file."""
+"""Sweeps shards: decode, one forward pass, features and logits of each shard to one parquet file."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,22 @@ _SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Swept:
+    """A shard on its way to its file.
+
+    Attributes:
+        taken, new: rows of the images that earlier audits saw, and of the others.
+        widened: how many of these were computed in another precision than the plan's.
+    """
+
+    images: tuple[ImageRecord, ...]
+    taken: pa.Table
+    new: list[pa.Table]
+    failures: list[Failure]
+    widened: int
+
+
 def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
     """Run the frozen model over one shard, unless its result is there; images that earlier audits saw are taken over.
 
@@ -65,28 +83,28 @@ def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
         features, and for the as-is head logits of the dataset's classes and, where the model has others, its best class
         outside them and what :class:`~gradattn_core.ranking.outside.Outside` keeps.
     """
-    target = plan.files.sweep(index)
-    images = plan.shard(index)
-    first = index * plan.shard_size
-    if not target.exists():
-        taken = swept_images(plan.root, plan.sources).take(images, _SCHEMA)
-        paths = set(taken["path"].to_pylist())
-        new = [image for image in images if image.path not in paths]
-        failures: list[Failure] = []
-        tables, widened = [taken], 0
-        if new:
-            swept, widened = _sweep(
-                plan, new, failures, lambda done: progress(SWEEP.name, first + len(taken) + done, plan.images)
-            )
-            tables += swept
-        if failures:
-            require_root(plan.root)
-        write_parquet(failures_beside(target), failures_table(failures))
-        # The result is renamed into place last: where it is, its failures are too.
-        facts = {_TAKEN: str(len(taken)), **({_WIDENED: str(widened)} if widened else {})}
-        write_parquet(target, _in_order(pa.concat_tables(tables), images).replace_schema_metadata(facts))
-    progress(SWEEP.name, first + len(images), plan.images)
-    return target
+    sweep_shards(plan, [index], progress)
+    return plan.files.sweep(index)
+
+
+def sweep_shards(plan: Plan, indices: Iterable[int], progress: Progress = silent) -> None:
+    """:func:`sweep_shard` for some, one after the other; a shard is written while the next one is swept.
+
+    All are whole when this returns. Where it is stopped, at most the shard at work and the one before it are lost.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        writing: Future[None] | None = None
+        for index in indices:
+            images = plan.shard(index)
+            if not plan.files.sweep(index).exists():
+                swept = _sweep(plan, index, images, progress)
+                # One at a time, so that two shards are in memory at most and a full disk is noticed within one.
+                if writing is not None:
+                    writing.result()
+                writing = pool.submit(_write, plan, index, swept)
+            progress(SWEEP.name, index * plan.shard_size + len(images), plan.images)
+        if writing is not None:
+            writing.result()
 
 
 def count_taken_over(plan: Plan) -> int:
@@ -163,17 +181,20 @@ def matrix(column: pa.ChunkedArray) -> FloatArray:
     return values
 
 
-def _sweep(
-    plan: Plan, images: list[ImageRecord], failures: list[Failure], progress: Callable[[int], None]
-) -> tuple[list[pa.Table], int]:
-    """Tables of the images, and of how many the precision had to be another than the plan's."""
+def _sweep(plan: Plan, index: int, images: Sequence[ImageRecord], progress: Progress) -> _Swept:
+    taken = swept_images(plan.root, plan.sources).take(images, _SCHEMA)
+    paths = set(taken["path"].to_pylist())
+    new = [image for image in images if image.path not in paths]
+    tables: list[pa.Table] = []
+    failures: list[Failure] = []
+    if not new:
+        return _Swept(tuple(images), taken, tables, failures, 0)
     model = audit_model(plan.config, len(plan.classes) if plan.config.from_scratch else None)
     device = next(model.parameters()).device
     names = outside_names(plan.classes, plan.alignment, class_names(model), int(getattr(model, "num_classes", 0)))
-    tables: list[pa.Table] = []
-    done = widened = 0
+    done, widened = index * plan.shard_size + len(taken), 0
     preprocessing = Preprocessing.of(model)
-    for batch in load_batches(plan.root, images, preprocessing, plan.config, device, plan.white):
+    for batch in load_batches(plan.root, new, preprocessing, plan.config, device, plan.white):
         failures += batch.failed
 
         def run(part: slice, batch: Batch = batch) -> None:
@@ -185,8 +206,24 @@ def _sweep(
 
         in_parts(run, len(batch.images), device, (SWEEP.name, plan.sweep_key))
         done += len(batch)
-        progress(done)
-    return tables, widened
+        progress(SWEEP.name, done, plan.images)
+    return _Swept(tuple(images), taken, tables, failures, widened)
+
+
+def _write(plan: Plan, index: int, swept: _Swept) -> None:
+    """The files of a shard.
+
+    Raises:
+        DatasetError: the dataset has vanished meanwhile.
+    """
+    target = plan.files.sweep(index)
+    if swept.failures:
+        require_root(plan.root)
+    write_parquet(failures_beside(target), failures_table(swept.failures))
+    # The result is renamed into place last: where it is, its failures are too.
+    facts = {_TAKEN: str(len(swept.taken)), **({_WIDENED: str(swept.widened)} if swept.widened else {})}
+    table = _in_order(pa.concat_tables([swept.taken, *swept.new]), swept.images)
+    write_parquet(target, table.replace_schema_metadata(facts))
 
 
 def _in_order(table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:

@@ -63,6 +63,9 @@ def run_stage(plan: Plan, stage: Stage, workers: Workers | None, progress: Progr
         GradattnError: a worker process was lost; what was finished is kept.
     """
     if workers is None or not stage.part:
+        if stage.together is not None:
+            stage.together(plan, progress)
+            return
         for index in range(stage.parts(plan)):
             stage.run(plan, index, progress)
         return

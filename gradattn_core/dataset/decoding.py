@@ -97,7 +97,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 
 _ORIENTATION_TAG = 0x0112
 # ImageOps.exif_transpose has the same table, but also writes the metadata anew, which fails where they are damaged.
-_TO_UPRIGHT = {
+TO_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -110,7 +110,7 @@ _LYING = (5, 6, 7, 8)
 _SAMPLES_PER_PIXEL_TAG = 277
 # A JPEG that lacks its end is a picture where so much of it is there.
 _MOST_OF_IT = 0.75
-_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _HEADER = 2**16
 _NOISE = bytes((7 * number) % 255 for number in range(4096))
 
@@ -182,7 +182,7 @@ def decode_image(
 
 
 def _whole(data: bytes, asked: _Asked) -> DecodedImage:
-    with _ignoring_pillow_warnings():
+    with ignoring_pillow_warnings():
         image, (width, height), alpha = _decode(data, asked)
     return DecodedImage(image, content_hash(data), width, height, alpha)
 
@@ -222,14 +222,14 @@ def picture_size(address: str) -> tuple[int, int, int]:
             with open(address, "rb") as file:
                 # A header seldom lies deeper; where it does the whole file is read.
                 data = file.read(_HEADER)
-        with _ignoring_pillow_warnings():
+        with ignoring_pillow_warnings():
             try:
                 source = Image.open(BytesIO(data), formats=_formats(name, data))
-                orientation = _orientation(source)
+                orientation = orientation_of(source)
             except Exception:
                 data = read_address(address)
                 source = Image.open(BytesIO(data), formats=_formats(name, data))
-                orientation = _orientation(source)
+                orientation = orientation_of(source)
             width, height = source.size
     except UnreadableImageError:
         raise
@@ -246,7 +246,7 @@ def deepest_value(data: bytes, name: str) -> int | None:
     part = part_of(data)
     data = data if part is None else part.data
     try:
-        with _ignoring_pillow_warnings(), Image.open(BytesIO(data), formats=_formats(name, data)) as source:
+        with ignoring_pillow_warnings(), Image.open(BytesIO(data), formats=_formats(name, data)) as source:
             if not is_deep(source):
                 return None
             values = deep_values(source, lambda: Image.open(BytesIO(data), formats=_formats(name, data)))
@@ -340,7 +340,7 @@ def _decode(data: bytes, asked: _Asked) -> tuple[Image.Image, tuple[int, int], A
     # a damaged file makes Pillow's decoders raise nearly anything (OSError, SyntaxError, struct.error, KeyError, …)
     except Exception as error:
         problem = f"{name} is truncated or damaged ({cause(error)})."
-        if not data.startswith(_JPEG) or "truncated" not in str(error):
+        if not data.startswith(JPEG) or "truncated" not in str(error):
             raise UnreadableImageError(problem) from None
     # Outside of the handler, which would hold the pixels of the first try.
     return _without_its_end(data, asked, problem)
@@ -367,7 +367,7 @@ def _decoded(data: bytes, asked: _Asked) -> tuple[Image.Image, tuple[int, int], 
             image = deep_grey(source, asked.white).convert("RGB")
         else:
             image, alpha = as_rgb(source if colours is None else deep_colour(colours, asked.white))
-        if (turn := _TO_UPRIGHT.get(_orientation(source))) is not None:
+        if (turn := TO_UPRIGHT.get(orientation_of(source))) is not None:
             image = image.transpose(turn)
     image.info.clear()
     return image, size or image.size, alpha
@@ -379,8 +379,8 @@ def _without_its_end(data: bytes, asked: _Asked, problem: str) -> tuple[Image.Im
     What is missing is told by two decodings that go on differently behind the break: they differ from there on.
     """
     try:
-        found = _decoded(data + _JPEG_END, asked)
-        other = _decoded(data + _NOISE + _JPEG_END, asked)[0]
+        found = _decoded(data + JPEG_END, asked)
+        other = _decoded(data + _NOISE + JPEG_END, asked)[0]
     except UnreadableImageError:
         raise
     except Exception:
@@ -427,7 +427,7 @@ def _formats(name: str, data: bytes) -> tuple[str, ...]:
 def _draft(source: Image.Image, suffices: Callable[[int, int], tuple[int, int]]) -> tuple[int, int]:
     """Let the file be decoded no larger than needed; its upright width and height."""
     width, height = source.size
-    if _orientation(source) in _LYING:
+    if orientation_of(source) in _LYING:
         least_height, least_width = suffices(height, width)
         source.draft(None, (least_width, least_height))
         return height, width
@@ -435,7 +435,7 @@ def _draft(source: Image.Image, suffices: Callable[[int, int], tuple[int, int]])
     return width, height
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     # broken metadata must not cost an otherwise good picture
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -444,7 +444,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _ignoring_pillow_warnings() -> Iterator[None]:
+def ignoring_pillow_warnings() -> Iterator[None]:
     """Silence Pillow's warnings here and nothing else.
 
     ``warnings.catch_warnings`` is no use: two threads that leave it in the other order leave the filters of one behind,

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from gradattn_core.errors import ModelError, UnreadableImageError
 from gradattn_core.records import Box
@@ -22,6 +24,8 @@ TOO_UNEQUAL = "are too unequal for the model's input"
 _MAX_RESIZED = 50_000_000
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """What a picture becomes for a model of so many channels; as transparency lies over white by then, it is opaque."""
+_BY_TORCH = ("bilinear", "bicubic")
+"""Interpolations that torch has for bytes: Pillow's arithmetic by vector instructions, in a fourth of its time."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Preprocessing:
         interpolation: by which a picture is resized.
         mean, std: per channel, of black to white in [0, 1].
         settings: everything that the transform was made from, in words; equal ones mean equal transforms.
-        transform: resizes and crops, PIL RGB picture → [channels, height, width] uint8.
+        transform: timm's own, PIL picture → [channels, height, width] uint8, for an interpolation that torch lacks.
     """
 
     input_size: tuple[int, int, int]
@@ -82,20 +86,41 @@ class Preprocessing:
             create_transform(**config, is_training=False, use_prefetcher=True),
         )
 
+    @property
+    def resizes_tensors(self) -> bool:
+        """Whether :meth:`pixels` takes tensors too; else only pictures by Pillow."""
+        return self.interpolation in _BY_TORCH
+
     def __call__(self, image: Image.Image) -> Tensor:
         """What the model takes for one picture, [channels, height, width] float32; see :meth:`pixels`."""
         return self.normalised(self.pixels(image))
 
-    def pixels(self, image: Image.Image) -> Tensor:
+    def pixels(self, picture: Image.Image | Tensor) -> Tensor:
         """One picture resized and cropped, [channels, height, width] uint8: a quarter of the bytes to hand on.
+
+        It is at most two grey levels from what timm's own transform makes of it, which resizes by Pillow.
+
+        Args:
+            picture: upright, by Pillow; with :attr:`resizes_tensors` also uint8 [channels, H, W] as the model has them.
 
         Raises:
             UnreadableImageError: the picture is so narrow that resizing its short side would fill the memory.
         """
-        width, height = self._resized(*image.size)
-        if width * height > _MAX_RESIZED:
-            raise UnreadableImageError(f"its sides of {image.width} and {image.height} pixels {TOO_UNEQUAL}")
-        return self.transform(image.convert(_MODES[self.input_size[0]])).contiguous()
+        if isinstance(picture, Image.Image):
+            width, height = picture.size
+        else:
+            height, width = picture.shape[1:]
+        across, down = self._resized(width, height)
+        if across * down > _MAX_RESIZED:
+            raise UnreadableImageError(f"its sides of {width} and {height} pixels {TOO_UNEQUAL}")
+        if isinstance(picture, Image.Image):
+            mode = _MODES[self.input_size[0]]
+            picture = picture if picture.mode == mode else picture.convert(mode)
+            if not self.resizes_tensors:
+                return self.transform(picture).contiguous()
+            values = np.array(picture)
+            picture = torch.from_numpy(values.reshape(height, width, -1)).permute(2, 0, 1)
+        return self._cut(resized(picture, across, down, self.interpolation))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """What the model takes for some :meth:`pixels`.
@@ -141,6 +166,18 @@ class Preprocessing:
         across, down = width / resized_width, height / resized_height
         return Box(left * across, top * down, (left + input_width) * across, (top + input_height) * down)
 
+    def _cut(self, pixels: Tensor) -> Tensor:
+        """[channels, H, W] → the input's part of it, a new tensor; where it reaches beyond the picture it is filled."""
+        _, *size = self.input_size
+        sides = [_overlap(have, want) for have, want in zip(pixels.shape[1:], size, strict=True)]
+        cut = torch.empty(self.input_size, dtype=torch.uint8)
+        if any(there != slice(0, want) for (_, there), want in zip(sides, size, strict=True)):
+            fill = [round(255 * value) if self.crop_mode == "border" else 0 for value in self.mean]
+            cut[:] = torch.tensor(fill, dtype=torch.uint8)[:, None, None]
+        (rows, rows_there), (columns, columns_there) = sides
+        cut[:, rows_there, columns_there] = pixels[:, rows, columns]
+        return cut
+
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         target_height, target_width = (math.floor(side / self.crop_pct) for side in self.input_size[1:])
         if self.crop_mode == "squash":
@@ -152,6 +189,25 @@ class Preprocessing:
             return int(target_height * width / height), target_height
         ratio = (max if self.crop_mode == "border" else min)(height / target_height, width / target_width)
         return round(width / ratio), round(height / ratio)
+
+
+def resized(pixels: Tensor, width: int, height: int, interpolation: str) -> Tensor:
+    """[channels, H, W] uint8 → [channels, height, width] uint8, smoothed where it becomes smaller.
+
+    Between the passes there are whole levels within 0 … 255, as in Pillow, and their order is that of Pillow 13: where
+    hard edges overshoot, another order is another picture.
+
+    Args:
+        interpolation: "bilinear" or "bicubic".
+    """
+    before = pixels.shape[-2:]
+    shorter, narrower = before[0] - height, before[1] - width
+    # Torch itself takes the rows first, which Pillow does unless the height loses more than twice what the width does.
+    columns_first = shorter > max(0, 2 * narrower)
+    for size in ((height, before[1]), (height, width)) if columns_first else ((height, width),):
+        if size != tuple(pixels.shape[-2:]):
+            pixels = interpolate(pixels[None], size, mode=interpolation, antialias=True)[0]
+    return pixels
 
 
 def preprocessed(model: nn.Module, pictures: Sequence[Image.Image]) -> Tensor:
@@ -166,6 +222,13 @@ def _constant(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.devi
     # Made in inference mode it could take part in no gradient later.
     with torch.inference_mode(False):
         return torch.tensor(numbers, dtype=dtype, device=device)[:, None, None]
+
+
+def _overlap(have: int, want: int) -> tuple[slice, slice]:
+    """Of a side of ``have`` pixels what a centred crop of ``want`` shows, and where in the crop that is."""
+    begin = _centre_offset(have, want)
+    length = min(have, want)
+    return slice(max(0, begin), max(0, begin) + length), slice(max(0, -begin), max(0, -begin) + length)
 
 
 def _centre_offset(resized: int, size: int) -> int:

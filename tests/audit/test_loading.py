@@ -43,6 +43,11 @@ from tests.helpers.tiny import Tiny, make_tiny
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     found = make_tiny(tmp_path_factory.mktemp("tiny"), per_class=8)
     (found.dataset / "red" / "broken.png").write_bytes(b"\x89PNG broken")
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 90, 3), np.uint8))
+    noise.save(found.dataset / "blue" / "a plain.jpg")
+    noise.convert("CMYK").save(found.dataset / "blue" / "a print.jpg")
+    whole = (found.dataset / "blue" / "a plain.jpg").read_bytes()
+    (found.dataset / "blue" / "a damaged.jpg").write_bytes(whole[:2000] + b"\0\0\0" + whole[2000:])
     return found
 
 
@@ -209,7 +214,8 @@ def test_a_lost_decoding_process_is_one_sentence_and_the_next_shard_has_new_ones
 
 def test_an_error_inside_a_decoding_process_is_not_taken_for_its_loss(tiny: Tiny, tmp_path: Path) -> None:
     right = Preprocessing.of(audit_model(tiny.config(tmp_path)))
-    wrong = replace(right, settings="asks a picture for its sixth frame", transform=methodcaller("seek", 5))
+    asking = "asks a picture for its sixth frame"
+    wrong = replace(right, settings=asking, interpolation="lanczos", transform=methodcaller("seek", 5))
     one = list(list_dataset(tiny.dataset).images[:1])
     with pytest.raises(EOFError, match="in DataLoader worker process"):
         list(_in_processes(_Pictures(str(tiny.dataset), wrong), [one], 1))

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from gradattn_core.audit import rank
-from gradattn_core.audit.plan import make_plan, survey_dataset
+from gradattn_core.audit import rank, reuse
+from gradattn_core.audit.plan import Plan, make_plan, survey_dataset
 from gradattn_core.audit.run import audit_images
-from gradattn_core.audit.sweep import sweep_shard
+from gradattn_core.audit.sweep import count_taken_over, sweep_shard
 from gradattn_core.config import AuditConfig
 from gradattn_core.evidence import SUMS
 from gradattn_core.files import remove_folder
@@ -457,3 +457,30 @@ def test_an_interrupted_audit_keeps_its_shards_whatever_size_is_asked_for_then(
     sweep_shard(plan, 0)
     again = make_plan(audited.tiny.config(tmp_path / "other", shard_size=7), survey_dataset(config))
     assert (again.audit_id, again.shard_size, again.shards) == (plan.audit_id, 20, 4)
+
+
+def test_what_a_version_with_another_decoding_had_swept_is_swept_once_more_and_that_is_said_once(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audited = Audited(shutil.copytree(tiny.dataset, tmp_path / "dataset"), tmp_path / "out", tiny)
+    once_more = "All pictures are swept once more, though an earlier version"
+
+    def swept(removed: str) -> Plan:
+        """Of a dataset that has lost one more picture."""
+        (audited.dataset / "red" / removed).unlink()
+        plan = make_plan(audited.config(), survey_dataset(audited.config()))
+        for shard in range(plan.shards):
+            sweep_shard(plan, shard)
+        return plan
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(reuse, "_SWEEP_FORMAT", reuse._FORMAT_BEFORE)
+        before = swept("red-10.png")
+    with pytest.warns(UserWarning, match=once_more):
+        upgraded = swept("red-11.png")
+    assert upgraded.sweep_key != before.sweep_key and count_taken_over(upgraded) == 0
+    assert sum(note.startswith(once_more) for note in upgraded.notes) == 1
+    with pytest.warns(UserWarning, match="a new audit begins") as told:
+        after = swept("red-12.png")
+    assert not any(once_more in note for note in (*after.notes, *(str(warning.message) for warning in told)))
+    assert count_taken_over(after) == after.images > 0

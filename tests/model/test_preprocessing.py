@@ -20,10 +20,11 @@ SIZES = [(500, 375), (333, 501), (64, 64), (224, 224), (251, 97), (40, 11), (20,
 
 
 @cache
-def preprocessing(**config: Any) -> Preprocessing:
+def preprocessing(in_chans: int = 3, **config: Any) -> Preprocessing:
     overlay = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": (3, 96, 96), **config}
     model = timm.create_model(
         "vit_tiny_patch16_224",
+        in_chans=in_chans,
         img_size=overlay["input_size"][1:],
         embed_dim=8,
         depth=1,
@@ -103,16 +104,52 @@ def test_mean_and_deviation_are_the_models_own() -> None:
     torch.testing.assert_close(tensor[:, 48, 48], torch.tensor([1.0, 3.0, 0.5]))
 
 
-def test_it_is_timms_own_transform_to_the_bit_and_a_batch_is_what_each_picture_is() -> None:
+def hard_edges(width: int, height: int, seed: int) -> Image.Image:
+    """Black and white at random: what overshoots most, so that roundings and the order of passes show most."""
+    pixels = np.random.default_rng(seed).random((height, width, 3)) > 0.5
+    return Image.fromarray(pixels.astype(np.uint8) * 255)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_pixels_are_within_two_levels_of_timms_own_transform(crop_mode: str, channels: int, interpolation: str) -> None:
+    config = {"input_size": (channels, 64, 96), "crop_mode": crop_mode, "interpolation": interpolation}
+    prepared = preprocessing(in_chans=channels, crop_pct=0.9, **config)
+    assert prepared.input_size[0] == channels
+    # Of each kind of order of Pillow's passes: much taller, much wider, smaller in one direction only.
+    sizes = [*SIZES, (64, 640), (640, 64), (300, 31), (65, 97), (96, 64), (1, 1), (3, 100), (291, 616), (2000, 900)]
+    farthest = 0
+    for seed, (width, height) in enumerate(sizes):
+        for picture in (hard_edges(width, height, seed), coordinates(width, height) if width > 1 < height else None):
+            if picture is not None:
+                expected = prepared.transform(picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
+                distance = (prepared.pixels(picture).int() - expected.int()).abs().max()
+                farthest = max(farthest, int(distance))
+    assert 0 < farthest <= 2, "none at all would be Pillow's own resize"
+
+
+def test_what_torch_cannot_interpolate_is_timms_own_transform_to_the_bit() -> None:
+    prepared = preprocessing(interpolation="lanczos")
+    assert not prepared.resizes_tensors
+    picture = hard_edges(150, 99, 1)
+    assert torch.equal(prepared.pixels(picture), prepared.transform(picture))
+
+
+def test_a_batch_is_what_each_picture_is_and_a_tensor_what_its_picture_is() -> None:
     model = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=2)
     prepared = Preprocessing.of(model)
     own = create_transform(**resolve_model_data_config(model), is_training=False)
     pictures = [coordinates(width, height) for width, height in SIZES]
-    expected = torch.stack([own(picture) for picture in pictures])
     pixels = torch.stack([prepared.pixels(picture) for picture in pictures])
     assert pixels.dtype == torch.uint8
-    assert torch.equal(prepared.normalised(pixels), expected)
-    assert all(torch.equal(prepared(picture), row) for picture, row in zip(pictures, expected, strict=True))
+    batch = prepared.normalised(pixels)
+    assert all(torch.equal(prepared(picture), row) for picture, row in zip(pictures, batch, strict=True))
+    assert (batch - torch.stack([own(picture) for picture in pictures])).abs().max() <= 2.01 / 127.5
+    for picture, row in zip(pictures, pixels, strict=True):
+        for planar in (False, True):
+            tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+            assert torch.equal(prepared.pixels(tensor.contiguous() if planar else tensor), row)
 
 
 def test_normalising_is_undone_and_differentiable_in_the_precision_of_the_pixels() -> None:
