@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,23 @@ from playwright.sync_api import Browser, Page, expect
 from gradattn_core.errors import GradattnError
 from gradattn_core.export import encode
 from gradattn_core.store.store import Store
-from tests.helpers.browser import sees, settle
-from tests.helpers.pictured_audit import AUDIT_ID, path_of
+from tests.helpers.browser import sees, served, settle
+from tests.helpers.pictured_audit import AUDIT_ID, copied_store, path_of
 from ui.launch import launch
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One for all tests of this file, of which only the last decides anything."""
+    return copied_store(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture(scope="module")
+def address(store: Store) -> Iterator[str]:
+    with served(store.directory, environment={"GRADATTN_REVIEWER": "Ada"}) as url:
+        yield url
 
 
 def test_a_field_of_the_map_opens_its_class_pair_and_filters_can_be_shared(
@@ -45,6 +58,16 @@ def test_what_the_map_says_about_a_hostile_label_is_text(page: Page, address: st
     assert confused.locator("b").count() == 0
 
 
+def test_the_page_asks_nothing_of_any_other_machine(page: Page, address: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for name in ("", "review", "grid", "pair", "decisions", "export", "audits"):
+        page.goto(f"{address}/{name}")
+        settle(page)
+        page.wait_for_load_state("networkidle")
+    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
+
+
 def test_the_downloaded_file_is_that_of_the_command_line(page: Page, address: str, store: Store) -> None:
     store.decisions.append(AUDIT_ID, path_of(0), "keep", reviewer="=Ada", note="@note")
     page.goto(f"{address}/export")
@@ -52,16 +75,6 @@ def test_the_downloaded_file_is_that_of_the_command_line(page: Page, address: st
         page.get_by_role("button", name="Download 12 rows as CSV").click(timeout=30_000)
     expected = encode("candidates", store.candidates.page(AUDIT_ID), "csv")
     assert Path(download.value.path()).read_bytes() == expected
-
-
-def test_the_page_asks_nothing_of_any_other_machine(page: Page, address: str) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    for name in ("", "review", "grid", "pair", "decisions", "export", "audits"):
-        page.goto(f"{address}/{name}")
-        settle(page)
-        page.wait_for_timeout(500)
-    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
 
 
 def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path) -> None:

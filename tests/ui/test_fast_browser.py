@@ -164,3 +164,67 @@ def test_a_reviewers_hour_is_in_the_log_press_by_press(context: BrowserContext, 
     standing = {path: stack[0] for path, stack in stacks.items() if stack}
     rows = store.candidates.page(AUDIT_ID, decided="yes")[["path", "decision"]].to_numpy().tolist()
     assert {path: decision for path, decision in rows if path != MISSING} == standing
+
+
+# What waits for a person in this browser: the pictures about which somebody else was faster.
+_ASKED = """Object.keys(localStorage).sort().map((key) => localStorage.getItem(key)).flatMap((text) => {
+    try {
+        const { path, decision, answer } = JSON.parse(text);
+        return answer ? [[path, decision, answer.status]] : [];
+    } catch { return []; }
+})"""
+
+
+def test_two_reviewers_hours_are_in_the_log_press_by_press_and_where_they_meet_each_is_asked(
+    browser: Browser, context: BrowserContext, server: Server, store: Store
+) -> None:
+    """150 decisions each, together three a second, of the same suspects in two orders; the server is killed once."""
+    other = browser.new_context(viewport={"width": 1280, "height": 800})
+    other.set_default_timeout(60_000)
+    other.add_cookies([{"name": "gradattn_reviewer", "value": "Grace", "url": server.url}])
+    order = list(store.candidates.page(AUDIT_ID, decided="no", order="path")["path"])
+    pages = {"Ada": opened(context, server, store), "Grace": other.new_page()}
+    pages["Grace"].add_init_script(_WITNESS)
+    pages["Grace"].goto(f"{server.url}/review?order=path")
+    sees(pages["Grace"], order[0])
+
+    def together(keys: str) -> None:
+        begun = time.monotonic()
+        for index, key in enumerate(keys):
+            for reviewer, page in pages.items():
+                page.keyboard.press(key if reviewer == "Ada" else "xku"["kux".index(key)])
+            time.sleep(max(0.0, begun + (index + 1) / 1.5 - time.monotonic()))
+
+    together("kux" * 25)
+    server.kill()
+    together("kux" * 2)
+    server.start()
+    together("kux" * 23)
+    for page in pages.values():  # a press that finds nothing on the screen decides nothing
+        while (missing := 150 - len(decided_as_seen(page, store))) > 0:
+            press(page, ("kux" * 50)[:missing], per_second=3)
+    said = {name: decided_as_seen(page, store) for name, page in pages.items()}
+    met = {path for path, _ in said["Ada"]} & {path for path, _ in said["Grace"]}
+    # Whoever was slower is asked about each picture of both, and nothing of it is stored before an answer.
+    left: list[tuple[str, str, str]] = []
+    for name, page in pages.items():
+        page.wait_for_function(
+            "document.querySelector('.gradattn-client').shadowRoot.querySelector('.saved-state:is(.saved, .choice)')"
+        )
+        asked = [tuple(each) for each in page.evaluate(_ASKED)]
+        assert {status for _, _, status in asked} <= {"newer"}
+        for turn, (path, decision, _) in enumerate(asked):
+            assert (path, decision) in said[name]
+            page.get_by_role("button", name="Mine:" if turn % 2 else "Theirs:").click()
+            if not turn % 2:
+                left.append((name, path, decision))
+            expect(page.locator(".saved-state.choice")).to_have_count(1 if turn + 1 < len(asked) else 0)
+        saved(page)
+    rows = store.decisions.page()[["reviewer", "path", "decision", "decision_id"]][::-1]
+    written = [tuple(row) for row in rows.to_numpy().tolist()][1:]
+    assert len({row[3] for row in written}) == len(written)
+    for name, each in said.items():
+        kept = [pair for pair in each if (name, *pair) not in left]
+        assert sorted(pair for who, *pair, _ in map(list, written) if who == name) == sorted(map(list, kept))
+    assert len(met) >= 10 and {path for _, path, _ in left} <= met
+    other.close()

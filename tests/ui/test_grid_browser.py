@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import duckdb
@@ -225,7 +226,9 @@ def test_a_selection_survives_pages_and_reloads_and_is_told_apart_from_the_thres
 
 
 @pytest.mark.slow
-def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_back(window: Page, url: str) -> None:
+def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_back(
+    window: Page, url: str, store: Store
+) -> None:
     boxes = opened(window, f"{url}/grid?size=24&page=2&order=path", 12)
     for _ in range(8):
         if focused(window).count():
@@ -252,6 +255,10 @@ def test_the_keyboard_alone_reaches_selects_enlarges_and_opens_and_back_leads_ba
     expect(window.locator(".tools")).to_contain_text("25–36 of 36")
     expect(ticked(window)).to_have_count(2)
     expect(boxes.nth(2)).to_be_focused()
+    path = store.candidates.page(AUDIT_ID, order="path")["path"][26]
+    assert window.locator(".card .near").nth(2).get_attribute("href") == f"map?{urlencode({'near': path})}"
+    window.keyboard.press("s")
+    window.wait_for_url("**/map?near=*")
 
 
 @pytest.mark.slow

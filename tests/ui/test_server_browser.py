@@ -17,8 +17,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from gradattn_core.store.store import Store
-from tests.helpers.browser import ROOT, free_port, sees, served
+from tests.helpers.browser import ROOT, free_port, saved, sees, served
 from tests.helpers.pictured_audit import AUDIT_ID, path_of, pictured_store
+from tests.helpers.stripping_proxy import below_a_path
+from ui.components import PAGES
 
 pytestmark = pytest.mark.browser
 
@@ -141,6 +143,37 @@ def test_a_client_outlives_its_server_and_its_server_does_not_wait_for_it(browse
     said = server.log.read_text()
     assert "Traceback" not in said and token not in said, said
     context.close()
+
+
+@pytest.mark.slow
+def test_all_of_a_page_works_below_a_path_that_a_proxy_takes_away(browser: Browser, store: Store, address: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    with below_a_path(int(address.rsplit(":", 1)[1])) as url, watched(context) as (page, complaints):
+        for name in PAGES:
+            page.goto(f"{url}/{'' if name == 'overview' else name}")
+            expect(page).to_have_title(f"{PAGES[name].title} · gradattn")
+            expect(page.locator("h1").first).to_be_attached()
+        page.goto(f"{url}/review")
+        sees(page, path_of(0))
+        page.keyboard.press("k")
+        saved(page)
+        page.keyboard.press("g")
+        mounted(page)
+        assert page.url == f"{url}/grid"
+        # Away from the site and back: a token that still holds, and what was decided stays decided once.
+        page.goto(f"{url}/review")
+        sees(page, path_of(1))
+        page.keyboard.press("u")
+        page.goto("about:blank")
+        page.go_back()
+        sees(page, path_of(2))
+        page.keyboard.press("x")
+        saved(page)
+        # Streamlit looks for its server below a page's own address first.
+        assert [line for line in complaints if "_stcore" not in line and "404" not in line] == []
+    context.close()
+    rows = store.decisions.page()[::-1][["path", "decision"]].to_numpy().tolist()
+    assert rows == [[path_of(0), "keep"], [path_of(1), "unsure"], [path_of(2), "remove"]]
 
 
 @pytest.mark.slow

@@ -211,6 +211,13 @@ def test_a_small_picture_is_large_beside_the_suspect_until_it_is_closed(view: Pa
     chosen = view.locator(".thumb[aria-pressed=true]")
     # Both strips of this suspect show the same pictures.
     assert {one.get_attribute("data-path") for one in chosen.all()} == {"small/0/0"}
+    # One zoom for both: what is looked at stays in its place when they change.
+    drawn = "shadow.querySelector('.picture').toDataURL()"
+    whole = view.evaluate(drawn)
+    view.evaluate("view.zoom(1)")
+    assert view.evaluate(drawn) != whole
+    view.evaluate("view.zoom(0)")
+    assert view.evaluate(drawn) == whole
     view.locator(".compared .close").click()
     assert chosen.count() == 0
     assert not view.locator(".beside").is_visible() and view.locator(".plates .plate").first.is_visible()

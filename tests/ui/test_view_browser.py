@@ -106,7 +106,17 @@ def test_a_step_shifts_nothing_and_takes_less_than_a_frame_or_two(view: Page) ->
     names = ["tench", "garbage truck", "church"] * 2
     shown = [json.loads(to_json(suspect(seed=seed, other=name))) for seed, name in enumerate(names)]
     view.evaluate("async (all) => { for (const one of all) images[one.path] ??= await load(one); }", shown)
-    moved, took = view.evaluate(
+    show(view, suspect())  # The keys of the buttons come with the first.
+    # Of the processor, not of the clock: on a busy machine others have the core meanwhile.
+    session = view.context.new_cdp_session(view)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent() -> float:
+        metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
+
+    before = spent()
+    moved, steps = view.evaluate(
         """async (all) => {
             const frame = () => new Promise((next) => requestAnimationFrame(() => setTimeout(next)));
             let moved = 0;
@@ -119,14 +129,15 @@ def test_a_step_shifts_nothing_and_takes_less_than_a_frame_or_two(view: Page) ->
                 await frame();
             }
             watched.disconnect();
-            return [moved, performance.getEntriesByName("gradattn.show").map((one) => one.duration)];
+            return [moved, performance.getEntriesByName("gradattn.show").length];
         }""",
         shown,
     )
     assert moved == 0
-    assert len(took) == 18
-    # 4 to 9 ms on an idle core; tests share theirs.
-    assert sorted(took)[len(took) // 2] < 50
+    assert steps == 18
+    took = (spent() - before) / steps
+    session.detach()
+    assert took < 0.05
 
 
 def test_the_picture_and_the_waterfall_are_told_in_words(view: Page) -> None:
@@ -274,6 +285,19 @@ def test_a_wide_picture_stands_above_the_card_and_a_tall_one_beside_it(view: Pag
     show(view, suspect(size=(900, 300), crop=(0, 0, 900, 300)))
     view.evaluate("view.panel({ title: 'All decided', buttons: [] })")
     assert view.evaluate("box(shadow.querySelector('.panel.whole'))")["y"] < 200
+
+
+def test_keys_are_written_as_they_are_set(view: Page) -> None:
+    show(view, suspect(), keys={"flicker": "Q", "help": "H", "map": "P", "lock": "L", "A": "W"})
+    assert view.locator(".strip .hint").first.inner_text() == "click: large · hold Q: flicker with the suspect"
+    assert view.locator("button.help").inner_text() == "H"
+    assert view.locator(".legend kbd").text_content() == "P"
+    assert view.locator("[data-act=A] kbd").inner_text() == "W"
+    # One that is switched off is not spoken of.
+    show(view, suspect(), keys={})
+    assert view.locator(".strip .hint").first.inner_text() == "click: large"
+    assert view.locator(".legend kbd").count() == 0
+    show(view, suspect())
 
 
 def test_names_that_differ_only_in_their_middle_are_told_apart_and_whole_for_those_who_hear_them(view: Page) -> None:

@@ -6,14 +6,15 @@ import { cut } from "./names.js";
 const WORDS = { red: ["red", "blue"], orange: ["orange", "purple"] };
 
 /** The words of a map that is shown. `outside`: there is something that the model never saw. */
-export function legend(plate, { for: given, against }, { palette, locked }, outside) {
+export function legend(plate, { for: given, against }, { palette, locked, keys }, outside) {
   const [red, blue] = WORDS[palette];
   const name = (text) => cut(text, "", 24);
   const sides = [`${locked ? "locked" : "held"}: map shown. Bright ${red}: for `, name(given), `. Bright ${blue}: for `, name(against), "."];
   const dark = `Dark: no evidence.${outside ? " Hatched border: never seen by the model." : ""}`;
+  const key = locked ? keys.lock : keys.map;
   fill(
     plate,
-    element("kbd", { textContent: locked ? "M" : "Space" }),
+    key ? element("kbd", { textContent: key }) : null,
     element("div", {}, element("div", {}, ...sides), element("div", { className: "lesser", textContent: dark })),
   );
 }

@@ -182,6 +182,7 @@ export function createCard(handlers) {
       showClasses(suspect, state);
       showDecisions(suspect, state);
       showNotice(suspect);
+      strips.printed(state.keys?.flicker ?? "");
       if (same) return measuring.show(suspect, state);
       fill(reason, ...rich(suspect.reason));
       facts.textContent = suspect.facts;

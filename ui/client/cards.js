@@ -58,12 +58,19 @@ function outlines({ width, height, outlines: parts }) {
   return svg("svg", { viewBox, class: "outlines", "aria-hidden": "true" }, ...shapes);
 }
 
+/** The way to pictures like this one; by keyboard it is a key, so that the next card is one step away. */
+function similar(href) {
+  const link = element("a", { href, className: "near caption quiet", tabIndex: -1, textContent: "Similar", title: "Similar pictures, on the map: S" });
+  link.setAttribute("aria-label", "Similar pictures");
+  return link;
+}
+
 /**
  * One card. Its picture is a checkbox, or a link where nothing can be ticked.
  * @param {Card} card
- * @param {{href?: string, ticks?: boolean}} options
+ * @param {{href?: string, near?: string, ticks?: boolean}} options `near`: where pictures like it are
  */
-export function createCard(audit, card, { href = "", ticks = true } = {}) {
+export function createCard(audit, card, { href = "", near = "", ticks = true } = {}) {
   const box = element(ticks ? "button" : "a", { className: "bare box" });
   if (ticks) {
     box.type = "button";
@@ -85,7 +92,7 @@ export function createCard(audit, card, { href = "", ticks = true } = {}) {
   const lines = [
     element("span", { className: "line" }, title, element("span", { className: "chance", textContent: card.first.text })),
     bar(card),
-    below,
+    near ? element("span", { className: "foot" }, below, similar(near)) : below,
   ];
   if (card.now) {
     const said = card.conflict ? `${card.now} · disputed` : card.now;
@@ -124,10 +131,11 @@ export function namesOf(cards) {
 export class Board {
   /**
    * @param {{audit: string, has: (path: string) => boolean, tick: (paths: string[], on: boolean) => void,
-   *   enter: (card: Card) => void, large: object, label: string, ticks?: boolean, href?: (card: Card) => string}} does
+   *   enter: (card: Card) => void, large: object, label: string, ticks?: boolean, href?: (card: Card) => string,
+   *   near?: (card: Card) => string, alike?: (card: Card) => void}} does `near` the address of similar pictures, `alike` goes there
    */
   constructor(does) {
-    this.does = { ticks: true, href: () => "", ...does };
+    this.does = { ticks: true, href: () => "", near: () => "", ...does };
     this.items = [];
     this.at = 0;
     this.anchor = 0;
@@ -147,7 +155,7 @@ export class Board {
     this.items = [];
     beside(namesOf(groups.flatMap(({ cards }) => cards)));
     const sections = groups.map(({ heading, tools = [], cards }) => {
-      const items = cards.map((card) => createCard(this.does.audit, card, { href: this.does.href(card), ticks: this.does.ticks }));
+      const items = cards.map((card) => createCard(this.does.audit, card, { href: this.does.href(card), near: this.does.near(card), ticks: this.does.ticks }));
       this.items.push(...items);
       const list = element("ul", { className: "cards" }, ...items);
       if (!heading.length) {
@@ -226,6 +234,7 @@ export class Board {
     if (select && this.does.ticks) this.tick(this.range(0, this.items.length - 1), true);
     else if (event.ctrlKey || event.metaKey) return;
     else if (event.key === " ") this.press(event, at);
+    else if (event.key.toLowerCase() === "s" && this.does.alike) event.repeat || this.does.alike(this.items[at].card);
     else if (event.key === "Enter") event.repeat || this.does.enter(this.items[at].card);
     else {
       const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns }[event.key];

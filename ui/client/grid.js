@@ -96,6 +96,8 @@ class Grid {
       tick: (paths, on) => this.selection.set(paths, on),
       enter: (card) => this.open(card.path),
       href: (card) => this.address("review", { ...this.filters, order: this.order, path: card.path }),
+      near: (card) => this.address("map", { near: card.path }),
+      alike: (card) => this.leave("map", { near: card.path }),
       large: createLarge(this.root, this.audit),
       label: "Pictures",
     });

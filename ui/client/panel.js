@@ -53,11 +53,14 @@ export function createHead(handlers) {
   const saved = element("span", { className: "saved" });
   const mark = element("span", { className: "saved-mark", "aria-hidden": "true" });
   const kept = element("button", { className: "bare saved-state", type: "button", onclick: (event) => handlers.act("saved", event) }, mark, saved);
-  const help = element("button", { className: "bare help", type: "button", "aria-label": "All keys", onclick: (event) => handlers.act("help", event) }, element("kbd", { textContent: "?" }));
+  const helps = element("kbd", { textContent: "?" });
+  const help = element("button", { className: "bare help", type: "button", "aria-label": "All keys", onclick: (event) => handlers.act("help", event) }, helps);
   const root = element("div", { className: "head" }, at, meter, text, kept, help);
   const marks = { saved: "✓", sending: "◔", unsent: "◐", choice: "!" };
   return {
     element: root,
+    /** The key that lists all keys; without one the button is there all the same. */
+    key: (printed) => (helps.textContent = printed || "?"),
     /** @param {{list: string, at: number|null, total: number, decided: number, text: string, saved: {state: string, count: number, text: string}}} now */
     show(now) {
       const place = now.at ? [element("span", { className: "list", textContent: `${now.list} ` }), element("strong", { textContent: now.at.toLocaleString("en") }), ` of ${now.total.toLocaleString("en")}`] : [now.list];

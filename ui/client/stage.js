@@ -45,6 +45,7 @@ export function createStage(handlers) {
   let worded = null; // the map that the legend speaks of
   let size = { width: 0, height: 0, ratio: 1 };
   let asked = false; // for the original of this suspect
+  let keys = {}; // as they are printed
 
   const zoom = createZoom(box, { changed: () => draw(true), swiped: (way) => handlers.act(way > 0 ? "skip" : "back") });
 
@@ -79,7 +80,7 @@ export function createStage(handlers) {
   function word() {
     worded = mapped();
     if (worded === theirs) captions.legendOf(legend, theirs, settings, outside());
-    else captions.legend(legend, suspect.map, settings, outside());
+    else captions.legend(legend, suspect.map, { ...settings, keys }, outside());
   }
 
   const measures = () => ({ width: suspect.width || image.naturalWidth, height: suspect.height || image.naturalHeight });
@@ -106,10 +107,14 @@ export function createStage(handlers) {
     const context = sheetOf(picture);
     if (large) {
       const shown = { width: large.image.naturalWidth, height: large.image.naturalHeight };
-      paint(context, large.image, fitted(shown, { scale: 1, x: 0, y: 0 }));
+      // At the same zoom: with the flicker the same place of both is looked at.
+      paint(context, large.image, fitted(shown, zoom.view));
     } else paint(context, image, fitted(measures(), zoom.view));
     numbered(large !== null);
-    if (large || !image) return veiled();
+    if (large || !image) {
+      if (image) tell(fitted(measures(), zoom.view));
+      return veiled();
+    }
     const whole = fitted(measures(), zoom.view);
     if (suspect.map) {
       drawOutlines(sheet, suspect.map.regions, places(whole), settings.shape);
@@ -287,6 +292,12 @@ export function createStage(handlers) {
       plates.replaceChildren();
       picture.setAttribute("aria-label", "The next picture is on its way.");
       handlers.scaled("");
+    },
+    /** The keys in force, as they are printed. */
+    printed(now = {}) {
+      if (JSON.stringify(now) === JSON.stringify(keys)) return;
+      keys = now;
+      if (suspect?.map && image) word();
     },
     map(on) {
       if (held === on) return;

@@ -69,7 +69,7 @@ function asked(review, entry) {
     title: newest.mine ? "You have decided this elsewhere" : "Somebody was faster", picture,
     paragraphs: [
       [[newest.reviewer || "Somebody", "name"], [`${newest.at ? `, ${ago(newest.at)}` : ""}: `, ""], ...theirs],
-      [["You, now: ", ""], ...mine], said("Both stay in the log. Which one stands?"),
+      [["You, now: ", ""], ...mine], said("The first is in the log; the second is added to it if you choose it. Which one stands?"),
     ],
     buttons: [
       { name: "theirs", text: `Theirs: ${text(newest, "")}` }, { name: "mine", text: `Mine: ${text(entry, "undo")}` },

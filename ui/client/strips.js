@@ -12,15 +12,20 @@ const LONGEST = 15; // letters of a name on a picture
  * @param {{picture: (kind: string, small: Small) => string, fill: (image: HTMLImageElement, address: string,
  *   came: () => void) => void, open: (small: Small, title: Node[]) => void, more: () => void}} handlers
  * @returns {{element: HTMLElement, show: (suspect: object) => void,
- *   select: (path: string|null) => void}}
+ *   select: (path: string|null) => void, printed: (flicker: string) => void}}
  */
 export function createStrips(handlers) {
   const root = element("div", { className: "strips" });
+  let flicker = "";
+  let hint = null;
+  const word = () => fill(hint, "click: large", ...(flicker ? [" · hold ", element("kbd", { textContent: flicker }), ": flicker with the suspect"] : []));
   const show = (suspect) => {
+    // A new one, as all of the strips are: nothing that stays has moved.
+    hint = element("span", { className: "hint" });
+    word();
     const typical = suspect.typical.map((strip, at) => {
       const title = ["Typical ", cut(strip.name)];
-      const hint = at === 0 ? [keyed()] : [];
-      return strip.pictures.length ? section("typical", title, strip.note, strip.pictures, hint, handlers) : null;
+      return strip.pictures.length ? section("typical", title, strip.note, strip.pictures, at === 0 ? [hint] : [], handlers) : null;
     });
     const { similar } = suspect;
     const more = similar?.more
@@ -38,11 +43,13 @@ export function createStrips(handlers) {
       else button.removeAttribute("aria-pressed");
     }
   };
-  return { element: root, show, select };
-}
-
-function keyed() {
-  return element("span", { className: "hint" }, "click: large · hold ", element("kbd", { textContent: "C" }), ": flicker with the suspect");
+  /** The key that flickers, as it is printed; "" where it is switched off. */
+  const printed = (key) => {
+    if (key === flicker) return;
+    flicker = key;
+    if (hint) word();
+  };
+  return { element: root, show, select, printed };
 }
 
 function section(kind, title, note, pictures, right, handlers) {

@@ -156,6 +156,8 @@ export function createView(root, given) {
       card.show(suspect, { ...now, missing: !image }, same);
       if (!kept) peeked(suspect);
       tools.show(now.keys, Boolean(suspect.map), Boolean(suspect.annotation));
+      head.key(now.keys?.help ?? "");
+      stage.printed(now.keys);
       stage.show(suspect, image);
       performance.measure("gradattn.show", { start: began, end: performance.now() });
     },
