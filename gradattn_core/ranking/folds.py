@@ -7,6 +7,7 @@ error vouches for itself. So near-duplicates are judged together and do not vote
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.neighbours import Neighbours
@@ -61,18 +62,38 @@ def group_folds(codes: IntArray, groups: IntArray, seed: int) -> IntArray:
     sizes = np.bincount(groups)
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
-    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
+    members = np.argsort(groups, kind="stable")
+    starts = np.cumsum(sizes) - sizes
     load = np.zeros((FOLDS, classes))
     total = np.zeros(FOLDS)
     fold_of = np.empty(len(sizes), dtype=np.int64)
-    for group in order:
-        present = codes[members[group]]
+    several = int(np.count_nonzero(sizes > 1))
+    for group in order[:several]:
+        present = codes[members[starts[group] : starts[group] + sizes[group]]]
         cost = (load[:, present] * share[present]).sum(axis=1) + total / len(codes)
         chosen = int(cost.argmin())
         fold_of[group] = chosen
         np.add.at(load[chosen], present, 1)
         total[chosen] += len(present)
+    single = order[several:]
+    fold_of[single] = _folds_of_single(codes[members[starts[single]]], load, total, share, len(codes))
     return np.asarray(fold_of[groups])
+
+
+def _folds_of_single(
+    codes: IntArray, load: NDArray[np.float64], total: NDArray[np.float64], share: NDArray[np.float64], images: int
+) -> list[int]:
+    """The same for groups of one image, in order: plain numbers, as a million small arrays would take minutes."""
+    loads, totals, shares = load.T.tolist(), total.tolist(), share.tolist()
+    folds = []
+    for code in codes.tolist():
+        row, part = loads[code], shares[code]
+        costs = [count * part + all_images / images for count, all_images in zip(row, totals, strict=True)]
+        chosen = costs.index(min(costs))
+        row[chosen] += 1
+        totals[chosen] += 1
+        folds.append(chosen)
+    return folds
 
 
 def doubt_correlation(doubt: FloatArray, groups: IntArray) -> float:

@@ -97,12 +97,23 @@ class FoldClassifiers:
             for fold in np.unique(fold_index):
                 held_out = fold_index == fold
                 weights = self.coefficients[fold]
-                table[block][held_out] = points[held_out] @ weights[:, :-1].T + weights[:, -1]
+                said = points[held_out] @ weights[:, :-1].T
+                said += weights[:, -1]
+                table[block][held_out] = said
         return table
 
     def log_p(self, shortlist: Shortlist) -> FloatArray:
         """log p(class | image) over all classes, [N, C] at the shortlisted ones."""
-        return shortlist.take_all(lambda rows: log_softmax(self.logits(rows)))
+
+        def weighed(block: slice) -> FloatArray:
+            # As log_softmax, but the logarithm is subtracted only where it is asked for.
+            table = self.logits(block)
+            table -= table.max(axis=1, keepdims=True)
+            chosen = shortlist.take(table, block).copy()
+            chosen -= np.log(np.exp(table, out=table).sum(axis=1, keepdims=True))
+            return chosen
+
+        return shortlist.of_all(weighed)
 
 
 def temperature(logits: FloatArray, codes: IntArray, trust: FloatArray | None = None) -> tuple[float, float]:

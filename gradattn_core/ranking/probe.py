@@ -19,6 +19,9 @@ HANDFUL = 5
 """Images per class of fewer than which every second penalty is tried: their search takes long."""
 OUTPUTS, INPUTS = 2**25, 2**27
 """What a probe is trained on at most, images by classes and images by axes: it bounds its time and its memory."""
+FINE, COARSE = 1e-6, 1e-4
+"""A fit ends when a step improves its loss by less than this part of it. Which penalty predicts best shows long before;
+where a sample trains, the search is coarse, and only the penalty that it finds is fitted finely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def fit_probe(
     −Σ trust·log p(given) / N has risen. One number is chosen from all folds together, so hardly anything of a label
     leaks. ``start``, a fit to other trust, gives the first coefficients and the penalty, and nothing is searched. Where
     ``OUTPUTS`` or ``INPUTS`` allow fewer images, the same number at most of each class trains, drawn at random, and
-    stands for the rest.
+    stands for the rest; the search is then ``COARSE``.
 
     Args:
         trust: [N] in [0, 1], what each image weighs; default one.
@@ -116,25 +119,33 @@ def fit_probe(
     training, represented = _training_rows(codes, min(OUTPUTS // classes, INPUTS // max(axes, 1)))
     sample = sample_rows(len(codes), classes)
     current = np.zeros((folds, classes, axes + 1), dtype=np.float32)
-    if start is not None:
-        current[:] = start.classifiers.coefficients
-    best: ProbeFit | None = None
-    ladder = PENALTIES if len(codes) >= HANDFUL * classes else PENALTIES[1::2]
-    for penalty in ladder if start is None else (start.penalty,):
 
-        def fit(fold: int, penalty: float = penalty) -> None:
+    def fit(penalty: float, tolerance: float) -> ProbeFit:
+        def fit_fold(fold: int) -> None:
             rows = training[fold_index[training] != fold]
-            _fit_present(basis, codes[rows], (weight * represented)[rows], rows, penalty, current[fold])
+            share = (weight * represented)[rows]
+            _fit_present(basis, codes[rows], share, rows, penalty, current[fold], tolerance)
 
-        for_each(fit, range(folds))
+        for_each(fit_fold, range(folds))
         classifiers = FoldClassifiers(basis.points, fold_index, current.copy())
         log_p = log_softmax(classifiers.logits(sample))[np.arange(len(sample)), codes[sample]]
-        loss = -float((log_p * weight[sample]).mean(dtype=np.float64))
-        if best is not None and loss >= best.log_loss:
+        return ProbeFit(classifiers, penalty, -float((log_p * weight[sample]).mean(dtype=np.float64)))
+
+    if start is not None:
+        current[:] = start.classifiers.coefficients
+        return fit(start.penalty, FINE)
+    tolerance = FINE if len(training) == len(codes) else COARSE
+    best: ProbeFit | None = None
+    for penalty in PENALTIES if len(codes) >= HANDFUL * classes else PENALTIES[1::2]:
+        fitted = fit(penalty, tolerance)
+        if best is not None and fitted.log_loss >= best.log_loss:
             break
-        best = ProbeFit(classifiers, penalty, loss)
+        best = fitted
     assert best is not None
-    return best
+    if tolerance == FINE:
+        return best
+    current[:] = best.classifiers.coefficients
+    return fit(best.penalty, FINE)
 
 
 def fit_softmax(
@@ -145,6 +156,7 @@ def fit_softmax(
     variances: FloatArray,
     penalty: float,
     start: FloatArray | None = None,
+    tolerance: float = FINE,
 ) -> FloatArray:
     """Coefficients [K, d+1] (bias last) of ridge-penalised multinomial logistic regression.
 
@@ -154,6 +166,7 @@ def fit_softmax(
     Args:
         points: [N, d]; codes: [N] in [0, classes); weight: [N] >= 0; variances: [d] of the points.
         start: coefficients to begin with.
+        tolerance: the part of the loss by which a step must improve it for another to follow.
     """
     axes, rows = points.shape[1], np.arange(len(points))
     share = weight / np.float32(max(float(weight.sum(dtype=np.float64)), 1e-6))
@@ -184,13 +197,19 @@ def fit_softmax(
         initial.astype(np.float64).ravel(),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": 200, "maxcor": 10, "ftol": 1e-6, "gtol": 1e-5},
+        options={"maxiter": 200, "maxcor": 10, "ftol": tolerance, "gtol": 1e-5},
     )
     return np.asarray(best.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
 
 
 def _fit_present(
-    basis: Basis, codes: IntArray, weight: FloatArray, rows: IntArray, penalty: float, coefficients: FloatArray
+    basis: Basis,
+    codes: IntArray,
+    weight: FloatArray,
+    rows: IntArray,
+    penalty: float,
+    coefficients: FloatArray,
+    tolerance: float,
 ) -> None:
     """Fit the classes that the training images ``rows`` have, in place; the others get weight zero and the mean
     probability 1/(n + K). Where no image is trusted, all classes are equally likely."""
@@ -204,7 +223,7 @@ def _fit_present(
     if not usable.all():
         points, codes, weight = points[usable], codes[usable], weight[usable]
     fitted = fit_softmax(
-        points, place[codes], weight, int(present.sum()), basis.variances, penalty, coefficients[present]
+        points, place[codes], weight, int(present.sum()), basis.variances, penalty, coefficients[present], tolerance
     )
     coefficients[present] = fitted
     if not present.all():

@@ -57,10 +57,14 @@ class Shortlist:
 
     def take_all(self, predictor: Predictor) -> FloatArray:
         """What ``predictor`` says of every image at its shortlisted classes: [N, C]."""
+        return self.of_all(lambda block: self.take(predictor(block), block))
+
+    def of_all(self, weighed: Predictor) -> FloatArray:
+        """The same where the answer [B, C] is of the shortlisted classes already."""
         result = np.empty(self.index.shape, dtype=np.float32)
 
         def ask(block: slice) -> None:
-            result[block] = self.take(predictor(block), block)
+            result[block] = weighed(block)
 
         for_each(ask, row_blocks(len(result), self.classes))
         return result

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gradattn_core.ranking import formulas, neighbours
+from gradattn_core.ranking import arrays, formulas, neighbours
 from gradattn_core.ranking.folds import dependent_groups, doubt_correlation, group_folds, near_duplicate_groups
 from gradattn_core.ranking.neighbours import find_neighbours, neighbour_probabilities
 from gradattn_core.ranking.shortlist import LENGTH, Shortlist, every_class, likeliest
@@ -85,6 +85,26 @@ def test_beyond_what_can_be_compared_most_true_neighbours_are_found_and_never_th
     cosines = np.einsum("wd,wcd->wc", unit[wanted], unit[near.index])
     np.testing.assert_allclose(near.similarity, cosines, atol=2e-3)
     assert (np.diff(near.similarity, axis=1) <= 0).all()
+
+
+def test_cells_asked_once_find_what_cells_asked_twice_do() -> None:
+    import faiss
+
+    rng = np.random.default_rng(6)
+    centres = rng.normal(size=(60, 16))
+    features = (centres[rng.integers(0, 60, 3000)] + 0.4 * rng.normal(size=(3000, 16))).astype(np.float32)
+    own = np.arange(0, 3000, 3)
+    cells = neighbours._cells(features)
+    found, cosines = neighbours._search(cells, features, own, 12)
+    unit = arrays.unit_rows(features)
+    twin = faiss.clone_index(cells.file)
+    twin.reset()
+    twin.add(unit)
+    values, rows = twin.search(unit[own], 13)
+    for n, row in enumerate(own):
+        kept = (rows[n] != row) & (rows[n] >= 0)
+        assert found[n].tolist() == rows[n][kept][:12].tolist()
+        assert cosines[n].tolist() == values[n][kept][:12].tolist()
 
 
 def test_where_too_few_are_met_the_image_itself_fills_the_row_and_so_has_no_vote(
@@ -193,6 +213,25 @@ def test_a_class_of_nothing_but_duplicates_is_still_spread_over_folds() -> None:
     folds = group_folds(codes, groups, seed=0)
     assert np.bincount(groups).max() <= 2
     assert (np.bincount(folds[:10], minlength=5) > 0).all()
+
+
+def test_images_of_their_own_go_where_the_rule_for_groups_sends_them() -> None:
+    rng = np.random.default_rng(8)
+    codes = rng.choice(7, 400, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.03, 0.02])
+    groups = np.unique(
+        np.where(rng.random(400) < 0.3, rng.integers(0, 40, 400), 100 + np.arange(400)), return_inverse=True
+    )[1]
+    sizes, share = np.bincount(groups), 1 / np.bincount(codes)
+    shuffled = np.random.default_rng(3).permutation(len(sizes))
+    load, total, expected = np.zeros((5, 7)), np.zeros(5), np.empty(400, dtype=np.int64)
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        present = codes[groups == group]
+        fold = int(((load[:, present] * share[present]).sum(axis=1) + total / 400).argmin())
+        expected[groups == group] = fold
+        np.add.at(load[fold], present, 1)
+        total[fold] += len(present)
+    assert (sizes == 1).sum() > 200 and (sizes > 1).sum() > 20
+    assert group_folds(codes, groups, seed=3).tolist() == expected.tolist()
 
 
 def test_doubt_correlation_is_one_for_equal_and_small_for_independent_members() -> None:

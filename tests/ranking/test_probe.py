@@ -14,7 +14,7 @@ from gradattn_core.ranking.arrays import log_softmax, softmax
 from gradattn_core.ranking.discriminant import fit_discriminant
 from gradattn_core.ranking.linear import make_basis
 from gradattn_core.ranking.probe import crossval_probe, fit_probe, fit_softmax
-from gradattn_core.ranking.shortlist import every_class
+from gradattn_core.ranking.shortlist import every_class, likeliest
 from gradattn_core.records import FloatArray
 
 
@@ -162,6 +162,21 @@ def test_of_too_many_images_each_class_gives_equally_many_that_stand_for_the_res
     agreement = part.classifiers.logits(slice(None)).argmax(1) == whole.classifiers.logits(slice(None)).argmax(1)
     assert not np.array_equal(part.classifiers.coefficients, whole.classifiers.coefficients)
     assert agreement.mean() > 0.95
+    monkeypatch.setattr(probe_module, "COARSE", probe_module.FINE)
+    finely = fit_probe(basis, codes, 4, folds)
+    assert part.penalty == finely.penalty
+    assert part.log_loss == pytest.approx(finely.log_loss, rel=1e-3)
+
+
+def test_what_is_said_at_the_shortlist_is_what_is_said_of_all_classes_there() -> None:
+    features, codes = clusters(300, 6, 40)
+    said = fit_discriminant(make_basis(features).points, codes, 40, np.arange(300) % 5)
+    shortlist = likeliest(lambda rows: log_softmax(said.logits(rows)), codes, 40)
+    everything = log_softmax(said.logits(slice(None)))
+    assert shortlist.index.shape == (300, 24)
+    assert (said.log_p(shortlist) == np.take_along_axis(everything, shortlist.index, axis=1)).all()
+    every = every_class(codes, 40)
+    assert (said.log_p(every) == everything).all()
 
 
 def test_log_softmax_stays_finite_for_huge_logits() -> None:
