@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from gradattn_core.dataset.address import is_url, outermost
+from gradattn_core.config import MIN_BOX
+from gradattn_core.dataset.address import is_url, outermost, whole_picture
 from gradattn_core.dataset.beside import own_table
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.dataset.levels import METADATA
@@ -75,8 +76,15 @@ class Corrections:
     unplaced: int = 0
 
     @property
+    def are_boxes(self) -> bool:
+        """Whether the images are annotated boxes of pictures."""
+        return whole_picture(self.root) != self.root
+
+    @property
     def manifest(self) -> Path | None:
         """The manifest that was audited, where it is a file on this machine."""
+        if self.are_boxes:
+            return None
         # Beside the pictures, wherever the dataset was moved to; or where it was audited, with its pictures elsewhere.
         beside, typed = Path(self.root, Path(self.dataset).name), user_path(self.dataset)
         file = beside if self.selection.image_root is None else typed
@@ -205,4 +213,5 @@ def _selection(parameters: Mapping[str, Any]) -> DatasetSelection:
         merge_spellings=bool(parameters.get("merge_spellings")),
         image_root=parameters.get("image_root"),
         image_ending=parameters.get("image_ending"),
+        min_box=int(parameters.get("min_box") or MIN_BOX),
     )

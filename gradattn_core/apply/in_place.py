@@ -48,6 +48,11 @@ def apply_in_place(corrections: Corrections, out: Path, progress: Progress) -> A
         OutputBusyError: an audit is at work there, which would miss the files that are moved meanwhile.
     """
     require_dataset(corrections)
+    if corrections.are_boxes:
+        raise ApplyError(
+            f"{corrections.dataset} is annotated boxes, which are corrected in a new file and not in place; give --to "
+            "DIR, or --manifest FILE.json for annotations of COCO"
+        )
     _refuse_other_labels(corrections)
     with outfolder.lock(out):
         if corrections.manifest is not None:

@@ -36,7 +36,7 @@ from gradattn_core.files import clear_drafts, write_output
 MARK, LABELS = ".gradattn-tree.json", "labels.csv"
 _ENDINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
 _BATCH = 512
-_UNJUDGED = ""
+UNJUDGED = ""
 """In place of the hash of a content that nobody has read."""
 # How a system says that it has no such links there.
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -68,10 +68,10 @@ def make_tree(
     sound, doubtful = check_changes(corrections, progress)
     objections = {file.path: file.reason for file in doubtful}
     placements = _placements(corrections, objections, judged_only=judged_only)
-    _claim(target, corrections, placements)
+    claim(target, corrections, placements)
     folders = sorted({placement.path.folder for placement in placements})
     _make_folders(target, folders)
-    writer = _TreeWriter(corrections.root, target, link)
+    writer = TreeWriter(corrections.root, target, link)
     placed: list[Placement] = []
     for start in range(0, len(placements), _BATCH):
         batch = placements[start : start + _BATCH]
@@ -105,7 +105,7 @@ def _placements(corrections: Corrections, objections: dict[str, str], *, judged_
     names: list[tuple[str, str, str]] = []
     folders: dict[str, str] = {}
     unjudged = () if judged_only else corrections.unjudged
-    others = (AuditedImage(file.path, _UNJUDGED, file.label, file.label) for file in unjudged)
+    others = (AuditedImage(file.path, UNJUDGED, file.label, file.label) for file in unjudged)
     for image in (*corrections.images, *others):
         label = image.given_label if image.path in objections else image.label
         if label is None:
@@ -116,7 +116,7 @@ def _placements(corrections: Corrections, objections: dict[str, str], *, judged_
                 raise UnreadableImageError("its path leaves the dataset's root")
             source = file if file.is_file() else None
             name = below_class(image.path, image.given_label)
-            if image.content_hash != _UNJUDGED:
+            if image.content_hash != UNJUDGED:
                 name += _missing_ending(corrections.root, image.path, source)
         except UnreadableImageError as error:
             objections.setdefault(image.path, str(error))
@@ -145,7 +145,7 @@ def _missing_ending(root: str, path: str, source: Path | None) -> str:
     return next((ending for begin, ending in _ENDINGS.items() if data.startswith(begin)), ".tif")
 
 
-def _claim(target: Path, corrections: Corrections, placements: Sequence[Placement]) -> None:
+def claim(target: Path, corrections: Corrections, placements: Sequence[Placement]) -> None:
     """Make the folder ours, or find that it was: made by the same images with the same labels."""
     digest = hashlib.blake2b(json.dumps(corrections.root).encode(), digest_size=16)
     for placement in placements:
@@ -210,10 +210,10 @@ class Placement:
 
     @property
     def is_unjudged(self) -> bool:
-        return self.image.content_hash == _UNJUDGED
+        return self.image.content_hash == UNJUDGED
 
 
-class _TreeWriter:
+class TreeWriter:
     """Links or copies images below ``target``; ``notes`` says where it had to do otherwise than was asked for."""
 
     def __init__(self, root: str, target: Path, link: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DONE, LEFT_SOME_ALONE = 0, 1
 _MANIFESTS = ("csv", "parquet", "jsonl")
+_ANNOTATIONS = "json"
 
 
 def add(commands: Commands) -> None:
@@ -38,9 +39,16 @@ def add(commands: Commands) -> None:
     )
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
-    way.add_argument("--to", metavar="DIR", help="a new tree DIR/<label>/… with every image; the dataset is only read")
     way.add_argument(
-        "--manifest", metavar="FILE", help="a new manifest path,label (.csv, .parquet or .jsonl); as export corrected"
+        "--to",
+        metavar="DIR",
+        help="a new tree DIR/<label>/… with every image; of annotated boxes the dataset as it is laid out; the dataset "
+        "is only read",
+    )
+    way.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="a new manifest path,label (.csv, .parquet or .jsonl); as export corrected; of boxes a COCO file (.json)",
     )
     way.add_argument(
         "--in-place",
@@ -74,6 +82,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Correct the dataset in the way that was chosen, or take that back."""
+    from gradattn_core.apply.annotated import write_annotations
     from gradattn_core.apply.corrections import read_corrections
     from gradattn_core.apply.in_place import apply_in_place
     from gradattn_core.apply.tree import make_tree
@@ -91,6 +100,10 @@ def run(options: argparse.Namespace) -> int:
         corrections = read_corrections(store, audit_id, everything=not options.in_place)
         if options.in_place:
             applied = apply_in_place(corrections, Path(options.out), progress)
+        elif corrections.are_boxes:
+            if options.judged_only:
+                raise ApplyError("--judged-only leaves files out, and a box that was not judged is none; leave it out")
+            applied = write_annotations(corrections, Path(options.to), options.link or "symlink", progress)
         else:
             applied = make_tree(
                 corrections, Path(options.to), options.link or "symlink", progress, judged_only=options.judged_only
@@ -173,15 +186,23 @@ def _becomes(label: str | None) -> str:
 
 
 def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
+    from gradattn_core.apply.annotated import write_coco
     from gradattn_core.apply.corrections import ApplyResult, count_changes, read_corrections
     from gradattn_core.export import encode
     from gradattn_core.files import write_output
 
     target = Path(options.manifest)
     form = target.suffix.lower().removeprefix(".")
-    if form not in _MANIFESTS:
+    if form not in (*_MANIFESTS, _ANNOTATIONS):
         raise ApplyError(f"{target} does not end in .{', .'.join(_MANIFESTS)}, which gradattn audit reads")
     corrections = read_corrections(store, audit_id, everything=True)
+    if form == _ANNOTATIONS:
+        if not corrections.are_boxes:
+            raise ApplyError(f"{target} is for annotated boxes; of pictures give .{', .'.join(_MANIFESTS)}")
+        with late_progress("apply", quiet=options.quiet or options.json) as progress:
+            written = write_coco(corrections, target, progress)
+        facts = {"audit_id": audit_id, **asdict(written)}
+        return _report(options, facts, _sentences(options, corrections, written), written.left_alone)
     if corrections.manifest is not None and target.exists() and target.samefile(corrections.manifest):
         raise ApplyError(f"{target} is the audited manifest itself; give another file, or --in-place")
     frame = store.review.corrected(audit_id, folder=target.parent, judged_only=options.judged_only)
@@ -216,11 +237,17 @@ def _sentences(options: argparse.Namespace, corrections: Corrections, applied: A
     target = options.to or options.manifest
     others = []
     if applied.taken_along:
-        others.append(f"{applied.taken_along:,} that were not judged are in it too; --judged-only leaves them out")
+        others.append(_taken_along(corrections, applied))
     if applied.left_out:
         others.append(f"{applied.left_out:,} files of the dataset that were not judged are not in it")
     first = f"{target}: {counts}, {applied.as_before:,} as they were"
     return [first, *others, *applied.notes, f"next  gradattn audit {target}"]
+
+
+def _taken_along(corrections: Corrections, applied: ApplyResult) -> str:
+    if corrections.are_boxes:
+        return f"{applied.taken_along:,} boxes that were not judged are in it too"
+    return f"{applied.taken_along:,} that were not judged are in it too; --judged-only leaves them out"
 
 
 def _report(

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gradattn_core.dataset.address import BOXES, is_url, join, member_address
@@ -74,6 +74,7 @@ class AnnotatedSet:
         annotations: every box.
         stamps: of each picture its stamp, or why it is not there.
         notes: sentences on what was understood how.
+        numbers: of YOLO's classes by their names.
     """
 
     form: str
@@ -83,6 +84,7 @@ class AnnotatedSet:
     annotations: tuple[Annotation, ...]
     stamps: Mapping[str, Stamp | str]
     notes: tuple[str, ...] = ()
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 def box_id(value: object, at: int, uses: Mapping[str, int]) -> str:

@@ -13,7 +13,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from gradattn_core.dataset import coco, voc, yolo
@@ -235,7 +235,10 @@ def _yolo(
             annotations.append(Annotation(name, 0, pictures[name], "all", "", None, None, data))
         else:
             annotations += yolo.boxes_of(name, data, pictures[name], names, poses=poses)
-    return _stamped("YOLO", files, chosen, annotations, notes)
+    # Of numbers without names the labels are the numbers.
+    every = names or {int(each.label): each.label for each in annotations if each.label}
+    numbers = {label: number for number, label in sorted(every.items(), reverse=True)}
+    return replace(_stamped("YOLO", files, chosen, annotations, notes), numbers=numbers)
 
 
 def _yolo_names(files: Files) -> tuple[Mapping[str, object], dict[int, str], tuple[str, ...]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gradattn_core import estimates
-from gradattn_core.dataset.address import is_plain_file, join, relocate
+from gradattn_core.dataset.address import is_plain_file, join, relocate, whole_picture
 from gradattn_core.dataset.endings import NO_PICTURE
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.store.database import BELIEFS, TIME, check_page, rows, value
@@ -123,6 +123,8 @@ class Review(Order):
             frame = pd.concat([frame, others.loc[others["is_picture"], ["path", "label"]]])
             frame = frame.sort_values("path", ignore_index=True).iloc[:top]
         root = (stored if self.data_root is None else relocate(stored, self.data_root)).rstrip("/") or "/"
+        # Of boxes the picture with the annotation's id behind it, and not the address of what is cut out.
+        root = whole_picture(root)
         whole = [join(root, path) for path in frame["path"]]
         below = None if folder is None else f"{folder.resolve().as_posix().rstrip('/')}/"
         frame["path"] = [path.removeprefix(below) for path in whole] if below else whole
