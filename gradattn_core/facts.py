@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gradattn_core.belief import Belief, of_two
+from gradattn_core.belief import NONE, Belief, of_two
 from gradattn_core.neighbourhood import Neighbour
 from gradattn_core.reasons import Account, account, on_map, outlined, signed
 from gradattn_core.records import Evidence
 from gradattn_core.store.showing import Surroundings
 from gradattn_core.verdict import Facts, Measured
-from gradattn_core.wording import short_name
+from gradattn_core.wording import names_of, short_name
 
 Row = Mapping[str, object]
 """One row of ``store.candidates.page``, by column."""
@@ -69,6 +69,13 @@ def before_and_after(shown: Account, answer: float, left: float) -> tuple[str, s
     """The given label's share of the two classes; log-odds where per cent cannot tell them apart, or there is none."""
     before, after = shown.share(answer), shown.share(left)
     return (signed(answer), signed(left)) if before == after else (before, after)
+
+
+def names_on_card(around: Surroundings, belief: Belief) -> dict[str, str]:
+    """Names of every class that is spoken of beside one picture, told apart, by label."""
+    labels = [label for label, _ in belief.with_keys] + [near.given_label for near in around.near]
+    labels += [near.new_label for near in around.near if near.new_label]
+    return names_of([belief.given, *(label for label in labels if label)]) | {NONE: "none of these classes"}
 
 
 def size_of(row: Row) -> tuple[int, int]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from gradattn_core.estimates import first_to_review
+from gradattn_core.estimates import first_to_review, percent
 from gradattn_core.records import FloatArray, Unjudged
 from gradattn_core.store.audits import Audit
 from gradattn_core.store.proof import SpotCheck
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
 from gradattn_core.store.unjudged import by_kind
-from gradattn_core.wording import STANDS_OUT, heaviest_ninth
+from gradattn_core.wording import STANDS_OUT, belief, count_of, heaviest_ninth
 
 _EXAMPLES = 3
 
@@ -87,6 +88,19 @@ def health_of(store: Store, audit_id: str) -> Health:
         *store.audits.measured_regions(audit_id),
         by_kind(store.audits.failures(audit_id)),
         store.draws.checked(audit_id),
+    )
+
+
+def review_sentence(review: ReviewProgress) -> str:
+    """How far the review is, as a clause that begins with ``review:``."""
+    if not review.reviewed:
+        return f"review: nothing decided yet, {review.suspects:,} suspects wait"
+    sure = math.isfinite(review.precision)
+    wrong = f" ({percent(review.precision, counted=True)} of the clear ones were wrong)" if sure else ""
+    left = count_of(review.suspects - review.suspects_decided, "undecided suspect")
+    return (
+        f"review: {review.reviewed:,} decided{wrong}: {review.wrong:,} wrong, {review.right:,} right, "
+        f"{review.unsure:,} unsure; {belief(review.estimated_left, review.left_low, review.left_high, of=left)}"
     )
 
 

@@ -20,7 +20,7 @@ from tests.helpers.tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUND = (
-    *("belief", "config", "errors", "estimates", "files", "face", "kinds"),
+    *("belief", "config", "elements", "errors", "estimates", "files", "face", "kinds"),
     *("methods", "neighbourhood", "outfolder", "progress", "reasons", "records", "sums", "verdict", "wording"),
 )
 HEAVY = {
@@ -34,7 +34,7 @@ FLOORS = (
     {"model", "ranking", "render"},
     {"interpret", "store"},
     {"embedding", "evaluate", "export", "facts", "health", "learning", "peers", "rerank"},
-    {"apply", "audit", "interchange"},
+    {"apply", "audit", "interchange", "report"},
     {"ui"},
     {"flows"},
     {"cli"},

@@ -5,17 +5,17 @@ Used by pages that Streamlit draws; clients make their elements in the browser.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from gradattn_core.elements import Markup as Markup
+from gradattn_core.elements import join as join
+from gradattn_core.elements import tag as tag
 from gradattn_core.kinds import NONE_OF_THESE
 from gradattn_core.wording import full_name
 from ui.shorten import LONGEST, shortened
-
-_EMPTY = ("img", "br")  # Elements without an end.
 
 # Links between the pages go without loading the page anew: Streamlit's frontend hears of them as of a step in the
 # browser's history. A link that is opened in another tab is a link.
@@ -32,27 +32,6 @@ if (!window.gradattnLinks) {
   });
 }
 </script>"""
-
-
-class Markup(str):
-    """HTML that was made here; every other string is text."""
-
-    __slots__ = ()
-
-
-def tag(kind: str, /, *children: str, **attributes: str | float | None) -> Markup:
-    """An element with these children; ``class_`` is written ``class``, ``aria_label`` ``aria-label``."""
-    written = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
-        for name, value in attributes.items()
-        if value is not None
-    )
-    return Markup(f"<{kind}{written}>" if kind in _EMPTY else f"<{kind}{written}>{join(children)}</{kind}>")
-
-
-def join(parts: Iterable[str]) -> Markup:
-    """One after the other, without anything between them."""
-    return Markup("".join(part if isinstance(part, Markup) else html.escape(part) for part in parts))
 
 
 def link(address: str, *children: str, class_: str = "", title: str | None = None, **query: str) -> Markup:

@@ -68,6 +68,7 @@ def build_parser() -> CommandParser:
         explain,
         export,
         pairs,
+        report,
         review,
         schedule,
         spot_check,
@@ -89,8 +90,8 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"gradattn {gradattn_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    shown = (audit, check, clean, summary, pairs, diff, review, decide, export, embed, spot_check, apply, schedule)
-    for module in (*shown, explain, demo):
+    looking = (audit, check, clean, summary, pairs, report, diff, review)
+    for module in (*looking, decide, export, embed, spot_check, apply, schedule, explain, demo):
         module.add(commands)
     return parser
 

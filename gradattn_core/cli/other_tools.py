@@ -1,4 +1,4 @@
-"""``gradattn export label-studio``, ``cvat``, ``fiftyone``, ``huggingface`` and ``coco``: suspects for other tools."""
+"""Forms of ``gradattn export`` that hand suspects out with their pictures: to other tools, and as evidence."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from gradattn_core.store.store import Store
 
 _BACK = "gradattn import decisions"
+_NOTHING = "no image passes these options; choose others"
 
 
 def add_forms(export: CommandParser) -> None:
-    """The forms of ``gradattn export`` that other tools read."""
+    """The forms of ``gradattn export`` that write more than a table."""
     form = export.add_form(
         "label-studio",
         run_label_studio,
@@ -71,6 +72,13 @@ def add_forms(export: CommandParser) -> None:
         "  gradattn export coco -o suspects.json",
     )
     _options(form, "FILE", "the JSON")
+    form = export.add_form(
+        "evidence",
+        run_evidence,
+        "Every suspect's picture, its map with the numbers, and one table of them all, in a new folder.",
+        "  gradattn export evidence -o evidence/\n  gradattn export evidence -o kites/ --given kite --top 50",
+    )
+    _options(form, "FOLDER", "a new folder")
 
 
 def run_label_studio(options: argparse.Namespace) -> int:
@@ -137,6 +145,21 @@ def run_coco(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_evidence(options: argparse.Namespace) -> int:
+    """Write the folder."""
+    from gradattn_core.report.evidence_files import INDEX, write_evidence
+
+    check_rows(options)
+    store = open_store(options, data_root=data_root(options))
+    audit_id = options.audit or store.audits.latest_id()
+    frame = chosen_rows(options, store, audit_id)
+    if frame.empty:
+        raise StoreError(_NOTHING)
+    left = write_evidence(store, audit_id, frame, Path(options.output))
+    _tell(options, audit_id, len(frame), left, "suspects", [f"the table is  {Path(options.output) / INDEX}"])
+    return 0
+
+
 def _options(form: CommandParser, metavar: str, help: str) -> None:
     form.add_argument("-o", "--output", metavar=metavar, required=True, help=help)
     out_folder(form)
@@ -154,7 +177,7 @@ def _chosen(options: argparse.Namespace) -> tuple[Store, str, list[Handed]]:
     audit_id = options.audit or store.audits.latest_id()
     images = handed(store, audit_id, chosen_rows(options, store, audit_id))
     if not images:
-        raise StoreError("no image passes these options; choose others")
+        raise StoreError(_NOTHING)
     return store, audit_id, images
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from gradattn_core.health import Health
     from gradattn_core.records import AuditSummary, Difference, Unjudged
     from gradattn_core.store.proof import SpotCheck
-    from gradattn_core.store.review import ReviewProgress
 
 _FACTS = (
     *("audit_id", "dataset", "model", "head", "finished_at", "images", "suspects"),
@@ -146,6 +145,7 @@ def _health_facts(health: Health, top: int) -> dict[str, object]:
 
 def _show_health(health: Health, top: int) -> None:
     from gradattn_core.dataset.subset import about_part
+    from gradattn_core.health import review_sentence
     from gradattn_core.wording import estimate
 
     audit, screen = health.audit, console()
@@ -167,7 +167,7 @@ def _show_health(health: Health, top: int) -> None:
         screen.print(health.check.sentence, soft_wrap=True)
     if health.measured:
         screen.print(agreement(health.agreeing, health.measured), soft_wrap=True)
-    screen.print(_review(health.review), soft_wrap=True)
+    screen.print(review_sentence(health.review), soft_wrap=True)
     if health.not_judged:
         screen.print(f"{audit.failures:,} failures, {audit.skipped:,} files skipped")
     show_not_judged(health.not_judged)
@@ -180,20 +180,6 @@ def _show_health(health: Health, top: int) -> None:
     if health.kinds:
         screen.print()
         screen.print(_kind_table(health.kinds))
-
-
-def _review(review: ReviewProgress) -> str:
-    from gradattn_core.wording import belief, count_of
-
-    if not review.reviewed:
-        return f"review: nothing decided yet, {review.suspects:,} suspects wait"
-    sure = is_number(review.precision)
-    wrong = f" ({percent(review.precision, counted=True)} of the clear ones were wrong)" if sure else ""
-    left = count_of(review.suspects - review.suspects_decided, "undecided suspect")
-    return (
-        f"review: {review.reviewed:,} decided{wrong}: {review.wrong:,} wrong, {review.right:,} right, "
-        f"{review.unsure:,} unsure; {belief(review.estimated_left, review.left_low, review.left_high, of=left)}"
-    )
 
 
 def _class_table(classes: pd.DataFrame, check: SpotCheck | None) -> Table:

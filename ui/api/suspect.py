@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gradattn_core.belief import NONE, Belief, in_percent, of_row
 from gradattn_core.dataset.address import box_path, whole_picture
-from gradattn_core.facts import Row, facts_of, size_of
+from gradattn_core.facts import Row, facts_of, names_on_card, size_of
 from gradattn_core.store.images import Place
 from gradattn_core.store.log import Entry
 from gradattn_core.store.showing import Surroundings
@@ -90,7 +90,7 @@ def _seen(
 ) -> Suspect:
     given = belief.given
     verdict = judge(facts_of(row, around, belief))
-    names = _names(row, around, belief)
+    names = names_on_card(around, belief)
     own = in_percent(belief.of(given))
     size = size_of(row)
     drawing: Map | None = None
@@ -184,13 +184,6 @@ def _letter(verdict: Verdict, belief: Belief) -> str | None:
     if verdict.primary is None:
         return None
     return {belief.given: "K", NONE: "X"}.get(verdict.primary, "A")
-
-
-def _names(row: Row, around: Surroundings, belief: Belief) -> dict[str, str]:
-    """Names of every class that the card speaks of, told apart."""
-    labels = [label for label, _ in belief.with_keys] + [near.given_label for near in around.near]
-    labels += [near.new_label for near in around.near if near.new_label]
-    return names_of([belief.given, *(label for label in labels if label)]) | {NONE: "none of these classes"}
 
 
 def _likely(label: str, probability: float, belief: Belief, names: Mapping[str, str]) -> Likely:
