@@ -2,7 +2,9 @@
 
 What most programs need is offered here and imported when it is asked for::
 
-    from gradattn_core import AuditConfig, Store, audit_images
+    import gradattn_core as ga
+
+    result = ga.audit_images("photos/")
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +13,6 @@ from gradattn_core.face import __version__ as __version__
 from gradattn_core.face import lazily
 
 if TYPE_CHECKING:
-    from gradattn_core.audit.run import audit_images as audit_images
     from gradattn_core.config import AuditConfig as AuditConfig
     from gradattn_core.dataset.decoding import read_image as read_image
     from gradattn_core.errors import DatasetError as DatasetError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from gradattn_core.errors import StoreError as StoreError
     from gradattn_core.interpret.explanation import explain_image as explain_image
     from gradattn_core.interpret.maps import interpret_images as interpret_images
+    from gradattn_core.notebook.calling import audit_images as audit_images
+    from gradattn_core.notebook.calling import open_audit as open_audit
+    from gradattn_core.notebook.result import AuditResult as AuditResult
     from gradattn_core.ranking.noise import class_pairs as class_pairs
     from gradattn_core.ranking.noise import noise_estimate as noise_estimate
     from gradattn_core.ranking.suspicion import rank_labels as rank_labels
@@ -27,16 +31,18 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuditConfig": "config",
+    "AuditResult": "notebook.result",
     "DatasetError": "errors",
     "GradattnError": "errors",
     "ModelError": "errors",
     "Store": "store.store",
     "StoreError": "errors",
-    "audit_images": "audit.run",
+    "audit_images": "notebook.calling",
     "class_pairs": "ranking.noise",
     "explain_image": "interpret.explanation",
     "interpret_images": "interpret.maps",
     "noise_estimate": "ranking.noise",
+    "open_audit": "notebook.calling",
     "rank_labels": "ranking.suspicion",
     "read_image": "dataset.decoding",
 }

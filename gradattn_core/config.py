@@ -20,6 +20,7 @@ from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTION
 
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 DEFAULT_OUT = "gradattn-out"
+AUTO_MODEL, NO_MODEL = "auto", "none"
 MEASURED = 500
 """So many suspects, the first ones, have their strongest regions measured."""
 BOX_MARGIN, MIN_BOX = 0.1, 10
@@ -27,6 +28,7 @@ BOX_MARGIN, MIN_BOX = 0.1, 10
 
 # Of the command line; a parameter without one stands before them all.
 MODEL, INTERPRETATION, MANIFEST = "model", "interpretation", "manifest, table or samples"
+BROUGHT = "features and predictions of one's own"
 TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
 
 # Fields that say nothing where they have their first value, newer than some audits in people's output folders.
@@ -120,6 +122,10 @@ class ModelSpec:
     arguments: Mapping[str, object] = field(default_factory=dict)
     from_scratch: bool = False
 
+    def __post_init__(self) -> None:
+        if self.name == AUTO_MODEL:
+            object.__setattr__(self, "name", DEFAULT_MODEL)
+
     @property
     def file(self) -> Path | None:
         """The checkpoint's file.
@@ -158,7 +164,13 @@ class AuditConfig:
     out: str = _parameter(
         DEFAULT_OUT, "output folder; nothing is written elsewhere", placeholder="DIR", path="output", is_result=False
     )
-    model: str = _parameter(DEFAULT_MODEL, "name of a timm Vision Transformer", group=MODEL, placeholder="M")
+    model: str = _parameter(
+        AUTO_MODEL,
+        f"name of a timm Vision Transformer; auto is {DEFAULT_MODEL}, or none beside --features, --probabilities and "
+        "--logits, and then there are no maps",
+        group=MODEL,
+        placeholder="M",
+    )
     checkpoint: str | None = _parameter(
         None,
         "safetensors, or a torch file of plain tensors; the published weights without it",
@@ -178,6 +190,32 @@ class AuditConfig:
         "who judges: the model's own classifier (as-is), a K-fold linear probe on frozen features, K-fold fine-tuning; "
         "auto is as-is where the class names match, else probe",
         choices=("auto", "as-is", "probe", "finetune"),
+    )
+    features: str | None = _parameter(
+        None,
+        "of a model of one's own, a row for each picture: npy, npz, Parquet or CSV",
+        group=BROUGHT,
+        placeholder="FILE",
+        path="input",
+    )
+    probabilities: str | None = _parameter(
+        None,
+        "out-of-sample class probabilities of a model of one's own, such as cleanlab's pred_probs: a row for each "
+        "picture, a column for each class by name, or in the order of the sorted names",
+        group=BROUGHT,
+        placeholder="FILE",
+        path="input",
+    )
+    logits: str | None = _parameter(
+        None, "the same before the softmax", group=BROUGHT, placeholder="FILE", path="input"
+    )
+    paths: str | None = _parameter(
+        None,
+        "the picture of each row of those, a line each, or a table with a column of paths; the order of the manifest, "
+        "or of the sorted paths, without it",
+        group=BROUGHT,
+        placeholder="FILE",
+        path="input",
     )
     class_map: str | None = _parameter(
         None, "JSON or CSV (label, output): the model's output of each class (as-is)", placeholder="FILE", path="input"
@@ -371,6 +409,31 @@ class AuditConfig:
             raise GradattnError(f"limit {self.limit} and sample {self.sample} both say how many; give one of them")
         if self.from_scratch and self.head != "finetune":
             raise GradattnError("from_scratch needs head 'finetune': random weights have no features to probe")
+        self._settle_model()
+
+    def _settle_model(self) -> None:
+        """Which model ``auto`` is, and that it goes with what is brought."""
+        if self.model == AUTO_MODEL:
+            own = self.checkpoint is not None or bool(self.model_arguments)
+            object.__setattr__(self, "model", DEFAULT_MODEL if own or not self.brings else NO_MODEL)
+        if self.probabilities is not None and self.logits is not None:
+            raise GradattnError("probabilities and logits were both given; give one of them")
+        if self.paths is not None and not self.brings:
+            raise GradattnError(f"paths {self.paths!r} says nothing without features, probabilities or logits")
+        if self.brings and self.head == "finetune":
+            raise GradattnError(
+                "head 'finetune' says nothing beside features, probabilities or logits of one's own; leave it out"
+            )
+        if self.has_model:
+            return
+        if not self.brings:
+            raise GradattnError("model 'none' needs features, probabilities or logits of one's own to judge by")
+        if self.checkpoint is not None or self.model_arguments:
+            raise GradattnError("model 'none' has neither checkpoint nor model_arguments; name the model")
+        if self.head == "as-is" or (self.head == "probe" and self.features is None):
+            raise GradattnError(
+                f"head {self.head!r} needs a model; name one, or leave the head out: what was brought judges"
+            )
 
     def refuse_idle(self) -> None:
         """Refuse what was asked for and would say nothing, for whoever asks for it anew.
@@ -404,6 +467,22 @@ class AuditConfig:
         return self.correction == "secant"
 
     @property
+    def brings(self) -> bool:
+        """Whether features or predictions come from outside."""
+        return any(each is not None for each in (self.features, self.probabilities, self.logits))
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model here to ask: without one there are no maps."""
+        return self.model != NO_MODEL
+
+    @property
+    def judge(self) -> str:
+        """What judges, as a person calls it: the model, or the names of the files that were brought."""
+        files = (self.probabilities, self.logits, self.features)
+        return self.model if self.has_model else ", ".join(Path(file).name for file in files if file is not None)
+
+    @property
     def spec(self) -> ModelSpec:
         """The model to build."""
         return ModelSpec(self.model, self.checkpoint, self.model_arguments, self.from_scratch)
@@ -415,6 +494,11 @@ class AuditConfig:
         values = {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
         values["dataset"] = absolute(self.dataset)
         values["checkpoint"] = self.spec.digest()
+        for name in ("features", "probabilities", "logits", "paths"):
+            # What was audited before there were such parameters keeps its name.
+            file = values.pop(name)
+            if file is not None:
+                values[name] = digest(user_path(str(file))) if user_path(str(file)).is_file() else file
         if self.image_root is not None:
             values["image_root"] = absolute(self.image_root)
         if self.class_map is not None and Path(self.class_map).is_file():

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gradattn_core.config import NO_MODEL
 from gradattn_core.errors import StoreError
-from gradattn_core.learning import read_features
+from gradattn_core.learning import has_features, read_features
 from gradattn_core.outfolder import AuditFolder
 from gradattn_core.progress import Progress, silent
 from gradattn_core.ranking.arrays import unit_rows
@@ -47,7 +48,9 @@ def obstacle(store: Store, audit: Audit) -> str:
     """Why there can be no map of an audit, in one sentence; ``""`` where there can."""
     if audit.parameters.get("from_scratch"):
         return "The features of this audit are those of a model that was never trained: likeness by them means nothing."
-    if not audit.features or not AuditFolder(store.directory / audit.features).sweep_files():
+    if audit.parameters.get("model") == NO_MODEL and not audit.parameters.get("features"):
+        return "This audit was made of predictions without features, so nothing says which pictures are alike."
+    if not audit.features or not has_features(store.directory / audit.features):
         return "The features of this audit are gone (cleaned away, or of an older version); audit again to have a map."
     return ""
 

@@ -77,7 +77,12 @@ class Learnt:
 
 def has_features(folder: Path) -> bool:
     """Whether there is anything to learn from but the suspects' numbers."""
-    return bool(AuditFolder(folder).sweep_files())
+    files = AuditFolder(folder).sweep_files()
+    try:
+        # Where predictions were brought alone, there are none to each picture.
+        return bool(files) and "features" in pq.read_schema(files[0]).names
+    except (OSError, pa.ArrowException):
+        return True  # whoever reads them says what is wrong
 
 
 def verdicts(images: pd.DataFrame) -> NDArray[np.float64]:
@@ -150,6 +155,8 @@ def _known(images: pd.DataFrame, classes: NDArray[np.object_], codes: IntArray) 
 
 def read_features(folder: Path, paths: pd.Series) -> FloatArray | None:
     """[N, D] of these images; None where any is missing."""
+    if not has_features(folder):
+        return None
     place = pd.Index(paths)
     table: FloatArray | None = None
     seen = np.zeros(len(place), dtype=bool)

@@ -26,7 +26,8 @@ from gradattn_core.files import is_whole, user_path
 
 # Of an audit's folder, by name or pattern, for whoever copies files without having them yet.
 PLAN, LISTING, SUSPECTS, HEADS = "plan.json", "listing.parquet", "suspects.parquet", "heads.safetensors"
-ORIGINS, SWEEPS, FOLD_WEIGHTS = "origins.parquet", "sweep-*.parquet", "finetune-*.safetensors"
+BROUGHT, ORIGINS = "brought.parquet", "origins.parquet"
+SWEEPS, FOLD_WEIGHTS = "sweep-*.parquet", "finetune-*.safetensors"
 FORMAT = 6
 """Of the files of an unfinished audit: those of another one are not continued, but their sweeps are taken over."""
 _LOCK = ".audit.lock"
@@ -67,6 +68,11 @@ def preview(out: Path, content_hash: str) -> Path:
 
 def thumbnails(out: Path) -> Path:
     return out / "cache" / "thumbnails"
+
+
+def live(out: Path) -> Path:
+    """Datasets and arrays that a program had in memory, as files."""
+    return out / "live"
 
 
 def logs(out: Path) -> Path:
@@ -121,6 +127,11 @@ class AuditFolder:
     def listing(self) -> Path:
         """path, label, size and time of every image."""
         return self.path / LISTING
+
+    @property
+    def brought(self) -> Path:
+        """features and predictions of one's own of every image of the listing, a row group for each shard."""
+        return self.path / BROUGHT
 
     @property
     def mark(self) -> Path:

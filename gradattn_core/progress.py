@@ -9,6 +9,7 @@ from statistics import median
 from typing import Protocol
 
 from gradattn_core import outfolder
+from gradattn_core.config import NO_MODEL
 from gradattn_core.outfolder import AuditFolder
 
 # The newest results tell how fast the running step is.
@@ -112,7 +113,7 @@ def _read(folder: AuditFolder) -> UnfinishedAudit | None:
         plan = folder.read_plan()
         config, shard_size = plan["config"], int(plan["shard_size"])
         folds = int(config["folds"]) if plan["head"] == "finetune" else 0
-        steps = _steps(folder, shard_size, int(plan["images"]), folds)
+        steps = _steps(folder, shard_size, int(plan["images"]), folds, maps=config["model"] != NO_MODEL)
         return UnfinishedAudit(
             audit_id=str(plan["audit_id"]),
             dataset=str(config["dataset"]),
@@ -127,12 +128,15 @@ def _read(folder: AuditFolder) -> UnfinishedAudit | None:
         return None
 
 
-def _steps(folder: AuditFolder, shard_size: int, images: int, folds: int) -> tuple[StepProgress, ...]:
+def _steps(
+    folder: AuditFolder, shard_size: int, images: int, folds: int, maps: bool = True
+) -> tuple[StepProgress, ...]:
     """Every step from the sweep on; ``folds`` is 0 where none is fine-tuned."""
     import pyarrow.parquet as pq
 
     is_ranked = folder.rank.exists()
     suspects = pq.read_metadata(folder.suspects).num_rows if is_ranked else 1
+    suspects = suspects if maps else 0
     # Whatever is ranked has been swept: the shards themselves may be on their way to the features already.
     done = {
         SWEEP: (images if is_ranked else min(images, shard_size * len(folder.sweep_files())), images),

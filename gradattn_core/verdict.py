@@ -197,7 +197,7 @@ def _case(facts: Facts, say: _Names, proposed: str | None) -> tuple[str, Pieces,
             else "all voters together make"
         )
         return case, headline, [(f"{unsure}{who} the label {own} likely.", "")]
-    return case, headline, neighbourhood(facts.neighbours, belief, say.of) or _numbers(belief, say)
+    return case, headline, neighbourhood(facts.neighbours, belief, say.of) or _numbers(belief, say, proposed)
 
 
 def _by_probability(facts: Facts, say: _Names, proposed: str | None) -> tuple[str, Pieces]:
@@ -233,17 +233,19 @@ def _third(belief: Belief) -> tuple[str, float] | None:
     return next((each for each in belief.others[1:] if each[1] >= POSSIBLE), None)
 
 
-def _numbers(belief: Belief, say: _Names) -> Pieces:
+def _numbers(belief: Belief, say: _Names, proposed: str | None = None) -> Pieces:
     own, rival = belief.of(belief.given), 0.0 if belief.other is None else belief.of(belief.other)
     third = _third(belief)
+    # Something is where nothing says which pictures are alike, as of predictions that were brought alone.
+    end = "." if proposed is not None else ". Nothing is proposed."
     if belief.other is not None and (own < UNLIKELY or (third is not None and third[1] > own)):
         pieces: Pieces = [say.of(belief.other), (f" {in_percent(rival)}", "")]
         if third is not None:
             pieces += [(", ", ""), say.of(third[0]), (f" {in_percent(third[1])}", "")]
-        return [*pieces, (", ", ""), say.of(belief.given), (f" {in_percent(own)}. Nothing is proposed.", "")]
+        return [*pieces, (", ", ""), say.of(belief.given), (f" {in_percent(own)}{end}", "")]
     if rival < UNLIKELY:
-        return [(f"The label is {in_percent(own)} likely and no other class is near. Nothing is proposed.", "")]
-    return [(f"{in_percent(own)} to {in_percent(rival)}. Nothing is proposed.", "")]
+        return [(f"The label is {in_percent(own)} likely and no other class is near{end}", "")]
+    return [(f"{in_percent(own)} to {in_percent(rival)}{end}", "")]
 
 
 def _mixed(facts: Facts, say: _Names) -> Pieces:

@@ -37,7 +37,7 @@ FLOORS = (
     {"apply", "audit", "interchange", "report"},
     {"ui"},
     {"flows"},
-    {"cli"},
+    {"cli", "notebook"},
 )
 
 

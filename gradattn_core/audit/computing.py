@@ -27,6 +27,8 @@ def computing_on(config: AuditConfig) -> str:
     """
     if config.runner != "local":
         return "a Ray cluster"
+    if not config.has_model:
+        return "no model"
     unused = automatic().unused if config.device == "auto" else ""
     if unused:
         warnings.warn(f"a GPU is not used: {unused}", stacklevel=2)

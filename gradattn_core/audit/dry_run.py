@@ -9,6 +9,7 @@ from functools import partial
 
 import pandas as pd
 
+from gradattn_core.audit.brought import bring
 from gradattn_core.audit.plan import choose_head, list_images
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.inventory import (
@@ -77,15 +78,17 @@ def check_dataset(config: AuditConfig, progress: Callable[[int, int], None]) -> 
     refusal, listing = None, Listing("", ())
     try:
         listing = list_one()
+        listing, brought = bring(config, listing)
+        about_brought = () if brought is None else brought.notes
     except DatasetError as error:
-        refusal = str(error)
+        refusal, about_brought = str(error), ()
     split = pictures_by_split(list_one, config.split_column)
     # Whoever asks for a few pictures does not wait for all of them to be read.
     is_part = bool(config.limit or config.sample)
     copies = find_copies(pictures_of(listing) if is_part or not split else split, progress)
     tried, unreadable = try_pictures(listing, progress)
     labels = Counter(image.label for image in listing.images)
-    head, notes = "", listing.notes
+    head, notes = "", (*listing.notes, *about_brought)
     if refusal is None:
         try:
             head, about = _judge(config, listing)
@@ -107,7 +110,7 @@ def check_dataset(config: AuditConfig, progress: Callable[[int, int], None]) -> 
         not_judged=by_kind(unjudged),
         tried=tried,
         unreadable=unreadable,
-        model=config.model,
+        model=config.judge,
         head=head,
         warnings=notes,
         refusal=refusal,
@@ -117,6 +120,7 @@ def check_dataset(config: AuditConfig, progress: Callable[[int, int], None]) -> 
 def _judge(config: AuditConfig, listing: Listing) -> tuple[str, tuple[str, ...]]:
     """The head that would judge, and what is to be said of it."""
     # How many outputs there are, and what they are called, the published models say without their weights.
-    model = outline(config.spec) if config.checkpoint is None or config.head in ("probe", "finetune") else None
+    is_told = config.has_model and (config.checkpoint is None or config.head in ("probe", "finetune"))
+    model = outline(config.spec) if is_told else None
     head, _, notes = choose_head(config, listing, model)
     return head, notes

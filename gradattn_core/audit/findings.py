@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.sweep import swept_matrix, swept_table
+from gradattn_core.audit.sweep import has_features, swept_matrix, swept_table
 from gradattn_core.dataset.labels import spelling
 from gradattn_core.evidence import HIDDEN
 from gradattn_core.files import write_parquet
@@ -28,8 +28,8 @@ from gradattn_core.records import FloatArray, IntArray
 def write_findings(plan: Plan, progress: Progress = silent) -> Path:
     """Tell the kind of each suspect's doubt, its neighbours and cluster, and each class's exemplars, unless done.
 
-    Comes after the last shard was interpreted. Where features mean nothing (``from_scratch``) there are no neighbours
-    and no clusters, and the kinds are told from the rest.
+    Comes after the last shard was interpreted. Where features mean nothing (``from_scratch``), or there are none, there
+    are no neighbours and no clusters, and the kinds are told from the rest.
     """
     target = plan.files.findings
     if target.exists():
@@ -46,7 +46,7 @@ def write_findings(plan: Plan, progress: Progress = silent) -> Path:
     suspects = suspects[np.argsort(ranks[suspects], kind="stable")]
     # Without it the order of sums, and with it the last digit, would depend on the number of cores.
     with threadpool_limits(limits=1):
-        unit = None if plan.config.from_scratch else _directions(plan)
+        unit = None if plan.config.from_scratch or not has_features(plan) else _directions(plan)
         neighbours = _no_neighbours(len(suspects)) if unit is None else similar_images(unit, suspects)
         facts = _facts(plan, table, suspects, unit, neighbours)
         cluster = None if unit is None else clusters(unit, suspects)

@@ -25,7 +25,9 @@ from gradattn_core.records import Failure, ImageRecord
 
 
 def interpret_shards(plan: Plan) -> int:
-    """How many shards :func:`interpret_shard` has; known once the images are judged."""
+    """How many shards :func:`interpret_shard` has; known once the images are judged. None without a model."""
+    if not plan.config.has_model:
+        return 0
     return -(-count_suspects(plan) // interpret_shard_size(plan.shard_size))
 
 

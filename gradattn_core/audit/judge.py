@@ -84,6 +84,11 @@ class Judge:
             raise StoreError(
                 f"audit {audit_id}: its parameters are not stored as this version reads them ({error}); audit again"
             ) from error
+        if not stored.has_model:
+            raise StoreError(
+                f"audit {audit_id}: it was made of {stored.judge} alone, and there is no model to ask; audit with "
+                "--model beside it"
+            )
         device = "cpu" if stored.device == "cpu" else "auto"
         config = replace(stored, device=device, runner="local", ray_address=None, ray_storage=None, workers=1)
         if audit.head == "as-is":

@@ -111,6 +111,28 @@ def load_batches(
         yield from _in_processes(pictures, batches, min(workers, _MOST_PROCESSES), device)
 
 
+def read_facts(
+    root: str, images: Sequence[ImageRecord], workers: int, white: int = FULL_WHITE
+) -> Iterator[LoadedImage | Failure]:
+    """What is known of pictures that no model looks at; those that cannot be read are found out all the same."""
+
+    def read(record: ImageRecord) -> LoadedImage | Failure:
+        try:
+            # The least that a JPEG can be decoded at.
+            decoded = decode_image(
+                read_bytes(root, record.path), os.path.basename(record.path), suffices=lambda *size: (1, 1), white=white
+            )
+        except UnreadableImageError as error:
+            return Failure(record.path, "decode", str(error), record.label)
+        return LoadedImage(record, decoded.content_hash, decoded.width, decoded.height)
+
+    with ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="read") as pool:
+        try:
+            yield from pool.map(read, images)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 class _Pictures(Dataset[list[LoadedImage]]):
     """What a record shows, decoded; it travels to worker processes, whose standard error nobody reads."""
 

@@ -60,7 +60,7 @@ def _store(plan: Plan) -> None:
         "dataset": plan.config.dataset,
         "root": plan.root,
         "white": plan.white,
-        "model": plan.config.model,
+        "model": plan.config.judge,
         "checkpoint": plan.config.checkpoint,
         "head": plan.head,
         "classes": list(plan.classes),
@@ -141,7 +141,7 @@ def _warnings(plan: Plan, given: list[str]) -> list[str]:
     # Read anew: something may have been noted while others computed.
     warnings = list(load_plan(plan.folder).notes)
     taken = count_taken_over(plan)
-    if taken:
+    if taken and plan.config.has_model:
         warnings.append(
             f"{taken:,} images were taken over from earlier audits, {len(given) - taken:,} were swept anew."
         )
@@ -163,6 +163,11 @@ def _warnings(plan: Plan, given: list[str]) -> list[str]:
             f"The model agrees with {share:.1%} of the labels: if it was trained on these images, say --in-sample yes; "
             "--head finetune judges each image by a model that never saw its label."
         )
+    elif plan.head == "given" and share >= _SUSPICIOUS_AGREEMENT:
+        warnings.append(
+            f"The predictions agree with {share:.1%} of the labels: if the model that made them was trained on these "
+            "labels, it knows wrong ones by heart; predictions of pictures that it has not seen find more."
+        )
     commonest = max(Counter(given).values()) / len(given)
     if plan.head != "as-is" and share < 1.2 * commonest:
         warnings.append(
@@ -172,8 +177,8 @@ def _warnings(plan: Plan, given: list[str]) -> list[str]:
         )
     elif share < max(_DOUBTFUL_AGREEMENT, 1.2 / len(plan.classes)):
         warnings.append(
-            f"The model agrees with only {share:.1%} of the labels: its suspicion means little here; "
-            "check the class alignment or take a stronger model."
+            f"The {'predictions agree' if plan.head == 'given' else 'model agrees'} with only {share:.1%} of the "
+            "labels: suspicion by them means little here; check the class alignment or take a stronger model."
         )
     return warnings
 
@@ -213,6 +218,8 @@ def _about_foreign(scores: pd.DataFrame) -> list[str]:
 
 def _about_maps(plan: Plan, failures: pd.DataFrame) -> list[str]:
     """Why the maps have no numbers, or some suspects no map."""
+    if not plan.config.has_model:
+        return []
     sentences = []
     if not plan.config.adds_up:
         kind, better = f"correction {plan.config.correction}", "correction secant has"

@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -25,6 +25,7 @@ from torch import nn
 from gradattn_core import outfolder
 from gradattn_core.audit.alignment import settled_alignment
 from gradattn_core.audit.appearance import appearance_of
+from gradattn_core.audit.brought import WITHOUT_MODEL, Brought, bring
 from gradattn_core.audit.changes import keep_files, settled
 from gradattn_core.audit.computing import computing_on, continued_precision, fitting_precision
 from gradattn_core.audit.loading import audit_model
@@ -65,11 +66,13 @@ class Survey:
         listing: in which a file whose content is another than an audit in the output folder has seen is another one.
         fingerprint: names dataset, model and parameters: equal ones give equal results.
         files: the listing as the files' own sizes and times say it.
+        brought: features and predictions from outside, of these very images.
     """
 
     listing: Listing
     fingerprint: str
     files: Listing
+    brought: Brought | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Plan:
         folder: ``OUT/work/<audit_id>``.
         root: the dataset's root.
         classes: sorted given labels.
-        head: ``as-is``, ``probe`` or ``finetune``.
+        head: ``as-is``, ``probe``, ``finetune``, or ``given`` where predictions were brought without a model.
         alignment: the model's output of each class (``as-is``); ``outputs`` is how many it has in all then.
         shards, shard_size: how many there are, and of how many images.
         precision: of the sweep, ``auto`` resolved for the device that computes now.
@@ -169,7 +172,11 @@ def survey_dataset(config: AuditConfig) -> Survey:
     """
     listing = list_images(config)
     seen = settled(listing, user_path(config.out).resolve())
-    return Survey(seen, _fingerprint(config, seen), listing)
+    judged, brought = bring(config, seen)
+    if len(judged.images) < len(seen.images):
+        paths = {image.path for image in judged.images}
+        listing = replace(listing, images=tuple(image for image in listing.images if image.path in paths))
+    return Survey(judged, _fingerprint(config, judged, brought.lacking if brought else ()), listing, brought)
 
 
 def list_images(config: AuditConfig, **changes: Any) -> Listing:
@@ -282,11 +289,13 @@ def _has_folder(out: Path, audit_id: str) -> bool:
     return (outfolder.work(out) / audit_id).exists() or (outfolder.features(out) / audit_id).exists()
 
 
-def _fingerprint(config: AuditConfig, listing: Listing) -> str:
+def _fingerprint(config: AuditConfig, listing: Listing, lacking: Sequence[str] = ()) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([__version__, RESULT_FORMAT, config.identity()], sort_keys=True).encode())
     for image in listing.images:
         digest.update(json.dumps([image.path, image.label, image.size, image.modified]).encode())
+    for path in lacking:
+        digest.update(json.dumps(path).encode())
     return digest.hexdigest()
 
 
@@ -324,19 +333,26 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     listing, fingerprint = survey.listing, survey.fingerprint
     looks = appearance_of(listing)
     head, alignment, notes = choose_head(config, listing, white=looks.white)
+    brought = survey.brought
+    notes += brought.notes if brought else ()
     # A database that cannot be written must be noticed before hours of work, not after.
     Store(out).prepare()
     now = datetime.now(UTC)
     while is_stored(out, audit_id := f"{now:%Y%m%dT%H%M%S}-{fingerprint[:8]}") or _has_folder(out, audit_id):
         now += timedelta(seconds=1)
     device = pick_device(config.device)
-    precision, overflow = fitting_precision(config, listing, device, looks.white)
-    key = sweep_key(config, precision, listing.classes, alignment, looks.facts)
+    if config.has_model:
+        precision, overflow = fitting_precision(config, listing, device, looks.white)
+        own = [brought.key] if brought is not None and brought.features is not None else []
+        key = sweep_key(config, precision, listing.classes, alignment, [*looks.facts, *own])
+    else:
+        precision, overflow, key = "", (), WITHOUT_MODEL
     takes_from: tuple[str, ...] = ()
     if not config.restart:
         takes_from = sweeps_below(out, key)
         notes += tell_changes(config, listing, out, why, bool(takes_from))
-        notes += () if takes_from else swept_before(config, out, listing.classes, alignment, looks.facts)
+        if config.has_model and not takes_from:
+            notes += swept_before(config, out, listing.classes, alignment, looks.facts)
     size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
         config=config,
@@ -359,7 +375,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
         white=looks.white,
         notes=(*listing.notes, *looks.notes, *notes, *overflow),
     )
-    _write(plan, listing)
+    _write(plan, listing, brought)
     return plan
 
 
@@ -386,6 +402,8 @@ def _continue(folder: Path, config: AuditConfig) -> Plan:
 
 def _on_this_device(plan: Plan) -> Plan:
     """A plan that another device may have begun, to go on as this one computes; where that differs the user is told."""
+    if not plan.config.has_model:
+        return plan
     before, now = plan.versions.get("device", ""), computing_on(plan.config)
     precision = continued_precision(plan.config, plan.precision)
     left = sum(not plan.files.sweep(index).exists() for index in range(plan.shards))
@@ -406,8 +424,10 @@ def _on_this_device(plan: Plan) -> Plan:
     return plan
 
 
-def _write(plan: Plan, listing: Listing) -> None:
+def _write(plan: Plan, listing: Listing, brought: Brought | None) -> None:
     plan.folder.mkdir(parents=True)
+    if brought is not None:
+        brought.write(plan.files.brought, plan.shard_size)
     images = listing.images
     table = pa.table(
         {
@@ -452,6 +472,8 @@ def choose_head(
     Raises:
         GradattnError: the model cannot be built, or its classes cannot be matched where they must be.
     """
+    if not config.has_model:
+        return ("probe" if config.probabilities is None and config.logits is None else "given"), None, ()
     classes, has_weights = listing.classes, model is None
     if config.head == "finetune":
         if model is None:

@@ -18,11 +18,21 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from gradattn_core.audit.brought import FEATURES, PREDICTIONS
 from gradattn_core.audit.finetune import content_folds
-from gradattn_core.audit.origins import Origins, fine_tuned, mean_by_fold, mean_row, own_classifier, probed, probes
+from gradattn_core.audit.origins import (
+    Origins,
+    fine_tuned,
+    head_id,
+    mean_by_fold,
+    mean_row,
+    own_classifier,
+    probed,
+    probes,
+)
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.repair import unread
-from gradattn_core.audit.sweep import array_on_disk, matrix, swept_matrix, swept_outside, swept_table
+from gradattn_core.audit.sweep import array_on_disk, brought_matrix, matrix, swept_matrix, swept_outside, swept_table
 from gradattn_core.config import MEASURED
 from gradattn_core.errors import DatasetError
 from gradattn_core.estimates import ASSUMPTIONS
@@ -117,7 +127,7 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     origins.save(plan.files.origins)
     predictions = _predictions(table, given, classes, logits, fold)
     write_parquet(plan.files.predictions, predictions)
-    in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _contradicted(given, predictions)
+    in_doubt = (ranked["suspicion"].to_numpy() >= plan.config.threshold) | _in_contradiction(plan, given, predictions)
     if outside is not None and "outside_suspicion" in ranked:
         in_doubt |= is_named(outside, ranked["outside_suspicion"].to_numpy())
     suspects = _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"], outside)
@@ -158,6 +168,8 @@ def _ranked(
 ) -> tuple[Judgement, bool]:
     """The ranking, and whether it did without the model's head and deep features because they know the labels."""
     seed = plan.config.seed
+    if plan.config.brings:
+        return _ranked_by_brought(plan, given, contents), False
     if plan.config.from_scratch:
         return judge_labels(given, logits=logits, classes=classes, seed=seed, copies=contents), False
     features = swept_matrix(plan, "features")
@@ -170,10 +182,34 @@ def _ranked(
     return judge_labels(given, features, votes, classes=classes, seed=seed, copies=contents), False
 
 
+def _ranked_by_brought(plan: Plan, given: list[str], contents: list[str]) -> Judgement:
+    """By what was brought, and where those are predictions alone, by the features of a model that is there too."""
+    config = plan.config
+    features = None
+    if config.features is not None:
+        features = brought_matrix(plan, FEATURES)
+    elif config.has_model:
+        features = swept_matrix(plan, "features")
+    said = None if config.probabilities is None and config.logits is None else brought_matrix(plan, PREDICTIONS)
+    logits, probabilities = (None, said) if config.probabilities is not None else (said, None)
+    classes = list(plan.classes) if said is not None else sorted(set(given))
+    return judge_labels(given, features, logits, probabilities, classes, seed=config.seed, copies=contents)
+
+
 def _width(plan: Plan) -> int:
     """Numbers of a token, told from the first image that was swept."""
     shards = (pq.read_table(plan.files.sweep(index), columns=["readout"]) for index in range(plan.shards))
     return next(len(shard["readout"][0]) for shard in shards if len(shard))
+
+
+def _in_contradiction(plan: Plan, given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
+    """Where whoever judges names another class: the predictions that were brought, else the explained head."""
+    if plan.head == "given" or (plan.config.probabilities is None and plan.config.logits is None):
+        return _contradicted(given, predictions)
+    said = brought_matrix(plan, PREDICTIONS)
+    codes = _codes(given, list(plan.classes))
+    best = [said[block].argmax(axis=1) for block in row_blocks(*said.shape)]
+    return np.asarray(np.concatenate(best) != codes)
 
 
 def _contradicted(given: list[str], predictions: pa.Table) -> NDArray[np.bool_]:
@@ -243,6 +279,9 @@ def _explained_logits(
     """[N, K] logits of the explained head, the position of each image's head among the folds', and their origins."""
     position = {name: place for place, name in enumerate(plan.classes)}
     kept = [position[name] for name in classes]
+    if plan.head == "given":
+        logits = swept_matrix(plan, "logits", kept)
+        return logits, None, Origins((head_id("given", plan.fingerprint),), tuple(classes), mean_row(logits)[None])
     if plan.head == "as-is":
         logits = swept_matrix(plan, "logits", kept)
         return logits, None, Origins(own_classifier(plan.sweep_key), tuple(classes), mean_row(logits)[None])
@@ -257,7 +296,7 @@ def _explained_logits(
         return logits, folds, Origins(fine_tuned(files), tuple(classes), means)
     codes = _codes(given, classes)
     logits = array_on_disk(plan.folder, len(paths), len(classes))
-    readout = swept_matrix(plan, "readout")
+    readout = swept_matrix(plan, "readout") if plan.config.has_model else brought_matrix(plan, FEATURES)
     probe = crossval_probe(readout, codes, folds, out=logits)
     LinearHeads(probe.weights, probe.bias).save(plan.files.heads)
     answers = probed(probe.weights, probe.bias, mean_row(readout))

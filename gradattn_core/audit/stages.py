@@ -147,6 +147,7 @@ SWEEP = Stage(
     *(progress.SWEEP, sweep_shard, _swept, "shard"),
     parts=lambda plan: plan.shards,
     together=lambda plan, listener: sweep_shards(plan, range(plan.shards), listener),
+    needs=(outfolder.BROUGHT,),
 )
 FINETUNE = Stage(
     *(progress.FINETUNE, finetune_fold, _finetuned, "fold"),

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, load_batches
+from gradattn_core.audit.brought import FEATURES, PREDICTIONS, brought_of_shard, log_of
+from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, load_batches, read_facts
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.repair import require_root
 from gradattn_core.audit.reuse import swept_images
@@ -30,6 +31,8 @@ from gradattn_core.records import Failure, FloatArray, ImageRecord
 
 _TAKEN, _WIDENED = b"taken_over", b"widened"
 _LARGEST = float(np.finfo(np.float16).max)
+_HALF = _LARGEST / 2
+_TOLD = 64
 _SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -105,6 +108,11 @@ def sweep_shards(plan: Plan, indices: Iterable[int], progress: Progress = silent
             progress(SWEEP.name, index * plan.shard_size + len(images), plan.images)
         if writing is not None:
             writing.result()
+
+
+def has_features(plan: Plan) -> bool:
+    """Whether the pictures have features: predictions that were brought alone have none."""
+    return plan.config.has_model or plan.config.features is not None
 
 
 def count_taken_over(plan: Plan) -> int:
@@ -189,6 +197,10 @@ def _sweep(plan: Plan, index: int, images: Sequence[ImageRecord], progress: Prog
     failures: list[Failure] = []
     if not new:
         return _Swept(tuple(images), taken, tables, failures, 0)
+    if not plan.config.has_model:
+        first = index * plan.shard_size + len(taken)
+        tables.append(_read(plan, new, failures, lambda done: progress(SWEEP.name, first + done, plan.images)))
+        return _Swept(tuple(images), taken, tables, failures, 0)
     model = audit_model(plan.config, len(plan.classes) if plan.config.from_scratch else None)
     device = next(model.parameters()).device
     names = outside_names(plan.classes, plan.alignment, class_names(model), int(getattr(model, "num_classes", 0)))
@@ -223,7 +235,65 @@ def _write(plan: Plan, index: int, swept: _Swept) -> None:
     # The result is renamed into place last: where it is, its failures are too.
     facts = {_TAKEN: str(len(swept.taken)), **({_WIDENED: str(swept.widened)} if swept.widened else {})}
     table = _in_order(pa.concat_tables([swept.taken, *swept.new]), swept.images)
+    table = _with_brought(plan, index, table, swept.images)
     write_parquet(target, table.replace_schema_metadata(facts))
+
+
+def _read(plan: Plan, images: list[ImageRecord], failures: list[Failure], progress: Callable[[int], None]) -> pa.Table:
+    """What is known of the pictures themselves, where no model looks at them."""
+    loaded: list[LoadedImage] = []
+    for done, each in enumerate(read_facts(plan.root, images, plan.config.workers, plan.white), 1):
+        if isinstance(each, Failure):
+            failures.append(each)
+        else:
+            loaded.append(each)
+        if done % _TOLD == 0 or done == len(images):
+            progress(done)
+    facts = _facts(loaded)
+    missing = {field.name: pa.nulls(len(loaded), field.type) for field in _SCHEMA if field.name not in facts}
+    return pa.table({**facts, **missing}, schema=_SCHEMA)
+
+
+def _with_brought(plan: Plan, index: int, table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:
+    """The swept images with the features that were brought in place of the model's, and with what is no model's."""
+    config = plan.config
+    if config.has_model and config.features is None:
+        return table
+    place = {image.path: position for position, image in enumerate(images)}
+    rows = np.array([place[path] for path in table["path"].to_pylist()], dtype=np.int64)
+    if config.features is None:
+        # A column of nothing would be taken for features.
+        table = table.drop_columns(["features"])
+    else:
+        features = brought_of_shard(plan.files.brought, index, FEATURES)[rows]
+        # Scaled where half precision cannot hold them: only directions matter.
+        features = features * min(1.0, _HALF / float(np.abs(features).max(initial=1.0)))
+        table = _with(table, "features", _lists(features.astype(np.float16)))
+    if plan.head == "given":
+        said = brought_of_shard(plan.files.brought, index, PREDICTIONS)[rows]
+        table = _with(table, "logits", _lists(log_of(said, config.logits is not None)))
+    return table
+
+
+def _with(table: pa.Table, name: str, values: pa.ListArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), _SCHEMA.field(name), values)
+
+
+def brought_matrix(plan: Plan, name: str) -> FloatArray:
+    """``features`` or ``predictions`` that were brought, of every swept image, [N, D] float32 on disk."""
+    files = [plan.files.sweep(index) for index in range(plan.shards)]
+    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    table: FloatArray | None = None
+    start = 0
+    for index, file in enumerate(files):
+        values = brought_of_shard(plan.files.brought, index, name)
+        place = {image.path: position for position, image in enumerate(plan.shard(index))}
+        swept = [place[path] for path in pq.read_table(file, columns=["path"])["path"].to_pylist()]
+        table = array_on_disk(plan.folder, rows, values.shape[1]) if table is None else table
+        table[start : start + len(swept)] = values[swept]
+        start += len(swept)
+    assert table is not None, "no image was swept"
+    return table
 
 
 def _in_order(table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:
@@ -236,13 +306,7 @@ def _table(
 ) -> pa.Table:
     count = len(images)
     columns: dict[str, pa.Array | list[object]] = {
-        "path": [image.record.path for image in images],
-        "content_hash": [image.content_hash for image in images],
-        "given_label": [image.record.label for image in images],
-        "size": [image.record.size for image in images],
-        "modified": [image.record.modified for image in images],
-        "width": [image.width for image in images],
-        "height": [image.height for image in images],
+        **_facts(images),
         "readout": _lists(result.readout.numpy()),
         # Half precision: these only feed the ranking, and they are the largest column by far.
         "features": _lists(result.features.numpy().clip(-_LARGEST, _LARGEST).astype(np.float16)),
@@ -253,6 +317,18 @@ def _table(
             columns |= _outside(outside_of(result.logits.numpy(), alignment.indices), names)
     missing = {field.name: pa.nulls(count, field.type) for field in _SCHEMA if field.name not in columns}
     return pa.table(columns | missing, schema=_SCHEMA)
+
+
+def _facts(images: list[LoadedImage]) -> dict[str, pa.Array | list[object]]:
+    return {
+        "path": [image.record.path for image in images],
+        "content_hash": [image.content_hash for image in images],
+        "given_label": [image.record.label for image in images],
+        "size": [image.record.size for image in images],
+        "modified": [image.record.modified for image in images],
+        "width": [image.width for image in images],
+        "height": [image.height for image in images],
+    }
 
 
 def _lists(values: NDArray[np.floating]) -> pa.ListArray:

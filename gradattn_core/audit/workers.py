@@ -48,7 +48,7 @@ def local_devices(name: str) -> tuple[str, ...]:
 def local_workers(plan: Plan, devices: Sequence[str] | None = None) -> Iterator[Workers | None]:
     """Processes for these devices, those of :func:`local_devices` by default; None for one, which needs no other."""
     devices = local_devices(plan.config.device) if devices is None else devices
-    if len(devices) < 2:
+    if len(devices) < 2 or not plan.config.has_model:
         yield None
         return
     release_model()

@@ -22,6 +22,7 @@ _HEADS = {
     "as-is": "the model's own classifier",
     "probe": "a K-fold linear probe on its frozen features",
     "finetune": "K-fold fine-tuning",
+    "given": "the predictions that were brought",
 }
 
 
