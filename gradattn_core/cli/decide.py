@@ -131,8 +131,8 @@ def run_import(options: argparse.Namespace) -> int:
     read = read_decisions(store, audit_id, Path(options.file), all_reviewed=options.all_reviewed)
     if not read.claims:
         raise StoreError(
-            f"{options.file} was read as {read.format} and has no decision in it; --all-reviewed says that labels "
-            "that are as they were are right"
+            f"{options.file}, read as {read.format}, has no decision in it; write some into the column decision, or "
+            "say with --all-reviewed that all labels that are as they were are right"
         )
     result = store.claims.take_over(
         audit_id,

@@ -61,7 +61,11 @@ def claims_of_zip(file: Path, known: Known, *, all_reviewed: bool = False) -> li
     try:
         with zipfile.ZipFile(file) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            lists = [entry for entry in entries if entry.filename.endswith(".txt") and entry.file_size <= _LONGEST_LIST]
+            lists = [entry for entry in entries if entry.filename.endswith(".txt")]
+            if sum(entry.file_size for entry in lists) > _LONGEST_LIST:
+                raise StoreError(
+                    f"{file} has lists of more than {_LONGEST_LIST // 2**20} MB; that is no export of CVAT's"
+                )
             texts = {entry.filename: archive.read(entry).decode("utf-8-sig") for entry in lists}
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError) as error:
         raise StoreError(f"{file} cannot be read as a zip of CVAT's: {cause(error)}") from error
@@ -71,9 +75,12 @@ def claims_of_zip(file: Path, known: Known, *, all_reviewed: bool = False) -> li
             _add_lines(found, f"{file}, {name}", text, labels.splitlines())
     else:
         for entry in entries:
-            place = PurePosixPath(entry.filename)
-            if place.suffix.lower() in _PICTURES and len(place.parts) > 1:
-                found[place.name].add("/".join(place.parts[:-1]))
+            parts = PurePosixPath(entry.filename).parts
+            if PurePosixPath(entry.filename).suffix.lower() in _PICTURES and len(parts) > 1:
+                # A task of one's own pictures has them below the label by their paths, folders and all.
+                own = (at for at in range(1, len(parts)) if "/".join(parts[at:]) in known.labels)
+                at = next(own, len(parts) - 1)
+                found["/".join(parts[at:])].add("/".join(parts[:at]))
     if not found:
         raise StoreError(f"{file} has neither folders of pictures nor {_LABELS}; export it from CVAT as ImageNet 1.1")
     claims, classes = [], known.read_by(written)

@@ -22,6 +22,7 @@ from uuid import uuid4
 import pandas as pd
 
 from gradattn_core.belief import of_row
+from gradattn_core.dataset.boxes import part_of
 from gradattn_core.dataset.decoding import content_hash, decode_image, read_address
 from gradattn_core.dataset.text import shown
 from gradattn_core.errors import GradattnError, StoreError
@@ -166,9 +167,11 @@ def picture_of(image: Handed) -> tuple[bytes, str]:
     data = read_address(image.place.address)
     if content_hash(data) != image.place.content_hash:
         raise StoreError("the file has changed since the audit")
-    for begins, ending in _KEPT_AS_THEY_ARE.items():
-        if data.startswith(begins):
-            return data, ending
+    # The bytes of a box are those of the picture it lies in.
+    if part_of(data) is None:
+        for begins, ending in _KEPT_AS_THEY_ARE.items():
+            if data.startswith(begins):
+                return data, ending
     decoded = decode_image(data, PurePosixPath(image.place.address).name, white=image.place.white)
     content = io.BytesIO()
     decoded.image.save(content, "PNG")

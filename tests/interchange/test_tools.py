@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gradattn_core.cli import main
-from gradattn_core.interchange.handed import digest_of, handed, written
+from gradattn_core.dataset.decoding import content_hash, read_address
+from gradattn_core.interchange.fiftyone_folder import on_picture
+from gradattn_core.interchange.handed import digest_of, handed, picture_of, written
 from gradattn_core.interchange.label_studio import labelling_config
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import json_here
@@ -310,9 +315,29 @@ def test_a_folder_that_is_there_is_left_alone(store: Store, tmp_path: Path, caps
     assert [file.name for file in target.iterdir()] == ["letter"] and not list(tmp_path.glob(".mine*"))
 
 
-def test_maps_lie_over_the_whole_picture(store: Store) -> None:
-    from gradattn_core.interchange.fiftyone_folder import on_picture
+def test_a_task_of_one_s_own_pictures_comes_back_by_their_paths(store: Store, tmp_path: Path) -> None:
+    labels = given(store)
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
+        archive.writestr(f"{written(other(labels[RELABELLED]))}/{RELABELLED}", b"")
+        archive.writestr(f"{written(labels[KEPT])}/{KEPT}", b"")
+        archive.writestr(f"no_label/{REMOVED}", b"")
+    assert take_over(store, tmp_path / "own.zip", "--reviewer", "ann", "--all-reviewed")["stored"] == 2
+    wanted = {RELABELLED: ("relabel", other(labels[RELABELLED]), "ann"), KEPT: ("keep", "", "ann")}
+    assert standing(store) == wanted
 
+
+def test_a_box_is_handed_out_as_what_it_shows(store: Store) -> None:
+    one = handed(store, AUDIT_ID, store.candidates.page(AUDIT_ID, top=1))[0]
+    file = one.place.address
+    address = f"boxes://0/10,20,100,50::{file}"
+    place = replace(one.place, address=address, content_hash=content_hash(read_address(address)))
+    data, ending = picture_of(replace(one, place=place))
+    cut = Image.open(io.BytesIO(data))
+    assert ending == ".png" and cut.size == (100, 50)
+    assert cut.convert("RGB").tobytes() == Image.open(file).crop((10, 20, 110, 70)).tobytes()
+
+
+def test_maps_lie_over_the_whole_picture(store: Store) -> None:
     evidence = store.images.evidence(AUDIT_ID, path_of(0))
     assert evidence is not None
     values = on_picture(evidence, 320, 240)
