@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint ui screenshots clean
+.PHONY: demo test test-slow lint ui docs screenshots clean
 
 demo: $(READY)
 	$(BIN)/gradattn demo --out demo
@@ -30,8 +30,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+docs: $(READY)
+	$(BIN)/zensical build --strict --clean
+
 screenshots: $(READY)
 	$(BIN)/python scripts/screenshots.py
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo site build dist

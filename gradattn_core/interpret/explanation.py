@@ -57,7 +57,7 @@ def explain_image(
             ``None``.
         against: the class that blue speaks for; the strongest other one where ``None``.
         model: a timm Vision Transformer with global self-attention, by its name or loaded already.
-        checkpoint, model_arguments, device: of a model that is given by its name.
+        checkpoint: with ``model_arguments`` and ``device`` that of a model that is given by its name.
         objective: as for :func:`~gradattn_core.interpret.interpret`.
         correction: likewise; *secant*, whose map adds up to the answer, where ``None``, but for the objectives that it
             does not explain: *complete*.

@@ -33,8 +33,9 @@ class Store(Database):
             variable ``GRADATTN_DATA_ROOT``, if it is set).
 
     Attributes:
-        audits, candidates, claims, decisions, draws, embeddings, finished, images, proposals, review, selections,
-            showing, tags, tally, views: what can be asked and written, by subject.
+        audits: what can be asked and written of audits; so do ``candidates``, ``claims``, ``decisions``, ``draws``,
+            ``embeddings``, ``finished``, ``images``, ``proposals``, ``review``, ``selections``, ``showing``, ``tags``,
+            ``tally`` and ``views`` of theirs.
 
     Every method raises :class:`~gradattn_core.errors.StoreError` where the database is absent, unusable, of a newer
     schema, or locked for longer than ``patience``, and where ``audit_id`` is not in it.
