@@ -12,6 +12,9 @@ _DEFAULTS = {
     # Nothing leaves the machine unasked.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Prefect's newer page loads a tracker into the browser, whatever the server is told; the older one asks nobody.
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
     # A worker tells of its health to this machine only.
     "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",

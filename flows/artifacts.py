@@ -16,6 +16,7 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from gradattn_core.estimates import agreement
 from gradattn_core.kinds import suggestion
@@ -26,6 +27,9 @@ SUMMARY_KEY, SUSPECTS_KEY, PAGE_KEY = "audit-summary", "audit-suspects", "audit-
 TOP_SUSPECTS = 20
 _PAIRS = 20
 _SECONDS_BETWEEN = 1.0
+_SECONDS_UNHEARD = 30.0
+# Prefect's client asks a server whose database is away again and again, for a minute each time.
+_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0}
 _ENTITIES = {ord(character): f"&#{ord(character)};" for character in string.punctuation}
 
 
@@ -40,21 +44,21 @@ def track(stage: str, unit: str, total: int, parts: Iterable[int], done: int = 0
     A server that does not answer for a while costs the telling, not the audit.
     """
     artifact: UUID | None = None
-    with suppress(HTTPError):
+    with suppress(HTTPError), temporary_settings(_ONCE):
         created = create_progress_artifact(
             100.0 * done / max(1, total), key=progress_key(stage), description=f"{stage}: {done} of {total} {unit}"
         )
         if not isinstance(created, UUID):
             raise TypeError("progress is told from synchronous flows only")
         artifact = created
-    updated_at = time.monotonic()
+    due = time.monotonic() + _SECONDS_BETWEEN
     for part in parts:
         yield part
         done += 1
-        # Ten thousand shards need not be ten thousand requests.
-        if done == total or time.monotonic() - updated_at >= _SECONDS_BETWEEN:
-            _update(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
-            updated_at = time.monotonic()
+        # Ten thousand shards need not be ten thousand requests, nor one that is not heard a hundred.
+        if done == total or time.monotonic() >= due:
+            heard = _update(artifact, 100.0 * done / total, f"{stage}: {done} of {total} {unit}")
+            due = time.monotonic() + (_SECONDS_BETWEEN if heard else _SECONDS_UNHEARD)
     if not total:
         _update(artifact, 100.0, f"{stage}: nothing to do")
 
@@ -128,10 +132,16 @@ def plain(text: str) -> str:
     return " ".join(text.split()).translate(_ENTITIES)
 
 
-def _update(artifact: UUID | None, progress: float, description: str) -> None:
-    if artifact is not None:
-        with suppress(HTTPError):
+def _update(artifact: UUID | None, progress: float, description: str) -> bool:
+    """Whether the server has heard it, or need not."""
+    if artifact is None:
+        return True
+    try:
+        with temporary_settings(_ONCE):
             update_progress_artifact(artifact, progress, description)
+    except HTTPError:
+        return False
+    return True
 
 
 def _pair_table(summary: AuditSummary) -> str:

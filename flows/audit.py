@@ -31,6 +31,7 @@ from gradattn_core.audit.plan import Plan, plan_audit
 from gradattn_core.audit.stages import stages_left
 from gradattn_core.config import AuditConfig, parameters
 from gradattn_core.errors import GradattnError, OutputBusyError
+from gradattn_core.model.published import STEP as WEIGHTS
 from gradattn_core.progress import PLAN, Progress, silent
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
@@ -157,4 +158,14 @@ def _audit(config: AuditConfig) -> AuditSummary:
 
 @audit_task(PLAN.name)
 def _plan(config: AuditConfig) -> Plan:
-    return plan_audit(config, listener.get())
+    told, log, shown = listener.get(), get_run_logger(), -1
+
+    def tell_weights_too(step: str, done: int, total: int) -> None:
+        """A run has no terminal: its log says how far a model's weights are."""
+        nonlocal shown
+        told(step, done, total)
+        if step == WEIGHTS and total and 10 * done // total != shown:
+            shown = 10 * done // total
+            log.info(f"weights of {config.model}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+    return plan_audit(config, tell_weights_too)

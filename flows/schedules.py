@@ -20,10 +20,11 @@ from prefect.flows import load_flow_from_entrypoint
 from flows.artifacts import plain
 from flows.notify import Notice, forget, pass_on
 from flows.server import connect
-from flows.status import FLOW, OF_AUDITS, next_time, words
+from flows.status import FLOW, OF_AUDITS, has_worker, next_time, words
 from gradattn_core.config import AuditConfig, parameters
 from gradattn_core.dataset.address import absolute, is_url, outermost
 from gradattn_core.dataset.selection import expand, is_pattern
+from gradattn_core.dataset.text import data_note
 from gradattn_core.errors import DatasetError, GradattnError
 
 POOL = "gradattn"
@@ -136,8 +137,7 @@ def run(name: str) -> tuple[str, bool]:
     with connect() as client:
         deployment = _deployment(client, name)
         made = client.create_flow_run_from_deployment(deployment.id)
-        workers = client.read_workers_for_work_pool(deployment.work_pool_name or POOL)
-        return str(made.id), any(str(worker.status.value) == "ONLINE" for worker in workers if worker.status)
+        return str(made.id), has_worker(client, deployment)
 
 
 def pause(name: str, *, paused: bool) -> bool:
@@ -207,7 +207,7 @@ def _with_absolute_paths(config: AuditConfig) -> AuditConfig:
         if parameter.path == "input" and not _is_here(address):
             raise GradattnError(
                 f"{parameter.name} {path!r}: there is no such file or folder on this machine; "
-                "give absolute paths and --elsewhere if the worker is on another one"
+                f"give absolute paths and --elsewhere if the worker is on another one.{data_note()}"
             )
         paths[parameter.name] = address
     return replace(config, **paths)  # type: ignore[arg-type]

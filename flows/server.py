@@ -31,6 +31,9 @@ _ADDRESS, _LOCK = "gradattn-server", "gradattn-server.lock"
 _PORT = 4200
 """Prefect's usual port, where people look for its page."""
 _PATIENCE = 120.0
+# By the page's own address, be it called localhost or 127.0.0.1; and its copy where it can be written: not everybody
+# can write to where Prefect is installed.
+_PAGE = {"PREFECT_SERVER_UI_API_URL": "/api"}
 _temporary: list[subprocess.Popen[bytes]] = []
 
 
@@ -79,6 +82,11 @@ def connect() -> Iterator[SyncPrefectClient]:
             with get_client(sync_client=True) as client:
                 yield client
         except httpx.HTTPStatusError as error:
+            if error.response.is_server_error:
+                raise GradattnError(
+                    f"{_place()} cannot do this now (status {error.response.status_code}), as while its database is "
+                    "away; try again when that is back"
+                ) from error
             raise GradattnError(f"{_place()} refuses this ({_detail(error.response)})") from error
         except httpx.HTTPError as error:
             raise GradattnError(f"{_place()} does not answer ({error}); check PREFECT_API_URL") from error
@@ -114,7 +122,7 @@ def serve() -> Iterator[str]:
         "stop it and start one with a greater --limit, or set PREFECT_API_URL to a server that several can share"
     )
     with only_process(_LOCK, busy), _file("gradattn-server.log").open("wb") as log:
-        process, address = _start(_free_port(_PORT, 0), log)
+        process, address = _start(_free_port(_PORT, 0), log, page=True)
         try:
             _wait_for(process, address, Path(log.name))
             _file(_ADDRESS).write_text(address, "utf-8")
@@ -143,11 +151,22 @@ def only_process(lock: str, sentence: str) -> Iterator[None]:
         held.release()
 
 
+def is_held(lock: str) -> bool:
+    """Whether some process of this machine holds a lock in Prefect's folder."""
+    if not _file(lock).exists():
+        return False
+    try:
+        with FileLock(_file(lock), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 @functools.cache
 def _temporary_address() -> str:
     """Of a server for this process alone. Prefect would start one too, but that lives on where we are killed."""
     with tempfile.NamedTemporaryFile("wb", prefix="gradattn-server-", suffix=".log") as log:
-        process, address = _start(_free_port(0), log)
+        process, address = _start(_free_port(0), log, page=False)
         try:
             _wait_for(process, address, Path(log.name))
         except BaseException:
@@ -159,13 +178,19 @@ def _temporary_address() -> str:
     return address
 
 
-def _start(port: int, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], str]:
+def _start(port: int, log: IO[bytes], *, page: bool) -> tuple[subprocess.Popen[bytes], str]:
+    """Begin a server; one that nobody is told the address of needs no page."""
+    settings = {
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_ENABLED": str(page).lower(),
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.server"],
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
-        env={**os.environ, "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": str(port)},
+        env={**_PAGE, "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(_file("ui")), **os.environ, **settings},
         # Ctrl-C is for us, who have to report to this server before we leave.
         start_new_session=True,
     )
@@ -244,9 +269,13 @@ def _end_with_input() -> None:
 
 def main() -> None:
     """Serve at PREFECT_SERVER_API_HOST and PREFECT_SERVER_API_PORT until standard input ends."""
+    import prefect
     from prefect.cli import app
 
     _end_with_input()
+    if os.environ.get("PREFECT_SERVER_UI_V2_ENABLED", "").lower() in ("", "0", "false"):
+        # It is served even where it is not the first one, and it loads a tracker into the browser.
+        prefect.__ui_v2_static_path__ = _file("no-such-page")
     sys.argv = ["prefect", "server", "start"]
     app()
 

@@ -38,7 +38,7 @@ class ScheduleStatus:
         dataset, out: parameters; ``""`` where a run has to name them.
         schedule: in words; ``""`` without one.
         active: neither the schedule nor the deployment is paused.
-        state: ``running``, else what Prefect says of the deployment, such as ``ready`` or ``not_ready``.
+        state: ``running``, ``ready``, or ``no_worker`` where none is there for its pool.
         next_run: of the deployment, ISO 8601 in UTC, by its schedule where Prefect has made no run yet; ``""`` where
             none is due.
         last_run: name of the state in which its last run ended, such as ``Completed`` or ``Skipped``; ``""`` before the
@@ -73,6 +73,14 @@ def schedules(*, start: bool = False) -> list[ScheduleStatus]:
             deployments = client.read_deployments(flow_filter=OF_AUDITS)
             listed = [status for deployment in deployments for status in _statuses(client, deployment)]
             return sorted(listed, key=lambda status: (status.deployment, status.schedule))
+
+
+def has_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:
+    """Whether a worker that was heard of lately serves the deployment's pool."""
+    if not deployment.work_pool_name:
+        return False
+    workers = client.read_workers_for_work_pool(deployment.work_pool_name)
+    return any(str(worker.status.value) == "ONLINE" for worker in workers if worker.status)
 
 
 def words(schedule: SCHEDULE_TYPES) -> str:
@@ -151,7 +159,8 @@ def _due(schedule: SCHEDULE_TYPES | None, made: datetime | None) -> str:
 def _state(client: SyncPrefectClient, deployment: DeploymentResponse) -> str:
     if _first(client, deployment, [StateType.RUNNING], FlowRunSort.EXPECTED_START_TIME_ASC) is not None:
         return "running"
-    return str(deployment.status.value).lower() if deployment.status else ""
+    # What Prefect itself says of a deployment follows its workers by up to a minute.
+    return "ready" if has_worker(client, deployment) else "no_worker"
 
 
 def _first(

@@ -6,6 +6,7 @@ A task gets the audit's folder and the number of its part, and leaves files ther
 from __future__ import annotations
 
 import atexit
+import logging
 import signal
 import tempfile
 import threading
@@ -49,7 +50,10 @@ _VISIBLE_SECONDS = 90.0
 
 
 def audit_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a task that is tried again where that may help; its result is a file, Prefect keeps none."""
+    """Make a function a task that is tried again where that may help; its result is a file, Prefect keeps none.
+
+    What the user must change is not tried again, and Prefect's log has the sentence, not where in the code it arose.
+    """
     return task(
         name=name,
         task_run_name=run_name or name,
@@ -59,6 +63,16 @@ def audit_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, 
         cache_policy=NO_CACHE,
         persist_result=False,
     )
+
+
+def in_one_sentence(record: logging.LogRecord) -> bool:
+    """A filter of logs: of what the user must change there is a sentence, not where in the code it arose."""
+    if record.exc_info and isinstance(record.exc_info[1], GradattnError):
+        record.exc_info = None
+    return True
+
+
+logging.getLogger("prefect.task_runs").addFilter(in_one_sentence)
 
 
 @contextmanager

@@ -8,12 +8,12 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import copy_context
+from datetime import UTC, datetime
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_UI_URL,
@@ -23,10 +23,12 @@ from prefect.settings import (
 )
 from prefect.workers.process import ProcessWorker
 
-from flows.recovery import continue_runs, orphaned_runs, skip_missed_runs
+from flows.recovery import lost_runs, orphaned_runs, skip_missed_runs, watch_runs
 from flows.schedules import make_pool
-from flows.server import connect, only_process, serve
+from flows.server import connect, is_held, only_process, serve
 from gradattn_core.errors import GradattnError
+
+_MOST_NUMBERED = 16
 
 
 def default_name() -> str:
@@ -39,6 +41,7 @@ def work(
     *,
     name: str,
     limit: int,
+    numbered: bool = False,
     health_port: int | None = None,
     started: Callable[[str, bool], None] = lambda page, own: None,
 ) -> None:
@@ -46,6 +49,8 @@ def work(
 
     Args:
         limit: how many audits at a time.
+        numbered: where a worker of this name runs on this machine, be called ``NAME 2`` and so on; and continue what
+            those of such names left that are gone.
         health_port: where ``/health`` tells this machine whether the worker still asks for work; None for nowhere.
         started: told the address of Prefect's page, and whether the server is the worker's own.
 
@@ -56,16 +61,20 @@ def work(
         raise GradattnError(f"--limit {limit} leaves nothing to do; at least 1 works")
     own = not PREFECT_API_URL.value()
     # It continues the runs that one of its name left.
-    lock = f"gradattn-worker-{re.sub(r'[^0-9A-Za-z.-]', '-', name)}.lock"
-    busy = f"a worker called {name!r} runs on this machine; give this one another --name"
-    with only_process(lock, busy), _health(health_port), _own_server() if own else nullcontext():
+    with _only_one_called(name, numbered) as name, _health(health_port), _own_server() if own else nullcontext():
+        began = datetime.now(UTC)
         with connect() as client:
             make_pool(client, pool)
-            orphans = orphaned_runs(client, pool, name)
+            orphans = [run for each in _names(name, numbered) for run in orphaned_runs(client, pool, each)]
             skip_missed_runs(client, pool)
         started(PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()), own)
         ended = threading.Event()
-        threading.Thread(target=copy_context().run, args=(_continue, orphans, ended), daemon=True).start()
+
+        def watch() -> None:
+            with get_client(sync_client=True) as client:
+                watch_runs(client, orphans, lambda: lost_runs(client, pool, _names(name, numbered), began), ended)
+
+        threading.Thread(target=copy_context().run, args=(watch,), daemon=True).start()
         try:
             _run(pool, name, limit, health=health_port is not None)
         finally:
@@ -98,9 +107,34 @@ async def _serve(pool: str, name: str, limit: int, *, health: bool) -> None:
     await worker.start(with_healthcheck=health, printer=_silent)
 
 
-def _continue(orphans: list[FlowRun], ended: threading.Event) -> None:
-    with get_client(sync_client=True) as client:
-        continue_runs(client, orphans, ended)
+@contextmanager
+def _only_one_called(name: str, numbered: bool) -> Iterator[str]:
+    """The name, or the first with a number, that no other worker of this machine has."""
+    busy = f"a worker called {name!r} runs on this machine; give this one another --name, or --numbered"
+    with ExitStack() as stack:
+        for each in _family(name) if numbered else [name]:
+            with suppress(GradattnError):
+                stack.enter_context(only_process(_lock(each), busy))
+                break
+        else:
+            raise GradattnError(busy if not numbered else f"{_MOST_NUMBERED} workers called {name!r} run here already")
+        yield each
+
+
+def _names(name: str, numbered: bool) -> list[str]:
+    """Whose runs a worker looks after: its own, and those of numbered ones that are gone."""
+    if not numbered:
+        return [name]
+    first = re.sub(r" \d+$", "", name)
+    return [each for each in _family(first) if each == name or not is_held(_lock(each))]
+
+
+def _family(name: str) -> list[str]:
+    return [name, *(f"{name} {number}" for number in range(2, _MOST_NUMBERED + 1))]
+
+
+def _lock(name: str) -> str:
+    return f"gradattn-worker-{re.sub(r'[^0-9A-Za-z.-]', '-', name)}.lock"
 
 
 def _silent(*_: object, **__: object) -> None:

@@ -6,6 +6,7 @@ Command line, flow, page and schedules read the parameters from here; a new one 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
@@ -19,7 +20,7 @@ from gradattn_core.files import digest, user_path
 from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
 
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
-DEFAULT_OUT = "gradattn-out"
+DEFAULT_OUT = os.environ.get("GRADATTN_OUT") or "gradattn-out"
 AUTO_MODEL, NO_MODEL = "auto", "none"
 MEASURED = 500
 """So many suspects, the first ones, have their strongest regions measured."""

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
@@ -71,7 +72,9 @@ def test_a_service_can_be_started_checked_and_started_again(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_waits_only_for_services_that_are_there_and_have_a_check(name: str) -> None:
     for other, wanted in SERVICES[name].get("depends_on", {}).items():
-        assert wanted == {"condition": "service_healthy"} and "healthcheck" in SERVICES[other]
+        # The page waits for the image that the server makes, not for the server.
+        condition = "service_started" if name == "page" else "service_healthy"
+        assert wanted == {"condition": condition} and "healthcheck" in SERVICES[other]
         assert not SERVICES[other].get("profiles")
 
 
@@ -79,46 +82,70 @@ def test_a_service_waits_only_for_services_that_are_there_and_have_a_check(name:
 def test_a_service_writes_to_named_volumes_only_and_is_no_door_into_the_machine(name: str) -> None:
     service = SERVICES[name]
     for volume in service.get("volumes", []):
-        source, target, *mode = volume.split(":")
-        if name != "database":
+        source, target, *mode = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")
+        if target not in ("/var/lib/postgresql/data", "/run/postgresql"):
             assert f" {target} " in f" {DOCKERFILE.replace(chr(10), ' ')} ", f"the image has no folder {target}"
         assert source in VOLUMES or (source.startswith("./") and mode == ["ro"])
-    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert all(re.fullmatch(r"127\.0\.0\.1:\$\{GRADATTN_\w*PORT:-\d+\}:\d+", port) for port in service.get("ports", []))
     assert service["cap_drop"] == ["ALL"] and not service.get("privileged")
     assert service["security_opt"] == ["no-new-privileges:true"]
 
 
 def test_the_database_is_reached_by_the_server_alone_and_keeps_everything_in_its_volume() -> None:
     database = SERVICES["database"]
-    assert not database.get("ports") and not database["user"].startswith(("0", "root"))
-    assert database["volumes"] == ["database:/var/lib/postgresql/data"]
-    environment = SERVICES["server"]["environment"]
-    assert environment["PREFECT_SERVER_DATABASE_HOST"] == "database"
-    assert environment["PREFECT_SERVER_DATABASE_USER"] == database["environment"]["POSTGRES_USER"]
-    assert environment["PREFECT_SERVER_DATABASE_NAME"] == database["environment"]["POSTGRES_DB"]
-    assert environment["PREFECT_SERVER_DATABASE_PASSWORD"] == database["environment"]["POSTGRES_PASSWORD"]
+    assert database["network_mode"] == "none" and not database.get("ports")
+    assert not database["user"].startswith(("0", "root"))
+    assert database["volumes"] == ["database:/var/lib/postgresql/data", "socket:/run/postgresql"]
+    address = urlsplit(SERVICES["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"])
+    assert (address.scheme, address.query) == ("postgresql+asyncpg", "host=/run/postgresql")
+    assert address.username == database["environment"]["POSTGRES_USER"] and address.password is None
+    assert address.path == f"/{database['environment']['POSTGRES_DB']}"
+    sharing = [name for name, service in SERVICES.items() if "socket:/run/postgresql" in service["volumes"]]
+    assert sharing == ["database", "server"]
 
 
 def test_nothing_secret_is_written_down_and_what_is_built_on_is_pinned() -> None:
     for line in ((ROOT / "docker-compose.yml").read_text("utf-8") + DOCKERFILE).splitlines():
         if re.search(SECRET, line) and not line.startswith("#"):
-            assert FROM_OUTSIDE.fullmatch(line.partition(": ")[2]), line
+            # The image wants one; there is no network on which it could be asked for.
+            assert line.strip() == "POSTGRES_PASSWORD: asked-of-nobody", line
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert bases and all(re.fullmatch(PINNED, base) for base in bases)
     for name, service in SERVICES.items():
         if name == "database":
             assert re.fullmatch(PINNED, service["image"]) and "build" not in service
         else:
-            assert service["image"] == "gradattn:local" and service["build"] == "."
+            assert service["image"] == ("gradattn:gpu" if name == "worker-gpu" else "gradattn:local")
+    # Built once: by the service that the others wait for; and by the one whose image is another.
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["server", "worker-gpu"]
+    assert all("server" in SERVICES[name]["depends_on"] for name in ("worker", "worker-gpu", "page"))
     assert "--constraint constraints.txt" in DOCKERFILE
     user = DOCKERFILE.index("\nUSER ")
     assert DOCKERFILE[user:].split()[1] != "root" and user < DOCKERFILE.index("\nCMD ")
     assert ".env" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
 
 
-def test_no_container_starts_without_a_password_for_the_database() -> None:
-    outside = {match[1] for match in FROM_OUTSIDE.finditer((ROOT / "docker-compose.yml").read_text("utf-8"))}
-    assert outside == {"GRADATTN_DATABASE_PASSWORD"}
+def test_everything_has_a_default_so_that_no_command_needs_an_env_file() -> None:
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    assert set(re.findall(r"\$\{(\w+)", text)) == {match[1] for match in FROM_OUTSIDE.finditer(text)} | {
+        "GRADATTN_PAGE_URL"  # whose default holds another
+    }
+    assert "GRADATTN_DATABASE_PASSWORD" not in text
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_limited_in_memory_and_its_root_file_system_is_read_only(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True and service["tmpfs"] == ["/tmp"]
+    assert re.fullmatch(r"\d+g|\$\{GRADATTN_\w+:-\d+g\}", service["mem_limit"])
+    assert service["healthcheck"]["start_interval"] in ("1s", "2s"), "up --wait waits for the first check"
+
+
+def test_prefects_page_is_checked_and_its_copy_can_be_written() -> None:
+    (program,) = SERVICES["server"]["healthcheck"]["test"][3:]
+    assert "'/api/health', '/'" in program
+    settings = dict(re.findall(r" (PREFECT_\w+|HOME)=(\S+)", DOCKERFILE))
+    assert settings["PREFECT_SERVER_UI_STATIC_DIRECTORY"].startswith("/tmp/") and settings["HOME"] == "/tmp"
 
 
 def test_all_that_the_image_copies_is_there_and_not_ignored() -> None:

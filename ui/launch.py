@@ -126,9 +126,14 @@ def _command(port: int, address: str) -> list[str]:
         "server.address": address,
         "server.headless": "true",
         "browser.gatherUsageStats": "false",
+        # Without one Streamlit asks the internet which address this machine has there, to print it.
+        "browser.serverAddress": "localhost",
         # st.pagination has a default whether one is wanted or not, so each return to a first page would be a warning.
         "global.disableWidgetStateDuplicationWarning": "true",
     }
+    # What the user says stands.
+    if "STREAMLIT_BROWSER_SERVER_ADDRESS" in os.environ or address in OWN_MACHINE:
+        del options["browser.serverAddress"]
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "streamlit", "run", str(_SERVER), *flags]
 

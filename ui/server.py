@@ -12,7 +12,7 @@ from pathlib import Path
 
 import streamlit as st
 from starlette.routing import BaseRoute, Mount
-from streamlit import config
+from streamlit import config, net_util
 
 from ui.api import assets, blind, bulk, cards, freshness, lists, measuring, pair, renditions, threshold, writes
 from ui.api.makers import makers
@@ -24,6 +24,10 @@ ROUTES: list[BaseRoute] = [
     *freshness.ROUTES,
 ]
 """Those of other rooms are spliced in here."""
+
+# Streamlit asks the internet for this machine's address there whenever a page comes from a name that it does not know.
+# Who opens the page under such a name lists it in STREAMLIT_SERVER_CORS_ALLOWED_ORIGINS.
+net_util.get_external_ip = lambda: None
 
 _BASE = str(config.get_option("server.baseUrlPath") or "").strip("/")
 

@@ -46,6 +46,7 @@ from gradattn_core.dataset.text import shown
 from gradattn_core.errors import ClassAlignmentError, DatasetError, StoreError
 from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, user_path, write_parquet, write_text
+from gradattn_core.model.backbone import fetch_weights
 from gradattn_core.model.classes import Alignment, align_classes, class_names
 from gradattn_core.model.device import pick_device
 from gradattn_core.outfolder import AuditFolder, failures_beside
@@ -157,7 +158,10 @@ def plan_audit(config: AuditConfig, progress: Progress = silent) -> Plan:
     progress(PLAN.name, 0, 1)
     survey = survey_dataset(config)
     plan, why = _finished_plan(config, survey)
-    plan = plan or make_plan(config, survey, why)
+    if plan is None:
+        if config.has_model:
+            fetch_weights(config.spec, progress)
+        plan = make_plan(config, survey, why)
     keep_files(survey.files, survey.listing, plan.out)
     progress(PLAN.name, 1, 1)
     return plan

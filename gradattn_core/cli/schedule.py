@@ -136,6 +136,8 @@ def run_worker(options: argparse.Namespace) -> int:
     if not quiet:
         print("reaching Prefect …", file=sys.stderr)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if quiet else "INFO")
+    # A server whose database is away says 500, and Prefect's client would not ask again. Its runs inherit this.
+    os.environ.setdefault("PREFECT_CLIENT_RETRY_EXTRA_CODES", "500")
     from flows.schedules import POOL
     from flows.worker import default_name, work
 
@@ -151,6 +153,7 @@ def run_worker(options: argparse.Namespace) -> int:
         pool,
         name=options.name or default_name(),
         limit=options.limit,
+        numbered=options.numbered,
         health_port=options.health_port,
         started=started,
     )
@@ -202,6 +205,11 @@ def _add_worker(commands: Commands) -> None:
         "--name", metavar="NAME", help="what Prefect's page calls it; keep it to continue runs that it left"
     )
     parser.add_argument(
+        "--numbered",
+        action="store_true",
+        help="where a worker of that name runs here, be called NAME 2 and so on, instead of refusing",
+    )
+    parser.add_argument(
         "--health-port", type=int, metavar="N", help="answer /health there, for this machine only (default: nowhere)"
     )
     parser.add_argument("--json", action="store_true", help="where Prefect's page is, as one JSON object, at the start")
@@ -227,6 +235,8 @@ def _reach(options: argparse.Namespace) -> None:
         print("asking Prefect …", file=sys.stderr)
     # What is wrong comes out as one sentence.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    # Nobody waits a minute at a terminal to be told that the database is away.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
 
 
 def _table(listed: list[ScheduleStatus]) -> Table:
@@ -234,7 +244,7 @@ def _table(listed: list[ScheduleStatus]) -> Table:
     for schedule in listed:
         name = schedule.deployment.partition("/")[2]
         state = schedule.state if schedule.active or schedule.state == "running" else "paused"
-        state = {"not_ready": "no worker"}.get(state, state)
+        state = state.replace("_", " ")
         due = f"{datetime.fromisoformat(schedule.next_run):%Y-%m-%d %H:%M} UTC" if schedule.next_run else ""
         drawn.add_row(*map(escape, (name, schedule.dataset, schedule.schedule, due, schedule.last_run, state)))
     return drawn

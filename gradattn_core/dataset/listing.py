@@ -52,7 +52,7 @@ from gradattn_core.dataset.stamps import stamps
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.subset import of_classes, so_many, without_labels
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
-from gradattn_core.dataset.text import did_you_mean, file_problem, is_text, shown, shown_all
+from gradattn_core.dataset.text import data_note, did_you_mean, file_problem, is_text, shown, shown_all
 from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import user_path
@@ -169,7 +169,7 @@ def _image_root(source: str) -> str:
     if not is_url(place):
         folder = user_path(place).resolve()
         if not folder.exists():
-            raise DatasetError(f"--image-root {shown(source)} does not exist.{_near_sibling(folder)}")
+            raise DatasetError(f"--image-root {shown(source)} does not exist.{_near_sibling(folder)}{data_note()}")
         place = str(folder)
         if folder.is_dir():
             return place
@@ -216,7 +216,7 @@ def _list_local(source: Path, selection: DatasetSelection) -> Listing:
     except (FileNotFoundError, NotADirectoryError):
         if is_pattern(str(source)):
             return _list_files(expand(os.path.abspath(source)), None, selection)
-        raise DatasetError(f"{shown(source)} does not exist.{_near_sibling(source)}") from None
+        raise DatasetError(f"{shown(source)} does not exist.{_near_sibling(source)}{data_note()}") from None
     except PermissionError:
         raise DatasetError(f"{shown(source)} may not be read: no permission.") from None
     if stat.S_ISDIR(status.st_mode):

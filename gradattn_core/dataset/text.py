@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -81,3 +82,9 @@ def check_columns(file: object, columns: Sequence[str], needed: Sequence[str], o
             raise DatasetError(f"{shown(file)} has no column {shown(name)}; {there}.{guess}{other}")
         if list(columns).count(name) > 1:
             raise DatasetError(f"{shown(file)} has several columns {shown(name)}: rename all but one.")
+
+
+def data_note() -> str:
+    """Where datasets lie in this container, as ``GRADATTN_DATA_NOTE`` says it, led by a space; ``""`` elsewhere."""
+    note = os.environ.get("GRADATTN_DATA_NOTE", "").strip()
+    return f" {note}." if note else ""

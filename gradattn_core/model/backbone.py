@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import timm
@@ -24,6 +25,11 @@ from gradattn_core.model.checkpoint import (
 )
 from gradattn_core.model.forward import class_logits
 from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.model.published import located
+from gradattn_core.progress import Progress
+
+# Arguments of timm's by which a user says where the weights are.
+_OWN_SOURCE = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
 
 
 def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch.device | str = "cpu") -> nn.Module:
@@ -51,6 +57,21 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
     model = model.to(device).eval().requires_grad_(False)
     _check_attention(model)
     return model
+
+
+def fetch_weights(spec: ModelSpec, progress: Progress) -> None:
+    """Have what the hub has of a model in its cache, before any work that would be in vain without it.
+
+    Args:
+        progress: told ``weights`` in bytes, where something has to be fetched.
+
+    Raises:
+        ModelError: the hub is out of reach, does not answer, or has no such file.
+    """
+    if not _OWN_SOURCE & spec.arguments.keys():
+        # Of a name that timm does not know, whoever builds the model speaks.
+        with suppress(ValueError, RuntimeError, KeyError):
+            located(spec.name, pretrained=spec.checkpoint is None and not spec.from_scratch, progress=progress)
 
 
 def outline(spec: ModelSpec) -> nn.Module:
@@ -81,7 +102,10 @@ def _create(spec: ModelSpec, arguments: dict[str, Any], *, pretrained: bool) -> 
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models('vit*') lists the names"
         raise ModelError(f"model {spec.name!r} is not a timm model; {hint}")
     try:
-        model = timm.create_model(spec.name, pretrained=pretrained, **arguments)
+        name, local = (spec.name, {}) if _OWN_SOURCE & arguments.keys() else located(spec.name, pretrained=pretrained)
+        model = timm.create_model(name, pretrained=pretrained, **local, **arguments)
+    except ModelError:
+        raise
     except Exception as error:
         # timm raises many kinds here: hub and network errors, unknown tags, arguments of a wrong name or value.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

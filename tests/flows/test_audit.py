@@ -159,10 +159,13 @@ def test_a_shard_that_cannot_be_written_once_is_retried(
 
 
 def test_what_the_user_must_change_is_not_retried_and_comes_out_as_it_is(
-    client: SyncPrefectClient, tmp_path: Path
+    client: SyncPrefectClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(DatasetError, match="nothing-here"):
         run_as_flow(AuditConfig(str(tmp_path / "nothing-here"), out=str(tmp_path / "out")))
+    # Its owner reads the log on Prefect's page: the sentence, and no word on where in the code it arose.
+    said = [record for record in caplog.records if record.name == "prefect.task_runs" and record.levelname == "ERROR"]
+    assert said and not any(record.exc_info for record in said) and "nothing-here" in said[0].getMessage()
     run = latest_run(client)
     assert run.state is not None and run.state.is_failed() and "nothing-here" in str(run.state.message)
     assert tasks_of(client, run, {"plan"})["plan"].run_count == 1

@@ -17,14 +17,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect import task
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-from prefect.states import Cancelling, Pending, Running, Scheduled
+from prefect.states import Cancelling, Crashed, Pending, Running, Scheduled
 
 from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY
 from flows.notify import tell, was_told
-from flows.recovery import continue_runs, orphaned_runs, skip_missed_runs
+from flows.recovery import lost_runs, orphaned_runs, skip_missed_runs, watch_runs
 from flows.schedules import _with_absolute_paths, cron, every, make_pool, require_absolute
 from flows.server import local_address
 from flows.status import next_time
@@ -37,6 +38,12 @@ from gradattn_core.store.store import Store
 from tests.helpers.prefect_runs import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
 from tests.helpers.tiny import Tiny, make_tiny
 from ui.audits import timetable
+
+
+@task
+def unfinished_task() -> None:
+    """A part that a process was at work on when it ended."""
+
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -317,7 +324,7 @@ def test_a_second_worker_on_the_same_database_is_refused(command: Command, capsy
     assert f"--health-port {port} cannot be used" in one_sentence(capsys.readouterr().err)
 
 
-def test_runs_of_a_killed_worker_are_continued_and_those_that_live_are_left_alone(
+def test_runs_that_nobody_is_at_work_on_are_continued_and_those_that_live_are_left_alone(
     command: Command, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
     (tmp_path / "birds").mkdir()
@@ -342,21 +349,39 @@ def test_runs_of_a_killed_worker_are_continued_and_those_that_live_are_left_alon
     watched = orphaned_runs(client, "nobody", "gone")
     assert {run.id for run in watched} == {dead, living, tried, stopping, starting}
 
+    # Lost under the eyes of a worker that lives: one's process ended without being able to report, one's has crashed.
+    # Of a third nobody holds the lock just now, but its process is there.
+    unreported, crashed = left(Running(), "unreported"), left(Crashed(), "crashed")
+    reporting = left(Running(), "reporting")
+    began = datetime.now(UTC) - timedelta(minutes=1)
+    part = client.create_task_run(unfinished_task, unreported, "0", state=Running())
+
     over = threading.Event()
-    with outfolder.lock(str(tmp_path / "living")):
-        often = {"pause": 0.2, "starting": timedelta(seconds=2)}
-        thread = threading.Thread(target=continue_runs, args=(client, watched, over), kwargs=often)
+    marked = {**os.environ, "PREFECT__FLOW_RUN_ID": str(reporting)}
+    with outfolder.lock(str(tmp_path / "living")), subprocess.Popen(["sleep", "120"], env=marked) as process:
+        often = {"pause": 0.2, "between_looks": 0.3, "starting": timedelta(seconds=2)}
+
+        def look() -> list[FlowRun]:
+            return lost_runs(client, "nobody", ["gone"], began)
+
+        thread = threading.Thread(target=watch_runs, args=(client, watched, look, over), kwargs=often)
         thread.start()
         deadline = time.monotonic() + 60
         settled = {"Continued", "Crashed", "Cancelled"}
-        while not {state_of(client, each) for each in (dead, tried, stopping, starting)} <= settled:
+        while not {state_of(client, each) for each in (dead, tried, stopping, starting, unreported)} <= settled:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        while state_of(client, crashed) != "Continued":
             assert time.monotonic() < deadline
             time.sleep(0.2)
         over.set()
         thread.join()
-    assert [state_of(client, each) for each in (dead, starting)] == ["Continued", "Continued"]
+        process.kill()
+    assert [state_of(client, each) for each in (dead, starting, unreported)] == ["Continued"] * 3
     assert [state_of(client, each) for each in (tried, stopping)] == ["Crashed", "Cancelled"]
-    assert [state_of(client, each) for each in (living, others)] == ["Running", "Running"]
+    assert [state_of(client, each) for each in (living, others, reporting)] == ["Running"] * 3
+    ended_part = client.read_task_run(part.id).state
+    assert ended_part is not None and ended_part.is_crashed() and ended_part.message == "its process ended"
     assert command("remove", "left")[0] == 0
 
 

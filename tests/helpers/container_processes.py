@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -26,7 +25,8 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 BIN = Path(sys.executable).parent
-FROM_OUTSIDE = re.compile(r"\$\{(\w+):\?[^}]+\}")
+FROM_OUTSIDE = re.compile(r"\$\{(\w+):-([^${}]*)\}")
+"""What a user may set, with what it is otherwise."""
 _SPECIAL = ("dataset", "model_arguments")
 
 
@@ -38,7 +38,6 @@ class Processes:
         self.results.mkdir()
         self._folder = folder
         self._database = database
-        self._outside = {"GRADATTN_DATABASE_PASSWORD": secrets.token_hex(24)}
         self._ports = {port: free_port() for port in ("4200", "5432", "8080", "8501")}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -141,6 +140,7 @@ class Processes:
         return {
             **os.environ,
             **dict(re.findall(r"(DO_NOT_TRACK|PREFECT_\w+_ENABLED)=(\w+)", DOCKERFILE)),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self._folder / "prefect/ui"),
             **own,
             **settings,
         }
@@ -154,7 +154,7 @@ class Processes:
         account = postgres_account(self._database)
         made = ["--pgdata", str(data), "--username", settings["POSTGRES_USER"], "--pwfile", str(password)]
         subprocess.run(
-            [postgres_tool("initdb"), *made, "--auth=scram-sha-256", "--no-sync"],
+            [postgres_tool("initdb"), *made, "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"],
             **account,
             check=True,
             capture_output=True,
@@ -180,10 +180,11 @@ class Processes:
         )
 
     def _moved(self, text: str) -> str:
-        if text == "database":
-            return "127.0.0.1"
-        text = FROM_OUTSIDE.sub(lambda match: self._outside[match[1]], text)
+        while FROM_OUTSIDE.search(text):
+            text = FROM_OUTSIDE.sub(r"\2", text)
         text = text.replace("/results", str(self.results)).replace("://server:", "://127.0.0.1:")
+        text = text.replace("host=/run/postgresql", f"host={self._database}&port={self._ports['5432']}")
+        text = re.sub("^/prefect$", str(self._folder / "prefect"), text)
         text = text.replace("0.0.0.0", "127.0.0.1")
         for port, own in self._ports.items():
             text = re.sub(rf"\b{port}\b", str(own), text)
