@@ -100,6 +100,12 @@ def test_the_help_of_the_command_line_is_light() -> None:
     assert not heavy and seconds < 0.3
 
 
+def test_a_summary_needs_no_model_and_no_science() -> None:
+    """It is to be there within a second, most of which pandas and the database take already."""
+    _, heavy = loaded("import gradattn_core.health, gradattn_core.cli.summary")
+    assert heavy <= {"numpy", "pandas", "duckdb", "pyarrow"}
+
+
 @pytest.mark.parametrize("room", sorted(name for name, file in modules().items() if file.name == "__init__.py"))
 def test_a_package_imports_nothing_heavy(room: str) -> None:
     assert not loaded(f"import {room}")[1]

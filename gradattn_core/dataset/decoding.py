@@ -369,6 +369,9 @@ def _decoded(data: bytes, asked: _Asked) -> tuple[Image.Image, tuple[int, int], 
             image, alpha = as_rgb(source if colours is None else deep_colour(colours, asked.white))
         if (turn := TO_UPRIGHT.get(orientation_of(source))) is not None:
             image = image.transpose(turn)
+        elif image is source:
+            # The same pixels without the file's metadata; a copy of them takes as long as half of a resize.
+            image = source._new(source.im)
     image.info.clear()
     return image, size or image.size, alpha
 

@@ -33,13 +33,13 @@ def white_of(maxima: Sequence[int]) -> int:
 
 
 def as_rgb(image: Image.Image) -> tuple[Image.Image, Alpha]:
-    """A picture of eight bits as RGB, over white where it is transparent.
+    """A picture of eight bits as RGB, over white where it is transparent; itself where it is that.
 
     Where this leaves nothing to see and there is something, the colours are taken without a transparency that is the
     same everywhere, and black is laid under one that has a shape.
     """
     if not image.has_transparency_data:
-        return image.convert("RGB"), ""
+        return (image if image.mode == "RGB" else image.convert("RGB")), ""
     rgba = image.convert("RGBA")
     on_white = _over(rgba, "white")
     if not _is_blank(on_white):

@@ -25,7 +25,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from gradattn_core.errors import RankingError
 from gradattn_core.records import IntArray
@@ -248,6 +247,9 @@ def _at_most(wrong: int, pool: int, many: int, drawn: int) -> float:
 
 def _choose(of: int, taken: IntArray) -> Doubles:
     """[numbers] logarithm of the binomial coefficients."""
+    # As heavy as the rest of a summary, most of which count nothing.
+    from scipy.special import gammaln
+
     return np.asarray(gammaln(of + 1) - gammaln(taken + 1) - gammaln(of - taken + 1))
 
 

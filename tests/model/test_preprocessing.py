@@ -118,7 +118,19 @@ def test_pixels_are_within_two_levels_of_timms_own_transform(crop_mode: str, cha
     prepared = preprocessing(in_chans=channels, crop_pct=0.9, **config)
     assert prepared.input_size[0] == channels
     # Of each kind of order of Pillow's passes: much taller, much wider, smaller in one direction only.
-    sizes = [*SIZES, (64, 640), (640, 64), (300, 31), (65, 97), (96, 64), (1, 1), (3, 100), (291, 616), (2000, 900)]
+    sizes = [
+        *SIZES,
+        (64, 640),
+        (640, 64),
+        (300, 31),
+        (65, 97),
+        (96, 64),
+        (1, 1),
+        (3, 100),
+        (291, 616),
+        (2000, 900),
+        (2300, 2100),
+    ]
     farthest = 0
     for seed, (width, height) in enumerate(sizes):
         for picture in (hard_edges(width, height, seed), coordinates(width, height) if width > 1 < height else None):
