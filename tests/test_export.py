@@ -17,9 +17,10 @@ import pandas as pd
 import pytest
 
 from gradattn_core.cli import main
+from gradattn_core.csv_tables import read_candidates
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import StoreError
-from gradattn_core.export import COLUMNS, TABLES, encode, read_candidates, write_candidates
+from gradattn_core.export import COLUMNS, TABLES, encode, write_candidates
 from gradattn_core.files import write_output
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import json_here, run_here

@@ -33,7 +33,7 @@ FLOORS = (
     {"attention", "dataset", "demo"},
     {"model", "ranking", "render"},
     {"interpret", "store"},
-    {"embedding", "evaluate", "export", "facts", "health", "learning", "peers", "rerank"},
+    {"csv_tables", "embedding", "evaluate", "export", "facts", "health", "learning", "peers", "rerank"},
     {"apply", "audit", "interchange", "report"},
     {"ui"},
     {"flows"},

@@ -15,8 +15,8 @@ from ui.launch import read_only
 
 _SOON = 1.0
 """Seconds after a decision; what is decided meanwhile is written with it."""
-_RARELY = 20
-"""Of so many seconds, one at most is spent on the file."""
+_RARELY = 50
+"""Of so many seconds, one at most is spent on the file, so that hardly any press waits for it."""
 
 
 @dataclass

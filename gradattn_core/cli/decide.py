@@ -42,6 +42,10 @@ def add(commands: Commands) -> None:
         "Take over what was decided elsewhere.",
         "  gradattn import decisions candidates.csv --reviewer ann",
     )
+    # Taken so that whoever forgets what to import is told, whatever else they say.
+    parser.add_argument("file", nargs="*", help=argparse.SUPPRESS)
+    for option in ("--out", "--audit", "--reviewer"):
+        parser.add_argument(option, help=argparse.SUPPRESS)
     decisions = parser.add_form(
         "decisions",
         run_import,

@@ -144,7 +144,7 @@ def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:
             new label that is another spelling of a class.
     """
     from gradattn_core.dataset.labels import spelling
-    from gradattn_core.export import read_checklist
+    from gradattn_core.csv_tables import read_checklist
     from gradattn_core.store.log import Decision, verdict
 
     filled = read_checklist(source)

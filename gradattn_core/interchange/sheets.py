@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradattn_core.csv_tables import csv_rows
 from gradattn_core.dataset.text import cause
 from gradattn_core.errors import StoreError
-from gradattn_core.export import csv_rows
 from gradattn_core.store.claims import Claim
 
 _TRUE = ("true", "1", "wahr", "vrai", "yes")

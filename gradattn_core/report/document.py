@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradattn_core.config import NO_MODEL
 from gradattn_core.dataset.subset import about_part
 from gradattn_core.elements import Markup, join, tag
 from gradattn_core.estimates import agreement, percent
@@ -28,18 +29,35 @@ from gradattn_core.wording import count_of, estimate, minute, sentence, short_na
 _ROWS = 15
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_METHODS = (
-    "A frozen Vision Transformer turns each picture into features. Several judges, none of which has learnt from the "
-    "picture it judges, say how likely each class is; their votes are joined, weighed by how well they foretell "
-    "labels, with a model of how labels get wrong. The suspicion of a label is the probability that another is right.",
+_EYES = {
+    "probe": "A frozen Vision Transformer turns each picture into features.",
+    "finetune": "A Vision Transformer is fine-tuned fold by fold, and each picture is judged by one that never saw it.",
+    "as-is": "A Vision Transformer turns each picture into features, and its own classifier says what it sees.",
+    "brought": "Features or predictions that were made elsewhere say what each picture is like.",
+}
+"""What looks at the pictures, by head."""
+_JUDGES = (
+    "Several judges say how likely each class is, each out of sample: none has learnt from the label it judges. Their "
+    "votes are joined, weighed by how well they foretell labels, with a model of how labels get wrong. The suspicion "
+    "of a label is the probability that another one is right."
+)
+_TRUSTED = (
+    "That predictions from elsewhere are out of sample is taken from whoever made them: a model that was trained on "
+    "these labels knows wrong ones by heart."
+)
+_MAPS = (
     "A map says of every patch of the picture how much it moves the explained head’s answer between two classes, in "
     "log-odds. Where it adds up, its patches lead from the answer to an average picture to the answer to this one. "
-    "What is called measured comes from hiding a part and asking the model again.",
+    "What is called measured comes from hiding a part and asking the model again. A map explains the model that was "
+    "asked, not the world; two maps cannot be compared in strength."
+)
+_NO_MAPS = "There was no model to ask, so there are no maps: nothing says which part of a picture speaks for what."
+_LIMITS = (
     "What the model believes is no measurement: what every judge takes for right is in none of its sums, and its range "
     "says only how much depends on how people are assumed to mislabel. A random check measures, with an exact interval "
     "and the confidence that its sentence names.",
-    "A map explains the model that was asked, not the world; two maps cannot be compared in strength. A picture that "
-    "shows two classes has no single right label. A suspect is a question to a person: the audit changed nothing.",
+    "A picture that shows two classes has no single right label. A suspect is a question to a person: the audit "
+    "changed nothing.",
 )
 _SETTINGS = ("head", "objective", "correction", "folds", "threshold", "in_sample", "precision", "device")
 
@@ -238,6 +256,10 @@ def _card(one: Shown) -> Markup:
 def _methods(health: Health) -> Markup:
     audit = health.audit
     settings = {**audit.parameters, **audit.versions}
+    brought = [name for name in ("probabilities", "logits", "features") if audit.parameters.get(name)]
+    eyes = _EYES["brought"] if brought else _EYES.get(audit.head, _EYES["probe"])
+    trusted = [_TRUSTED] if {"probabilities", "logits"} & set(brought) else []
+    maps = _NO_MAPS if audit.parameters.get("model") == NO_MODEL else _MAPS
     # What was left to the program says nothing.
     named = {name: str(settings[name]) for name in _SETTINGS if settings.get(name) not in (None, "", "auto")}
     told = [[name.replace("_", " "), _clean(value)] for name, value in named.items()]
@@ -250,7 +272,7 @@ def _methods(health: Health) -> Markup:
     return tag(
         "section",
         tag("h2", "Methods and limits"),
-        *(tag("p", text) for text in _METHODS),
+        *(tag("p", text) for text in (f"{eyes} {_JUDGES}", *trusted, maps, *_LIMITS)),
         *([tag("h3", "Notes of this audit"), _list(audit.warnings)] if audit.warnings else []),
         *([tag("h3", "Not judged"), _list(not_judged)] if not_judged else []),
         *([tag("h3", "Settings"), _table(["Setting", "Value"], told, (0, 1))] if told else []),

@@ -149,6 +149,9 @@ def _checked(claim: Claim, image: ListedImage, reviewer: str | None, labels: set
         StoreError: where it cannot be one.
     """
     where, decision, new = claim.where, claim.decision.strip().lower(), claim.new_label
+    if new not in labels and new.strip() in labels:
+        # `relabel: owl`, as people write it.
+        new = new.strip()
     if claim.given_label is not None and claim.given_label != image.given_label:
         raise StoreError(
             f"{where}: {shown(claim.path)} has the label {shown(image.given_label)} here, not "

@@ -26,8 +26,8 @@ from gradattn_core.audit.plan import make_plan, survey_dataset
 from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.config import AuditConfig, FineTuning
+from gradattn_core.csv_tables import read_candidates
 from gradattn_core.errors import ClassAlignmentError, DatasetError, GradattnError, ModelError, StoreError
-from gradattn_core.export import read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny
 

@@ -21,9 +21,9 @@ from gradattn_core.audit.origins import Origins, mean_by_fold, mean_row, probed
 from gradattn_core.audit.run import audit_images
 from gradattn_core.belief import of_row
 from gradattn_core.config import AuditConfig, FineTuning
+from gradattn_core.csv_tables import read_candidates
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError
-from gradattn_core.export import read_candidates
 from gradattn_core.interpret.regions import region_masks
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import AuditSummary

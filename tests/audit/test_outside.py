@@ -17,8 +17,8 @@ from gradattn_core.audit.judge import Judge
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
+from gradattn_core.csv_tables import read_candidates
 from gradattn_core.dataset.decoding import read_image
-from gradattn_core.export import read_candidates
 from gradattn_core.model.forward import answer
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.ranking.outside import KEPT

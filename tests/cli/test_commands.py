@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradattn_core.export import read_candidates
+from gradattn_core.csv_tables import read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import gradattn
 from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny, model_options

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gradattn_core import outfolder
-from gradattn_core.export import read_candidates
+from gradattn_core.csv_tables import read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import gradattn
 from tests.helpers.sample_audit import audit_row, tables

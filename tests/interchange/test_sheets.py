@@ -12,7 +12,8 @@ import pytest
 
 from gradattn_core import outfolder
 from gradattn_core.cli import main
-from gradattn_core.export import encode, read_candidates, update_candidates
+from gradattn_core.csv_tables import read_candidates
+from gradattn_core.export import encode, update_candidates
 from gradattn_core.store.outbox import Undone
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import json_here, run_here

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gradattn_core import outfolder
-from gradattn_core.export import read_candidates
+from gradattn_core.csv_tables import read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.own_routes import Client
