@@ -364,12 +364,21 @@ def test_the_command_writes_what_the_functions_give(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["corrected", "--given", "kite"], "--given goes with gradattn export, not with gradattn export corrected"),
-        (["removals", "--top", "3"], "--top goes with gradattn export or gradattn export decisions, not with"),
+        (
+            ["corrected", "--given", "kite"],
+            r"--given goes with gradattn export and \d others, not with gradattn export corrected",
+        ),
+        (["removals", "--top", "3"], r"--top goes with gradattn export and \d others, not with"),
         (["--standing"], "--standing goes with gradattn export decisions, not with gradattn export$"),
-        (["decisions", "--min-suspicion", "0.5"], "--min-suspicion goes with gradattn export, not with"),
-        (["--data-root", "photos"], "--data-root goes with gradattn export corrected, not with gradattn export$"),
-        (["decisions", "--decided", "yes"], "--decided yes goes with gradattn export; gradattn export decisions takes"),
+        (["decisions", "--min-suspicion", "0.5"], r"--min-suspicion goes with gradattn export and \d others, not with"),
+        (
+            ["--data-root", "photos"],
+            r"--data-root goes with gradattn export corrected and \d others, not with gradattn export$",
+        ),
+        (
+            ["decisions", "--decided", "yes"],
+            r"--decided yes goes with gradattn export and \d others; gradattn export decisions takes",
+        ),
         (
             ["decision"],
             "there is no gradattn export decision; choose one of candidates, decisions, corrected, removals",

@@ -104,7 +104,7 @@ class CommandParser(argparse.ArgumentParser):
             raise GradattnError(f"{options[0]} is a form of its own: {form.prog} (see {form.prog} --help)")
         others = [parser.prog for parser in self._family() if options[0] in parser._option_string_actions]
         if others:
-            raise GradattnError(f"{options[0]} goes with {' or '.join(others)}, not with {self.prog}")
+            raise GradattnError(f"{options[0]} goes with {_few(others)}, not with {self.prog}")
 
     def error(self, message: str) -> NoReturn:
         """One line: the whole usage, of an audit 25 lines, would push the sentence off the screen."""
@@ -122,7 +122,7 @@ class CommandParser(argparse.ArgumentParser):
             ]
             if others:
                 choices = ", ".join(map(str, action.choices))
-                raise GradattnError(f"{option} {value} goes with {' or '.join(others)}; {self.prog} takes {choices}")
+                raise GradattnError(f"{option} {value} goes with {_few(others)}; {self.prog} takes {choices}")
         super()._check_value(action, value)
 
     def _options(self, word: str) -> list[argparse.Action]:
@@ -135,6 +135,11 @@ class CommandParser(argparse.ArgumentParser):
     def _family(self) -> list[CommandParser]:
         """The command and its forms."""
         return list(dict.fromkeys((self.command, *self.command.forms.values())))
+
+
+def _few(commands: Sequence[str]) -> str:
+    """Names of commands, of many the first."""
+    return " or ".join(commands) if len(commands) < 4 else f"{commands[0]} and {len(commands) - 1} others"
 
 
 def command(commands: Commands, name: str, run: Run, summary: str, examples: str) -> CommandParser:

@@ -143,8 +143,8 @@ def _read(store: Store, audit_id: str, source: Path, reviewer: str) -> int:
         StoreError: where the file cannot be read, or names a picture that was not drawn, a label it does not have, or a
             new label that is another spelling of a class.
     """
-    from gradattn_core.dataset.labels import spelling
     from gradattn_core.csv_tables import read_checklist
+    from gradattn_core.dataset.labels import spelling
     from gradattn_core.store.log import Decision, verdict
 
     filled = read_checklist(source)
