@@ -196,6 +196,11 @@ def _manifest(options: argparse.Namespace, store: Store, audit_id: str) -> int:
     if form not in (*_MANIFESTS, _ANNOTATIONS):
         raise ApplyError(f"{target} does not end in .{', .'.join(_MANIFESTS)}, which gradattn audit reads")
     corrections = read_corrections(store, audit_id, everything=True)
+    if corrections.are_boxes and form != _ANNOTATIONS:
+        raise ApplyError(
+            f"{corrections.dataset} is annotated boxes, of which {target} can hold none; give FILE.json for those of "
+            "COCO, or --to DIR (gradattn export corrected has a table of them)"
+        )
     if form == _ANNOTATIONS:
         if not corrections.are_boxes:
             raise ApplyError(f"{target} is for annotated boxes; of pictures give .{', .'.join(_MANIFESTS)}")

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from gradattn_core.audit.run import audit_images
 from gradattn_core.dataset.address import box_path
+from gradattn_core.interchange.handed import handed, picture_of
 from gradattn_core.store.store import Store
 from tests.helpers.annotated import HEIGHT, WIDTH, things, write_voc
 from tests.helpers.own_routes import Client
@@ -53,6 +54,8 @@ def test_review_shows_a_box_names_its_annotation_and_has_the_picture_around_it(
         cut = Image.open(io.BytesIO(boxes.http.get(f"/picture/{kind}", params=query).content))
         assert cut.size == (suspect["width"], suspect["height"])
         assert width <= cut.width <= width * 1.25 and height <= cut.height <= height * 1.25
+    [shared] = handed(store, audit, store.candidates.page(audit, top=1))
+    assert Image.open(io.BytesIO(picture_of(shared)[0])).size == cut.size
     around = Image.open(io.BytesIO(boxes.http.get("/picture/around", params=query).content)).convert("RGB")
     assert around.size == (WIDTH, HEIGHT)
     pixels = np.asarray(around).astype(int)
