@@ -91,7 +91,7 @@ def test_the_command_writes_it_and_says_what_comes_next(tmp_path: Path) -> None:
     status, said = run_here("apply", "--manifest", tmp_path / "new.json", out=tmp_path / "out")
     assert status == 0 and "1 relabelled, 0 removed, 11 as they were" in said
     status, said = run_here("apply", "--manifest", tmp_path / "new.csv", out=tmp_path / "out")
-    assert status == 2 and "annotated boxes" in said and not (tmp_path / "new.csv").exists()
+    assert status == 2 and not (tmp_path / "new.csv").exists()
     status, said = run_here("apply", "--to", tmp_path / "new", out=tmp_path / "out")
     assert status == 0 and "1 file of annotations changed" in said
     (tmp_path / "set" / "extra.json").write_bytes((tmp_path / "new.json").read_bytes())
