@@ -159,7 +159,7 @@ def _at_most(count: int) -> int:
     return count if most is None else min(count, int(most))
 
 
-_NO_SUSPECT = "No suspect passes these filters. Choose others."
+_NO_SUSPECT = "No suspect is in this list: choose other filters, if any are set."
 _TABLES = {
     "Candidates": ExportTable(
         "candidates",

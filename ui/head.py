@@ -13,6 +13,7 @@ from ui import components, identity
 from ui.components import Row
 
 _BLOCKS = re.compile(r"^:root[^{]*(\{.*?^\})", re.MULTILINE | re.DOTALL)
+_IN_HAND = "audit-in-hand"  # in the session: the audit that the pages show
 
 
 def show_style(folder: Path) -> None:
@@ -54,14 +55,22 @@ def _choose(audits: list[Row]) -> Row | None:
     # What is chosen is told by its name, so no two may have the same.
     names = {audit: f"{name} · {audit}" if [*names.values()].count(name) > 1 else name for audit, name in names.items()}
     asked = st.query_params.get("audit")
-    # A new address goes before what was chosen; what is chosen becomes the address, by its id.
+    # A new address goes before what was chosen; what is chosen becomes the address, by its id. It is kept beside the
+    # field, whose own value Streamlit drops on the way to another page.
     if asked in rows and asked != st.session_state.get("audit-asked"):
-        st.session_state["audit"] = asked
-    chosen = str(st.selectbox("Audit", list(names), format_func=names.__getitem__, key="audit"))
+        st.session_state[_IN_HAND] = asked
+    chosen = st.session_state.get(_IN_HAND)
+    chosen = chosen if chosen in rows else next(iter(rows))
+    st.session_state["audit"] = chosen
+    st.selectbox("Audit", list(names), format_func=names.__getitem__, key="audit", on_change=_take)
     if chosen != (asked or next(iter(rows))):
         st.query_params["audit"] = chosen
     st.session_state["audit-asked"] = chosen
     return rows[chosen]
+
+
+def _take() -> None:
+    st.session_state[_IN_HAND] = st.session_state["audit"]
 
 
 def _facts(audit: Row) -> str:

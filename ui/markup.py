@@ -22,14 +22,45 @@ from ui.shorten import LONGEST, shortened
 _LINKS = """<script>
 if (!window.gradattnLinks) {
   window.gradattnLinks = true;
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest?.("a.gradattn-link");
-    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  const plain = (event) => !event.button && !event.metaKey && !event.ctrlKey && !event.shiftKey;
+  const go = (event, address) => {
     event.preventDefault();
-    history.pushState(null, "", link.href);
+    history.pushState(null, "", address);
     window.dispatchEvent(new PopStateEvent("popstate", { state: null }));
     document.querySelector("main")?.scrollTo(0, 0);
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a.gradattn-link");
+    if (link && !event.defaultPrevented && plain(event)) go(event, link.href);
   });
+  // Streamlit's menu names no audit: the one that the address names stays in hand.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[data-testid*="Nav"][href]');
+    const audit = new URLSearchParams(location.search).get("audit");
+    if (!link || !audit || !plain(event)) return;
+    const address = new URL(link.href);
+    address.searchParams.set("audit", audit);
+    event.stopPropagation();
+    go(event, address);
+    // As after Streamlit's own step, what was opened to choose a page closes.
+    const sidebar = link.closest('[data-testid="stSidebar"]');
+    if (sidebar) sidebar.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
+    else link.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+  }, true);
+  // The page writes the audit that was chosen into its address: that is no step of its own, to which Back would lead
+  // again and again.
+  const push = history.pushState.bind(history);
+  const rest = ({ pathname, searchParams }) => {
+    const others = new URLSearchParams(searchParams);
+    others.delete("audit");
+    return `${pathname}?${others}`;
+  };
+  history.pushState = (state, title, url) => {
+    const [from, to] = [new URL(location.href), new URL(url ?? "", location.href)];
+    const named = rest(from) === rest(to) && from.searchParams.get("audit") !== to.searchParams.get("audit");
+    if (named) history.replaceState(state, title, url);
+    else push(state, title, url);
+  };
 }
 </script>"""
 

@@ -6,14 +6,16 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from gradattn_core import outfolder
 from gradattn_core.errors import GradattnError
 from gradattn_core.export import encode
 from gradattn_core.store.store import Store
 from tests.helpers.browser import sees, served, settle
-from tests.helpers.pictured_audit import AUDIT_ID, copied_store, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, copied_store, path_of, pictured_store
 from ui.launch import launch
 
 pytestmark = pytest.mark.browser
@@ -82,3 +84,60 @@ def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(GradattnError, match=f"localhost:{port}.*choose another port"):
             launch(tmp_path, port=port)
+
+
+@pytest.mark.slow
+def test_with_an_older_audit_in_hand_the_menu_keeps_it_and_back_goes_one_step(page: Page, tmp_path: Path) -> None:
+    older = "20261121-000000-older"
+    pictured_store(tmp_path, audit_id=older, images=30, suspects=9)
+    kept = pictured_store(tmp_path)
+    with served(kept.directory, environment={"GRADATTN_REVIEWER": "Ada", "GRADATTN_LEARNING": "0"}) as url:
+        page.goto(f"{url}/grid?audit={older}")
+        expect(page.locator(".grid .board .card")).to_have_count(9)
+        page.get_by_role("link", name="Overview").first.click()
+        expect(page).to_have_title("Overview · gradattn")
+        page.wait_for_url(f"{url}/?audit={older}")
+        page.get_by_role("link", name="Decisions").first.click()
+        page.wait_for_url(f"{url}/decisions?audit={older}")
+        expect(page).to_have_title("Decisions · gradattn")
+        settle(page)
+        page.go_back()
+        expect(page).to_have_title("Overview · gradattn")
+        page.wait_for_url(f"{url}/?audit={older}")
+        settle(page)
+        page.go_back()
+        expect(page.locator(".grid .board .card")).to_have_count(9)
+        assert page.url == f"{url}/grid?audit={older}"
+        # Chosen beside the menu, the newest is shown, and Back leads to where one was.
+        page.get_by_role("button", name="Audit and reviewer").click()
+        page.get_by_role("combobox", name="Audit").click()
+        page.get_by_role("option").first.click()
+        page.wait_for_url(f"{url}/grid?audit={AUDIT_ID}")
+        expect(page.locator(".grid .board .card")).to_have_count(12)
+
+
+@pytest.mark.slow
+def test_an_audit_without_suspects_says_on_every_page_what_it_is_and_what_would_prove_it(
+    page: Page, tmp_path: Path
+) -> None:
+    kept = pictured_store(tmp_path)
+    with duckdb.connect(str(outfolder.database(kept.directory))) as connection:
+        connection.execute("UPDATE scores SET is_suspect = false")
+        connection.execute("UPDATE audits SET suspects = 0")
+        for table in ("interpretations", "regions", "class_pairs"):
+            connection.execute(f"DELETE FROM {table}")
+    with served(kept.directory, environment={"GRADATTN_REVIEWER": "Ada", "GRADATTN_LEARNING": "0"}) as url:
+        page.goto(url)
+        proof = "That is no proof: 40 random reviews would show that at most 0.0% are wrong, if none of them is."
+        expect(page.get_by_role("heading", level=1)).to_have_text("No suspects")
+        expect(page.get_by_role("main")).to_contain_text(proof)
+        page.goto(f"{url}/review")
+        expect(page.get_by_role("heading", name="No suspects")).to_be_visible()
+        expect(page.get_by_text(proof)).to_be_visible()
+        for name, said in {
+            "grid": "No suspects. That is no proof",
+            "pair": "No label of this audit is in doubt",
+        }.items():
+            page.goto(f"{url}/{name}")
+            expect(page.get_by_text(said)).to_be_visible()
+            assert page.get_by_text("0 of 0").count() == 0

@@ -26,6 +26,7 @@ from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, copied_store, path_of
 from ui import components
 from ui.overview import confusion, goal, how_many
+from ui.review.panels import no_proof
 from ui.shorten import shortened
 
 SUSPICIONS = [1 - index / 50 for index in range(40)]
@@ -161,7 +162,7 @@ def test_an_audit_without_suspects_is_no_proof(tmp_path: Path, monkeypatch: pyte
 
 def test_what_proves_something_is_an_exact_bound() -> None:
     high = hypergeometric_interval(1797, 150, 0)[1] / 1797
-    assert f"150 random reviews would show that at most {percent(high, 1)} are wrong" in how_many.no_proof(1797)
+    assert f"150 random reviews would show that at most {percent(high, 1)} are wrong" in no_proof(1797)
 
 
 def test_the_table_has_each_pair_once_with_its_row_totals_and_leads_to_it(store: Store) -> None:

@@ -263,7 +263,7 @@ function classRow(chance, at, shut, press, longest) {
     "li",
     { className: `class ${chance.role || "neither"}` },
     digit,
-    element("span", { className: "name" }, cut(chance.name, "", longest), chance.role === "given" ? element("span", { className: "filed", textContent: chance.name.length > 14 ? " given" : " given label" }) : null),
+    element("span", { className: "name" }, cut(chance.name, "", longest), chance.role === "given" ? element("span", { className: "filed", textContent: chance.name.length > 16 ? " given" : " given label" }) : null),
     element("span", { className: "bar", "aria-hidden": "true" }, fillOf),
     element("span", { className: "share", textContent: chance.text }),
   );

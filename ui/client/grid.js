@@ -223,7 +223,7 @@ class Grid {
     this.outlines.setAttribute("aria-pressed", String(Boolean(this.params.outlines)));
     this.pager.show({ page: this.page, size: this.size, total });
     this.place.textContent = total ? placeOf(this.page, this.size, total) : "";
-    this.status.textContent = this.answer.progress;
+    this.status.textContent = this.answer.all ? this.answer.progress : "";
     this.selected();
   }
 

@@ -138,7 +138,7 @@ class DatasetMap {
   }
 
   standing({ suspects, decided }) {
-    this.status.textContent = `${whole(decided)} of ${whole(suspects)} decided · ${whole(suspects - decided)} left`;
+    this.status.textContent = !suspects ? "" : `${whole(decided)} of ${whole(suspects)} decided · ${whole(suspects - decided)} left`;
   }
 
   options() {

@@ -264,7 +264,8 @@ class Review {
     const came = await queue.rest(this.blind);
     if (queue !== this.queue) return;
     this.actions.progress(null);
-    if (this.blind) await this.ask();
+    // Where there is nothing at all, the server says what would prove it.
+    if (this.blind || !this.totals.total) await this.ask();
     this.ending = came ? null : { queue, at: queue.items.length };
     queue.prepare();
     this.render();

@@ -125,7 +125,7 @@ export function ended(review) {
   if (!total) {
     return {
       title: "No suspects",
-      paragraphs: [said(standing?.clean ?? "That is no proof: 150 random reviews would show that at most 3% are wrong.")],
+      paragraphs: [said(standing?.clean || "That is no proof that every label is right: only a random check can tell.")],
       buttons: [{ name: "check", text: "Start the random check", primary: true }],
     };
   }

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gradattn_core.estimates import percent
-from gradattn_core.ranking.certainty import hypergeometric_interval
 from gradattn_core.store.proof import SpotCheck, Until
 from gradattn_core.store.tally import Tally
 from gradattn_core.wording import count_of
 from ui.launch import read_only
 from ui.markup import Markup, link, tag
+from ui.review.panels import no_proof
 
 FIRST_CHECK = 100
-_NO_PROOF = 150  # Reviews that are named where an audit has found nothing.
 
 
 @dataclass(frozen=True)
@@ -114,14 +112,6 @@ def panel(facts: HowMany) -> Markup:
         _next_check(facts),
         class_="panel",
     )
-
-
-def no_proof(pictures: int) -> str:
-    """What an audit that has found nothing would need to prove something."""
-    reviews = min(_NO_PROOF, pictures)
-    most = hypergeometric_interval(pictures, reviews, 0)[1] / max(pictures, 1)
-    words = f"{reviews:,} random reviews would show that at most {percent(most, 1, counted=True)} are wrong"
-    return f"That is no proof: {words}, if none of them is."
 
 
 def axis(most: float) -> list[int]:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from gradattn_core.estimates import percent
-from gradattn_core.ranking.certainty import PAGE
+from gradattn_core.ranking.certainty import PAGE, hypergeometric_interval
 from gradattn_core.store.proof import Checked, SpotCheck, Until
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import Rich
@@ -16,6 +16,7 @@ from gradattn_core.wording import count_of, full_name
 FIRST_CHECK = 100
 """So many pictures are drawn for a random check."""
 _SECONDS_EACH = 5
+_NO_PROOF = 150  # Reviews that are named where an audit has found nothing.
 _CLASSES = 8
 
 
@@ -51,12 +52,14 @@ class Standing:
         why: a picture is shown blind; ``going``: how far it is to the end.
         panel: at the end of what there is to review now.
         count: how many pictures the next random check draws.
+        clean: what is said of an audit that has no suspects.
     """
 
     why: Rich
     going: Rich
     panel: Panel
     count: int = FIRST_CHECK
+    clean: str = ""
 
 
 def standing(store: Store, audit: str, name: str, share: float) -> Standing:
@@ -78,7 +81,16 @@ def standing(store: Store, audit: str, name: str, share: float) -> Standing:
             (_text("How far reviewers agree stands on Decisions."),),
             (Button("suspects", "Review suspects"), Button("overview", "Overview")),
         ),
+        clean=no_proof(store.candidates.count(audit, everything=True, decided="any")),
     )
+
+
+def no_proof(pictures: int) -> str:
+    """What an audit that has found nothing would need to prove something."""
+    reviews = min(_NO_PROOF, pictures)
+    most = hypergeometric_interval(pictures, reviews, 0)[1] / max(pictures, 1)
+    words = f"{reviews:,} random reviews would show that at most {percent(most, 1, counted=True)} are wrong"
+    return f"That is no proof: {words}, if none of them is."
 
 
 def plot(store: Store, audit: str, share: float, *, dark: bool) -> bytes:
