@@ -260,7 +260,8 @@ class AuditConfig:
     )
     precision: str = _parameter(
         "auto",
-        "of the sweep; auto is float16 on a GPU and float32 on a CPU; maps are always float32",
+        "of the sweep; auto is float16 on a GPU, and on a CPU bfloat16 where it has units for that, else float32; maps "
+        "are always float32",
         choices=PRECISIONS,
         group=RUNNING,
     )

@@ -9,7 +9,7 @@ import torch
 from gradattn_core.audit.loading import audit_model, load_batches
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.selection import evenly
-from gradattn_core.model.device import automatic, described, pick_device
+from gradattn_core.model.device import automatic, computes_bfloat16, described, pick_device
 from gradattn_core.model.forward import forward, sweep_precision
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Listing
@@ -66,11 +66,21 @@ def fitting_precision(
     return precision, (note,)
 
 
-def continued_precision(config: AuditConfig, before: str) -> str:
+def continued_precision(config: AuditConfig, before: str, moved: bool = True) -> str:
     """The precision in which an audit that was swept in ``before`` goes on here.
 
-    It is that of this device, unless the user said one, or a half one took the place of another that was too narrow.
+    That is ``before`` where the user said so, where the same device goes on, and where it is a half one that this
+    device has units for, which may have taken the place of another that was too narrow. Else it is this device's own.
+
+    Args:
+        moved: whether another device had begun it. A processor of the same name may lack the other's units.
     """
-    now = sweep_precision(config.precision, pick_device(config.device))
-    both_half = {now, before} <= {"float16", "bfloat16"}
-    return before if config.precision != "auto" or both_half else now
+    device = pick_device(config.device)
+    if config.precision != "auto":
+        return before
+    stays = _has_units(before, device) if before != "float32" else not moved
+    return before if stays else sweep_precision(config.precision, device)
+
+
+def _has_units(half: str, device: torch.device) -> bool:
+    return device.type == "cuda" if half == "float16" else computes_bfloat16(device)

@@ -409,11 +409,12 @@ def _on_this_device(plan: Plan) -> Plan:
     if not plan.config.has_model:
         return plan
     before, now = plan.versions.get("device", ""), computing_on(plan.config)
-    precision = continued_precision(plan.config, plan.precision)
+    moved = before.split(", then ")[-1] != now
+    precision = continued_precision(plan.config, plan.precision, moved)
     left = sum(not plan.files.sweep(index).exists() for index in range(plan.shards))
-    if before.split(", then ")[-1] == now:
+    if not moved and precision == plan.precision:
         return plan
-    versions = {**plan.versions, "device": f"{before}, then {now}" if before else now}
+    versions = {**plan.versions, "device": (f"{before}, then {now}" if before else now) if moved else before}
     if precision == plan.precision or not left:
         return replace(plan, versions=versions)
     mixed = (

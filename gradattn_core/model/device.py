@@ -16,6 +16,8 @@ _CPU = torch.device("cpu")
 # What the kernel's driver lists, whatever this torch was built for.
 _CARDS = Path("/proc/driver/nvidia/gpus")
 _LONGEST = 200
+# What torch calls the units of a processor that multiply in bfloat16: AVX-512's, Intel's matrix units, Arm's.
+_BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,19 @@ def launch(device: torch.device) -> None:
     """
     if torch.ones(1, device=device).add_(1).item() != 2:
         raise RuntimeError("it gives wrong numbers")
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU or CPU has units for bfloat16; others emulate them, a CPU eight times slower than float32."""
+    if device.type == "cuda":
+        return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    # oneDNN alone would say yes to every AVX-512, where it emulates.
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(unit, False) for unit in _BFLOAT16_UNITS) and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def reason_of(error: BaseException | str) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gradattn_core.attention.readout import model_name
 from gradattn_core.attention.rollout import check_model, full_float32, prepared
 from gradattn_core.errors import InterpretError
+from gradattn_core.model.device import computes_bfloat16
 
 Head = Callable[[Tensor], Tensor]
 """From a model's pre-logit features [B, D] to logits [B, K]."""
@@ -170,20 +171,17 @@ def wider(precision: str, device: torch.device) -> tuple[str, ...]:
     """What takes the place of a precision in which a number is too large, the fastest on this device first."""
     if precision == "float32":
         return ()
-    has_bfloat16 = precision == "float16" and device.type == "cuda" and _computes_bfloat16(device)
+    has_bfloat16 = precision == "float16" and device.type == "cuda" and computes_bfloat16(device)
     return ("bfloat16", "float32") if has_bfloat16 else ("float32",)
 
 
 def sweep_precision(name: str, device: torch.device) -> str:
-    """The precision of :func:`forward`: ``auto`` is float16 on a GPU and float32 elsewhere."""
+    """The precision of :func:`forward`: ``auto`` is float16 on a GPU, and bfloat16 on a CPU that computes in it."""
     if name != "auto":
         return name
+    if device.type == "cpu":
+        return "bfloat16" if computes_bfloat16(device) else "float32"
     return "float16" if device.type == "cuda" else "float32"
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether a GPU has units for it; older ones emulate them, slowly."""
-    return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
 
 
 def _forward(model: nn.Module, images: Tensor, precision: str) -> Forward:

@@ -6,6 +6,7 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,13 +22,15 @@ from gradattn_core.audit.stages import SWEEP
 from gradattn_core.audit.sweep import count_widened
 from gradattn_core.audit.workers import local_devices
 from gradattn_core.config import AuditConfig
-from gradattn_core.model.device import Choice
+from gradattn_core.model.device import Choice, computes_bfloat16
+from gradattn_core.model.forward import sweep_precision
 from gradattn_core.progress import silent
 from gradattn_core.store.store import Store
 from tests.helpers.tiny import Tiny
 
 TOO_OLD = "The NVIDIA driver on your system is too old (found version 12040)"
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
+HERE = sweep_precision("auto", CPU)
 
 
 def planned(config: AuditConfig) -> Plan:
@@ -37,16 +40,16 @@ def planned(config: AuditConfig) -> Plan:
 def test_an_audit_that_a_gpu_began_goes_on_as_a_cpu_computes_and_says_so(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny.config(tmp_path)
     begun = planned(config)
-    assert (begun.versions["device"], begun.versions["precision"], begun.own_key) == ("CPU", "float32", "")
+    assert (begun.versions["device"], begun.versions["precision"], begun.own_key) == ("CPU", HERE, "")
     SWEEP.run(begun, 0, silent)
     # As a GPU would have left it.
     told = {**begun.versions, "device": "card", "precision": "float16"}
     plan._write_plan(replace(begun, versions=told, precision="float16"))
-    with pytest.warns(UserWarning, match=r"1 of 4 shards were swept on card in float16, the others on CPU in float32"):
+    with pytest.warns(UserWarning, match=f"1 of 4 shards were swept on card in float16, the others on CPU in {HERE}"):
         summary = audit_images(config)
-    assert summary.computed == "card, then CPU, float16, then float32"
+    assert summary.computed == f"card, then CPU, float16, then {HERE}"
     audit = Store(tmp_path).audits.one(summary.audit_id)
-    assert (audit.versions["device"], audit.versions["precision"]) == ("card, then CPU", "float16, then float32")
+    assert (audit.versions["device"], audit.versions["precision"]) == ("card, then CPU", f"float16, then {HERE}")
     assert any("no later audit takes them over" in warning for warning in audit.warnings)
     mark = sweep_of(tmp_path / audit.features)
     assert mark is not None and mark.key != begun.sweep_key and not sweeps_below(tmp_path, begun.sweep_key)
@@ -73,21 +76,63 @@ def test_a_work_folder_of_before_goes_on_under_its_key(tiny: Tiny, tmp_path: Pat
     del values["own_key"], values["versions"]["device"], values["versions"]["precision"]
     begun.files.plan.write_text(json.dumps(values))
     found = planned(config)
-    assert (found.audit_id, found.sweep.key, found.precision) == (begun.audit_id, begun.sweep_key, "float32")
+    assert (found.audit_id, found.sweep.key, found.precision) == (begun.audit_id, begun.sweep_key, HERE)
     assert found.versions["device"] == "CPU"
 
 
 def test_a_precision_changes_with_the_device_only_where_nobody_chose_it(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = [(asked, tiny.config(tmp_path, precision=asked)) for asked in ("auto", "float16")]
-    for device, found in ((CPU, {"auto": "float32", "float16": "float16"}), (GPU, {"auto": "float16"})):
+    auto = tiny.config(tmp_path)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=9))
+    for device, here in ((CPU, HERE), (GPU, "float16")):
         monkeypatch.setattr(computing, "pick_device", lambda name, device=device: device)
-        for asked, config in chosen:
-            assert continued_precision(config, "float16") == found.get(asked, "float16")
-    # What took the place of a float16 that was too narrow stays, and a CPU's float32 does not on a GPU.
-    assert continued_precision(chosen[0][1], "bfloat16") == "bfloat16"
-    assert continued_precision(chosen[0][1], "float32") == "float16"
+        assert continued_precision(auto, "float16") == here
+        # One device's float32 is no other's, and an audit that stays where it is keeps it.
+        assert (continued_precision(auto, "float32"), continued_precision(auto, "float32", False)) == (here, "float32")
+        for asked in ("float32", "float16", "bfloat16"):
+            assert continued_precision(replace(auto, precision=asked), asked) == asked
+    # What took the place of a float16 that was too narrow stays where there are units for it.
+    assert continued_precision(auto, "bfloat16") == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("units", "found"),
+    [
+        ({"avx512_f": True, "avx512_bf16": True}, "bfloat16"),
+        ({"avx512_f": True, "amx_tile": True, "amx_bf16": True}, "bfloat16"),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_tile": True}, "float32"),
+        ({"avx2": True}, "float32"),
+        ({"neon": True, "bf16": True}, "bfloat16"),
+        ({"neon": True, "bf16": False}, "float32"),
+    ],
+)
+def test_a_cpu_sweeps_in_bfloat16_where_it_has_units_for_it(
+    units: dict[str, bool], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    # Of a processor without them oneDNN may say that it can, and emulates.
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert sweep_precision("auto", CPU) == found
+    assert {sweep_precision(name, CPU) for name in ("float32", "float16", "bfloat16")} == {
+        "float32", "float16", "bfloat16",
+    }  # fmt: skip
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert sweep_precision("auto", CPU) == "float32" and not computes_bfloat16(torch.device("meta"))
+
+
+def test_a_processor_without_its_units_does_not_go_on_in_bfloat16(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny.config(tmp_path)
+    begun = planned(config)
+    SWEEP.run(begun, 0, silent)
+    plan._write_plan(replace(begun, versions={**begun.versions, "precision": "bfloat16"}, precision="bfloat16"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    with pytest.warns(UserWarning, match="1 of 4 shards were swept on CPU in bfloat16, the others on CPU in float32"):
+        found = planned(config)
+    assert (found.versions["device"], found.versions["precision"]) == ("CPU", "bfloat16, then float32")
+    assert found.own_key and found.precision == "float32" and planned(config).own_key == found.own_key
 
 
 @pytest.fixture
