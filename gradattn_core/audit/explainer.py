@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.audit.finetune import fold_model
+from gradattn_core.audit.heads import LinearHeads
 from gradattn_core.audit.loading import LoadedImage, audit_model
 from gradattn_core.audit.origins import Origins
 from gradattn_core.audit.plan import Plan
-from gradattn_core.audit.rank import LinearHeads
 from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.interpret.absence import answer_without_picture, without_picture
 from gradattn_core.interpret.hiding import ask_again

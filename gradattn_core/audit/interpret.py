@@ -15,7 +15,7 @@ from gradattn_core.audit.explainer import CANNOT, Explainer, Suspect, evidence_o
 from gradattn_core.audit.loading import load_batches
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.rank import count_suspects, explained_outputs
-from gradattn_core.audit.stored_maps import MAPS, take_maps, with_outputs
+from gradattn_core.audit.stored_maps import MAPS, take_maps, wanted_maps, with_facts
 from gradattn_core.evidence import REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
 from gradattn_core.model.device_memory import in_parts
@@ -49,10 +49,10 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
     count, size = count_suspects(plan), interpret_shard_size(plan.shard_size)
     if not target.exists():
         suspects = pq.read_table(plan.files.suspects).slice(index * size, size).to_pandas()
-        numbers = ("measured" if plan.config.measured == "all" else "map") if plan.config.adds_up else ""
-        suspects = suspects.assign(objective=plan.config.objective, correction=plan.config.correction, numbers=numbers)
         outputs = explained_outputs(plan)
-        maps, regions = take_maps(plan.sources if plan.head == "as-is" else (), suspects, outputs)
+        sources = () if plan.head == "finetune" else plan.sources
+        maps, regions = take_maps(sources, wanted_maps(plan, suspects), outputs)
+        kept = len(maps)
         new = suspects[~suspects["path"].isin(maps["path"].to_pylist())]
         results = _Results([], [], [])
         for fold, rows in _by_model(plan, new):
@@ -63,7 +63,7 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         maps = pa.concat_tables([maps, pa.Table.from_pylist(results.maps, schema=MAPS)])
         write_parquet(plan.files.regions(index), regions)
         write_parquet(failures_beside(target), failures_table(results.failures))
-        write_parquet(target, with_outputs(maps, outputs))
+        write_parquet(target, with_facts(maps, outputs, kept))
     progress(INTERPRET.name, min((index + 1) * size, count), count)
     return target
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from gradattn_core.audit.heads import LinearHeads
 from gradattn_core.audit.loading import audit_model, load_batches
-from gradattn_core.audit.rank import LinearHeads
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError, StoreError, UnreadableImageError
 from gradattn_core.interpret.asking import Asker
@@ -37,7 +37,7 @@ class Case:
         evidence: as it is stored.
         pixels: [1, channels, H, W], the picture as the model takes it.
         target, against: the head's outputs of the two classes of the evidence.
-        head: that judged it; the model's classifier where ``None``.
+        head: that drew its map; the model's classifier where ``None``.
         width, height: of the upright original in pixels.
     """
 
@@ -129,7 +129,8 @@ class Judge:
         head = None
         if self.heads is not None:
             assert prediction.fold is not None
-            head = self.heads.of([prediction.fold], device)
+            drew = None if evidence.sums is None else evidence.sums.head
+            head = self.heads.that_drew(drew, prediction.fold, device)
         return Case(
             evidence=evidence,
             pixels=preprocessing.normalised(batch.pixels.to(device)),

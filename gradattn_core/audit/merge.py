@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from gradattn_core import outfolder
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, load_plan, remove_audit
-from gradattn_core.audit.rank import agreement, ranked_without_model
+from gradattn_core.audit.rank import agreement, count_suspects, ranked_without_model
+from gradattn_core.audit.stored_maps import count_kept_maps
 from gradattn_core.audit.sweep import count_taken_over, count_widened, swept_table
 from gradattn_core.dataset.labels import spelling
 from gradattn_core.estimates import ASSUMPTIONS, first_to_review
@@ -232,6 +233,13 @@ def _about_maps(plan: Plan, failures: pd.DataFrame) -> list[str]:
             f"Maps of {kind} do not add up to the model's log-odds, so their evidence has no numbers; {better} them."
         )
     missing = failures.loc[failures["stage"] == INTERPRET.name, "reason"]
+    kept = count_kept_maps(plan)
+    if kept:
+        maps = "1 map was" if kept == 1 else f"{kept:,} maps were"
+        sentences.append(
+            f"{maps} kept from earlier audits, {count_suspects(plan) - kept - len(missing):,} were drawn anew"
+            + (": the probe of the kept ones has hardly moved." if plan.head == "probe" else ".")
+        )
     if len(missing):
         who = "1 suspect has" if len(missing) == 1 else f"{len(missing):,} suspects have"
         sentences.append(f"{who} no map; the commonest reason: {str(missing.value_counts().idxmax()).rstrip('.')}.")
@@ -242,7 +250,7 @@ def _keep_features(plan: Plan) -> None:
     """Move what a later audit can take over (and the probe's weights) out of the work folder, beside the database."""
     folder, files = outfolder.features(plan.out) / plan.audit_id, plan.files
     folder.mkdir(parents=True, exist_ok=True)
-    maps = files.interpret_files() if plan.head == "as-is" else []
+    maps = files.interpret_files() if plan.head != "finetune" else []
     # The mark comes last: a folder without it is never taken for a whole one.
     for file in (*files.sweep_files(), *map(regions_beside, maps), *maps, files.heads, files.mark):
         if file.exists():

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 
 from gradattn_core.audit.brought import FEATURES, PREDICTIONS
 from gradattn_core.audit.finetune import content_folds
+from gradattn_core.audit.heads import LinearHeads
 from gradattn_core.audit.origins import (
     Origins,
     fine_tuned,
@@ -32,12 +29,12 @@ from gradattn_core.audit.origins import (
 )
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.repair import unread
+from gradattn_core.audit.stored_maps import heads_of_kept_maps
 from gradattn_core.audit.sweep import array_on_disk, brought_matrix, matrix, swept_matrix, swept_outside, swept_table
 from gradattn_core.config import MEASURED
 from gradattn_core.errors import DatasetError
 from gradattn_core.estimates import ASSUMPTIONS
-from gradattn_core.files import write_bytes, write_parquet
-from gradattn_core.model.forward import Head
+from gradattn_core.files import write_parquet
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import RANK, Progress, silent
 from gradattn_core.ranking.arrays import row_blocks
@@ -55,32 +52,6 @@ _SCORE_COLUMNS = (
     *("rank", "suspicion", "suggested_label", "suggested_probability", "given_probability"),
     *("runner_up_label", "runner_up_probability", *ASSUMPTIONS, "outside_suspicion"),
 )
-
-
-@dataclass(frozen=True)
-class LinearHeads:
-    """The probe of each fold: logits = features @ weights[fold].T + bias[fold]; [F, K, D] and [F, K]."""
-
-    weights: FloatArray
-    bias: FloatArray
-    _on: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def save(self, path: Path) -> None:
-        write_bytes(path, save({"weights": self.weights, "bias": self.bias}))
-
-    @classmethod
-    def load(cls, path: Path) -> LinearHeads:
-        arrays = load_file(path)
-        return cls(arrays["weights"], arrays["bias"])
-
-    def of(self, folds: Sequence[int], device: torch.device) -> Head:
-        """Maps features [B, D] to logits [B, K], each image by its own fold's probe."""
-        if device not in self._on:
-            # Once for all batches: of a thousand classes a batch's own copy would be a hundred megabytes.
-            self._on[device] = torch.from_numpy(self.weights).to(device), torch.from_numpy(self.bias).to(device)
-        chosen = torch.tensor(folds, device=device)
-        weights, bias = (each[chosen] for each in self._on[device])
-        return lambda features: torch.einsum("bd,bkd->bk", features.float(), weights) + bias
 
 
 def rank_images(plan: Plan, progress: Progress = silent) -> Path:
@@ -131,6 +102,9 @@ def rank_images(plan: Plan, progress: Progress = silent) -> Path:
     if outside is not None and "outside_suspicion" in ranked:
         in_doubt |= is_named(outside, ranked["outside_suspicion"].to_numpy())
     suspects = _suspects(plan, table, classes, ranked, in_doubt, predictions["fold"], outside)
+    if plan.head == "probe" and plan.config.has_model:
+        outputs = {name: place for place, name in enumerate(classes)}
+        suspects = suspects.append_column("map_head", heads_of_kept_maps(plan, suspects, outputs, paths))
     write_parquet(plan.files.suspects, suspects)
     # The scores are renamed into place last: where they are, everything else is too.
     scores = _scores(paths, ranked, in_doubt, judgement)

@@ -1,6 +1,7 @@
 """The maps of earlier audits of the same output folder: what one depends on, and those that a later audit can keep.
 
-A map is kept with the numbers that it was drawn with: f, both origins, the head, and what was measured.
+A map is kept with the numbers that it was drawn with: f, both origins, the head, and what was measured. The head is the
+model's own classifier, or a probe that has hardly moved since, see :mod:`gradattn_core.audit.heads`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
+from gradattn_core.audit.heads import LinearHeads, stands
+from gradattn_core.audit.origins import own_classifier, probes
+from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.reuse import Sweep, unless_damaged
+from gradattn_core.audit.sweep import swept_matrix
 from gradattn_core.evidence import INTERPRETATIONS, REGIONS
 from gradattn_core.outfolder import AuditFolder, regions_beside
+from gradattn_core.records import FloatArray
 
-MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction", "numbers"]
-"""What a map of one classifier depends on; ``numbers`` is empty for one that does not add up."""
+MAP_KEY = ["content_hash", "given_output", "other_output", "objective", "correction", "numbers", "head"]
+"""What a map depends on; ``numbers`` and ``head`` are empty for one that does not add up."""
 MAPS = pa.schema(
     [
         *INTERPRETATIONS,
@@ -33,12 +40,85 @@ MAPS = pa.schema(
     ]
 )
 """The columns of a shard of maps."""
-_OUTPUTS = b"outputs"
+_OUTPUTS, _KEPT = b"outputs", b"kept"
+_NO_HEAD = "none"
 
 
-def with_outputs(table: pa.Table, outputs: dict[str, int]) -> pa.Table:
-    """The table, remembering the classes among which the head was asked again."""
-    return table.replace_schema_metadata({_OUTPUTS: _text(outputs)})
+def with_facts(table: pa.Table, outputs: dict[str, int], kept: int) -> pa.Table:
+    """The table, remembering the classes among which the head was asked again, and how many maps are kept ones."""
+    return table.replace_schema_metadata({_OUTPUTS: _text(outputs), _KEPT: str(kept)})
+
+
+def count_kept_maps(plan: Plan) -> int:
+    """How many maps of an interpreted audit are those of earlier ones."""
+    return sum(
+        int((pq.read_schema(file).metadata or {}).get(_KEPT, 0)) for file in AuditFolder(plan.folder).interpret_files()
+    )
+
+
+def wanted_maps(plan: Plan, suspects: pd.DataFrame) -> pd.DataFrame:
+    """The suspects with the columns of ``MAP_KEY``, as the audit would have their maps.
+
+    Args:
+        suspects: path, label, other, to_measure and content_hash, both outputs, and in an audit with a probe
+            ``map_head``, what :func:`heads_of_kept_maps` has found.
+    """
+    config = plan.config
+    numbers = ("measured" if config.measured == "all" else "map") if config.adds_up else ""
+    if plan.head == "as-is":
+        found = suspects.assign(head=own_classifier(plan.sweep_key)[0] if config.adds_up else "")
+    elif "map_head" in suspects:
+        # Without one no stored map is meant.
+        found = suspects.assign(head=suspects["map_head"].fillna(_NO_HEAD))
+    else:
+        found = suspects.assign(head=_NO_HEAD)
+    return found.assign(objective=config.objective, correction=config.correction, numbers=numbers)
+
+
+def heads_of_kept_maps(plan: Plan, suspects: pa.Table, outputs: dict[str, int], paths: list[str]) -> pa.Array:
+    """Of each suspect of an audit with a probe the id of the head whose stored map can stand for its own, or null.
+
+    Those heads are added to the audit's, of which the file is there.
+
+    Args:
+        suspects: path, content_hash, fold, both outputs and to_measure.
+        outputs: as for :func:`take_maps`.
+        paths: of all the audit's pictures, in the order of the sweep.
+    """
+    none = pa.nulls(len(suspects), pa.string())
+    if not plan.config.adds_up:
+        return none
+    index = _stored_maps(plan.sources, _text(outputs))[1]
+    wanted = wanted_maps(plan, suspects.to_pandas()).drop(columns="head").rename_axis("suspect").reset_index()
+    found = wanted.merge(index, on=[name for name in MAP_KEY if name != "head"])
+    found = found[found["is_measured"] | ~found["to_measure"]]
+    if found.empty:
+        return none
+    heads, before = LinearHeads.load(plan.files.heads), _earlier_heads(plan)
+    rows = pd.Index(paths, dtype=object).get_indexer(pd.Index(found["path"], dtype=object))
+    found = found[stands(found, heads.joined, before, swept_matrix(plan, "readout"), rows)]
+    # Of several the newest, a measured one first.
+    found = found.sort_values(["is_measured", "file"], ascending=[False, True], kind="stable")
+    chosen = found.drop_duplicates("suspect").set_index("suspect")["head"]
+    own = set(probes(plan.sweep_key, heads.weights, heads.bias))
+    kept = {name: before[name] for name in sorted(set(chosen)) if name not in own}
+    LinearHeads(heads.weights, heads.bias, kept).save(plan.files.heads)
+    return pa.array(
+        chosen.reindex(range(len(suspects))).astype(object).where(lambda each: each.notna(), None), pa.string()
+    )
+
+
+def _earlier_heads(plan: Plan) -> dict[str, FloatArray]:
+    """The probes of earlier audits with this sweep, and those whose maps these had kept, by their ids."""
+    found: dict[str, FloatArray] = {}
+    for sweep in plan.sources:
+        try:
+            heads = LinearHeads.load(AuditFolder(sweep.folder).heads)
+        except (OSError, ValueError, KeyError, SafetensorError):
+            # Without its head a map is drawn again.
+            continue
+        found |= heads.kept | dict(zip(probes(plan.sweep_key, heads.weights, heads.bias), heads.joined, strict=True))
+    return found
 
 
 def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int]) -> tuple[pa.Table, pa.Table]:
@@ -81,7 +161,7 @@ def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], 
         if (table := unless_damaged(path, schema)) is not None
     ]
     index = pd.concat([schema.empty_table().to_pandas().assign(file=0, row=0), *numbered], ignore_index=True)
-    index["numbers"] = index["numbers"].fillna("")
+    index["numbers"], index["head"] = index["numbers"].fillna(""), index["head"].fillna("")
     index["is_measured"] = index["is_measured"].eq(True)
     # Of the maps of one picture, a measured one can stand for the others.
     index = index.sort_values("is_measured", ascending=False, kind="stable")

@@ -56,6 +56,7 @@ def config(greys: Path, out: Path, **changes: Any) -> AuditConfig:
         checkpoint=str(greys / "model.safetensors"),
         model_arguments=MODEL,
         device="cpu",
+        precision="float32",
         **{"head": "as-is", **changes},
     )
 

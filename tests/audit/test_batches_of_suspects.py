@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gradattn_core.audit.explainer import Suspect, _together
+from gradattn_core.audit.heads import LinearHeads
 from gradattn_core.audit.loading import LoadedImage
-from gradattn_core.audit.rank import LinearHeads
 from gradattn_core.records import ImageRecord
 
 IMAGE = LoadedImage(ImageRecord("a.png", "cat", 1), "0" * 32, 4, 4)

@@ -38,7 +38,7 @@ def planned(config: AuditConfig) -> Plan:
 
 
 def test_an_audit_that_a_gpu_began_goes_on_as_a_cpu_computes_and_says_so(tiny: Tiny, tmp_path: Path) -> None:
-    config = tiny.config(tmp_path)
+    config = tiny.config(tmp_path, precision="auto")
     begun = planned(config)
     assert (begun.versions["device"], begun.versions["precision"], begun.own_key) == ("CPU", HERE, "")
     SWEEP.run(begun, 0, silent)
@@ -56,7 +56,7 @@ def test_an_audit_that_a_gpu_began_goes_on_as_a_cpu_computes_and_says_so(tiny: T
 
 
 def test_what_is_swept_already_keeps_its_key_whatever_device_goes_on(tiny: Tiny, tmp_path: Path) -> None:
-    config = tiny.config(tmp_path)
+    config = tiny.config(tmp_path, precision="auto")
     begun = planned(config)
     for index in range(begun.shards):
         SWEEP.run(begun, index, silent)
@@ -70,7 +70,7 @@ def test_what_is_swept_already_keeps_its_key_whatever_device_goes_on(tiny: Tiny,
 
 
 def test_a_work_folder_of_before_goes_on_under_its_key(tiny: Tiny, tmp_path: Path) -> None:
-    config = tiny.config(tmp_path)
+    config = tiny.config(tmp_path, precision="auto")
     begun = planned(config)
     values = json.loads(begun.files.plan.read_text())
     del values["own_key"], values["versions"]["device"], values["versions"]["precision"]
@@ -83,7 +83,7 @@ def test_a_work_folder_of_before_goes_on_under_its_key(tiny: Tiny, tmp_path: Pat
 def test_a_precision_changes_with_the_device_only_where_nobody_chose_it(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    auto = tiny.config(tmp_path)
+    auto = tiny.config(tmp_path, precision="auto")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=9))
     for device, here in ((CPU, HERE), (GPU, "float16")):
         monkeypatch.setattr(computing, "pick_device", lambda name, device=device: device)
@@ -124,7 +124,7 @@ def test_a_cpu_sweeps_in_bfloat16_where_it_has_units_for_it(
 def test_a_processor_without_its_units_does_not_go_on_in_bfloat16(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny.config(tmp_path)
+    config = tiny.config(tmp_path, precision="auto")
     begun = planned(config)
     SWEEP.run(begun, 0, silent)
     plan._write_plan(replace(begun, versions={**begun.versions, "precision": "bfloat16"}, precision="bfloat16"))

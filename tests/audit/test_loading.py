@@ -137,8 +137,7 @@ def test_half_precision_sees_nearly_the_same(tiny: Tiny, tmp_path: Path) -> None
         one, two = getattr(exact, name), getattr(half, name)
         assert two.dtype == torch.float32 and not torch.equal(one, two)
         assert float((one - two).norm() / one.norm()) < 0.02
-    found = [sweep_precision("auto", torch.device(name)) for name in ("cpu", "cuda")]
-    assert found == ["float32", "float16"]
+    assert sweep_precision("auto", torch.device("cuda")) == "float16"
 
 
 def test_what_is_too_large_for_half_precision_is_computed_in_full(

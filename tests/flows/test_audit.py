@@ -206,7 +206,7 @@ def test_a_server_that_does_not_answer_is_said_before_anything_is_done(tiny: Tin
 def test_ctrl_c_on_the_temporary_server_leaves_what_the_next_run_continues(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny.config(tmp_path / "out", shard_size=1)
     model = ["--model", config.model, "--checkpoint", str(config.checkpoint)]
-    model += ["--model-arguments", json.dumps(config.model_arguments)]
+    model += ["--model-arguments", json.dumps(config.model_arguments), "--precision", config.precision]
     options = ["--head", "probe", "--shard-size", "1", "--batch-size", "8", "--out", "out", "--flow"]
     process = subprocess.Popen(
         [sys.executable, "-m", "gradattn_core", "audit", str(tiny.dataset), *model, *options],

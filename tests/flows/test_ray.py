@@ -76,7 +76,14 @@ def cluster(ray: ModuleType) -> Iterator[Any]:
 
 def command(config: AuditConfig, *options: str) -> list[str]:
     model = ["--model", config.model, "--checkpoint", str(config.checkpoint)]
-    model += ["--model-arguments", json.dumps(config.model_arguments), "--head", config.head]
+    model += [
+        "--model-arguments",
+        json.dumps(config.model_arguments),
+        "--head",
+        config.head,
+        "--precision",
+        config.precision,
+    ]
     sizes = ["--batch-size", str(config.batch_size), "--shard-size", str(config.shard_size)]
     where = [config.dataset, "--out", config.out, "--runner", "ray"]
     return [sys.executable, "-m", "gradattn_core", "audit", *where, *model, *sizes, *options]

@@ -42,7 +42,7 @@ class ManyOutputs:
         parameters = {
             **{"dataset": str(self.dataset), "model": "vit_tiny_patch16_224", "checkpoint": str(self.checkpoint)},
             **{"model_arguments": arguments(), "head": "as-is", "class_map": str(self.class_map), "batch_size": 8},
-            **{"shard_size": 20, "workers": 1, "device": "cpu", "out": str(out)},
+            **{"shard_size": 20, "workers": 1, "device": "cpu", "precision": "float32", "out": str(out)},
         }
         return AuditConfig(**{**parameters, **changes})
 

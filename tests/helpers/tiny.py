@@ -47,6 +47,8 @@ class Tiny:
             "shard_size": 20,
             "workers": 1,
             "device": "cpu",
+            # The same numbers whatever the processor has units for.
+            "precision": "float32",
         }
 
     def config(self, out: Path, **changes: Any) -> AuditConfig:
