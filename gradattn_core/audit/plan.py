@@ -37,6 +37,7 @@ from gradattn_core.audit.reuse import (
     sweeps_below,
     sweeps_like,
     swept_before,
+    swept_otherwise,
     tell_changes,
 )
 from gradattn_core.config import AuditConfig
@@ -356,7 +357,8 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
         takes_from = sweeps_below(out, key)
         notes += tell_changes(config, listing, out, why, bool(takes_from))
         if config.has_model and not takes_from:
-            notes += swept_before(config, out, listing.classes, alignment, looks.facts)
+            asked = (config, out, listing.classes, alignment, looks.facts)
+            notes += swept_before(*asked) or swept_otherwise(precision, *asked)
     size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
         config=config,

@@ -129,6 +129,26 @@ def swept_before(
     return (_SWEPT_ONCE_MORE,)
 
 
+def swept_otherwise(
+    precision: str,
+    config: AuditConfig,
+    out: Path,
+    classes: list[str],
+    alignment: Alignment | None,
+    looks: Sequence[object] = (),
+) -> tuple[str, ...]:
+    """That nothing is taken over of what was swept below ``out`` in another precision, and how it would be."""
+    if config.from_scratch:
+        return ()
+    for other in _PRECISIONS:
+        if other != precision and sweeps_below(out, sweep_key(config, other, classes, alignment, looks)):
+            return (
+                f"Every image is swept anew, in {precision}: earlier audits were swept in {other}, and --precision "
+                f"{other} takes those sweeps over.",
+            )
+    return ()
+
+
 def _key(
     config: AuditConfig,
     weights: str,

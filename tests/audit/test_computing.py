@@ -144,6 +144,22 @@ def loud(tiny: Tiny, tmp_path: Path) -> AuditConfig:
     return tiny.config(tmp_path / "out", checkpoint=str(tmp_path / "loud.safetensors"), precision="float16")
 
 
+def test_a_full_sweep_in_another_precision_is_told_once_with_what_would_take_the_old_one_over(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    def notes(precision: str, threshold: float = 0.5) -> list[str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            summary = audit_images(tiny.config(tmp_path, precision=precision, threshold=threshold))
+        return [said for said in summary.warnings if said.startswith("Every image is swept anew")]
+
+    assert notes("float32") == []
+    [said] = notes("bfloat16")
+    assert "in bfloat16" in said and "--precision float32 takes those sweeps over" in said
+    # Whoever follows it finds them, and then both are there.
+    assert notes("float32", 0.4) == notes("bfloat16", 0.4) == []
+
+
 def test_a_model_too_large_for_float16_is_found_out_before_the_sweep_and_told(
     loud: AuditConfig, tmp_path: Path
 ) -> None:

@@ -36,7 +36,8 @@ def drawn_by(out: Path, audit_id: str) -> pd.DataFrame:
     """Of each map by its path what is stored beside it."""
     files = AuditFolder(out / "features" / audit_id).interpret_files()
     columns = ["path", "head", "map", "model_log_odds", "average_log_odds", "given_output", "other_output"]
-    return pd.concat([pq.read_table(file, columns=columns).to_pandas() for file in files]).set_index("path")
+    found: pd.DataFrame = pd.concat([pq.read_table(file, columns=columns).to_pandas() for file in files])
+    return found.set_index("path")
 
 
 def readouts(out: Path, audit_id: str) -> dict[str, FloatArray]:
