@@ -84,8 +84,10 @@ class Clock:
         self._since = time.process_time()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        self._count()
-        self._stage = stage.split()[0]
+        # Told of nothing done is told at a stage's beginning: what was done until then is the one's before it.
+        name = stage.split()[0]
+        self._count(name if done else self._stage or name)
+        self._stage = name
         # Told twice: the last batch of a shard, and the shard once it is written.
         if (stage, done) in self._told or done == total:
             self._pass()
@@ -93,13 +95,13 @@ class Clock:
         self._told.add((stage, done))
 
     def costs(self) -> tuple[dict[str, float], float]:
-        self._count()
+        self._count(self._stage)
         self._pass()
         return {name: spent for name, spent in self.stages.items() if spent}, float(np.mean(self._passes[1:]))
 
-    def _count(self) -> None:
+    def _count(self, stage: str) -> None:
         now = time.process_time()
-        self.stages[self._stage or STEPS[0].name] += now - self._since
+        self.stages[stage] += now - self._since
         self._since = now
 
     def _pass(self) -> None:

@@ -138,15 +138,18 @@ def swept_otherwise(
     looks: Sequence[object] = (),
 ) -> tuple[str, ...]:
     """That nothing is taken over of what was swept below ``out`` in another precision, and how it would be."""
-    if config.from_scratch:
+    marks = [sweep for folder in _swept_folders(out) if (sweep := sweep_of(folder)) is not None]
+    if config.from_scratch or not marks:
         return ()
-    for other in _PRECISIONS:
-        if other != precision and sweeps_below(out, sweep_key(config, other, classes, alignment, looks)):
-            return (
-                f"Every image is swept anew, in {precision}: earlier audits were swept in {other}, and --precision "
-                f"{other} takes those sweeps over.",
-            )
-    return ()
+    weights, others = weights_digest(audit_model(config)), [each for each in _PRECISIONS if each != precision]
+    keys = {_key(config, weights, each, classes, alignment, looks, _SWEEP_FORMAT): each for each in others}
+    found = next((keys[mark.key] for mark in marks if mark.key in keys), "")
+    if not found:
+        return ()
+    return (
+        f"Every image is swept anew, in {precision}: earlier audits were swept in {found}, and --precision {found} "
+        "takes those sweeps over.",
+    )
 
 
 def _key(
