@@ -349,7 +349,8 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     if config.has_model:
         precision, overflow = fitting_precision(config, listing, device, looks.white)
         own = [brought.key] if brought is not None and brought.features is not None else []
-        key = sweep_key(config, precision, listing.classes, alignment, [*looks.facts, *own])
+        looks_and_own = [*looks.facts, *own]
+        key = sweep_key(config, precision, listing.classes, alignment, looks_and_own)
     else:
         precision, overflow, key = "", (), WITHOUT_MODEL
     takes_from: tuple[str, ...] = ()
@@ -357,7 +358,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
         takes_from = sweeps_below(out, key)
         notes += tell_changes(config, listing, out, why, bool(takes_from))
         if config.has_model and not takes_from:
-            asked = (config, out, listing.classes, alignment, looks.facts)
+            asked = (config, out, listing.classes, alignment, looks_and_own)
             notes += swept_before(*asked) or swept_otherwise(precision, *asked)
     size = config.shard_size or _shard_size(len(listing.images), device)
     plan = Plan(
