@@ -7,6 +7,10 @@ What most programs need is offered here and imported when it is asked for::
     result = ga.audit_images("photos/")
 """
 
+import importlib
+import sys
+import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gradattn_core.face import __version__ as __version__
@@ -28,6 +32,12 @@ if TYPE_CHECKING:
     from gradattn_core.ranking.noise import noise_estimate as noise_estimate
     from gradattn_core.ranking.suspicion import rank_labels as rank_labels
     from gradattn_core.store.store import Store as Store
+
+if "IPython" in sys.modules:
+    # What timm loads would tell every notebook without ipywidgets to install them, for bars that nobody asked for.
+    with suppress(ImportError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("tqdm.auto")
 
 _HOMES = {
     "AuditConfig": "config",

@@ -297,3 +297,11 @@ def test_whatever_the_numbers_are_no_sentence_contradicts_them() -> None:
 
 def test_no_neighbours_say_nothing() -> None:
     assert neighbourhood((), SURE, lambda label: (label, "")) == []
+
+
+def test_where_nothing_says_what_is_alike_the_numbers_stand_beside_what_is_proposed() -> None:
+    case, headline, reason = said(Facts(SURE, 0.02, "mislabel"))
+    assert (case, headline) == ("mislabel", "Probably eagle, filed as kite")
+    assert reason.startswith("eagle 96") and "Nothing is proposed" not in reason
+    unsure = Facts(thought(0.5, 0.45), None, "either")
+    assert judge(unsure).primary is None and said(unsure)[2].endswith("Nothing is proposed.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from gradattn_core.notebook.bars import progress_bars
 from gradattn_core.notebook.live import is_live, written
 from gradattn_core.notebook.result import AuditResult
 from gradattn_core.progress import Progress
+from gradattn_core.records import AuditSummary
 
 _ARRAYS = ("features", "probabilities", "logits")
 _OPTIONS = tuple(each for each in parameters() if each.default is not MISSING)
@@ -64,7 +66,7 @@ def audit_images(
         if options or ids is not None or name is not None:
             raise GradattnError("an AuditConfig holds its options; change them there, with dataclasses.replace")
         with show as report:
-            return AuditResult(run_audit(dataset, report), dataset.out)
+            return AuditResult(_run(dataset, report), dataset.out)
     unknown = next((each for each in options if each not in {option.name for option in _OPTIONS}), None)
     if unknown is not None:
         near = did_you_mean(unknown, [option.name for option in _OPTIONS])
@@ -81,7 +83,14 @@ def audit_images(
         else:
             source = os.fspath(_text(dataset, "dataset"))
         config = _config({**options, "dataset": source, "out": str(out)}, out)
-        return AuditResult(run_audit(config, report), str(out))
+        return AuditResult(_run(config, report), str(out))
+
+
+def _run(config: AuditConfig, report: Progress) -> AuditSummary:
+    with warnings.catch_warnings():
+        # Of the audit before: the result's news say it, and whoever calls a function again knows that it begins anew.
+        warnings.filterwarnings("ignore", "a new audit begins", UserWarning)
+        return run_audit(config, report)
 
 
 def _text(value: object, name: str) -> str | os.PathLike[str]:

@@ -133,13 +133,19 @@ class AuditResult:
             *found.warnings,
         ]
 
+    @property
+    def _place(self) -> str:
+        """Where it lies, from here on where that is below."""
+        out, here = Path(self.out), Path.cwd()
+        return f"{self.audit_id} in {out.relative_to(here) if out.is_relative_to(here) else out}"
+
     def __repr__(self) -> str:
-        return "\n".join([f"AuditResult {self.audit_id} in {self.out}", *self._sentences()])
+        return "\n".join([f"AuditResult {self._place}", *self._sentences()])
 
     def _repr_html_(self) -> str:
         first, *others = self._sentences()
         notes = "".join(f"<li>{html.escape(each)}</li>" for each in others)
-        place = html.escape(f"{self.audit_id} in {self.out}")
+        place = html.escape(self._place)
         return f"<div><b>{html.escape(first)}</b> <small>{place}</small><ul>{notes}</ul></div>"
 
 

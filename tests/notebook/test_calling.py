@@ -170,6 +170,7 @@ def test_names_of_strangers_are_text_in_a_notebook(number: int) -> None:
     assert set(_Tags(_bar(name, 1, 2)).tags) <= {"div", "span", "progress"}
 
 
+@pytest.mark.slow
 def test_two_threads_audit_side_by_side(given: Given) -> None:
     def audit(number: int) -> ga.AuditResult:
         table = np.roll(given.probabilities, 0, axis=0) * (1.0 if number else 0.999)
@@ -220,6 +221,7 @@ def test_help_names_every_option_of_the_command() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_program_that_audits_says_nothing_that_it_was_not_asked_to(given: Given, tmp_path: Path) -> None:
     code = (
         "import gradattn_core as ga, numpy as np\n"
