@@ -6,6 +6,7 @@ it can colour and isolate names, which are strangers' strings; :func:`in_words` 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -25,6 +26,7 @@ BARELY = 0.001
 """Below this probability a picture does not even look a little like a class."""
 HALF = 0.5
 """Of a class that has more, a picture is not said to be unlike every class."""
+_NAMED = 4
 LITTLE = 0.02
 """A part decides nothing if hiding it changes the model's share of the two classes by less."""
 
@@ -313,13 +315,24 @@ def _duplicate(facts: Facts, say: _Names) -> tuple[Pieces, Pieces]:
     if len(labels) > 1:
         headline: Pieces = [("The same picture is also filed as ", ""), say.of(others[0])]
         headline += [piece for label in others[1:] for piece in ((" and ", ""), say.of(label))]
-        count = f"{count_of(len(facts.filed), 'copy').replace('copys', 'copies')}, {count_of(len(labels), 'label')}"
-        return headline, [(f"{count}: at most one label is right. A decision here is about this copy only.", "")]
+        return headline, [*_copies(facts.filed, say), (": at most one label is right.", "")]
     near = next((each for each in facts.neighbours if each.label != belief.given), None)
     if near is None:
         return [("Nearly the same picture has another label", "")], _numbers(belief, say)
     headline = [("Nearly the same picture is filed as ", ""), say.of(near.label)]
     return headline, [(f"Similarity {near.similarity:.2f}. A decision here is about this one only.", "")]
+
+
+def _copies(filed: tuple[str, ...], say: _Names) -> Pieces:
+    """``3 exact copies, filed as church, church, tench``; of many how often each."""
+    pieces: Pieces = [(f"{len(filed):,} exact copies, filed as ", "")]
+    if len(filed) <= _NAMED:
+        named = [(label, "") for label in filed]
+    else:
+        named = [(label, f" ({times:,})") for label, times in Counter(filed).items()]
+    for place, (label, times) in enumerate(named):
+        pieces += [*([(", ", "")] if place else []), say.of(label), (times, "")]
+    return pieces
 
 
 def _size(facts: Facts) -> Pieces:

@@ -180,10 +180,13 @@ def test_copies_and_near_copies_are_said_with_their_labels() -> None:
     assert said(facts) == (
         "duplicate",
         "The same picture is also filed as eagle",
-        "2 copies, 2 labels: at most one label is right. A decision here is about this copy only.",
+        "2 exact copies, filed as kite, eagle: at most one label is right.",
     )
     assert "also filed as eagle and owl" in said(replace(facts, filed=(G, C, D, D)))[1]
-    assert said(replace(facts, filed=(G, C, D, D)))[2].startswith("4 copies, 3 labels")
+    assert said(replace(facts, filed=(G, C, D, D)))[2].startswith("4 exact copies, filed as kite, eagle, owl, owl: at")
+    assert said(replace(facts, filed=(G, *[C] * 30)))[2].startswith(
+        "31 exact copies, filed as kite (1), eagle (30): at"
+    )
     similar = Facts(SURE, kind="duplicate", filed=(G,), neighbours=(replace(near(D)[0], similarity=0.968),))
     assert said(similar)[1:] == (
         "Nearly the same picture is filed as owl",

@@ -21,6 +21,7 @@ from gradattn_core.store.candidates import CandidateFilter
 from gradattn_core.store.decisions import DecisionFilter
 from gradattn_core.store.store import Store
 from gradattn_core.wording import full_name
+from ui.audits import at_work
 from ui.identity import reviewer as reviewer
 from ui.launch import directory as directory
 from ui.launch import read_only as read_only
@@ -125,6 +126,9 @@ def audit_id() -> str:
         plain(str(error), "quiet-store-error")
         st.stop()
     if finished is None or finished.empty:
+        if at_work.first(directory(), _has_finished):
+            link("audits", "More on the Audits page")
+            st.stop()
         title("No audit here yet")
         st.write("Run one, then reload this page:")
         st.code(f"gradattn audit DATASET --out {shlex.quote(str(directory()))}", language=None, wrap_lines=True)
@@ -132,6 +136,16 @@ def audit_id() -> str:
         st.stop()
     chosen = st.session_state.get("audit")
     return str(finished["audit_id"][0] if chosen is None else chosen)
+
+
+def _has_finished() -> bool:
+    """Whether there is an audit by now."""
+    audits.clear()
+    try:
+        found = audits(str(directory()))
+    except StoreError:
+        return False
+    return found is not None and not found.empty
 
 
 def dataset_name(audit: Row) -> str:

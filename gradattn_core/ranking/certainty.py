@@ -108,15 +108,29 @@ def refuted(sample: Sample, least: int, confidence: float = 0.95) -> BoolArray:
     Args:
         least: more than the wrong ones that are known.
     """
-    left = (least - sample.known).astype(float)
+    possible, strong, slope = _evidence(sample, least, confidence)
+    # The evidence against M is convex in M: where it grows, all that is more than M is refuted with M.
+    return np.logical_or.accumulate(~possible | (strong & (slope > 0)))
+
+
+def too_few(sample: Sample, most: int, confidence: float = 0.95) -> BoolArray:
+    """[draws] whether it is refuted at draw t, or was before, that ``most`` or fewer pictures are wrong."""
+    left = most - sample.known
+    possible, strong, slope = _evidence(sample, most, confidence)
+    short = (left < 0) | (sample.wrong & (left == 0))
+    # Where the evidence falls as M grows, all that is less than M is refuted with M.
+    return np.logical_or.accumulate(short | (possible & strong & (slope < 0)))
+
+
+def _evidence(sample: Sample, many: int, confidence: float) -> tuple[BoolArray, BoolArray, Doubles]:
+    """[draws] whether ``many`` wrong pictures are possible, whether they are refuted, and how that grows with them."""
+    left = (many - sample.known).astype(float)
     odds = np.where(sample.wrong, left, sample.pool - left)
     possible = np.logical_and.accumulate(odds > 0)
     odds = np.where(possible, odds, 1.0)
     evidence = log_stake(sample) - np.cumsum(np.log(odds / sample.pool))
     enough = math.log((1 / (1 - confidence) - HELD_BACK) / (1 - HELD_BACK))
-    # The evidence against M is convex in M: where it grows, all that is more than M is refuted with M.
-    grows = np.cumsum(np.where(sample.wrong, -1.0, 1.0) / odds) > 0
-    return np.logical_or.accumulate(~possible | ((evidence >= enough) & grows))
+    return possible, evidence >= enough, np.cumsum(np.where(sample.wrong, -1.0, 1.0) / odds)
 
 
 def most_wrong(sample: Sample, known: int, pictures: int, confidence: float = 0.95) -> int:
@@ -130,6 +144,14 @@ def most_wrong(sample: Sample, known: int, pictures: int, confidence: float = 0.
     if not len(sample):
         return pictures
     return _last(known, pictures, lambda many: many <= known or not refuted(sample, many, confidence)[-1])
+
+
+def least_wrong(sample: Sample, known: int, pictures: int, confidence: float = 0.95) -> int:
+    """The lower bound that holds at all times, and together with :func:`most_wrong` of the same sample: the smallest
+    number of wrong pictures in all that was never refuted. As there, but ``known`` where nothing was drawn."""
+    if not len(sample):
+        return known
+    return _last(known, pictures, lambda many: many <= known or bool(too_few(sample, many - 1, confidence)[-1]))
 
 
 def log_stake(sample: Sample) -> Doubles:

@@ -7,8 +7,8 @@ wide facts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Unpack
+from dataclasses import dataclass, fields, replace
+from typing import Any, Unpack
 
 import duckdb
 import pandas as pd
@@ -182,21 +182,27 @@ class Candidates(Part):
             first: list[Place] = []
             if at is not None:
                 itself = choose(connection, audit_id, {"paths": [at]}, order, told=True)
-                first = _places(connection, itself, "true", {}, 1)
+                first = _places(connection, audit_id, itself, "true", {}, 1)
                 after = first[0] if first else None
             choice = choose(connection, audit_id, filters | CandidateFilter(decided="any"), order, told=True)
             said = filters.get("decided", "any")
             condition, parameters = choice.decided(said)
-            # Once for the rows and for their counts.
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE listed AS {choice.source}", choice.parameters)
+            # Once for the rows and for their counts, and without what takes longest to copy.
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE listed AS SELECT * EXCLUDE (path) FROM ({choice.source})",
+                choice.parameters,
+            )
             choice = replace(choice, source="FROM listed", parameters={})
-            held = [*held, *(str(place[-1]) for place in first)]
+            passed: list[object] = [place[-2] for place in first]
             if held:
-                condition, parameters = f"{condition} AND NOT list_contains($held, path)", parameters | {"held": held}
+                passed += [image.rank for image in images.find(connection, audit_id, held).values()]
+            if passed:
+                condition += " AND NOT list_contains(CAST($passed AS BIGINT[]), rank)"
+                parameters = parameters | {"passed": passed}
             if after is not None:
                 behind, of_place = choice.behind(after)
                 condition, parameters = f"{condition} AND {behind}", parameters | of_place
-            places = _places(connection, choice, condition, parameters, count + 1 - len(first))
+            places = _places(connection, audit_id, choice, condition, parameters, count + 1 - len(first))
             total, decided = connection.execute(
                 "SELECT count(*), count(*) FILTER (decision <> '') FROM listed"
             ).fetchall()[0]
@@ -239,39 +245,45 @@ def _wide(connection: duckdb.DuckDBPyConnection, audit_id: str, ranks: list[int]
     keys = list(zip(frame["content_hash"], frame["given_label"], strict=True))
     said, tags = stacks_about(connection, keys), tags_of(connection, frame["content_hash"].tolist())
     stacks = [said[key] for key in keys]
-    words = [stack.stands for stack in stacks]
-    at = list(frame.columns).index("top_region_measured") + 1
-    for shift, name in enumerate(("decision", "reviewer", "note", "", "", "new_label")):
-        # The model's own class and the kind stand between the note and the new label.
-        if name:
-            texts = pd.Series([getattr(word, name) if word else "" for word in words], frame.index, dtype="str")
-            frame.insert(at + shift, name, texts)
-    likely = {name: [cell.tolist() for cell in frame.pop(name)] for name in _LISTS}
-    audits = frame.pop("audit_suspicion")
-    return frame.assign(
-        conflict=pd.Series([bool(stack.dispute) for stack in stacks], frame.index, dtype="bool"),
-        **{name: pd.Series(cells, frame.index, dtype=object) for name, cells in likely.items()},
-        audit_suspicion=audits,
-        seen=pd.Series(
-            [stack.newest.decision_id if stack.newest else "" for stack in stacks], frame.index, dtype="str"
-        ),
-        tags=pd.Series([tags.get(key, []) for key in keys], frame.index, dtype=object),
-    )
+
+    def texts(name: str) -> pd.Series[str]:
+        cells = [getattr(stack.stands, name) if stack.stands else "" for stack in stacks]
+        return pd.Series(cells, frame.index, dtype="str")
+
+    def lists(cells: list[list[object]]) -> pd.Series[Any]:
+        return pd.Series(cells, frame.index, dtype=object)
+
+    newest = [stack.newest.decision_id if stack.newest else "" for stack in stacks]
+    told = {name: texts(name) for name in ("decision", "reviewer", "note", "new_label")} | {
+        "conflict": pd.Series([bool(stack.dispute) for stack in stacks], frame.index, dtype="bool"),
+        **{name: lists([cell.tolist() for cell in frame[name]]) for name in ("likely_labels", "likely_probabilities")},
+        "seen": pd.Series(newest, frame.index, dtype="str"),
+        "tags": lists([[*tags.get(key, [])] for key in keys]),
+    }
+    # All at once: a frame that grows column by column takes longer than the query.
+    names = [field.name for field in fields(Candidate) if field.name != "kind_numbers"]
+    return pd.DataFrame({name: told[name] if name in told else frame[name] for name in names}, frame.index)
 
 
 def _places(
-    connection: duckdb.DuckDBPyConnection, choice: Choice, condition: str, parameters: Mapping[str, object], count: int
+    connection: duckdb.DuckDBPyConnection,
+    audit_id: str,
+    choice: Choice,
+    condition: str,
+    parameters: Mapping[str, object],
+    count: int,
 ) -> list[Place]:
     """The first places of a choice that meet a condition."""
     keys = "".join(f"key{number}, " for number in range(len(ORDERS[choice.order])))
     return connection.execute(
-        f"""SELECT {keys}rank, path FROM ({choice.source}) WHERE {condition} ORDER BY {choice.sorting}
-            LIMIT $count""",
-        {**choice.parameters, **parameters, "count": count},
+        f"""SELECT {keys}f.rank, s.path FROM (
+                SELECT {keys}rank FROM ({choice.source}) WHERE {condition} ORDER BY {choice.sorting} LIMIT $count) f
+            JOIN scores s ON s.audit_id = $audit_id AND s.rank = f.rank
+            ORDER BY {choice.sorting.removesuffix("rank")}f.rank""",
+        {**choice.parameters, **parameters, "count": count, "audit_id": audit_id},
     ).fetchall()
 
 
-_LISTS = ("likely_labels", "likely_probabilities")
 _CLUSTER = "coalesce(s.cluster, -1)::BIGINT AS cluster"
 
 _WIDE = f"""

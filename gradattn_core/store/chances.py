@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from gradattn_core.store.choice import CandidateFilter, choose
@@ -17,6 +18,9 @@ SELECT d.proposed_probability AS chance,
         AS followed
 FROM current_decisions c JOIN decisions d USING (decision_id)
 WHERE d.audit_id = ? AND d.batch IS NULL AND d.proposed_probability IS NOT NULL"""
+
+_CHANCES = "c.key0::DOUBLE AS suggested, 1 - s.suspicion AS given"
+_SCORES = "JOIN scores s ON s.audit_id = $audit_id AND s.rank = c.rank"
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,21 @@ class Proposals(Part):
         with self._reading(audit_id) as connection:
             choice = choose(connection, audit_id, filters, "surest")
             found = connection.execute(
-                f"""SELECT c.key0::DOUBLE AS suggested, 1 - s.suspicion AS given FROM ({choice.source}) c
-                    JOIN scores s ON s.audit_id = $audit_id AND s.rank = c.rank""",
-                {**choice.parameters, "audit_id": audit_id},
+                f"SELECT {_CHANCES} FROM ({choice.source}) c {_SCORES}", {**choice.parameters, "audit_id": audit_id}
             ).fetchnumpy()
         return Chances(np.asarray(found["suggested"], np.float64), np.asarray(found["given"], np.float64))
+
+    def listed(self, audit_id: str, **filters: Unpack[CandidateFilter]) -> pd.DataFrame:
+        """The same with the images they are of, and nothing else of these, the most suspect first.
+
+        Columns: ``path, suggested, given`` and the ``decision`` that stands, ``""`` for none.
+        """
+        with self._reading(audit_id) as connection:
+            choice = choose(connection, audit_id, filters, "surest", told=True)
+            return connection.execute(
+                f"SELECT c.path, {_CHANCES}, c.decision FROM ({choice.source}) c {_SCORES} ORDER BY c.rank",
+                {**choice.parameters, "audit_id": audit_id},
+            ).df()
 
     def followed(self, audit_id: str) -> Followed:
         """What stands and was decided one by one while the audit was reviewed, with what was suggested then.

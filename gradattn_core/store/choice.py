@@ -90,6 +90,9 @@ ORDERS: dict[str, tuple[Step, ...]] = {
 """The orders of a list, each with what it looks at before the rank. ``surest``: by the probability of the likeliest
 other class, the greatest first; ``confusable``: where it is nearest to that of the given label; ``decided``: newest
 decision first, the undecided at the end; ``mixed``: says nothing of a picture and is the same on every machine."""
+_NO_RANK = 2**62  # beyond every rank
+# The ranks of the images that something is about.
+_ABOUT = "(SELECT image_rank FROM pictures SEMI JOIN ({}) USING (content_hash, given_label))"
 _DECIDED = {"any": "true", "yes": "decision <> ''", "no": "decision = ''"}
 
 
@@ -161,9 +164,8 @@ def choose(
     ranks = _ranks(connection, audit_id, filters)
     shared, of_share = _share(filters)
     said, of_said = _said(filters)
-    late = order == "decided"
-    needs_decisions = told or late or said != "true"
-    needs_images = needs_decisions or shared != "true" or filters.get("given") is not None or order in ("pair", "mixed")
+    needs_decisions = told or order == "decided" or said != "true"
+    needs_images = shared != "true" or filters.get("given") is not None or order in ("pair", "mixed")
     limits = [
         ("s.audit_id = $audit_id", "audit_id", audit_id),
         # Constants on both sides, so that the join is one of numbers.
@@ -180,27 +182,25 @@ def choose(
     ]
     conditions = [condition for condition, _, limit in limits if limit is not None]
     parameters = {name: limit for _, name, limit in limits if limit is not None} | of_share
+    last = _NO_RANK if ranks is None else max(ranks, default=0)
     if filters.get("min_suspicion") is None and ranks is None and not filters.get("everything", False):
         conditions.append("s.is_suspect")
-    if shared != "true":
-        conditions.append(shared)
-    if filters.get("second_look") is not None or filters.get("looked_again") is not None:
-        # The few of which anything was said, before the log is read for each of them.
-        conditions.append("i.content_hash IN (SELECT content_hash FROM decisions)")
+        last = images.last_suspect(connection, audit_id)
+    conditions += [each for each in (shared, said) if each != "true"]
     keys = "".join(f", {step.expression} AS key{number}" for number, step in enumerate(ORDERS[order]))
-    columns = "s.rank, s.path" + ("" if late else keys)
     source = "scores s" + (" JOIN images i ON i.image_rank = s.rank" if needs_images else "")
     where = " AND ".join(conditions)
     if not needs_decisions:
-        return Choice(f"SELECT {columns} FROM {source} WHERE {where}", parameters, order)
-    # Materialised, or DuckDB would look for the decided contents among all images instead of among the suspects.
+        return Choice(f"SELECT s.rank, s.path{keys} FROM {source} WHERE {where}", parameters, order)
+    # What is decided is found by rank first: to carry contents and labels of all images to a join takes longer.
     return Choice(
-        f"""WITH found AS MATERIALIZED (SELECT {columns}, i.content_hash, i.given_label FROM {source} WHERE {where})
-            SELECT f.* EXCLUDE (content_hash, given_label), coalesce(d.decision, '') AS decision {keys if late else ""}
-            FROM found f LEFT JOIN current_decisions d
-                ON d.content_hash = f.content_hash AND d.given_label = f.given_label
-            WHERE {said}""",
-        parameters | of_said,
+        f"""WITH pictures AS (SELECT * FROM images WHERE audit_id = $audit_id AND image_rank <= $last),
+            decided AS MATERIALIZED (
+                SELECT p.image_rank AS rank, c.decision, c.reviewer, c.sequence
+                FROM pictures p JOIN current_decisions c USING (content_hash, given_label))
+            SELECT s.rank, s.path, coalesce(d.decision, '') AS decision{keys}
+            FROM {source} LEFT JOIN decided d ON d.rank = s.rank WHERE {where}""",
+        parameters | of_said | {"last": last},
         order,
     )
 
@@ -249,7 +249,7 @@ def _share(filters: CandidateFilter) -> tuple[str, dict[str, object]]:
 
 
 def _said(filters: CandidateFilter) -> tuple[str, dict[str, object]]:
-    """The condition on what was said about an image ``f``, of which ``d`` stands, and its parameters."""
+    """The condition on what was said about an image ``s``, of which ``d`` stands, and its parameters."""
     decided, reviewer, tag = filters.get("decided", "any"), filters.get("reviewer"), filters.get("tag")
     _check_decided(decided)
     conditions: list[str] = []
@@ -262,22 +262,19 @@ def _said(filters: CandidateFilter) -> tuple[str, dict[str, object]]:
     if reviewer is not None:
         conditions.append("d.reviewer = $reviewer")
         parameters["reviewer"] = reviewer
-    same = "e.content_hash = f.content_hash AND e.given_label = f.given_label"
     if tag is not None:
-        conditions.append(f"EXISTS (SELECT 1 FROM tags e WHERE {same} AND e.tag = $tag)")
+        conditions.append(f"s.rank IN {_ABOUT.format('SELECT * FROM tags WHERE tag = $tag')}")
         parameters["tag"] = tag
     if filters.get("nobody"):
-        conditions.append(f"NOT EXISTS (SELECT 1 FROM decisions e WHERE {same})")
+        conditions.append(f"s.rank NOT IN {_ABOUT.format('SELECT * FROM decisions')}")
     for name, of_all in (
         ("second_look", "NOT bool_or(reviewer = $second_look)"),
         ("looked_again", "bool_or(reviewer = $looked_again) AND bool_or(reviewer <> $looked_again)"),
     ):
         who = filters.get(name)
         if who is not None:
-            conditions.append(
-                f"""(f.content_hash, f.given_label) IN (SELECT (content_hash, given_label) FROM words
-                    GROUP BY content_hash, given_label HAVING {of_all})"""
-            )
+            said = f"SELECT content_hash, given_label FROM words GROUP BY content_hash, given_label HAVING {of_all}"
+            conditions.append(f"s.rank IN {_ABOUT.format(said)}")
             parameters[name] = who
     return " AND ".join(conditions) or "true", parameters
 

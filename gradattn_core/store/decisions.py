@@ -91,9 +91,14 @@ class Decisions(Outbox):
         new_label: str | None = None,
         reviewer: str,
         note: str = "",
+        batch: str | None = None,
     ) -> int:
-        """:meth:`append` for many images in one transaction, all or none, one row each; returns how many."""
-        return len(self._append(audit_id, paths, Decision(decision, reviewer, new_label, note)))
+        """:meth:`append` for many images in one transaction, all or none, one row each; returns how many.
+
+        Args:
+            batch: an id of what is decided at one stroke; :meth:`undo_last` takes it back as one.
+        """
+        return len(self._append(audit_id, paths, Decision(decision, reviewer, new_label, note), batch))
 
     def append_each(self, audit_id: str, said: Mapping[str, Decision]) -> int:
         """:meth:`append` of a decision of its own for every path, in one transaction, all or none; returns how many."""
@@ -198,13 +203,12 @@ class Decisions(Outbox):
                    ORDER BY "both" DESC, reviewer_a, reviewer_b"""
             ).df()
 
-    def _append(self, audit_id: str, paths: Sequence[str], decision: Decision) -> list[str]:
+    def _append(self, audit_id: str, paths: Sequence[str], decision: Decision, batch: str | None = None) -> list[str]:
         with self._writing(audit_id) as connection:
             listed = find_all(connection, audit_id, paths)
             said = verdict(decision)
-            return insert(
-                connection, audit_id, [Row(path, image.key, image.rank, said) for path, image in listed.items()]
-            )
+            rows = [Row(path, image.key, image.rank, said, batch=batch) for path, image in listed.items()]
+            return insert(connection, audit_id, rows)
 
     def _undo(self, audit_id: str, paths: Sequence[str], reviewer: str) -> list[str]:
         undo = Decision("undo", reviewer)

@@ -15,14 +15,15 @@ WITH points AS MATERIALIZED (SELECT path, image_rank, x, y FROM embeddings WHERE
         SELECT i.image_rank, i.content_hash, i.given_label FROM images i
         SEMI JOIN points p ON p.image_rank = i.image_rank WHERE i.audit_id = $audit_id),
     likely AS MATERIALIZED (
-        SELECT s.rank, s.suspicion, s.is_suspect, s.suggested_label FROM scores s
-        SEMI JOIN points p ON p.image_rank = s.rank WHERE s.audit_id = $audit_id)
-SELECT p.path, p.x::DOUBLE AS x, p.y::DOUBLE AS y, i.content_hash, i.given_label, s.rank, s.suspicion, s.is_suspect,
-    s.suggested_label, coalesce(d.decision, '') AS decision, coalesce(d.new_label, '') AS new_label
+        SELECT s.rank, s.suspicion, s.is_suspect FROM scores s
+        SEMI JOIN points p ON p.image_rank = s.rank WHERE s.audit_id = $audit_id),
+    decided AS MATERIALIZED (SELECT i.image_rank AS rank, d.decision FROM images i JOIN current_decisions d {OF_SAME})
+SELECT p.path, p.x::DOUBLE AS x, p.y::DOUBLE AS y, i.given_label, s.rank, s.suspicion, s.is_suspect,
+    coalesce(d.decision, '') AS decision
 FROM points p
 JOIN images i ON i.image_rank = p.image_rank
 JOIN likely s ON s.rank = p.image_rank
-LEFT JOIN current_decisions d {OF_SAME}
+LEFT JOIN decided d ON d.rank = p.image_rank
 ORDER BY p.path"""
 
 _COUNT = """
@@ -68,8 +69,8 @@ class Embeddings(Part):
     def points(self, audit_id: str) -> pd.DataFrame:
         """The pictures on the map of an audit with what stands about them, ordered by path; empty where none was made.
 
-        Columns: ``path, x, y`` (without unit), ``content_hash, given_label, rank, suspicion, is_suspect,
-        suggested_label``, and of the decision that stands ``decision, new_label`` (``""`` where there is none).
+        Columns: ``path, x, y`` (without unit), ``given_label, rank, suspicion, is_suspect``, and ``decision`` that
+        stands (``""`` where there is none).
         """
         with self._reading(audit_id) as connection:
             return connection.execute(_POINTS, {"audit_id": audit_id}).df()

@@ -294,12 +294,17 @@ def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[s
     Nearly all questions are about suspects, whose ranks are the first: those are looked through before all others.
     """
     asked = list(dict.fromkeys(paths))
-    last = value(connection.execute("SELECT max(rank) FROM scores WHERE audit_id = ? AND is_suspect", [audit_id]))
-    images = _find(connection, "image_rank <= ?", [audit_id, last, asked])
+    images = _find(connection, "image_rank <= ?", [audit_id, last_suspect(connection, audit_id), asked])
     others = [path for path in asked if path not in images]
     if others:
         images |= _find(connection, "true", [audit_id, others])
     return images
+
+
+def last_suspect(connection: duckdb.DuckDBPyConnection, audit_id: str) -> int:
+    """The rank of the least suspect one; 0 where there is none."""
+    query = "SELECT coalesce(max(rank), 0) FROM scores WHERE audit_id = ? AND is_suspect"
+    return int(value(connection.execute(query, [audit_id])))
 
 
 def _find(connection: duckdb.DuckDBPyConnection, where: str, parameters: list[object]) -> dict[str, ListedImage]:

@@ -209,6 +209,8 @@ class FinishedMarks(Part):
 
 def tags_of(connection: duckdb.DuckDBPyConnection, contents: Sequence[str]) -> dict[Key, list[str]]:
     """The tags of images with these contents, in sorted order; keys without tags are absent, others may be there."""
+    if not value(connection.execute("SELECT count(*) FROM tags")):
+        return {}
     few, of_few = about(contents)
     found = connection.execute(
         f"""SELECT content_hash, given_label, list(tag ORDER BY tag) FROM tags WHERE {few}

@@ -129,10 +129,18 @@ class Known:
     @cached_property
     def sample(self) -> Sample:
         """The longest beginning of the draws of which all is known; *unsure* counts as wrong."""
+        return self._sample(("keep",))
+
+    @cached_property
+    def clear_sample(self) -> Sample:
+        """The same, but *unsure* counts as right."""
+        return self._sample(("keep", "unsure"))
+
+    def _sample(self, right: Sequence[str]) -> Sample:
         answers = [self.standing.get(draw.key) for draw in self.draws]
-        wrong = np.array([answer is not None and answer != "keep" for answer in answers], bool)
+        wrong = np.array([answer is not None and answer not in right for answer in answers], bool)
         after = np.array([draw.after for draw in self.draws], np.int64)
-        mistaken, unknown = self._outside(after)
+        mistaken, unknown = self._outside(after, right)
         open_ = np.array([answer is None for answer in answers], bool)
         known = mistaken + np.cumsum(wrong) - wrong
         waits = np.flatnonzero(open_ | (unknown > 0))
@@ -141,12 +149,12 @@ class Known:
         expected = np.array([draw.expected for draw in self.draws], float)
         return Sample(wrong[:end], pool[:end], known[:end], expected[:end])
 
-    def _outside(self, after: IntArray) -> tuple[IntArray, IntArray]:
+    def _outside(self, after: IntArray, right: Sequence[str]) -> tuple[IntArray, IntArray]:
         """[draws] how many pictures that stood then, by choice, are wrong, and of how many it is not known now."""
         drawn = {draw.key: draw.after for draw in self.draws}
         begins, ends = [], []
         for key, verdict in self.verdicts.items():
-            weight = (int(verdict.decision not in (None, "keep")), int(verdict.decision is None))
+            weight = (int(verdict.decision not in (None, *right)), int(verdict.decision is None))
             for begun, ended in verdict.spans:
                 if key not in drawn or begun <= drawn[key]:
                     begins.append((begun, *weight))

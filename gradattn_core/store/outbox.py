@@ -6,8 +6,9 @@ saw and what they decided somebody else may have decided: then nothing is stored
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import duckdb
@@ -34,6 +35,8 @@ class Sent:
         new_label: for ``relabel``, and only for it.
         seen: id of the newest entry about the picture that the author had seen, "" for none.
         force: store it also where there is a newer one.
+        copies: path and ``seen`` of exact copies of the picture that are decided with it, whatever they are filed as:
+            all to the same label, or none. Each gets a row of its own, and one undo takes back all.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Sent:
     note: str = ""
     seen: str = ""
     force: bool = False
+    copies: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class Outbox(Part):
         texts = [each for each in sent if _is_text(each)]
         with self._writing(audit_id) as connection:
             known = _known(connection, [each.id for each in texts])
-            listed = images.find(connection, audit_id, [each.path for each in texts])
+            paths = [path for each in texts for path in (each.path, *(path for path, _ in each.copies))]
+            listed = images.find(connection, audit_id, paths)
             stacks = stacks_about(connection, [image.key for image in listed.values()])
             rows: list[Row] = []
             own: set[str] = set()
@@ -117,18 +122,23 @@ class Outbox(Part):
                 receipt = Receipt(each.id, "known", "", stack.newest, stack.stands)
                 if each.id not in known:
                     try:
-                        row = _row(each, image, reviewer, outbox, batch)
+                        of_it = _rows(each, listed, reviewer, outbox, batch)
                     except StoreError as error:
                         receipt = Receipt(each.id, "refused", str(error), stack.newest, stack.stands)
                     else:
-                        if each.force or _has_seen(stack, each.seen, outbox, own):
-                            rows.append(row)
-                            stack.add(entry_of(row))
-                            known.add(each.id)
-                            own.add(each.id)
-                            receipt = Receipt(each.id, "stored", "", stack.newest, stack.stands)
+                        seen = own.union([each.seen], (seen for _, seen in each.copies))
+                        newer = [
+                            stacks[row.key] for row in of_it if not _has_seen(stacks[row.key], row.seen, outbox, seen)
+                        ]
+                        if newer and not each.force:
+                            receipt = Receipt(each.id, "newer", "", newer[0].newest, newer[0].stands)
                         else:
-                            receipt = Receipt(each.id, "newer", "", stack.newest, stack.stands)
+                            for row in of_it:
+                                rows.append(row)
+                                stacks[row.key].add(entry_of(row))
+                                known.add(row.decision_id)
+                                own.add(row.decision_id)
+                            receipt = Receipt(each.id, "stored", "", stack.newest, stack.stands)
                 receipts.append(receipt)
             insert(connection, audit_id, rows)
         return tuple(receipts)
@@ -172,7 +182,7 @@ class Outbox(Part):
                     if stands.reviewer == reviewer or others:
                         if not shown:
                             return Undone("newer", (path,), None, stands, stack.newest)
-                        targets = [(path, image.key, stands)]
+                        targets = _with_copies(connection, audit_id, (path, image.key, stands))
                     elif shown:
                         return Undone("theirs", (path,), None, stands, stack.newest)
                     elif exact:
@@ -192,7 +202,7 @@ class Outbox(Part):
         return Undone("undone", tuple(place for place, _, _ in targets), entry, stack.stands, stack.newest)
 
 
-def _has_seen(stack: Stack, seen: str, outbox: str, own: set[str]) -> bool:
+def _has_seen(stack: Stack, seen: str | None, outbox: str, own: set[str]) -> bool:
     """Whether the author knows the newest entry: had seen it, or made it in the same tab or call."""
     newest = stack.newest
     if newest is None or newest.decision_id == seen or newest.decision_id in own:
@@ -203,10 +213,61 @@ def _has_seen(stack: Stack, seen: str, outbox: str, own: set[str]) -> bool:
 def _is_text(sent: Sent) -> bool:
     """Whether it can be written: JSON may hold halves of characters, which no text has."""
     try:
-        "".join((sent.id, sent.path, sent.decision, sent.new_label or "", sent.note, sent.seen)).encode()
+        copies = "".join(text for copy in sent.copies for text in copy)
+        "".join((sent.id, sent.path, sent.decision, sent.new_label or "", sent.note, sent.seen, copies)).encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _rows(sent: Sent, listed: Mapping[str, ListedImage], reviewer: str, outbox: str, batch: str | None) -> list[Row]:
+    """What is stored of a decision: one row, and one for each copy that is decided with it.
+
+    Raises:
+        StoreError: where it can never be stored.
+    """
+    image = listed.get(sent.path)
+    others = {path: seen for path, seen in sent.copies if path != sent.path}
+    first = _row(sent, image, reviewer, outbox, batch or (sent.id if others else None))
+    rows = [first]
+    for path, seen in others.items():
+        copy = listed.get(path)
+        if image is None or copy is None or copy.content_hash != image.content_hash:
+            raise StoreError(f"{path!r} is no exact copy of this picture")
+        rows.append(
+            replace(
+                first,
+                path=path,
+                key=copy.key,
+                rank=copy.rank,
+                decision=_for_copy(first.decision, image.given_label, copy.given_label),
+                # The same one however often it is sent.
+                decision_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{sent.id}\n{path}")),
+                seen=seen,
+            )
+        )
+    return rows
+
+
+def _for_copy(said: Decision, given: str, of_copy: str) -> Decision:
+    """What a decision about a picture filed as ``given`` is about its copy that is filed as another label."""
+    label = {"keep": given, "relabel": said.new_label}.get(said.decision)
+    if label is None:
+        return said
+    return Decision(
+        "keep" if label == of_copy else "relabel", said.reviewer, None if label == of_copy else label, said.note
+    )
+
+
+def _with_copies(connection: duckdb.DuckDBPyConnection, audit_id: str, target: Target) -> list[Target]:
+    """What is taken back with a decision: that about the picture's copies, where they were decided at one stroke."""
+    path, key, entry = target
+    if not entry.batch:
+        return [target]
+    together = _of_batch(connection, audit_id, entry.batch)
+    if any(content != key[0] for _, (content, _), _ in together) or target[0] not in {each[0] for each in together}:
+        return [target]
+    return sorted(together, key=lambda each: each[0] != path)
 
 
 def _row(sent: Sent, image: ListedImage | None, reviewer: str, outbox: str, batch: str | None) -> Row:

@@ -17,6 +17,7 @@ from gradattn_core.ranking.certainty import (
     Doubles,
     check_share,
     hypergeometric_interval,
+    least_wrong,
     most_wrong,
     simulate,
     suspects_next,
@@ -29,6 +30,7 @@ from gradattn_core.store.log import Key
 Next: TypeAlias = Literal["suspects", "random", "done"]
 
 _POINTS = 60  # of a history, at most
+_NO_PROOF = 150  # Reviews that are named where an audit has found nothing.
 # Reviews that are simulated: of more pictures fewer, as chance evens out and one takes long.
 _FUTURES, _FUTURES_OF_MANY, _MANY = 8, 2, 100_000
 
@@ -92,6 +94,9 @@ class Until:
         believed: how many of the unseen are wrong as the model believes: the sum of their suspicions.
         high: how many of the unseen are wrong at most, with ``confidence`` at all times together, whatever the
             suspicions are worth. It is done where high + unsure <= target, or where nothing is unseen.
+        low: how many of all pictures are wrong at least, in the same sense; ``wrong + high`` is the other end. Both
+            ends hold together with ``confidence`` where nothing is unsure; else each does, as one end counts what
+            reviewers are unsure of as right and the other as wrong.
         expected: how many reviews there are left in the mean, if every suspicion were a true probability; NaN where
             the audit has no suspicions.
         history_reviewed, history_found, history_high: [points] the review so far, for a plot: pictures with a verdict,
@@ -112,6 +117,7 @@ class Until:
     waiting: int
     believed: float
     high: int
+    low: int
     confidence: float
     expected: float
     history_reviewed: IntArray
@@ -163,6 +169,12 @@ class Bound:
         return most_wrong(self.known.sample, bad, self.pictures - self.said["keep"], self.confidence) - bad
 
     @cached_property
+    def low(self) -> int:
+        """How many of all pictures are wrong at least."""
+        most = self.pictures - self.said["keep"] - self.said["unsure"]
+        return least_wrong(self.known.clear_sample, self.wrong, most, self.confidence)
+
+    @cached_property
     def owed(self) -> list[Key]:
         """What has to be answered before anything else is drawn: the draws that wait, and what they wait for."""
         return [draw.key for draw in self.known.waiting] + self.known.taken_back
@@ -198,6 +210,7 @@ class Bound:
             waiting=len(self.known.waiting),
             believed=float(suspicion.sum()),
             high=self.high,
+            low=self.low,
             confidence=self.confidence,
             expected=self._expected(kind, suspicion),
             history_reviewed=reviewed,
@@ -246,6 +259,23 @@ class Bound:
             f"With {100 * self.confidence:g}% confidence at most {self.high:,} of the {self.unseen:,} unseen labels "
             f"{'is' if self.high == 1 else 'are'} wrong{doubt}"
         )
+
+
+def in_confidence(until: Until) -> str:
+    """With which confidence both ends hold: ``95% confidence``, of each by itself where reviewers are unsure."""
+    return f"{100 * until.confidence:g}% confidence{' for each end' if until.unsure and until.low else ''}"
+
+
+def no_proof(pictures: int) -> str:
+    """What an audit of so many pictures that has found nothing would need to prove something."""
+    if not pictures:
+        return "There is no picture to check."
+    if pictures <= _NO_PROOF:
+        every = "a look at the one picture" if pictures == 1 else f"a look at all {pictures:,} pictures"
+        return f"That is no proof: only {every} would be one."
+    most = percent(hypergeometric_interval(pictures, _NO_PROOF, 0)[1] / pictures, 1, counted=True)
+    words = f"{_NO_PROOF:,} random reviews would show that at most {most} of the labels are wrong"
+    return f"That is no proof: {words}, if none of them is."
 
 
 def spot_check(known: Known, sizes: Mapping[str, int], confidence: float) -> SpotCheck:

@@ -217,8 +217,31 @@ _VERSION_7 = (
         selected_at TIMESTAMPTZ NOT NULL)""",
 )
 
+_VERSION_8 = (
+    # An undo says what it takes back: of those of before, the newest decision at the height that they go down from.
+    """CREATE TEMP TABLE steps AS
+        SELECT *, sum(CASE decision WHEN 'undo' THEN -1 ELSE 1 END) OVER (
+            PARTITION BY content_hash, given_label ORDER BY sequence) AS depth
+        FROM decisions""",
+    """UPDATE decisions SET seen = taken.decision_id FROM (
+            SELECT u.sequence, arg_max(d.decision_id, d.sequence) AS decision_id
+            FROM steps u JOIN steps d ON d.content_hash = u.content_hash AND d.given_label = u.given_label
+                AND d.sequence < u.sequence AND d.depth = u.depth + 1 AND d.decision <> 'undo'
+            WHERE u.decision = 'undo' GROUP BY u.sequence) taken
+        WHERE decisions.sequence = taken.sequence""",
+    "DROP TABLE steps",
+    # As before; but no stack has to be followed any more.
+    """CREATE OR REPLACE VIEW current_decisions AS
+        SELECT arg_max(decision_id, sequence) AS decision_id, max(sequence) AS sequence, content_hash, given_label,
+            arg_max(decision, sequence) AS decision, arg_max_null(new_label, sequence) AS new_label,
+            arg_max(reviewer, sequence) AS reviewer, arg_max(note, sequence) AS note,
+            arg_max(decided_at, sequence) AS decided_at
+        FROM decisions ANTI JOIN (SELECT seen AS decision_id FROM decisions WHERE decision = 'undo') USING (decision_id)
+        WHERE decision <> 'undo' GROUP BY content_hash, given_label""",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    *(_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7),
+    *(_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7, _VERSION_8),
 )
 
 UNIQUE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {

@@ -39,6 +39,15 @@ class Near:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """An exact copy of a picture, what it is filed as, and the newest entry of the log about it, ``""`` for none."""
+
+    path: str
+    given_label: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What is stored about one picture beside its row of the list.
 
@@ -52,6 +61,7 @@ class Surroundings:
         tags: in sorted order.
         mixed: how many suspects are filed as its label and look like its suggested one, and the other way round.
         filed: the labels of all copies of the picture, its own first; empty where none is filed under another.
+        copies: the picture's other exact copies, where one of all is filed under another label; by path.
         place: where it can be read; None where its path leads out of the dataset.
     """
 
@@ -66,6 +76,7 @@ class Surroundings:
     tags: tuple[str, ...]
     mixed: tuple[int, int]
     filed: tuple[str, ...]
+    copies: tuple[Copy, ...]
     place: Place | None
 
 
@@ -86,17 +97,19 @@ class Showing(Part):
                 asked,
             ).fetchall()
             scores = {path: facts for path, *facts in told}
-            others = {(each.content_hash, each.given_label) for some in near.values() for each in some}
-            said = stacks_about(connection, others.union(image.key for image in listed.values()))
-            mixed = _mixed(connection, audit_id, {image.given_label for image in listed.values()})
-            tags = tags_of(connection, [image.content_hash for image in listed.values()])
             # To look for copies costs as much as all else, and the audit knows which pictures have some.
             wanted = {listed[path].content_hash for path, facts in scores.items() if (facts[0] or {}).get("identical")}
             filed = _filed(connection, audit_id, sorted(wanted)) if wanted else {}
+            others = {(each.content_hash, each.given_label) for some in near.values() for each in some}
+            others |= {(content, label) for content, copies in filed.items() for _, label in copies}
+            said = stacks_about(connection, others.union(image.key for image in listed.values()))
+            mixed = _mixed(connection, audit_id, {image.given_label for image in listed.values()})
+            tags = tags_of(connection, [image.content_hash for image in listed.values()])
         result = {}
         for path, image in listed.items():
             stack = said[image.key]
             numbers, other = scores[path]
+            copies = filed.get(image.content_hash, ())
             result[path] = Surroundings(
                 evidence=maps.get(path),
                 no_map=reasons.get(path, ""),
@@ -104,11 +117,16 @@ class Showing(Part):
                 head=head.get(path, {}),
                 near=tuple(_said_of(each, said) for each in near.get(path, ())),
                 stands=stack.stands,
-                seen=stack.newest.decision_id if stack.newest else "",
+                seen=_newest(stack),
                 dispute=stack.dispute,
                 tags=tuple(tags.get(image.key, ())),
                 mixed=(mixed.get((image.given_label, other), 0), mixed.get((other, image.given_label), 0)),
-                filed=_first(image.given_label, filed.get(image.content_hash, ())),
+                filed=_first(image.given_label, [label for _, label in copies]),
+                copies=tuple(
+                    Copy(copy, label, _newest(said[image.content_hash, label]))
+                    for copy, label in copies
+                    if copy != path
+                ),
                 place=_place(folder, path, image),
             )
         return result
@@ -223,15 +241,22 @@ def _mixed(connection: duckdb.DuckDBPyConnection, audit_id: str, labels: set[str
     return {(given, suggested): suspects for given, suggested, suspects in pairs}
 
 
-def _filed(connection: duckdb.DuckDBPyConnection, audit_id: str, contents: list[str]) -> dict[str, list[str]]:
+def _newest(stack: Stack) -> str:
+    return stack.newest.decision_id if stack.newest else ""
+
+
+def _filed(
+    connection: duckdb.DuckDBPyConnection, audit_id: str, contents: list[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """(path, given label) of all images with these contents."""
     found = connection.execute(
-        """SELECT content_hash, given_label FROM images
+        """SELECT content_hash, path, given_label FROM images
            WHERE audit_id = ? AND content_hash IN (SELECT unnest(CAST(? AS TEXT[]))) ORDER BY path""",
         [audit_id, contents],
     ).fetchall()
     filed = defaultdict(list)
-    for content_hash, given_label in found:
-        filed[content_hash].append(given_label)
+    for content_hash, path, given_label in found:
+        filed[content_hash].append((path, given_label))
     return filed
 
 

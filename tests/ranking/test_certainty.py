@@ -17,12 +17,14 @@ from gradattn_core.ranking.certainty import (
     Doubles,
     Sample,
     hypergeometric_interval,
+    least_wrong,
     log_stake,
     most_wrong,
     refuted,
     simulate,
     suspects_next,
     target,
+    too_few,
 )
 
 KINDS = ("honest", "constant", "reversed", "random", "zero", "one")
@@ -124,6 +126,7 @@ def test_the_bound_is_that_of_fractions() -> None:
         if possible:
             checked += 1
             assert most_wrong(sample, known, pictures, 0.9) == max(possible)
+            assert least_wrong(sample, known, pictures, 0.9) == min(possible)
     assert checked > 50
 
 
@@ -143,7 +146,7 @@ def test_the_forecasts_are_bets_that_neither_win_nor_lose_in_the_mean() -> None:
 
 
 def test_no_draws_prove_nothing() -> None:
-    assert most_wrong(NO_DRAWS, 3, 90) == 90
+    assert (least_wrong(NO_DRAWS, 3, 90), most_wrong(NO_DRAWS, 3, 90)) == (3, 90)
     assert len(refuted(NO_DRAWS, 5)) == 0
 
 
@@ -168,14 +171,15 @@ def suspicions(kind: str, wrong: BoolArray, random: np.random.Generator) -> Doub
 
 
 def coverage(kind: str, pictures: int, rate: float, share: float, runs: int) -> tuple[float, float, float]:
-    """Shares of runs in which the bound was ever below the truth and that stopped too early; and the mean reviews."""
+    """Shares of runs in which either end ever missed the truth and that stopped too early; and the mean reviews."""
     broken = early = reviews = 0
     for run in range(runs):
         random = np.random.default_rng(run)
         wrong = random.random(pictures) < rate
         review = simulate(suspicions(kind, wrong, random), wrong, share, random)
         # The number of wrong pictures is at least one more than none, or nothing can be below it.
-        broken += bool(wrong.any() and len(review.sample) and refuted(review.sample, int(wrong.sum()))[-1])
+        truth, drawn = int(wrong.sum()), len(review.sample)
+        broken += bool(drawn and (too_few(review.sample, truth)[-1] or (truth and refuted(review.sample, truth)[-1])))
         early += review.left > target(share, pictures)
         reviews += review.reviews
     return broken / runs, early / runs, reviews / runs

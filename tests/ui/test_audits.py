@@ -153,6 +153,12 @@ def test_an_audit_that_runs_elsewhere_is_shown_with_its_stages(tiny: Tiny, out: 
         assert bars == ["Sweep: 20 of 42 images", "Rank", "Interpret", "Findings", "Merge"]
         assert "Started elsewhere" in " ".join(caption.value for caption in app.caption)
         assert not [button for button in app.button if button.label == "Stop"]
+        for page in ("overview", "review"):
+            app = opened(page)
+            assert app.title[0].value == "The first audit is at work"
+            said = f"An audit of {Path(config.dataset).name} is at work. Sweep: 20 of 42 images (48%)."
+            assert said in texts(app)
+    assert "was interrupted in step sweep, 48% done. The same command goes on" in " ".join(texts(opened()))
     assert "An audit of it was interrupted in step sweep, 48% done." in " ".join(texts(opened("audits")))
 
 

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from gradattn_core import outfolder
 from gradattn_core.estimates import percent
 from gradattn_core.ranking.certainty import hypergeometric_interval
+from gradattn_core.store.proof import no_proof
 from gradattn_core.store.store import Store
 from gradattn_core.store.tally import ClassTally, PairTally, Tally
 from gradattn_core.wording import names_of
@@ -26,7 +28,6 @@ from tests.helpers.hostile import HOSTILE_LABELS
 from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, copied_store, path_of
 from ui import components
 from ui.overview import confusion, goal, how_many
-from ui.review.panels import no_proof
 from ui.shorten import shortened
 
 SUSPICIONS = [1 - index / 50 for index in range(40)]
@@ -131,7 +132,7 @@ def test_a_random_check_is_said_with_its_exact_interval_until_a_rule_runs(store:
     begin(store)
     until = store.draws.until(AUDIT_ID, 0.01)
     app = opened()
-    assert headline(app) == f"{until.wrong} found; between {until.wrong} and {until.wrong + until.high} in all"
+    assert headline(app) == f"{until.wrong} found; between {until.low} and {until.wrong + until.high} in all"
     assert store.draws.checked(AUDIT_ID) is not None and "Random check" not in words(panels(app)[0])
     assert f"At most {until.high} left" in words(part(app, "goal"))
 
@@ -162,7 +163,30 @@ def test_an_audit_without_suspects_is_no_proof(tmp_path: Path, monkeypatch: pyte
 
 def test_what_proves_something_is_an_exact_bound() -> None:
     high = hypergeometric_interval(1797, 150, 0)[1] / 1797
-    assert f"150 random reviews would show that at most {percent(high, 1)} are wrong" in no_proof(1797)
+    assert f"150 random reviews would show that at most {percent(high, 1)} of the labels are wrong" in no_proof(1797)
+    # Of few pictures nothing short of all of them proves anything that is worth a number.
+    assert no_proof(40) == "That is no proof: only a look at all 40 pictures would be one."
+    assert no_proof(0) == "There is no picture to check."
+
+
+def test_draws_also_prove_how_many_are_wrong_at_least(store: Store) -> None:
+    drawn = store.draws.spot_check(AUDIT_ID, 10, seed=2).paths
+    store.decisions.append_many(AUDIT_ID, drawn, "remove", reviewer="Ada")
+    begin(store)
+    until = store.draws.until(AUDIT_ID, 0.01)
+    assert until.wrong < until.low <= until.wrong + until.high, "all that was drawn was wrong"
+    app = opened()
+    assert headline(app) == f"{until.wrong} found; between {until.low} and {until.wrong + until.high} in all"
+    assert f"Between {until.low - until.wrong} and {until.high} left" in words(part(app, "goal"))
+    assert "with 95% confidence, from all random draws" in words(panels(app)[0])
+    store.decisions.append(AUDIT_ID, store.draws.waiting(AUDIT_ID)[0], "unsure", reviewer="Ada")
+    assert "with 95% confidence for each end" in words(panels(opened())[0])
+
+
+def test_an_audit_that_is_at_work_is_said_above_the_numbers(store: Store) -> None:
+    with outfolder.lock(str(store.directory)):
+        assert "An audit has begun: it is looking through the dataset." in texts(opened())
+    assert not any("An audit has begun" in text for text in texts(opened()))
 
 
 def test_the_table_has_each_pair_once_with_its_row_totals_and_leads_to_it(store: Store) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 
 from gradattn_core import belief
-from gradattn_core.belief import PRIMARY, Belief
+from gradattn_core.belief import PRIMARY
 from gradattn_core.kinds import suggestion
+from gradattn_core.store.chances import Chances
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import Rich
 from gradattn_core.wording import count_of, distinct_names, short_name
@@ -64,19 +66,23 @@ class _Reading:
         return distinct_names(self.given, self.suggested)
 
     def pair(self, at: int, names: Sequence[PairName], remark: str) -> Pair:
-        frame = self.store.candidates.page(self.audit, given=self.given, suggested=self.suggested)
+        listed = self.store.proposals.listed
+        frame = listed(self.audit, given=self.given, suggested=self.suggested)
         said = frame["decision"] != ""
-        undecided, decided = frame[~said], frame[said]
-        thoughts = [belief.of_row(row) for row in rows_of(undecided)]
-        places = [_place(thought, self.suggested) for thought in thoughts]
-        backward = self.store.candidates.page(self.audit, given=self.suggested, suggested=self.given)
+        undecided, decided = frame[~said].reset_index(drop=True), frame[said]
+        places = [_place(own, other) for own, other in zip(undecided["given"], undecided["suggested"], strict=True)]
+        backward = listed(self.audit, given=self.suggested, suggested=self.given)
         if not self.suggested:
             backward = backward.iloc[:0]
         back_left = backward[backward["decision"] == ""]
-        chances = self.store.proposals.of(self.audit, given=self.given, suggested=self.suggested, decided="no")
+        chances = Chances(undecided["suggested"].to_numpy(np.float64), undecided["given"].to_numpy(np.float64))
         steps = by_threshold(chances, self.store.proposals.followed(self.audit)).steps
         step = next((step for least in _THRESHOLDS for step in steps if step.at == least and step.count), None)
-        red, blue = self._crops(undecided, places)
+        shown, certain = _zones(places), sorted(range(len(places)), key=lambda at: places[at][1])[: 2 * _CROPS]
+        ends = decided["path"].head(_SHOWN_SMALL), backward["path"].head(_SHOWN_SMALL)
+        within = [at for each in shown.values() for at in each]
+        few = self._rows([*undecided["path"].iloc[[*within, *certain]], *ends[0], *ends[1]])
+        red, blue = self._crops(few.loc[undecided["path"].iloc[certain]])
         finished, note = self._finished(len(undecided))
         return Pair(
             given=self._side(self.given, self.names[0]),
@@ -89,18 +95,19 @@ class _Reading:
             pairs=tuple(names[:_OFFERED]),
             headline=self._headline(len(frame)),
             sentence=self._sentence(
-                places, decided, float(undecided["suspicion"].sum()), len(back_left), len(backward)
+                places, decided, float((1 - undecided["given"]).sum()), len(back_left), len(backward)
             ),
             undecided=len(undecided),
-            zones=self._zones(undecided, places),
+            zones=self._zones(
+                {name: few.loc[undecided["path"].iloc[within]] for name, within in shown.items()}, places
+            ),
             dots=_dots(undecided["path"].astype(str).tolist(), places),
             gap="nothing between 35 and 65%" if {zone for zone, _ in places} == {"given", "other"} else "",
-            decided=tuple(_tiny(row, _now(row)) for row in rows_of(decided.head(_SHOWN_SMALL))),
+            decided=tuple(_tiny(row, _now(row)) for row in rows_of(few.loc[ends[0]])),
             decided_count=len(decided),
             decided_note=_tally(decided),
             reverse=tuple(
-                _tiny(row, _now(row) or _chance(row, self.names[0], self.given))
-                for row in rows_of(backward.head(_SHOWN_SMALL))
+                _tiny(row, _now(row) or _chance(row, self.names[0], self.given)) for row in rows_of(few.loc[ends[1]])
             ),
             reverse_count=len(backward),
             reverse_note=f"filed as {self.names[1]}",
@@ -146,24 +153,17 @@ class _Reading:
             said.append((f"The other way round: {count}.", ""))
         return tuple(said)
 
-    def _zones(self, undecided: pd.DataFrame, places: Sequence[tuple[str, float]]) -> tuple[Zone, ...]:
+    def _zones(self, shown: Mapping[str, pd.DataFrame], places: Sequence[tuple[str, float]]) -> tuple[Zone, ...]:
         given, other = self.names
         titles = {"given": f"Probably {given}", "open": "Open", "other": f"Probably {other}"}
-        zones = []
-        for name, title in titles.items():
-            within = [at for at, (zone, _) in enumerate(places) if zone == name]
-            within.sort(key=lambda at: places[at][1])
-            # Where there are too many, those at the ends of the line are the plainest.
-            first = within if name != "other" else within[::-1]
-            shown = cards(self.store, self.audit, undecided.iloc[sorted(first[:SHOWN], key=lambda at: places[at][1])])
-            zones.append(Zone(name, f"{title}: {len(within):,}", len(within), tuple(shown)))
-        return tuple(zones)
+        counts = Counter(zone for zone, _ in places)
+        return tuple(
+            Zone(name, f"{title}: {counts[name]:,}", counts[name], tuple(cards(self.store, self.audit, shown[name])))
+            for name, title in titles.items()
+        )
 
-    def _crops(
-        self, undecided: pd.DataFrame, places: Sequence[tuple[str, float]]
-    ) -> tuple[tuple[Crop, ...], tuple[Crop, ...]]:
-        order = sorted(range(len(places)), key=lambda at: places[at][1])
-        rows = rows_of(undecided.iloc[order[: 2 * _CROPS]])
+    def _crops(self, few: pd.DataFrame) -> tuple[tuple[Crop, ...], tuple[Crop, ...]]:
+        rows = rows_of(few)
         crops: dict[int, list[Crop]] = {1: [], -1: []}
         parts = self.store.showing.strongest(self.audit, [str(row["path"]) for row in rows])
         for row in rows:
@@ -172,6 +172,11 @@ class _Reading:
                 place = (box.left, box.top, box.right, box.bottom)
                 crops[sign].append(Crop(str(row["path"]), str(row["content_hash"]), *size, place))
         return tuple(crops[1][:_CROPS]), tuple(crops[-1][:_CROPS])
+
+    def _rows(self, paths: Sequence[str]) -> pd.DataFrame:
+        """All that the list knows of a few of its pictures, by path."""
+        frame = self.store.candidates.page(self.audit, paths=list(dict.fromkeys(paths)))
+        return frame.set_index("path", drop=False)
 
     def _side(self, label: str, name: str) -> Side:
         if not label:
@@ -205,6 +210,15 @@ def finish(asked: Asked) -> object:
     return {"finished": asked.flag("on")}
 
 
+def _zones(places: Sequence[tuple[str, float]]) -> dict[str, list[int]]:
+    """Which pictures are shown of each zone, along the line; of too many those at its ends, which are the plainest."""
+    shown = {}
+    for name in ("given", "open", "other"):
+        within = sorted((at for at, (zone, _) in enumerate(places) if zone == name), key=lambda at: places[at][1])
+        shown[name] = within[-SHOWN:] if name == "other" else within[:SHOWN]
+    return shown
+
+
 def _dots(paths: Sequence[str], places: Sequence[tuple[str, float]]) -> tuple[Dot, ...]:
     """The undecided pictures on the line; of very many an even sample, as dots upon dots tell no more."""
     order = sorted(range(len(places)), key=lambda at: places[at][1])
@@ -212,12 +226,11 @@ def _dots(paths: Sequence[str], places: Sequence[tuple[str, float]]) -> tuple[Do
     return tuple(Dot(paths[at], places[at][1], places[at][0]) for at in order[::step])
 
 
-def _place(thought: Belief, suggested: str) -> tuple[str, float]:
+def _place(own: float, other: float) -> tuple[str, float]:
     """The zone of a picture, and where it lies between the given class (0) and the other (1).
 
     Exact in the zones at both ends, and never outside its zone: a third class may have a share of it.
     """
-    own, other = thought.of(thought.given), thought.of(suggested)
     if own >= PRIMARY:
         return "given", 1 - own
     if other >= PRIMARY:

@@ -224,6 +224,14 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """An exact copy of a picture that may be decided with it; ``seen`` as of the suspect."""
+
+    path: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """All that Review shows of one picture; of a blind one, nothing that a model says.
 
@@ -232,6 +240,7 @@ class Suspect:
         width, height: of the original in pixels, 0 where not known.
         problem: why the picture cannot be shown; empty while nothing is known to be wrong.
         changed: a sentence where its file is not the one that the audit saw, empty else.
+        copies: its other exact copies, where one of all is filed under another label; of a blind one, none.
         check: only the file's content tells whether it is: ``changed`` is to be asked once the picture is fetched.
         case: of ``gradattn_core.verdict``.
         primary: ``A``, ``K``, ``X`` or None.
@@ -272,6 +281,7 @@ class Suspect:
     facts: str
     changed: str = ""
     check: bool = False
+    copies: tuple[Copy, ...] = ()
     annotation: str = ""
 
 

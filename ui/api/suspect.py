@@ -18,7 +18,7 @@ from ui.api import freshness
 from ui.api.companions import similar, typical
 from ui.api.evidence_map import drawn
 from ui.api.renditions import is_kept, missing
-from ui.api.shapes import Action, Likely, Map, Name, Said, Suspect
+from ui.api.shapes import Action, Copy, Likely, Map, Name, Said, Suspect
 
 _TYPICAL = 6
 
@@ -136,6 +136,7 @@ def _seen(
         facts=" · ".join([f"Rank {rank:,}", f"label wrong: {in_percent(1 - belief.of(given))}", *_pixels(size)]),
         changed=changed,
         check=check,
+        copies=tuple(Copy(copy.path, copy.seen) for copy in around.copies),
         annotation=_annotation(str(row["path"]), around.place),
     )
 

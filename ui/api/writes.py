@@ -164,7 +164,16 @@ def _sent(each: Mapping[str, object]) -> Sent:
         note=_field(each, "note", ""),
         seen=_field(each, "seen", ""),
         force=force,
+        copies=_copies(each.get("copies") or []),
     )
+
+
+def _copies(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise AskedWrongly("copies of a decision are no list of objects")
+    if len(value) > MOST_DECISIONS:
+        raise AskedWrongly(f"copies of a decision are more than {MOST_DECISIONS:,}")
+    return tuple((_field(each, "path"), _field(each, "seen", "")) for each in value)
 
 
 def _field(each: Mapping[str, object], name: str, default: str | None = None) -> str:

@@ -12,9 +12,10 @@ import streamlit as st
 from gradattn_core.config import DEFAULT_MODEL, MANIFEST, Parameter, parameters
 from gradattn_core.errors import GradattnError
 from gradattn_core.outfolder import is_locked
-from gradattn_core.progress import StepProgress, UnfinishedAudit, duration, unfinished_audits
+from gradattn_core.progress import UnfinishedAudit, unfinished_audits
 from ui import components
 from ui.audits import finished, process, timetable
+from ui.audits.at_work import step_text
 from ui.audits.process import AuditProcess
 from ui.components import plain
 
@@ -63,7 +64,7 @@ def _progress(audit: UnfinishedAudit | None, run: AuditProcess | None, refusal: 
             plain(Path(audit.dataset).name, "name-at-work")
             plain(f"{audit.images:,} images · {audit.model} · head {audit.head}", "quiet-at-work")
             for step in audit.steps:
-                st.progress(step.share, _step_text(step, audit))
+                st.progress(step.share, step_text(step, audit))
         if run is not None:
             with st.container(horizontal=True):
                 if not refusal:
@@ -71,17 +72,6 @@ def _progress(audit: UnfinishedAudit | None, run: AuditProcess | None, refusal: 
             _log(run)
         else:
             st.caption("Started elsewhere: in a terminal or by Prefect. There it can be stopped, too.")
-
-
-def _step_text(progress: StepProgress, audit: UnfinishedAudit) -> str:
-    step = progress.step
-    if progress.is_over:
-        return f"{step.title}: done"
-    if progress is not audit.current:
-        return step.title
-    counts = f"{progress.done:,} of {progress.total:,} {step.unit}" if step.unit else "at work"
-    rest = f", about {duration(audit.seconds_left)} left" if audit.seconds_left is not None else ""
-    return f"{step.title}: {counts}{rest}"
 
 
 def _outcome(out: Path, run: AuditProcess, audits: list[UnfinishedAudit], refusal: str | None) -> None:

@@ -46,6 +46,7 @@ export class Actions {
       around: () => asking.around(),
       larger: () => review.view.zoom(1), smaller: () => review.view.zoom(-1), whole: () => review.view.zoom(0),
       grid: () => go("grid", listing(review.params)), help: () => asking.help(),
+      copies: () => this.copies(),
       measure: () => review.measuring.measure(), methods: () => review.measuring.choose(),
       settings: () => asking.settings(), saved: () => this.again(), try: () => this.again(), "save-file": () => asking.save(),
       theirs: () => this.choose("theirs"), mine: () => this.choose("mine"), neither: () => this.choose("unsure"),
@@ -114,6 +115,7 @@ export class Actions {
       id: uuid(), kind: "decision", audit: review.audit, reviewer: review.reviewer, outbox: review.tab, at: Date.now(),
       path: item.path, decision, new_label: label, note: this.notes.get(item.path) ?? "", seen: this.newest(suspect),
       name: named, given: suspect.given.name, content_hash: suspect.content_hash,
+      ...(item.all && suspect.copies?.length && { copies: suspect.copies }),
     };
     if (!review.outbox.add(entry)) {
       review.render();
@@ -127,11 +129,35 @@ export class Actions {
     this.notes.delete(item.path);
     this.remember(entry);
     this.telling = plain(words(entry));
+    if (entry.copies) this.withCopies(entry);
     if (pressed) review.view.flash(pressed);
     // After what leaves the list comes the next that nobody has decided.
     if (stay) review.render();
     else this.step(1, (each) => review.undecided && Boolean(each.suspect?.decision));
     this.announce(entry.id);
+  }
+
+  /** Its exact copies are decided with it: those that are held here are passed over, and what stands is asked for. */
+  withCopies(entry) {
+    this.telling += `; all ${entry.copies.length + 1} copies`;
+    for (const { path } of entry.copies) {
+      const item = this.review.queue.items.find((each) => each.path === path);
+      if (!item) continue;
+      Object.assign(item, { said: true, stale: true });
+      if (!item.suspect) continue;
+      if (!item.suspect.decision) this.balance++;
+      item.before = [...(item.before ?? []), item.suspect.decision];
+      item.suspect.decision = { ...entry, mine: true };
+    }
+  }
+
+  /** Whether what is decided next about this picture is said of all its copies. */
+  copies() {
+    const { item, review } = this;
+    if (!item?.suspect?.copies?.length || review.data.readOnly) return this.refuse("No exact copy of this picture has another label.");
+    item.all = !item.all;
+    review.render();
+    return review.say(item.all ? "What you decide is said of all copies." : "What you decide is about this copy only.");
   }
 
   remember(entry) {

@@ -56,7 +56,11 @@ export function createCard(handlers) {
   const decide = element("div", { className: "decide", role: "group", "aria-label": "Decide" }, ...Object.values(decisions), third);
   const more = element("div", { className: "others", role: "group", "aria-label": "Other actions" }, ...Object.values(others));
   const notice = element("p", { className: "notice", hidden: true });
-  const deciding = element("div", { className: "deciding" }, decide, more);
+  const together = element("input", { type: "checkbox" });
+  together.onchange = press("copies");
+  const togetherText = element("span");
+  const copies = element("label", { className: "copies", hidden: true }, together, togetherText);
+  const deciding = element("div", { className: "deciding" }, decide, copies, more);
   const reason = element("p", { className: "reason" }); // on a phone it stands here instead of above the picture
   const how = element("section", { className: "how" });
   const facts = element("p", { className: "facts" });
@@ -127,6 +131,9 @@ export function createCard(handlers) {
     others.other.key.hidden = !keys.other;
     enable(others.other, !state.readOnly);
     taken.textContent = state.undo ?? "";
+    copies.hidden = !suspect.copies?.length || !open;
+    together.checked = Boolean(state.all);
+    togetherText.textContent = `For all ${(suspect.copies?.length ?? 0) + 1} exact copies at once${keys.copies ? ` (${keys.copies})` : ""}`;
     others.tag.title = suspect.tags.join(", ");
   }
 

@@ -8,6 +8,7 @@ export const ACTIONS = {
   unsure: ["Unsure", "u"],
   remove: ["Remove the picture", "x"],
   other: ["Another class: search", "/"],
+  copies: ["For all exact copies, or this one only", "d"],
   note: ["Note", "n"],
   tag: ["Tag", "t"],
   skip: ["Skip, decide later", "ArrowRight", "s"],

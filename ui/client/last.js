@@ -4,7 +4,8 @@
 import { element, fill } from "./dom.js";
 import { cut } from "./names.js";
 
-const KEPT = 9;
+const SHOWN = 9;
+const KEPT = 200; // known to undo without asking the server whose decision was the last
 const LONGEST = 16; // letters of a name, of which two stand in the line
 const MARKS = { relabel: "A", keep: "K", unsure: "U", remove: "X" };
 
@@ -59,7 +60,7 @@ export class Last {
   }
 
   draw() {
-    const [newest, ...others] = this.said.entries;
+    const [newest, ...others] = this.said.entries.slice(0, SHOWN);
     if (!newest) {
       fill(this.slot);
       return;
@@ -70,7 +71,8 @@ export class Last {
       element("button", { className: "bare last-undo", type: "button", onclick: this.undo },
         ...(key ? [element("kbd", { textContent: key }), " "] : []), "takes it back"));
     const strip = element("ul", { className: "last-strip" }, ...others.map((entry) => element("li", {}, this.small(entry))));
-    const before = this.said.before ? element("span", { className: "quiet caption", textContent: `${this.said.before} before` }) : null;
+    const earlier = this.said.before + Math.max(0, this.said.entries.length - SHOWN);
+    const before = earlier ? element("span", { className: "quiet caption", textContent: `${earlier} before` }) : null;
     fill(this.slot, element("div", { className: "last" }, this.small(newest), line, strip, before));
   }
 

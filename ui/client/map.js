@@ -24,11 +24,17 @@ const SHOWN = {
 };
 
 export async function mount({ root, data, onData, signal }) {
+  // Asked for at once: of 50,000 points the answer takes longer than all that it is drawn with.
+  let map = null;
+  let words = null;
+  const answer = waitForPoints(data.audit, signal, (...said) => (map ? map.say(...said) : (words = said)));
   await styled(root, "cards.css", "map.css");
   if (signal.aborted) return;
-  const map = new DatasetMap(root, data, signal);
+  map = new DatasetMap(root, data, signal);
+  if (words) map.say(...words);
   onData((next) => map.told(next));
-  await map.begin();
+  const points = await answer;
+  if (points) map.arrive(points);
 }
 
 class DatasetMap {
@@ -105,11 +111,6 @@ class DatasetMap {
       this.legend.replaceWith((this.legend = createLegend(this.plot.colours)));
     }
     if (near && this.points) this.near(near);
-  }
-
-  async begin() {
-    const answer = await waitForPoints(this.data.audit, this.signal, (...said) => this.say(...said));
-    if (answer) this.arrive(answer);
   }
 
   say(text, again = null) {

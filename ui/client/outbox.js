@@ -15,6 +15,7 @@ const WAITS = [500, 1000, 2000, 4000, 8000];
  * @property {string} seen the newest log entry about the picture that its author had seen, "" for none
  * @property {string} outbox the tab it was said in: what one tab says in a row was said knowing all before it
  * @property {number} at when it was said, in ms since 1970
+ * @property {{path: string, seen: string}[]} [copies] exact copies of the picture that are decided with it
  * @property {object} [answer] why it waits for a person: {status: "newer"|"refused"|"theirs", newest, stands, reason}
  */
 
@@ -110,6 +111,8 @@ export class Outbox {
       const said = what === "mine" ? mine : { kind: "decision", decision: "unsure", new_label: null, name: "", id: uuid() };
       // Knowing theirs now; a third word that comes in between is asked about again.
       const again = { ...entry, ...said, seen: newest?.id ?? entry.seen };
+      // It may be a copy that somebody has decided: what was known of this one is known still.
+      if (entry.copies) again.copies = [...entry.copies, { path: entry.path, seen: entry.seen }];
       delete again.answer;
       this.entries.set(key, again);
       this.keep(key, again);
@@ -180,7 +183,7 @@ export class Outbox {
         const { id, path, seen, others } = entries[0];
         answers = [{ id, ...(await this.post("undo", { audit, reviewer, outbox, id, path, seen, others: Boolean(others), exact: path !== null })) }];
       } else {
-        const decisions = entries.map(({ id, path, decision, new_label, note, seen }) => ({ id, path, decision, new_label, note, seen }));
+        const decisions = entries.map(({ id, path, decision, new_label, note, seen, copies }) => ({ id, path, decision, new_label, note, seen, copies }));
         const answer = await this.post("decisions", { audit, reviewer, outbox, decisions });
         answers = answer.results.map((result) => ({ ...result, progress: answer.progress }));
       }

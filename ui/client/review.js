@@ -199,6 +199,7 @@ class Review {
       mode: item.suspect.blind ? "blind" : "suspect",
       lead: this.lead(item),
       note: this.actions.notes.get(item.path) ?? "",
+      all: Boolean(item.all),
       measuring: this.measuring.of(item),
     };
   }

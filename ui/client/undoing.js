@@ -68,6 +68,15 @@ export class Undoing {
     return true;
   }
 
+  /** The copies that were decided with it are taken back with it. */
+  others({ paths = [], path }) {
+    for (const item of this.review.queue.items.filter((each) => each.path !== path && paths.includes(each.path))) {
+      Object.assign(item, { stale: true, said: false });
+      if (!item.suspect) continue;
+      item.suspect.decision = item.before?.pop() ?? null;
+    }
+  }
+
   lastSeen(path) {
     return this.review.last.newest?.path === path ? this.review.last.newest.id ?? "" : "";
   }
@@ -81,6 +90,7 @@ export class Undoing {
     if (none && entry.path) actions.settle(entry.path, answer.stands);
     // "known" is the answer to one that was sent twice, as its first answer was lost.
     if (answer.status !== "undone" && answer.status !== "known") return;
+    this.others(answer);
     if (!entry.counted) actions.balance -= answer.count || 1;
     if (entry.path) return;
     // Whose decision it was is known only now.

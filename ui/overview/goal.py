@@ -78,7 +78,9 @@ def headline(until: Until, *, runs: bool) -> str:
     reviews = "" if math.isnan(until.expected) else f"about {until.expected:,.0f} "
     if not runs:
         return f"A review that ends: {reviews}reviews" if reviews else "A review that ends"
-    return f"At most {until.high:,} left" + (f"; {reviews}more reviews" if reviews else "")
+    least = until.low - until.wrong
+    left = f"Between {least:,} and {until.high:,} left" if least else f"At most {until.high:,} left"
+    return left + (f"; {reviews}more reviews" if reviews else "")
 
 
 def _lead(until: Until, runs: bool, a_minute: float) -> str:

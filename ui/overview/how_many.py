@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gradattn_core.store.proof import SpotCheck, Until
+from gradattn_core.store.proof import SpotCheck, Until, in_confidence, no_proof
 from gradattn_core.store.tally import Tally
 from gradattn_core.wording import count_of
 from ui.launch import read_only
 from ui.markup import Markup, link, tag
-from ui.review.panels import no_proof
 
 FIRST_CHECK = 100
 
@@ -35,7 +34,7 @@ class HowMany:
     def bounds(self) -> tuple[int, int] | None:
         """Between how many and how many labels are wrong in all, with 95 % confidence; None before any draw."""
         if self.until is not None:
-            return self.until.wrong, self.until.wrong + self.until.high
+            return self.until.low, self.until.wrong + self.until.high
         if self.check is not None and self.check.total.checked:
             return max(self.check.total.low, self.found), self.check.total.high
         return None
@@ -68,7 +67,8 @@ class HowMany:
         """What the headline rests on, and what the audit itself expects."""
         if self.bounds is not None:
             draws = "the random check" if self.until is None else "all random draws, at every moment"
-            of = f"of {self.pictures:,}, with 95% confidence, from {draws}. "
+            sure = "95% confidence" if self.until is None else in_confidence(self.until)
+            of = f"of {self.pictures:,}, with {sure}, from {draws}. "
             return of + self._copies + self._expected
         if not self.tally.undecided and not self.tally.decided:
             return (

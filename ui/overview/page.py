@@ -13,7 +13,7 @@ from gradattn_core.store.tally import Pace
 from gradattn_core.store.unjudged import by_kind
 from gradattn_core.wording import count_of, minute, names_of
 from ui import components, markup
-from ui.audits import finished
+from ui.audits import at_work, finished
 from ui.components import plain
 from ui.overview import confusion, goal, how_many, look_first, relearning
 from ui.overview.how_many import HowMany
@@ -38,6 +38,7 @@ def show() -> None:
     until = _until(str(components.directory()), audit, _share(), said) if runs or tally.images <= _FORECAST else None
     check = None if runs else store.draws.checked(audit)
     facts = HowMany(tally, check, until if runs else None, a_minute)
+    at_work.line(components.directory(), components.audits.clear)
     st.html(f"<style>{(components.HERE / 'overview' / 'overview.css').read_text('utf-8')}</style>")
     panels = [how_many.panel(facts)]
     if until is None:

@@ -6,9 +6,8 @@ import io
 import math
 from dataclasses import dataclass
 
-from gradattn_core.estimates import percent
-from gradattn_core.ranking.certainty import PAGE, hypergeometric_interval
-from gradattn_core.store.proof import Checked, SpotCheck, Until
+from gradattn_core.ranking.certainty import PAGE
+from gradattn_core.store.proof import Checked, SpotCheck, Until, in_confidence, no_proof
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import Rich
 from gradattn_core.wording import count_of, full_name
@@ -85,14 +84,6 @@ def standing(store: Store, audit: str, name: str, share: float) -> Standing:
     )
 
 
-def no_proof(pictures: int) -> str:
-    """What an audit that has found nothing would need to prove something."""
-    reviews = min(_NO_PROOF, pictures)
-    most = hypergeometric_interval(pictures, reviews, 0)[1] / max(pictures, 1)
-    words = f"{reviews:,} random reviews would show that at most {percent(most, 1, counted=True)} are wrong"
-    return f"That is no proof: {words}, if none of them is."
-
-
 def plot(store: Store, audit: str, share: float, *, dark: bool) -> bytes:
     """The review so far as a picture in PNG: what was found, and what may be left at most."""
     from gradattn_core.render.plots import review_figure
@@ -134,9 +125,7 @@ def _offer(store: Store, audit: str, count: int) -> Panel:
     draw = Button("draw", f"Check {count:,} at random, about {count_of(minutes, 'minute')}", primary=True)
     buttons = (draw, Button("suspects", "Review suspects")) if suspects else (draw,)
     if not suspects:
-        shown = percent(1 - 0.05 ** (1 / 150))
-        proof = f"That is no proof: 150 random reviews without a wrong label would show that at most {shown} are wrong."
-        return Panel("No suspects", (_text(proof),), buttons)
+        return Panel("No suspects", (_text(no_proof(found.images)),), buttons)
     if math.isnan(believed):
         return Panel("How many labels are wrong?", (_text("Only a random check can tell."),), buttons)
     belief = ""
@@ -155,8 +144,8 @@ def _measured(store: Store, audit: str, check: SpotCheck, count: int, rule: bool
     elif rule:
         until = store.draws.until(audit, 0.01, confidence=check.confidence)
         words = (
-            f"{total.wrong:,} of {total.checked:,} {were} wrong. So at most {until.wrong + until.high:,} of the "
-            f"{total.pictures:,} labels are wrong ({sure} confidence)."
+            f"{total.wrong:,} of {total.checked:,} {were} wrong. By all random draws {_between(until)} of the "
+            f"{total.pictures:,} labels are wrong ({in_confidence(until)})."
         )
     else:
         words = (
@@ -181,7 +170,8 @@ def _of_class(each: Checked) -> Rich:
 
 def _until(until: Until) -> Standing:
     goal = f"Go on until at most {100 * until.share:g}% ({count_of(until.target, 'label')}) is left. "
-    going = goal + f"At most {until.high:,} left"
+    least = until.low - until.wrong
+    going = goal + (f"Between {least:,} and {until.high:,} left" if least else f"At most {until.high:,} left")
     if until.kind != "done" and not math.isnan(until.expected):
         going += f"; about {count_of(round(until.expected), 'more review')}"
     why = (
@@ -198,6 +188,8 @@ def _end(until: Until) -> Panel:
         f"{until.reviewed:,} of {until.pictures:,} reviewed, {count_of(until.wrong, 'wrong label')} found. "
         f"{until.drawn - until.waiting:,} were drawn at random, {chosen:,} chosen."
     )
+    if until.low > until.wrong:
+        counted += f" In all {_between(until)} labels are wrong ({in_confidence(until)})."
     holds = _text("It holds however good the ranking is; only random draws count.")
     alt = (
         f"Of {until.reviewed:,} pictures reviewed {until.wrong:,} were wrong; "
@@ -223,6 +215,12 @@ def _end(until: Until) -> Panel:
         plot=True,
         alt=alt,
     )
+
+
+def _between(until: Until) -> str:
+    """How many of all labels are wrong, by what the draws prove."""
+    most = until.wrong + until.high
+    return f"between {until.low:,} and {most:,}" if until.low else f"at most {most:,}"
 
 
 def _text(words: str, role: str = "") -> Rich:

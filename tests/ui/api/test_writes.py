@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import duckdb
 import pytest
 
 from gradattn_core import outfolder
@@ -12,7 +13,7 @@ from gradattn_core.csv_tables import read_candidates
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.own_routes import Client
-from tests.helpers.pictured_audit import AUDIT_ID, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, path_of
 from ui import candidates_file
 
 
@@ -132,3 +133,60 @@ def test_no_more_than_a_thousand_come_at_once(client: Client) -> None:
     answer = client.posted("decisions", decisions=[one(0)] * 1001)
     assert answer.status_code == 400 and "more than 1,000" in answer.json()["error"]
     assert client.http.get("/decisions", headers=client.headers).status_code == 405
+
+
+@pytest.fixture
+def copies(store: Store) -> list[str]:
+    """The same picture three times, under two labels."""
+    paths = [path_of(0), path_of(1), path_of(len(CLASSES))]
+    with duckdb.connect(str(store.database)) as connection:
+        where = "WHERE list_contains($paths, path)"
+        connection.execute(f"UPDATE images SET content_hash = repeat('c', 32) {where}", {"paths": paths})
+        connection.execute(
+            f"UPDATE scores SET kind = 'duplicate', kind_numbers = MAP {{'identical': 1.0}} {where}", {"paths": paths}
+        )
+    return paths
+
+
+def said(store: Store) -> list[tuple[str, str, str]]:
+    log = store.decisions.page()[["path", "decision", "new_label"]][::-1]
+    return [tuple(row) for row in log.itertuples(index=False, name=None)]
+
+
+def test_all_copies_are_decided_at_one_stroke_and_taken_back_as_one(
+    client: Client, store: Store, copies: list[str]
+) -> None:
+    first, second, third = copies
+    suspect = client.get("suspect", path=first)
+    assert [copy["path"] for copy in suspect["copies"]] == sorted([second, third])
+    assert "".join(text for text, _ in suspect["reason"]).startswith(
+        "3 exact copies, filed as kite, kite, owl: at most"
+    )
+    decided = one(0, "relabel", new_label="owl", seen=suspect["seen"], copies=suspect["copies"])
+    assert [sent(client, decided)[0]["status"] for _ in range(2)] == ["stored", "known"]
+    rows = {path: (decision, label) for path, decision, label in said(store)}
+    assert rows == {first: ("relabel", "owl"), second: ("keep", ""), third: ("relabel", "owl")}
+    assert store.decisions.count() == 3, "a row for each picture"
+    undone = client.post("undo", id="undo-1", path=third, seen=client.get("suspect", path=third)["seen"])
+    assert (undone["status"], sorted(undone["paths"]), undone["count"]) == ("undone", sorted(copies), 3)
+    assert [row[1] for row in said(store)[3:]] == ["undo"] * 3
+    assert not any(client.get("suspect", path=path)["decision"] for path in copies)
+    # What is right of one is wrong of the copy that is filed as another class.
+    again = client.get("suspect", path=first)
+    sent(client, one(0, "keep", seen=again["seen"], copies=again["copies"]) | {"id": "2"})
+    assert (second, "relabel", "kite") in said(store)
+
+
+def test_a_copy_that_somebody_has_decided_meanwhile_is_not_overwritten(
+    client: Client, store: Store, copies: list[str]
+) -> None:
+    suspect = client.get("suspect", path=copies[0])
+    sent(client, one(1, "remove") | {"id": "bob"}, reviewer="Bob")
+    decided = one(0, "keep", copies=suspect["copies"])
+    [result] = sent(client, decided)
+    assert (result["status"], result["newest"]["reviewer"]) == ("newer", "Bob")
+    assert store.decisions.count() == 1, "none of them is stored"
+    assert sent(client, decided | {"seen": "bob"})[0]["status"] == "stored"
+    # Of pictures that are no copies nothing is said along.
+    [result] = sent(client, one(2, copies=[{"path": path_of(3), "seen": ""}]))
+    assert result["status"] == "refused" and "no exact copy" in result["reason"]
