@@ -15,7 +15,6 @@ from gradattn_core.wording import count_of, full_name
 FIRST_CHECK = 100
 """So many pictures are drawn for a random check."""
 _SECONDS_EACH = 5
-_NO_PROOF = 150  # Reviews that are named where an audit has found nothing.
 _CLASSES = 8
 
 
