@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,9 @@ def json_here(*arguments: str | Path, out: Path | None = None) -> Any:
 
 def _out(folder: Path | None) -> list[str]:
     return [] if folder is None else ["--out", str(folder)]
+
+
+def processor_seconds() -> float:
+    """What all commands that have ended took of the processor, the system's part included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -238,7 +238,7 @@ def test_what_cannot_be_started_is_said_in_one_sentence(
 def test_an_audit_started_on_the_page_can_be_stopped_goes_on_and_appears(out: Path, tmp_path: Path) -> None:
     # Large enough that it is not over before it is stopped.
     tiny = make_tiny(tmp_path / "tiny", per_class=50)
-    app = press(fill(opened("audits"), tiny, shard_size=1, restart=True), "Start")
+    app = press(fill(opened("audits"), tiny, shard_size=2, restart=True), "Start")
     assert not [box for box in app.text_input if box.label == "Dataset"]
     with pytest.raises(GradattnError, match="another audit is at work"):
         process.start(out, ["audit", str(tiny.dataset)])
@@ -247,19 +247,19 @@ def test_an_audit_started_on_the_page_can_be_stopped_goes_on_and_appears(out: Pa
     run = ended(out)
     assert (run.state, run.sentence.split(";")[0]) == ("stopped", "interrupted"), run.tail
     kept = {path.name: path.stat().st_mtime_ns for path in out.glob("work/*/sweep-*.parquet")}
-    assert 3 <= len(kept) < 150
+    assert 3 <= len(kept) < 75
     app = opened("audits")
     assert any(text.startswith("The audit was stopped in step sweep") for text in texts(app))
     press(app, "Continue")
     run = ended(out)
     assert (run.state, run.sentence) == ("finished", ""), run.tail
     features = {path.name: path.stat().st_mtime_ns for path in out.glob("features/*/sweep-*.parquet")}
-    assert len(features) == 150 and all(features[name] == moment for name, moment in kept.items())
+    assert len(features) == 75 and all(features[name] == moment for name, moment in kept.items())
     components.audits.clear()
     finished, parameters, *_ = [frame.value for frame in opened("audits").dataframe]
     assert finished[["dataset", "images", "head"]].to_numpy().tolist() == [["dataset", 150, "probe"]]
     written = dict(parameters.to_numpy().tolist())
-    assert written["model_arguments.depth"] == "3" and written["shard_size"] == "1"
+    assert written["model_arguments.depth"] == "3" and written["shard_size"] == "2"
 
 
 def test_a_failed_start_says_its_sentence_and_can_be_dismissed(tiny: Tiny, out: Path) -> None:

@@ -131,6 +131,8 @@ class Grid {
     const title = element("h1", { className: "heard", textContent: "Grid" });
     this.root.classList.add("grid");
     this.root.append(title, this.heard, this.status, head, this.board.root, this.pager.root, this.bar.root, dialogs);
+    // Before there is anything to act upon, nothing offers to.
+    for (const part of [this.above, this.pager.root, this.bar.root]) part.hidden = true;
     onLink(this.root, (page, query) => {
       this.keep();
       if (page === "grid") this.filter(query);
@@ -215,6 +217,7 @@ class Grid {
 
   draw() {
     const { suspects, total } = this.answer;
+    this.pager.root.hidden = this.bar.root.hidden = false;
     beside(namesOf(suspects)); // before the headings of their groups are made
     const select = this.data.readOnly ? null : (paths) => this.select(paths);
     const pairOf = ({ given, other }) => this.address("pair", { given: given.label, suggested: other.label || "none" });
