@@ -286,7 +286,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[
     def line(cells: Sequence[str], kind: str) -> Markup:
         return tag("tr", *(tag(kind, cell, class_=None if at in words else "n") for at, cell in enumerate(cells)))
 
-    return tag("table", tag("thead", line(heads, "th")), tag("tbody", *(line(row, "td") for row in rows)))
+    table = tag("table", tag("thead", line(heads, "th")), tag("tbody", *(line(row, "td") for row in rows)))
+    return tag("div", table, class_="wide")
 
 
 def _list(texts: Iterable[str]) -> Markup:

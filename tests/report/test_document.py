@@ -175,6 +175,28 @@ def test_an_audit_without_suspects_has_a_report(tmp_path: Path) -> None:
     assert "0 of 10 labels are in doubt" in text and "found no label that it doubts" in text
 
 
+def test_it_says_what_judged(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    frames = tables(PATHS, suspects=6, interpreted=1)
+    brought = {"model": "none", "probabilities": "/data/of/mine/p.npy"}
+    for audit_id, head, parameters in (
+        ("probed", "probe", {"folds": 5, "device": "auto"}),
+        ("tuned", "finetune", {}),
+        ("brought", "as-is", brought),
+    ):
+        row = audit_row(audit_id, head=head, parameters=parameters, checkpoint="/home/me/weights.pt")
+        store.audits.merge(row, frames)
+    probed, tuned, of_mine = (
+        Read(report_of(store, audit_id, top=0).content).text for audit_id in ("probed", "tuned", "brought")
+    )
+    assert "A frozen Vision Transformer" in probed and "A map says of every patch" in probed
+    assert "folds5" in probed and "auto" not in probed and "/home/me" not in probed and "weights.pt" in probed
+    assert "fine-tuned fold by fold" in tuned and "frozen" not in tuned
+    assert "made elsewhere" in of_mine and "out of sample is taken from whoever made them" in of_mine
+    assert "no model to ask, so there are no maps" in of_mine and "A map says" not in of_mine
+    assert "Transformer" not in of_mine
+
+
 def test_the_headline_is_the_page_s(store: Store) -> None:
     one = shown(store, AUDIT_ID, store.candidates.page(AUDIT_ID, top=1))[0]
     assert in_words(one.verdict.headline) == "Not kite. Perhaps owl, perhaps <b>x</b>"
