@@ -183,6 +183,11 @@ def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         entry.chmod(0o755)
 
 
+def test_in_a_container_a_missing_path_says_where_datasets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADATTN_DATA_NOTE", "./data is /data in this container")
+    assert refusal(tmp_path / "photos").endswith("photos' does not exist. ./data is /data in this container.")
+
+
 def test_a_missing_path_names_a_near_sibling(tmp_path: Path) -> None:
     touch(tmp_path / "imagenette", "cat/1.jpg", "dog/1.jpg")
     message = refusal(tmp_path / "imagenete")

@@ -16,26 +16,38 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect import task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling, Crashed, Pending, Running, Scheduled
 
-from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY
+from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY, track
 from flows.notify import tell, was_told
 from flows.recovery import lost_runs, orphaned_runs, skip_missed_runs, watch_runs
 from flows.schedules import _with_absolute_paths, cron, every, make_pool, require_absolute
-from flows.server import local_address
+from flows.server import connect, local_address
 from flows.status import next_time
+from flows.worker import _names, _only_one_called
 from gradattn_core import outfolder
 from gradattn_core.audit.run import audit_images
 from gradattn_core.cli import main
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError
 from gradattn_core.store.store import Store
-from tests.helpers.prefect_runs import PATIENCE, ended, environment, one_sentence, options, receiver, state_of, work
+from tests.helpers.prefect_runs import (
+    PATIENCE,
+    away,
+    ended,
+    environment,
+    one_sentence,
+    options,
+    receiver,
+    state_of,
+    work,
+)
 from tests.helpers.tiny import Tiny, make_tiny
 from ui.audits import timetable
 
@@ -403,6 +415,38 @@ def test_of_the_runs_missed_without_a_worker_only_the_last_is_made_up_for(
     assert [state_of(client, each) for each in missed] == ["Skipped", "Skipped"]
     assert {state_of(client, each) for each in (asked_for, coming, last)} <= {"Scheduled", "Late"}
     assert command("remove", "owls")[0] == 0
+
+
+def test_prefects_page_is_served_and_the_one_with_a_tracker_is_not(client: SyncPrefectClient) -> None:
+    place = str(client.api_url).rstrip("/").removesuffix("/api")
+    page, newer = httpx.get(f"{place}/"), httpx.get(f"{place}/v2/")
+    assert page.status_code == 200 and "<html" in page.text and newer.status_code == 404
+    assert httpx.get(f"{place}/ui-settings").json()["api_url"] == "/api"
+
+
+def test_workers_of_one_name_are_numbered_where_they_may_be(tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        with _only_one_called("box", True) as first, _only_one_called("box", True) as second:
+            assert (first, second) == ("box", "box 2")
+            assert "box 2" not in _names(first, True) and "box" not in _names(second, True)
+            with pytest.raises(GradattnError, match="or --numbered"), _only_one_called("box", False):
+                pass
+        # Whose worker is gone is looked after by the one that is there, under whichever number.
+        assert {"box", "box 2"} <= set(_names("box", True)) and {"box", "box 2"} <= set(_names("box 2", True))
+        assert _names("box", False) == ["box"]
+
+
+def test_a_server_whose_database_is_away_is_told_of_and_holds_no_audit_up() -> None:
+    with away() as address, temporary_settings({PREFECT_API_URL: address}):
+        begun = time.monotonic()
+        assert list(track("sweep", "shards", 3, [1, 1, 1])) == [1, 1, 1]
+        assert time.monotonic() - begun < 30
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            pytest.raises(GradattnError, match=r"cannot do this now \(status 503\), as while its database is away"),
+            connect() as client,
+        ):
+            client.read_work_pool("gradattn")
 
 
 @pytest.mark.slow

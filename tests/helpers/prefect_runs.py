@@ -105,6 +105,32 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             server.shutdown()
 
 
+@contextmanager
+def away() -> Iterator[str]:
+    """The address of a server of Prefect's that answers, but whose database does not."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, answer = (200, b"true") if self.path.endswith("/health") else (503, b"{}")
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_POST = do_PATCH = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/api"
+        finally:
+            server.shutdown()
+
+
 def latest_run(client: SyncPrefectClient) -> FlowRun:
     """The run that was begun last."""
     return client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)[0]

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from streamlit.web.server.server_util import is_url_from_allowed_origins
 
 from gradattn_core.cli import main
 from tests.helpers.browser import ROOT, free_port, wait_until_served
+from ui.launch import _command
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/environ").exists(), reason="reads a process's environment in /proc"
@@ -74,3 +76,22 @@ def test_the_page_ends_soon_although_somebody_holds_it_open(tmp_path: Path, endi
         assert process.wait(20) == 0
     assert time.monotonic() - begun < 20
     assert not Path(f"/proc/{server}").exists(), "the server was left behind"
+
+
+def test_nobody_is_asked_for_this_machines_address_on_the_internet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STREAMLIT_BROWSER_SERVER_ADDRESS", raising=False)
+    flag = "--browser.serverAddress=localhost"
+    assert flag in _command(8501, "0.0.0.0") and flag not in _command(8501, "localhost")
+    monkeypatch.setenv("STREAMLIT_BROWSER_SERVER_ADDRESS", "review.example.org")
+    assert flag not in _command(8501, "0.0.0.0")
+    # Nor where a page comes from a name that Streamlit does not know.
+    import ui.server  # noqa: F401 - what it does to Streamlit
+
+    asked: list[object] = []
+
+    def look_up(*place: object, **_: object) -> None:
+        asked.append(place)
+        raise socket.gaierror("nobody is to be asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert not is_url_from_allowed_origins("https://elsewhere.example.org") and not asked
