@@ -71,11 +71,11 @@ def audit_images(
     if unknown is not None:
         near = did_you_mean(unknown, [option.name for option in _OPTIONS])
         raise GradattnError(f"audit_images has no option {unknown!r}.{near}")
-    out = outfolder.prepare(os.fspath(_text(options.get("out", DEFAULT_OUT), "out")))
+    out = outfolder.prepare(os.fspath(_text(options.get("out") or DEFAULT_OUT, "out")))
     with show as report:
         live = None
         if is_live(dataset):
-            live = written(dataset, out, name, ids, options.get("label_column"), report)
+            live = written(dataset, out, name, ids, options.pop("label_column", None), report)
             source = str(live.file)
             options.setdefault("paths", live.paths if any(_is_array(options.get(each)) for each in _ARRAYS) else None)
         elif ids is not None or name is not None:

@@ -33,6 +33,8 @@ _STEP = "pictures"
 _GROUP = 256
 """Pictures of a row group: so many are unpacked to show one."""
 _TOLD = 50
+_DEEPEST = 10
+"""Datasets within datasets that are asked for the names of classes."""
 _PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
 _INDEX = "index"
 _USUAL_PICTURES = ("image", "img", "picture", "pixel_values", "photo")
@@ -110,22 +112,20 @@ def written(
     return Live(target, paths)
 
 
-def with_index(frame: pd.DataFrame, out: Path) -> pd.DataFrame:
-    """The frame with ``index`` (and ``id``) of each ``path`` that lies in a dataset that was written here."""
-    tables = [file for file in sorted(outfolder.live(out).glob("*.parquet")) if _is_ours(file)]
-    found: dict[str, tuple[int, str | None]] = {}
-    for file in tables:
-        names = pq.read_schema(file).names
-        table = pq.read_table(file, columns=[each for each in (_INDEX, "path", "id") if each in names]).to_pydict()
-        width = len(str(max(len(table[_INDEX]) - 1, 0)))
-        paths = table.get("path") or [f"{file.name}#{number:0{width}d}" for number in table[_INDEX]]
-        ids = table.get("id") or [None] * len(paths)
-        found |= {path: (number, each) for path, number, each in zip(paths, table[_INDEX], ids, strict=True)}
-    if not found or not frame["path"].map(found.__contains__).all():
+def with_index(frame: pd.DataFrame, dataset: Path) -> pd.DataFrame:
+    """The frame with ``index`` (and ``id``) of each ``path``, where the dataset that was audited was written here."""
+    if dataset.suffix != ".parquet" or not _is_ours(dataset):
         return frame
-    frame = frame.assign(index=[found[path][0] for path in frame["path"]])
-    ids_of = [found[path][1] for path in frame["path"]]
-    return frame if None in ids_of else frame.assign(id=pd.Series(ids_of, frame.index, dtype=object))
+    names = pq.read_schema(dataset).names
+    table = pq.read_table(dataset, columns=[each for each in (_INDEX, "path", "id") if each in names]).to_pydict()
+    width = len(str(max(len(table[_INDEX]) - 1, 0)))
+    paths = table.get("path") or [f"{dataset.name}#{number:0{width}d}" for number in table[_INDEX]]
+    place = {path: row for row, path in enumerate(paths)}
+    if not frame["path"].map(place.__contains__).all():
+        return frame  # it is in another state by now
+    rows = [place[path] for path in frame["path"]]
+    frame = frame.assign(index=[table[_INDEX][row] for row in rows])
+    return frame.assign(id=[table["id"][row] for row in rows]) if "id" in table else frame
 
 
 def _is_ours(file: Path) -> bool:
@@ -164,6 +164,11 @@ def _rows(dataset: Any, label_column: object) -> _Rows:
     kind = type(dataset).__name__
     if hasattr(dataset, "cast_column") and hasattr(dataset, "features"):
         return _of_hugging_face(dataset, label_column)
+    if isinstance(dataset, pd.DataFrame):
+        raise DatasetError(
+            "the dataset is a DataFrame; write it as a CSV with the columns path and label beside the pictures, and "
+            "give that file"
+        )
     if isinstance(dataset, Mapping):
         raise DatasetError(
             f"the dataset is a {kind} of {', '.join(map(shown, list(dataset)[:5]))}; give one of these, such as "
@@ -189,9 +194,7 @@ def _rows(dataset: Any, label_column: object) -> _Rows:
 
 
 def _name(dataset: Any) -> str:
-    inner = dataset
-    while hasattr(inner, "dataset"):
-        inner = inner.dataset
+    inner = _wrapped(dataset)[-1]
     split = getattr(inner, "split", None)
     train = {True: "train", False: "test"}.get(getattr(inner, "train", None))  # type: ignore[arg-type]
     return "-".join(str(part) for part in (type(inner).__name__.lower(), split or train) if part)
@@ -199,13 +202,19 @@ def _name(dataset: Any) -> str:
 
 def _class_names(dataset: Any) -> list[str] | None:
     """What the numbers of the labels stand for, as torchvision's datasets say, wrapped or not."""
-    inner = dataset
-    while inner is not None:
+    for inner in _wrapped(dataset):
         names = getattr(inner, "classes", None)
         if isinstance(names, list | tuple) and all(isinstance(each, str) for each in names):
             return list(names)
-        inner = getattr(inner, "dataset", None)
     return None
+
+
+def _wrapped(dataset: Any) -> list[Any]:
+    """The dataset, and those within it, as a ``Subset`` has one."""
+    found = [dataset]
+    while len(found) < _DEEPEST and hasattr(found[-1], "dataset") and not isinstance(found[-1].dataset, str):
+        found.append(found[-1].dataset)
+    return found
 
 
 def _files_of(dataset: Any, names: list[str] | None) -> tuple[list[str], list[str | None]] | None:

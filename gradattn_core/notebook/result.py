@@ -51,12 +51,12 @@ class AuditResult:
         """The suspects, the most suspect first: ``rank, path, given_label, suggested_label, suspicion, kind``, what was
         decided about each, and of a dataset in memory ``index`` (and ``id``); ``suspicion`` is the probability that the
         label is wrong, in [0, 1]."""
-        return with_index(self._page(None)[list(_COLUMNS)], Path(self.out))
+        return with_index(self._page(None)[list(_COLUMNS)], self._dataset)
 
     @property
     def images(self) -> pd.DataFrame:
         """The same of every image that was judged."""
-        return with_index(self._page(0.0)[list(_COLUMNS)], Path(self.out))
+        return with_index(self._page(0.0)[list(_COLUMNS)], self._dataset)
 
     @property
     def class_pairs(self) -> pd.DataFrame:
@@ -118,7 +118,11 @@ class AuditResult:
             ]
             frame = frame.assign(label=taken)
         frame = frame[frame["decision"] != "remove"]
-        return with_index(frame[["path", "given_label", "label"]].reset_index(drop=True), Path(self.out))
+        return with_index(frame[["path", "given_label", "label"]].reset_index(drop=True), self._dataset)
+
+    @property
+    def _dataset(self) -> Path:
+        return Path(self.store.audits.one(self.audit_id).dataset)
 
     def _page(self, min_suspicion: float | None) -> pd.DataFrame:
         if min_suspicion is None:

@@ -76,6 +76,12 @@ def test_an_array_of_probabilities_gives_frames(given: Given) -> None:
     assert ga.open_audit(given.folder / "out").candidates.equals(found)
 
 
+def test_without_an_output_folder_it_is_the_usual_one(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(given.folder)
+    result = ga.audit_images("dataset", out=None, probabilities=given.probabilities)
+    assert result.out == str(given.folder / "gradattn-out") and " in gradattn-out\n" in repr(result)
+
+
 def test_a_frame_goes_by_its_names(given: Given) -> None:
     order = np.random.default_rng(1).permutation(len(given.paths))
     frame = pd.DataFrame(given.probabilities, columns=NAMES, index=given.paths).iloc[order][NAMES[::-1]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +18,7 @@ from gradattn_core.dataset.address import join
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import DatasetError
-from gradattn_core.notebook.live import Live, written
+from gradattn_core.notebook.live import Live, with_index, written
 from gradattn_core.progress import silent
 from tests.helpers.tools import run_with
 
@@ -129,6 +130,7 @@ def test_the_same_dataset_leaves_its_file_alone_and_another_state_takes_its_plac
         (Pairs([]), "no pictures"),
         (Jittered(list(PIXELS)), "its transform is random"),
         ({"train": Pairs([])}, "such as dataset['train']"),
+        (pd.DataFrame({"path": ["a.png"], "label": ["cat"]}), "write it as a CSV"),
         (iter([1]), "no length"),
         (7, "no length"),
     ],
@@ -140,6 +142,17 @@ def test_what_is_no_dataset_of_labelled_pictures_is_refused_in_one_sentence(
         write(dataset, tmp_path)
     assert words in str(refused.value) and "\n" not in str(refused.value)
     assert not list((tmp_path / "live").glob("*")) if (tmp_path / "live").exists() else True
+
+
+def test_the_index_is_that_of_the_dataset_that_was_audited(tmp_path: Path) -> None:
+    pairs = [(pixels, number % 2) for number, pixels in enumerate(PIXELS)]
+    whole = write(Pairs(pairs), tmp_path, name="whole")
+    backwards = write(Pairs(pairs[::-1]), tmp_path, name="backwards", ids=list("abcdef"))
+    frame = pd.DataFrame({"path": [whole.paths[3], whole.paths[1]]})
+    assert with_index(frame, whole.file).to_dict("list")["index"] == [3, 1]
+    found = with_index(pd.DataFrame({"path": [backwards.paths[4]]}), backwards.file)
+    assert found[["index", "id"]].to_numpy().tolist() == [[4, "e"]]
+    assert list(with_index(frame, tmp_path / "photos").columns) == ["path"]
 
 
 def test_ids_are_one_a_picture(tmp_path: Path) -> None:
