@@ -9,13 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.utils.dlpack import from_dlpack
 
 from gradattn_core.errors import ModelError, UnreadableImageError
 from gradattn_core.records import Box
@@ -120,7 +118,8 @@ class Preprocessing:
             picture = picture if picture.mode == mode else picture.convert(mode)
             if not self.resizes_tensors:
                 return self.transform(picture).contiguous()
-            picture = _bytes(picture)
+            # Lent without a copy, by Arrow, they have a fourth byte a pixel, which torch takes longer to resize.
+            picture = torch.from_numpy(np.array(picture).reshape(height, width, -1)).permute(2, 0, 1)
         return self._cut(resized(picture, across, down, self.interpolation))
 
     def normalised(self, pixels: Tensor) -> Tensor:
@@ -168,15 +167,15 @@ class Preprocessing:
         return Box(left * across, top * down, (left + input_width) * across, (top + input_height) * down)
 
     def _cut(self, pixels: Tensor) -> Tensor:
-        """The input's part of [channels or more, H, W], a new tensor; where it reaches beyond them it is filled."""
-        channels, *size = self.input_size
+        """The input's part of [channels, H, W], a new tensor; where it reaches beyond the picture it is filled."""
+        _, *size = self.input_size
         sides = [_overlap(have, want) for have, want in zip(pixels.shape[1:], size, strict=True)]
         cut = torch.empty(self.input_size, dtype=torch.uint8)
         if any(there != slice(0, want) for (_, there), want in zip(sides, size, strict=True)):
             fill = [round(255 * value) if self.crop_mode == "border" else 0 for value in self.mean]
             cut[:] = torch.tensor(fill, dtype=torch.uint8)[:, None, None]
         (rows, rows_there), (columns, columns_there) = sides
-        cut[:, rows_there, columns_there] = pixels[:channels, rows, columns]
+        cut[:, rows_there, columns_there] = pixels[:, rows, columns]
         return cut
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
@@ -209,16 +208,6 @@ def resized(pixels: Tensor, width: int, height: int, interpolation: str) -> Tens
         if size != tuple(pixels.shape[-2:]):
             pixels = interpolate(pixels[None], size, mode=interpolation, antialias=True)[0]
     return pixels
-
-
-def _bytes(picture: Image.Image) -> Tensor:
-    """[channels, H, W] uint8 of a picture, as Pillow keeps it: of an RGB one with a fourth channel that is empty."""
-    try:
-        lent = pa.array(picture)
-        values = from_dlpack(lent if pa.types.is_uint8(lent.type) else lent.flatten())
-    except (TypeError, ValueError):  # one of more than 16 MB lies in several pieces, and Pillow before 11.2 lends none
-        values = torch.from_numpy(np.array(picture))
-    return values.reshape(picture.height, picture.width, -1).permute(2, 0, 1)
 
 
 def preprocessed(model: nn.Module, pictures: Sequence[Image.Image]) -> Tensor:
