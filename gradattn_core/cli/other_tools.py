@@ -96,12 +96,10 @@ def run_label_studio(options: argparse.Namespace) -> int:
 
 def run_cvat(options: argparse.Namespace) -> int:
     """Write the zip."""
-    from gradattn_core.files import write_output
-    from gradattn_core.interchange.cvat import zip_of
+    from gradattn_core.interchange.cvat import write_cvat
 
     _, audit_id, images = _chosen(options)
-    content, count, left = zip_of(images, pictures=not options.no_pictures)
-    write_output(Path(options.output), content)
+    count, left = write_cvat(Path(options.output), images, pictures=not options.no_pictures)
     _tell(options, audit_id, count, left, "pictures", [])
     return 0
 

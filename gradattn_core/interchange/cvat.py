@@ -8,7 +8,6 @@ suggested one, whatever nobody has looked at would come back as relabelled.
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections import defaultdict
@@ -18,6 +17,7 @@ from urllib.parse import unquote
 
 from gradattn_core.dataset.text import cause, shown
 from gradattn_core.errors import StoreError
+from gradattn_core.files import write_whole
 from gradattn_core.interchange.handed import Handed, Known, Left, with_pictures, written
 from gradattn_core.interchange.sheets import claim_of_label
 from gradattn_core.store.claims import Claim
@@ -29,26 +29,24 @@ _LINE = re.compile(r'(?:"(?P<quoted>[^"]*)"(?P<ending>\S*)|(?P<plain>\S+))(?P<nu
 _LONGEST_LIST = 2**28
 
 
-def zip_of(images: Sequence[Handed], *, pictures: bool = True) -> tuple[bytes, int, list[Left]]:
-    """The zip, how many pictures it has, and what is left out.
+def write_cvat(target: Path, images: Sequence[Handed], *, pictures: bool = True) -> tuple[int, list[Left]]:
+    """Write the zip; returns how many pictures it has, and what is left out.
 
     Args:
         pictures: a folder of pictures for each label, from which CVAT makes a task; else the labels alone, for a task
             that has the pictures under the names of :class:`Handed`.
     """
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        if pictures:
-            there, left = with_pictures(
-                images, lambda image, file, data: archive.writestr(f"{written(image.given_label)}/{file}", data)
-            )
-            return _closed(archive, content), len(there), left
-        labels = sorted({written(image.given_label) for image in images})
-        there, left = with_pictures(images, lambda *_: None)
-        lines = [f"{file} {labels.index(written(image.given_label))}\n" for image, file in there]
-        archive.writestr(_LABELS, "".join(f"{label}\n" for label in labels))
-        archive.writestr("default.txt", "".join(lines))
-        return _closed(archive, content), len(there), left
+    told: list[tuple[int, list[Left]]] = []
+
+    def fill(draft: Path) -> None:
+        with zipfile.ZipFile(draft, "w") as archive:
+            told.append(_with_pictures(archive, images) if pictures else _labels_alone(archive, images))
+
+    try:
+        write_whole(target, fill)
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {error.strerror}; choose another file or make room") from error
+    return told[0]
 
 
 def claims_of_zip(file: Path, known: Known, *, all_reviewed: bool = False) -> list[Claim]:
@@ -94,9 +92,20 @@ def claims_of_zip(file: Path, known: Known, *, all_reviewed: bool = False) -> li
     return claims
 
 
-def _closed(archive: zipfile.ZipFile, content: io.BytesIO) -> bytes:
-    archive.close()
-    return content.getvalue()
+def _with_pictures(archive: zipfile.ZipFile, images: Sequence[Handed]) -> tuple[int, list[Left]]:
+    there, left = with_pictures(
+        images, lambda image, file, data: archive.writestr(f"{written(image.given_label)}/{file}", data)
+    )
+    return len(there), left
+
+
+def _labels_alone(archive: zipfile.ZipFile, images: Sequence[Handed]) -> tuple[int, list[Left]]:
+    labels = sorted({written(image.given_label) for image in images})
+    there, left = with_pictures(images, lambda *_: None)
+    lines = [f"{file} {labels.index(written(image.given_label))}\n" for image, file in there]
+    archive.writestr(_LABELS, "".join(f"{label}\n" for label in labels))
+    archive.writestr("default.txt", "".join(lines))
+    return len(there), left
 
 
 def _add_lines(found: dict[str, set[str]], where: str, text: str, labels: Sequence[str]) -> None:

@@ -22,7 +22,8 @@ from gradattn_core.interchange.handed import Handed, Known, Left, written
 from gradattn_core.interchange.sheets import claim_of_label
 from gradattn_core.store.claims import Claim
 
-_LABEL, _VERDICT, _NOTE = "label", "verdict", "note"
+# None of them is a name in the data of a task, beside which JSON_MIN puts them.
+_LABEL, _VERDICT, _NOTE = "label", "verdict", "comment"
 _VERDICTS = ("remove", "unsure")
 _SERVED = "/data/local-files/?d="
 _EMBEDDED_SIDE = 1024
@@ -150,7 +151,7 @@ def _results(annotation: Mapping[str, object]) -> dict[str, str]:
 
 
 def _flat(task: Mapping[str, object]) -> dict[str, str]:
-    """The choices of one object of JSON_MIN; ``note`` there may be the one that was handed out."""
+    """The choices of one object of JSON_MIN."""
     return {name: text for name in (_LABEL, _VERDICT, _NOTE) if isinstance(text := task.get(name), str) and text}
 
 

@@ -112,12 +112,13 @@ def _claim(where: str, cells: Mapping[str, str], header: Sequence[str], all_revi
     path, label = cells.get("path", ""), cells.get("label", "")
     said = cells.get("decision", "").strip()
     changed = "label" in header and given is not None and path and label != given
-    if said and not (changed and not said.lower().startswith("relabel")):
+    # Whoever changes the label need not mind what was decided before.
+    if said and not changed:
         return claim_of_words(where, path, cells, given_label=given)
     if given is None or "label" not in header or not path:
         return None
-    note = cells.get("note") if "note" in header else None
-    reviewer = "" if said else cells.get("reviewer", "")
+    # The note and the reviewer that stand there are of what was decided before.
+    note, reviewer = (None, "") if said else (cells.get("note"), cells.get("reviewer", ""))
     return claim_of_label(where, path, given, label, reviewer=reviewer, note=note, all_reviewed=all_reviewed)
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -324,6 +326,27 @@ def test_a_task_of_one_s_own_pictures_comes_back_by_their_paths(store: Store, tm
     assert take_over(store, tmp_path / "own.zip", "--reviewer", "ann", "--all-reviewed")["stored"] == 2
     wanted = {RELABELLED: ("relabel", other(labels[RELABELLED]), "ann"), KEPT: ("keep", "", "ann")}
     assert standing(store) == wanted
+
+
+def test_a_label_that_was_changed_wins_over_what_was_decided_before(store: Store, tmp_path: Path) -> None:
+    labels, target = given(store), tmp_path / "suspects"
+    to = [label for label in CLASSES if label != labels[KEPT]]
+    store.decisions.append(AUDIT_ID, KEPT, "relabel", new_label=to[0], reviewer="bob", note="of bob's")
+    export(store, "huggingface", target)
+    rows = pq.read_table(target / "metadata.parquet").to_pylist()
+    for row in rows:
+        row["label"] = to[1] if row["path"] == KEPT else row["label"]
+    pq.write_table(pa.Table.from_pylist(rows), target / "metadata.parquet")
+    back = take_over(store, target, "--reviewer", "ann")
+    assert (back["stored"], back["differing"]) == (1, [KEPT])
+    assert standing(store) == {KEPT: ("relabel", to[1], "ann")}
+    assert store.decisions.page(reviewer="ann")["note"].tolist() == [""]
+    # Of Label Studio's flat form, what was handed out is no word of the annotator's.
+    task = {"path": KEPT, "note": "of bob's", "decision": "relabel", "label": to[2], "annotator": "eve"}
+    (tmp_path / "flat.json").write_text(json.dumps([{**task, "annotation_id": 1, "comment": "seen"}]), "utf-8")
+    assert take_over(store, tmp_path / "flat.json")["stored"] == 1
+    log = store.decisions.page(reviewer="eve")
+    assert (log["new_label"][0], log["note"][0]) == (to[2], "seen")
 
 
 def test_a_box_is_handed_out_as_what_it_shows(store: Store) -> None:
