@@ -66,7 +66,7 @@ def test_the_page_asks_nothing_of_any_other_machine(page: Page, address: str) ->
     for name in ("", "review", "grid", "pair", "decisions", "export", "audits"):
         page.goto(f"{address}/{name}")
         settle(page)
-        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(500)
     assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
 
 
