@@ -37,6 +37,10 @@ class StoreError(GradattnError):
     """The output folder or its database cannot be used (other schema version, no permission, locked for too long)."""
 
 
+class NewerSchemaError(StoreError):
+    """The database was brought up to date by a newer version of gradattn, which this one cannot read."""
+
+
 class StoreBusyError(StoreError):
     """Somebody else has held the database for too long; it is worth another try."""
 

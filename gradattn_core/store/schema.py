@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import duckdb
 
-from gradattn_core.errors import StoreError
+from gradattn_core.errors import NewerSchemaError, StoreError
 
 _VERSION_1 = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -282,7 +282,7 @@ def read_version(connection: duckdb.DuckDBPyConnection, name: str) -> int:
         raise StoreError(f"{name} is a DuckDB database but not one of gradattn's; choose another output folder")
     version = int(row[0])
     if version > len(MIGRATIONS):
-        raise StoreError(
+        raise NewerSchemaError(
             f"{name} has schema version {version} and this gradattn knows up to {len(MIGRATIONS)}; "
             "upgrade gradattn or choose another output folder"
         )

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gradattn_core.errors import GradattnError, StoreBusyError, StoreError, UnreadableImageError
+from gradattn_core.errors import GradattnError, NewerSchemaError, StoreBusyError, StoreError, UnreadableImageError
 from gradattn_core.store.store import Store
 from ui.api import token
 from ui.api.shapes import plain
@@ -174,6 +174,9 @@ async def guarded(
         return refusal(404, str(error))
     except StoreBusyError as error:
         return refusal(503, str(error), headers=_AGAIN)
+    except NewerSchemaError as error:
+        # Nothing is given up: what waits to be sent is sent once this page's server is as new as the database.
+        return refusal(503, f"{error}. What you decide is kept in this browser until then.", headers=_AGAIN)
     except StoreError as error:
         # Our own refusal, or the world's: a full disk may have room again, and no decision is to be given up for it.
         return refusal(409, str(error)) if error.__cause__ is None else refusal(503, str(error), headers=_AGAIN)

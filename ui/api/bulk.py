@@ -150,7 +150,8 @@ class Bulk:
         ]
         accepts = self.decision == "accept"
         evidence = self.store.proposals.followed(self.audit) if accepts else NOTHING_DECIDED
-        totals = [math.fsum(parts[at] for parts in map(_parts, few)) for at in range(3)]
+        outcomes = [_parts(thought, thought.other) for thought in few]
+        totals = [math.fsum(parts[at] for parts in outcomes) for at in range(3)]
         of_all = f"above {self.least}%" if self.least is not None else "selected"
         step = step_of(self.least or LEAST, len(few), (totals[0], totals[1], totals[2]), evidence, of_all, "")
         wrong = [1 - _first(chances[at]) for at in taken]
@@ -173,13 +174,12 @@ class Bulk:
     def _parts(self, thought: Belief) -> tuple[float, ...]:
         own = thought.of(thought.given)
         if self.decision == "accept":
-            return _parts(thought)
+            return _parts(thought, thought.other)
         if self.decision == "relabel" and self.label == thought.given:
             # It stays what it is, so nothing is spoilt.
             return own, 0.0, 1 - own
         if self.decision == "relabel":
-            right = thought.of(self.label or "")
-            return right, own, max(0.0, 1 - right - own)
+            return _parts(thought, self.label)
         return {"keep": (own, 1 - own), "remove": (1 - own, own)}.get(self.decision, ())
 
     def _decides(self, thought: Belief) -> tuple[str, str | None]:
@@ -250,9 +250,9 @@ def _decision(asked: Asked) -> str:
     return decision
 
 
-def _parts(thought: Belief) -> tuple[float, float, float]:
-    """The chances that relabelling to the suggestion is right, that it spoils a right label, and of neither."""
-    right = thought.of(thought.other) if thought.other is not None else 0.0
+def _parts(thought: Belief, label: str | None) -> tuple[float, float, float]:
+    """The chances that this label is right, that it spoils a right one, and of neither; of None it is never right."""
+    right = 0.0 if label is None else thought.of(label)
     own = thought.of(thought.given)
     return right, own, max(0.0, 1 - right - own)
 

@@ -153,6 +153,9 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
         for hidden, same in groupby((path for path in some if path in rows), lambda path: blind or path in once)
         for suspect in suspects(store, audit, [rows[path] for path in same], reviewer, blind=hidden)
     ]
+    # Whoever decided while this was read has been seen by nobody here: what a blind reviewer says must not replace it.
+    still = {row["path"] for row in rows_of(store.candidates.page(audit, paths=some, decided="no"))}
+    found = [suspect for suspect in found if suspect.path in still or suspect.path == query.path]
     whereabouts.expect(store, audit, _pictures(found))
     return Stretch(found, total, total - left, left, len(ahead) > len(some), 0)
 

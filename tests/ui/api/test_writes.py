@@ -10,6 +10,7 @@ import pytest
 
 from gradattn_core import outfolder
 from gradattn_core.csv_tables import read_candidates
+from gradattn_core.store.schema import MIGRATIONS
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.own_routes import Client
@@ -190,3 +191,46 @@ def test_a_copy_that_somebody_has_decided_meanwhile_is_not_overwritten(
     # Of pictures that are no copies nothing is said along.
     [result] = sent(client, one(2, copies=[{"path": path_of(3), "seen": ""}]))
     assert result["status"] == "refused" and "no exact copy" in result["reason"]
+
+
+def test_a_database_of_a_newer_version_is_one_sentence_and_costs_no_decision(client: Client, store: Store) -> None:
+    def become(version: int) -> None:
+        with duckdb.connect(str(store.database)) as connection:
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(version)])
+
+    become(99)
+    answer = client.posted("decisions", decisions=[one(0)])
+    assert answer.status_code == 503, "it is sent again"
+    assert "schema version 99 and this gradattn knows up to" in answer.json()["error"]
+    assert answer.json()["error"].endswith("What you decide is kept in this browser until then.")
+    become(len(MIGRATIONS))
+    assert sent(client, one(0))[0]["status"] == "stored"
+
+
+def test_two_who_review_until_a_share_is_left_lose_no_draw(client: Client, store: Store) -> None:
+    """Both get the same pages: a draw that waits is handed to whoever asks, and is answered once."""
+    store.draws.spot_check(AUDIT_ID, 10, seed=2)
+    store.decisions.append_many(AUDIT_ID, store.draws.waiting(AUDIT_ID), "keep", reviewer="Ada")
+    answers: list[str] = []
+
+    def review(name: str) -> None:
+        for turn in range(12):
+            told = client.get("list", list="until", left="1", count=3, reviewer=name)["suspects"]
+            rows = [
+                {"id": f"{name}-{turn}-{place}", "path": each["path"], "decision": "keep", "seen": each["seen"]}
+                for place, each in enumerate(told)
+            ]
+            if rows:
+                answers.extend(each["status"] for each in sent(client, *rows, reviewer=name))
+
+    threads = [threading.Thread(target=review, args=(name,)) for name in ("Ada", "Bob")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    drawn = store.draws.drawn(AUDIT_ID)
+    assert len(drawn) == len(set(drawn)), "no picture is drawn twice"
+    assert set(answers) <= {"stored", "newer"}
+    until = store.draws.until(AUDIT_ID, 0.01)
+    assert until.reviewed == store.decisions.count(standing=True) == store.decisions.count()
+    assert not until.waiting or until.kind == "random", "what waits is handed out next"
