@@ -44,8 +44,8 @@ RESULT_FORMAT = 3
 _SWEEP_FORMAT, _AS_IS_FORMAT = 3, 1
 _FORMAT_BEFORE = 2
 _SWEPT_ONCE_MORE = (
-    "All pictures are swept once more, though an earlier version of gradattn had swept them: they are decoded in half "
-    "the time now, which moves their pixels by up to two grey levels of 256. Later audits take over what this one has."
+    "All pictures are swept once more, though an earlier version of gradattn had swept them: they are resized faster "
+    "now, which moves their pixels by up to two grey levels of 256. Later audits take over what this one has."
 )
 _PRECISIONS = ("float32", "float16", "bfloat16")
 _FACTS = pa.schema(
