@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gradattn_core.cli.options import Commands, command, data_root, open_store, out_folder, output_style
 from gradattn_core.cli.terminal import console, escape, late_progress, table, tell
+from gradattn_core.dataset.address import whole_picture
 from gradattn_core.errors import ApplyError
 
 if TYPE_CHECKING:
@@ -246,7 +247,8 @@ def _sentences(options: argparse.Namespace, corrections: Corrections, applied: A
     if applied.left_out:
         others.append(f"{applied.left_out:,} files of the dataset that were not judged are not in it")
     first = f"{target}: {counts}, {applied.as_before:,} as they were"
-    return [first, *others, *applied.notes, f"next  gradattn audit {target}"]
+    root = f" --image-root {whole_picture(corrections.root)}" if corrections.are_boxes and options.manifest else ""
+    return [first, *others, *applied.notes, f"next  gradattn audit {target}{root}"]
 
 
 def _taken_along(corrections: Corrections, applied: ApplyResult) -> str:

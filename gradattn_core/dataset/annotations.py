@@ -141,8 +141,8 @@ def boxes_listing(found: AnnotatedSet, margin: float, least_side: int) -> Listin
     pictures = len({path.rpartition("#")[0] for path in images})
     files = "1 file" if len(found.files) == 1 else f"{len(found.files):,} files"
     note = (
-        f"{found.form} annotations in {files}: {len(images):,} boxes in {pictures:,} pictures are audited, each as a "
-        f"picture of its own with a margin of {margin:.0%} (--box-margin)."
+        f"{found.form} annotations in {files}: {len(images):,} boxes in {pictures:,} pictures, each of which is a "
+        f"picture of its own here, with a margin of {margin:.0%} (--box-margin)."
     )
     return Listing(
         member_address(BOXES, f"{margin:g}", found.root),

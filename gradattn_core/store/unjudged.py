@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from gradattn_core.dataset.endings import is_image
 from gradattn_core.dataset.subset import is_wanted
 from gradattn_core.dataset.text import shown, shown_all
 from gradattn_core.records import Unjudged
@@ -38,8 +39,10 @@ def by_kind(failures: pd.DataFrame) -> tuple[Unjudged, ...]:
 
 
 def ending_of(path: str) -> str:
-    """``.png``, in lower case; "" without one."""
-    found = _ENDING.search(path)
+    """``.png``, in lower case; "" without one. Of an annotated box, listed or not, it is that of its picture."""
+    picture, _, behind = path.rpartition("#")
+    is_box = bool(picture) and "/" not in behind and is_image(picture)
+    found = _ENDING.search(picture if is_box else path)
     return f".{found[1].lower()}" if found else ""
 
 

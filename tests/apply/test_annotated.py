@@ -90,6 +90,8 @@ def test_the_command_writes_it_and_says_what_comes_next(tmp_path: Path) -> None:
     decide(store, {wrong: truth})
     status, said = run_here("apply", "--manifest", tmp_path / "new.json", out=tmp_path / "out")
     assert status == 0 and "1 relabelled, 0 removed, 11 as they were" in said
+    assert f"new.json --image-root {root}" in said
+    assert len(list_dataset(tmp_path / "new.json", image_root=str(root)).images) == 12
     status, said = run_here("apply", "--manifest", tmp_path / "new.csv", out=tmp_path / "out")
     assert status == 2 and not (tmp_path / "new.csv").exists()
     status, said = run_here("apply", "--to", tmp_path / "new", out=tmp_path / "out")

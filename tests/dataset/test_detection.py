@@ -19,6 +19,7 @@ from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.records import Listing
 from gradattn_core.store.store import Store
+from gradattn_core.store.unjudged import ending_of
 from tests.helpers.annotated import (
     CLASSES,
     HEIGHT,
@@ -63,7 +64,10 @@ def test_each_published_layout_lists_the_same_boxes(tmp_path: Path, layout: str,
     listing = list_dataset(zipped(root, tmp_path / "set.zip") if packed else root)
     assert boxes(listing) == EXPECTED
     assert (listing.failures, listing.skipped, listing.classes) == ((), (), CLASSES)
-    assert "24 boxes in 8 pictures are audited" in listing.notes[0] and "margin of 10%" in listing.notes[0]
+    assert (
+        "24 boxes in 8 pictures, each of which is a picture of its own here" in listing.notes[0]
+        and "margin of 10%" in listing.notes[0]
+    )
     first = decode_image(read_bytes(listing.root, listing.images[0].path), listing.images[0].path)
     assert np.asarray(first.image).std() > 5
 
@@ -391,3 +395,8 @@ def test_check_counts_boxes_by_class_and_tries_them(annotated: Tiny, tmp_path: P
     assert found["images"] == 72 and found["formats"] == {".jpg": 72} and found["unreadable"] == []
     assert set(found["classes"]) == set(COLOURS) and found["copies"]["groups"] == 0
     assert "72 boxes in 24 pictures" in found["warnings"][0]
+
+
+def test_a_box_that_was_not_judged_is_counted_by_its_picture_s_ending() -> None:
+    paths = {"a/b.JPG#7@1,2,3,4": ".jpg", "b.png#at-3": ".png", "t.parquet#000017": "", "a#b/c.jpg": ".jpg", "x#1": ""}
+    assert {path: ending_of(path) for path in paths} == paths
