@@ -128,7 +128,7 @@ def test_an_audit_without_suspects_says_on_every_page_what_it_is_and_what_would_
             connection.execute(f"DELETE FROM {table}")
     with served(kept.directory, environment={"GRADATTN_REVIEWER": "Ada", "GRADATTN_LEARNING": "0"}) as url:
         page.goto(url)
-        proof = "That is no proof: 40 random reviews would show that at most 0.0% are wrong, if none of them is."
+        proof = "That is no proof: only a look at all 40 pictures would be one."
         expect(page.get_by_role("heading", level=1)).to_have_text("No suspects")
         expect(page.get_by_role("main")).to_contain_text(proof)
         page.goto(f"{url}/review")
