@@ -28,7 +28,7 @@ def test_candidates_are_previewed_with_the_columns_and_rows_of_the_file(store: S
     choose(app, "Decision", "Removed")
     assert table(app)["path"] == [path_of(2)]
     choose(app, "Decision", "Unsure")
-    assert "No suspect passes these filters" in app.markdown[0].value
+    assert "No suspect is in this list" in app.markdown[0].value
 
 
 def test_table_format_order_and_filters_are_taken_from_the_address(store: Store) -> None:
