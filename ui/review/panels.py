@@ -143,7 +143,7 @@ def _measured(store: Store, audit: str, check: SpotCheck, count: int, rule: bool
     elif rule:
         until = store.draws.until(audit, 0.01, confidence=check.confidence)
         words = (
-            f"{total.wrong:,} of {total.checked:,} {were} wrong. By all random draws {_between(until)} of the "
+            f"{total.wrong:,} of {total.checked:,} {were} wrong. So {_between(until)} of the "
             f"{total.pictures:,} labels are wrong ({in_confidence(until)})."
         )
     else:
