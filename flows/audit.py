@@ -10,7 +10,7 @@ import inspect
 import os
 import textwrap
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, Literal, get_type_hints
 
 from httpx import HTTPError
@@ -77,7 +77,9 @@ def _offers_parameters(run: Callable[..., Any]) -> Callable[..., Any]:
     empty = AuditConfig(dataset=".")
     offered, described = [], []
     for item in fields(AuditConfig):
-        default = inspect.Parameter.empty if item.name == "dataset" else getattr(empty, item.name)
+        # As it is written: what "auto" becomes depends on the other parameters.
+        default = getattr(empty, item.name) if item.default is MISSING else item.default
+        default = inspect.Parameter.empty if item.name == "dataset" else default
         kind = Literal[choices[item.name]] if item.name in choices else types[item.name]
         offered.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
         described.append(f"{item.name}: {item.metadata['help'][:1].upper()}{item.metadata['help'][1:]}.")
