@@ -4,7 +4,8 @@
 
 Every way runs on the same images in turn, so that a busy moment meets all of them. A ratio is the median over the
 repeats of a way's time to the plain one's beside it. ``compiled`` leaves out the hooks by which the sweep takes
-features from several depths (each call would compile anew for them), so it shows the most that compiling could gain. A
+features from several depths (each call would compile anew for them), so it shows the most that compiling could gain.
+``float32`` stands beside a plain way that is in half precision, as on a GPU or on a CPU with units for bfloat16. A
 way pays from the number of images at which its slower first call is made good. Weights are random, which costs no time.
 """
 
@@ -71,6 +72,7 @@ def ways(model: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
 
     return {
         "plain": lambda: forward(model, images, precision),
+        **({} if precision == "float32" else {"float32": lambda: forward(model, images, "float32")}),
         "channels-last": lambda: forward(last, pixels, precision),
         "compiled": run_compiled,
     }
