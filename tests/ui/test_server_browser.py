@@ -158,8 +158,8 @@ def test_all_of_a_page_works_below_a_path_that_a_proxy_takes_away(browser: Brows
         page.keyboard.press("k")
         saved(page)
         page.keyboard.press("g")
-        mounted(page)
-        assert page.url == f"{url}/grid"
+        page.wait_for_url(f"{url}/grid")
+        expect(page.locator(".grid .board img").first).to_be_visible()
         # Away from the site and back: a token that still holds, and what was decided stays decided once.
         page.goto(f"{url}/review")
         sees(page, path_of(1))
