@@ -169,7 +169,7 @@ export class Queue {
       item.suspect ??= await this.one(item.path);
       if (item.suspect.problem) item.state = "missing";
       else await this.decode(item);
-      if (item.suspect.check && item.state === "ready") await this.check(item.suspect);
+      if (item.suspect.check && item.state === "ready") await this.check(item);
     } catch (error) {
       item.state = "new";
       this.problem = error;
@@ -185,9 +185,12 @@ export class Queue {
   }
 
   /** Its file is newer than the audit: now that it was fetched its content tells whether it is another. */
-  async check(suspect) {
-    suspect.changed = await this.fresh(suspect.path);
+  async check(item) {
+    const { suspect } = item;
+    const changed = await this.fresh(suspect.path);
     suspect.check = false;
+    // It may be on the screen already: another object is drawn anew.
+    if (changed && item.suspect === suspect) item.suspect = { ...suspect, changed };
   }
 
   async decode(item) {
