@@ -213,6 +213,8 @@ def json_object(text: str) -> dict[str, Any]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error.msg})") from error
+    except RecursionError:
+        raise argparse.ArgumentTypeError("it is not JSON that anybody means: its brackets are too deep") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"img_size": 384}}')
     return value

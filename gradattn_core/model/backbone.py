@@ -56,6 +56,11 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
     model.notes = () if checkpoint is None else _load(model, checkpoint, spec)  # type: ignore[assignment]
     model = model.to(device).eval().requires_grad_(False)
     _check_attention(model)
+    if checkpoint is not None and not _tells_pictures_apart(model):
+        raise ModelError(
+            f"checkpoint {spec.checkpoint}: with its weights model {spec.name!r} says the same of every picture, so no "
+            "label can be judged by it; are they zeros, as of an export that failed?"
+        )
     return model
 
 
@@ -131,8 +136,29 @@ def _load(model: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> tuple[st
     clauses = describe_misfit(fitted.state, own)
     if clauses:
         raise ModelError(f"checkpoint {spec.checkpoint} does not fit model {spec.name!r}: {'; '.join(clauses)}")
+    whole = [name for name, value in own.items() if value.is_floating_point() and not _is_real(fitted.state[name])]
+    if whole:
+        kind = str(fitted.state[whole[0]].dtype).removeprefix("torch.")
+        raise ModelError(
+            f"checkpoint {spec.checkpoint} holds whole numbers ({kind}) for {whole[0]} and {len(whole) - 1:,} other "
+            "weights, as a quantised model does; save the model before it is quantised, or its weights as float32"
+        )
     model.load_state_dict(fitted.state)
     return fitted.notes
+
+
+def _is_real(weights: Tensor) -> bool:
+    return weights.is_floating_point() or weights.is_complex()
+
+
+def _tells_pictures_apart(model: nn.Module) -> bool:
+    """Whether noise has other features than a blank picture; numbers that are not finite are found out later."""
+    size = Preprocessing.of(model).input_size
+    parameter = next(model.parameters())
+    noise = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
+    pictures = torch.cat([torch.zeros_like(noise), noise]).to(parameter.device, parameter.dtype)
+    features = class_logits(model, pictures, head=lambda features: features)
+    return not bool((features[0] == features[1]).all())
 
 
 def _check_attention(model: nn.Module) -> None:

@@ -112,3 +112,8 @@ def test_a_table_beside_class_folders_that_has_no_labels_changes_nothing(tmp_pat
     for text in ("file_name,camera\nkite/1.png,old\n", "\0", "author,year\nme,2026\n"):
         (tmp_path / "metadata.csv").write_text(text)
         assert rows(list_dataset(tmp_path)) == [("kite/1.png", "kite"), ("owl/2.png", "owl")]
+
+
+def test_metadata_of_endless_brackets_names_no_class() -> None:
+    schema = pa.schema([("label", pa.int64())], metadata={b"huggingface": b"[" * 100_000})
+    assert parquet.label_names(schema, "label") == []

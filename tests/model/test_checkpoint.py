@@ -208,6 +208,23 @@ def test_adapters_are_told_from_weights(tmp_path: Path) -> None:
         load_model(ModelSpec(NAME, str(tmp_path / "adapter.pth"), SMALL))
 
 
+@pytest.mark.parametrize("constant", [0.0, 1.0])
+def test_weights_that_say_the_same_of_every_picture_are_refused(tmp_path: Path, constant: float) -> None:
+    torch.save(
+        {name: torch.full_like(value, constant) for name, value in source().state_dict().items()}, tmp_path / "m.pth"
+    )
+    with pytest.raises(ModelError, match="says the same of every picture"):
+        load_model(ModelSpec(NAME, str(tmp_path / "m.pth"), SMALL))
+
+
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    state = source().state_dict()
+    state["blocks.0.attn.qkv.weight"] = (state["blocks.0.attn.qkv.weight"] * 100).to(torch.int8)
+    torch.save(state, tmp_path / "m.pth")
+    with pytest.raises(ModelError, match=r"whole numbers \(int8\) for blocks\.0\.attn\.qkv\.weight and 0 other"):
+        load_model(ModelSpec(NAME, str(tmp_path / "m.pth"), SMALL))
+
+
 @pytest.mark.parametrize("kind", ["sparse", "meta"])
 def test_tensors_that_are_no_weights_are_missing(tmp_path: Path, kind: str) -> None:
     state = source().state_dict()
