@@ -99,13 +99,14 @@ def sweep_shards(plan: Plan, indices: Iterable[int], progress: Progress = silent
         writing: Future[None] | None = None
         for index in indices:
             images = plan.shard(index)
-            if not plan.files.sweep(index).exists():
-                swept = _sweep(plan, index, images, progress)
-                # One at a time, so that two shards are in memory at most and a full disk is noticed within one.
-                if writing is not None:
-                    writing.result()
-                writing = pool.submit(_write, plan, index, swept)
-            progress(SWEEP.name, index * plan.shard_size + len(images), plan.images)
+            if plan.files.sweep(index).exists():
+                progress(SWEEP.name, index * plan.shard_size + len(images), plan.images)
+                continue
+            swept = _sweep(plan, index, images, progress)
+            # One at a time, so that two shards are in memory at most and a full disk is noticed within one.
+            if writing is not None:
+                writing.result()
+            writing = pool.submit(_write, plan, index, swept)
         if writing is not None:
             writing.result()
 
@@ -196,6 +197,7 @@ def _sweep(plan: Plan, index: int, images: Sequence[ImageRecord], progress: Prog
     tables: list[pa.Table] = []
     failures: list[Failure] = []
     if not new:
+        progress(SWEEP.name, index * plan.shard_size + len(taken), plan.images)
         return _Swept(tuple(images), taken, tables, failures, 0)
     if not plan.config.has_model:
         first = index * plan.shard_size + len(taken)

@@ -125,7 +125,7 @@ def test_files_and_commands_name_it(
     store, summary = audited
     out = str(store.directory)
     table = read_candidates(summary.candidates).set_index("path")
-    assert table.columns[-1] == "outside_label"
+    assert list(table.columns[-2:]) == ["outside_label", "kind"]
     for path in colours.foreign:
         assert (table["suggested_label"][path], table["outside_label"][path]) == ("", f"class {YELLOW}")
     assert main(["export", "--suggested", "", "--out", out, "--json"]) == 0

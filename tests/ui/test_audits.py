@@ -432,4 +432,4 @@ def test_an_output_folder_that_is_not_there_yet_shows_an_empty_page(
 
 def test_the_defaults_of_the_form_are_those_of_the_command_line(tmp_path: Path) -> None:
     read = build_parser().parse_args(arguments(tmp_path, str(tmp_path), {"head": "auto", "model": ""}))
-    assert (read.head, read.model) == (AuditConfig("x").head, AuditConfig("x").model)
+    assert (read.head, AuditConfig("x", model=read.model)) == ("auto", AuditConfig("x"))
