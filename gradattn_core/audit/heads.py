@@ -26,6 +26,9 @@ from gradattn_core.records import FloatArray, IntArray
 MOST_MOVED, MOST_SHIFTED = 0.1, 0.25
 """How far two heads may differ whose maps stand for one another: in the log-odds of the two classes over the audit's
 pictures, root mean square of the difference as a share of that of the log-odds; and in log-odds of the picture."""
+MOST_KEPT = 2**28
+"""Bytes of kept heads. Each audit of a growing dataset adds a few, and with a thousand classes one has three megabytes;
+of more the maps of those that have drawn fewest are drawn anew."""
 _ENOUGH = 20_000
 """Pictures that tell how far heads differ."""
 _KEPT = "kept/"
@@ -108,6 +111,17 @@ def stands(
     moved = _size(new - old, moment) <= MOST_MOVED * _size(old, moment)
     found[known] = moved & (np.abs(says - said) <= MOST_SHIFTED) & ((said >= 0) == (says >= 0))
     return found
+
+
+def most_used(drew: pd.Series, size: int) -> list[str]:
+    """The heads to keep, in the order of their ids: all, or where ``MOST_KEPT`` is less those of the most maps.
+
+    Args:
+        drew: [M] the id of the head of each map.
+        size: bytes of a head.
+    """
+    counts = drew.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    return sorted(counts.index[: MOST_KEPT // size])
 
 
 def _size(directions: NDArray[np.float64], moment: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
-from gradattn_core.audit.heads import LinearHeads, stands
+from gradattn_core.audit.heads import LinearHeads, most_used, stands
 from gradattn_core.audit.origins import own_classifier, probes
 from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.reuse import Sweep, unless_damaged
@@ -94,22 +94,24 @@ def heads_of_kept_maps(plan: Plan, suspects: pa.Table, outputs: dict[str, int], 
     found = found[found["is_measured"] | ~found["to_measure"]]
     if found.empty:
         return none
-    heads, before = LinearHeads.load(plan.files.heads), _earlier_heads(plan)
+    heads, before = LinearHeads.load(plan.files.heads), _earlier_heads(plan, set(found["head"]))
     rows = pd.Index(paths, dtype=object).get_indexer(pd.Index(found["path"], dtype=object))
     found = found[stands(found, heads.joined, before, swept_matrix(plan, "readout"), rows)]
     # Of several the newest, a measured one first.
     found = found.sort_values(["is_measured", "file"], ascending=[False, True], kind="stable")
     chosen = found.drop_duplicates("suspect").set_index("suspect")["head"]
     own = set(probes(plan.sweep_key, heads.weights, heads.bias))
-    kept = {name: before[name] for name in sorted(set(chosen)) if name not in own}
+    names = most_used(chosen[~chosen.isin(own)], heads.joined[0].nbytes)
+    chosen = chosen[chosen.isin(own) | chosen.isin(names)]
+    kept = {name: before[name] for name in names}
     LinearHeads(heads.weights, heads.bias, kept).save(plan.files.heads)
     return pa.array(
         chosen.reindex(range(len(suspects))).astype(object).where(lambda each: each.notna(), None), pa.string()
     )
 
 
-def _earlier_heads(plan: Plan) -> dict[str, FloatArray]:
-    """The probes of earlier audits with this sweep, and those whose maps these had kept, by their ids."""
+def _earlier_heads(plan: Plan, wanted: set[str]) -> dict[str, FloatArray]:
+    """Of the probes of earlier audits with this sweep, and those whose maps these had kept, the wanted ones by id."""
     found: dict[str, FloatArray] = {}
     for sweep in plan.sources:
         try:
@@ -117,7 +119,8 @@ def _earlier_heads(plan: Plan) -> dict[str, FloatArray]:
         except (OSError, ValueError, KeyError, SafetensorError):
             # Without its head a map is drawn again.
             continue
-        found |= heads.kept | dict(zip(probes(plan.sweep_key, heads.weights, heads.bias), heads.joined, strict=True))
+        every = heads.kept | dict(zip(probes(plan.sweep_key, heads.weights, heads.bias), heads.joined, strict=True))
+        found |= {name: head for name, head in every.items() if name in wanted}
     return found
 
 

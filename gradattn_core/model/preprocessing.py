@@ -104,14 +104,15 @@ class Preprocessing:
             picture: upright, by Pillow; with :attr:`resizes_tensors` also uint8 [channels, H, W] as the model has them.
 
         Raises:
-            UnreadableImageError: the picture is so narrow that resizing its short side would fill the memory.
+            UnreadableImageError: the picture is so narrow that resizing its short side would fill the memory, or that
+                nothing of that side would be left.
         """
         if isinstance(picture, Image.Image):
             width, height = picture.size
         else:
             height, width = picture.shape[1:]
         across, down = self._resized(width, height)
-        if across * down > _MAX_RESIZED:
+        if across * down > _MAX_RESIZED or not (across and down):
             raise UnreadableImageError(f"its sides of {width} and {height} pixels {TOO_UNEQUAL}")
         if isinstance(picture, Image.Image):
             mode = _MODES[self.input_size[0]]

@@ -117,6 +117,30 @@ def test_a_map_that_is_kept_is_measured_by_the_head_that_drew_it(
     assert found.scores.sum() == pytest.approx(found.sums.log_odds - found.sums.base, abs=1e-3)
 
 
+def test_of_more_heads_than_there_is_room_for_those_of_most_maps_are_kept(
+    tiny: Tiny, grown: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, out, first = grown
+    before = drawn_by(out, first)
+    (head,) = LinearHeads.load(AuditFolder(out / "features" / first).heads).joined[:1]
+    monkeypatch.setattr(heads, "MOST_KEPT", 2 * head.nbytes)
+    second = audited(tiny, dataset, out)
+    after, now = drawn_by(out, second.audit_id), LinearHeads.load(AuditFolder(out / "features" / second.audit_id).heads)
+    assert set(before["head"]) > set(now.kept) and len(now.kept) == 2
+    kept = int(after["head"].isin(list(now.kept)).sum())
+    # Every other map names a head that this audit has itself.
+    assert said(second).startswith(f"{kept} maps were kept from earlier audits, {73 - kept} were drawn anew")
+    assert kept + int((~after["head"].isin(before["head"])).sum()) == 73
+
+
+def test_which_heads_are_kept_depends_on_nothing_but_their_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    drew = pd.Series(["d", "b", "a", "b", "c", "c"], dtype=object)
+    assert heads.most_used(drew, 100) == ["a", "b", "c", "d"]
+    monkeypatch.setattr(heads, "MOST_KEPT", 399)
+    assert heads.most_used(drew, 100) == heads.most_used(drew[::-1], 100) == ["a", "b", "c"]
+    assert heads.most_used(drew[:0], 100) == []
+
+
 def test_which_maps_can_stand_for_a_new_one() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(500, 6)).astype(np.float32)

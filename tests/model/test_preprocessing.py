@@ -14,7 +14,8 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch.overrides import TorchFunctionMode
 
-from gradattn_core.model.preprocessing import Preprocessing
+from gradattn_core.errors import UnreadableImageError
+from gradattn_core.model.preprocessing import TOO_UNEQUAL, Preprocessing
 
 SIZES = [(500, 375), (333, 501), (64, 64), (224, 224), (251, 97), (40, 11), (20, 200), (1023, 767)]
 
@@ -139,6 +140,15 @@ def test_pixels_are_within_two_levels_of_timms_own_transform(crop_mode: str, cha
                 distance = (prepared.pixels(picture).int() - expected.int()).abs().max()
                 farthest = max(farthest, int(distance))
     assert 0 < farthest <= 2, "none at all would be Pillow's own resize"
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "lanczos"])
+def test_a_line_of_which_nothing_would_be_left_is_told_like_one_that_would_fill_the_memory(
+    size: tuple[int, int], interpolation: str
+) -> None:
+    with pytest.raises(UnreadableImageError, match=TOO_UNEQUAL):
+        preprocessing(crop_mode="border", interpolation=interpolation).pixels(Image.new("RGB", size))
 
 
 def test_what_torch_cannot_interpolate_is_timms_own_transform_to_the_bit() -> None:
