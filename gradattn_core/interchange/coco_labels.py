@@ -51,12 +51,14 @@ def claims_of_coco(
     Raises:
         StoreError: where it is not of that form, or names an unknown picture, or one picture has several labels.
     """
-    names = {each.get("id"): str(each.get("name")) for each in _objects(file, content, "categories")}
-    images = {each.get("id"): str(each.get("file_name")) for each in _objects(file, content, "images")}
+    names = _by_id(file, content, "categories", "name")
+    images = _by_id(file, content, "images", "file_name")
     claims, seen = list[Claim](), dict[str, str]()
     for annotation in _objects(file, content, "annotations"):
         where = f"{file}, annotation {annotation.get('id')}"
-        name, label = images.get(annotation.get("image_id")), names.get(annotation.get("category_id"))
+        name, label = (
+            each.get(str(annotation.get(key))) for each, key in ((images, "image_id"), (names, "category_id"))
+        )
         if name is None or label is None:
             raise StoreError(f"{where} names an image or a category that the file does not have")
         path = known.path_of(name)
@@ -66,8 +68,9 @@ def claims_of_coco(
             raise StoreError(f"{where}: {path!r} has several labels, {seen[path]!r} and {label!r}; leave one of them")
         attributes = annotation.get("attributes")
         said = attributes if isinstance(attributes, Mapping) else {}
-        given = known.labels[path]
-        words = {name: str(text) for name, text in said.items() if isinstance(text, str)}
+        words = {name: text for name, text in said.items() if isinstance(text, str)}
+        # What the label was when the file was made: of an earlier state of the dataset every label would look changed.
+        given = words.get("given_label", known.labels[path])
         if label == given and words.get("decision"):
             claims.append(claim_of_words(where, path, words, given_label=given))
             continue
@@ -75,6 +78,14 @@ def claims_of_coco(
         if claim is not None:
             claims.append(claim)
     return claims
+
+
+def _by_id(file: Path, content: Mapping[str, object], name: str, text: str) -> dict[str, str]:
+    """A text of each object by its ``id``, which may be a number or a word."""
+    found = {str(each.get("id")): each.get(text) for each in _objects(file, content, name)}
+    if not all(isinstance(each, str) for each in found.values()):
+        raise StoreError(f"{file}: one of its {name} has no {text}")
+    return {number: str(each) for number, each in found.items()}
 
 
 def _objects(file: Path, content: Mapping[str, object], name: str) -> list[Mapping[str, object]]:

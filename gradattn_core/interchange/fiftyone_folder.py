@@ -35,8 +35,9 @@ def write_fiftyone(
 ) -> tuple[int, list[Left]]:
     """Write the folder; returns how many samples it has, and what is left out.
 
-    A sample has ``ground_truth`` (the given label), ``suggested`` with its probability, ``suspicion``, ``kind``,
-    ``rank``, ``evidence``, what stands as ``decision, new_label, reviewer, note``, and ``path``, which finds it again.
+    A sample has ``ground_truth`` (the given label, which ``given_label`` keeps), ``suggested`` with its probability,
+    ``suspicion``, ``kind``, ``rank``, ``evidence``, what stands as ``decision, new_label, reviewer, note``, and
+    ``path``, which finds it again.
 
     Args:
         maps: of each image with a map, its evidence; positive speaks for the given label.
@@ -117,7 +118,7 @@ def _sample(image: Handed, file: str, evidence: Evidence | None) -> dict[str, ob
     suggested = None
     if image.suggested_label:
         suggested = _classification(image.suggested_label) | {"confidence": image.suggested_probability}
-    facts = {name: fact for name, fact in image.facts().items() if name not in ("given_label", "suggested_label")}
+    facts = {name: fact for name, fact in image.facts().items() if name != "suggested_label"}
     return {
         "filepath": file,
         "tags": [],
@@ -141,8 +142,9 @@ def _heatmap(values: FloatArray) -> dict[str, object]:
 
 
 def _claim(where: str, path: str, sample: Mapping[str, object], known: Known, all_reviewed: bool) -> Claim | None:
-    given = known.labels[path]
     words = {name: text for name, text in sample.items() if isinstance(text, str)}
+    # What the label was when the folder was made: of an earlier state of the dataset every label would look changed.
+    given = words.get("given_label", known.labels[path])
     tags = sample.get("tags")
     tagged = [tag for tag in DECISIONS if isinstance(tags, Sequence) and tag in tags]
     if len(tagged) > 1:

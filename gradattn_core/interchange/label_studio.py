@@ -81,11 +81,14 @@ def claims_of_tasks(file: Path, tasks: Sequence[Mapping[str, object]], known: Kn
         path = facts.get("path")
         if not isinstance(path, str):
             raise StoreError(f"{where} has no path in its data; it was not made by gradattn export label-studio")
+        # What the label was when the task was made: the dataset may have changed since.
+        stood = facts.get("given_label")
+        given = stood if isinstance(stood, str) else known.labels.get(path, "")
         annotations = task.get("annotations", ()) if isinstance(data, Mapping) else [task]
         for annotation in annotations if isinstance(annotations, Sequence) else ():
             if isinstance(annotation, Mapping) and not annotation.get("was_cancelled"):
-                said = _results(annotation) if isinstance(data, Mapping) else _flat(annotation)
-                claim = _claim(where, path, said, _annotator(annotation), known.labels.get(path, ""), labels)
+                said = _results(where, annotation) if isinstance(data, Mapping) else _flat(annotation)
+                claim = _claim(where, path, said, _annotator(annotation), given, labels)
                 if claim is not None:
                     claims.append(claim)
     return claims
@@ -128,7 +131,7 @@ def _claim(
     if _VERDICT in said and _LABEL in said:
         raise StoreError(f"{where} says both {said[_LABEL]!r} and {said[_VERDICT]!r}; leave one of them")
     if _VERDICT in said:
-        return Claim(where, path, said[_VERDICT], "", reviewer, note)
+        return Claim(where, path, said[_VERDICT], "", reviewer, note, given)
     if _LABEL in said:
         # Somebody has submitted it, so a label that stays is right.
         label = labels.get(said[_LABEL], said[_LABEL])
@@ -136,8 +139,12 @@ def _claim(
     return None
 
 
-def _results(annotation: Mapping[str, object]) -> dict[str, str]:
-    """The choices of one annotation, by control."""
+def _results(where: str, annotation: Mapping[str, object]) -> dict[str, str]:
+    """The choices of one annotation, by control.
+
+    Raises:
+        StoreError: where there are several of one control.
+    """
     said: dict[str, str] = {}
     results = annotation.get("result")
     for result in results if isinstance(results, Sequence) else ():
@@ -145,8 +152,11 @@ def _results(annotation: Mapping[str, object]) -> dict[str, str]:
         if isinstance(value, Mapping):
             texts = value.get("choices") or value.get("text")
             name = str(result.get("from_name"))
-            if name in (_LABEL, _VERDICT, _NOTE) and texts:
-                said[name] = texts if isinstance(texts, str) else str(texts[0])
+            every = [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else []
+            if name in (_LABEL, _VERDICT) and (len(every) > 1 or (every and said.get(name, every[0]) != every[0])):
+                raise StoreError(f"{where} has several choices of {name}; leave one of them")
+            if name in (_LABEL, _VERDICT, _NOTE) and every:
+                said[name] = str(every[0])
     return said
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradattn_core.csv_tables import csv_rows
+from gradattn_core.dataset.parquet import label_names, label_text
 from gradattn_core.dataset.text import cause
 from gradattn_core.errors import StoreError
 from gradattn_core.store.claims import Claim
@@ -48,11 +49,18 @@ def claims_of_parquet(file: Path, *, all_reviewed: bool = False) -> list[Claim]:
     """
     try:
         # Pictures may stand beside what is read.
-        columns = [name for name in pq.read_schema(file).names if name in _READ]
+        schema = pq.read_schema(file)
+        columns = [name for name in schema.names if name in _READ]
         table = pq.read_table(file, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{file} cannot be read as Parquet: {cause(error)}") from error
-    return claims_of_objects(file, table.to_pylist(), table.column_names, all_reviewed=all_reviewed)
+    # A ClassLabel of Hugging Face is a number, and its number is no name, not even of a class that is called 3.
+    names = {column: found for column in columns if (found := label_names(schema, column))}
+    rows = [
+        {column: label_text(value, names[column]) if column in names else value for column, value in row.items()}
+        for row in table.to_pylist()
+    ]
+    return claims_of_objects(file, rows, table.column_names, all_reviewed=all_reviewed)
 
 
 def claims_of_objects(

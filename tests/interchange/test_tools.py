@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -221,6 +222,7 @@ def test_coco(store: Store, tmp_path: Path) -> None:
 
 _FIFTYONE = """
 import json, sys
+import duckdb
 import numpy as np
 import fiftyone as fo
 from bson import json_util
@@ -347,6 +349,52 @@ def test_a_label_that_was_changed_wins_over_what_was_decided_before(store: Store
     assert take_over(store, tmp_path / "flat.json")["stored"] == 1
     log = store.decisions.page(reviewer="eve")
     assert (log["new_label"][0], log["note"][0]) == (to[2], "seen")
+
+
+def test_the_numbers_of_a_class_label_are_read_by_their_names(store: Store, tmp_path: Path) -> None:
+    """Hugging Face writes a cast label as numbers, with the names in the schema."""
+    labels, target = given(store), tmp_path / "suspects"
+    export(store, "huggingface", target)
+    rows = pq.read_table(target / "metadata.parquet").to_pylist()
+    to = other(labels[RELABELLED])
+    names = sorted({*labels.values(), to})
+    for row in rows:
+        row["label"] = names.index(to if row["path"] == RELABELLED else row["label"])
+    features = {"label": {"names": names, "_type": "ClassLabel"}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(told), target / "metadata.parquet")
+    assert take_over(store, target, "--reviewer", "ann")["stored"] == 1
+    assert standing(store) == {RELABELLED: ("relabel", to, "ann")}
+
+
+@pytest.mark.parametrize("form", ["label-studio", "fiftyone", "huggingface", "coco"])
+def test_what_was_handed_out_before_the_labels_changed_is_refused(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Its labels, given ones then, would all look as if somebody had changed them."""
+    labels, target = given(store), tmp_path / "handed"
+    export(store, form, target)
+    file, before = target, labels[RELABELLED]
+    if form == "label-studio":
+        tasks = json.loads(target.read_text("utf-8"))
+        said = [{"from_name": "label", "type": "choices", "value": {"choices": [before]}}]
+        [task] = [task for task in tasks if task["data"]["path"] == RELABELLED]
+        file.write_text(json.dumps([{**task, "annotations": [{"result": said}]}]), "utf-8")
+    with duckdb.connect(str(store.database)) as connection:
+        connection.execute("UPDATE images SET given_label = ? WHERE path = ?", [other(before), RELABELLED])
+    arguments = ["import", "decisions", str(file), "--reviewer", "ann", "--out", str(store.directory)]
+    if form == "label-studio":
+        capsys.readouterr()
+        assert main(arguments) == 2
+        assert "the file is of another state of the dataset" in capsys.readouterr().err
+    else:
+        # Nobody said anything in it.
+        capsys.readouterr()
+        assert main(arguments) == 2
+        assert "has no decision in it" in capsys.readouterr().err
+        assert main([*arguments, "--all-reviewed"]) == 2
+        assert "the file is of another state of the dataset" in capsys.readouterr().err
+    assert store.decisions.count() == 0
 
 
 def test_a_box_is_handed_out_as_what_it_shows(store: Store) -> None:
