@@ -132,6 +132,8 @@ def write_output(path: Path, content: bytes) -> None:
                 stream.write(content)
         else:
             target = Path(os.path.realpath(path)) if path.is_symlink() else path
+            if target.is_dir():
+                raise StoreError(f"{path} is a folder; name a file in it")
             write_bytes(target, content)
             sync_folder(target.parent)
     except BrokenPipeError:

@@ -28,6 +28,7 @@ class Follower:
     _took: float = 0.0
     _timer: threading.Timer | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _at_work: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def decided(self) -> None:
         """Something was decided or taken back. Returns at once."""
@@ -38,17 +39,19 @@ class Follower:
                 self._timer.start()
 
     def write(self) -> None:
-        """Write what is due now, if anything is."""
-        with self._lock:
-            timer, self._timer = self._timer, None
-        if timer is None:
-            return
-        timer.cancel()
-        began = time.monotonic()
-        # A full disk harms the decisions as little as a database that others hold: the next one writes the file.
-        with suppress(GradattnError):
-            update_candidates(self.store, self.audit)
-        self._took = time.monotonic() - began
+        """Write what is due now, if anything is; the file is written when this returns, by whomever."""
+        # Else what was read earlier could be written later, and the page could end amid another thread's writing.
+        with self._at_work:
+            with self._lock:
+                timer, self._timer = self._timer, None
+            if timer is None:
+                return
+            timer.cancel()
+            began = time.monotonic()
+            # A full disk harms the decisions as little as a database that others hold: the next one writes the file.
+            with suppress(GradattnError):
+                update_candidates(self.store, self.audit)
+            self._took = time.monotonic() - began
 
 
 _followers: dict[tuple[str, str], Follower] = {}

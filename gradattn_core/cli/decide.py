@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from gradattn_core.store.claims import TakenOver
     from gradattn_core.store.store import Store
 
+_UNCHANGED = "change a label in it, or say with --all-reviewed that all labels that are as they were are right"
+_HOW = {
+    "a table": "write keep, relabel:CLASS, remove or unsure into the column decision; --all-reviewed speaks of a "
+    "column label beside given_label",
+    "Label Studio": "submit annotations there and export again: a prediction alone says nothing",
+    "ImageNet of CVAT": _UNCHANGED,
+    "FiftyOne": _UNCHANGED,
+    "COCO": _UNCHANGED,
+}
+"""What a file of each format needs that says nothing."""
 _VERBS = ("accept", "keep", "relabel", "remove", "unsure", "undo")
 
 
@@ -134,10 +144,7 @@ def run_import(options: argparse.Namespace) -> int:
     store, audit_id = open_audit(options)
     read = read_decisions(store, audit_id, Path(options.file), all_reviewed=options.all_reviewed)
     if not read.claims:
-        raise StoreError(
-            f"{options.file}, read as {read.format}, has no decision in it; write some into the column decision, or "
-            "say with --all-reviewed that all labels that are as they were are right"
-        )
+        raise StoreError(f"{options.file}, read as {read.format}, has no decision in it; {_HOW[read.format]}")
     result = store.claims.take_over(
         audit_id,
         read.claims,

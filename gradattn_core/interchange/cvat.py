@@ -42,6 +42,8 @@ def write_cvat(target: Path, images: Sequence[Handed], *, pictures: bool = True)
         with zipfile.ZipFile(draft, "w") as archive:
             told.append(_with_pictures(archive, images) if pictures else _labels_alone(archive, images))
 
+    if target.is_dir():
+        raise StoreError(f"{target} is a folder; name a file in it")
     try:
         write_whole(target, fill)
     except OSError as error:

@@ -164,9 +164,7 @@ def picture_of(image: Handed) -> tuple[bytes, str]:
     Raises:
         GradattnError: where it is not there, cannot be read, or is no longer what the audit saw.
     """
-    data = read_address(image.place.address)
-    if content_hash(data) != image.place.content_hash:
-        raise StoreError("the file has changed since the audit")
+    data = unchanged(image.place)
     # The bytes of a box are those of the picture it lies in.
     if part_of(data) is None:
         for begins, ending in _KEPT_AS_THEY_ARE.items():
@@ -176,6 +174,18 @@ def picture_of(image: Handed) -> tuple[bytes, str]:
     content = io.BytesIO()
     decoded.image.save(content, "PNG")
     return content.getvalue(), ".png"
+
+
+def unchanged(place: Place) -> bytes:
+    """The bytes of a picture as the audit saw it.
+
+    Raises:
+        GradattnError: where it is not there, or is another one now.
+    """
+    data = read_address(place.address)
+    if content_hash(data) != place.content_hash:
+        raise StoreError("the file has changed since the audit")
+    return data
 
 
 def with_pictures(
@@ -205,6 +215,8 @@ def new_folder(target: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         StoreError: something is there already, or it cannot be written.
     """
+    if not target.name:
+        raise StoreError(f"{target} is a folder that is in use; name a new one in it")
     draft = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):

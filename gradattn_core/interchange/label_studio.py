@@ -11,14 +11,14 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from gradattn_core.dataset.address import is_url
-from gradattn_core.dataset.decoding import read_image
+from gradattn_core.dataset.decoding import decode_image
 from gradattn_core.errors import GradattnError, StoreError
-from gradattn_core.interchange.handed import Handed, Known, Left, written
+from gradattn_core.interchange.handed import Handed, Known, Left, unchanged, written
 from gradattn_core.interchange.sheets import claim_of_label
 from gradattn_core.store.claims import Claim
 
@@ -103,10 +103,12 @@ def is_tasks(objects: Sequence[Mapping[str, object]]) -> bool:
 def _address(image: Handed, url_prefix: str | None, embed: bool) -> str:
     if url_prefix is not None:
         return url_prefix.rstrip("/") + "/" + quote(image.path)
-    address = image.place.address
+    address, kept = image.place.address, image.place.preview
+    # Nobody may judge another picture than the one that the answer is about.
+    data = unchanged(image.place) if kept is None else kept.read_bytes()
     if not embed and not is_url(address) and Path(address).is_file():
         return _SERVED + quote(str(Path(address).absolute()).lstrip("/"))
-    picture = read_image(image.place.preview or address, white=image.place.white).image
+    picture = decode_image(data, PurePosixPath(kept or address).name, white=image.place.white).image
     picture.thumbnail((_EMBEDDED_SIDE, _EMBEDDED_SIDE))
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=88)

@@ -95,15 +95,16 @@ def claims_of_rows(
     if "decision" not in header and "given_label" not in header:
         raise StoreError(f"{file} has labels and no column given_label, so nobody knows which of them are new")
     is_log = "decision_id" in header and "stands" in header
-    claims = []
+    claims, standing = list[Claim](), list[Claim]()
     for where, cells in rows:
-        if is_log and not any(cells.get(name, "").lower() in _TRUE for name in ("stands", "conflict")):
+        stands, differs = (cells.get(name, "").strip().lower() in _TRUE for name in ("stands", "conflict"))
+        if is_log and not (stands or differs):
             continue
         claim = _claim(where, cells, header, all_reviewed)
         if claim is not None and claim.decision != "undo":
-            claims.append(claim)
-    # A log has the newest first.
-    return claims[::-1] if is_log else claims
+            (standing if is_log and stands else claims).append(claim)
+    # A log has the newest first. Somebody may have sorted it: what stands is said last all the same.
+    return [*claims[::-1], *standing[::-1]] if is_log else claims
 
 
 def claim_of_label(

@@ -56,8 +56,11 @@ def read_decisions(store: Store, audit_id: str, source: Path, *, all_reviewed: b
     if begins.startswith(b"PAR1"):
         return Read("a table", tuple(claims_of_parquet(source, all_reviewed=all_reviewed)))
     if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(source) as archive:
+                names = archive.namelist()
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+            raise StoreError(f"{source} is a damaged zip: {cause(error)}") from error
         if any(name in names for name in _SPREADSHEETS):
             raise StoreError(f"{source} is a spreadsheet of its own form; save it as CSV in UTF-8 and import that")
         return Read("ImageNet of CVAT", tuple(claims_of_zip(source, Known(store, audit_id), all_reviewed=all_reviewed)))

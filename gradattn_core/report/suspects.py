@@ -10,9 +10,10 @@ import pandas as pd
 from PIL import Image
 
 from gradattn_core.belief import in_percent, of_row
-from gradattn_core.dataset.decoding import content_hash, decode_image, read_address, read_image
-from gradattn_core.errors import GradattnError, UnreadableImageError
+from gradattn_core.dataset.decoding import decode_image, read_image
+from gradattn_core.errors import GradattnError
 from gradattn_core.facts import Row, facts_of, names_on_card, text_of
+from gradattn_core.interchange.handed import unchanged
 from gradattn_core.reasons import account, outlined, strongest_parts, without_numbers
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.overlays import display_size, hatch_contradicted, outline_regions, overlay
@@ -68,14 +69,11 @@ def picture_at(place: Place) -> Image.Image:
     """The upright picture that the audit saw, or the smaller copy that was kept of it.
 
     Raises:
-        UnreadableImageError: it is not there, or is another one now.
+        GradattnError: it is not there, or is another one now.
     """
     if place.preview is not None:
         return read_image(place.preview).image
-    data = read_address(place.address)
-    if content_hash(data) != place.content_hash:
-        raise UnreadableImageError("the file has changed since the audit")
-    return decode_image(data, place.address.rsplit("/", 1)[-1], white=place.white).image
+    return decode_image(unchanged(place), place.address.rsplit("/", 1)[-1], white=place.white).image
 
 
 def overlaid(image: Image.Image, evidence: Evidence, place: Place, side: int) -> Image.Image:

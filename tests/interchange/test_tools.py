@@ -19,7 +19,7 @@ from gradattn_core.cli import main
 from gradattn_core.dataset.decoding import content_hash, read_address
 from gradattn_core.interchange.fiftyone_folder import on_picture
 from gradattn_core.interchange.handed import digest_of, handed, picture_of, written
-from gradattn_core.interchange.label_studio import labelling_config
+from gradattn_core.interchange.label_studio import labelling_config, tasks
 from gradattn_core.store.store import Store
 from tests.helpers.command_line import json_here
 from tests.helpers.hostile import HOSTILE
@@ -222,7 +222,6 @@ def test_coco(store: Store, tmp_path: Path) -> None:
 
 _FIFTYONE = """
 import json, sys
-import duckdb
 import numpy as np
 import fiftyone as fo
 from bson import json_util
@@ -291,12 +290,24 @@ def test_what_cannot_be_read_back_is_one_sentence(
         archive.writestr("kite/other.png", b"")
     with zipfile.ZipFile(tmp_path / "sheet.xlsx", "w") as archive:
         archive.writestr("xl/workbook.xml", b"")
+    whole = (tmp_path / "two.zip").read_bytes()
+    (tmp_path / "torn.zip").write_bytes(whole.replace(b"PK\x01\x02", b"XXXX"))
+    choices = {"from_name": "label", "value": {"choices": ["kite", "owl"]}}
+    task = {"data": {"path": RELABELLED}, "annotations": [{"result": [choices]}]}
+    (tmp_path / "both.json").write_text(json.dumps([task]))
+    (tmp_path / "ids.json").write_text('{"images": [{"id": {}}], "annotations": [], "categories": []}')
+    odd = {"from_name": "label", "value": {"choices": {"a": 1}}}
+    (tmp_path / "odd.json").write_text(json.dumps([{**task, "annotations": [{"result": [odd]}]}]))
     (tmp_path / "task.json").write_text('[{"data": {"image": "x"}, "annotations": []}]')
     (tmp_path / "coco.json").write_text('{"images": [], "annotations": [{"image_id": 1}], "categories": []}')
     (tmp_path / "empty").mkdir()
     for file, sentence in {
         "two.zip": "has several labels, 'kite', 'owl'; leave one of them",
         "foreign.zip": "the audit has no such picture",
+        "torn.zip": "is a damaged zip",
+        "both.json": "has several choices of label; leave one of them",
+        "ids.json": "one of its images has no file_name",
+        "odd.json": "a prediction alone says nothing",
         "sheet.xlsx": "save it as CSV in UTF-8",
         "task.json": "has no path in its data",
         "coco.json": "names an image or a category that the file does not have",
@@ -317,6 +328,30 @@ def test_a_folder_that_is_there_is_left_alone(store: Store, tmp_path: Path, caps
         assert main(["export", form, "-o", str(target), "--out", str(store.directory)]) == 2
         assert "is there already and not empty" in capsys.readouterr().err
     assert [file.name for file in target.iterdir()] == ["letter"] and not list(tmp_path.glob(".mine*"))
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for arguments in (["export", "coco"], ["export", "cvat"], ["export", "fiftyone"], ["export", "--format", "csv"]):
+        for target in (".", "/"):
+            assert main([*arguments, "-o", target, "--out", str(store.directory)]) == 2
+            said = capsys.readouterr().err
+            assert "is a folder" in said or "is there already" in said
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_a_picture_that_has_changed_is_no_task(store: Store, tmp_path: Path) -> None:
+    """Else an answer about another picture would be kept as one about this."""
+    [image] = handed(store, AUDIT_ID, store.candidates.page(AUDIT_ID, top=1))
+    changed = tmp_path / "changed.png"
+    Image.new("RGB", (8, 8)).save(changed)
+    moved = replace(image, place=replace(image.place, address=str(changed)))
+    for embed in (False, True):
+        content, count, [left] = tasks([moved, image], AUDIT_ID, embed=embed)
+        assert (count, len(json.loads(content)), left.path) == (1, 1, image.path) and "has changed" in left.reason
 
 
 def test_a_task_of_one_s_own_pictures_comes_back_by_their_paths(store: Store, tmp_path: Path) -> None:

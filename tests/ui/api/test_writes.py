@@ -71,6 +71,26 @@ def test_the_list_in_the_output_folder_follows(client: Client, store: Store) -> 
     assert listed() == ("", "")
 
 
+def test_a_page_that_ends_amid_the_writing_of_the_list_waits_for_it(store: Store) -> None:
+    path = path_of(0)
+    follower = candidates_file.Follower(store, AUDIT_ID)
+    store.decisions.append(AUDIT_ID, path, "unsure", reviewer="ann")
+    follower.decided()
+    # Nobody else may read meanwhile: the writer waits, with the timer spent.
+    with duckdb.connect(str(store.database)):
+        writer = threading.Thread(target=follower.write)
+        writer.start()
+        writer.join(0.2)
+        assert writer.is_alive()
+        ending = threading.Thread(target=follower.write)
+        ending.start()
+        ending.join(0.2)
+        assert ending.is_alive()
+    writer.join()
+    ending.join()
+    assert read_candidates(outfolder.candidates(store.directory)).set_index("path")["decision"][path] == "unsure"
+
+
 @pytest.mark.parametrize(
     ("decision", "says"),
     [
