@@ -337,7 +337,7 @@ class AuditConfig:
     finetuning: FineTuning = field(
         default_factory=FineTuning, metadata={"help": "how the folds are trained (finetune)"}
     )
-    seed: int = _parameter(0, "of everything random", least=0, group=RUNNING, placeholder="N")
+    seed: int = _parameter(0, "of everything random", least=0, most=2**63 - 1, group=RUNNING, placeholder="N")
     device: str = _parameter(
         "auto",
         "auto, cpu, cuda, cuda:1 …; auto is every GPU, else the CPU",

@@ -13,6 +13,10 @@ class UnreadableImageError(GradattnError):
     """One image cannot be decoded; an audit records it in ``failures`` and goes on."""
 
 
+class EmptyFileError(UnreadableImageError):
+    """A file has no bytes."""
+
+
 class ModelError(GradattnError):
     """The model or its checkpoint cannot be used (unknown name, other shapes, no global attention)."""
 

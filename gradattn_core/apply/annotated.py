@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,11 +30,11 @@ from gradattn_core.apply.names import TreePath
 from gradattn_core.apply.tree import UNJUDGED, Placement, TreeWriter, claim
 from gradattn_core.dataset.address import is_url, join, whole_picture
 from gradattn_core.dataset.annotations import AnnotatedSet, located
-from gradattn_core.dataset.coco import unpacked
+from gradattn_core.dataset.coco import by_id, id_key, unpacked
 from gradattn_core.dataset.decoding import content_hash, read_address
 from gradattn_core.dataset.detection import detected, detected_by, files_of_folder
-from gradattn_core.dataset.text import shown
-from gradattn_core.dataset.voc import objects_of, parse_voc
+from gradattn_core.dataset.text import is_text, shown
+from gradattn_core.dataset.voc import can_name, objects_of, parse_voc
 from gradattn_core.errors import ApplyError, DatasetError
 from gradattn_core.files import user_path, write_output
 from gradattn_core.records import ImageRecord
@@ -108,6 +109,8 @@ def edits_of(corrections: Corrections, progress: Progress) -> Edited:
         elif numbers is not None and image.label is not None and image.label not in numbers:
             reason = f"{shown(image.label, 60)} has no number among the classes of the dataset: name it there first"
             untouched.append(UntouchedFile(path, reason))
+        elif found.form == "Pascal VOC" and image.label is not None and not can_name(image.label):
+            untouched.append(UntouchedFile(path, f"{shown(image.label, 60)} cannot be written as a name in XML"))
         else:
             edits[annotation.file][annotation.at] = image.label
             done.append(image)
@@ -175,7 +178,7 @@ def write_coco(corrections: Corrections, target: Path, progress: Progress) -> Ap
     if not is_url(source) and target.exists() and target.samefile(source):
         raise ApplyError(f"{target} is the audited file itself; give another file")
     content = edited.content(name)
-    write_output(target, unpacked(name, content) if name.endswith(".gz") else content)
+    write_output(target, unpacked(name, content))
     return _result(corrections, edited, edited.untouched, ())
 
 
@@ -225,13 +228,20 @@ def _placement(root: str, name: str, content: str) -> Placement:
 
 def coco_edited(name: str, data: bytes, edits: Edits) -> bytes:
     """A file of COCO's; a class that is new to it gets the next number."""
-    whole = json.loads(unpacked(name, data).decode("utf-8-sig", "surrogateescape"))
+    text = unpacked(name, data).decode("utf-8-sig", "surrogateescape")
+    whole = json.loads(text)
+    names, _ = by_id(whole["categories"], "name")
     ids: dict[str, object] = {}
     for category in whole["categories"]:
-        ids.setdefault(str(category.get("name")), category.get("id"))
-    for new in sorted({label for label in edits.values() if label is not None and label not in ids}):
-        numbers = [each for each in ids.values() if isinstance(each, int)]
-        ids[new] = max(numbers, default=0) + 1
+        name_of = names.get(id_key(category.get("id")))
+        if name_of is not None:
+            ids.setdefault(name_of, category.get("id"))
+    used = [category.get("id") for category in whole["categories"]]
+    last = max((int(key) for key in map(id_key, used) if re.fullmatch("[0-9]+", key)), default=0)
+    is_textual = bool(used) and all(isinstance(each, str) for each in used)
+    lacking = {label for label in edits.values() if label is not None and label not in ids}
+    for number, new in enumerate(sorted(lacking), last + 1):
+        ids[new] = str(number) if is_textual else number
         whole["categories"].append({"id": ids[new], "name": new, "supercategory": ""})
     kept = []
     for at, annotation in enumerate(whole["annotations"]):
@@ -241,7 +251,13 @@ def coco_edited(name: str, data: bytes, edits: Edits) -> bytes:
         if label is not None:
             kept.append(annotation)
     whole["annotations"] = kept
-    content = json.dumps(whole, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    written = json.dumps(whole, ensure_ascii=False)
+    if is_text(text) and not is_text(written):
+        written = json.dumps(whole)  # halves of characters that were escapes stay escapes
+    try:
+        content = written.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ApplyError(f"{shown(name)} holds text that is neither UTF-8 nor can be written as it") from None
     return gzip.compress(content) if name.lower().endswith(".gz") else content
 
 

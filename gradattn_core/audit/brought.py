@@ -25,6 +25,7 @@ from gradattn_core.audit.alignment import FAR_BETTER
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.address import listed_path
 from gradattn_core.dataset.matrices import Matrix, as_float32, read_matrix, read_paths
+from gradattn_core.dataset.subset import is_wanted
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
 from gradattn_core.dataset.text import shown, shown_all
 from gradattn_core.errors import DatasetError, RankingError
@@ -32,7 +33,7 @@ from gradattn_core.files import digest, user_path, write_whole
 from gradattn_core.model.classes import possible_orders
 from gradattn_core.ranking.arrays import row_blocks
 from gradattn_core.ranking.inputs import check_probabilities
-from gradattn_core.records import Failure, FloatArray, ImageRecord, IntArray, Listing
+from gradattn_core.records import Failure, FloatArray, IntArray, Listing
 
 FEATURES, PREDICTIONS = "features", "predictions"
 _LABELS = frozenset({"label", "labels", "target", "targets", "class", "y", "given_label", "true_label"})
@@ -221,12 +222,14 @@ def _rows(
             names = None
     if names is not None:
         return _by_name(config, listing, names, source)
-    if count != len(listing.images):
+    paths, whole = [image.path for image in listing.images], sorted(_paths(listing))
+    if count not in (len(paths), len(whole)):
+        part = f", of which {len(paths):,} are audited" if len(paths) < len(whole) else ""
         raise DatasetError(
-            f"{shown(file)} has {count:,} rows without names, and {shown(config.dataset)} has "
-            f"{len(listing.images):,} pictures; --paths FILE says which picture each row is of."
+            f"{shown(file)} has {count:,} rows without names, and {shown(config.dataset)} has {len(whole):,} "
+            f"pictures{part}; --paths FILE says which picture each row is of."
         )
-    orders = _orders(listing.images)
+    orders = _orders(paths if count == len(paths) else whole, paths)
     if len(orders) == 1:
         return orders["by path"], [f"The rows of {shown(Path(file).name)} were taken in the order of the sorted paths."]
     if not is_prediction or (matrix.columns is None and matrix.values.shape[1] != len(listing.classes)):
@@ -259,18 +262,23 @@ def _manifest(config: AuditConfig) -> Path | None:
     return file if file.name.lower().endswith(MANIFEST_SUFFIXES) and file.is_file() else None
 
 
-def _orders(images: Sequence[ImageRecord]) -> dict[str, IntArray]:
-    """The row of each image, as a list of all pictures may be sorted: by path, and folder by folder as torchvision."""
-    paths = [image.path for image in images]
-    by_folder = sorted(range(len(paths)), key=lambda place: paths[place].split("/"))
-    row = np.empty(len(paths), np.int64)
-    row[by_folder] = np.arange(len(paths))
-    plain = np.arange(len(paths))
-    return {"by path": plain} if (row == plain).all() else {"by path": plain, "folder by folder": row}
+def _paths(listing: Listing) -> list[str]:
+    """Of the images, and behind them of those that were asked to be left out: a file may have rows for these too."""
+    left_out = [each.path for each in listing.skipped if is_wanted(each.reason)]
+    return [*(image.path for image in listing.images), *left_out]
+
+
+def _orders(every: Sequence[str], paths: Sequence[str]) -> dict[str, IntArray]:
+    """The row of each path, as a list of every picture may be sorted: by path, and folder by folder as torchvision."""
+    by_folder = {path: row for row, path in enumerate(sorted(every, key=lambda path: path.split("/")))}
+    by_path = {path: row for row, path in enumerate(every)}
+    plain, foldered = (np.array([rows[path] for path in paths], np.int64) for rows in (by_path, by_folder))
+    return {"by path": plain} if (foldered == plain).all() else {"by path": plain, "folder by folder": foldered}
 
 
 def _by_name(config: AuditConfig, listing: Listing, names: Sequence[str], source: str) -> tuple[IntArray, list[str]]:
-    place = {image.path: number for number, image in enumerate(listing.images)}
+    paths = _paths(listing)
+    place = {path: number for number, path in enumerate(paths)}
     whole = Path(os.path.abspath(user_path(config.dataset))).as_posix()
     found = [_place(name, place, listing.root, (config.dataset.rstrip("/"), whole)) for name in names]
     if all(each is None for each in found):
@@ -281,7 +289,7 @@ def _by_name(config: AuditConfig, listing: Listing, names: Sequence[str], source
     if all(each is None for each in found):
         raise DatasetError(
             f"{source} names none of the pictures of {shown(config.dataset)}: its first row is {shown(names[0], 120)}, "
-            f"and the first picture {shown(listing.images[0].path, 120)}."
+            f"and the first picture {shown(paths[0], 120)}."
         )
     rows = np.full(len(place), -1, np.int64)
     for row, at in enumerate(found):
@@ -289,10 +297,11 @@ def _by_name(config: AuditConfig, listing: Listing, names: Sequence[str], source
             continue
         if rows[at] >= 0:
             raise DatasetError(
-                f"{source} names {shown(listing.images[at].path, 120)} in row {rows[at] + 1:,} and in row {row + 1:,}; "
+                f"{source} names {shown(paths[at], 120)} in row {rows[at] + 1:,} and in row {row + 1:,}; "
                 "leave one of them."
             )
         rows[at] = row
+    rows = rows[: len(listing.images)]
     strange = [name for name, at in zip(names, found, strict=True) if at is None]
     if not strange:
         return rows, []
@@ -348,9 +357,13 @@ def _columns(part: _Part, matrix: Matrix, listing: Listing) -> tuple[_Part, list
     """
     classes, file = listing.classes, shown(Path(part.file).name)
     columns, notes = matrix.columns, []
+    has_names = columns is not None
+    whole = sorted({*classes, *(each.given_label for each in listing.skipped if is_wanted(each.reason))})
     if columns is not None and not set(classes) & set(columns) and len(columns) == len(classes):
         # The places 0, 1, …, as a frame without names of its own has them in a file.
         columns = None if [*columns] == [str(number) for number in range(len(columns))] else columns
+    if columns is None and part.values.shape[1] == len(whole) > len(classes):
+        columns = tuple(whole)  # those of the whole dataset, of which a part is audited
     if columns is not None:
         lacking = [name for name in classes if name not in set(columns)]
         if lacking:
@@ -359,7 +372,7 @@ def _columns(part: _Part, matrix: Matrix, listing: Listing) -> tuple[_Part, list
                 f"{shown_all(lacking)}; its columns are {shown_all(columns)}."
             )
         strange = [name for name in columns if name not in set(classes)]
-        if strange:
+        if strange and has_names:
             notes.append(
                 f"{file} has columns of classes that no picture is filed under, which were left out: "
                 f"{shown_all(strange)}."
@@ -389,7 +402,7 @@ def _columns(part: _Part, matrix: Matrix, listing: Listing) -> tuple[_Part, list
         if other >= share + FAR_BETTER and other >= _KNOWN_SHARE:
             first = next(int(code) for code in given if named[code] != code)
             told = f"column {int(named[first]) + 1} names pictures filed under {shown(classes[first], 60)}"
-            if columns is None:
+            if not has_names:
                 raise DatasetError(
                     f"{shown(part.file)}: with its columns in the order of the sorted class names it agrees with "
                     f"{share:.0%} of the labels, in another order with {other:.0%} ({told}); name its columns, in "
@@ -399,10 +412,11 @@ def _columns(part: _Part, matrix: Matrix, listing: Listing) -> tuple[_Part, list
                 f"The columns of {file} go by their names and agree with {share:.0%} of the labels, in another order "
                 f"with {other:.0%}: are the names right?"
             )
-    if columns is None:
+    if not has_names:
+        of_whole = f" of the whole dataset, {len(whole):,}" if columns is not None else ""
         notes.append(
-            f"The columns of {file} were taken in the order of the sorted class names, in which they agree with "
-            f"{share:.0%} of the labels."
+            f"The columns of {file} were taken in the order of the sorted class names{of_whole}, in which they agree "
+            f"with {share:.0%} of the labels."
         )
     return part, notes
 
@@ -425,7 +439,8 @@ def _check(taken: _Part, part: _Part, listing: Listing, probabilities: bool, mat
     _check_finite(part, listing)
     if not probabilities:
         return
-    names = matrix.columns or tuple(listing.classes)
+    width = part.values.shape[1]
+    names = matrix.columns or (listing.classes if width == len(listing.classes) else tuple(map(str, range(width))))
     try:
         # Of all columns: what the dataset has no class for belongs to the sum.
         check_probabilities(as_float32(part.values, part.rows), names)

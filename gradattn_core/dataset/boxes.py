@@ -21,6 +21,7 @@ T = TypeVar("T")
 _MARK = b"\n\0gradattn part "
 _PART = re.compile(rb"([0-9.e+-]{1,24})/(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})")
 _LONGEST = 128
+_WIDEST = 4.0
 # A picture of so many pixels or more is kept for its other boxes alone, smaller ones together.
 _MOST_PIXELS = 48_000_000
 
@@ -73,6 +74,8 @@ def part_of(data: bytes) -> Part | None:
     try:
         margin = float(found[1])
     except ValueError:
+        return None
+    if not 0 <= margin <= _WIDEST:  # whoever's bytes these are
         return None
     left, top, width, height = (int(found[number]) for number in range(2, 6))
     return Part(data[:at], left, top, width, height, margin)

@@ -6,16 +6,18 @@ The format is that of https://cocodataset.org/#format-data: ``bbox`` is left, to
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import posixpath
 import re
-from collections.abc import Collection, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gradattn_core.dataset.annotations import CROWD, Annotation, Corners, box_id, ids_used
 from gradattn_core.dataset.decoding import MAX_FILE_BYTES
-from gradattn_core.dataset.text import shown
+from gradattn_core.dataset.text import cause, shown
 from gradattn_core.errors import DatasetError
 
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
@@ -31,12 +33,14 @@ class CocoFile:
     """What a file of COCO's holds, without the outlines of things.
 
     Attributes:
-        names: of the categories by id.
+        names: of the categories by id, but for those whose id is another's too.
+        ambiguous: these ids.
     """
 
     images: Sequence[Mapping[str, Any]]
     annotations: Sequence[Mapping[str, Any]]
     names: Mapping[object, str]
+    ambiguous: frozenset[object] = frozenset()
 
     @property
     def has_boxes(self) -> bool:
@@ -53,9 +57,10 @@ def unpacked(name: str, data: bytes) -> bytes:
     if not name.lower().endswith(".gz"):
         return data
     try:
-        content = gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise DatasetError(f"{shown(name)} cannot be unpacked: {error}.") from None
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            content = packed.read(2 * MAX_FILE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{shown(name)} cannot be unpacked: {cause(error)}.") from None
     if len(content) > 2 * MAX_FILE_BYTES:
         raise DatasetError(f"{shown(name)} unpacks to more than {2 * MAX_FILE_BYTES:,} bytes.")
     return content
@@ -84,8 +89,20 @@ def read_coco(data: bytes) -> CocoFile | None:
     if not all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in parts):
         return None
     images, annotations, categories = parts
-    names = {_key(each.get("id")): str(each["name"]) for each in categories or () if each.get("name") is not None}
-    return CocoFile(images or (), annotations or (), names)
+    names, ambiguous = by_id(categories or (), "name")
+    return CocoFile(images or (), annotations or (), names, ambiguous)
+
+
+def by_id(entries: Iterable[Mapping[str, Any]], name: str) -> tuple[dict[object, str], frozenset[object]]:
+    """Of each id the text of the entry that has it; and the ids that entries of several texts have."""
+    found: dict[object, str] = {}
+    ambiguous = set()
+    for each in entries:
+        if each.get(name) is not None:
+            key, text = id_key(each.get("id")), str(each[name])
+            if found.setdefault(key, text) != text:
+                ambiguous.add(key)
+    return {key: text for key, text in found.items() if key not in ambiguous}, frozenset(ambiguous)
 
 
 def _slim(value: dict[str, object]) -> dict[str, object]:
@@ -107,9 +124,9 @@ def _around(outline: Sequence[object]) -> list[float] | None:
     return [min(across), min(down), max(across) - min(across), max(down) - min(down)]
 
 
-def _key(value: object) -> object:
+def id_key(value: object) -> str:
     """An id as it is compared: some tools write the same one as a number and as text."""
-    return str(value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def boxes_of(file: str, content: CocoFile, paths: Mapping[str, str]) -> list[Annotation]:
@@ -118,23 +135,28 @@ def boxes_of(file: str, content: CocoFile, paths: Mapping[str, str]) -> list[Ann
     Args:
         paths: of each picture's ``file_name`` the path that the listing has.
     """
-    images = {_key(image.get("id")): image for image in content.images}
+    images = {id_key(image.get("id")): image for image in content.images}
+    _, of_several = by_id(content.images, "file_name")
     uses = ids_used(each.get("id") for each in content.annotations)
     found = []
     for at, each in enumerate(content.annotations):
-        key = _key(each.get("image_id"))
+        key = id_key(each.get("image_id"))
         image = images.get(key, {})
-        label = content.names.get(_key(each.get("category_id")), "")
+        label = content.names.get(id_key(each.get("category_id")), "")
         problem = ""
-        if not image.get("file_name"):
+        if key in of_several:
+            problem = f"its image {shown(str(each.get('image_id')), 40)} is the id of several pictures"
+        elif not image.get("file_name"):
             problem = f"its image {shown(str(each.get('image_id')), 40)} is not among the images"
+        elif id_key(each.get("category_id")) in content.ambiguous:
+            problem = f"its category {shown(str(each.get('category_id')), 40)} has several names"
         elif not label:
             problem = (
                 f"its category {shown(str(each.get('category_id')), 40)} is not among the categories, or has no name"
             )
         elif each.get("iscrowd") in (1, True, "1"):
             problem = CROWD
-        picture = paths.get(str(image.get("file_name", "")), file)
+        picture = file if key in of_several else paths.get(str(image.get("file_name", "")), file)
         number = box_id(each.get("id"), at, uses)
         found.append(Annotation(file, at, picture, number, label, _corners(each.get("bbox")), _size(image), problem))
     return found
@@ -142,12 +164,13 @@ def boxes_of(file: str, content: CocoFile, paths: Mapping[str, str]) -> list[Ann
 
 def labels_of(content: CocoFile) -> list[tuple[str, tuple[str, ...]]]:
     """Of each picture of a file without boxes its path and its labels, in the order of the file."""
-    labels: dict[object, dict[str, None]] = {_key(image.get("id")): {} for image in content.images}
+    labels: dict[object, dict[str, None]] = {id_key(image.get("id")): {} for image in content.images}
+    _, of_several = by_id(content.images, "file_name")
     for each in content.annotations:
-        name = content.names.get(_key(each.get("category_id")))
-        if name and _key(each.get("image_id")) in labels:
-            labels[_key(each.get("image_id"))][name] = None
-    return [(str(image.get("file_name", "")), tuple(labels[_key(image.get("id"))])) for image in content.images]
+        name = content.names.get(id_key(each.get("category_id")))
+        if name and id_key(each.get("image_id")) in labels and id_key(each.get("image_id")) not in of_several:
+            labels[id_key(each.get("image_id"))][name] = None
+    return [(str(image.get("file_name", "")), tuple(labels[id_key(image.get("id"))])) for image in content.images]
 
 
 def _corners(box: object) -> Corners | None:

@@ -52,7 +52,7 @@ from gradattn_core.dataset.parquet import read_cell
 from gradattn_core.dataset.pixels import FULL_WHITE, Alpha, as_rgb, deep_colour, deep_grey, deep_values, is_deep
 from gradattn_core.dataset.secrets import remember
 from gradattn_core.dataset.text import cause, file_problem, shown
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.errors import EmptyFileError, UnreadableImageError
 
 MAX_FILE_BYTES = 2**30
 
@@ -289,7 +289,7 @@ def read_address(address: str) -> bytes:
     except (OSError, ValueError) as error:
         raise UnreadableImageError(f"{name} {file_problem(error)}.") from None
     if not data:
-        raise UnreadableImageError(f"{shown(file_name(address))} is empty (0 bytes).")
+        raise EmptyFileError(f"{shown(file_name(address))} is empty (0 bytes).")
     return data
 
 

@@ -26,7 +26,7 @@ from gradattn_core.dataset.selection import SPLIT_NAMES, DatasetSelection
 from gradattn_core.dataset.stamps import ABSENT, stamps
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.text import shown, shown_all
-from gradattn_core.errors import DatasetError, UnreadableImageError
+from gradattn_core.errors import DatasetError, EmptyFileError, UnreadableImageError
 from gradattn_core.outfolder import DATABASE
 
 _WRAPPER = re.compile(r"VOCdevkit|VOC\d{4}", re.IGNORECASE)
@@ -49,8 +49,11 @@ class Files:
     names: frozenset[str]
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file."""
-        return read_address(join(self.root, name))
+        """The bytes of a file; one of none says that there is nothing in a picture."""
+        try:
+            return read_address(join(self.root, name))
+        except EmptyFileError:
+            return b""
 
     @cached_property
     def pictures(self) -> dict[str, list[str]]:
@@ -183,10 +186,22 @@ def _folder_of_pictures(files: Files, name: str, texts: Sequence[str]) -> str:
     return folders[counts.index(max(counts))] if max(counts) else ""
 
 
+def _any_of(files: Files, names: Sequence[str], tried: int, is_one: Callable[[bytes], bool | None]) -> bool:
+    """Whether one of the first files is of a form; those of pictures without things (None) tell nothing."""
+    for start in range(0, len(names), 4 * _TRIED):
+        for _, data in each_read(names[start : start + 4 * _TRIED], files.read):
+            found = is_one(data) if isinstance(data, bytes) else False
+            if found:
+                return True
+            tried -= found is not None
+            if not tried:
+                return False
+    return False
+
+
 def _voc(files: Files, selection: DatasetSelection) -> AnnotatedSet | None:
     names = voc.voc_files(files.names)
-    tried = [voc.parse_voc(data) for _, data in each_read(names[:_TRIED], files.read) if isinstance(data, bytes)]
-    if not any(not isinstance(document, str) and voc.objects_of(document) for document in tried):
+    if not _any_of(files, names, _TRIED, voc.has_objects):
         return None
     chosen = _chosen(files, names, lambda split: _voc_split(files, names, split), selection.split)
     annotations: list[Annotation] = []
@@ -220,8 +235,7 @@ def _yolo(
     pictures = yolo.labelled_pictures(files.names)
     if not pictures:
         return None
-    some = sorted(pictures)[: 4 * _TRIED]
-    if not any(isinstance(data, bytes) and yolo.is_yolo(data) for _, data in each_read(some, files.read)):
+    if not _any_of(files, sorted(pictures), 4 * _TRIED, yolo.is_yolo):
         return None
     description, names, notes = _yolo_names(files) if described is None else (described, yolo.names_of(described), ())
     poses = "kpt_shape" in description

@@ -22,6 +22,8 @@ def parse_voc(data: bytes) -> ElementTree.Element | str:
 
     Document types, and so entities of any kind, are refused: no annotation needs them, and they name other files.
     """
+    if not data:
+        return "it is empty"
     if len(data) > MOST_BYTES:
         return f"it has {len(data):,} bytes, more than {MOST_BYTES:,}"
     if b"<!DOCTYPE" in (plain := data.replace(b"\0", b"")) or b"<!ENTITY" in plain:
@@ -31,6 +33,23 @@ def parse_voc(data: bytes) -> ElementTree.Element | str:
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         return f"it is no XML that can be read ({error})"
     return root if root.tag == "annotation" else "it is no annotation of Pascal VOC"
+
+
+def can_name(label: str) -> bool:
+    """Whether XML holds a label so that it is read as it was written: not with control characters, or blanks around."""
+    element = ElementTree.Element("name")
+    element.text = label
+    try:
+        written = ElementTree.fromstring(ElementTree.tostring(element, encoding="utf-8"))
+    except (ElementTree.ParseError, ValueError):
+        return False
+    return (written.text or "").strip() == label != ""
+
+
+def has_objects(data: bytes) -> bool | None:
+    """Whether a file is an annotation with boxes; None of one without."""
+    document = parse_voc(data)
+    return False if isinstance(document, str) else bool(objects_of(document)) or None
 
 
 def objects_of(document: ElementTree.Element) -> list[ElementTree.Element]:

@@ -43,7 +43,12 @@ def names_of(description: Mapping[str, Any]) -> dict[int, str]:
     """The classes by their numbers."""
     names = description.get("names")
     pairs = names.items() if isinstance(names, dict) else enumerate(names or ())
-    return {int(number): str(name) for number, name in pairs if str(number).strip().isdecimal()}
+    return {
+        int(number): str(name)
+        for number, name in pairs
+        # What is nested is no name, and may be endless by its anchors.
+        if isinstance(number, (int, str)) and str(number).strip().isdecimal() and isinstance(name, (str, int, float))
+    }
 
 
 def list_of_names(names: Collection[str]) -> str | None:
@@ -54,7 +59,8 @@ def list_of_names(names: Collection[str]) -> str | None:
 
 def labelled_pictures(names: Collection[str]) -> dict[str, str]:
     """Of each text file that may have a picture's boxes the picture."""
-    pictures = {posixpath.splitext(name)[0]: name for name in names if is_image(name)}
+    # Of a.jpg and a.png it is the same one each time.
+    pictures = {posixpath.splitext(name)[0]: name for name in sorted(names, reverse=True) if is_image(name)}
     found = {}
     for name in names:
         if not name.endswith(".txt") or posixpath.basename(name) in _LISTS:
@@ -101,10 +107,12 @@ def boxes_of(file: str, data: bytes, picture: str, names: Mapping[int, str], *, 
     return found
 
 
-def is_yolo(data: bytes) -> bool:
-    """Whether a text is one of boxes: its first line is a number and at least four numbers."""
+def is_yolo(data: bytes) -> bool | None:
+    """Whether a text is one of boxes: its first line is a number and at least four numbers; None where it is empty."""
     lines = data[:4096].decode("utf-8-sig", "replace").splitlines()
-    fields = next((line.split() for line in lines if line.strip()), [])
+    fields = next((line.split() for line in lines if line.strip()), None)
+    if fields is None:
+        return None
     return len(fields) >= 5 and _whole(fields[0]) is not None and _numbers(fields[1:5]) is not None
 
 

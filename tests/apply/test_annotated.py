@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gradattn_core.apply.annotated import write_annotations, write_coco
+from gradattn_core.apply.annotated import coco_edited, write_annotations, write_coco
 from gradattn_core.dataset.address import box_path
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import ApplyError
@@ -132,3 +132,27 @@ def test_a_dataset_in_an_archive_is_corrected_after_it_was_unpacked(tmp_path: Pa
     decide(store, {wrong: truth})
     with pytest.raises(ApplyError, match="unpack it"):
         write_annotations(corrections_of(store), tmp_path / "new", "copy", ignored)
+
+
+def test_a_new_class_takes_no_id_that_another_has_however_it_is_written() -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "half \ud800.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": "7"}],
+        "categories": [{"id": "7", "name": "x"}, {"id": "8", "name": "two"}, {"id": 8, "name": "names"}],
+    }
+    written = coco_edited("a.json", json.dumps(content).encode(), {0: "two"})
+    now = json.loads(written)
+    [new] = [each["id"] for each in now["categories"] if each not in content["categories"]]
+    assert new == 9 and now["annotations"][0]["category_id"] == 9 and now["images"] == content["images"]
+    del content["categories"][2]
+    now = json.loads(coco_edited("a.json", json.dumps(content).encode(), {0: "three"}))
+    assert now["categories"][-1] == {"id": "9", "name": "three", "supercategory": ""}
+
+
+def test_a_class_that_xml_cannot_hold_is_left_alone_and_said(tmp_path: Path) -> None:
+    store = audited(write_voc(tmp_path / "set", DRAWN), tmp_path / "out")
+    wrong, _ = wrong_path(store)
+    decide(store, {wrong: "bell\x07"})
+    applied = write_annotations(corrections_of(store), tmp_path / "new", "symlink", ignored)
+    assert [each.path for each in applied.left_alone] == [wrong] and applied.relabelled == 0
+    assert "in XML" in applied.left_alone[0].reason and listed(tmp_path / "new") == listed(tmp_path / "set")

@@ -231,6 +231,28 @@ def test_pictures_are_sorted_as_torchvision_does_where_that_agrees_with_the_labe
         survey_dataset(replace(config, probabilities=None, features=str(tmp_path / "f.npy")))
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("part", [{"limit": 30}, {"sample": 30, "seed": 3}, {"exclude_label": ["blue"]}])
+def test_numbers_of_the_whole_dataset_do_for_a_part_of_it(given: Given, part: dict[str, object], named: bool) -> None:
+    whole = given.save("whole.npy", given.probabilities)
+    listed = given.folder / "listed.txt"
+    listed.write_text("\n".join(given.paths))
+    paths = {"paths": str(listed)} if named else {}
+    survey = survey_dataset(given.config("part", probabilities=whole, **paths, **part))
+    assert survey.brought is not None and survey.brought.predictions is not None and not survey.brought.lacking
+    rows = [given.paths.index(image.path) for image in survey.listing.images]
+    columns = [NAMES.index(name) for name in survey.listing.classes]
+    assert 0 < len(rows) < len(given.paths) and len(columns) == (3 if "exclude_label" not in part else 2)
+    expected = given.probabilities[rows][:, columns]
+    np.testing.assert_allclose(survey.brought.predictions.of(slice(None)), expected, atol=1e-6)
+    said = " ".join(survey.brought.notes)
+    assert "of no picture" not in said and "no picture is filed under" not in said
+    turned = given.save("turned.npy", given.probabilities[:, [1, 2, 0]])
+    assert "name its columns" in given.refusal(probabilities=turned, **paths, **part)
+    few = given.refusal(probabilities=given.save("few.npy", given.probabilities[:9]), **part)
+    assert f"has 9 rows without names, and {str(given.tiny.dataset)!r} has 72 pictures, of which" in few
+
+
 def test_columns_in_another_order_than_the_labels_say_are_refused(given: Given) -> None:
     said = given.refusal(probabilities=given.save("turned.npy", given.probabilities[:, [1, 2, 0]]))
     assert "in another order with 92%" in said and "name its columns" in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,11 +14,13 @@ import pytest
 from PIL import Image
 
 from gradattn_core.audit.run import audit_images
+from gradattn_core.dataset import coco
 from gradattn_core.dataset.address import box_path, join
 from gradattn_core.dataset.annotations import CROWD, TOO_SMALL
+from gradattn_core.dataset.boxes import mark, part_of
 from gradattn_core.dataset.decoding import content_hash, decode_image, read_bytes, read_image
 from gradattn_core.dataset.listing import list_dataset
-from gradattn_core.errors import UnreadableImageError
+from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.records import Listing
 from gradattn_core.store.store import Store
 from gradattn_core.store.unjudged import ending_of
@@ -25,6 +29,7 @@ from tests.helpers.annotated import (
     HEIGHT,
     LAYOUTS,
     WIDTH,
+    Drawn,
     coco_of,
     draw,
     things,
@@ -400,3 +405,68 @@ def test_check_counts_boxes_by_class_and_tries_them(annotated: Tiny, tmp_path: P
 def test_a_box_that_was_not_judged_is_counted_by_its_picture_s_ending() -> None:
     paths = {"a/b.JPG#7@1,2,3,4": ".jpg", "b.png#at-3": ".png", "t.parquet#000017": "", "a#b/c.jpg": ".jpg", "x#1": ""}
     assert {path: ending_of(path) for path in paths} == paths
+
+
+def test_an_id_of_two_pictures_or_two_classes_labels_neither(tmp_path: Path) -> None:
+    for name, drawn in zip(("a.jpg", "b.jpg"), DRAWN, strict=False):
+        draw(tmp_path / "val" / name, drawn)
+    box = {"bbox": [5, 5, 30, 30]}
+    content = {
+        "images": [
+            *({"id": 1, "file_name": name} for name in ("a.jpg", "b.jpg")),
+            {"id": 2, "file_name": "a.jpg"},
+            {"id": 2, "file_name": "a.jpg"},
+        ],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 1, **box},
+            {"id": 6, "image_id": 2.0, "category_id": "1", **box},
+            {"id": 7, "image_id": 2, "category_id": 3.0, **box},
+            {"id": 8, "image_id": 2, "category_id": 4, **box},
+        ],
+        "categories": [{"id": at, "name": name} for at, name in ((1, "x"), (3, "y"), (4, "x"), (4, "y"))],
+    }
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    listing = list_dataset(tmp_path)
+    assert {image.path.partition("@")[0]: image.label for image in listing.images} == {
+        "val/a.jpg#6": "x",
+        "val/a.jpg#7": "y",
+    }
+    assert [failure.reason for failure in listing.failures] == [
+        "its image '1' is the id of several pictures",
+        "its category '4' has several names",
+    ]
+
+
+@pytest.mark.parametrize("layout", ["voc", "yolo", "labelimg", "darknet"])
+def test_many_pictures_without_a_thing_hide_no_detection_set(tmp_path: Path, layout: str) -> None:
+    empty = [Drawn(f"a{number:02d}", ()) for number in range(30)]
+    listing = list_dataset(LAYOUTS[layout](tmp_path, [*empty, *DRAWN]))
+    assert boxes(listing) == EXPECTED and not listing.failures
+
+
+def test_names_within_names_are_no_classes_and_take_no_time(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path, DRAWN)
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    (root / "data.yaml").write_text("\n".join([*lines, "names: {0: *a11, 1: green, 2: red}"]))
+    listing = list_dataset(root)
+    assert {image.label for image in listing.images} == {"green", "red"}
+    assert {failure.reason for failure in listing.failures} == {"its class 0 is not among the 2 names"}
+
+
+def test_packed_annotations_that_are_damaged_or_endless_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coco, "MAX_FILE_BYTES", 500)
+    packed = gzip.compress(b"x" * 1000)
+    assert len(coco.unpacked("a.json.gz", packed)) == 1000
+    for data, words in ((gzip.compress(b"x" * 1001), "more than 1,000"), (packed[:10] + b"\xff" * 30, "unpacked: ")):
+        with pytest.raises(DatasetError, match=words):
+            coco.unpacked("a.json.gz", data)
+
+
+def test_bytes_that_end_as_a_box_does_but_with_no_possible_margin_are_a_picture() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "PNG")
+    for margin in ("1e999", "1e300", "-1e9"):
+        data = mark(buffer.getvalue(), f"{margin}/1,2,3,4")
+        assert part_of(data) is None and decode_image(data, "a.png").width == 40
