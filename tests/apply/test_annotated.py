@@ -135,7 +135,7 @@ def test_a_dataset_in_an_archive_is_corrected_after_it_was_unpacked(tmp_path: Pa
 
 
 def test_a_new_class_takes_no_id_that_another_has_however_it_is_written() -> None:
-    content = {
+    content: dict[str, list[dict[str, object]]] = {
         "images": [{"id": 1, "file_name": "half \ud800.jpg"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": "7"}],
         "categories": [{"id": "7", "name": "x"}, {"id": "8", "name": "two"}, {"id": 8, "name": "names"}],
