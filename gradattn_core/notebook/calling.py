@@ -135,6 +135,11 @@ def _config(values: Mapping[str, object], out: Path) -> AuditConfig:
 def _array_file(value: object, name: str, folder: Path) -> Path:
     """The file of an array or frame: the same content has the same name."""
     if isinstance(value, pd.DataFrame):
+        if _is_counted(value.index) and not value.index.is_monotonic_increasing:
+            raise GradattnError(
+                f"{name} is a frame whose index is in another order than its rows; sort_index() it, or reset_index() "
+                "where the rows are in the order of the pictures"
+            )
         frame = value.rename(columns=str)
         has_names = list(frame.columns) != [str(at) for at in range(frame.shape[1])] or not _is_counted(frame.index)
         return _framed(frame, name, folder) if has_names else _array_file(frame.to_numpy(), name, folder)

@@ -33,6 +33,7 @@ _STEP = "pictures"
 _GROUP = 256
 """Pictures of a row group: so many are unpacked to show one."""
 _TOLD = 50
+_ASKED_TWICE = 8
 _DEEPEST = 10
 """Datasets within datasets that are asked for the names of classes."""
 _PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
@@ -243,12 +244,15 @@ def _files_of(dataset: Any, names: list[str] | None) -> tuple[list[str], list[st
 
 def _refuse_random(dataset: Any) -> None:
     """A transform that draws anew each time would leave another picture in the file than the model is trained on."""
-    first, again = (_encoded(_pair(dataset, 0, None, raw=True)[0], 0) for _ in range(2))
-    if first != again:
-        raise DatasetError(
-            "the dataset gives another picture each time that it is asked for picture 0, so its transform is random; "
-            "audit it without transform, or with one that is not"
-        )
+    count = len(dataset)
+    # Several, as one that mirrors half of the pictures often leaves one alone.
+    for index in dict.fromkeys(at * count // _ASKED_TWICE for at in range(_ASKED_TWICE)):
+        first, again = (_encoded(_pair(dataset, index, None, raw=True)[0], index) for _ in range(2))
+        if first != again:
+            raise DatasetError(
+                f"the dataset gives another picture each time that it is asked for picture {index}, so its transform "
+                "is random; audit it without transform, or with one that is not"
+            )
 
 
 def _pair(dataset: Any, index: int, names: list[str] | None, raw: bool = False) -> tuple[object, str | None]:

@@ -76,7 +76,7 @@ class Showcase:
 
     def __repr__(self) -> str:
         lines = [f"{each.path}: {each.headline} {each.reason} ({each.facts})" for each in self.suspects]
-        return "\n".join(" ".join(line.split()) for line in lines) or "No suspects."
+        return "\n".join(_printable(" ".join(line.split())) for line in lines) or "No suspects."
 
 
 def showcase(store: Store, audit_id: str, page: pd.DataFrame) -> Showcase:
@@ -141,6 +141,11 @@ def _packed(image: Image.Image) -> bytes:
         forms.append(buffer.getvalue())
     png, jpeg = forms
     return png if len(png) < 2 * len(jpeg) else jpeg
+
+
+def _printable(line: str) -> str:
+    """Without what would steer a terminal: names are anybody's."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
 
 
 def _kind(data: bytes) -> str:

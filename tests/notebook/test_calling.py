@@ -173,6 +173,7 @@ def test_names_of_strangers_are_text_in_a_notebook(number: int) -> None:
     parsed = _Tags(Showcase((shown,), True)._repr_html_())
     assert set(parsed.tags) <= {"figure", "img", "figcaption", "div", "b", "p"} and parsed.tags.count("img") == 1
     assert f"Probably {name}".strip() in "".join(parsed.said)
+    assert repr(Showcase((shown,), True)).isprintable()
     assert set(_Tags(_bar(name, 1, 2)).tags) <= {"div", "span", "progress"}
 
 
@@ -196,6 +197,7 @@ def test_two_threads_audit_side_by_side(given: Given) -> None:
         ("photos", {"restart": 1}, "bool is needed"),
         ("photos", {"probabilities": [["a"]]}, "array of numbers"),
         ("photos", {"probabilities": pd.DataFrame({"a": ["x"]})}, "more than numbers"),
+        ("photos", {"probabilities": pd.DataFrame({"a": [0.1, 0.9]}).iloc[::-1]}, "another order than its rows"),
         ("photos", {"paths": 7}, "paths is a int"),
         ("photos", {"name": "x"}, "for datasets in memory"),
         (7, {}, "no length"),

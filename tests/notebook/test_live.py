@@ -47,6 +47,13 @@ class Jittered(Pairs):
         return RNG.integers(0, 256, (9, 7, 3), np.uint8), index % 2
 
 
+class SometimesJittered(Pairs):
+    """Of picture 0 it happens to draw the same twice."""
+
+    def __getitem__(self, index: int) -> object:
+        return (RNG.integers(0, 256, (9, 7, 3), np.uint8) if index else PIXELS[0]), index % 2
+
+
 def write(dataset: object, out: Path, **changes: object) -> Live:
     ids = changes.get("ids")
     return written(dataset, out, str(changes.get("name", "mine")), ids if isinstance(ids, list) else None, None, silent)
@@ -129,6 +136,7 @@ def test_the_same_dataset_leaves_its_file_alone_and_another_state_takes_its_plac
         (Pairs([{"image": PIXELS[0], "boxes": []}]), "has 'image', 'boxes'"),
         (Pairs([]), "no pictures"),
         (Jittered(list(PIXELS)), "its transform is random"),
+        (SometimesJittered(list(PIXELS)), "its transform is random"),
         ({"train": Pairs([])}, "such as dataset['train']"),
         (pd.DataFrame({"path": ["a.png"], "label": ["cat"]}), "write it as a CSV"),
         (iter([1]), "no length"),
