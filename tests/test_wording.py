@@ -202,8 +202,9 @@ def sentences(node: ast.AST) -> Iterator[str]:
 BESIDE = {
     "About {} may be wrong",
     "{} of {} wrong",
-    "{} of {} {} wrong. So between {} and {} of the {} labels are wrong ({}).",
-    "{} of {} {} wrong. So at most {} of the {} labels are wrong ({}).",
+    # In the parentheses stands with which confidence.
+    "{} of {} {} wrong. So {} of the {} labels are wrong ({}).",
+    " In all {} labels are wrong ({}).",
     " ({} expected wrong). ",
     "expected wrong among them",
 }

@@ -57,9 +57,9 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
     model = model.to(device).eval().requires_grad_(False)
     _check_attention(model)
     if checkpoint is not None and not _tells_pictures_apart(model):
-        raise ModelError(
-            f"checkpoint {spec.checkpoint}: with its weights model {spec.name!r} says the same of every picture, so no "
-            "label can be judged by it; are they zeros, as of an export that failed?"
+        model.notes += (  # type: ignore[operator]
+            "With the checkpoint's weights the model says the same of every picture, so it can judge no label: are "
+            "they zeros, as of an export that failed?",
         )
     return model
 

@@ -452,6 +452,7 @@ def test_the_candidates_read_as_a_plain_table(audited: Path) -> None:
         "rank", "path", "given_label", "suggested_label", "suspicion", "given_probability", "suggested_probability",
         "margin", "model_log_odds", "log_odds_without_picture", "red_log_odds", "blue_log_odds", "top_region_box",
         "top_region_log_odds", "top_region_measured", "decision", "reviewer", "note", "outside_label",
+        "kind",
     ]  # fmt: skip
     boxes = frame["top_region_box"].dropna().str.split(",", expand=True).astype(int)
     assert len(boxes) and (boxes[2] > boxes[0]).all() and (boxes[3] > boxes[1]).all()

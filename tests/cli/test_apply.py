@@ -119,7 +119,7 @@ def test_help_answers_at_once_and_says_the_exit_codes(tmp_path: Path) -> None:
         (["--undo", "--data-root", "moved"], "--data-root moved does not go with --undo"),
         (["--dry-run", "--audit", "frist"], "no audit 'frist'; finished are first. Did you mean first?"),
         (["--dry-run", "--top", "-1"], "--top -1 is negative"),
-        (["--manifest", "clean.json"], "clean.json does not end in .csv, .parquet, .jsonl"),
+        (["--manifest", "clean.json"], "clean.json is for annotated boxes; of pictures give .csv, .parquet, .jsonl"),
         (["--manifest", "nowhere/clean.csv"], "cannot write nowhere/clean.csv"),
         (["--to", "{photos}/clean"], "lies in the dataset"),
         (["--undo"], "nothing was applied in place"),

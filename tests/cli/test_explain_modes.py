@@ -23,6 +23,7 @@ from gradattn_core.interpret.guide import guide
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.interpret.regions import map_statistics, region_masks
 from gradattn_core.methods import Layout, Method
+from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.reasons import percent_of_two
 from gradattn_core.records import Box, Evidence
 from gradattn_core.render.figures import Style, evidence_figure
@@ -44,8 +45,7 @@ class Scene:
         return self.folder / f"{name}.png"
 
     def pixels(self, name: str) -> torch.Tensor:
-        picture = Image.open(self.picture(name)).resize((32, 32), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255 * 2 - 1
+        return Preprocessing.of(self.model)(Image.open(self.picture(name)))[None]
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +263,7 @@ def test_a_map_that_does_not_add_up_is_told_without_numbers(
         (["{a}", "--budget", "1"], "--budget goes with gradattn explain rewrite"),
         (["{a}", "--grad-mode", "full"], "--grad-mode goes with gradattn explain transfer"),
         (["guide", "{a}", "{b}", "--renormalise"], "--renormalise goes with gradattn explain transfer"),
-        (["detail", "{a}", "3", "--for", "1"], "--for goes with gradattn explain or"),
+        (["detail", "{a}", "3", "--for", "1"], "--for goes with gradattn explain and 3 others"),
         (["{a}", "--detail", "3"], "--detail is a form of its own: gradattn explain detail"),
         (["--detail", "3", "{a}"], "--detail is a form of its own: gradattn explain detail"),
         (["{a}", "--for", "1", "--guide", "{b}"], "--guide is a form of its own: gradattn explain guide"),
