@@ -143,7 +143,7 @@ def test_what_cannot_be_drawn_or_read_is_one_sentence(store: Store, capsys: pyte
     assert "there is no audit" in refused(capsys, store, "spot-check", "5", "--audit", "third")
     assert "end its name in .png" in refused(capsys, store, "progress", "-o", "plot.txt")
     (store.directory / "folder.png").mkdir()
-    assert "cannot write" in refused(capsys, store, "progress", "-o", str(store.directory / "folder.png"))
+    assert "is a folder; name a file" in refused(capsys, store, "progress", "-o", str(store.directory / "folder.png"))
     assert store.draws.drawn("first") == []
 
 
