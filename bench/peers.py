@@ -154,17 +154,19 @@ WAYS: dict[str, Callable[[Task], Scores]] = {
 }
 
 
-def measured(name: str, task: Task, wrong: dict[str, bool]) -> Turn:
-    with tempfile.TemporaryDirectory() as folder:
+def measured(name: str, task: Task, wrong: dict[str, bool]) -> Turn | str:
+    """What a way took and found, or why it does not run here."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as said:
         file = Path(folder) / "scores.csv"
         command = [sys.executable, "-m", "bench.peers", str(task.root), "--model", task.model]
         command += ["--checkpoint", str(task.checkpoint), "--way", name, "--output", str(file)]
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         if status:
-            raise SystemExit(f"{name} ended with {os.waitstatus_to_exitcode(status)}")
+            said.seek(0)
+            return (said.read().strip().splitlines() or [f"it ended with {os.waitstatus_to_exitcode(status)}"])[-1]
         scores = pd.read_csv(file).set_index("path")["score"]
     truth = pd.Series(wrong)
     both = truth.index.intersection(scores.index)
@@ -195,12 +197,16 @@ def main() -> None:
         pd.DataFrame({"path": list(scores), "score": list(scores.values())}).to_csv(options.output, index=False)
         return
     wrong = truths(options.truth)
-    turns: dict[str, list[Turn]] = {name: [] for name in options.only}
+    best: dict[str, Turn] = {}
+    failed: dict[str, str] = {}
     for _ in range(options.turns):
         for name in options.only:
-            turns[name].append(measured(name, task, wrong))
-    best = {name: min(found, key=lambda turn: turn.processor) for name, found in turns.items()}
-    first = best[options.only[0]]
+            turn = measured(name, task, wrong)
+            if isinstance(turn, str):
+                failed[name] = turn
+            elif name not in best or turn.processor < best[name].processor:
+                best[name] = turn
+    first = next(iter(best.values()))
     lines = [
         "| way | wall | processor | to the first | peak memory | average precision |",
         "|---|---:|---:|---:|---:|---:|",
@@ -210,6 +216,7 @@ def main() -> None:
             f"| {name} | {turn.wall:.0f} s | {turn.processor:.0f} s | {turn.processor / first.processor:.2f} "
             f"| {turn.peak:.2f} GiB | {turn.average_precision:.3f} |"
         )
+    lines += [f"| {name} | did not run: {why} | | | | |" for name, why in failed.items()]
     table = "\n".join(lines)
     print(table)
     if options.output:
