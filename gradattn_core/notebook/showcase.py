@@ -18,6 +18,7 @@ from gradattn_core.facts import facts_of
 from gradattn_core.methods import PAIR_OBJECTIVES
 from gradattn_core.records import Evidence
 from gradattn_core.render.overlays import display_size, overlay
+from gradattn_core.report.suspects import picture_at
 from gradattn_core.store.showing import Surroundings
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import in_words, judge
@@ -117,8 +118,7 @@ def _picture(store: Store, audit_id: str, path: str) -> Image.Image:
     """
     [place] = store.images.places(audit_id, [path])
     if place.preview is not None:
-        kept = read_image(place.preview).image
-        return kept.resize((place.width, place.height), Image.Resampling.BICUBIC)
+        return picture_at(place)
     found = read_image(place.address, white=place.white)
     if found.content_hash != place.content_hash:
         raise GradattnError("The file is another picture than the audit saw; audit again.")

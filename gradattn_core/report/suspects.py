@@ -15,7 +15,7 @@ from gradattn_core.errors import GradattnError
 from gradattn_core.facts import Row, facts_of, names_on_card, text_of
 from gradattn_core.interchange.handed import unchanged
 from gradattn_core.reasons import account, outlined, strongest_parts, without_numbers
-from gradattn_core.records import Box, Evidence
+from gradattn_core.records import Evidence
 from gradattn_core.render.overlays import display_size, hatch_contradicted, outline_regions, overlay
 from gradattn_core.render.waterfall import waterfall_picture
 from gradattn_core.store.images import Place
@@ -66,31 +66,29 @@ def shown(store: Store, audit_id: str, frame: pd.DataFrame, *, side: int = SIDE)
 
 
 def picture_at(place: Place) -> Image.Image:
-    """The upright picture that the audit saw, or the smaller copy that was kept of it.
+    """The upright picture that the audit saw; a smaller copy that was kept of it in its size, as maps are of that.
 
     Raises:
         GradattnError: it is not there, or is another one now.
     """
     if place.preview is not None:
-        return read_image(place.preview).image
+        kept = read_image(place.preview).image
+        size = (place.width or kept.width, place.height or kept.height)
+        return kept.resize(size, Image.Resampling.BICUBIC)
     return decode_image(unchanged(place), place.address.rsplit("/", 1)[-1], white=place.white).image
 
 
-def overlaid(image: Image.Image, evidence: Evidence, place: Place, side: int) -> Image.Image:
+def overlaid(image: Image.Image, evidence: Evidence, side: int) -> Image.Image:
     """A map over its picture: parts outlined, and hatched where hiding them does the opposite of what the map says.
 
     Args:
-        image: of :func:`picture_at`, perhaps smaller than the original.
+        image: of :func:`picture_at`.
     """
-    width, height = place.width or image.width, place.height or image.height
-    across, down = image.width / width, image.height / height
-    crop = evidence.crop
-    scaled = Box(crop.left * across, crop.top * down, crop.right * across, crop.bottom * down)
     size = display_size(image.width, image.height, side)
     unsigned = evidence.correction == "absolute"
-    drawn = overlay(image, evidence.scores, scaled, opacity=0.7, size=size, unsigned=unsigned)
-    drawn = hatch_contradicted(drawn, evidence, (width, height))
-    return drawn if unsigned else outline_regions(drawn, outlined(evidence), (width, height))
+    drawn = overlay(image, evidence.scores, evidence.crop, opacity=0.7, size=size, unsigned=unsigned)
+    drawn = hatch_contradicted(drawn, evidence, image.size)
+    return drawn if unsigned else outline_regions(drawn, outlined(evidence), image.size)
 
 
 def names_of_map(evidence: Evidence, names: Mapping[str, str]) -> tuple[str, str]:
@@ -122,7 +120,7 @@ def _shown(row: Row, around: Surroundings, place: Place, side: int) -> Shown:
         image = picture_at(place)
         picture = _encoded(_sized(image, side), image)
         if evidence is not None:
-            map_ = _encoded(overlaid(image, evidence, place, side), image)
+            map_ = _encoded(overlaid(image, evidence, side), image)
     except (GradattnError, OSError) as error:
         problem = str(error)
     if evidence is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -136,6 +137,8 @@ def test_pictures_are_the_audit_s_own(tmp_path: Path, capsys: pytest.CaptureFixt
         assert (one.map is None) == (row == 3)
     [place] = store.images.places(AUDIT_ID, [path_of(2)])
     assert picture_at(place).size == (32, 32)
+    picture_at(place).resize((8, 8)).save(tmp_path / "kept.png")
+    assert picture_at(replace(place, preview=tmp_path / "kept.png")).size == (32, 32)
     assert main(["report", "-o", str(tmp_path / "r.html"), "--out", str(store.directory)]) == 0
     assert "2 of their pictures are gone, or are others now" in capsys.readouterr().out
     embedded = [
