@@ -15,7 +15,7 @@ from gradattn_core.store.proof import SpotCheck
 from gradattn_core.store.review import ReviewProgress
 from gradattn_core.store.store import Store
 from gradattn_core.store.unjudged import by_kind
-from gradattn_core.wording import STANDS_OUT, belief, count_of, heaviest_ninth
+from gradattn_core.wording import STANDS_OUT, belief, count_of, estimate, heaviest_ninth
 
 _EXAMPLES = 3
 
@@ -44,6 +44,19 @@ class Health:
     measured: int
     not_judged: tuple[Unjudged, ...]
     check: SpotCheck | None
+
+    @property
+    def believed(self) -> str:
+        """How many labels the model believes to be wrong, in words."""
+        audit = self.audit
+        return estimate(
+            audit.estimated_errors,
+            audit.estimated_low,
+            audit.estimated_high,
+            images=audit.images,
+            first=self.first,
+            found=self.expected_found,
+        )
 
 
 @dataclass(frozen=True)

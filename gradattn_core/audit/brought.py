@@ -103,12 +103,12 @@ class Brought:
                     images = slice(start, start + shard_size)
                     columns = {}
                     if self.features is not None:
-                        columns[FEATURES] = _lists(self.features.of(images))
+                        columns[FEATURES] = lists_of(self.features.of(images))
                     if self.predictions is not None:
                         table = self.predictions.of(images)
                         if not self.is_logits and not self.whole:
                             table = table / table.sum(axis=1, keepdims=True)
-                        columns[PREDICTIONS] = _lists(table)
+                        columns[PREDICTIONS] = lists_of(table)
                     writer.write_table(pa.table(columns, schema=schema), row_group_size=shard_size)
 
         write_whole(file, fill)
@@ -181,7 +181,8 @@ def log_of(predictions: FloatArray, is_logits: bool) -> FloatArray:
     return predictions if is_logits else np.log(np.maximum(predictions, _LEAST))
 
 
-def _lists(values: FloatArray) -> pa.ListArray:
+def lists_of(values: NDArray[np.floating]) -> pa.ListArray:
+    """[B, D] as a column of lists."""
     count, width = values.shape
     return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * width, np.ascontiguousarray(values).ravel())
 

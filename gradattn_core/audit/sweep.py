@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from gradattn_core.audit.brought import FEATURES, PREDICTIONS, brought_of_shard, log_of
+from gradattn_core.audit.brought import FEATURES, PREDICTIONS, brought_of_shard, lists_of, log_of
 from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, load_batches, read_facts
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.repair import require_root
@@ -270,10 +269,10 @@ def _with_brought(plan: Plan, index: int, table: pa.Table, images: Sequence[Imag
         features = brought_of_shard(plan.files.brought, index, FEATURES)[rows]
         # Scaled where half precision cannot hold them: only directions matter.
         features = features * min(1.0, _HALF / float(np.abs(features).max(initial=1.0)))
-        table = _with(table, "features", _lists(features.astype(np.float16)))
+        table = _with(table, "features", lists_of(features.astype(np.float16)))
     if plan.head == "given":
         said = brought_of_shard(plan.files.brought, index, PREDICTIONS)[rows]
-        table = _with(table, "logits", _lists(log_of(said, config.logits is not None)))
+        table = _with(table, "logits", lists_of(log_of(said, config.logits is not None)))
     return table
 
 
@@ -309,12 +308,12 @@ def _table(
     count = len(images)
     columns: dict[str, pa.Array | list[object]] = {
         **_facts(images),
-        "readout": _lists(result.readout.numpy()),
+        "readout": lists_of(result.readout.numpy()),
         # Half precision: these only feed the ranking, and they are the largest column by far.
-        "features": _lists(result.features.numpy().clip(-_LARGEST, _LARGEST).astype(np.float16)),
+        "features": lists_of(result.features.numpy().clip(-_LARGEST, _LARGEST).astype(np.float16)),
     }
     if alignment is not None:
-        columns["logits"] = _lists(result.logits[:, list(alignment.indices)].numpy())
+        columns["logits"] = lists_of(result.logits[:, list(alignment.indices)].numpy())
         if names:
             columns |= _outside(outside_of(result.logits.numpy(), alignment.indices), names)
     missing = {field.name: pa.nulls(count, field.type) for field in _SCHEMA if field.name not in columns}
@@ -333,12 +332,6 @@ def _facts(images: list[LoadedImage]) -> dict[str, pa.Array | list[object]]:
     }
 
 
-def _lists(values: NDArray[np.floating]) -> pa.ListArray:
-    """[B, D] as a column of lists."""
-    count, width = values.shape
-    return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * width, values.ravel())
-
-
 def _outside(outside: Outside, names: Mapping[int, str]) -> dict[str, pa.Array | list[object]]:
     """The columns of what the model says beyond the dataset's classes; of its best one where that leads them all."""
     best = [code if leads else None for code, leads in zip(outside.outputs[:, 0].tolist(), outside.leads, strict=True)]
@@ -346,6 +339,6 @@ def _outside(outside: Outside, names: Mapping[int, str]) -> dict[str, pa.Array |
         "outside_label": [None if code is None else names[code] for code in best],
         "outside_probability": pa.array(np.exp(outside.log_p[:, 0]), mask=~outside.leads),
         "outside_log_odds": outside.log_odds.tolist(),
-        "outside_outputs": _lists(outside.outputs.astype(np.int32)),
-        "outside_log_p": _lists(outside.log_p),
+        "outside_outputs": lists_of(outside.outputs.astype(np.int32)),
+        "outside_log_p": lists_of(outside.log_p),
     }

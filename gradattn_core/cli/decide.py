@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradattn_core import outfolder
-from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder, output_style
+from gradattn_core.cli.options import (
+    CommandParser,
+    Commands,
+    command,
+    open_audit,
+    out_folder,
+    output_style,
+    which_audit,
+)
 from gradattn_core.cli.terminal import tell
 from gradattn_core.errors import StoreError
 
@@ -82,7 +90,7 @@ def add(commands: Commands) -> None:
 
 def _where(parser: CommandParser) -> None:
     parser.add_argument("--new-classes", action="store_true", help="also take classes that the dataset does not have")
-    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    which_audit(parser)
     out_folder(parser)
     output_style(parser)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from gradattn_core.cli.options import Commands, command, open_store, out_folder, output_style
+from gradattn_core.cli.options import Commands, command, open_store, out_folder, output_style, which_audit
 from gradattn_core.cli.terminal import progress_display, tell
 
 
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     # Absent, it must leave --out alone.
     parser.add_argument("out", metavar="DIR", nargs="?", default=argparse.SUPPRESS, help="output folder, as --out")
     out_folder(parser)
-    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    which_audit(parser)
     parser.add_argument("--anew", action="store_true", help="make it although the audit has one")
     parser.add_argument(
         "--log-format", choices=["text", "json"], default="text", help="how progress is said on standard error"

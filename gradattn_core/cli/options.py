@@ -196,6 +196,11 @@ def out_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(out.option, default=out.default, metavar=out.placeholder, help=help)
 
 
+def which_audit(parser: argparse.ArgumentParser) -> None:
+    """``--audit``; :func:`open_audit` opens it."""
+    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+
+
 def model(parser: argparse.ArgumentParser) -> None:
     """The model to load and where."""
     add_parameters(parser, [each for each in parameters() if each.group == MODEL])

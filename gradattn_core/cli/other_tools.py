@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradattn_core.cli.choosing import check_rows, chosen_rows, row_options
-from gradattn_core.cli.options import CommandParser, data_root, open_store, out_folder, output_style
+from gradattn_core.cli.options import CommandParser, data_root, open_store, out_folder, output_style, which_audit
 from gradattn_core.cli.terminal import harmless, tell
 from gradattn_core.errors import StoreError
 
@@ -161,7 +161,7 @@ def run_evidence(options: argparse.Namespace) -> int:
 def _options(form: CommandParser, metavar: str, help: str) -> None:
     form.add_argument("-o", "--output", metavar=metavar, required=True, help=help)
     out_folder(form)
-    form.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    which_audit(form)
     form.add_argument("--data-root", metavar="DIR", help="where the pictures are now, if they were moved")
     output_style(form)
     row_options(form)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gradattn_core.cli.options import Commands, command, data_root, open_store, out_folder, output_style
+from gradattn_core.cli.options import Commands, command, data_root, open_store, out_folder, output_style, which_audit
 from gradattn_core.cli.terminal import tell
 from gradattn_core.errors import StoreError
 
@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write, .html")
     parser.add_argument("--top", type=int, default=24, metavar="N", help="how many suspects it shows (default 24)")
     out_folder(parser)
-    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    which_audit(parser)
     parser.add_argument("--data-root", metavar="DIR", help="where the pictures are now, if they were moved")
     output_style(parser)
 

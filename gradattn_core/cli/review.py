@@ -16,6 +16,7 @@ from gradattn_core.cli.options import (
     open_store,
     out_folder,
     output_style,
+    which_audit,
 )
 from gradattn_core.cli.terminal import is_number, tell
 from gradattn_core.estimates import percent
@@ -111,7 +112,7 @@ def _add_rerank(commands: Commands) -> None:
     # Absent, it must leave --out alone.
     parser.add_argument("out", metavar="DIR", nargs="?", default=argparse.SUPPRESS, help="output folder, as --out")
     out_folder(parser)
-    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    which_audit(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--reset",

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradattn_core.cli.options import Commands, command, open_audit, out_folder, output_style
+from gradattn_core.cli.options import Commands, command, open_audit, out_folder, output_style, which_audit
 from gradattn_core.cli.terminal import is_number, tell
 from gradattn_core.errors import StoreError
 
@@ -132,7 +132,7 @@ def share(text: str) -> float:
 
 def _source(parser: argparse.ArgumentParser) -> None:
     out_folder(parser)
-    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    which_audit(parser)
     output_style(parser)
 
 

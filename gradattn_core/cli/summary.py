@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder
+from gradattn_core.cli.options import CommandParser, Commands, command, open_audit, out_folder, which_audit
 from gradattn_core.cli.terminal import console, escape, is_number, table, tell
 from gradattn_core.errors import StoreError
 from gradattn_core.estimates import agreement, percent
@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
 
 def source(parser: CommandParser) -> None:
     out_folder(parser)
-    parser.add_argument("--audit", metavar="ID", help="which audit (default: the latest)")
+    which_audit(parser)
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
@@ -146,23 +146,12 @@ def _health_facts(health: Health, top: int) -> dict[str, object]:
 def _show_health(health: Health, top: int) -> None:
     from gradattn_core.dataset.subset import about_part
     from gradattn_core.health import review_sentence
-    from gradattn_core.wording import estimate
 
     audit, screen = health.audit, console()
     screen.print(f"[bold]{escape(audit.dataset)}[/]  {escape(audit.audit_id)}", soft_wrap=True, highlight=False)
     for note in about_part(audit.warnings):
         screen.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True, highlight=False)
-    screen.print(
-        estimate(
-            audit.estimated_errors,
-            audit.estimated_low,
-            audit.estimated_high,
-            images=audit.images,
-            first=health.first,
-            found=health.expected_found,
-        ),
-        soft_wrap=True,
-    )
+    screen.print(health.believed, soft_wrap=True)
     if health.check is not None:
         screen.print(health.check.sentence, soft_wrap=True)
     if health.measured:

@@ -83,7 +83,7 @@ def group_folds(codes: IntArray, groups: IntArray, seed: int) -> IntArray:
 def _folds_of_single(
     codes: IntArray, load: NDArray[np.float64], total: NDArray[np.float64], share: NDArray[np.float64], images: int
 ) -> list[int]:
-    """The same for groups of one image, in order: plain numbers, as a million small arrays would take minutes."""
+    """The same for groups of one image, in order, in plain numbers: small arrays would take most of the time."""
     loads, totals, shares = load.T.tolist(), total.tolist(), share.tolist()
     folds = []
     for code in codes.tolist():

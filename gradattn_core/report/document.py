@@ -24,7 +24,7 @@ from gradattn_core.kinds import KINDS, suggestion
 from gradattn_core.report.suspects import Shown, shown
 from gradattn_core.store.store import Store
 from gradattn_core.verdict import Rich
-from gradattn_core.wording import count_of, estimate, minute, sentence, short_name
+from gradattn_core.wording import count_of, minute, sentence, short_name
 
 _ROWS = 15
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -136,14 +136,6 @@ def _head(health: Health) -> Markup:
 
 def _in_short(health: Health) -> Markup:
     audit, check = health.audit, health.check
-    believed = estimate(
-        audit.estimated_errors,
-        audit.estimated_low,
-        audit.estimated_high,
-        images=audit.images,
-        first=health.first,
-        found=health.expected_found,
-    )
     measured = (
         "Nothing was checked at random, so nothing is measured; gradattn spot-check 100 measures."
         if check is None
@@ -151,7 +143,7 @@ def _in_short(health: Health) -> Markup:
     )
     parts = [
         ("Suspects", f"{audit.suspects:,} of {count_of(audit.images, 'label')} are in doubt."),
-        ("Believed by the model", f"{sentence(believed)} A range of assumptions, no confidence interval."),
+        ("Believed by the model", f"{sentence(health.believed)} A range of assumptions, no confidence interval."),
         ("Measured by a random check", measured),
         ("Review", sentence(review_sentence(health.review).removeprefix("review: "))),
     ]
