@@ -27,6 +27,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import protocol
+from bench import curves, protocol
 from bench.costs import costs
 from bench.protocol import CEILINGS, KEEPING, MODELS, REWRITES, Run
 from bench.subject import PARTS, Arrays, open_subject
@@ -224,6 +225,7 @@ def tables(run: Run, names: Sequence[str], sections: str, progress: Progress, he
     if "f" in sections:
         add("Costs", names, lambda name: {k: Cell(v) for k, v in costs(run, name).items()})
     if "b" in sections:
+        chunks(run, names, progress)
         add("Perturbation, area under accuracy", names, partial(_areas, run, "accuracy"), digits=3)
         add("Perturbation, area under log-odds", names, partial(_areas, run, "log_odds"))
 
@@ -240,11 +242,23 @@ def _each_model(run: Run, name: str) -> Row:
     return row
 
 
+def chunks(run: Run, names: Sequence[str], progress: Progress) -> None:
+    """Perturbation curves of all methods, one chunk of pictures after the other."""
+    asked = [(start, name) for start in curves.starts(run) for name in names if start < curves.pictures(run, name)]
+    task = progress.add_task("Perturbation", total=len(asked))
+    for start, name in asked:
+        progress.update(task, description=f"Perturbation, from picture {start}: {name}")
+        # Where a method refuses the model, its table says why.
+        with suppress(GradattnError):
+            curves.chunk(run, name, start)
+        progress.advance(task)
+
+
 def _areas(run: Run, measure: str, name: str) -> Row:
-    found = protocol.curves(run, name)
+    found = curves.curves(run, name)
     return {
         key.removeprefix(f"{measure}, "): Cell.mean(found[key])
-        for setting in protocol.SETTINGS for order in ORDERS
+        for setting in curves.SETTINGS for order in ORDERS
         for key in [f"{measure}, {setting}, {order}"]
     }  # fmt: skip
 
@@ -321,6 +335,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--pairs", type=int, default=500, help="pairs of sets for each picture's Shapley values")
     parser.add_argument("--curves", type=int, default=200, help="pictures of part b")
+    parser.add_argument("--steps", type=int, default=5, help="of a curve, from nothing masked to everything")
     parser.add_argument("--composites", type=int, default=60)
     parser.add_argument("--creatures", type=int, default=48, help="pictures for each model of part d")
     parser.add_argument("--models", type=int, default=len(MODELS), help="models of part d")
@@ -353,8 +368,8 @@ def main() -> None:
         options.dataset, spec, place, options.part, truth=options.truth, blocks=options.blocks, pool=options.pool
     )
     run = Run(
-        subject, options.pictures, options.pairs, options.curves, options.composites, options.creatures,
-        options.models, options.seed, tuple(options.truths.split(",")), options.many, options.few,
+        subject, options.pictures, options.pairs, options.curves, options.steps, options.composites,
+        options.creatures, options.models, options.seed, tuple(options.truths.split(",")), options.many, options.few,
         protocol.code_digest(),
     )  # fmt: skip
     head = (

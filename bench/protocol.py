@@ -26,9 +26,7 @@ from bench.truth import RECTANGLES, measured
 from gradattn_core.evaluate import agreement
 from gradattn_core.evaluate.coalitions import blocks, correlation, rectangles, shapley, split_half, sums_over
 from gradattn_core.evaluate.composites import LAYOUTS, composite
-from gradattn_core.evaluate.perturbation import ORDERS, perturbation_curve
 from gradattn_core.evaluate.replacing import log_odds_without
-from gradattn_core.evaluate.statistics import area
 from gradattn_core.model.backbone import weights_digest
 from gradattn_core.peers.registry import PEERS, peer_maps
 
@@ -36,15 +34,6 @@ CEILINGS = {"measured: patches left out": "patch", "measured: Shapley": "shapley
 """Maps that are measurements: what leaving out a patch changes, and the Shapley value of its block, spread evenly."""
 MODELS = ((0, False), (1, False), (2, False), (0, True), (1, True))
 """Seed of each localisation model, and whether it learnt from noisy labels."""
-SETTINGS = {
-    "pixels, grey": (False, "zero", False),
-    "pixels, blurred": (False, "blur", False),
-    "tokens": (False, "drop", False),
-    "with guide": (True, "zero", False),
-    "with guide, own half": (True, "zero", True),
-}
-"""Of part (b): is a guide beside the picture, what a masked patch becomes, is only the picture's own half masked."""
-SHARES = (0.2, 0.4, 0.6, 0.8)
 SOME = 10
 """Methods of more passes than this are asked about a quarter of the pictures."""
 _ROOMS = ("attention", "interpret", "model", "peers")
@@ -58,6 +47,7 @@ class Run:
         subject: the model and its pictures.
         pictures, pairs: of part (a), and how many pairs of sets each Shapley value is made of.
         curves, composites, creatures: pictures of parts (b), (c) and (d), the last of each model.
+        steps: of a curve of part (b), from nothing masked to everything.
         models: how many of :data:`MODELS`.
         seed: of everything that is drawn.
         truths: which truths part (a) measures.
@@ -69,6 +59,7 @@ class Run:
     pictures: int
     pairs: int
     curves: int
+    steps: int
     composites: int
     creatures: int
     models: int
@@ -187,47 +178,6 @@ def _agreements(run: Run, case: Case, scores: NDArray[np.float64], truth: Arrays
             left = log_odds_without(run.subject.model, case.image, hidden, case.target, case.against, replace=way)
             row[f"sign {sign:+d} {way}"] = float(sign * (whole - float(left[0])) > 0)
     return row
-
-
-# (b) perturbation curves
-
-
-def curves(run: Run, name: str) -> Arrays:
-    """Areas under accuracy and log-odds, one entry a picture: ``measure, setting, order``.
-
-    Plain pictures are explained by the map of their label alone, as in the literature; with a guide beside the picture,
-    label against the guide's class.
-    """
-    count = run.count(name, run.curves)
-    cases = run.subject.labelled(count, run.seed)
-    joined, allowed = _guided(run, count)
-    plain, guided = Batch.of(cases), Batch.of(joined)
-    model = run.subject.model
-
-    def made() -> Arrays:
-        areas: Arrays = {}
-        for setting, (has_guide, replace, is_own) in SETTINGS.items():
-            batch, own = guided if has_guide else plain, allowed if is_own else None
-            maps = torch.from_numpy(maps_of(run, name, model, batch, has_guide).astype(np.float32))
-            for order in ORDERS:
-                curve = perturbation_curve(
-                    model, batch.images, maps, batch.target, order=order, shares=SHARES, replace=replace, allowed=own,
-                    seed=run.seed,
-                )  # fmt: skip
-                for measure in ("accuracy", "log_odds"):
-                    areas[f"{measure}, {setting}, {order}"] = area(curve, measure)
-        return areas
-
-    return result_of(run, "curves", name, (run.subject.digest, plain.images, guided.images, SHARES), made)
-
-
-def _guided(run: Run, count: int) -> tuple[list[Case], Tensor]:
-    """Pictures on the left with a guide of another class on the right, and which patches are the pictures'."""
-    cases = []
-    for first, second in run.subject.pairs(count, run.seed + 1):
-        image, own = composite(first.image, second.image, "beside", run.subject.grid)
-        cases.append(Case(first.name, "with guide", image, first.target, second.target))
-    return cases, own
 
 
 # (c) pictures made of two

@@ -103,9 +103,9 @@ class Batch:
         return [Batch(*part) for part in zip(*parts, strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """A model and the pictures of one part of a folder.
+    """A model and the pictures of one part of a folder; only itself is equal to it.
 
     Attributes:
         model: in evaluation mode, with a classifier.
@@ -153,28 +153,31 @@ class Subject:
         turns = itertools.chain.from_iterable(itertools.zip_longest(*pools))
         return [case for case in turns if case is not None][:count]
 
-    def labelled(self, count: int, seed: int = 0) -> list[Case]:
-        """``count`` pictures, evenly from all classes, their label against the strongest other class."""
+    def labelled(self, count: int, seed: int = 0, start: int = 0) -> list[Case]:
+        """Pictures ``start`` to ``count``, evenly from all classes, their label against the strongest other class."""
         cases = []
-        for i in self._order(seed)[:count]:
+        for i in self._order(seed)[start:count]:
             others = self.logits[i].copy()
             others[self.labels[i]] = -np.inf
             cases.append(self._case(i, "any", int(self.labels[i]), int(others.argmax())))
         return cases
 
-    def pairs(self, count: int, seed: int = 0) -> list[tuple[Case, Case]]:
-        """``count`` pairs of rightly called pictures of two classes; of any, where only one class is."""
+    def pairs(self, count: int, seed: int = 0, start: int = 0) -> list[tuple[Case, Case]]:
+        """Pairs ``start`` to ``count`` of rightly called pictures of two classes; of any, where only one class is."""
         chance = random.Random(seed)
         order = self._order(seed)
         right = [i for i in order if self.logits[i].argmax() == self.labels[i]]
         if len({int(self.labels[i]) for i in right}) < 2:
             right = order
+        drawn: list[list[int]] = []
+        while len(drawn) < count:
+            both = chance.sample(right, 2)
+            if self.labels[both[0]] != self.labels[both[1]]:
+                drawn.append(both)
         found: list[tuple[Case, Case]] = []
-        while len(found) < count:
-            a, b = chance.sample(right, 2)
-            if self.labels[a] != self.labels[b]:
-                first, second = int(self.labels[a]), int(self.labels[b])
-                found.append((self._case(a, "first", first, second), self._case(b, "second", second, first)))
+        for a, b in drawn[start:]:
+            first, second = int(self.labels[a]), int(self.labels[b])
+            found.append((self._case(a, "first", first, second), self._case(b, "second", second, first)))
         return found
 
     def _case(self, index: int, kind: str, target: int, against: int) -> Case:

@@ -96,7 +96,7 @@ def perturbation_curve(
     grid = np.asarray(shares, dtype=np.float64)
     if grid.ndim != 1 or not len(grid) or (np.diff(grid) <= 0).any() or not (grid[0] >= 0 and grid[-1] <= 1):
         raise EvaluateError(f"shares={list(shares)}: expected ascending numbers from 0 to 1")
-    ranks, patches = _ranks(maps.to(images.device), order, allowed, seed)
+    ranks, patches = masking_ranks(maps.to(images.device), order, allowed, seed)
     answers = []
     with prepared(model), torch.inference_mode():
         for start in range(0, len(images), batch_size):
@@ -104,7 +104,7 @@ def perturbation_curve(
             logits = [
                 masked_logits(model, images[part], ranks[part] < round(share * patches), replace) for share in grid
             ]
-            answers.append(_answers(torch.stack(logits, dim=1), classes[part]))
+            answers.append(answers_of(torch.stack(logits, dim=1), classes[part]))
     accuracy, probability, logit, log_odds = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     return PerturbationCurve(grid, accuracy, probability, logit, log_odds, order, replace, patches)
 
@@ -114,8 +114,11 @@ def random_maps(maps: Tensor, seed: int = 0) -> Tensor:
     return torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed)).to(maps.device)
 
 
-def _ranks(maps: Tensor, order: str, allowed: Tensor | None, seed: int) -> tuple[Tensor, int]:
-    """Place of every patch in the order of masking, [B, rows, columns], 0 first; and how many patches take part."""
+def masking_ranks(maps: Tensor, order: str, allowed: Tensor | None, seed: int) -> tuple[Tensor, int]:
+    """Place of every patch in the order of masking, [B, rows, columns], 0 first; and how many patches take part.
+
+    Arguments as those of :func:`perturbation_curve`.
+    """
     flat = maps.flatten(1).double()
     count = flat.shape[1]
     taking_part = torch.ones(count, dtype=torch.bool) if allowed is None else allowed.flatten()
@@ -130,8 +133,8 @@ def _ranks(maps: Tensor, order: str, allowed: Tensor | None, seed: int) -> tuple
     return ranks.view_as(maps), len(places)
 
 
-def _answers(logits: Tensor, classes: Tensor) -> tuple[FloatArray, ...]:
-    """Accuracy, probability, logit and log-odds of the label, each [B, S], from logits [B, S, K]."""
+def answers_of(logits: Tensor, classes: Tensor) -> tuple[FloatArray, ...]:
+    """Each of :data:`MEASURES` of the labels ``classes`` [B], [B, S], from logits [B, S, K]."""
     if int(classes.max()) >= logits.shape[2] or int(classes.min()) < 0:
         raise EvaluateError(f"labels: a class is out of range, the model has classes 0 to {logits.shape[2] - 1}")
     index = classes[:, None, None].expand(-1, logits.shape[1], 1)

@@ -73,7 +73,9 @@ def masked_logits(model: nn.Module, images: Tensor, masked: Tensor, replace: str
         logits = _on_the_rest(model, images, masked.flatten(1)) if plain else without_patches(model, images, masked)
     else:
         over = functional.interpolate(masked[:, None].float(), size=images.shape[-2:], mode="nearest") > 0
-        logits = model(torch.where(over, _replacement(images, masked, over, replace), images))
+        logits = model(
+            torch.where(over, replacement(images, (masked.shape[1], masked.shape[2]), replace, over), images)
+        )
     if not isinstance(logits, Tensor) or logits.ndim != 2 or not bool(torch.isfinite(logits).all()):
         raise EvaluateError(
             f"model: {model_name(model)} gave no finite logits [{len(images)}, K] with {int(masked[0].sum())} patches "
@@ -105,14 +107,22 @@ def push_pull(images: Tensor, hidden: Tensor) -> Tensor:
     return torch.where(hidden, filled, images.float()).to(images.dtype)
 
 
-def _replacement(images: Tensor, masked: Tensor, over: Tensor, replace: str) -> Tensor:
+def replacement(images: Tensor, grid: tuple[int, int], replace: str, over: Tensor | None = None) -> Tensor:
+    """What pixels of ``images`` [B, C, H, W] become where they are masked, of their shape.
+
+    Args:
+        grid: rows and columns of patches.
+        replace: one of :data:`REPLACEMENTS` but ``drop``; only ``inpaint`` depends on ``over`` [B, 1, H, W], true where
+            a pixel is masked.
+    """
     if replace == "zero":
         return torch.zeros_like(images)
     if replace == "mean":
         return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
     if replace == "inpaint":
+        assert over is not None
         return push_pull(images, over)
-    sides = images.shape[-1] // masked.shape[-1], images.shape[-2] // masked.shape[-2]
+    sides = images.shape[-1] // grid[1], images.shape[-2] // grid[0]
     windows = [max(3, 2 * (11 * side // 32) + 1) for side in sides]
     blurred: Tensor = gaussian_blur(images, windows, [5 * side / 16 for side in sides])
     return blurred

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradattn_core.attention.secant import A1, B1, B3, PLAIN, Secant, scaled
 from gradattn_core.interpret.absence import answer_without_picture
 from gradattn_core.interpret.maps import Interpretation, signed_maps
+from gradattn_core.interpret.objective import class_value
 from gradattn_core.methods import Method
 from gradattn_core.peers.question import Peer, Question
 
@@ -55,6 +56,25 @@ def centred_with_two_scales(question: Question) -> Tensor:
     found = _interpretation(question, Method(correction="centred"))
     absent = answer_without_picture(question.model, question.images, question.head)
     return scaled(found.scores.flatten(1), question.value(found.logits) - question.value(absent))
+
+
+def printed_ratio(question: Question) -> Tensor:
+    """Eq. 8 as printed: the complete map of (z_a − z_b) / z_a, signed, and of z_a where one class is asked about.
+
+    Its gradient is (z_b ∇z_a − z_a ∇z_b) / z_a²: signs turn round where both logits are negative, and no swap of the
+    classes gives its negative. z_a / z_b has the direction of the same gradient, and with z_a held constant below the
+    line it is that of z_a − z_b, so neither is a method of its own here.
+    """
+    pair = question.against
+    if pair is None:
+        return _interpretation(question, Method(correction="complete")).scores
+
+    def ratio(logits: Tensor) -> Tensor:
+        z_a, z_b = (class_value(logits, each, None) for each in (question.target, pair))
+        return (z_a - z_b) / z_a
+
+    method = Method(correction="complete", objective=ratio)
+    return signed_maps(question.model, question.images, method=method, head=question.head).scores
 
 
 def _paper(correction: str, aggregation: str) -> Peer:
@@ -114,6 +134,17 @@ PEERS = (
         notes="The centred map, scaled for either sign until its sum is f − f₀.",
     ),
     *(_paper(correction, aggregation) for correction in _CORRECTIONS for aggregation in ("product", "sum")),
+    Peer(
+        name="ratio",
+        title="complete, of the printed ratio",
+        source="Cui et al. 2026, eq. 8",
+        maps=printed_ratio,
+        passes=2,
+        cost="1 forward + backward",
+        explains="pair",
+        is_signed=True,
+        notes="complete of (z_a − z_b) / z_a: signs turn round where both logits are negative.",
+    ),
     Peer(
         name="random",
         title="random map",

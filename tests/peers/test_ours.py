@@ -26,6 +26,13 @@ def test_ours_are_what_interpret_gives(correction: str) -> None:
         assert torch.equal(added, interpret(vit(), pictures(), 1, 4, correction=correction, aggregation="sum").scores)
 
 
+@pytest.mark.filterwarnings("ignore:objective='ratio'")
+def test_the_ratio_is_the_papers_as_printed() -> None:
+    found = peer_maps("ratio", vit(), pictures(), 1, 4)
+    torch.testing.assert_close(found, interpret(vit(), pictures(), 1, 4, objective="ratio").scores)
+    assert torch.equal(peer_maps("ratio", vit(), pictures(), 1), peer_maps("complete", vit(), pictures(), 1))
+
+
 def test_a_setting_of_the_secant_is_chosen_by_name() -> None:
     found = peer_maps("secant-3", vit(), pictures(), 1, 4)
     assert torch.equal(found, signed_maps(vit(), pictures(), 1, 4, Method(correction="secant"), setting=B3).scores)
