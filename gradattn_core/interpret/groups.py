@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 GROUPS = ("strongest red", "rest of red", "strongest blue", "rest of blue")
 
 
-def group_masks(scores: FloatArray) -> list[Mask]:
+def group_masks(scores: FloatArray, regions: Mapping[tuple[int, int], Mask] | None = None) -> list[Mask]:
     """The patches [grid height, grid width] of each of ``GROUPS``; every patch belongs to exactly one.
 
     Patches that say nothing (0) join the larger rest, where they weigh least and no region that has a name changes.
+
+    Args:
+        regions: the map's ``region_masks``, where they are at hand.
     """
-    regions = region_masks(scores)
+    regions = region_masks(scores) if regions is None else regions
     nowhere = np.zeros(scores.shape, dtype=bool)
     strongest = [regions.get((sign, 1), nowhere) for sign in (+1, -1)]
     rests = [(sign * scores > 0) & ~mask for sign, mask in zip((+1, -1), strongest, strict=True)]
@@ -33,14 +36,14 @@ def group_masks(scores: FloatArray) -> list[Mask]:
     return [strongest[0], rests[0], strongest[1], rests[1]]
 
 
-def measuring_passes(evidence: Evidence) -> int:
+def measuring_passes(evidence: Evidence, masks: Mapping[tuple[int, int], Mask] | None = None) -> int:
     """Forward passes that measuring all of an image's numbers takes, with the one that asks whether the model is still
-    the same; 0 where they were measured already, or the map has none to measure.
+    the same; 0 where they were measured already, or the map has none to measure. ``masks``: as of :func:`group_masks`.
     """
     if evidence.numbers == "measured" or evidence.sums is None:
         return 0
-    groups = [mask.tobytes() for mask in group_masks(evidence.scores) if mask.any()]
-    masks = region_masks(evidence.scores)
+    masks = region_masks(evidence.scores) if masks is None else masks
+    groups = [mask.tobytes() for mask in group_masks(evidence.scores, masks) if mask.any()]
     alone = [
         region
         for region in evidence.statistics.regions

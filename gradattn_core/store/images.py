@@ -18,6 +18,8 @@ from gradattn_core.evidence import STATISTICS, SUMS, from_rows, interpretation_r
 from gradattn_core.records import Evidence
 from gradattn_core.store.database import PATHS, Part, rows, value
 
+_NUMBERS = "(SELECT unnest(CAST(? AS BIGINT[])))"
+
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
@@ -288,14 +290,24 @@ def seen_in(connection: duckdb.DuckDBPyConnection, audit_id: str, directory: Pat
     return SeenIn(audit_id, root, white or FULL_WHITE, since or 0.0, directory, data_root)
 
 
-def find(connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[str]) -> dict[str, ListedImage]:
+def find(
+    connection: duckdb.DuckDBPyConnection, audit_id: str, paths: Iterable[str], ranks: Sequence[int] = ()
+) -> dict[str, ListedImage]:
     """The images of the audit that have these paths, by path; a path that it does not list is absent.
 
     Nearly all questions are about suspects, whose ranks are the first: those are looked through before all others.
+
+    Args:
+        ranks: where the images were a moment ago: looked through first of all.
     """
     asked = list(dict.fromkeys(paths))
-    images = _find(connection, "image_rank <= ?", [audit_id, last_suspect(connection, audit_id), asked])
+    images: dict[str, ListedImage] = {}
+    if ranks:
+        images = _find(connection, f"image_rank IN {_NUMBERS}", [audit_id, list(ranks), asked])
     others = [path for path in asked if path not in images]
+    if others:
+        images |= _find(connection, "image_rank <= ?", [audit_id, last_suspect(connection, audit_id), others])
+        others = [path for path in others if path not in images]
     if others:
         images |= _find(connection, "true", [audit_id, others])
     return images

@@ -83,10 +83,15 @@ class Surroundings:
 class Showing(Part):
     """What is shown of pictures beside their rows."""
 
-    def surroundings(self, audit_id: str, paths: Sequence[str]) -> dict[str, Surroundings]:
-        """Everything about these images of the audit, by path; a path that the audit did not rank is absent."""
+    def surroundings(self, audit_id: str, paths: Sequence[str], ranks: Sequence[int] = ()) -> dict[str, Surroundings]:
+        """Everything about these images of the audit, by path; a path that the audit did not rank is absent.
+
+        Args:
+            ranks: of the images, as far as they are known: they are found sooner.
+        """
         with self._reading(audit_id) as connection:
-            listed = {path: image for path, image in images.find(connection, audit_id, paths).items() if image.rank}
+            found = images.find(connection, audit_id, paths, ranks)
+            listed = {path: image for path, image in found.items() if image.rank}
             asked = {"audit_id": audit_id, "ranks": [image.rank for image in listed.values()]}
             folder = images.seen_in(connection, audit_id, self.directory, self.data_root)
             maps, reasons = _maps(connection, asked), _reasons(connection, audit_id, list(listed))
@@ -149,20 +154,22 @@ class Showing(Part):
             strongest[path].append((sign, Box(*box)))
         return dict(strongest)
 
-    def exemplars(self, audit_id: str, labels: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-        """(path, content hash) of the sure and typical images of these classes, best first; they never change."""
+    def exemplars(self, audit_id: str, most: int) -> dict[str, list[tuple[str, str]]]:
+        """(path, content hash) of sure and typical images by class, best first and so many at most; they never change.
+
+        A class without any is absent. Those of all classes take no longer than those of one.
+        """
         with self._reading(audit_id) as connection:
             found = connection.execute(
                 """SELECT e.label, e.path, i.content_hash
                    FROM exemplars e JOIN images i ON i.audit_id = $audit_id AND i.path = e.path
-                   WHERE e.audit_id = $audit_id AND e.label IN (SELECT unnest(CAST($labels AS TEXT[])))
-                   ORDER BY e.label, e.position""",
-                {"audit_id": audit_id, "labels": list(labels)},
+                   WHERE e.audit_id = $audit_id AND e.position <= $most ORDER BY e.label, e.position""",
+                {"audit_id": audit_id, "most": most},
             ).fetchall()
-        typical: dict[str, list[tuple[str, str]]] = {label: [] for label in labels}
+        typical: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for label, path, content_hash in found:
             typical[label].append((path, content_hash))
-        return typical
+        return dict(typical)
 
     def class_sizes(self, audit_id: str) -> dict[str, int]:
         """How many pictures are filed under each label; they never change."""

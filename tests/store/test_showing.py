@@ -102,11 +102,13 @@ def test_copies_are_told_with_their_labels_where_the_audit_knows_of_some(store: 
 def test_typical_pictures_and_sizes_are_those_of_each_class(store: Store) -> None:
     rows = store.candidates.page("first", everything=True).set_index("path")
     assert store.showing.class_sizes("first") == dict(Counter(rows["given_label"]))
-    labels = [*rows["given_label"].unique(), "nobody's"]
-    typical = store.showing.exemplars("first", labels)
-    assert list(typical) == labels and typical["nobody's"] == []
-    for label in labels[:-1]:
-        assert [path for path, _ in typical[label]] == store.images.exemplars("first", label)["path"].tolist()
+    for most in (2, 6):
+        typical = store.showing.exemplars("first", most)
+        assert typical
+        for label in rows["given_label"].unique():
+            alone = store.images.exemplars("first", label)["path"].tolist()
+            assert [path for path, _ in typical.get(label, [])] == alone[:most]
+    for label in typical:
         assert all(content == rows.loc[path, "content_hash"] for path, content in typical[label])
 
 
@@ -122,3 +124,9 @@ def test_a_pair_of_classes_is_counted_both_ways(store: Store, paths: list[str]) 
 def test_a_path_that_the_audit_does_not_list_is_absent(store: Store, tmp_path: Path) -> None:
     assert store.showing.surroundings("first", ["nowhere.jpg"]) == {}
     assert store.showing.surroundings("first", []) == {}
+
+
+def test_a_rank_that_a_picture_had_a_moment_ago_is_a_hint_and_no_more(store: Store, paths: list[str]) -> None:
+    there, moved = paths[:4], paths[5:9]
+    ranks = [int(store.candidates.page("first", paths=[path])["rank"][0]) for path in there]
+    assert sorted(store.showing.surroundings("first", there + moved, ranks)) == sorted(there + moved)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from gradattn_core.facts import before_and_after
 from gradattn_core.interpret.groups import measuring_passes
@@ -55,16 +58,19 @@ def drawn(evidence: Evidence, names: tuple[str, str], size: tuple[int, int], pro
         title="How the model alone decides",
         title_note=note,
         remark=remark,
-        measuring=_measuring(evidence),
+        measuring=_measuring(evidence, masks),
     )
 
 
 def in_digits(scores: FloatArray) -> tuple[tuple[float, ...], ...]:
     """A map [rows, columns] as it is sent."""
-    return tuple(tuple(float(f"{score:.{_DIGITS}g}") for score in row) for row in scores.tolist())
+    values = scores.astype(np.float64)
+    # A power of ten and a whole number are exact, so their quotient is the number that is meant.
+    power = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values))))
+    return tuple(map(tuple, (np.round(values * power) / power).tolist()))
 
 
-def _measuring(evidence: Evidence) -> Measuring | None:
+def _measuring(evidence: Evidence, masks: Mapping[tuple[int, int], NDArray[np.bool_]]) -> Measuring | None:
     if evidence.sums is None:
         return None
     regions = evidence.statistics.regions
@@ -72,7 +78,7 @@ def _measuring(evidence: Evidence) -> Measuring | None:
     if evidence.numbers == "measured":
         # An answer that is no number leaves a part without one.
         return Measuring(f"{known} of {len(regions)} parts of this picture, and both colours, are measured", "")
-    passes = measuring_passes(evidence)
+    passes = measuring_passes(evidence, masks)
     return Measuring(f"{known} of {len(regions)} parts of this picture are measured", f"{passes} passes")
 
 

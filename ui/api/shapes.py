@@ -295,6 +295,18 @@ def plain(shape: object) -> dict[str, object]:
     Raises:
         TypeError: it is none.
     """
-    if not is_dataclass(shape) or isinstance(shape, type):
-        raise TypeError(f"{type(shape).__name__} is no shape of an answer")
-    return {_NAMES.get(field.name, field.name): getattr(shape, field.name) for field in fields(shape)}
+    kind = type(shape)
+    if kind not in _named:
+        _named[kind] = _names(kind)
+    return {name: getattr(shape, field) for name, field in _named[kind]}
+
+
+# An answer holds thousands of a few kinds.
+_named: dict[type, tuple[tuple[str, str], ...]] = {}
+
+
+def _names(shape: type) -> tuple[tuple[str, str], ...]:
+    """The fields of a dataclass as the client knows them, and their own names."""
+    if not is_dataclass(shape):
+        raise TypeError(f"{shape.__name__} is no shape of an answer")
+    return tuple((_NAMES.get(field.name, field.name), field.name) for field in fields(shape))

@@ -27,17 +27,18 @@ _KEYS = {
     "U": Action("unsure", None, "Unsure"),
     "X": Action("remove", None, "Remove"),
 }
-# Of finished audits, which never change: typical pictures by (database, audit, label), sizes by (database, audit).
-_exemplars: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-_sizes: dict[tuple[str, str], dict[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class _Audit:
-    """What several pictures of an audit share: typical pictures and sizes of classes."""
+    """What all pictures of an audit share: typical pictures and sizes of its classes."""
 
     typical: Mapping[str, Sequence[tuple[str, str]]]
     sizes: Mapping[str, int]
+
+
+# Of finished audits, which never change, by database and audit.
+_shared: dict[tuple[str, str], _Audit] = {}
 
 
 def suspects(
@@ -59,30 +60,26 @@ def suspects(
     """
     if orders is None:
         orders = [(row["path"],) if blind else (row["rank"], row["path"]) for row in rows]
-    found = store.showing.surroundings(audit, [str(row["path"]) for row in rows])
+    ranks = [int(str(row["rank"])) for row in rows]
+    found = store.showing.surroundings(audit, [str(row["path"]) for row in rows], ranks)
     pairs = [
         (row, found[str(row["path"])], order) for row, order in zip(rows, orders, strict=True) if row["path"] in found
     ]
     if blind:
         return [_blind(row, around, reviewer, order) for row, around, order in pairs]
     beliefs = [of_row(row) for row, _, _ in pairs]
-    shared = _shared(store, audit, beliefs)
+    shared = _shared_by_all(store, audit)
     return [
         _seen(row, around, belief, reviewer, order, shared)
         for (row, around, order), belief in zip(pairs, beliefs, strict=True)
     ]
 
 
-def _shared(store: Store, audit: str, beliefs: Sequence[Belief]) -> _Audit:
-    where = str(store.directory)
-    labels = {label for belief in beliefs for label in (belief.given, belief.other) if label}
-    missing = sorted(label for label in labels if (where, audit, label) not in _exemplars)
-    if missing:
-        for label, pictures in store.showing.exemplars(audit, missing).items():
-            _exemplars[where, audit, label] = pictures[:_TYPICAL]
-    if (where, audit) not in _sizes:
-        _sizes[where, audit] = store.showing.class_sizes(audit)
-    return _Audit({label: _exemplars[where, audit, label] for label in labels}, _sizes[where, audit])
+def _shared_by_all(store: Store, audit: str) -> _Audit:
+    where = str(store.directory), audit
+    if where not in _shared:
+        _shared[where] = _Audit(store.showing.exemplars(audit, _TYPICAL), store.showing.class_sizes(audit))
+    return _shared[where]
 
 
 def _seen(

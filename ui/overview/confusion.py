@@ -93,7 +93,7 @@ def table(pairs: Sequence[PairTally], rows: Sequence[str], columns: Sequence[str
             tag("caption", "Wrong labels found and labels in doubt, by given label and other class", class_="heard"),
             tag("thead", tag("tr", tag("td"), *head, tag("th", "total", scope="col", class_="total"))),
             tag("tbody", *lines),
-            class_="many" if len(every) > 12 else "",
+            class_="many" if len(every) > 12 else "some" if len(every) > 6 else "",
         ),
         class_="scroll",
         tabindex="0",
