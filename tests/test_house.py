@@ -100,6 +100,22 @@ def test_the_help_of_the_command_line_is_light() -> None:
     assert not heavy and seconds < 0.3
 
 
+def test_an_audit_begins_without_what_its_first_batch_does_not_need() -> None:
+    """A third of the processor time until then; whoever wants torch's compiler afterwards gets all of it."""
+    code = (
+        "import sys; from gradattn_core.cli.audit import import_timm; import_timm(); import gradattn_core.audit.run; "
+    )
+    code += "late = {'torch._dynamo', 'torch._dynamo.utils', 'sympy', 'sklearn', 'scipy.optimize', 'prefect'}; "
+    code += "assert not late & sys.modules.keys(), late & sys.modules.keys(); "
+    code += "import torch; from torchvision.ops.roi_align import is_compile_supported; "
+    code += (
+        "assert is_compile_supported('cpu') is True; import torch._dynamo; from torch._dynamo.utils import counters; "
+    )
+    code += "assert torch.compiler.disable(len)([1]) == 1 and torch.compiler.disable.__module__ == 'torch.compiler'"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr[-2000:]
+
+
 def test_a_summary_needs_no_model_and_no_science() -> None:
     """It is to be there within a second, most of which pandas and the database take already."""
     _, heavy = loaded("import gradattn_core.health, gradattn_core.cli.summary")

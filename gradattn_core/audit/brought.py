@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from gradattn_core.audit.alignment import FAR_BETTER
 from gradattn_core.config import AuditConfig
@@ -398,7 +398,7 @@ def _columns(part: _Part, matrix: Matrix, listing: Listing) -> tuple[_Part, list
                 )
                 return replace(part, columns=np.array(order.indices, dtype=np.int64)), notes
     if len(classes) <= _MANY_CLASSES:
-        given, named = linear_sum_assignment(counts, maximize=True)
+        given, named = scipy.optimize.linear_sum_assignment(counts, maximize=True)
         other = float(counts[given, named].sum()) / total
         if other >= share + FAR_BETTER and other >= _KNOWN_SHARE:
             first = next(int(code) for code in given if named[code] != code)

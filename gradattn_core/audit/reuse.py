@@ -40,14 +40,13 @@ from gradattn_core.store.store import Store
 
 # Raised when the numbers of an audit change their meaning, so that the same command makes another audit.
 RESULT_FORMAT = 3
-# Raised when the numbers of a sweep do, of any head or of the as-is one: those of before are swept again.
-_SWEEP_FORMAT, _AS_IS_FORMAT = 3, 1
-_FORMAT_BEFORE = 2
-_SWEPT_ONCE_MORE = (
-    "All pictures are swept once more, though an earlier version of gradattn had swept them: they are resized faster "
-    "now, which moves their pixels by up to two grey levels of 256. Later audits take over what this one has."
-)
-_PRECISIONS = ("float32", "float16", "bfloat16")
+# Raised when the numbers of a sweep do, in a precision or of the as-is head: those of before are swept again.
+_SWEEP_FORMATS, _AS_IS_FORMAT = {"float32": 3, "float16": 3, "bfloat16": 4}, 1
+# Why, by the format of before.
+_CHANGED = {
+    2: "they are resized faster now, which moves their pixels by up to two grey levels of 256",
+    3: "attention is faster in bfloat16 now, which moves features by no more than bfloat16 itself does",
+}
 _FACTS = pa.schema(
     [("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64()), ("content_hash", pa.string())]
 )
@@ -111,7 +110,7 @@ def sweep_key(
         # Random features are nobody else's.
         return uuid.uuid4().hex
     # The name alone does not say which weights a hub or a folder had today.
-    return _key(config, weights_digest(audit_model(config)), precision, classes, alignment, looks, _SWEEP_FORMAT)
+    return _key(config, weights_digest(audit_model(config)), precision, classes, alignment, looks)
 
 
 def swept_before(
@@ -122,11 +121,21 @@ def swept_before(
     if config.from_scratch or not marks:
         return ()
     weights = weights_digest(audit_model(config))
-    keys = {_key(config, weights, each, classes, alignment, looks, _FORMAT_BEFORE) for each in _PRECISIONS}
-    if keys.isdisjoint(mark.key for mark in marks):
+    forms = {
+        _key(config, weights, precision, classes, alignment, looks, form): form
+        for precision, now in _SWEEP_FORMATS.items()
+        for form in _CHANGED
+        if form < now
+    }
+    found = [forms[mark.key] for mark in marks if mark.key in forms]
+    if not found:
         return ()
-    warnings.warn(_SWEPT_ONCE_MORE, stacklevel=2)
-    return (_SWEPT_ONCE_MORE,)
+    said = (
+        "All pictures are swept once more, though an earlier version of gradattn had swept them: "
+        f"{_CHANGED[max(found)]}. Later audits take over what this one has."
+    )
+    warnings.warn(said, stacklevel=2)
+    return (said,)
 
 
 def swept_otherwise(
@@ -141,8 +150,8 @@ def swept_otherwise(
     marks = [sweep for folder in _swept_folders(out) if (sweep := sweep_of(folder)) is not None]
     if config.from_scratch or not marks:
         return ()
-    weights, others = weights_digest(audit_model(config)), [each for each in _PRECISIONS if each != precision]
-    keys = {_key(config, weights, each, classes, alignment, looks, _SWEEP_FORMAT): each for each in others}
+    weights, others = weights_digest(audit_model(config)), [each for each in _SWEEP_FORMATS if each != precision]
+    keys = {_key(config, weights, each, classes, alignment, looks): each for each in others}
     found = next((keys[mark.key] for mark in marks if mark.key in keys), "")
     if not found:
         return ()
@@ -159,11 +168,11 @@ def _key(
     classes: list[str],
     alignment: Alignment | None,
     looks: Sequence[object],
-    form: int,
+    form: int | None = None,
 ) -> str:
     outputs = None if alignment is None else [_AS_IS_FORMAT, *zip(classes, alignment.indices, strict=True)]
     facts = [
-        form,
+        _SWEEP_FORMATS[precision] if form is None else form,
         timm.__version__,
         config.model,
         config.model_arguments,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
+import sys
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from gradattn_core.cli.options import Commands, add_parameters, command, output_style
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 ABOVE = 3
 """The exit status of an audit that found more than ``--fail-above`` allows."""
+_COMPILER = "torch._dynamo.utils"
 
 
 def add(commands: Commands) -> None:
@@ -83,6 +87,7 @@ def _is_above(summary: AuditSummary, limit: tuple[float, bool]) -> bool:
 def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:
     """Run the audit here, or as a Prefect flow."""
     with progress_display(quiet=quiet) as progress:
+        import_timm()
         if not flow:
             from gradattn_core.audit.run import audit_images
 
@@ -91,6 +96,45 @@ def audit(config: AuditConfig, *, flow: bool, quiet: bool) -> AuditSummary:
         from flows.audit import run_as_flow
 
         return run_as_flow(config, progress)
+
+
+def import_timm() -> None:
+    """Import timm without torch's compiler: a fourth of the processor time until an audit's first batch.
+
+    torchvision, which timm needs, imports the compiler for a function that operators for detection call, and timm keeps
+    one of its classes from being compiled, which nothing here does. Whoever compiles later gets the compiler.
+    """
+    if _COMPILER in sys.modules:
+        return
+    import torch.compiler
+
+    disable = torch.compiler.disable
+    sys.modules[_COMPILER] = _CompilerLater(_COMPILER)
+    torch.compiler.disable = lambda fn=None, *_, **__: fn if fn is not None else lambda function: function
+    try:
+        importlib.import_module("timm")
+    finally:
+        torch.compiler.disable = disable
+        if isinstance(sys.modules.get(_COMPILER), _CompilerLater):
+            del sys.modules[_COMPILER]
+
+
+class _CompilerLater(ModuleType):
+    """Stands for a part of torch's compiler until something of it is wanted."""
+
+    def is_compile_supported(self, device_type: str) -> bool:
+        """What torchvision imports."""
+        return bool(self._compiler().is_compile_supported(device_type))
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # asked by Python, of every module
+            raise AttributeError(name)
+        return getattr(self._compiler(), name)
+
+    def _compiler(self) -> ModuleType:
+        if sys.modules.get(_COMPILER) is self:
+            del sys.modules[_COMPILER]
+        return importlib.import_module(_COMPILER)
 
 
 def audit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -14,6 +14,7 @@ from gradattn_core.attention.readout import model_name
 from gradattn_core.attention.rollout import check_model, full_float32, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.model.device import computes_bfloat16
+from gradattn_core.model.products import PlainProducts
 
 Head = Callable[[Tensor], Tensor]
 """From a model's pre-logit features [B, D] to logits [B, K]."""
@@ -186,7 +187,9 @@ def sweep_precision(name: str, device: torch.device) -> str:
 
 def _forward(model: nn.Module, images: Tensor, precision: str) -> Forward:
     half = torch.autocast(images.device.type, getattr(torch, precision)) if precision != "float32" else nullcontext()
-    with torch.inference_mode(), half, full_float32(), _block_outputs(model) as tokens:
+    on_cpu = precision == "bfloat16" and images.device.type == "cpu"
+    products = PlainProducts(torch.bfloat16) if on_cpu else nullcontext()
+    with torch.inference_mode(), half, products, full_float32(), _block_outputs(model) as tokens:
         last = model.forward_features(images)  # type: ignore[operator]
         readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]
         classes = int(getattr(model, "num_classes", 0))

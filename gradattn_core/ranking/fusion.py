@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from gradattn_core.ranking.arrays import sample_rows, softmax
 from gradattn_core.ranking.shortlist import Shortlist
@@ -160,7 +160,9 @@ def _fit_weights(
         return loss + AGREEMENT * float(apart @ apart), gradient + 2 * AGREEMENT * apart
 
     bounds = [(0, None)] * len(votes)
-    best = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 20})
+    best = scipy.optimize.minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 20}
+    )
     return np.asarray(best.x)
 
 

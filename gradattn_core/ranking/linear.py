@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 from gradattn_core.ranking.arrays import Table, for_each, log_softmax, row_blocks, side_by_side, standardisation
 from gradattn_core.ranking.shortlist import Shortlist
@@ -129,5 +129,5 @@ def temperature(logits: FloatArray, codes: IntArray, trust: FloatArray | None = 
         log_p = log_softmax(logits * np.float32(np.exp(log_factor)))[rows, codes]
         return -float(np.average(log_p.astype(np.float64), weights=trust))
 
-    best = minimize_scalar(loss, bounds=(-7, 3), method="bounded", options={"xatol": 1e-3})
+    best = scipy.optimize.minimize_scalar(loss, bounds=(-7, 3), method="bounded", options={"xatol": 1e-3})
     return float(np.exp(best.x)), float(best.fun)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from gradattn_core.ranking.arrays import for_each, log_softmax, sample_rows
 from gradattn_core.ranking.inputs import check_class_count, check_codes, check_folds, check_matrix
@@ -192,7 +192,7 @@ def fit_softmax(
         return loss, (gradient * spread).astype(np.float64).ravel()
 
     initial = np.zeros((classes, axes + 1)) if start is None else start / spread
-    best = minimize(
+    best = scipy.optimize.minimize(
         objective,
         initial.astype(np.float64).ravel(),
         jac=True,

@@ -459,22 +459,27 @@ def test_an_interrupted_audit_keeps_its_shards_whatever_size_is_asked_for_then(
     assert (again.audit_id, again.shard_size, again.shards) == (plan.audit_id, 20, 4)
 
 
-def test_what_a_version_with_another_decoding_had_swept_is_swept_once_more_and_that_is_said_once(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("precision", "form", "reason"),
+    [("float32", 2, "they are resized faster now"), ("bfloat16", 3, "attention is faster in bfloat16 now")],
+)
+def test_what_a_version_with_other_numbers_had_swept_is_swept_once_more_and_that_is_said_once(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, form: int, reason: str
 ) -> None:
     audited = Audited(shutil.copytree(tiny.dataset, tmp_path / "dataset"), tmp_path / "out", tiny)
-    once_more = "All pictures are swept once more, though an earlier version"
+    once_more = f"All pictures are swept once more, though an earlier version of gradattn had swept them: {reason}"
 
     def swept(removed: str) -> Plan:
         """Of a dataset that has lost one more picture."""
         (audited.dataset / "red" / removed).unlink()
-        plan = make_plan(audited.config(), survey_dataset(audited.config()))
+        config = audited.config(precision=precision)
+        plan = make_plan(config, survey_dataset(config))
         for shard in range(plan.shards):
             sweep_shard(plan, shard)
         return plan
 
     with monkeypatch.context() as earlier:
-        earlier.setattr(reuse, "_SWEEP_FORMAT", reuse._FORMAT_BEFORE)
+        earlier.setitem(reuse._SWEEP_FORMATS, precision, form)
         before = swept("red-10.png")
     with pytest.warns(UserWarning, match=once_more):
         upgraded = swept("red-11.png")
