@@ -14,6 +14,7 @@ from typing import TypedDict, Unpack
 import pandas as pd
 
 from gradattn_core.errors import StoreError
+from gradattn_core.store import images
 from gradattn_core.store.database import TIME, check_filters, check_page, value
 from gradattn_core.store.log import DECISIONS, Row, about, find_all, insert, stacks_about, verdict
 from gradattn_core.store.log import Decision as Decision
@@ -99,6 +100,13 @@ class Decisions(Outbox):
             batch: an id of what is decided at one stroke; :meth:`undo_last` takes it back as one.
         """
         return len(self._append(audit_id, paths, Decision(decision, reviewer, new_label, note), batch))
+
+    def decided(self, audit_id: str, paths: Sequence[str]) -> list[str]:
+        """Those of the images about which a decision stands, in their order."""
+        with self._reading(audit_id) as connection:
+            listed = images.find(connection, audit_id, paths)
+            stacks = stacks_about(connection, [image.key for image in listed.values()])
+        return [path for path in paths if path in listed and stacks[listed[path].key].stands]
 
     def append_each(self, audit_id: str, said: Mapping[str, Decision]) -> int:
         """:meth:`append` of a decision of its own for every path, in one transaction, all or none; returns how many."""

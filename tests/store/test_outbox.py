@@ -326,6 +326,18 @@ def fight(folder: Path, reviewer: str, names: list[str]) -> None:
             store.decisions.undo_last("first", reviewer, f"undo {name}", outbox=reviewer)
 
 
+def test_many_that_were_decided_at_one_stroke_are_taken_back_as_one(store: Store) -> None:
+    assert store.decisions.append_many("first", PATHS[:3], "remove", reviewer="ann", batch="stroke") == 3
+    store.decisions.append("first", PATHS[1], "keep", reviewer="bob")
+    assert store.decisions.append_many("first", PATHS[3:5], "keep", reviewer="bob") == 2
+    assert store.decisions.decided("first", [*PATHS[:3], "nowhere.jpg"]) == PATHS[:3]
+    undone = store.decisions.undo_last("first", "ann", "undo")
+    # What somebody has said since stays; what was decided one by one is taken back one by one.
+    assert (undone.status, sorted(undone.paths)) == ("undone", [PATHS[0], PATHS[2]])
+    assert store.decisions.decided("first", PATHS[:3]) == [PATHS[1]]
+    assert len(store.decisions.undo_last("first", "bob", "undo 2").paths) == 1
+
+
 def test_three_processes_that_fight_over_five_pictures_lose_and_double_nothing(store: Store) -> None:
     names = {who: [f"{who} {number}" for number in range(20)] for who in ("ann", "bob")}
     # A second process sends ann's own decisions, as a tab does that was closed and opened again.

@@ -15,7 +15,8 @@ from ui.components import PAGES
 
 pytestmark = pytest.mark.browser
 
-SIZES = {"wide": (1280, 800), "phone": (400, 800)}
+# 200 % zoom is a window half as wide and half as high.
+SIZES = {"wide": (1280, 800), "phone": (400, 800), "zoomed": (640, 400), "landscape": (844, 390)}
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,16 @@ def site(reviewed: Store) -> Iterator[str]:
         yield url
 
 
-def opened(browser: Browser, scheme: str, size: str) -> Iterator[Page]:
+def opened(browser: Browser, scheme: str, size: str, *, forced: bool = False) -> Iterator[Page]:
+    """A window; ``forced``: with the colours of a system's high contrast, and motion reduced."""
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.emulate_media(
+        color_scheme="dark" if scheme == "dark" else "light",
+        forced_colors="active" if forced else "none",
+        reduced_motion="reduce" if forced else "no-preference",
+    )
     page.set_default_timeout(30_000)
     yield page
     context.close()
@@ -73,7 +79,16 @@ def test_overview_and_review_are_clean(browser: Browser, site: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize(("scheme", "size"), [("light", "zoomed"), ("dark", "landscape")])
+def test_every_page_is_clean_when_enlarged_and_in_forced_colours(
+    browser: Browser, site: str, scheme: str, size: str
+) -> None:
+    for page in opened(browser, scheme, size, forced=scheme == "light"):
+        assert [each for address in PAGES for each in check(page, site, address)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["wide", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_clean(browser: Browser, site: str, scheme: str, size: str) -> None:
     for page in opened(browser, scheme, size):

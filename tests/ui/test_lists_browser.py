@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
+import duckdb
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from gradattn_core.store.store import Store
 from tests.helpers import pictured_audit
 from tests.helpers.browser import saved, sees, served
-from tests.helpers.pictured_audit import AUDIT_ID, MISSING
+from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, MISSING, path_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -44,7 +47,7 @@ def page(browser: Browser, address: str, store: Store) -> Iterator[Page]:
     yield from opened(browser, address, "Ada", "")
 
 
-def opened(browser: Browser, address: str, reviewer: str, query: str) -> Iterator[Page]:
+def opened(browser: Browser, address: str, reviewer: str, query: str) -> Generator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_cookies([{"name": "gradattn_reviewer", "value": reviewer, "url": address}])
     context.set_default_timeout(30_000)
@@ -83,6 +86,85 @@ def everything(page: Page, key: str, most: int) -> list[str]:
         page.keyboard.press(key)
     expect(end).to_be_visible()
     return headlines
+
+
+def alternately(pages: dict[str, Page], key: str, most: int) -> list[tuple[str, str]]:
+    """Each presses a key for the suspect that they see, in turns, until nobody has one: who decided what."""
+    said: list[tuple[str, str]] = []
+    left = dict(pages)
+    before = dict.fromkeys(pages, "")
+    while left and len(said) < most:
+        for name, page in list(left.items()):
+            end = page.locator(".panel.whole:not([hidden])")
+            other = f".client[data-seen]:not([data-seen={json.dumps(before[name], ensure_ascii=False)}])"
+            expect(page.locator(other).or_(end)).to_have_count(1)
+            if end.count():
+                del left[name]
+                continue
+            before[name] = page.locator(".client").get_attribute("data-seen") or ""
+            said.append((name, before[name]))
+            page.keyboard.press(key)
+            page.wait_for_timeout(100)
+            saved(page)
+    assert not left
+    return said
+
+
+def test_two_at_once_go_through_a_random_check_and_meet_at_its_end_only(
+    browser: Browser, address: str, store: Store
+) -> None:
+    drawn = store.draws.spot_check(AUDIT_ID, 12, seed=4).paths
+    both = {name: opened(browser, address, name, "?list=spot+check") for name in ("Ada", "Grace")}
+    pages = {name: next(each) for name, each in both.items()}
+    said = alternately(pages, "k", 20)
+    assert {path for _, path in said} == set(drawn), "none is lost"
+    # One starts in the middle. Where they meet each hears a step later what the other has decided; there both say it.
+    assert len(said) <= len(drawn) + 3 and len({path for _, path in said[:10]}) == 10
+    assert Counter(name for name, _ in said)["Grace"] >= 5
+    assert sorted((name, path) for path, _, name in newest(store, len(said))) == sorted(said)
+    for page in pages.values():
+        expect(page.get_by_text("0 of 12 were wrong.")).to_be_visible()
+    # The review that has an end, by the same two: no page of it is missed, and none drawn anew while one waits.
+    for page in pages.values():
+        page.goto(f"{address}/review?list=until&left=25")
+    said = alternately(pages, "k", 150)
+    until = store.draws.until(AUDIT_ID, 0.25)
+    assert until.kind == "done"
+    twice = [path for path, count in Counter(path for _, path in said).items() if count > 1]
+    assert len(twice) <= 3 * (len(said) // 25 + 1)
+    assert sorted((name, path) for path, _, name in newest(store, len(said))) == sorted(said)
+    for each in both.values():
+        each.close()
+
+
+def test_all_copies_are_decided_by_one_key_and_taken_back_by_one(browser: Browser, tmp_path: Path) -> None:
+    store = pictured_audit.copied_store(tmp_path)
+    paths = [path_of(0), path_of(1), path_of(len(CLASSES))]
+    with duckdb.connect(str(store.database)) as connection:
+        where = "WHERE list_contains($paths, path)"
+        connection.execute(f"UPDATE images SET content_hash = repeat('c', 32) {where}", {"paths": paths})
+        connection.execute(
+            f"UPDATE scores SET kind = 'duplicate', kind_numbers = MAP {{'identical': 1.0}} {where}", {"paths": paths}
+        )
+    with served(store.directory, environment={"GRADATTN_REVIEWER": "Ada", "GRADATTN_LEARNING": "0"}) as url:
+        page = browser.new_page()
+        page.goto(f"{url}/review?{urlencode({'path': paths[0]})}")
+        sees(page, paths[0])
+        page.keyboard.press("d")
+        expect(page.locator(".toast")).to_have_text("What you decide is said of all copies.")
+        page.keyboard.press("k")
+        expect(page.locator(".client[data-seen]")).not_to_have_attribute("data-seen", paths[0])
+        saved(page)
+        assert {(path, decision) for path, decision, _ in newest(store, 3)} == {
+            (paths[0], "keep"),
+            (paths[1], "relabel"),
+            (paths[2], "keep"),
+        }
+        page.keyboard.press("z")
+        sees(page, paths[0])
+        saved(page)
+        assert [decision for _, decision, _ in newest(store, 3)] == ["undo"] * 3
+        page.close()
 
 
 def test_a_tag_is_given_found_again_and_taken_away_and_a_view_kept_opened_and_deleted(page: Page, store: Store) -> None:

@@ -17,6 +17,9 @@ from ui.api.shapes import Suspect
 from ui.api.suspect import suspects
 from ui.api.whereabouts import whereabouts
 
+# Who goes through what was drawn, in the order in which they came to this process.
+_turns: dict[tuple[str, str, str], dict[str, int]] = {}
+_MOST_TURNS = 1_000
 _NO_RANK = 2**53 - 1  # beyond every rank, and a whole number in JavaScript too
 
 
@@ -139,9 +142,10 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
         undecided = {row["path"] for row in rows_of(store.candidates.page(audit, paths=order, decided="no"))}
         paths, blind = [path for path in order if path in undecided], kind == "random"
         total, left = len(order), len(paths)
-    at = {path: number for number, path in enumerate(order)}
+    begin = _begin((str(store.directory), audit, query.name), reviewer, len(order))
+    at = {path: (number - begin) % len(order) for number, path in enumerate(order)}
     after = at.get(str(query.after[-1]), -1) if query.after else -1
-    ahead = [path for path in paths if at[path] > after and path not in query.held]
+    ahead = sorted((path for path in paths if at[path] > after and path not in query.held), key=at.__getitem__)
     if query.path is not None and query.after is None:
         ahead = [query.path, *(path for path in ahead if path != query.path)]
     some = ahead[: query.count]
@@ -158,6 +162,15 @@ def _drawn(asked: Asked, query: ListQuery, reviewer: str) -> Stretch:
     found = [suspect for suspect in found if suspect.path in still or suspect.path == query.path]
     whereabouts.expect(store, audit, _pictures(found))
     return Stretch(found, total, total - left, left, len(ahead) > len(some), 0)
+
+
+def _begin(where: tuple[str, str, str], reviewer: str, drawn: int) -> int:
+    """Where in what was drawn a reviewer begins: the second in its middle, two more between them, and so on."""
+    turns = _turns.setdefault(where, {})
+    turn = turns.setdefault(reviewer, len(turns)) if reviewer and len(turns) < _MOST_TURNS else 0
+    # The digits of the turn backwards, as a share: 0, 1/2, 1/4, 3/4, 1/8 …
+    share = sum(0.5 ** (digit + 1) for digit in range(turn.bit_length()) if turn >> digit & 1)
+    return int(share * drawn)
 
 
 def _page_of_until(store: Store, audit: str, share: float) -> tuple[str, Sequence[str]]:

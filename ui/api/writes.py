@@ -17,6 +17,7 @@ from ui.api.suspect import said
 
 MOST_DECISIONS = 1_000
 """Of one request."""
+MOST_AHEAD = 100
 SECONDS_BETWEEN_COUNTS = 2.0
 _LONGEST_NOTE = 10_000
 
@@ -33,7 +34,10 @@ class Result:
 
 
 def decisions(asked: Asked) -> Mapping[str, object]:
-    """``POST decisions``: of each decision what became of it, in their order, and how far the review is now."""
+    """``POST decisions``: of each decision what became of it, in their order, and how far the review is now.
+
+    Of the pictures that are held ``ahead``, those about which something stands by now, whoever said it.
+    """
     reviewer, store, audit = asked.writing().reviewer(), asked.store, asked.audit
     receipts = store.decisions.append_seen(
         audit,
@@ -52,7 +56,9 @@ def decisions(asked: Asked) -> Mapping[str, object]:
         )
         for receipt in receipts
     ]
-    return {"results": results, "progress": _progress(asked, reviewer)}
+    ahead = asked.texts("ahead", MOST_AHEAD)
+    decided = store.decisions.decided(audit, ahead) if ahead else []
+    return {"results": results, "decided": decided, "progress": _progress(asked, reviewer)}
 
 
 def undo(asked: Asked) -> Mapping[str, object]:

@@ -271,6 +271,12 @@ export class Actions {
     Object.assign(item, { stale: true, said: Boolean(stands?.mine) });
   }
 
+  /** Somebody else has decided what is held here and comes next: it is passed over, and asked for where one goes back to it. */
+  passed(paths) {
+    const { queue } = this.review;
+    for (const path of paths) if (path !== queue.current?.path) this.settle(path, { decision: "", name: "", reviewer: "", mine: false });
+  }
+
   again() {
     this.review.outbox.again();
     this.review.queue.fill();

@@ -36,10 +36,12 @@ export class Outbox {
    * @param {string} options.place names the server and the audit
    * @param {() => void} options.changed what is unsent, or whether the server answers, has changed
    * @param {(entry: Entry, answer: object) => void} options.landed an entry was answered for
+   * @param {() => string[]} [options.ahead] paths that are held and come next
+   * @param {(paths: string[]) => void} [options.others] those of them about which something stands by now
    * @param {Storage|null} [options.storage]
    */
-  constructor({ post, place, changed, landed, storage = browserStorage() }) {
-    Object.assign(this, { post, changed, landed, storage });
+  constructor({ post, place, changed, landed, ahead = () => [], others = () => {}, storage = browserStorage() }) {
+    Object.assign(this, { post, changed, landed, ahead, others, storage });
     this.prefix = `gradattn/outbox/${place}/`;
     this.entries = new Map();
     this.unkept = new Set();
@@ -184,7 +186,8 @@ export class Outbox {
         answers = [{ id, ...(await this.post("undo", { audit, reviewer, outbox, id, path, seen, others: Boolean(others), exact: path !== null })) }];
       } else {
         const decisions = entries.map(({ id, path, decision, new_label, note, seen, copies }) => ({ id, path, decision, new_label, note, seen, copies }));
-        const answer = await this.post("decisions", { audit, reviewer, outbox, decisions });
+        const answer = await this.post("decisions", { audit, reviewer, outbox, decisions, ahead: this.ahead() });
+        this.others(answer.decided ?? []);
         answers = answer.results.map((result) => ({ ...result, progress: answer.progress }));
       }
     } catch (error) {
@@ -207,6 +210,12 @@ export class Outbox {
   answered(key, answer) {
     const entry = this.entries.get(key);
     if (!entry || entry.id !== answer.id) return;
+    if (agrees(entry, answer)) {
+      // Both are in the log then; where two say the same, nobody has to choose.
+      this.entries.set(key, { ...entry, seen: answer.newest.id });
+      this.keep(key, this.entries.get(key));
+      return;
+    }
     const asks = answer.status === "newer" || answer.status === "refused" || answer.status === "theirs";
     if (asks) {
       const { status, newest, stands, reason } = answer;
@@ -284,6 +293,12 @@ export class Outbox {
     window.removeEventListener("storage", this.listen);
     window.removeEventListener("online", this.online);
   }
+}
+
+/** Whether somebody was faster, and has said the same. */
+function agrees({ kind, decision, new_label, copies }, { status, newest, stands }) {
+  if (status !== "newer" || kind !== "decision" || copies || !stands || newest?.id !== stands.id) return false;
+  return !stands.mine && stands.decision === decision && (stands.new_label ?? null) === (new_label ?? null);
 }
 
 /** One tab at a time sends; without locks (no secure context) ids alone keep anything from being stored twice. */

@@ -48,6 +48,11 @@ export class Queue {
     return this.items.slice(this.at + 1).filter((item) => item.state === "ready" || item.state === "missing").length;
   }
 
+  /** Paths of those that come next and that nobody is known to have decided. */
+  ahead() {
+    return this.items.slice(this.at + 1).filter(({ suspect }) => suspect && !suspect.decision).map(({ path }) => path).slice(0, 2 * AHEAD);
+  }
+
   /** Begin, with the suspect at this path where the address names one. */
   begin(path) {
     this.moved();

@@ -58,6 +58,7 @@ class Review {
     this.outbox = new Outbox({
       post: api.post, place: `${new URL(data.base).pathname}${this.audit}`, changed: () => this.later(),
       landed: (entry, answer) => this.actions.landed(entry, answer),
+      ahead: () => this.queue.ahead(), others: (paths) => this.actions.passed(paths),
     });
     this.keys = new Keys({
       act: (name, event) => this.actions.act(name, event), signal, shut: () => this.dialogs.open || this.chips.open,

@@ -111,7 +111,7 @@ def whole_map(asked: Asked) -> Mapping[str, object]:
     if not frame.empty:
         _, missing = store.embeddings.count(audit)
         # As it is: a copy of 50,000 names as ``asdict`` makes it takes longer than to find them.
-        return {"points": points_of(frame, facts.images, missing), "progress": _progress(store, audit)}
+        return {"points": points_of(frame, facts.images, missing)}
     problem = obstacle(store, facts)
     if not problem and read_only():
         problem = "Nobody has made a map of this audit yet, and this page is read-only: gradattn embed makes it."

@@ -47,7 +47,7 @@ def test_the_points_are_those_of_the_store_and_their_states_follow_decisions(cli
         own = [at for at, given in enumerate(points["given"]) if given == number]
         assert abs(each["x"] - np.median([points["x"][at] for at in own])) <= 1
         assert abs(each["y"] - np.median([points["y"][at] for at in own])) <= 1
-    assert answer["progress"] == {"suspects": SUSPECTS, "decided": 0}
+    assert list(answer) == ["points"], "of a million pictures their counts take long, and come later"
 
     store.decisions.append(AUDIT_ID, path_of(1), "keep", reviewer="Ada")
     store.decisions.append(AUDIT_ID, path_of(30), "unsure", reviewer="Ada")
