@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from gradattn_core.dataset.address import is_url, listed_path
 from gradattn_core.dataset.decoding import content_hash
 from gradattn_core.dataset.manifest import Correspondence, correspondence
 from gradattn_core.dataset.parquet import label_text
-from gradattn_core.dataset.tables import delimiter_of, names_delimiter
+from gradattn_core.dataset.table_text import encoding_of
+from gradattn_core.dataset.tables import LINES_BEFORE, layout
 from gradattn_core.dataset.text import cell_text, shown_all
 from gradattn_core.errors import ApplyError, DatasetError
 from gradattn_core.files import clear_drafts, write_output
@@ -131,15 +132,14 @@ def _replace(corrections: Corrections, file: Path, before: bytes, after: bytes, 
 
 def _delimited(content: bytes, rows: _Rows) -> bytes:
     """CSV and TSV, row by row: one that does not change keeps its bytes."""
-    encoding = "utf-8"
-    for order, name in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
-        encoding = name if content.startswith(order) else encoding
+    encoding = encoding_of(content[:4])
     text = content.decode(encoding, "surrogateescape")
     mark, text = ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
-    first = text.split("\n", 1)[0]
-    delimiter = delimiter_of(first)
-    records = _records(text, delimiter)
-    written = [mark, next(records)[0]] if names_delimiter(first) else [mark]
+    head = list(islice(io.StringIO(text, newline=""), LINES_BEFORE))
+    lines, delimiter = layout(head)
+    before = "".join(head[:lines])
+    records = _records(text[len(before) :], delimiter)
+    written = [mark, before]
     raw, fields = next(records, ("", list[str]()))
     at = [_position(fields, name) for name in rows.columns]
     written.append(raw)

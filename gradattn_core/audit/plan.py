@@ -48,7 +48,7 @@ from gradattn_core.errors import ClassAlignmentError, DatasetError, StoreError
 from gradattn_core.face import __version__
 from gradattn_core.files import remove_folder, user_path, write_parquet, write_text
 from gradattn_core.model.backbone import fetch_weights
-from gradattn_core.model.classes import Alignment, align_classes, class_names
+from gradattn_core.model.classes import Alignment, align_classes, class_names, mostly_named
 from gradattn_core.model.device import pick_device
 from gradattn_core.outfolder import AuditFolder, failures_beside
 from gradattn_core.progress import PLAN, Progress, silent
@@ -494,10 +494,12 @@ def choose_head(
     outputs = int(getattr(model, "num_classes", 0))
     try:
         alignment = align_classes(classes, outputs, class_names(model), config.class_map)
-    except ClassAlignmentError:
+    except ClassAlignmentError as error:
         if config.head == "as-is" or config.class_map is not None:
             raise
         why = "The model's classes are not the dataset's: a K-fold probe on its features judges."
+        if mostly_named(classes, class_names(model)):
+            why = f"A K-fold probe on the model's features judges, not its own classifier: {error}."
         return "probe", None, (*notes, why)
     if config.head == "auto" and alignment.method == "index order":
         # The same number of classes proves nothing about their meaning; a person must say so.

@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from itertools import islice
 
 from gradattn_core.dataset.address import join
 from gradattn_core.dataset.endings import is_image
 from gradattn_core.dataset.levels import METADATA
 from gradattn_core.dataset.manifest import check_selected, describes
 from gradattn_core.dataset.selection import DatasetSelection
-from gradattn_core.dataset.tables import open_table
+from gradattn_core.dataset.tables import glance
 from gradattn_core.dataset.text import shown, shown_all
 from gradattn_core.errors import DatasetError, UnreadableImageError
 from gradattn_core.records import Listing
 
-TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".json.gz")
 """Endings of tables that somebody may have meant to be read."""
 _LOOKED_AT = 20
 _OPTIONS = ("path_column", "label_column", "split_column", "image_root", "image_ending")
@@ -75,13 +74,16 @@ def _named(selection: DatasetSelection) -> list[str]:
     return [f"--{name.replace('_', '-')} {shown(getattr(selection, name))}" for name in given]
 
 
+def names_pictures(table: str) -> bool:
+    """Whether the rows of a table name pictures."""
+    return bool(_of_pictures(table))
+
+
 def _of_pictures(table: str) -> Sequence[str]:
     """The columns of a table whose rows name pictures; nothing of another one."""
     try:
-        opened = open_table(table)
-        names = [name for name in dict.fromkeys(opened.columns) if opened.columns.count(name) == 1]
-        rows = [values for _, values in islice(opened.read(names), _LOOKED_AT) if not isinstance(values, str)]
+        columns, rows = glance(table, _LOOKED_AT)
     except (DatasetError, OSError, UnicodeError, UnreadableImageError, csv.Error):
         return ()
     naming = any(isinstance(value, str) and is_image(value) for values in rows for value in values)
-    return opened.columns if naming and len(opened.columns) > 1 else ()
+    return columns if naming and len(columns) > 1 else ()

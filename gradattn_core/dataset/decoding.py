@@ -47,6 +47,7 @@ from gradattn_core.dataset import storage
 from gradattn_core.dataset.address import BOXES, box_path, canonical, file_name, is_url, join, member
 from gradattn_core.dataset.archives import read_member
 from gradattn_core.dataset.boxes import Kept, Part, mark, part_of
+from gradattn_core.dataset.contents import HEAD, what_it_is
 from gradattn_core.dataset.endings import HEIF_MISSING, reads_heif, suffix
 from gradattn_core.dataset.parquet import read_cell
 from gradattn_core.dataset.pixels import FULL_WHITE, Alpha, as_rgb, deep_colour, deep_grey, deep_values, is_deep
@@ -330,6 +331,8 @@ def _decode(data: bytes, asked: _Asked) -> tuple[Image.Image, tuple[int, int], A
             raise UnreadableImageError(f"{name} has {bands} bands; pictures with 1, 3 or 4 are read.") from None
         if data.startswith(_SIGNATURES):
             raise UnreadableImageError(f"{name} is truncated or damaged: its header cannot be read.") from None
+        if what := what_it_is(data[:HEAD]):
+            raise UnreadableImageError(f"{name} is no picture but {what}.") from None
         kinds = ", ".join(_FORMATS)
         raise UnreadableImageError(f"{name} is not an image (none of {kinds}).") from None
     except Image.DecompressionBombError:

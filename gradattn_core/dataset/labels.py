@@ -59,6 +59,7 @@ _ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 # A minus at the end has a meaning where a blank before it has none: the grades A and A-.
 _MINUS = re.compile(r"(?<=\w)-$")
 _CELL = re.compile(r"\s*[,;|]\s*")
+_LIST = re.compile(r"\[.*\]|\(.*\)|\{.*\}", re.DOTALL)
 _NAMED = 3
 
 
@@ -109,8 +110,10 @@ def is_no_class(label: str) -> bool:
 def cells_of_several(labels: Iterable[str]) -> list[str]:
     """The labels that are several in one cell: their parts are labels too, or are parts of others as well."""
     every = list(labels)
-    known = set(every)
-    parts = {label: [part for part in _CELL.split(label) if part] for label in every}
+    # A list as Python writes it, ['cat', 'dog'], is several labels as well.
+    plain = {label: re.sub(r"['\"]", "", label[1:-1]) if _LIST.fullmatch(label) else label for label in every}
+    known = set(plain.values())
+    parts = {label: [part for part in _CELL.split(plain[label]) if part] for label in every}
     uses = Counter(part for split in parts.values() if len(split) > 1 for part in set(split))
     found = []
     for label, split in parts.items():

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from gradattn_core.dataset.address import join
 from gradattn_core.dataset.labels import is_no_class
-from gradattn_core.dataset.text import shown, shown_all
+from gradattn_core.dataset.text import as_value, shown, shown_all
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import Failure, ImageRecord, Listing
 
@@ -183,10 +183,10 @@ def _refuse_wrapper(root: str, folders: _Folders, has: Callable[[str], bool]) ->
     if described and len(only) == len(firsts):
         raise DatasetError(
             f"{shown(root)} has no class folders but {shown_all(firsts)}, which have tables of their labels: choose "
-            f"one with --split {described[0]}."
+            f"one with --split {as_value(described[0])}."
         )
     if len(firsts) == 1 and not folders.flat and (len(folders.within[largest]) > 1 or described):
-        split = f"choose it with --split {largest}, or " if is_split(largest) else ""
+        split = f"choose it with --split {as_value(largest)}, or " if is_split(largest) else ""
         raise DatasetError(
             f"{shown(root)} has no class folders but {shown(largest)} around them: {split}pass "
             f"{shown(join(root, largest))}."
@@ -228,7 +228,7 @@ def _refuse_splits(root: str, folders: _Folders) -> None:
         level = 2 + (best in folders.repeating) + all(is_split(name, only=True) for name in within)
         raise DatasetError(
             f"{shown(root)} has no class folders but {shown_all(firsts)} around them: choose one with --split "
-            f"{best}, audit all with --label-depth {level}, or say --label-depth 1 if these are the labels."
+            f"{as_value(best)}, audit all with --label-depth {level}, or say --label-depth 1 if these are the labels."
         )
 
 
@@ -254,7 +254,7 @@ def _notes(folders: _Folders) -> Iterable[str]:
     if len(splits_within) > 1 or (splits_within and folders.flat):  # else one of them was chosen
         yield (
             f"The folders {shown_all(splits_within[:5])} within the classes look like splits and are audited together; "
-            f"--split {splits_within[-1]} takes one."
+            f"--split {as_value(splits_within[-1])} takes one."
         )
     levels = within - set(splits_within)
     several = [first for first in firsts if len(set(folders.within[first]) - set(splits_within)) > 1]
@@ -268,7 +268,19 @@ def _notes(folders: _Folders) -> Iterable[str]:
     if alone and len(alone) < len(firsts):
         yield (
             f"{shown_all(alone)} is audited as a class like the others, though the name is that of a split: "
-            f"--exclude-label {alone[0]} leaves it out."
+            f"--exclude-label {as_value(alone[0])} leaves it out."
+        )
+    # Of train_cat and test_cat the class is what stands beside the split.
+    beside = defaultdict(list)
+    for first in firsts:
+        rest = " ".join(word for word in words(first) if word not in _SPLITS)
+        if is_split(first) and rest and not says_nothing(rest):
+            beside[rest].append(first)
+    alike = min(beside.values(), key=lambda names: (-len(names), names), default=[])
+    if len(alike) > 1:
+        yield (
+            f"{shown_all(alike)} differ only by the word of a split, and are audited as classes of their own: if they "
+            "are one class, put its pictures into one folder, or name their labels in a table."
         )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +29,24 @@ from gradattn_core.dataset.address import (
 from gradattn_core.dataset.annotations import AnnotatedSet, boxes_listing
 from gradattn_core.dataset.archives import open_archive
 from gradattn_core.dataset.beside import TABLES, own_table, passed_over_tables
+from gradattn_core.dataset.contents import head_of, stand_in
 from gradattn_core.dataset.detection import Files, detected, detected_by, files_of_folder, may_be_detection
-from gradattn_core.dataset.endings import NO_CLASS, OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
+from gradattn_core.dataset.endings import OUTPUT, SYSTEM, is_hidden, is_image, passed_over, suffix
 from gradattn_core.dataset.folder import Tree, list_folder
 from gradattn_core.dataset.labels import merged_spellings, notes_about
 from gradattn_core.dataset.levels import METADATA, by_level, check_level
 from gradattn_core.dataset.manifest import list_manifest
 from gradattn_core.dataset.parquet import holds_pictures, image_column, list_tables, open_table
+from gradattn_core.dataset.refusals import (
+    FORMS,
+    near_sibling,
+    no_dataset,
+    refuse_depth,
+    refuse_flat,
+    refuse_missing_folder,
+    refuse_missing_split,
+    refuse_unusable,
+)
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.dataset.selection import (
     LABEL_COLUMN,
@@ -52,7 +62,7 @@ from gradattn_core.dataset.stamps import stamps
 from gradattn_core.dataset.storage import Stamp
 from gradattn_core.dataset.subset import of_classes, so_many, without_labels
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
-from gradattn_core.dataset.text import data_note, did_you_mean, file_problem, is_text, shown, shown_all
+from gradattn_core.dataset.text import data_note, file_problem, shown, shown_all
 from gradattn_core.dataset.webdataset import SHARD_SUFFIXES, is_webdataset, list_shards
 from gradattn_core.errors import DatasetError
 from gradattn_core.files import user_path
@@ -61,13 +71,6 @@ from gradattn_core.records import Listing
 _TABLE_SUFFIX = ".parquet"
 _YAML = (".yaml", ".yml")
 _ANNOTATION_SUFFIXES = (".json", ".json.gz", *_YAML)
-# A README.txt or a list of links is no table, though its ending is that of one.
-_TABLES = tuple(each for each in MANIFEST_SUFFIXES if not each.startswith(".txt"))
-_FORMS = (
-    "a folder root/<label>/… of images, a zip or tar of one, WebDataset tars, or a manifest ("
-    + ", ".join(each for each in sorted(MANIFEST_SUFFIXES) if not each.endswith(".gz"))
-    + "), or boxes as COCO, Pascal VOC or YOLO have them"
-)
 
 
 def list_dataset(
@@ -155,7 +158,7 @@ def list_dataset(
     if merge_spellings:
         listing = merged_spellings(listing)
     listing = so_many(listing, selection.subset)
-    _refuse_unusable(public, listing)
+    refuse_unusable(public, listing)
     return replace(listing, notes=(*listing.notes, *_about_passed_over(listing), *notes_about(listing)))
 
 
@@ -169,7 +172,7 @@ def _image_root(source: str) -> str:
     if not is_url(place):
         folder = user_path(place).resolve()
         if not folder.exists():
-            raise DatasetError(f"--image-root {shown(source)} does not exist.{_near_sibling(folder)}{data_note()}")
+            raise DatasetError(f"--image-root {shown(source)} does not exist.{near_sibling(folder)}{data_note()}")
         place = str(folder)
         if folder.is_dir():
             return place
@@ -201,7 +204,7 @@ def _list(place: str, selection: DatasetSelection) -> Listing:
         stamp_of = stamps(join(place, file) for file in files if is_image(file))
         files |= {file: stamp for file in files if isinstance(stamp := stamp_of.get(join(place, file)), Stamp)}
     if not files:
-        raise DatasetError(f"{shown(place)} is not a dataset: give {_FORMS}.")
+        raise DatasetError(f"{shown(place)} is not a dataset: give {FORMS}.")
     tree = Tree(place, files, {})
     if not any(is_image(file) and "/" in file for file in files) and not any(file in files for file in METADATA):
         shards = _shards(list(files))
@@ -216,7 +219,7 @@ def _list_local(source: Path, selection: DatasetSelection) -> Listing:
     except (FileNotFoundError, NotADirectoryError):
         if is_pattern(str(source)):
             return _list_files(expand(os.path.abspath(source)), None, selection)
-        raise DatasetError(f"{shown(source)} does not exist.{_near_sibling(source)}{data_note()}") from None
+        raise DatasetError(f"{shown(source)} does not exist.{near_sibling(source)}{data_note()}") from None
     except PermissionError:
         raise DatasetError(f"{shown(source)} may not be read: no permission.") from None
     if stat.S_ISDIR(status.st_mode):
@@ -224,7 +227,7 @@ def _list_local(source: Path, selection: DatasetSelection) -> Listing:
     if stat.S_ISREG(status.st_mode) and _is_file_name(str(source)):
         # The file may be a link into another folder; what it names lies beside the link.
         return _list_file(str(source.parent.resolve() / source.name), selection)
-    raise DatasetError(f"{shown(source)} is not a dataset: give {_FORMS}.")
+    raise no_dataset(str(source))
 
 
 def _list_local_folder(root: Path, selection: DatasetSelection) -> Listing:
@@ -240,7 +243,7 @@ def _list_local_folder(root: Path, selection: DatasetSelection) -> Listing:
         return _list_table(table, str(root), selection)
     listing = list_folder(root)
     if not listing.images:
-        _refuse_flat(root)
+        refuse_flat(root)
         shards = _shards([file.relative_to(root).as_posix() for file in root.rglob("*.*") if file.is_file()])
         if shards:
             return _list_files([str(root / file) for file in shards], str(root), selection)
@@ -274,7 +277,7 @@ def _list_tree(tree: Tree, selection: DatasetSelection) -> Listing:
 
 
 def _list_table(table: str, root: str, selection: DatasetSelection) -> Listing:
-    _refuse_depth(table, selection)
+    refuse_depth(table, selection)
     return list_manifest(table, root, selection)
 
 
@@ -304,7 +307,7 @@ def _within_split(listing: Listing, selection: DatasetSelection) -> Listing:
 
     images = tuple(image for image in listing.images if is_of_split(image.path))
     if not images:
-        _refuse_missing_split(listing.root, selection, {image.label for image in listing.images})
+        refuse_missing_split(listing.root, selection, {image.label for image in listing.images})
     failures = tuple(failure for failure in listing.failures if is_of_split(failure.path))
     return replace(listing, images=images, failures=failures)
 
@@ -323,6 +326,8 @@ def _about_passed_over(listing: Listing) -> list[str]:
 
 def _list_file(file: str, selection: DatasetSelection) -> Listing:
     lower = file_name(file).lower()
+    if not is_url(file) and (other := stand_in(head_of(file))):
+        raise DatasetError(f"{shown(file)} is {other}.")
     if lower.endswith(".zip"):
         return _list_archive("zip", file, "", selection)
     if lower.endswith(SHARD_SUFFIXES):
@@ -330,13 +335,13 @@ def _list_file(file: str, selection: DatasetSelection) -> Listing:
     if lower.endswith(_ANNOTATION_SUFFIXES):
         found = _boxes(detected_by(file, selection), selection)
         if found is not None:
-            _refuse_depth(file, selection)
+            refuse_depth(file, selection)
             return found
     if lower.endswith(_TABLE_SUFFIX):
         with open_table(file, fresh=True) as table:
             column = image_column(table.schema_arrow, selection.path_column)
             if column is not None and holds_pictures(table, column):
-                _refuse_depth(file, selection)
+                refuse_depth(file, selection)
                 return list_tables([file], parent(file), selection)
     return _list_table(file, parent(file), selection)
 
@@ -348,11 +353,13 @@ def _list_archive(kind: str, file: str, inside: str, selection: DatasetSelection
             f"{shown(file)} is damaged after {len(archive.entries):,} members ({archive.damage}): copy it again."
         )
     if kind == "tar" and not inside and is_webdataset(archive):
-        _refuse_depth(file, selection)
+        refuse_depth(file, selection)
         return list_shards([file], parent(file), selection.label_column, fresh=False)
     tree = Tree(member_address(kind, "", file), archive.stamps, archive.problems)
     folder = inside.strip("/")
     if folder:
+        if not any(name.startswith(f"{folder}/") for name in (*tree.files, *tree.problems)):
+            refuse_missing_folder(file, folder, tree.folders)
         tree = tree.below(folder, member_address(kind, folder, file))
     while not folder and (wrapper := tree.wrapper()) is not None and wrapper != selection.split:
         tree = tree.below(wrapper, join(tree.root, wrapper))
@@ -381,7 +388,7 @@ def _list_files(files: Sequence[str], folder: str | None, selection: DatasetSele
             f"{len(files):,} files, {shown(files[0])} among them, are not one dataset: only WebDataset tars and "
             "Parquet files with pictures may be many."
         )
-    _refuse_depth(folder, selection)
+    refuse_depth(folder, selection)
     if selection.split is not None:
         names_of_split = of_split(list(names), selection.split)
         if names_of_split:
@@ -400,75 +407,3 @@ def _shards(names: Sequence[str]) -> list[str]:
 
 def _is_file_name(place: str) -> bool:
     return file_name(place).lower().endswith((".zip", *SHARD_SUFFIXES, *MANIFEST_SUFFIXES, *_YAML))
-
-
-def _refuse_unusable(source: str, listing: Listing) -> None:
-    """Refuse a listing without images, or with one class only."""
-    if not is_text(listing.root):
-        raise DatasetError(f"The folder {shown(listing.root)} has a name that is not valid UTF-8: rename it.")
-    classes = listing.classes
-    if not classes:
-        problem = ""
-        if listing.failures:
-            first = listing.failures[0]
-            problem = f" The first of {len(listing.failures):,} problems: {shown(first.path)}: {first.reason}."
-        raise DatasetError(f"{shown(source)} has no usable images: {_what_there_is(listing)}give {_FORMS}.{problem}")
-    if len(classes) == 1:
-        held = _what_there_is(listing).rstrip("; ")
-        tables = [each.path for each in listing.skipped if each.path.lower().endswith(_TABLES) and "/" not in each.path]
-        instead = f" Pass its table {shown(join(listing.root, tables[0]))} if that says the labels." if tables else ""
-        raise DatasetError(
-            f"{shown(source)} has one class only, {shown(classes[0])}: wrong labels can be found between two or more."
-            f"{f' I{held[1:]}.' if held else ''}{instead}"
-        )
-
-
-def _what_there_is(listing: Listing) -> str:
-    """The endings of what was not listed, as the beginning of a sentence; nothing where there is nothing."""
-    unlisted = [each for each in (*listing.failures, *listing.skipped) if each.given_label or each.reason == NO_CLASS]
-    if not unlisted:
-        return ""
-    kinds = Counter((suffix(each.path) or "no ending", each.reason) for each in unlisted)
-    said = "; ".join(f"{count:,} {ending} ({reason})" for (ending, reason), count in kinds.most_common(3))
-    return f"it holds {said}; "
-
-
-def _near_sibling(source: Path) -> str:
-    """A sentence on what the first missing part of a path may have meant, or nothing."""
-    missing = source
-    while not missing.parent.is_dir() and missing.parent != missing:
-        missing = missing.parent
-    try:
-        siblings = sorted(os.listdir(missing.parent))
-    except OSError:
-        return ""
-    return did_you_mean(missing.name, siblings)
-
-
-def _refuse_flat(root: Path) -> None:
-    """Refuse a folder that has its images directly in it."""
-    names = os.listdir(root)
-    images = sum(is_image(each) and not each.startswith(".") and not (root / each).is_dir() for each in names)
-    if not images:
-        return
-    manifests = sorted(each for each in names if each.lower().endswith(MANIFEST_SUFFIXES))
-    instead = f"pass its manifest {shown(root / manifests[0])}" if manifests else "sort them into root/<label>/"
-    raise DatasetError(f"{shown(root)} is a flat folder: {images:,} images and no labels; {instead}.")
-
-
-def _refuse_missing_split(root: str, selection: DatasetSelection, folders: set[str]) -> None:
-    """Refuse a split that nothing in the dataset could be."""
-    if selection.split is not None:
-        raise DatasetError(
-            f"{shown(root)} has no split {shown(selection.split)}, which would be a folder around the classes; its "
-            f"folders are {shown_all(sorted(folders))}.{did_you_mean(selection.split, folders)}"
-        )
-
-
-def _refuse_depth(source: str, selection: DatasetSelection) -> None:
-    """Refuse a level of folders where folders say nothing of labels."""
-    if selection.label_depth is not None:
-        raise DatasetError(
-            f"--label-depth {selection.label_depth} says nothing to {shown(source)}, whose labels stand in it; leave "
-            "it out."
-        )

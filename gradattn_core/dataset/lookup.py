@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _ASKED = 20
 _SERVED = re.compile(r".*/data/local-files/?\?d=(.+)", re.DOTALL)
 _UPLOADED = re.compile(r".*/data/upload/(?:\d+/)?(.+)", re.DOTALL)
 _HASHED = re.compile(r"((?:.*/)?)[0-9a-f]{8}-(.+)", re.DOTALL)
+_WHOLE = re.compile(r"0*([0-9]+?)(?:\.0+)?", re.ASCII)
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://|[A-Za-z]:(?=/)")
 
 
@@ -81,14 +83,14 @@ class Finder:
         """
         best: list[str] = []
         for spelling in _spellings(text):
-            parts = spelling.casefold().split("/")
+            parts = _folded(spelling).split("/")
             for name in _names(parts[-1]):
                 found = [path for path in self._by_name.get(name, []) if not _of_other_splits(parts, path)]
                 if self.ending is not None:
                     found = [path for path in found if path.casefold().endswith(self.ending.casefold())]
                 if not found:
                     continue
-                depths = [_shared(parts[:-1], path.casefold().split("/")[:-1]) for path in found]
+                depths = [_shared(parts[:-1], _folded(path).split("/")[:-1]) for path in found]
                 best = [path for path, depth in zip(found, depths, strict=True) if depth == max(depths)]
                 if len(best) == 1:
                     return best
@@ -134,7 +136,7 @@ class Finder:
         """Of each name, and of each name without ending and then without leading zeros: the paths that have it."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         for path in self.files:
-            name = posixpath.basename(path).casefold()
+            name = _folded(posixpath.basename(path))
             stem = posixpath.splitext(name)[0]
             for key in dict.fromkeys((name, f"{stem}.", _number(stem))):
                 if key:
@@ -179,8 +181,9 @@ def _below(root: str, most: int) -> list[str]:
 
 def _spellings(text: str) -> list[str]:
     """Other ways to write a path that mean the same file, the one nearest to it first."""
-    plain = text.replace("\\", "/")
-    spellings = [plain]
+    plain = text.strip().replace("\\", "/")
+    # Macs decompose the letters of names (é is e and an accent), tables seldom do.
+    spellings = [plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD") if not plain.isascii())]
     for tool in (_SERVED, _UPLOADED):
         if served := tool.fullmatch(plain):
             spellings.append(unquote(served[1]))
@@ -203,9 +206,18 @@ def _names(name: str) -> Iterator[str]:
             yield number
 
 
+def _folded(name: str) -> str:
+    """As names are compared: without regard to case, and to whether accents are signs of their own."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _number(stem: str) -> str:
-    """A whole-number name without its leading zeros, and a sign that no name begins with; "" for others."""
-    return f"/{stem.lstrip('0') or '0'}" if stem.isascii() and stem.isdecimal() else ""
+    """A whole-number name without its leading zeros, and a sign that no name begins with; "" for others.
+
+    A table writes whole numbers as 7.0 once one of its cells is missing.
+    """
+    number = _WHOLE.fullmatch(stem)
+    return f"/{number[1]}" if number else ""
 
 
 def _of_other_splits(parts: Sequence[str], path: str) -> bool:

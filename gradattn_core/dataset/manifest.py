@@ -19,7 +19,8 @@ from gradattn_core.dataset.places import nothing_found, places_of
 from gradattn_core.dataset.secrets import remember
 from gradattn_core.dataset.selection import LABEL_COLUMN, PATH_COLUMN, SPLIT_COLUMN, DatasetSelection
 from gradattn_core.dataset.storage import Stamp
-from gradattn_core.dataset.tables import Table, open_table
+from gradattn_core.dataset.table_text import Table
+from gradattn_core.dataset.tables import open_table
 from gradattn_core.dataset.text import (
     as_text,
     cell_text,
@@ -71,6 +72,10 @@ def list_manifest(file: str, root: str, selection: DatasetSelection) -> Listing:
     table = open_table(file)
     columns = _Columns.of(file, table, selection, usual=True)
     rows = _read_rows(file, table, columns, selection)
+    if not rows and selection.split is None:
+        raise DatasetError(
+            f"{shown(file)} has no usable images: there is no row below its columns {shown_all(table.columns)}."
+        )
     places = places_of([row.path for row in rows if row.problem is None], file, root, selection)
     listing = _listing(root, rows, places.found)
     if not listing.images and rows and places.missing:

@@ -6,11 +6,13 @@ and DatasetError where no filesystem can be had for the URL. There is one filesy
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
 import hashlib
 import importlib
 import io
+import lzma
 import os
 import re
 import stat
@@ -21,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 from gradattn_core.dataset.address import is_url, is_web, join, parent
 from gradattn_core.dataset.secrets import with_secrets, without_secrets
@@ -49,7 +51,12 @@ _PACKAGES = {
     "hdfs": "pyarrow",
     "arrow_hdfs": "pyarrow",
 }
-_GZIP_ENDINGS = (".gz", ".tgz")
+_PACKED_ENDINGS = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")
+_UNPACKING: tuple[tuple[bytes, Callable[[IO[bytes]], IO[bytes]]], ...] = (
+    (b"\x1f\x8b", lambda packed: cast("IO[bytes]", gzip.GzipFile(fileobj=packed))),
+    (b"BZh", lambda packed: cast("IO[bytes]", bz2.BZ2File(packed))),
+    (b"\xfd7zXZ\0", lambda packed: cast("IO[bytes]", lzma.LZMAFile(packed))),  # noqa: SIM115 - whoever asks closes it
+)
 _MAX_UNPACKED, _MAX_UNPACKED_RATIO = 2**30, 200
 
 
@@ -137,7 +144,7 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
 
 
 def open_file(address: str, *, fresh: bool = False) -> RandomAccessFile:
-    """The file at an address, unpacked first where it is gzipped, copied first where its server sends it whole only.
+    """The file at an address, unpacked first where it is packed, copied first where its server sends it whole only.
 
     A file that is not on this machine is looked up once per process; ``fresh`` looks again.
 
@@ -152,7 +159,7 @@ def open_file(address: str, *, fresh: bool = False) -> RandomAccessFile:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
     local = stamp_of(status)
-    if address.lower().endswith(_GZIP_ENDINGS):
+    if address.lower().endswith(_PACKED_ENDINGS):
         return _open_copy(address, local)
     return RandomAccessFile(address, local, local.size, lambda start, end: _read_local(address, start, end))
 
@@ -296,7 +303,7 @@ def _open_remote(address: str) -> RandomAccessFile:
     if info.get("type") == "directory":
         raise OSError(errno.EISDIR, "a folder, not a file")
     remote = _stamp_of(info)
-    if address.split("?")[0].lower().endswith(_GZIP_ENDINGS) or not _gives_ranges(address, remote.size):
+    if address.split("?")[0].lower().endswith(_PACKED_ENDINGS) or not _gives_ranges(address, remote.size):
         return _open_copy(address, remote)
     return RandomAccessFile(address, remote, remote.size, lambda start, end: read(address, start, end))
 
@@ -325,17 +332,18 @@ def _copy(address: str) -> IO[bytes]:
             if is_url(address):
                 with_filesystem(address, lambda fs, path: fs.get_file(path, download.name))
             with open(download.name if is_url(address) else address, "rb") as plain:
-                zipped = plain.read(2) == b"\x1f\x8b"
+                head = plain.read(6)
                 plain.seek(0)
                 length = os.fstat(plain.fileno()).st_size
-                _pour(gzip.GzipFile(fileobj=plain) if zipped else plain, target, length * _MAX_UNPACKED_RATIO)
+                unpack = next((unpack for sign, unpack in _UNPACKING if head.startswith(sign)), None)
+                _pour(plain if unpack is None else unpack(plain), target, length * _MAX_UNPACKED_RATIO)
     except BaseException:
         target.close()
         raise
     return target
 
 
-def _pour(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], limit: int) -> None:
+def _pour(source: IO[bytes], target: IO[bytes], limit: int) -> None:
     written = 0
     try:
         while piece := source.read(_PIECE_BYTES):
@@ -345,7 +353,7 @@ def _pour(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], limit: int) -> N
             target.write(piece)
     except EOFError:
         raise OSError(errno.EINVAL, "damaged: it ends too early") from None
-    except zlib.error as error:
+    except (zlib.error, lzma.LZMAError) as error:
         raise OSError(errno.EINVAL, f"damaged: {error}") from None
     target.flush()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -21,6 +22,11 @@ def shown_all(names: Iterable[str]) -> str:
     every = list(names)
     rest = f" and {len(every) - 20:,} more" if len(every) > 20 else ""
     return ", ".join(shown(name, 60) for name in every[:20]) + rest
+
+
+def as_value(name: str) -> str:
+    """A name as it may be typed after an option."""
+    return name if re.fullmatch(r"[\w./:][\w./:-]*", name) else shown(name)
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from gradattn_core.dataset.selection import LABEL_COLUMN
 from gradattn_core.dataset.text import as_text, cause, cell_text, is_text, shown
 from gradattn_core.records import Failure, ImageRecord, Listing
 
-SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 # Of several pictures of one sample the first of these is taken; endings with two dots, as of masks, are not.
 _IMAGE_ENDINGS = tuple(ending.removeprefix(".") for ending in IMAGE_ENDINGS)
 _THREADS = 8

@@ -6,69 +6,36 @@ layout of Hugging Face's transformers or of torchvision, or for another input si
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gradattn_core.errors import ModelError
-
-State = dict[str, Tensor]
+from gradattn_core.model.layouts import in_timms_layout
+from gradattn_core.model.tensor_files import State, read_tensors
 
 _AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "averaged_model", "teacher")
 """Keys of weights that are taken before the raw ones beside them, as timm does: averages judge better."""
 _RAW = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "student")
-_DEEPEST = 4
-# What training programs keep beside the weights and torch lets in where it is named: settings and plain numbers.
-_HARMLESS: list[Any] = [argparse.Namespace, np.dtype, np.ndarray]
+_DEEPEST = 8
+# Wrappers of torch within a model, wherever they stand in a name.
+_WRAPPERS = re.compile(r"(?<![\w])(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod|_forward_module)\.")
+# What profilers and masked training leave beside a model's own tensors.
+_COUNTERS = re.compile(r"(?:.*\.)?(?:total_ops|total_params)|mask_token|masked_embed")
+_QUANTISED = re.compile(r".*(?:_packed_params|\.absmax|\.quant_map|\.SCB|\.qweight|\.qzeros|\.zero_point|quant_state)")
+# Layers that only training needs.
+_NO_HEAD = re.compile(
+    r"(?:.*\.)?(?:criterion|loss|cent(?:er|re)s?|arcface|margin|prox(?:y|ies)|metric|prototype|decoder|predictor|queue)"
+)
+_AVERAGED_ROOTS = re.compile(r"(?:^|\.)(?:model_ema|ema_model|ema|teacher|momentum_encoder|averaged_model)\.")
 _ADAPTERS = re.compile(r"(^|\.)(lora_|base_layer\.|adapter_)")
-_LAYER = re.compile(r"^encoder\.layer\.(\d+)\.(.+)$")
-_TRANSFORMERS_BLOCK = {
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
-    "norm1": "norm1",
-    "norm2": "norm2",
-    "attention.output.dense": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
-    "mlp.weights_in": "mlp.w12",
-    "mlp.weights_out": "mlp.w3",
-    "layer_scale1.lambda1": "ls1.gamma",
-    "layer_scale2.lambda1": "ls2.gamma",
-}
-_TRANSFORMERS = {
-    "embeddings.cls_token": "cls_token",
-    "embeddings.distillation_token": "dist_token",
-    "embeddings.register_tokens": "reg_token",
-    "embeddings.position_embeddings": "pos_embed",
-    "embeddings.patch_embeddings.projection": "patch_embed.proj",
-    "layernorm": "norm",
-    "classifier": "head",
-    "cls_classifier": "head",
-    "distillation_classifier": "head_dist",
-}
-_TORCHVISION_BLOCK = {
-    "ln_1": "norm1",
-    "ln_2": "norm2",
-    "self_attention.in_proj_": "attn.qkv.",
-    "self_attention.out_proj.": "attn.proj.",
-    "mlp.linear_1": "mlp.fc1",
-    "mlp.linear_2": "mlp.fc2",
-    "mlp.0.": "mlp.fc1.",
-    "mlp.3.": "mlp.fc2.",
-}
 
 
 @dataclass(frozen=True)
@@ -89,18 +56,22 @@ def read_checkpoint(file: Path) -> Checkpoint:
     Raises:
         ModelError: it is no file of plain tensors, holds none, or holds adapters without the weights they adapt.
     """
-    named, notes = _tensors(_read(file), file)
+    named, notes = _tensors(read_tensors(file), file)
+    named = {_WRAPPERS.sub("", name): value for name, value in named.items() if not _COUNTERS.fullmatch(name)}
+    quantised = next(filter(_QUANTISED.match, named), None)
+    if quantised is not None:
+        raise ModelError(
+            f"checkpoint {file} holds a quantised model ({quantised}); save the model before it is quantised, or its "
+            "weights as float32"
+        )
     if any(_ADAPTERS.search(name) for name in named):
         raise ModelError(
             f"checkpoint {file} holds adapters (LoRA), not whole weights; merge them into the model first, with PEFT's "
             "merge_and_unload, and save its state dictionary"
         )
-    state = _without_common_prefix(named)
-    for layout in (_from_transformers, _from_torchvision):
-        converted = layout(state)
-        if converted is not None:
-            return Checkpoint(converted, notes)
-    return Checkpoint(state, notes)
+    state, chosen = _without_common_prefix(named)
+    notes += chosen
+    return Checkpoint(in_timms_layout(state), notes)
 
 
 def fit(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
@@ -109,8 +80,10 @@ def fit(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
     What belongs to no part of the model but lies outside of it in the file, such as a loss, is left out.
     """
     own = model.state_dict()
+    state, left_out = _of_part(checkpoint.state, own)
     notes = checkpoint.notes
-    state = dict(_of_part(checkpoint.state, own))
+    if left_out:
+        notes += (_no_classifier(left_out),)
     positions = state.get("pos_embed")
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
@@ -122,9 +95,6 @@ def fit(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
         notes += (
             f"The checkpoint's positions are of {positions.shape[1]:,} tokens and were resampled to {now.shape[1]:,}.",
         )
-    if "mask_token" not in own:
-        # Masked training leaves it; no answer depends on it.
-        state.pop("mask_token", None)
     return replace(checkpoint, state=state, notes=notes)
 
 
@@ -138,20 +108,6 @@ def outputs(state: Mapping[str, Tensor]) -> int | None:
     """How many classes the checkpoint's classifier has; None without one."""
     weight = state.get("head.weight")
     return int(weight.shape[0]) if weight is not None and weight.ndim == 2 else None
-
-
-def _read(file: Path) -> object:
-    try:
-        if file.suffix.lower() == ".safetensors":
-            return load_file(file)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # A pickle with code in it, a truncated file and a foreign format all raise different things.
-        raise ModelError(
-            f"checkpoint {file} cannot be read as plain tensors ({type(error).__name__}); "
-            "safetensors files and torch state dictionaries without other objects work"
-        ) from error
 
 
 def _tensors(content: object, file: Path) -> tuple[State, tuple[str, ...]]:
@@ -185,24 +141,64 @@ def _dictionaries(content: object, path: tuple[str, ...]) -> Iterator[tuple[tupl
         yield from _dictionaries(value, (*path, str(name)))
 
 
-def _without_common_prefix(state: State) -> State:
-    """Without what stands before all names (``module.``), or before those of the part with the blocks."""
+def _without_common_prefix(state: State) -> tuple[State, tuple[str, ...]]:
+    """Without what stands before all names (``module.``), or before those of the part with the blocks.
+
+    Where there are several such parts, as teacher and student in one dictionary, an average is taken before others.
+    """
     roots = Counter(root for name in state if (root := _root(name)) is not None)
     if not roots:
-        return state
-    # Where there are several, such as teacher and student in one dictionary, the first is as good as any.
-    prefix = roots.most_common(1)[0][0]
+        return state, ()
+    most = max(roots.values())
+    alike = [root for root, count in roots.items() if count == most]
+    prefix = next(filter(_AVERAGED_ROOTS.search, alike), alike[0])
+    others = tuple(root for root in alike if root != prefix)
+    notes: tuple[str, ...] = ()
+    if others:
+        said = ", ".join(root.rstrip(".") or "the rest" for root in others)
+        taken = prefix.rstrip(".") or "the one without a prefix"
+        notes = (f"The checkpoint holds several sets of weights; {taken} was taken, not {said}.",)
     if not prefix:
-        return state
+        return state, notes
     inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     outer = prefix.rstrip(".").rpartition(".")[0]
     outer = f"{outer}." if outer else ""
     beside = {name.removeprefix(outer): value for name, value in state.items() if not name.startswith(prefix)}
     # A classifier often stands beside its backbone.
-    heads = {name: value for name, value in beside.items() if re.match(r"(head|head_dist|fc|classifier)\.", name)}
-    if not any(name.startswith("encoder.layer.") for name in inside):
-        heads = {re.sub(r"^(fc|classifier)\.", "head.", name): value for name, value in heads.items()}
-    return {**heads, **inside}
+    heads = {name: value for name, value in beside.items() if re.match(r"(head|head_dist|cls_classifier)\.", name)}
+    if not any(name.startswith(("head.", "classifier.")) for name in (*inside, *heads)):
+        layers = _linear_layers(beside, tuple(other.removeprefix(outer) for other in others))
+        own = _classifier(layers, beside, inside)
+        is_hf = any(name.startswith("encoder.layer.") for name in inside)
+        heads |= {f"{'classifier' if is_hf else 'head'}.{part}": each for part, each in own.items()}
+        if layers and not own:
+            notes += (_no_classifier(f"{layers[0]}weight"),)
+    return {**heads, **inside}, notes
+
+
+def _linear_layers(beside: State, others: tuple[str, ...]) -> list[str]:
+    """What stands before ``weight`` of the linear layers beside a backbone that may be a head."""
+    return [
+        name.removesuffix("weight")
+        for name, value in beside.items()
+        if name.endswith(".weight") and value.ndim == 2 and not _NO_HEAD.match(name) and not name.startswith(others)
+    ]
+
+
+def _classifier(layers: Sequence[str], beside: State, inside: State) -> State:
+    """Weight and bias of the one layer beside a backbone that takes its features, whatever it is called.
+
+    Of a head of several layers none is the classifier of the features, and a projector is none.
+    """
+    width = next((value.shape[-1] for name, value in inside.items() if name.endswith("cls_token")), None)
+    if len(layers) != 1 or "proj" in layers[0] or beside[f"{layers[0]}weight"].shape[1] != width:
+        return {}
+    weight = beside[f"{layers[0]}weight"]
+    return {"weight": weight, "bias": beside.get(f"{layers[0]}bias", torch.zeros(len(weight), dtype=weight.dtype))}
+
+
+def _no_classifier(name: str) -> str:
+    return f"The checkpoint's {name} is of no classifier of one layer and was left out: its features judge."
 
 
 _MARKS = re.compile(r"^(.*?)(blocks\.0\.|encoder\.layer\.0\.|encoder\.layers\.encoder_layer_0\.|visual\.|trunk\.)")
@@ -214,61 +210,27 @@ def _root(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _of_part(state: State, own: Mapping[str, Tensor]) -> State:
-    """Without tensors whose first word no tensor of the model has, if all of the model's are there without them."""
+def _of_part(state: State, own: Mapping[str, Tensor]) -> tuple[State, str]:
+    """Without tensors whose first word no tensor of the model has, if all of its backbone's are there without them.
+
+    A head that is not the model's goes as well, as self-supervised training has; it is named.
+    """
     parts = {name.partition(".")[0] for name in own}
     kept = {name: value for name, value in state.items() if name.partition(".")[0] in parts}
-    return kept if own.keys() <= kept.keys() else state
-
-
-def _from_transformers(state: State) -> State | None:
-    """Hugging Face's ViT, DeiT and DINOv2; None where it is none."""
-    if not any(_LAYER.match(name) for name in state):
-        return None
-    converted: State = {}
-    projections: dict[tuple[str, str], dict[str, Tensor]] = {}
-    for name, value in state.items():
-        layer = _LAYER.match(name)
-        if layer is None:
-            if name.startswith(("pooler.", "embeddings.mask_token")):
-                continue
-            stem = next((stem for stem in _TRANSFORMERS if name == stem or name.startswith(f"{stem}.")), None)
-            converted[name if stem is None else name.replace(stem, _TRANSFORMERS[stem], 1)] = value
-            continue
-        block, rest = f"blocks.{layer[1]}.", layer[2]
-        asked = re.fullmatch(r"attention\.attention\.(query|key|value)\.(weight|bias)", rest)
-        if asked is not None:
-            projections.setdefault((block, asked[2]), {})[asked[1]] = value
-            continue
-        stem = next((stem for stem in _TRANSFORMERS_BLOCK if rest == stem or rest.startswith(f"{stem}.")), None)
-        converted[block + (rest if stem is None else rest.replace(stem, _TRANSFORMERS_BLOCK[stem], 1))] = value
-    for (block, kind), three in projections.items():
-        if three.keys() == {"query", "key", "value"}:
-            converted[f"{block}attn.qkv.{kind}"] = torch.cat([three["query"], three["key"], three["value"]])
-    return converted
-
-
-def _from_torchvision(state: State) -> State | None:
-    """torchvision's VisionTransformer; None where it is none."""
-    if "encoder.pos_embedding" not in state or "conv_proj.weight" not in state:
-        return None
-    names = {"class_token": "cls_token", "encoder.pos_embedding": "pos_embed"}
-    converted: State = {}
-    for name, value in state.items():
-        new = names.get(name, name)
-        new = re.sub(r"^conv_proj\.", "patch_embed.proj.", new)
-        new = re.sub(r"^encoder\.ln\.", "norm.", new)
-        new = re.sub(r"^heads\.(head\.)?", "head.", new)
-        block = re.match(r"^encoder\.layers\.encoder_layer_(\d+)\.(.+)$", new)
-        if block is not None:
-            rest = block[2]
-            for old, ours in _TORCHVISION_BLOCK.items():
-                if rest.startswith(old):
-                    rest = rest.replace(old, ours, 1)
-                    break
-            new = f"blocks.{block[1]}.{rest}"
-        converted[new] = value
-    return converted
+    if own.keys() <= kept.keys():
+        return kept, ""
+    heads = {name for name in (*own, *kept) if name.startswith(("head.", "head_dist."))}
+    if not own.keys() - heads <= kept.keys():
+        return state, ""
+    of_head = sorted(heads & kept.keys())
+    strange = [name for name in of_head if name not in own]
+    # Of a classifier that is there in part whoever loads it says what is missing.
+    if strange or not of_head:
+        # Without a prefix a layer of another name may be the head as well.
+        layers = _linear_layers({name: value for name, value in state.items() if name not in kept}, ())
+        named = [*strange, *(f"{layer}weight" for layer in layers)]
+        return {name: value for name, value in kept.items() if name not in heads}, named[0] if named else ""
+    return kept, ""
 
 
 def describe_misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:

@@ -36,6 +36,10 @@ class ClassNames:
     wnids: tuple[str, ...] = ()
     synonyms: tuple[tuple[str, ...], ...] = ()
 
+    def whole(self, index: int) -> str:
+        """All names of output ``index``, which tell what is meant by a word of several meanings."""
+        return ", ".join(self.synonyms[index]) if self.synonyms else f"class {index}"
+
     def display(self, index: int) -> str:
         """A readable name of output ``index``."""
         return self.synonyms[index][0] if self.synonyms else f"class {index}"
@@ -80,6 +84,12 @@ def align_classes(
         return Alignment(tuple(range(outputs)), "index order")
     unmatched = [name for name, indices in matches.items() if len(indices) != 1]
     raise ClassAlignmentError(_explain(unmatched or classes, len(classes), outputs, matches, by_name))
+
+
+def mostly_named(classes: Sequence[str], names: ClassNames) -> bool:
+    """Whether at least half of the classes are called as outputs are, so that the others are misspelt or ambiguous."""
+    by_name = _by_name(names)
+    return 2 * sum(_normal(name) in by_name for name in classes) >= len(classes)
 
 
 def possible_orders(classes: Sequence[str], outputs: int) -> list[Alignment]:

@@ -46,6 +46,8 @@ WRITTEN: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "lf": ("list.csv", lambda text: text.replace("\r\n", "\n").encode()),
     "byte order mark": ("list.csv", lambda text: codecs.BOM_UTF8 + text.encode()),
     "utf-16": ("list.csv", lambda text: codecs.BOM_UTF16_LE + text.encode("utf-16-le")),
+    "utf-16 without mark": ("list.csv", lambda text: text.encode("utf-16-le")),
+    "lines before": ("list.csv", lambda text: ("# the third\r\n\r\n" + text).encode()),
     "utf-16 big": ("list.csv", lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be")),
     "semicolons": ("list.csv", lambda text: text.replace(", ", "~").replace(",", ";").replace("~", ", ").encode()),
     "tabs": ("list.tsv", lambda text: text.replace(", ", "~").replace(",", "\t").replace("~", ", ").encode()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,64 @@ def greys(tmp_path_factory: pytest.TempPathFactory) -> Path:
             grey = np.full((16, 16, 3), 20 * number, np.uint8)
             grey[each, each] += 1
             Image.fromarray(grey).save(folder / "data" / str(number) / f"{each}.png")
+    save_model(folder / "model.safetensors", list(range(CLASSES)), CLASSES)
+    return folder
+
+
+def save_model(file: Path, known: list[int], outputs: int) -> None:
+    """A checkpoint that knows grey k as output ``known[k - 1]``."""
     torch.manual_seed(0)
-    model = timm.create_model("vit_tiny_patch16_224", num_classes=CLASSES, **MODEL).eval()
-    levels = torch.arange(1, CLASSES + 1) * 20 / 255
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=outputs, **MODEL).eval()
+    levels = torch.arange(1, len(known) + 1) * 20 / 255
     images = ((levels - 0.5) / 0.5).view(-1, 1, 1, 1).expand(-1, 3, 16, 16)
     with torch.no_grad():
         features = model.forward_head(model.forward_features(images), pre_logits=True)
         unit = features - features.mean(0)
         # Nearest features: |x - f_k|² is linear in x but for what all classes share.
-        model.head.weight.copy_(1000 * unit)
-        model.head.bias.copy_(-500 * (unit * (features + features.mean(0))).sum(1))
-        assert model(images).argmax(1).tolist() == list(range(CLASSES))
-    save_file(model.state_dict(), str(folder / "model.safetensors"))
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.arange(outputs) - 1e6)
+        model.head.weight[known] = 1000 * unit
+        model.head.bias[known] = -500 * (unit * (features + features.mean(0))).sum(1)
+        assert model(images).argmax(1).tolist() == known
+    save_file(model.state_dict(), str(file))
+
+
+def named(greys: Path, folder: Path, names: list[str]) -> Path:
+    """The first greys as class folders of these names."""
+    for number, name in enumerate(names, 1):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(greys / "data" / str(number))
     return folder
+
+
+def test_a_name_of_another_meaning_is_told_of_by_what_the_model_sees(greys: Path, tmp_path: Path) -> None:
+    # hen, cricket, and a mouse that is an animal: to the model a hamster, as its mouse is that of a computer
+    save_model(tmp_path / "imagenet.safetensors", [8, 312, 333], 1000)
+    data = named(greys, tmp_path / "set", ["hen", "cricket", "mouse"])
+    chosen = replace(
+        config(greys, tmp_path / "out"), dataset=str(data), checkpoint=str(tmp_path / "imagenet.safetensors")
+    )
+    head, alignment, notes = choose_head(chosen, survey_dataset(chosen).listing)
+    assert head == "as-is" and alignment is not None and set(alignment.indices) == {8, 312, 673}
+    [note] = [note for note in notes if "By their names" in note]
+    assert "sampled pictures: 'mouse' for 'mouse, computer mouse' (rather 'hamster')." in note
+    assert "hen" not in note and "--class-map" in note
+    save_model(tmp_path / "mouse.safetensors", [8, 312, 673], 1000)
+    right = replace(chosen, checkpoint=str(tmp_path / "mouse.safetensors"))
+    assert not any("By their names" in note for note in choose_head(right, survey_dataset(right).listing)[2])
+
+
+def test_one_name_of_two_outputs_is_said_where_the_probe_judges_for_it(greys: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "imagenet.safetensors", [8, 312, 134], 1000)
+    data = named(greys, tmp_path / "set", ["hen", "cricket", "crane"])
+    chosen = replace(
+        config(greys, tmp_path / "out", head="auto"),
+        dataset=str(data),
+        checkpoint=str(tmp_path / "imagenet.safetensors"),
+    )
+    head, _, notes = choose_head(chosen, survey_dataset(chosen).listing)
+    assert head == "probe"
+    assert any("'crane' (ambiguous: outputs 134, 517); give --class-map FILE" in note for note in notes)
 
 
 def config(greys: Path, out: Path, **changes: Any) -> AuditConfig:

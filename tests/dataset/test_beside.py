@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,27 @@ def test_idle_options_are_refused_before_anything_is_read(
         raise SystemExit(main(["audit", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out"), *options]))
     assert isinstance(ended.value, SystemExit) and ended.value.code == 2
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["array", "lines", "in an object", "packed", "of masks"])
+def test_of_a_large_json_beside_folders_only_the_beginning_is_read(photographers: Path, form: str) -> None:
+    listed = [{"file_name": f"ann/{n}.png", "species": "owl", "mask": "x" * 4000} for n in range(4000)]
+    lines = "\n".join(map(json.dumps, listed))
+    text = {"lines": lines, "in an object": json.dumps({"info": {"year": 2026}, "rows": listed})}.get(form)
+    if form == "of masks":
+        text = json.dumps([{"id": n, "mask": "x" * 4000} for n in range(4000)])
+    content = (text or json.dumps(listed)).encode()
+    name = "all.jsonl" if form == "lines" else "all.json"
+    (photographers / (f"{name}.gz" if form == "packed" else name)).write_bytes(
+        gzip.compress(content, 0) if form == "packed" else content
+    )
+    tracemalloc.start()
+    listing = list_dataset(photographers)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(content) / 2
+    assert rows(listing) == [("ann/1.png", "ann"), ("bob/2.png", "bob")]
+    if form == "of masks":
+        assert listing.notes == ()
+    else:
+        assert "all.json" in listing.notes[0] and "'file_name', 'species'" in listing.notes[0]

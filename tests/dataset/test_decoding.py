@@ -287,12 +287,18 @@ def test_a_truncated_file_is_refused_and_not_half_decoded(tmp_path: Path, kind: 
         (b"", r"'x.jpg' is empty \(0 bytes\)\."),
         (
             b"<!DOCTYPE html><title>404</title>",
-            r"'x.jpg' is not an image \(none of JPEG, PNG, WEBP, .*\)\.",
+            r"'x.jpg' is no picture but a web page, which servers send instead",
         ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            r"'x.jpg' is no picture but a Git LFS pointer .* git lfs pull",
+        ),
+        (b"PK\x03\x04\0\0", r"'x.jpg' is no picture but a zip"),
+        (b"plain text", r"'x.jpg' is not an image \(none of JPEG, PNG, WEBP, .*\)\."),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", r"'x.jpg' is not an image"),
         (png(0, 0, 8, 2, b""), r"'x.jpg' is truncated or damaged"),
     ],
-    ids=["zero bytes", "text", "eps", "no pixels"],
+    ids=["zero bytes", "page", "pointer", "zip", "text", "eps", "no pixels"],
 )
 def test_what_is_no_image_says_so(tmp_path: Path, data: bytes, reason: str) -> None:
     file = tmp_path / "x.jpg"

@@ -160,6 +160,8 @@ def test_a_label_that_is_not_there_cannot_be_left_out(tmp_path: Path) -> None:
         (("dog", "hot dog", "hot"), ["hot dog"]),
         (("dog", "hot dog"), []),
         (("a a", "a"), ["a a"]),
+        (("['cat']", "['dog']", "['cat', 'dog']"), ["['cat', 'dog']"]),
+        (('["a"]', '["a","b"]', "b"), ['["a","b"]']),
     ],
 )
 def test_several_labels_in_one_cell_are_told_from_names_of_several_words(

@@ -263,3 +263,16 @@ def test_one_folder_beside_a_table_is_told_of_the_table(tmp_path: Path) -> None:
         "has no usable images: it holds 2 .svg (pictures of this kind are not read: convert it); give a folder"
         in message
     )
+
+
+def test_classes_that_differ_by_the_word_of_a_split_are_told(tmp_path: Path) -> None:
+    touch(tmp_path / "set", *(f"{name}/1.jpg" for name in ("train_cat", "train_dog", "test_cat", "test_dog", "kite")))
+    [note] = [note for note in list_dataset(tmp_path / "set").notes if "word of a split" in note]
+    assert note.startswith("'test_cat', 'train_cat' differ only by the word of a split")
+    touch(tmp_path / "other", *(f"{name}/1.jpg" for name in ("test tube", "train", "training set", "bus")))
+    assert not any("differ only" in note for note in list_dataset(tmp_path / "other").notes)
+
+
+def test_a_split_with_blanks_is_named_as_it_may_be_typed(tmp_path: Path) -> None:
+    touch(tmp_path, "Train set/cat/1.jpg", "Train set/dog/1.jpg", "Test set/cat/1.jpg", "Test set/dog/1.jpg")
+    assert "choose one with --split 'Train set'," in refusal(tmp_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gradattn_core.dataset.endings import HIDDEN, NO_CLASS, NO_PICTURE, SYSTEM
+from gradattn_core.dataset.endings import HIDDEN, NO_CLASS, NO_PICTURE, SYSTEM, reads_heif
 from gradattn_core.dataset.listing import list_dataset
 from gradattn_core.errors import DatasetError
 from gradattn_core.records import ImageRecord
@@ -199,10 +201,64 @@ def test_a_missing_path_names_a_near_sibling(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_manifest_says_what_would_be_one(tmp_path: Path) -> None:
-    for name in ("photo.jpg", "data.rar", "labels"):
+    for name, instead in {
+        "photo.jpg": "is one picture, and labels are judged by other pictures",
+        "photo.heic": "is one picture",
+        "data.rar": "Unpack it first.",
+        "labels.xlsx": "Save the sheet as CSV.",
+        "labels.feather": "Write the table as CSV or Parquet",
+        "labels": "is not a dataset",
+    }.items():
         message = refusal(touch(tmp_path, name) / name)
-        assert f"{name}' is not a dataset" in message
+        assert f"{name}' is " in message and instead in message
         assert ".csv, .json, .jsonl, .lst, .ndjson, .parquet, .tsv, .txt" in message
+
+
+def test_a_file_of_another_ending_is_called_what_it_is(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set", "w") as archive:
+        archive.writestr("cat/1.jpg", b"x")
+    assert "By its content it is a zip: give it that ending, .zip." in refusal(tmp_path / "set")
+    for name in ("set.zip", "set.csv", "set.parquet"):
+        (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        assert "is a Git LFS pointer and not the file itself: run git lfs pull" in refusal(tmp_path / name)
+
+
+def test_one_class_of_several_is_told_what_to_pass(tmp_path: Path) -> None:
+    root = touch(tmp_path, "data/images/cat/1.jpg", "data/images/cat/2.jpg", "data/images/dog/1.jpg") / "data/images"
+    instead = f"If 'cat' is one class of several, pass what they all lie in: {str(root)!r}."
+    assert instead in refusal(root / "cat")
+    touch(root, "cat/young/3.jpg")
+    assert instead in refusal(root / "cat")
+    touch(tmp_path, "alone/1.jpg")
+    assert "one class of several" not in refusal(tmp_path / "alone")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("set/cat/1.jpg", "set/dog/1.jpg"):
+            archive.writestr(name, b"x")
+    whole = f"zip://set::{tmp_path / 'set.zip'}"
+    assert f"pass what they all lie in: {whole!r}" in refusal(f"zip://set/cat::{tmp_path / 'set.zip'}")
+    assert "has no folder 'set/car': its folders are 'set'." in refusal(f"zip://set/car::{tmp_path / 'set.zip'}")
+
+
+def test_an_archive_in_a_folder_is_proposed(tmp_path: Path) -> None:
+    assert f"Pass {str(tmp_path / 'set.zip')!r} if the pictures are in it." in refusal(touch(tmp_path, "set.zip"))
+
+
+@pytest.mark.parametrize("packed", ["bz2", "xz", "gz"])
+def test_a_packed_tar_is_read(tmp_path: Path, packed: str) -> None:
+    touch(tmp_path / "set", "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+    with tarfile.open(tmp_path / f"set.tar.{packed}", f"w:{packed}") as archive:  # type: ignore[call-overload]
+        archive.add(tmp_path / "set", "set")
+    assert len(list_dataset(tmp_path / f"set.tar.{packed}").images) == 3
+    content = (tmp_path / f"set.tar.{packed}").read_bytes()
+    (tmp_path / f"cut.tar.{packed}").write_bytes(content[: len(content) // 2])
+    assert "cut.tar" in refusal(tmp_path / f"cut.tar.{packed}")
+
+
+@pytest.mark.skipif(reads_heif(), reason="pillow-heif is installed, so HEIC is a picture like any other")
+def test_heic_is_named_where_the_root_itself_has_it(tmp_path: Path) -> None:
+    message = refusal(touch(tmp_path, "1.heic", "2.heic", "3.jpg"))
+    assert "is a flat folder: 1 images and no labels" in message
+    assert "2 more: HEIC needs the package pillow-heif: pip install 'gradattn[heif]'." in message
 
 
 def test_an_empty_dataset_is_refused(tmp_path: Path) -> None:
@@ -219,7 +275,8 @@ def test_one_class_only_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_flat_folder_is_recognised_and_its_manifest_proposed(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "2.JPG", ".3.jpg")
     assert "is a flat folder: 2 images and no labels; sort them into root/<label>/." in refusal(tmp_path)
-    touch(tmp_path, "train.csv")
+    touch(tmp_path, "notes.csv", "about.json")
+    (tmp_path / "train.csv").write_text("path,label\n1.jpg,cat\n")
     assert f"pass its manifest {str(tmp_path / 'train.csv')!r}" in refusal(tmp_path)
 
 

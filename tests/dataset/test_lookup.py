@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import unicodedata
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.listing import list_dataset
 from tests.helpers.dataset_files import reasons, refusal, rows, touch
 
+Form = Literal["NFC", "NFD"]
 LABELS = ("cat", "dog")
 
 
@@ -38,6 +41,7 @@ SPELLINGS = {
     "Label Studio with its host": "http://127.0.0.1:8080/data/local-files/?d=img%2Fa%201.png",
     "Label Studio on Windows": "/data/local-files/?d=img%5Ca%201.png",
     "with a point before": "./img//a 1.png",
+    "blanks around": " img/a 1.png\t",
 }
 
 
@@ -50,6 +54,24 @@ def test_other_spellings_of_a_path_are_found_and_said(tmp_path: Path, spelling: 
         [note] = listing.notes
         assert "Of 3 paths in 'm.csv' 1 are no paths of files and were found in another spelling" in note
         assert note.endswith("is 'img/a 1.png'.")
+
+
+@pytest.mark.parametrize(("there", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_found_whether_they_are_signs_of_their_own_or_not(
+    tmp_path: Path, there: Form, written: Form
+) -> None:
+    names = [unicodedata.normalize(there, name) for name in ("Käfer/é1.png", "Käfer/é2.png", "ours/å.png")]
+    touch(tmp_path, *names)
+    texts = [unicodedata.normalize(written, name) for name in names]
+    assert [path for path, _ in rows(list_dataset(table(tmp_path / "m.csv", texts)))] == sorted(names)
+    moved = table(tmp_path / "moved.csv", [f"/old/{text}" for text in texts])
+    assert [path for path, _ in rows(list_dataset(moved))] == sorted(names)
+
+
+def test_numbers_that_a_table_made_decimals_find_their_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "img/0001.png", "img/0002.png", "img/10.png")
+    found = list_dataset(table(tmp_path / "m.csv", ["1.0", "2.0", "10.0"], "id,label"), path_column="id")
+    assert [path for path, _ in rows(found)] == ["img/0001.png", "img/0002.png", "img/10.png"]
 
 
 @pytest.mark.parametrize("name", ["a1b2c3d4-owl.png", "owl.png"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,8 +172,16 @@ def test_broken_json_lines_are_failures(tmp_path: Path) -> None:
         b"path\tlabel\n1.jpg\ta,b\n2.jpg\tdog\n",
         '\ufeffpath,label\n1.jpg,"a,b"\n\n2.jpg,dog,\n'.encode(),
         'path,label\n1.jpg,"a,b"\n2.jpg,dog'.encode("utf-16"),
+        'path,label\n1.jpg,"a,b"\n2.jpg,dog'.encode("utf-16-le"),
+        'path,label\n1.jpg,"a,b"\n2.jpg,dog'.encode("utf-16-be"),
+        'path,label\n1.jpg,"a,b"\n2.jpg,dog'.encode("utf-32"),
+        b'\r\n# made by us, today\nsep=;\n\npath;label\n1.jpg;"a,b"\n2.jpg;dog\n',
+        gzip.compress(b'path,label\n1.jpg,"a,b"\n2.jpg,dog\n'),
     ],
-    ids=["semicolons", "tabs", "byte order mark", "utf-16"],
+    ids=[
+        *("semicolons", "tabs", "byte order mark", "utf-16", "utf-16 without mark", "utf-16 big without mark"),
+        *("utf-32", "lines before", "gzipped under another name"),
+    ],
 )
 def test_csv_as_spreadsheets_write_it(tmp_path: Path, data: bytes) -> None:
     touch(tmp_path, "1.jpg", "2.jpg")
@@ -212,7 +221,8 @@ def test_csv_rows_of_other_width_or_encoding_are_failures(tmp_path: Path) -> Non
         ("m.jsonl", b"[" * 100_000, "holds no JSON object (m.jsonl line 1: the line is not JSON)"),
         ("m.csv", b"1.jpg,cat\n2.jpg,dog\n", "its first line must name the columns, such as path,label"),
         ("m.csv", b"path,label,label\n1.jpg,a,b\n", "has several columns 'label'"),
-        ("m.csv.gz", b"path,label\n", "cannot be read as a manifest"),
+        ("m.csv.gz", b"path,label\n", "there is no row below its columns 'path', 'label'"),
+        ("m.json", b'[{"path": "1.jpg", "label": "x"},\n]', "is broken JSON (line 2 column 1: "),
         ("m.jsonl", b'{"paths": "1.jpg", "label": "x"}', "Did you mean 'paths'?"),
     ],
 )
@@ -288,3 +298,13 @@ def test_columns_of_usual_names_are_said_and_several_are_asked(tmp_path: Path) -
     assert "--label-column names another" in refusal(root / "two.csv")
     (root / "odd.csv").write_text("sep=;\npath;label\na.jpg;cat\nb.jpg;dog\nc.jpg;dog;x\n")
     assert [failure.path for failure in list_dataset(root / "odd.csv").failures] == ["odd.csv line 5"]
+
+
+def test_lists_of_mxnet_and_pairs_of_json_are_tables(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    expected = [("1.jpg", "0"), ("2.jpg", "1"), ("3.jpg", "1")]
+    (tmp_path / "m.lst").write_text("0\t0\t1.jpg\n1\t1\t2.jpg\n2\t1\t3.jpg\n")
+    (tmp_path / "m.json").write_text(json.dumps([["1.jpg", 0], ["2.jpg", 1], ["3.jpg", 1]]))
+    (tmp_path / "of.json").write_text(json.dumps({"labels": [["1.jpg", 0], ["2.jpg", 1], ["3.jpg", 1]]}))
+    for name in ("m.lst", "m.json", "of.json"):
+        assert rows(list_dataset(tmp_path / name)) == expected

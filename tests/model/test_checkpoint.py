@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import re
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,7 +113,40 @@ def lightning(state: State) -> dict[str, Any]:
     }
 
 
+def beside(state: State, prefix: str, head: str) -> State:
+    """A backbone with a prefix, and its classifier under another name."""
+    return {name.replace(f"{prefix}head.", head): value for name, value in prefixed(state, prefix).items()}
+
+
 LAYOUTS: dict[str, Any] = {
+    "vit., linear.": lambda state: beside(state, "vit.", "linear."),
+    "sequential": lambda state: beside(state, "0.", "1."),
+    "backbone, dropout before the layer": lambda state: beside(state, "backbone.", "classifier.1."),
+    "layers that are wrapped": lambda state: {
+        name.replace("blocks.0.", "blocks.0._fsdp_wrapped_module.").replace(
+            "blocks.1.", "blocks.1._checkpoint_wrapped_module."
+        ): value
+        for name, value in state.items()
+    },
+    "counters of a profiler": lambda state: {
+        **state,
+        "total_ops": torch.zeros(1),
+        "blocks.0.attn.total_params": torch.zeros(1),
+    },
+    "six levels": lambda state: {"a": {"b": {"c": {"d": {"e": {"f": state}}}}}},
+    "average among others": lambda state: {
+        **prefixed({name: value + 1 for name, value in state.items()}, "model."),
+        **prefixed(state, "model_ema.module."),
+    },
+    "settings of every kind": lambda state: {
+        "model": state,
+        "best": np.float64(0.9),
+        "history": np.zeros(3),
+        "out": Path("runs/1"),
+        "at": datetime.datetime(2026, 1, 1),
+        "counts": defaultdict(list),
+        "options": SimpleNamespace(lr=0.1),
+    },
     "plain": lambda state: state,
     "state_dict": lambda state: {"state_dict": state, "epoch": 3},
     "model_state_dict": lambda state: {
@@ -245,3 +281,96 @@ def test_pictures_of_other_channels_work_or_are_refused(channels: int, works: bo
     else:
         with pytest.raises(ModelError, match=f"takes pictures of {channels} channels"):
             Preprocessing.of(model)
+
+
+def of_clip(state: State) -> State:
+    """A timm ViT's tensors under the names of Hugging Face's CLIP, with some of its tower for texts."""
+    found = {"text_model.encoder.layers.0.mlp.fc1.weight": torch.ones(4, 4), "logit_scale": torch.tensor(1.0)}
+    found["visual_projection.weight"] = torch.ones(3, 16)
+    for name, value in state.items():
+        new = re.sub(r"^blocks\.", "encoder.layers.", name)
+        new = re.sub(r"\.norm([12])\.", r".layer_norm\1.", new).replace("attn.proj", "self_attn.out_proj")
+        new = re.sub(r"^norm_pre\.", "pre_layrnorm.", re.sub(r"^norm\.", "post_layernorm.", new))
+        new = new.replace("patch_embed.proj", "embeddings.patch_embedding")
+        if name == "cls_token":
+            found["vision_model.embeddings.class_embedding"] = value.flatten()
+        elif name == "pos_embed":
+            found["vision_model.embeddings.position_embedding.weight"] = value[0]
+        elif "attn.qkv." in name:
+            for which, part in zip("qkv", value.chunk(3), strict=True):
+                found["vision_model." + new.replace("attn.qkv", f"self_attn.{which}_proj")] = part.clone()
+        else:
+            found[f"vision_model.{new}"] = value
+    return found
+
+
+def test_the_vision_tower_of_clip_is_found_and_its_features_judge(tmp_path: Path) -> None:
+    model, path = source(num_classes=0, pre_norm=True), tmp_path / "model.safetensors"
+    save_file({name: value.contiguous() for name, value in of_clip(model.state_dict()).items()}, path)
+    loaded = load_model(ModelSpec(NAME, str(path), {**SMALL, "pre_norm": True}))
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(images), model(images))
+
+
+def test_shards_are_read_by_their_index_and_nothing_elsewhere(tmp_path: Path) -> None:
+    model, index = source(), tmp_path / "model.safetensors.index.json"
+    names = sorted(model.state_dict())
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, some in parts.items():
+        save_file({name: model.state_dict()[name].contiguous() for name in some}, tmp_path / file)
+    index.write_text(json.dumps({"weight_map": {name: file for file, some in parts.items() for name in some}}))
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(load_model(ModelSpec(NAME, str(index), SMALL))(images), model(images))
+    (tmp_path / "sub").mkdir()
+    index = index.rename(tmp_path / "sub" / "x.index.json")
+    index.write_text(json.dumps({"weight_map": {"cls_token": "../a.safetensors"}}))
+    with pytest.raises(ModelError, match=r"names \.\./a\.safetensors, which is not beside it"):
+        load_model(ModelSpec(NAME, str(index), SMALL))
+
+
+@pytest.mark.parametrize(
+    ("head", "named"),
+    [
+        ({"head.mlp.0.weight": torch.ones(4, 16), "head.last_layer.weight_g": torch.ones(4, 1)}, "head.last_layer"),
+        ({"head.0.weight": torch.ones(8, 16), "head.2.weight": torch.ones(5, 8)}, "head.0.weight"),
+        ({"projector.weight": torch.ones(8, 16)}, "projector.weight"),
+    ],
+    ids=["dino", "two layers", "projector"],
+)
+def test_a_head_that_is_no_classifier_is_left_out_and_named(tmp_path: Path, head: State, named: str) -> None:
+    model, path = source(num_classes=0), tmp_path / "model.pth"
+    torch.save({"state_dict": {**prefixed(model.state_dict(), "backbone."), **head}}, path)
+    loaded = load_model(ModelSpec(NAME, str(path), SMALL))
+    assert loaded.num_classes == 0
+    assert any(f"The checkpoint's {named}" in note and "features judge" in note for note in loaded.notes)  # type: ignore[union-attr]
+
+
+def test_what_only_training_needs_is_left_out_without_a_word(tmp_path: Path) -> None:
+    model, path = source(num_classes=0), tmp_path / "model.pth"
+    extra = {"mask_token": torch.ones(1, 1, 4), "decoder_embed.weight": torch.ones(4, 16), "decoder_pos": torch.ones(3)}
+    torch.save({"model": {**model.state_dict(), **extra, "masked_embed": torch.ones(1, 16)}}, path)
+    loaded = load_model(ModelSpec(NAME, str(path), SMALL))
+    assert loaded.num_classes == 0 and loaded.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
+        (b"\x89HDF\r\n", "HDF5"),
+    ],
+    ids=["empty", "lfs", "page", "hdf5"],
+)
+def test_a_file_that_is_no_checkpoint_is_called_what_it_is(tmp_path: Path, content: bytes, why: str) -> None:
+    for name in ("model.pth", "model.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match=why):
+            load_model(ModelSpec(NAME, str(tmp_path / name), SMALL))
+
+
+def test_a_model_that_was_saved_whole_is_told_how_to_be_saved(tmp_path: Path) -> None:
+    torch.save(source(), tmp_path / "model.pth")
+    with pytest.raises(ModelError, match=r"an object of timm\.models.*torch\.save\(model\.state_dict\(\), file\)"):
+        load_model(ModelSpec(NAME, str(tmp_path / "model.pth"), SMALL))
