@@ -132,7 +132,8 @@ def audit_id() -> str:
         title("No audit here yet")
         st.write("Run one, then reload this page:")
         st.code(f"gradattn audit DATASET --out {shlex.quote(str(directory()))}", language=None, wrap_lines=True)
-        link("audits", "Or start one on the Audits page")
+        if not read_only():
+            link("audits", "Or start one on the Audits page")
         st.stop()
     chosen = st.session_state.get("audit")
     return str(finished["audit_id"][0] if chosen is None else chosen)

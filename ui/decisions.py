@@ -157,7 +157,8 @@ def _buttons(entries: Sequence[Row], reviewer: str) -> None:
         if st.button("Open in Review", key="log-open", disabled=len(entries) != 1, icon=":material/rule:"):
             components.leave("review", path=str(entries[0]["path"]), audit=str(entries[0]["audit_id"]))
         if not entries:
-            st.caption("Choose entries to take back what stands; what was said before then stands again.")
+            way_back = "Choose entries to take back what stands; what was said before then stands again."
+            st.caption("Choose an entry to open it in Review." if components.read_only() else way_back)
         elif not standing and not components.read_only():
             st.caption("Nothing chosen stands any more.")
         elif not reviewer and not components.read_only():

@@ -18,6 +18,11 @@ def test_a_folder_without_an_audit_says_what_to_run(tmp_path: Path, monkeypatch:
         app = opened(page)
         assert app.title[0].value == "No audit here yet"
         assert app.code[0].value == f"gradattn audit DATASET --out '{tmp_path / 'my results'}'"
+    # Where no audit can be started, no way leads there.
+    ways = [len(opened("overview").get("page_link"))]
+    monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
+    ways.append(len(opened("overview").get("page_link")))
+    assert ways == [1, 0]
 
 
 def test_a_database_that_is_none_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,5 +144,7 @@ def test_everybody_sees_how_they_get_on(store: Store) -> None:
 def test_read_only_shows_the_log_and_no_undo(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.decisions.append(AUDIT_ID, path_of(0), "remove", reviewer="Ada")
     monkeypatch.setenv("GRADATTN_READ_ONLY", "1")
-    app = select(opened("decisions"), [0])
+    app = opened("decisions")
+    assert "Choose an entry to open it in Review." in [caption.value for caption in app.caption]
+    app = select(app, [0])
     assert [button.label for button in app.button] == ["Open in Review"]

@@ -137,6 +137,29 @@ def test_two_at_once_go_through_a_random_check_and_meet_at_its_end_only(
         each.close()
 
 
+def test_two_tabs_of_one_reviewer_who_says_the_same_ask_nothing(page: Page, address: str, store: Store) -> None:
+    first, second, third, *_ = undecided(store)
+    other = page.context.new_page()
+    other.goto(f"{address}/review")
+    sees(other, first)
+    page.keyboard.press("k")
+    sees(page, second)
+    saved(page)
+    other.keyboard.press("k")
+    sees(other, second)
+    saved(other)
+    assert [path for path, *_ in newest(store, 2)].count(first) == 1
+    # Another word of one's own is another matter: a person says which one stands.
+    page.keyboard.press("x")
+    sees(page, third)
+    saved(page)
+    other.keyboard.press("k")
+    expect(other.locator(".saved-state.choice")).to_be_visible()
+    other.get_by_role("button", name="Theirs:").or_(other.get_by_role("button", name="Other:")).first.click()
+    saved(other)
+    assert newest(store, 1) == [(second, "remove", "Ada")]
+
+
 def test_all_copies_are_decided_by_one_key_and_taken_back_by_one(browser: Browser, tmp_path: Path) -> None:
     store = pictured_audit.copied_store(tmp_path)
     paths = [path_of(0), path_of(1), path_of(len(CLASSES))]

@@ -210,13 +210,14 @@ export class Outbox {
   answered(key, answer) {
     const entry = this.entries.get(key);
     if (!entry || entry.id !== answer.id) return;
-    if (agrees(entry, answer)) {
-      // Both are in the log then; where two say the same, nobody has to choose.
+    const agreed = agrees(entry, answer);
+    if (agreed && !answer.stands.mine) {
+      // Both are in the log then; where two say the same, nobody has to choose. One's own word of another tab is enough.
       this.entries.set(key, { ...entry, seen: answer.newest.id });
       this.keep(key, this.entries.get(key));
       return;
     }
-    const asks = answer.status === "newer" || answer.status === "refused" || answer.status === "theirs";
+    const asks = !agreed && (answer.status === "newer" || answer.status === "refused" || answer.status === "theirs");
     if (asks) {
       const { status, newest, stands, reason } = answer;
       this.entries.set(key, { ...entry, answer: { status, newest, stands, reason } });
@@ -298,7 +299,7 @@ export class Outbox {
 /** Whether somebody was faster, and has said the same. */
 function agrees({ kind, decision, new_label, copies }, { status, newest, stands }) {
   if (status !== "newer" || kind !== "decision" || copies || !stands || newest?.id !== stands.id) return false;
-  return !stands.mine && stands.decision === decision && (stands.new_label ?? null) === (new_label ?? null);
+  return stands.decision === decision && (stands.new_label ?? null) === (new_label ?? null);
 }
 
 /** One tab at a time sends; without locks (no secure context) ids alone keep anything from being stored twice. */
