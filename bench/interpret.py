@@ -12,6 +12,10 @@ pytorch-grad-cam's GradCAM. ``grad-cam*`` is the same with parameters that want 
 They come with ``pip install 'gradattn[peers]'``; without them their columns are left out and the reason is printed.
 *secant* is told f and f₀; its own forward pass, at half weight, is counted.
 
+``complete by columns`` and their like take one route of :mod:`gradattn_core.attention.routes` wherever it works: the
+row in torch's fused backward pass, our kernel in Triton beside it, or products of torch beside it, which is what a GPU
+is left with without the others. The kernel runs on a GPU only. ``--map-precision tf32`` rounds products there.
+
     python bench/interpret.py [--model vit_small_patch16_224] [--batch 1] [--threads 1] [--large]
                               [--device cuda --dtype bfloat16]
 """
@@ -28,6 +32,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +40,16 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from gradattn_core.attention.precision import products_in
+from gradattn_core.attention.routes import only
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.methods import CORRECTIONS
 
 PEERS = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "grad-cam*": "pytorch_grad_cam"}
-WAYS = ("forward", "floor", *CORRECTIONS, "explicit", *PEERS)
+# Of each correction the routes beside the one that it has by itself on a CPU.
+BY_ROUTE = ("complete by columns", "centred by columns", "complete by blocks", "secant by blocks", "complete by kernel",
+            "secant by kernel")  # fmt: skip
+WAYS = ("forward", "floor", *CORRECTIONS, *BY_ROUTE, "explicit", *PEERS)
 SIDES = {197: 224, 785: 448, 1025: 512, 1765: 672, 4097: 1024}
 
 
@@ -111,12 +121,18 @@ def grad_cam_by_default(model: nn.Module, images: Tensor) -> Any:
 def way(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
     if name == "forward":
         return lambda: torch.no_grad()(model)(images)
-    if name == "secant":
-        with torch.no_grad():
-            known = {"logits": model(images), "base": torch.zeros(len(images))}
-        return lambda: interpret(model, images, 0, 1, correction=name, **known).scores
-    if name in CORRECTIONS:
-        return lambda: interpret(model, images, 0, 1, correction=name).scores
+    correction, _, route = name.partition(" by ")
+    if correction in CORRECTIONS:
+        known: dict[str, Any] = {}
+        if correction == "secant":
+            with torch.no_grad():
+                known = {"logits": model(images), "base": torch.zeros(len(images))}
+
+        def drawn() -> Tensor:
+            with only(route) if route else nullcontext():
+                return interpret(model, images, 0, 1, correction=correction, **known).scores
+
+        return drawn
     other = {
         "floor": floor,
         "explicit": explicit,
@@ -131,6 +147,9 @@ def usable_ways(options: argparse.Namespace) -> list[str]:
     """The ways that are asked for but the peers that cannot be imported; says why on stderr."""
     asked = options.ways.split(",") if options.ways else WAYS
     usable = [name for name in WAYS if name == "floor" or name in asked]
+    if options.device == "cpu":
+        # Interpreted, its time says nothing.
+        usable = [name for name in usable if not name.endswith("by kernel")]
     for name, module in PEERS.items():
         if name not in usable:
             continue
@@ -211,7 +230,8 @@ def in_a_fresh_process(arguments: list[str]) -> Any:
 
 def table(options: argparse.Namespace, arguments: list[str]) -> None:
     ways = usable_ways(options)
-    print(f"{options.model}, batch {options.batch}, {options.dtype} on {options.device}, {options.threads} thread(s), "
+    print(f"{options.model}, batch {options.batch}, {options.dtype} on {options.device}, products in "
+          f"{options.map_precision}, {options.threads} thread(s), "
           f"torch {torch.__version__}; {options.repeats} repeats\n")  # fmt: skip
     print("| tokens | floor, ms an image | floor, MB | " + " | ".join(ways) + " |")
     print("|---|---|---|" + "---|" * len(ways))
@@ -238,6 +258,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--map-precision", default="float32", choices=("float32", "tf32"), help="on a GPU")
     parser.add_argument("--large", action="store_true", help="also 4,097 tokens")
     parser.add_argument("--ways", default="", metavar="NAME,…", help="only these; the floor always")
     parser.add_argument("--tokens", type=int, choices=sorted(SIDES), help=argparse.SUPPRESS)
@@ -245,10 +266,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.cell is None:
         table(options, sys.argv[1:])
-    elif options.cell == "times":
-        print(json.dumps(measure_times(options, options.tokens)))
-    else:
-        print(json.dumps(measure_peak(options, options.tokens, options.cell)))
+        return
+    with products_in(options.map_precision):
+        found = (
+            measure_times(options, options.tokens)
+            if options.cell == "times"
+            else measure_peak(options, options.tokens, options.cell)
+        )
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from gradattn_core.dataset.address import absolute
 from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.errors import GradattnError, ModelError
 from gradattn_core.files import digest, user_path
-from gradattn_core.methods import PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
+from gradattn_core.methods import MAP_PRECISIONS, PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
 
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 DEFAULT_OUT = os.environ.get("GRADATTN_OUT") or "gradattn-out"
@@ -33,7 +33,10 @@ BROUGHT = "features and predictions of one's own"
 TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
 
 # Fields that say nothing where they have their first value, newer than some audits in people's output folders.
-_LATER: Mapping[str, object] = {"classes": [], "limit": 0, "sample": 0, "box_margin": BOX_MARGIN, "min_box": MIN_BOX}
+_LATER: Mapping[str, object] = {
+    **{"classes": [], "limit": 0, "sample": 0, "box_margin": BOX_MARGIN, "min_box": MIN_BOX},
+    "map_precision": "auto",
+}
 _TYPES = (str, int, float, bool, dict, list)
 
 
@@ -260,9 +263,15 @@ class AuditConfig:
     )
     precision: str = _parameter(
         "auto",
-        "of the sweep; auto is float16 on a GPU, and on a CPU bfloat16 where it has units for that, else float32; maps "
-        "are always float32",
+        "of the sweep; auto is float16 on a GPU, and on a CPU bfloat16 where it has units for that, else float32",
         choices=PRECISIONS,
+        group=RUNNING,
+    )
+    map_precision: str = _parameter(
+        "auto",
+        "of the maps and what is measured of them; auto is tf32 on a GPU that has units for it, several times as fast "
+        "and off by up to a hundredth of the greatest score, else float32",
+        choices=MAP_PRECISIONS,
         group=RUNNING,
     )
     batch_size: int = _parameter(

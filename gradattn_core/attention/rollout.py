@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradattn_core.attention.backward import Gradients, attention_backward
+from gradattn_core.attention.columns import columns_backward
 from gradattn_core.attention.explicit import Layer
+from gradattn_core.attention.precision import full_float32
 from gradattn_core.attention.readout import SUPPORTED, Readout, model_name, patch_grid
-from gradattn_core.attention.rows import AttentionCall, corrected_row
+from gradattn_core.attention.routes import row_beside
+from gradattn_core.attention.rows import AttentionCall
 from gradattn_core.attention.tape import AttentionTape
 from gradattn_core.errors import InterpretError, ModelError
-
-# How many are inside of full_float32, whose switch is the process's, and what it stood at before the first of them.
-_inside, _switch = 0, Lock()
-_before: tuple[str, str] = ("", "")
 
 
 def follow_row(
@@ -51,7 +48,7 @@ def follow_row(
     rows, columns = patch_grid(model, images)
     tokens, name = readout.prefix_tokens + rows * columns, model_name(model)
     # Inference mode outside must not reach in: its tensors cannot be differentiated, hence the clone.
-    with torch.inference_mode(False), torch.enable_grad(), prepared(model), AttentionTape(name) as tape:
+    with torch.inference_mode(False), torch.enable_grad(), prepared(model), AttentionTape(name, correction) as tape:
         f = value(images.detach().clone().requires_grad_(True))
         blocks = len(model.blocks)  # type: ignore[arg-type]
         check_calls(tape.calls, len(images), tokens, blocks, readout.kind == "attention-pool", name)
@@ -89,7 +86,7 @@ def prepared(model: nn.Module) -> Iterator[None]:
 
     Evaluation mode, fused attention on (so that every call goes through one function), checkpointing off, and
     parameters frozen: the row needs no parameter gradient, so none is computed and fewer activations are kept.
-    Convolutions are exact, see :func:`full_float32`.
+    Convolutions are exact, see :func:`~gradattn_core.attention.precision.full_float32`.
     """
     modules = list(model.modules())
     training = [module for module in modules if module.training]
@@ -116,32 +113,6 @@ def prepared(model: nn.Module) -> Iterator[None]:
             setattr(module, name, flag)
         for module in training:
             module.training = True
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Convolutions in float32 keep all 24 bits of it, those of a patch embedding too.
-
-    By default cuDNN may round their operands to the 11 bits of TF32, and a map's scores are off by up to some
-    thousandths of the greatest one. Matrix products do not, unless a program asks torch for it, and that choice stays.
-    """
-    global _inside, _before
-    cudnn: Any = torch.backends.cudnn
-    with _switch:
-        if not _inside:
-            _before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
-            # torch's older switch is for both, and whoever reads it must find it agreeing with the newer ones.
-            cudnn.allow_tf32 = False
-            cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _switch:
-            _inside -= 1
-            if not _inside:
-                cudnn.allow_tf32 = "tf32" in _before
-                cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = _before
 
 
 class RowRecursion:
@@ -189,12 +160,15 @@ class RowRecursion:
         self, call: AttentionCall, gradient: Tensor, share: Tensor, rows: slice, *, inputs: bool
     ) -> tuple[Tensor, Gradients | None]:
         if not call.carried:
-            return corrected_row(call, gradient, share, rows, self.correction), None
+            return row_beside(call, gradient, share, rows, self.correction), None
+        if call.route == "columns":
+            gradients, product = columns_backward(call, gradient, share, self.correction)
+            return product, gradients
         # Behind a class token the last layer's gradient is zero in all other queries, which need no visit then.
         beyond = bool(gradient[:, :, rows.stop :].any())
         queries = gradient.shape[2] if beyond else rows.stop
-        gradients, product = attention_backward(call, gradient, share, self.correction, queries, inputs=inputs)
-        return product, gradients
+        found, product = attention_backward(call, gradient, share, self.correction, queries, inputs=inputs)
+        return product, found
 
 
 def check_calls(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,11 +25,33 @@ _FEWEST_QUERIES = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What a fused kernel of torch kept of its forward pass, as its backward pass takes it.
+
+    Attributes:
+        kernel: its name.
+        statistics: the logarithm of each query's softmax denominator, in the kernel's own layout.
+        others, backward: see :class:`gradattn_core.attention.columns.Fused`.
+    """
+
+    kernel: str
+    statistics: Tensor
+    others: tuple[Any, ...]
+    backward: Callable[..., tuple[Tensor, ...]]
+
+    def logsumexp(self, queries: int) -> Tensor:
+        """Of each query, [B, H, Nq]: a kernel may have an axis more, or room behind the last."""
+        values = self.statistics.squeeze(-1) if self.statistics.ndim == 4 else self.statistics
+        return values[..., :queries]
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionCall:
     """One call of scaled dot-product attention as the forward pass made it; q, k, v are [B, H, N, d], detached.
 
     ``mask`` is expanded to [B, H, Nq, Nk] (a view). ``logsumexp`` [B, H, Nq] holds the logarithm of each query's
-    softmax denominator where the fused kernel kept it. ``carried``: its backward pass carries the row itself.
+    softmax denominator where a CPU's kernel kept it; what other kernels kept is in ``kept``. ``route`` is how its row
+    is computed, one of :data:`gradattn_core.attention.routes.ROUTES`.
     """
 
     query: Tensor
@@ -38,7 +61,13 @@ class AttentionCall:
     scale: float
     output: Tensor
     logsumexp: Tensor | None
-    carried: bool = False
+    route: str = "blocks"
+    kept: Kept | None = None
+
+    @property
+    def carried(self) -> bool:
+        """Whether its backward pass carries the row itself."""
+        return self.route in ("tiles", "columns")
 
     def blocks(self, rows: slice) -> Iterator[tuple[slice, slice, Tensor]]:
         """Post-softmax attention of the query ``rows``, a few megabytes at a time.

@@ -25,9 +25,10 @@ from gradattn_core.attention.backward import Gradients, attention_backward
 from gradattn_core.attention.damping import DAMPED, damped
 from gradattn_core.attention.readout import Readout, model_name, patch_grid
 from gradattn_core.attention.rollout import check_calls, prepared
+from gradattn_core.attention.routes import terms_beside
 from gradattn_core.attention.rows import AttentionCall
 from gradattn_core.attention.tape import AttentionTape
-from gradattn_core.attention.terms import KeyTerms, key_terms
+from gradattn_core.attention.terms import KeyTerms
 from gradattn_core.errors import InterpretError
 from gradattn_core.sums import two_scales
 
@@ -175,7 +176,7 @@ class KeyWeights(AttentionTape):
     """A tape under which patches have a weight in every softmax of the blocks, and gradients are damped."""
 
     def __init__(self, model: str, terms: KeyTerms, patches: int, share: float) -> None:
-        super().__init__(model)
+        super().__init__(model, terms)
         self.terms, self.patches, self.share = terms, patches, share
         self._bias: Tensor | None = None
         self._weighs = False
@@ -238,6 +239,7 @@ class _Sums:
     def __init__(self, calls: list[AttentionCall], terms: KeyTerms, pooled: bool) -> None:
         self.calls, self.terms = calls, terms
         self.pool = len(calls) - 1 if pooled else None
+        self.last = len(calls) - 1 - int(pooled)
         first = calls[0].query
         self.total = torch.zeros(first.shape[0], first.shape[2], device=first.device)
 
@@ -253,10 +255,11 @@ class _Sums:
         if index == self.pool:
             return attention_backward(call, gradient, share, "centred", gradient.shape[2])[0] if call.carried else None
         # Behind a class token the last layer's gradient is zero in all other queries, which need no visit then.
-        beyond = bool(gradient[:, :, self.terms.prefix :].any())
+        # Only there is it asked: the answer of a GPU is waited for.
+        beyond = index < self.last or bool(gradient[:, :, self.terms.prefix :].any())
         queries = gradient.shape[2] if beyond else max(1, self.terms.prefix)
         if not call.carried:
-            self.total += key_terms(call, gradient, self.terms, slice(0, queries))
+            self.total += terms_beside(call, gradient, self.terms, slice(0, queries))
             return None
         gradients, mean = attention_backward(call, gradient, share, self.terms, queries, inputs=index > 0)
         self.total += mean * gradient.shape[1]

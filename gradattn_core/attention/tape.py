@@ -1,8 +1,7 @@
 """The tape: what every self-attention layer of one forward pass saw, and the gradient that reaches its output.
 
-A layer's backward pass is one of two, chosen by measurement: on a CPU it is made here with the row in it
-(:mod:`gradattn_core.attention.backward`); elsewhere the fused backward pass of torch runs, and the row is computed
-beside it (:mod:`gradattn_core.attention.rows`).
+A layer's backward pass is made here with the row in it on a CPU (:mod:`gradattn_core.attention.backward`); elsewhere it
+is torch's fused one, with the row in it or beside it (:mod:`gradattn_core.attention.routes`).
 """
 
 from __future__ import annotations
@@ -18,8 +17,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradattn_core.attention.backward import Gradients
+from gradattn_core.attention.columns import kept_by
 from gradattn_core.attention.readout import SUPPORTED
+from gradattn_core.attention.routes import choose_route
 from gradattn_core.attention.rows import AttentionCall
+from gradattn_core.attention.terms import KeyTerms
 from gradattn_core.errors import InterpretError, ModelError
 
 
@@ -57,15 +59,16 @@ class AttentionTape(TorchFunctionMode):
 
     Attributes:
         model: the model's name, for messages.
+        wants: the correction or the key terms that its calls are recorded for; empty for neither.
         calls: the attention calls in forward order.
         first_output: the output of the first call, with its graph: a backward pass need not go further.
         on_gradient: called as ``on_gradient(index, ∂f/∂O)`` when that gradient of call ``index`` is known; last first.
             It returns ∂f/∂q, ∂f/∂k and ∂f/∂v where the call is ``carried``; it must be set before a backward pass.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, wants: str | KeyTerms = "") -> None:
         super().__init__()
-        self.model = model
+        self.model, self.wants = model, wants
         self.calls: list[AttentionCall] = []
         self.first_output: Tensor | None = None
         self.on_gradient: Callable[[int, Tensor], Gradients | None] | None = None
@@ -93,21 +96,20 @@ class AttentionTape(TorchFunctionMode):
         if not output.requires_grad:
             raise InterpretError("model: its attention outputs carry no gradient (a no_grad or detach inside forward?)")
         index = len(self.calls)
-        # Autograd keeps the CPU kernel's log-sum-exp; other kernels keep it in layouts of their own.
-        denominator = getattr(output.grad_fn, "_saved_logsumexp", None) if output.is_cpu else None
-        plain = mask is None or not mask.requires_grad
-        self.calls.append(
-            AttentionCall(
-                query.detach(),
-                key.detach(),
-                value.detach(),
-                None if mask is None else mask.detach().expand(*query.shape[:3], key.shape[2]),
-                query.shape[-1] ** -0.5 if asked.scale is None else asked.scale,
-                output.detach(),
-                None if denominator is None else denominator.detach(),
-                carried=denominator is not None and plain,
-            )
+        kept = kept_by(output)
+        call = AttentionCall(
+            query.detach(),
+            key.detach(),
+            value.detach(),
+            None if mask is None else mask.detach().expand(*query.shape[:3], key.shape[2]),
+            query.shape[-1] ** -0.5 if asked.scale is None else asked.scale,
+            output.detach(),
+            # Other kernels than a CPU's keep it in layouts of their own.
+            kept.statistics if kept is not None and output.is_cpu else None,
+            kept=kept,
         )
+        plain = mask is None or not mask.requires_grad
+        self.calls.append(choose_route(call, self.wants, replaces=plain))
         if self.first_output is None:
             self.first_output = output
         elif self.calls[index].carried:

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from gradattn_core.attention.rows import AttentionCall
 
-# Where a row looks at one patch alone, 'without it' is far from anything that the model has seen.
-_MOST = 0.98
+MOST = 0.98
+"""Where a row looks at one patch alone, 'without it' is far from anything that the model has seen: no more than this of
+its attention is taken away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class KeyTerms:
         if self.tangent:
             torch.mul(weights, moved, out=one).div_(self.weight)
         else:
-            torch.sub(unit, weights, out=one).clamp_(min=1 - _MOST)
+            torch.sub(unit, weights, out=one).clamp_(min=1 - MOST)
             torch.div(moved, one, out=one)
             if self.even:
                 one.lerp_(moved, self.even).add_(offset, alpha=self.even)

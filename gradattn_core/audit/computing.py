@@ -9,7 +9,7 @@ import torch
 from gradattn_core.audit.loading import audit_model, load_batches
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.selection import evenly
-from gradattn_core.model.device import automatic, computes_bfloat16, described, pick_device
+from gradattn_core.model.device import automatic, computes_bfloat16, computes_tf32, described, pick_device
 from gradattn_core.model.forward import forward, sweep_precision
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Listing
@@ -80,6 +80,17 @@ def continued_precision(config: AuditConfig, before: str, moved: bool = True) ->
         return before
     stays = _has_units(before, device) if before != "float32" else not moved
     return before if stays else sweep_precision(config.precision, device)
+
+
+def exact_anyway(config: AuditConfig, device: torch.device) -> tuple[str, ...]:
+    """That maps are drawn in float32 although TF32 was asked for, where the device has no units for that."""
+    if config.map_precision != "tf32" or config.runner != "local" or computes_tf32(device):
+        return ()
+    note = (
+        f"Maps are drawn in float32: {described([device])} has no units for tf32, which NVIDIA's GPUs have since A100."
+    )
+    warnings.warn(note, stacklevel=2)
+    return (note,)
 
 
 def _has_units(half: str, device: torch.device) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradattn_core.attention.precision import products_in
 from gradattn_core.audit.finetune import fold_model
 from gradattn_core.audit.heads import LinearHeads
 from gradattn_core.audit.loading import LoadedImage, audit_model
@@ -20,6 +21,7 @@ from gradattn_core.interpret.maps import Interpretation, interpret
 from gradattn_core.interpret.measured import measured_evidence, measured_regions
 from gradattn_core.interpret.objective import class_value
 from gradattn_core.interpret.regions import map_statistics, red_and_blue
+from gradattn_core.model.device import map_precision
 from gradattn_core.model.forward import Head
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Evidence, Hidden
@@ -55,6 +57,7 @@ class Explainer:
     Attributes:
         heads: the probe of each fold if there is one.
         outputs: of each class.
+        precision: of the maps and of what is measured of them, ``float32`` or ``tf32``.
         absent: what the model says without any picture: logits [1, K], or, for probes, the features [1, D] that they
             read; None where maps do not add up.
     """
@@ -65,6 +68,7 @@ class Explainer:
     heads: LinearHeads | None
     outputs: dict[str, int]
     origins: Origins
+    precision: str
     absent: Tensor | None
 
     @classmethod
@@ -75,12 +79,14 @@ class Explainer:
         model = audit_model(plan.config) if fold is None else fold_model(plan, fold)
         preprocessing = Preprocessing.of(model)
         heads = LinearHeads.load(plan.files.heads) if plan.head == "probe" else None
+        own = next(model.parameters())
+        precision = map_precision(plan.config.map_precision, own.device)
         absent = None
         if plan.config.adds_up:
-            own = next(model.parameters())
             blank = torch.zeros(1, *preprocessing.input_size, device=own.device, dtype=own.dtype)
-            absent = answer_without_picture(model, blank) if heads is None else without_picture(model, blank)
-        return cls(plan, model, preprocessing, heads, outputs, Origins.load(plan.files.origins), absent)
+            with products_in(precision):
+                absent = answer_without_picture(model, blank) if heads is None else without_picture(model, blank)
+        return cls(plan, model, preprocessing, heads, outputs, Origins.load(plan.files.origins), precision, absent)
 
     def head(self, suspects: list[Suspect], device: torch.device) -> Head | None:
         """The probes of these images' folds, or None for the model's own classifier."""
@@ -96,6 +102,11 @@ class Explainer:
 
 def evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]:
     """The evidence of a batch: its maps, what is measured of them, and what is said with evidence hidden."""
+    with products_in(explainer.precision):
+        return _evidence_of(explainer, suspects)
+
+
+def _evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]:
     config, model = explainer.plan.config, explainer.model
     device = next(model.parameters()).device
     images = explainer.preprocessing.normalised(_together(suspects).to(device, non_blocking=True))
@@ -114,6 +125,7 @@ def evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]
     )
     if not bool(result.scores.isfinite().all()):
         raise InterpretError("its gradients are not finite, so it has no map")
+    result = _fetched(result)
     found = [_of_map(explainer, suspect, result, row) for row, suspect in enumerate(suspects)]
     if config.measured == "all":
         sizes = [(suspect.image.width, suspect.image.height) for suspect in suspects]
@@ -129,11 +141,14 @@ def evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence]
             for row, evidence in zip(chosen, measured, strict=True):
                 found[row] = evidence
     scores = torch.from_numpy(np.stack([evidence.scores for evidence in found])).to(device)
-    again = ask_again(model, images, scores, head).cpu()
-    return [
-        replace(evidence, hidden=_hidden(explainer.outputs, suspect, again[row]))
-        for row, (suspect, evidence) in enumerate(zip(suspects, found, strict=True))
-    ]
+    again = _hidden(explainer.outputs, suspects, ask_again(model, images, scores, head).cpu())
+    return [replace(evidence, hidden=hidden) for evidence, hidden in zip(found, again, strict=True)]
+
+
+def _fetched(result: Interpretation) -> Interpretation:
+    """The maps and their numbers on the CPU: a device is waited for once a batch, not for each number."""
+    known = {name: value.cpu() for name in ("log_odds", "base") if (value := getattr(result, name)) is not None}
+    return replace(result, scores=result.scores.cpu(), logits=result.logits.cpu(), **known)
 
 
 def _together(suspects: list[Suspect]) -> Tensor:
@@ -146,7 +161,7 @@ def _together(suspects: list[Suspect]) -> Tensor:
 def _of_map(explainer: Explainer, suspect: Suspect, result: Interpretation, row: int) -> Evidence:
     config, image = explainer.plan.config, suspect.image
     crop = explainer.preprocessing.crop(image.width, image.height)
-    scores, logits = result.scores[row].cpu().numpy(), result.logits[row].cpu()
+    scores, logits = result.scores[row].numpy(), result.logits[row]
     return Evidence(
         for_label=image.record.label,
         against_label=suspect.other_label,
@@ -165,7 +180,7 @@ def _sums(origins: Origins, suspect: Suspect, result: Interpretation, row: int) 
     """What a map adds up to; None where it does not."""
     if result.log_odds is None or result.base is None:
         return None
-    red, blue = red_and_blue(result.scores[row].cpu().numpy())
+    red, blue = red_and_blue(result.scores[row].numpy())
     return Sums(
         log_odds=float(result.log_odds[row]),
         base=float(result.base[row]),
@@ -176,13 +191,26 @@ def _sums(origins: Origins, suspect: Suspect, result: Interpretation, row: int) 
     )
 
 
-def _hidden(outputs: dict[str, int], suspect: Suspect, logits: Tensor) -> Hidden | None:
-    """What the head says with the evidence for the other class hidden, among the dataset's classes and that one."""
-    if not bool(torch.isfinite(logits).all()):
-        return None
-    asked = {**outputs, suspect.other_label: suspect.other_output}
-    names = list(asked)
-    probabilities = logits[list(asked.values())].double().softmax(dim=0)
-    best = int(probabilities.argmax())
-    given, other = float(logits[suspect.given_output]), float(logits[suspect.other_output])
-    return Hidden(given, other, names[best], float(probabilities[best]))
+def _hidden(outputs: dict[str, int], suspects: list[Suspect], logits: Tensor) -> list[Hidden | None]:
+    """What the head says with the evidence for the other class hidden, among the dataset's classes and that one.
+
+    Args:
+        logits: [B, K] of each suspect, on the CPU.
+    """
+    names, finite = list(outputs), logits.isfinite().all(dim=1).tolist()
+    likely = logits[:, list(outputs.values())].double().softmax(dim=1)
+    best, most = likely.argmax(dim=1).tolist(), likely.amax(dim=1).tolist()
+    found: list[Hidden | None] = []
+    for row, suspect in enumerate(suspects):
+        if not finite[row]:
+            found.append(None)
+            continue
+        name, probability = names[best[row]], most[row]
+        if outputs.get(suspect.other_label) != suspect.other_output:
+            # No class of the dataset: it is asked about beside them.
+            asked = {**outputs, suspect.other_label: suspect.other_output}
+            wider = logits[row, list(asked.values())].double().softmax(dim=0)
+            name, probability = list(asked)[int(wider.argmax())], float(wider.max())
+        given, other = float(logits[row, suspect.given_output]), float(logits[row, suspect.other_output])
+        found.append(Hidden(given, other, name, probability))
+    return found

@@ -15,7 +15,7 @@ from gradattn_core.audit.explainer import CANNOT, Explainer, Suspect, evidence_o
 from gradattn_core.audit.loading import load_batches
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.rank import count_suspects, explained_outputs
-from gradattn_core.audit.stored_maps import MAPS, take_maps, wanted_maps, with_facts
+from gradattn_core.audit.stored_maps import MAPS, precision_here, take_maps, wanted_maps, with_facts
 from gradattn_core.evidence import REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
 from gradattn_core.model.device_memory import in_parts
@@ -51,7 +51,8 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         suspects = pq.read_table(plan.files.suspects).slice(index * size, size).to_pandas()
         outputs = explained_outputs(plan)
         sources = () if plan.head == "finetune" else plan.sources
-        maps, regions = take_maps(sources, wanted_maps(plan, suspects), outputs)
+        precision = precision_here(plan)
+        maps, regions = take_maps(sources, wanted_maps(plan, suspects), outputs, precision)
         kept = len(maps)
         new = suspects[~suspects["path"].isin(maps["path"].to_pylist())]
         results = _Results([], [], [])
@@ -63,7 +64,7 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         maps = pa.concat_tables([maps, pa.Table.from_pylist(results.maps, schema=MAPS)])
         write_parquet(plan.files.regions(index), regions)
         write_parquet(failures_beside(target), failures_table(results.failures))
-        write_parquet(target, with_facts(maps, outputs, kept))
+        write_parquet(target, with_facts(maps, outputs, kept, precision))
     progress(INTERPRET.name, min((index + 1) * size, count), count)
     return target
 

@@ -16,7 +16,7 @@ from gradattn_core import outfolder
 from gradattn_core.audit.interpret import interpret_shards
 from gradattn_core.audit.plan import Plan, can_be_continued, is_stored, load_plan, remove_audit
 from gradattn_core.audit.rank import agreement, count_suspects, ranked_without_model
-from gradattn_core.audit.stored_maps import count_kept_maps
+from gradattn_core.audit.stored_maps import count_kept_maps, precisions_of_maps
 from gradattn_core.audit.sweep import count_taken_over, count_widened, swept_table
 from gradattn_core.dataset.labels import spelling
 from gradattn_core.estimates import ASSUMPTIONS, first_to_review
@@ -66,7 +66,7 @@ def _store(plan: Plan) -> None:
         "head": plan.head,
         "classes": list(plan.classes),
         "parameters": asdict(plan.config),
-        "versions": {"precision": plan.precision, **plan.versions},
+        "versions": {"precision": plan.precision, **plan.versions, **_of_maps(plan)},
         "fingerprint": plan.fingerprint,
         "started_at": datetime.fromisoformat(plan.started_at),
         "finished_at": datetime.now(UTC),
@@ -113,6 +113,8 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
     found = store.audits.expected_found(audit_id, first)
     agreeing, measured = store.audits.measured_regions(audit_id)
     check = store.draws.checked(audit_id)
+    of_maps = audit.versions.get("map_precision", "float32")
+    drawn = "" if of_maps == "float32" else f"maps in {of_maps}"
     return AuditSummary(
         audit_id=audit_id,
         images=audit.images,
@@ -133,8 +135,14 @@ def summarise(out: Path, audit_id: str) -> AuditSummary:
         agreeing=agreeing,
         not_judged=by_kind(store.audits.failures(audit_id)),
         checked="" if check is None else check.sentence,
-        computed=", ".join(filter(None, (audit.versions.get("device"), audit.versions.get("precision")))),
+        computed=", ".join(filter(None, (audit.versions.get("device"), audit.versions.get("precision"), drawn))),
     )
+
+
+def _of_maps(plan: Plan) -> dict[str, str]:
+    """The precision of an audit's maps, where it has some."""
+    found = precisions_of_maps(plan)
+    return {"map_precision": found} if found else {}
 
 
 def _warnings(plan: Plan, given: list[str]) -> list[str]:

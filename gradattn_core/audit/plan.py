@@ -27,7 +27,7 @@ from gradattn_core.audit.alignment import settled_alignment
 from gradattn_core.audit.appearance import appearance_of
 from gradattn_core.audit.brought import WITHOUT_MODEL, Brought, bring
 from gradattn_core.audit.changes import keep_files, settled
-from gradattn_core.audit.computing import computing_on, continued_precision, fitting_precision
+from gradattn_core.audit.computing import computing_on, continued_precision, exact_anyway, fitting_precision
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.repair import DECODE, passed
 from gradattn_core.audit.reuse import (
@@ -348,6 +348,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     device = pick_device(config.device)
     if config.has_model:
         precision, overflow = fitting_precision(config, listing, device, looks.white)
+        overflow += exact_anyway(config, device)
         own = [brought.key] if brought is not None and brought.features is not None else []
         looks_and_own = [*looks.facts, *own]
         key = sweep_key(config, precision, listing.classes, alignment, looks_and_own)

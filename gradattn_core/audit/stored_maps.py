@@ -22,6 +22,7 @@ from gradattn_core.audit.plan import Plan
 from gradattn_core.audit.reuse import Sweep, unless_damaged
 from gradattn_core.audit.sweep import swept_matrix
 from gradattn_core.evidence import INTERPRETATIONS, REGIONS
+from gradattn_core.model.device import map_precision, pick_device
 from gradattn_core.outfolder import AuditFolder, regions_beside
 from gradattn_core.records import FloatArray
 
@@ -40,13 +41,30 @@ MAPS = pa.schema(
     ]
 )
 """The columns of a shard of maps."""
-_OUTPUTS, _KEPT = b"outputs", b"kept"
+_OUTPUTS, _KEPT, _PRECISION = b"outputs", b"kept", b"precision"
 _NO_HEAD = "none"
 
 
-def with_facts(table: pa.Table, outputs: dict[str, int], kept: int) -> pa.Table:
-    """The table, remembering the classes among which the head was asked again, and how many maps are kept ones."""
-    return table.replace_schema_metadata({_OUTPUTS: _text(outputs), _KEPT: str(kept)})
+def with_facts(table: pa.Table, outputs: dict[str, int], kept: int, precision: str) -> pa.Table:
+    """The table, remembering the classes among which the head was asked again, how many maps are kept ones, and the
+    precision of the others, which is the least that any of them has."""
+    return table.replace_schema_metadata({_OUTPUTS: _text(outputs), _KEPT: str(kept), _PRECISION: precision})
+
+
+def precision_here(plan: Plan) -> str:
+    """In which precision this process draws the audit's maps."""
+    return map_precision(plan.config.map_precision, pick_device(plan.config.device))
+
+
+def precisions_of_maps(plan: Plan) -> str:
+    """In which precisions an interpreted audit's maps were drawn, with commas between; empty without one."""
+    files = AuditFolder(plan.folder).interpret_files()
+    return ", ".join(sorted({_precision_of(pq.read_schema(file)) for file in files}))
+
+
+def _precision_of(schema: pa.Schema) -> str:
+    # Before there was a choice, all were exact.
+    return bytes((schema.metadata or {}).get(_PRECISION, b"float32")).decode()
 
 
 def count_kept_maps(plan: Plan) -> int:
@@ -88,7 +106,7 @@ def heads_of_kept_maps(plan: Plan, suspects: pa.Table, outputs: dict[str, int], 
     none = pa.nulls(len(suspects), pa.string())
     if not plan.config.adds_up:
         return none
-    index = _stored_maps(plan.sources, _text(outputs))[1]
+    index = _stored_maps(plan.sources, _text(outputs), precision_here(plan))[1]
     wanted = wanted_maps(plan, suspects.to_pandas()).drop(columns="head").rename_axis("suspect").reset_index()
     found = wanted.merge(index, on=[name for name in MAP_KEY if name != "head"])
     found = found[found["is_measured"] | ~found["to_measure"]]
@@ -124,7 +142,9 @@ def _earlier_heads(plan: Plan, wanted: set[str]) -> dict[str, FloatArray]:
     return found
 
 
-def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int]) -> tuple[pa.Table, pa.Table]:
+def take_maps(
+    sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[str, int], precision: str
+) -> tuple[pa.Table, pa.Table]:
     """The stored maps of those suspects that have one, and their regions, under the paths and labels of now.
 
     Args:
@@ -132,8 +152,9 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
         suspects: path, label, other, to_measure, and the columns of ``MAP_KEY``. A map without measurements is none
             for a suspect whose strongest regions are to be measured.
         outputs: the classes of the dataset and the head's output of each.
+        precision: ``float32``, for which none in TF32 stands, or ``tf32``.
     """
-    files, index = _stored_maps(sources, _text(outputs))
+    files, index = _stored_maps(sources, _text(outputs), precision)
     maps, regions = [MAPS.empty_table()], [REGIONS.empty_table()]
     found = suspects.merge(index, on=MAP_KEY)
     for number, rows in found[found["is_measured"] | ~found["to_measure"]].groupby("file"):
@@ -153,10 +174,10 @@ def take_maps(sources: tuple[Sweep, ...], suspects: pd.DataFrame, outputs: dict[
 
 
 @lru_cache(maxsize=1)
-def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], pd.DataFrame]:
+def _stored_maps(sources: tuple[Sweep, ...], outputs: str, precision: str) -> tuple[list[Path], pd.DataFrame]:
     """The files of maps, and for each map its key, its file and its row."""
     files = [path for sweep in sources for path in AuditFolder(sweep.folder).interpret_files()]
-    files = [path for path in files if _outputs_of(path) == outputs.encode()]
+    files = [path for path in files if _can_stand(path, outputs, precision)]
     schema = pa.schema([MAPS.field(name) for name in (*MAP_KEY, "is_measured")])
     numbered = [
         table.to_pandas().assign(file=number, row=np.arange(len(table)))
@@ -171,12 +192,14 @@ def _stored_maps(sources: tuple[Sweep, ...], outputs: str) -> tuple[list[Path], 
     return files, index.drop_duplicates(MAP_KEY)
 
 
-def _outputs_of(file: Path) -> bytes | None:
+def _can_stand(file: Path, outputs: str, precision: str) -> bool:
+    """Whether a file's maps are of these classes and at least as exact as what is asked for."""
     try:
-        found = pq.read_schema(file).metadata or {}
+        schema = pq.read_schema(file)
     except (OSError, ValueError):  # pyarrow's errors are among them
-        return None
-    return None if _OUTPUTS not in found else bytes(found[_OUTPUTS])
+        return False
+    same = (schema.metadata or {}).get(_OUTPUTS) == outputs.encode()
+    return same and _precision_of(schema) in ("float32", precision)
 
 
 def _text(outputs: dict[str, int]) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gradattn_core.attention.rollout import full_float32
+from gradattn_core.attention.precision import full_float32
 from gradattn_core.model.forward import Head, class_logits
 
 SHARE = 0.2

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gradattn_core.attention.precision import product_precision
 from gradattn_core.attention.readout import Readout, find_readout, model_name, patch_grid
 from gradattn_core.attention.rollout import check_model, follow_row
 from gradattn_core.attention.secant import B1, Secant, scaled, secant_terms
@@ -31,7 +32,11 @@ from gradattn_core.model.preprocessing import preprocessed
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a map was made: enough to make it again. ``aggregation`` is empty for *secant*."""
+    """How a map was made: enough to make it again. ``aggregation`` is empty for *secant*.
+
+    ``precision`` is that of its matrix products: ``tf32`` where those of float32 were rounded on a GPU, else the
+    model's.
+    """
 
     model: str
     objective: str
@@ -40,6 +45,7 @@ class Provenance:
     readout: str
     torch: str
     timm: str
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -185,11 +191,11 @@ def signed_maps(
         scores=row[:, prefix:].reshape(-1, *grid),
         logits=answers[0],
         prefix_share=mass[:, :prefix].sum(1) / mass.sum(1).clamp_min(torch.finfo(mass.dtype).tiny),
-        provenance=_provenance(model, method, readout),
+        provenance=_provenance(model, method, readout, images),
     )
 
 
-def _provenance(model: nn.Module, method: Method, readout: Readout) -> Provenance:
+def _provenance(model: nn.Module, method: Method, readout: Readout, images: Tensor) -> Provenance:
     return Provenance(
         model=model_name(model),
         objective=method.objective_name,
@@ -198,6 +204,7 @@ def _provenance(model: nn.Module, method: Method, readout: Readout) -> Provenanc
         readout=readout.kind,
         torch=torch.__version__,
         timm=timm.__version__,
+        precision=product_precision(images),
     )
 
 
@@ -250,7 +257,7 @@ def _adding_up(
         scores=scores.reshape(-1, *grid),
         logits=logits,
         prefix_share=scores.new_zeros(len(images)),
-        provenance=_provenance(model, method, readout),
+        provenance=_provenance(model, method, readout, images),
         log_odds=log_odds,
         base=base,
     )

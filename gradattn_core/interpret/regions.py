@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,9 @@ def map_statistics(scores: FloatArray, crop: Box, width: int, height: int, *, ad
         concentration=float(strongest[:tenth].sum() / total),
         overlap=_overlap(positive, negative),
         regions=tuple(
-            replace(region, log_odds=region.sign * region.mass_share * total) if adds_up else region
+            region
             for sign, mass in ((+1, positive), (-1, negative))
-            for region in _regions(mass, sign, total, crop, width, height)
+            for region in _regions(mass, sign, total, crop, width, height, adds_up)
         ),
     )
 
@@ -53,7 +53,7 @@ def region_masks(scores: FloatArray) -> dict[tuple[int, int], NDArray[np.bool_]]
     """
     values = scores.astype(np.float64)
     parts = {sign: _parts(np.clip(sign * values, 0, None)) for sign in (+1, -1)}
-    return {(sign, rank): inside for sign in parts for rank, inside in enumerate(parts[sign], start=1)}
+    return {(sign, rank): part.inside for sign in parts for rank, part in enumerate(parts[sign], start=1)}
 
 
 def red_and_blue(scores: FloatArray) -> tuple[float, float]:
@@ -71,35 +71,50 @@ def _overlap(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> fl
     return float(min(1.0, np.sqrt((p / p.sum()) * (q / q.sum())).sum()))
 
 
-def _regions(mass: NDArray[np.float64], sign: int, total: float, crop: Box, width: int, height: int) -> list[Region]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Connected patches of one sign: their sum, the greatest of them, how many, and where they are."""
+
+    mass: float
+    peak: float
+    patches: int
+    rows: slice
+    columns: slice
+    inside: NDArray[np.bool_]
+
+
+def _regions(
+    mass: NDArray[np.float64], sign: int, total: float, crop: Box, width: int, height: int, adds_up: bool
+) -> list[Region]:
     """Connected patches (8 neighbours) of one sign, the heaviest first."""
-    parts = _parts(mass)
-    boxes = [ndimage.find_objects(inside.astype(np.int8))[0] for inside in parts]
     return [
         Region(
             sign=sign,
             rank=rank,
-            mass_share=float(mass[inside].sum()) / total,
-            area_share=int(inside.sum()) / mass.size,
-            peak=sign * float(mass[inside].max()),
-            box=patch_box(rows, columns, mass.shape, crop, width, height),
+            mass_share=(share := part.mass / total),
+            area_share=part.patches / mass.size,
+            peak=sign * part.peak,
+            box=patch_box(part.rows, part.columns, mass.shape, crop, width, height),
+            log_odds=sign * share * total if adds_up else None,
         )
-        for rank, (inside, (rows, columns)) in enumerate(zip(parts, boxes, strict=True), start=1)
+        for rank, part in enumerate(_parts(mass), start=1)
     ]
 
 
-def _parts(mass: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
-    """The patches of each region of one sign, the heaviest first."""
-    if mass.max() <= 0:
+def _parts(mass: NDArray[np.float64]) -> list[_Part]:
+    """The regions of one sign, the heaviest first."""
+    most = mass.max()
+    if most <= 0:
         return []
-    labels, _ = ndimage.label(mass >= _FLOOR * mass.max(), structure=_NEIGHBOURS)
+    labels, _ = ndimage.label(mass >= _FLOOR * most, structure=_NEIGHBOURS)
     parts = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels == number
-        # Ties are broken by position, so that the same map always gives the same order.
-        parts.append(((-float(mass[inside].sum()), rows.start, columns.start), inside))
-    parts.sort(key=lambda part: part[0])
-    return [inside for _, inside in parts[:MOST_REGIONS]]
+        values = mass[inside]
+        parts.append(_Part(float(values.sum()), float(values.max()), len(values), rows, columns, inside))
+    # Ties are broken by position, so that the same map always gives the same order.
+    parts.sort(key=lambda part: (-part.mass, part.rows.start, part.columns.start))
+    return parts[:MOST_REGIONS]
 
 
 def patch_box(rows: slice, columns: slice, grid: tuple[int, ...], crop: Box, width: int, height: int) -> Box:

@@ -95,6 +95,18 @@ def computes_bfloat16(device: torch.device) -> bool:
     )
 
 
+def computes_tf32(device: torch.device) -> bool:
+    """Whether a GPU has units for TF32: NVIDIA's since Ampere."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_properties(device).major >= 8
+
+
+def map_precision(name: str, device: torch.device) -> str:
+    """The precision of an audit's maps: TF32 where it is not refused and the device has it, else float32."""
+    return "tf32" if name != "float32" and computes_tf32(device) else "float32"
+
+
 def reason_of(error: BaseException | str) -> str:
     """The first sentence of what torch says, without its advice."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -10,8 +10,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from gradattn_core.attention.precision import full_float32
 from gradattn_core.attention.readout import model_name
-from gradattn_core.attention.rollout import check_model, full_float32, prepared
+from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.model.device import computes_bfloat16
 from gradattn_core.model.products import PlainProducts

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradattn_core.attention.rollout import full_float32
+from gradattn_core.attention.precision import full_float32
 from gradattn_core.config import FineTuning
 from gradattn_core.model.device_memory import whole_in_parts
 from gradattn_core.model.forward import class_logits

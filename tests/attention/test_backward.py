@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradattn_core.attention.backward import attention_backward
+from gradattn_core.attention.columns import kept_by
 from gradattn_core.attention.rows import AttentionCall, corrected_row
 from gradattn_core.methods import PAPER_CORRECTIONS
 from tests.helpers.explicit_maps import relative, weighted
@@ -33,12 +34,12 @@ def mask_of(kind: str, heads: int, queries: int, keys: int, generator: torch.Gen
 
 
 def recorded(
-    shape: tuple[int, int, int, int], kind: str, dtype: torch.dtype
+    shape: tuple[int, int, int, int], kind: str, dtype: torch.dtype, depth: int = 8
 ) -> tuple[AttentionCall, Tensor, Tensor, list[Tensor], dict[str, Tensor]]:
     """A call, ∂f/∂O, r, and the expected gradients of q, k, v and rows of every correction, in double precision."""
     batch, heads, queries, keys = shape
     generator = torch.Generator().manual_seed(9)
-    q, k, v = (torch.randn(batch, heads, n, 8, generator=generator).to(dtype) for n in (queries, keys, keys))
+    q, k, v = (torch.randn(batch, heads, n, depth, generator=generator).to(dtype) for n in (queries, keys, keys))
     mask = mask_of(kind, heads, queries, keys, generator)
     gradient = torch.randn(q.shape, generator=generator).to(dtype)
     row = torch.randn(batch, queries, generator=generator)
@@ -47,10 +48,10 @@ def recorded(
     output = F.scaled_dot_product_attention(fast[0], fast[1], fast[2], attn_mask=added)
     logsumexp = output.grad_fn._saved_logsumexp  # type: ignore[union-attr]
     expanded = None if mask is None else mask.expand(shape)
-    call = AttentionCall(q, k, v, expanded, 8**-0.5, output.detach(), logsumexp.detach(), True)
+    call = AttentionCall(q, k, v, expanded, depth**-0.5, output.detach(), logsumexp.detach(), "tiles", kept_by(output))
 
     exact = [tensor.double().clone().requires_grad_(True) for tensor in (q, k, v)]
-    scores = exact[0] @ exact[1].mT / math.sqrt(8)
+    scores = exact[0] @ exact[1].mT / math.sqrt(depth)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if kind == "kept" else scores + mask
     maps = scores.softmax(-1)

@@ -46,13 +46,14 @@ def written_out(call: AttentionCall, gradient: Tensor, rule: KeyTerms, rows: int
     """The formulas of the module, in double precision, [B, N]; prefix columns too."""
     q, k, v, g = (tensor.double() for tensor in (call.query, call.key, call.value, gradient))
     mask = 0 if call.mask is None else call.mask
-    A = (q @ k.mT / 8**0.5 + mask).softmax(-1)
+    A = (q @ k.mT / q.shape[-1] ** 0.5 + mask).softmax(-1)
     G, D = g @ v.mT, (g * (A @ v)).sum(-1, keepdim=True)
     p = A / (rule.weight * (1 - A) + A)
     own, even = (G - D) / (1 - A.clamp(max=0.98)), G - (g @ v[:, :, rule.prefix :].mean(2)[..., None])
     terms = A * (G - D) / rule.weight if rule.tangent else p * ((1 - rule.even) * own + rule.even * even)
     terms = terms * (1 - torch.eye(terms.shape[-1]))
-    return (terms if rows < 0 else terms[:, :, :rows]).sum((1, 2))
+    found: Tensor = (terms if rows < 0 else terms[:, :, :rows]).sum((1, 2))
+    return found
 
 
 def held(x: Tensor, share: float) -> Tensor:

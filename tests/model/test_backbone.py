@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gradattn_core.attention.rollout import full_float32
+from gradattn_core.attention.precision import full_float32
 from gradattn_core.config import FineTuning, ModelSpec
 from gradattn_core.errors import InterpretError, ModelError
 from gradattn_core.interpret.hiding import ask_again
