@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 HEAD = 512
 """Bytes that suffice."""
 
@@ -15,7 +17,7 @@ _PAGES = (b"<!doctype html", b"<html", b"<head")
 _PAGE = "a web page, which servers send instead of a file that is gone or needs a login"
 _ERRORS = (b"<error>", b"404 not found", b"404: not found", b"access denied")
 _ERROR = "what a server answered instead of the file"
-ZIP, GZIP, TAR, ARCHIVE = "a zip", "packed with gzip", "a tar", "an archive of another kind"
+EMPTY, ZIP, GZIP, TAR, ARCHIVE = "empty", "a zip", "packed with gzip", "a tar", "an archive of another kind"
 _SIGNATURES = (
     (b"PK\x03\x04", ZIP),
     (b"\x1f\x8b", GZIP),
@@ -57,7 +59,7 @@ def stand_in(head: bytes) -> str:
 def what_it_is(head: bytes) -> str:
     """What the first bytes of a file say, as it may stand after "is"; "" where they say nothing."""
     if not head:
-        return "empty"
+        return EMPTY
     if other := stand_in(head):
         return other
     if head[_TAR_AT : _TAR_AT + 5] == b"ustar":
@@ -66,7 +68,9 @@ def what_it_is(head: bytes) -> str:
 
 
 def head_of(file: str) -> bytes:
-    """The first bytes of a file of this machine; none of one that cannot be read."""
+    """The first bytes of a file of this machine; none of one that cannot be read, nor of a pipe, which would wait."""
+    if not os.path.isfile(file):
+        return b""
     try:
         with open(file, "rb") as stream:
             return stream.read(HEAD)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gradattn_core.dataset.address import file_name, is_url, join, member, member_address, parent
 from gradattn_core.dataset.beside import TABLES, names_pictures
-from gradattn_core.dataset.contents import TAR, ZIP, head_of, what_it_is
+from gradattn_core.dataset.contents import EMPTY, TAR, ZIP, head_of, what_it_is
 from gradattn_core.dataset.endings import NO_CLASS, is_image, passed_over, suffix, unread_picture
 from gradattn_core.dataset.selection import DatasetSelection
 from gradattn_core.dataset.tables import MANIFEST_SUFFIXES
@@ -47,7 +47,7 @@ def no_dataset(source: str) -> DatasetError:
         instead = " Unpack it first."
     elif what in (ZIP, TAR):
         instead = f" By its content it is {what}: give it that ending, .{what.split()[-1]}."
-    elif what:
+    elif what and what != EMPTY:
         instead = f" By its content it is {what}."
     return DatasetError(f"{shown(source)} is not a dataset: give {FORMS}.{instead}")
 

@@ -223,6 +223,12 @@ def test_a_file_of_another_ending_is_called_what_it_is(tmp_path: Path) -> None:
         assert "is a Git LFS pointer and not the file itself: run git lfs pull" in refusal(tmp_path / name)
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    for name in ("pipe", "pipe.csv", "pipe.zip"):
+        os.mkfifo(tmp_path / name)
+        assert "is not a dataset" in refusal(tmp_path / name)
+
+
 def test_one_class_of_several_is_told_what_to_pass(tmp_path: Path) -> None:
     root = touch(tmp_path, "data/images/cat/1.jpg", "data/images/cat/2.jpg", "data/images/dog/1.jpg") / "data/images"
     instead = f"If 'cat' is one class of several, pass what they all lie in: {str(root)!r}."
