@@ -1,19 +1,22 @@
 """Rank a million generated images: how long, how much memory, and how good next to the same ranking of fewer.
 
-    python bench/ranking_scale.py [--images 1300000] [--classes 1000] [--width 384] [--folder FOLDER] [--output FILE.md]
+    python bench/ranking_scale.py [--images 1300000 …] [--classes 1000] [--width 384] [--before CHECKOUT]
+        [--folder FOLDER] [--output FILE.md]
 
 Features are drawn from classes of three modes each, ten kindred classes near one another, and bent by a layer of
 rectified units, so that no linear model is right. Eight in a hundred labels are wrong, half of them under a kindred
 class. The features lie in a file that is read as a memory map. Each size is ranked in a process of its own; the peak is
-that process's largest resident set, mapped pages included. Prints a Markdown table.
+that process's largest resident set, mapped pages included. With CHECKOUT, the folder of another commit, that one ranks
+the same features too. Prints a Markdown table; where other work goes on, read processor time.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,8 +24,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
-
-from gradattn_core.ranking.suspicion import rank_labels
 
 KINDRED = 10
 MODES = 3
@@ -54,21 +55,29 @@ def generate(folder: Path, images: int, classes: int, width: int) -> None:
     np.save(folder / "wrong.npy", given != true)
 
 
-def rank(folder: Path, images: int, classes: int, width: int, lines: multiprocessing.SimpleQueue[str]) -> None:
-    """Rank what ``folder`` holds and tell one row of the table."""
+def rank(folder: Path) -> None:
+    """Rank what ``folder`` holds by the gradattn that is found first, and print the end of a row of the table."""
+    from gradattn_core.ranking.suspicion import rank_labels
+
     features = np.load(folder / "features.npy", mmap_mode="r")
     given: NDArray[np.int64] = np.load(folder / "given.npy")
     wrong: NDArray[np.bool_] = np.load(folder / "wrong.npy")
-    started = time.perf_counter()
-    ranked = rank_labels(given, features, classes=np.arange(classes))
-    minutes = (time.perf_counter() - started) / 60
+    started, busy = time.perf_counter(), time.process_time()
+    ranked = rank_labels(given, features, classes=np.arange(int(given.max()) + 1))
+    minutes, busy = (time.perf_counter() - started) / 60, (time.process_time() - busy) / 60
     suspicion = ranked["suspicion"].to_numpy()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    lines.put(
-        f"| {images:,} | {classes:,} | {width} | {minutes:.1f} min | {peak:.1f} GiB "
-        f"| {average_precision_score(wrong, suspicion):.3f} | {roc_auc_score(wrong, suspicion):.3f} "
-        f"| {wrong.sum():,} | {suspicion.sum():,.0f} |"
+    print(
+        f"{minutes:.1f} min | {busy:.1f} min | {peak:.1f} GiB | {average_precision_score(wrong, -ranked['rank']):.3f} "
+        f"| {roc_auc_score(wrong, -ranked['rank']):.3f} | {wrong.sum():,} | {suspicion.sum():,.0f} |"
     )
+
+
+def ranked_by(checkout: Path, folder: Path) -> str:
+    """The same in a process of its own, by the gradattn of ``checkout``."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    command = [sys.executable, __file__, "--rank", str(folder)]
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def main() -> None:
@@ -76,29 +85,31 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=[13_000, 130_000, 1_300_000])
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--before", type=Path, help="checkout of another commit, which ranks the same")
     parser.add_argument("--folder", type=Path, help="where the generated features go (2 GB); default: a temporary one")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--rank", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    told: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
+    if arguments.rank:
+        rank(arguments.rank)
+        return
     table = [
         f"{os.cpu_count()} cores.",
         "",
-        "| images | classes | features | time | peak memory | average precision | AUROC | wrong | estimated |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| images | classes | features | commit | time | processor time | peak memory | average precision | AUROC "
+        "| wrong | estimated |",
+        "|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    commits = {"now": Path(__file__).parents[1]}
+    if arguments.before:
+        commits = {"before": arguments.before.resolve(), **commits}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         for images in arguments.images:
-            for work, more in ((generate, ()), (rank, (told,))):
-                process = context.Process(
-                    target=work, args=(Path(name), images, arguments.classes, arguments.width, *more)
-                )
-                process.start()
-                process.join()
-                if process.exitcode:
-                    raise SystemExit(f"{work.__name__} of {images:,} images ended with {process.exitcode}")
-            table.append(told.get())
-            print(table[-1], flush=True)
+            generate(Path(name), images, arguments.classes, arguments.width)
+            for commit, checkout in commits.items():
+                shape = f"| {images:,} | {arguments.classes:,} | {arguments.width} | {commit} "
+                table.append(f"{shape}| {ranked_by(checkout, Path(name))}")
+                print(table[-1], flush=True)
     print("\n".join(table))
     if arguments.output:
         arguments.output.write_text("\n".join(table) + "\n", encoding="utf-8")

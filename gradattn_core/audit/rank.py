@@ -141,19 +141,19 @@ def _ranked(
     plan: Plan, given: list[str], classes: list[str], logits: FloatArray, contents: list[str]
 ) -> tuple[Judgement, bool]:
     """The ranking, and whether it did without the model's head and deep features because they know the labels."""
-    seed = plan.config.seed
+    seed, device = plan.config.seed, plan.config.device
     if plan.config.brings:
         return _ranked_by_brought(plan, given, contents), False
     if plan.config.from_scratch:
-        return judge_labels(given, logits=logits, classes=classes, seed=seed, copies=contents), False
+        return judge_labels(given, logits=logits, classes=classes, seed=seed, copies=contents, device=device), False
     features = swept_matrix(plan, "features")
     if plan.head != "finetune" and plan.config.in_sample != "no":
         shallow = features[:, : _SHALLOW * _width(plan)]
         predicted = [classes[code] for block in row_blocks(*logits.shape) for code in logits[block].argmax(axis=1)]
         if plan.config.in_sample == "yes" or knows_by_heart(given, predicted, shallow, classes, seed):
-            return judge_labels(given, shallow, classes=classes, seed=seed, copies=contents), True
+            return judge_labels(given, shallow, classes=classes, seed=seed, copies=contents, device=device), True
     votes = None if plan.head == "probe" else logits
-    return judge_labels(given, features, votes, classes=classes, seed=seed, copies=contents), False
+    return judge_labels(given, features, votes, classes=classes, seed=seed, copies=contents, device=device), False
 
 
 def _ranked_by_brought(plan: Plan, given: list[str], contents: list[str]) -> Judgement:
@@ -167,7 +167,9 @@ def _ranked_by_brought(plan: Plan, given: list[str], contents: list[str]) -> Jud
     said = None if config.probabilities is None and config.logits is None else brought_matrix(plan, PREDICTIONS)
     logits, probabilities = (None, said) if config.probabilities is not None else (said, None)
     classes = list(plan.classes) if said is not None else sorted(set(given))
-    return judge_labels(given, features, logits, probabilities, classes, seed=config.seed, copies=contents)
+    return judge_labels(
+        given, features, logits, probabilities, classes, seed=config.seed, copies=contents, device=config.device
+    )
 
 
 def _width(plan: Plan) -> int:
@@ -271,7 +273,7 @@ def _explained_logits(
     codes = _codes(given, classes)
     logits = array_on_disk(plan.folder, len(paths), len(classes))
     readout = swept_matrix(plan, "readout") if plan.config.has_model else brought_matrix(plan, FEATURES)
-    probe = crossval_probe(readout, codes, folds, out=logits)
+    probe = crossval_probe(readout, codes, folds, out=logits, device=plan.config.device)
     LinearHeads(probe.weights, probe.bias).save(plan.files.heads)
     answers = probed(probe.weights, probe.bias, mean_row(readout))
     origins = Origins(probes(plan.sweep_key, probe.weights, probe.bias), tuple(classes), answers)

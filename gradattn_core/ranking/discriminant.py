@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
-from gradattn_core.ranking.arrays import for_each, row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.arrays import row_blocks, sample_rows, side_by_side
 from gradattn_core.ranking.linear import FoldClassifiers, temperature
 from gradattn_core.records import FloatArray, IntArray
 
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Multiples of the mean variance that are added to every axis of the within-class covariance."""
+DEAR = 2**30
+"""Classes by axes by axes beyond which a solution is dear, and the multiple is sought in one fold."""
 ROUNDING = 1e-5
 """The least that is added, of the largest variance: sums of float32 can leave a covariance slightly indefinite."""
 
@@ -41,9 +43,8 @@ def fit_discriminant(
     counts = np.stack([count for count, _, _ in moments])
     sums = np.stack([total for _, total, _ in moments])
     squares = sum(square for _, _, square in moments)
-    coefficients = np.empty((len(SHRINKAGES), folds, classes, axes + 1), dtype=np.float32)
 
-    def fit(fold: int) -> None:
+    def fit(fold: int, shrinkages: tuple[float, ...]) -> FloatArray:
         count, total = counts.sum(axis=0) - counts[fold], sums.sum(axis=0) - sums[fold]
         images = max(float(count.sum()), 1e-6)
         present = count > 1e-6
@@ -53,21 +54,32 @@ def fit_discriminant(
         prior = np.log(np.maximum(count, 0.5) / images)
         variances = np.diagonal(within)
         least = max(ROUNDING * float(np.diagonal(square).max(initial=0)), 1e-12)
-        for number, shrinkage in enumerate(SHRINKAGES):
+        coefficients = np.empty((len(shrinkages), classes, axes + 1), dtype=np.float32)
+        for number, shrinkage in enumerate(shrinkages):
             added_variance = max(shrinkage * float(np.maximum(variances, 0).mean()) if axes else 0.0, least)
             weights = _solve(within + added_variance * np.eye(axes), means.T).T
-            coefficients[number, fold, :, :-1] = weights
-            coefficients[number, fold, :, -1] = prior - 0.5 * np.einsum("kd,kd->k", weights, means)
+            coefficients[number, :, :-1] = weights
+            coefficients[number, :, -1] = prior - 0.5 * np.einsum("kd,kd->k", weights, means)
+        return coefficients
 
-    for_each(fit, range(folds))
+    tried: tuple[float, ...] = SHRINKAGES
+    if classes * axes**2 > DEAR:
+        asked = members[0][sample_rows(len(members[0]), classes)]
+
+        def loss(tried: FloatArray) -> float:
+            return temperature(points[asked] @ tried[:, :-1].T + tried[:, -1], codes[asked], weight[asked])[1]
+
+        losses = list(side_by_side(loss, list(fit(0, SHRINKAGES))))
+        tried = (SHRINKAGES[int(np.argmin(losses))],)
+    of_folds = np.stack(list(side_by_side(lambda fold: fit(fold, tried), range(folds))), axis=1)
     sample = sample_rows(len(codes), classes)
 
     def calibrate(weights: FloatArray) -> tuple[float, float]:
         return temperature(FoldClassifiers(points, fold_index, weights).logits(sample), codes[sample], weight[sample])
 
-    factors, losses = zip(*side_by_side(calibrate, list(coefficients)), strict=True)
-    best = min(range(len(SHRINKAGES)), key=lambda number: losses[number])
-    return FoldClassifiers(points, fold_index, coefficients[best] * np.float32(factors[best]))
+    found = list(side_by_side(calibrate, list(of_folds)))
+    best = min(range(len(tried)), key=lambda number: found[number][1])
+    return FoldClassifiers(points, fold_index, of_folds[best] * np.float32(found[best][0]))
 
 
 def _moments(

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from gradattn_core.ranking.arrays import Table, for_each, log_softmax, row_blocks, side_by_side, standardisation
+from gradattn_core.ranking.arrays import Table, for_each, row_blocks, side_by_side, standardisation
 from gradattn_core.ranking.shortlist import Shortlist
 from gradattn_core.records import FloatArray, IntArray
 
 POINTS = 2**29
 """Numbers of all points together, 2 GiB: of more images than fit, the axes of least variance are left out."""
+CACHED = 2**16
+"""Numbers of a block that is gone over many times, 256 kB: it stays in a core's own memory."""
 LEAST_TRUST = 1e-6
 """Trust in images, all together, of which less teaches nothing."""
 
@@ -122,11 +124,21 @@ def temperature(logits: FloatArray, codes: IntArray, trust: FloatArray | None = 
     The loss is the mean −log p(given label), in nats; images weigh ``trust`` [N], and all the same where none is
     trusted.
     """
-    rows = np.arange(len(codes))
     trust = trust if trust is not None and trust.sum(dtype=np.float64) > LEAST_TRUST else None
+    greatest, given = logits.max(axis=1), logits[np.arange(len(codes)), codes]
+    step = max(CACHED // logits.shape[1], 1)
+    blocks = [slice(start, start + step) for start in range(0, len(codes), step)]
+    buffer, log_p = np.empty((step, logits.shape[1]), dtype=np.float32), np.empty(len(codes), dtype=np.float32)
 
     def loss(log_factor: float) -> float:
-        log_p = log_softmax(logits * np.float32(np.exp(log_factor)))[rows, codes]
+        factor = np.float32(np.exp(log_factor))
+        for block in blocks:
+            # As log_softmax of the block, but only where it is asked for, and without a table of its own.
+            top = greatest[block] * factor
+            said = np.multiply(logits[block], factor, out=buffer[: len(top)])
+            said -= top[:, None]
+            total = np.exp(said, out=said).sum(axis=1)
+            log_p[block] = given[block] * factor - top - np.log(total)
         return -float(np.average(log_p.astype(np.float64), weights=trust))
 
     best = scipy.optimize.minimize_scalar(loss, bounds=(-7, 3), method="bounded", options={"xatol": 1e-3})

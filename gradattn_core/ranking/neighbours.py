@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from gradattn_core.ranking.accelerator import graphics_card, nearest_others
 from gradattn_core.ranking.arrays import for_each, row_blocks, unit_rows
 from gradattn_core.ranking.shortlist import Shortlist
 from gradattn_core.records import FloatArray, IntArray
 
 EXACT = 2**31
 """Pairs of images up to which each is compared with each, about 46,000 images among themselves."""
+DEAR = 2**26
+"""Pairs of images from which a GPU compares them where there is one: all of them, however many."""
 _CELLS_SEARCHED = 16
 _TRAINING_PER_CELL = 40
 
@@ -28,11 +31,14 @@ class Neighbours:
     similarity: FloatArray
 
 
-def find_neighbours(features: FloatArray, count: int, queries: IntArray | None = None) -> Neighbours:
+def find_neighbours(
+    features: FloatArray, count: int, queries: IntArray | None = None, device: str = "cpu"
+) -> Neighbours:
     """Cosine neighbours of the rows ``queries`` [Q] (default: all) of ``features`` [N, D] among the others.
 
     At most N − 1 of them; ties go to the earlier row. Beyond ``EXACT`` comparisons only images of
-    the nearest cells of a partition of the data are compared: most of the true neighbours are found.
+    the nearest cells of a partition of the data are compared: most of the true neighbours are found. Not so where
+    ``device`` is a GPU: beyond ``DEAR`` comparisons that one compares each with each.
     """
     rows = np.arange(len(features)) if queries is None else queries
     count = min(count, len(features) - 1)
@@ -40,6 +46,9 @@ def find_neighbours(features: FloatArray, count: int, queries: IntArray | None =
     similarity = np.zeros((len(rows), count), dtype=np.float32)
     if not count or not len(rows):
         return Neighbours(index, similarity)
+    card = graphics_card(device) if len(rows) * len(features) > DEAR else None
+    if card is not None:
+        return Neighbours(*nearest_others(features, rows, count, card))
     approximate = len(rows) * len(features) > EXACT
     cells = _cells(features) if approximate else None
     unit = None if approximate else unit_rows(features)

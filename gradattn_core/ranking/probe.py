@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from gradattn_core.ranking.accelerator import SoftmaxLoss, graphics_card
 from gradattn_core.ranking.arrays import for_each, log_softmax, sample_rows
 from gradattn_core.ranking.inputs import check_class_count, check_codes, check_folds, check_matrix
 from gradattn_core.ranking.linear import LEAST_TRUST, Basis, FoldClassifiers, make_basis
@@ -19,9 +21,14 @@ HANDFUL = 5
 """Images per class of fewer than which every second penalty is tried: their search takes long."""
 OUTPUTS, INPUTS = 2**25, 2**27
 """What a probe is trained on at most, images by classes and images by axes: it bounds its time and its memory."""
-FINE, COARSE = 1e-6, 1e-4
-"""A fit ends when a step improves its loss by less than this part of it. Which penalty predicts best shows long before;
-where a sample trains, the search is coarse, and only the penalty that it finds is fitted finely."""
+DEAR = 2**29
+"""Images by classes by axes beyond which the probe is dear: its penalty is sought in one fold, and no fit is fine."""
+IDLE = 0.1
+"""A dear probe leaves out axes of less than so many penalties per class: the mean over the classes of p · (1 − p) is at
+most one over their number, so hardly anything of what such an axis says would be left by the penalty."""
+FINE, COARSE, ROUGH = 1e-6, 1e-5, 1e-3
+"""A fit ends when a step improves its loss by less than this part of it: usually, a dear one, and while the penalty of
+a dear one is sought. Which penalty predicts best shows early; with 1e-4 for 1e-5 the order of small classes lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ def crossval_probe(
     *,
     classes: int | None = None,
     out: FloatArray | None = None,
+    device: str = "cpu",
 ) -> ProbeResult:
     """Judge every image by a linear classifier on frozen features that never saw its label.
 
@@ -69,6 +77,7 @@ def crossval_probe(
         folds: [N] integers; images of one number are judged together (near-duplicates belong into the same fold).
         classes: K, when the highest class number may be missing in ``given``.
         out: [N, K] float32 that becomes the logits, such as a memory map.
+        device: a GPU that a dear fit may use, as torch calls it; ``auto`` is the first usable one.
 
     Raises:
         RankingError: NaN, a wrong shape, a single class or a single fold.
@@ -78,7 +87,7 @@ def crossval_probe(
     matrix = check_matrix(features, "features", len(codes))
     fold_index, names = check_folds(folds, len(codes))
     basis = make_basis(matrix)
-    fit = fit_probe(basis, codes, count, fold_index)
+    fit = fit_probe(basis, codes, count, fold_index, device=device)
     coefficients = fit.classifiers.coefficients
     weights = coefficients[:, :, :-1] @ (basis.axes / basis.scale[:, None]).T
     bias = (coefficients[:, :, -1] - weights @ basis.mean).astype(np.float32)
@@ -102,50 +111,62 @@ def fit_probe(
     fold_index: IntArray,
     trust: FloatArray | None = None,
     start: ProbeFit | None = None,
+    device: str = "cpu",
 ) -> ProbeFit:
     """Train on all folds but one, judge that one, keep the penalty that predicts the given labels best.
 
     ``PENALTIES`` are tried from strong to weak, each starting from the one before, until the held-out loss
     −Σ trust·log p(given) / N has risen. One number is chosen from all folds together, so hardly anything of a label
-    leaks. ``start``, a fit to other trust, gives the first coefficients and the penalty, and nothing is searched. Where
-    ``OUTPUTS`` or ``INPUTS`` allow fewer images, the same number at most of each class trains, drawn at random, and
-    stands for the rest; the search is then ``COARSE``.
+    leaks; where a fit is ``DEAR`` it is chosen roughly from one fold. ``start``, a fit to other trust, gives the first
+    coefficients and the penalty, and nothing is searched. Where ``OUTPUTS`` or ``INPUTS`` allow fewer images, the same
+    number at most of each class trains, drawn at random, and stands for the rest.
 
     Args:
         trust: [N] in [0, 1], what each image weighs; default one.
+        device: a GPU that computes a dear fit.
     """
     weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
     folds, axes = int(fold_index.max()) + 1, basis.points.shape[1]
     training, represented = _training_rows(codes, min(OUTPUTS // classes, INPUTS // max(axes, 1)))
-    sample = sample_rows(len(codes), classes)
+    dear = len(training) * classes * axes > DEAR
     current = np.zeros((folds, classes, axes + 1), dtype=np.float32)
 
-    def fit(penalty: float, tolerance: float) -> ProbeFit:
+    def used(penalty: float) -> int:
+        return int(np.count_nonzero(basis.variances >= IDLE * penalty * classes)) if dear else axes
+
+    def fit(penalty: float, tolerance: float, asked: Sequence[int], sample: IntArray) -> ProbeFit:
         def fit_fold(fold: int) -> None:
             rows = training[fold_index[training] != fold]
-            share = (weight * represented)[rows]
-            _fit_present(basis, codes[rows], share, rows, penalty, current[fold], tolerance)
+            share, card = (weight * represented)[rows], device if dear else "cpu"
+            _fit_present(basis, codes[rows], share, rows, penalty, current[fold], tolerance, used(penalty), card)
 
-        for_each(fit_fold, range(folds))
+        for_each(fit_fold, asked)
         classifiers = FoldClassifiers(basis.points, fold_index, current.copy())
         log_p = log_softmax(classifiers.logits(sample))[np.arange(len(sample)), codes[sample]]
         return ProbeFit(classifiers, penalty, -float((log_p * weight[sample]).mean(dtype=np.float64)))
 
+    every, sample = range(folds), sample_rows(len(codes), classes)
     if start is not None:
         current[:] = start.classifiers.coefficients
-        return fit(start.penalty, FINE)
-    tolerance = FINE if len(training) == len(codes) else COARSE
+        return fit(start.penalty, COARSE if dear else FINE, every, sample)
+    held_out = np.flatnonzero(fold_index == 0)
+    part = held_out[sample_rows(len(held_out), classes)] if dear else sample
+    tried: tuple[float, ...] = PENALTIES if len(codes) >= HANDFUL * classes else PENALTIES[1::2]
+    if dear:
+        tried = tuple(penalty for penalty in tried if used(penalty)) or tried[-1:]
     best: ProbeFit | None = None
-    for penalty in PENALTIES if len(codes) >= HANDFUL * classes else PENALTIES[1::2]:
-        fitted = fit(penalty, tolerance)
-        if best is not None and fitted.log_loss >= best.log_loss:
+    for penalty in tried:
+        fitted = fit(penalty, ROUGH, every[:1], part) if dear else fit(penalty, FINE, every, part)
+        # Of a rough fit a rise that is no more than rough says nothing yet.
+        if best is not None and fitted.log_loss >= best.log_loss * (1 + ROUGH * dear):
             break
-        best = fitted
+        if best is None or fitted.log_loss < best.log_loss:
+            best = fitted
     assert best is not None
-    if tolerance == FINE:
+    if not dear:
         return best
     current[:] = best.classifiers.coefficients
-    return fit(best.penalty, FINE)
+    return fit(best.penalty, COARSE, every, sample)
 
 
 def fit_softmax(
@@ -157,6 +178,7 @@ def fit_softmax(
     penalty: float,
     start: FloatArray | None = None,
     tolerance: float = FINE,
+    device: str = "cpu",
 ) -> FloatArray:
     """Coefficients [K, d+1] (bias last) of ridge-penalised multinomial logistic regression.
 
@@ -167,27 +189,20 @@ def fit_softmax(
         points: [N, d]; codes: [N] in [0, classes); weight: [N] >= 0; variances: [d] of the points.
         start: coefficients to begin with.
         tolerance: the part of the loss by which a step must improve it for another to follow.
+        device: a GPU that computes the losses; on it the same to rounding.
     """
-    axes, rows = points.shape[1], np.arange(len(points))
+    axes = points.shape[1]
     share = weight / np.float32(max(float(weight.sum(dtype=np.float64)), 1e-6))
     curvature = (1 - 1 / max(classes, 2)) / max(classes, 2)
     spread = np.append(1 / np.sqrt(curvature * variances + penalty), 1 / np.sqrt(curvature)).astype(np.float32)
 
+    card = graphics_card(device)
+    loss_of = _loss(points, codes, share) if card is None else SoftmaxLoss(points, codes, share, card)
+
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         coefficients = (flat.reshape(classes, axes + 1) * spread).astype(np.float32)
-        # The one large table: it becomes the log-probabilities, and then the residuals.
-        table = points @ coefficients[:, :-1].T
-        table += coefficients[:, -1]
-        table -= table.max(axis=1, keepdims=True)
-        own = table[rows, codes]
-        np.exp(table, out=table)
-        total = table.sum(axis=1)
-        loss = float(np.dot(share.astype(np.float64), np.log(total) - own))
-        table *= (share / total)[:, None]
-        table[rows, codes] -= share
-        gradient = np.empty_like(coefficients)
-        gradient[:, :-1] = table.T @ points + np.float32(penalty) * coefficients[:, :-1]
-        gradient[:, -1] = table.sum(axis=0)
+        loss, gradient = loss_of(coefficients)
+        gradient[:, :-1] += np.float32(penalty) * coefficients[:, :-1]
         loss += 0.5 * penalty * float(np.square(coefficients[:, :-1], dtype=np.float64).sum())
         return loss, (gradient * spread).astype(np.float64).ravel()
 
@@ -202,6 +217,29 @@ def fit_softmax(
     return np.asarray(best.x.reshape(classes, axes + 1) * spread, dtype=np.float32)
 
 
+def _loss(points: FloatArray, codes: IntArray, share: FloatArray) -> Callable[[FloatArray], tuple[float, FloatArray]]:
+    """Σ share · (−log softmax(z)[code]) of z = points · Wᵀ + b and its gradient, of coefficients [K, d+1]."""
+    rows = np.arange(len(points))
+
+    def loss_of(coefficients: FloatArray) -> tuple[float, FloatArray]:
+        # The one large table: it becomes the log-probabilities, and then the residuals.
+        table = points @ coefficients[:, :-1].T
+        table += coefficients[:, -1]
+        table -= table.max(axis=1, keepdims=True)
+        own = table[rows, codes]
+        np.exp(table, out=table)
+        total = table.sum(axis=1)
+        loss = float(np.dot(share.astype(np.float64), np.log(total) - own))
+        table *= (share / total)[:, None]
+        table[rows, codes] -= share
+        gradient = np.empty_like(coefficients)
+        gradient[:, :-1] = table.T @ points
+        gradient[:, -1] = table.sum(axis=0)
+        return loss, gradient
+
+    return loss_of
+
+
 def _fit_present(
     basis: Basis,
     codes: IntArray,
@@ -210,10 +248,12 @@ def _fit_present(
     penalty: float,
     coefficients: FloatArray,
     tolerance: float,
+    used: int,
+    device: str,
 ) -> None:
-    """Fit the classes that the training images ``rows`` have, in place; the others get weight zero and the mean
-    probability 1/(n + K). Where no image is trusted, all classes are equally likely."""
-    points = basis.points[rows]
+    """Fit the classes that the training images ``rows`` have, in place, on the first ``used`` axes; the other classes
+    get weight zero and the mean probability 1/(n + K). Where no image is trusted, all classes are equally likely."""
+    points, known = basis.points[rows, :used], np.append(np.arange(used), coefficients.shape[1] - 1)
     present = np.bincount(codes, weight, minlength=len(coefficients)) > 0
     if weight.sum(dtype=np.float64) <= LEAST_TRUST:
         coefficients[:] = 0
@@ -222,10 +262,9 @@ def _fit_present(
     usable = present[codes]
     if not usable.all():
         points, codes, weight = points[usable], codes[usable], weight[usable]
-    fitted = fit_softmax(
-        points, place[codes], weight, int(present.sum()), basis.variances, penalty, coefficients[present], tolerance
-    )
-    coefficients[present] = fitted
+    variances, start = basis.variances[:used], coefficients[np.ix_(present, known)]
+    fitted = fit_softmax(points, place[codes], weight, int(present.sum()), variances, penalty, start, tolerance, device)
+    coefficients[np.ix_(present, known)] = fitted
     if not present.all():
         logits = points @ fitted[:, :-1].T + fitted[:, -1]
         level = float(np.mean(logits.max(axis=1) - log_softmax(logits).max(axis=1)))

@@ -61,6 +61,7 @@ def rank_labels(
     folds: ArrayLike | None = None,
     seed: int = 0,
     copies: Any = None,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """How suspect each given label is, and which label the image should have.
 
@@ -76,6 +77,8 @@ def rank_labels(
         copies: [N] the same value, such as a hash, for exact copies of one picture; by default images of the same
             features. Copies are evidence once. Under several labels at most one of these is right: their
             1 − ``suspicion`` add up to at most 1, and none of them teaches that these classes are confused.
+        device: a GPU that comparisons and probe of many images may use, as torch calls it; ``auto`` is the first usable
+            one. It compares each image with each; the rest differs by rounding alone.
 
     Returns:
         One row per image in input order, under the index of ``given`` or else of the tables if it has one:
@@ -92,7 +95,7 @@ def rank_labels(
     Raises:
         RankingError: an unusable argument, named in the message.
     """
-    return judge_labels(given, features, logits, probabilities, classes, folds, seed, copies).frame
+    return judge_labels(given, features, logits, probabilities, classes, folds, seed, copies, device).frame
 
 
 def judge_labels(
@@ -104,11 +107,12 @@ def judge_labels(
     folds: ArrayLike | None = None,
     seed: int = 0,
     copies: Any = None,
+    device: str = "cpu",
 ) -> Judgement:
     """:func:`rank_labels`, and which classes its voters find likeliest."""
     seed = check_seed(seed)
     arguments = read_arguments(given, features, logits, probabilities, classes, folds, copies)
-    judged = _judged(arguments, logits is not None, seed)
+    judged = _judged(arguments, logits is not None, seed, device)
     frame = _frame(judged, arguments.names)
     if arguments.index is not None:
         frame = frame.set_axis(arguments.index, axis=0)
@@ -138,30 +142,30 @@ class _Judged:
     points: FloatArray | None = None
 
 
-def _judged(arguments: Arguments, logits: bool, seed: int) -> _Judged:
+def _judged(arguments: Arguments, logits: bool, seed: int, device: str) -> _Judged:
     """Every picture once; one of several labels under that of these which is likeliest."""
     copies = find_copies(arguments)
     if copies is None:
-        return _judged_once(arguments, logits, seed)
+        return _judged_once(arguments, logits, seed, device)
     labels = copies.labels(arguments.codes)
     if arguments.features is not None and (labels == labels[0]).all():
         # No two pictures of different labels, as where all are copies of one: nothing tells which label is right.
-        judged, least = _judged_once(arguments, logits, seed), copies.least_doubt
+        judged, least = _judged_once(arguments, logits, seed, device), copies.least_doubt
         doubts = {name: np.maximum(getattr(judged, name), least) for name in _BELIEFS}
         return replace(judged, **doubts, order=doubts["suspicion"])
-    judged = _judged_once(once_each(arguments, copies, labels), logits, seed)
+    judged = _judged_once(once_each(arguments, copies, labels), logits, seed, device)
     likelier = copies.likeliest(judged_jointly(judged.fusion, judged.shortlist, copies), judged.shortlist, labels)
     if (likelier != labels).any() and (likelier != likelier[0]).any():
-        judged = _judged_once(once_each(arguments, copies, likelier), logits, seed)
+        judged = _judged_once(once_each(arguments, copies, likelier), logits, seed, device)
     return _of_all_copies(judged, copies, arguments.codes)
 
 
-def _judged_once(arguments: Arguments, logits: bool, seed: int) -> _Judged:
+def _judged_once(arguments: Arguments, logits: bool, seed: int, device: str) -> _Judged:
     codes, classes = arguments.codes, len(arguments.names)
     if arguments.features is None:
-        return _judged_by_predictions(arguments, logits, seed)
+        return _judged_by_predictions(arguments, logits, seed, device)
     caller = None if arguments.predictions is None else caller_predictor(arguments.predictions, logits, codes)
-    voters = prepare(arguments.features, codes, classes, caller, arguments.folds, seed)
+    voters = prepare(arguments.features, codes, classes, caller, arguments.folds, seed, device=device)
     first = voters.first()
     fusion = denoise(voters, first).fusion
     shares = voters.neighbours_vote(fusion.posterior)
@@ -171,7 +175,7 @@ def _judged_once(arguments: Arguments, logits: bool, seed: int) -> _Judged:
     return replace(judged, shares=shares, points=voters.basis.points)
 
 
-def _judged_by_predictions(arguments: Arguments, logits: bool, seed: int) -> _Judged:
+def _judged_by_predictions(arguments: Arguments, logits: bool, seed: int, device: str) -> _Judged:
     """Of the caller's predictions alone. Where there are enough, their logarithms are features of the images.
 
     What a model says of all classes tells more of an image than what it says of the given one: discriminant and probe
@@ -184,7 +188,7 @@ def _judged_by_predictions(arguments: Arguments, logits: bool, seed: int) -> _Ju
     taught = teaches(codes, classes)
     if taught:
         seen, said = CentredLogarithms(caller, (len(codes), classes)), spread(caller, classes)
-        voters = prepare(seen, codes, classes, said, arguments.folds, seed, AXES, alike=False)
+        voters = prepare(seen, codes, classes, said, arguments.folds, seed, AXES, False, device)
     shortlist = voters.shortlist if taught else likeliest(caller, codes, classes)
     fusion = fuse(shortlist.take_all(caller)[None], shortlist)
     if taught and voters.basis.points.shape[1]:
@@ -308,6 +312,7 @@ class Voters:
         caller: [N, C] log p of the caller's own predictions, as a voter; empty where there are none.
         said: the labels that train.
         discriminant: fitted with every image weighing the same.
+        device: a GPU that computes a dear probe.
     """
 
     basis: Basis
@@ -318,6 +323,7 @@ class Voters:
     caller: tuple[FloatArray, ...]
     said: Known
     discriminant: FoldClassifiers
+    device: str = "cpu"
 
     def neighbours_vote(self, labels: FloatArray) -> FloatArray:
         """p(class) [N, C] by the ``labels`` [N, C] of the nearest images that are no near-duplicates."""
@@ -348,24 +354,26 @@ def prepare(
     seed: int,
     axes: int | None = None,
     alike: bool = True,
+    device: str = "cpu",
 ) -> Voters:
     """The voters before they have been denoised; arguments as :func:`rank_labels` has checked them.
 
     Args:
         axes: how many principal axes are kept at most.
         alike: whether neighbours vote, and near-duplicates are kept together.
+        device: a GPU for what is dear.
     """
     basis = make_basis(features, axes)
     neighbours, groups = None, np.arange(len(codes))
     if alike:
-        neighbours = find_neighbours(basis.points, LISTED)
+        neighbours = find_neighbours(basis.points, LISTED, device=device)
         groups = dependent_groups(basis.points, neighbours, codes, seed)
     fold_index = group_folds(codes, groups, seed) if folds is None else check_folds(folds, len(codes))[0]
     discriminant = fit_discriminant(basis.points, codes, classes, fold_index)
     shortlist = likeliest(partial(_sum_log_p, discriminant, caller), codes, classes)
     votes = () if caller is None else (shortlist.take_all(caller),)
     said = check_known(None, codes, classes)
-    return Voters(basis, neighbours, groups, fold_index, shortlist, votes, said, discriminant)
+    return Voters(basis, neighbours, groups, fold_index, shortlist, votes, said, discriminant, device)
 
 
 def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, rounds: int | None = None) -> Denoised:
@@ -381,7 +389,7 @@ def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, round
     for _ in range(usual if rounds is None else rounds):
         trust = said.weight(fusion.trust)
         discriminant = fit_discriminant(voters.basis.points, said.labels, shortlist.classes, voters.fold_index, trust)
-        probe = fit_probe(voters.basis, said.labels, shortlist.classes, voters.fold_index, trust, start=probe)
+        probe = fit_probe(voters.basis, said.labels, shortlist.classes, voters.fold_index, trust, probe, voters.device)
         votes = [*voters.caller, discriminant.log_p(shortlist), probe.classifiers.log_p(shortlist)]
         if voters.neighbours is not None:
             votes.append(np.log(np.maximum(voters.neighbours_vote(fusion.posterior), 1e-9)))

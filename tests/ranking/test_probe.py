@@ -162,10 +162,6 @@ def test_of_too_many_images_each_class_gives_equally_many_that_stand_for_the_res
     agreement = part.classifiers.logits(slice(None)).argmax(1) == whole.classifiers.logits(slice(None)).argmax(1)
     assert not np.array_equal(part.classifiers.coefficients, whole.classifiers.coefficients)
     assert agreement.mean() > 0.95
-    monkeypatch.setattr(probe_module, "COARSE", probe_module.FINE)
-    finely = fit_probe(basis, codes, 4, folds)
-    assert part.penalty == finely.penalty
-    assert part.log_loss == pytest.approx(finely.log_loss, rel=1e-3)
 
 
 def test_what_is_said_at_the_shortlist_is_what_is_said_of_all_classes_there() -> None:
