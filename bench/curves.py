@@ -153,12 +153,18 @@ def shares(steps: int) -> tuple[float, ...]:
 
 def starts(run: Run) -> range:
     """The first picture of every chunk."""
-    return range(0, run.curves, CHUNK)
+    return range(0, _most(run), CHUNK)
 
 
 def pictures(run: Run, name: str) -> int:
     """How many pictures a method is asked about: few where it is of many passes, and otherwise all."""
-    return run.few if name in PEERS and PEERS[name].passes > SOME else run.curves
+    most = _most(run)
+    return min(run.few, most) if name in PEERS and PEERS[name].passes > SOME else most
+
+
+def _most(run: Run) -> int:
+    """As many as are asked for and are there."""
+    return min(run.curves, len(run.subject.names))
 
 
 def curves(run: Run, name: str) -> Arrays:
@@ -200,7 +206,7 @@ def chunk(run: Run, name: str, start: int) -> Arrays:
 @lru_cache(maxsize=1)
 def _asked(run: Run, start: int) -> dict[tuple[bool, str], tuple[Batch, Asked]]:
     """Of a chunk: its pictures without and with a guide, and what has been answered about them."""
-    end = min(start + CHUNK, run.curves)
+    end = min(start + CHUNK, _most(run))
     plain = Batch.of(run.subject.labelled(end, run.seed, start))
     guided = Batch.of([_joined(run, *pair) for pair in run.subject.pairs(end, run.seed + 1, start)])
     found = {}

@@ -91,8 +91,8 @@ def _new_model(plan: Plan) -> nn.Module:
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     if config.from_scratch:
-        return load_model(config.spec, num_classes=len(plan.classes), device=device)
-    model = load_model(config.spec, device=device)
+        return load_model(config.spec, num_classes=len(plan.classes), device=device, needs_maps=False)
+    model = load_model(config.spec, device=device, needs_maps=False)
     model.reset_classifier(len(plan.classes))  # type: ignore[operator]
     return model.to(device)
 

@@ -75,7 +75,7 @@ def _model_key(config: AuditConfig, num_classes: int | None = None) -> str:
 @cached(_models, key=_model_key)
 def audit_model(config: AuditConfig, num_classes: int | None = None) -> nn.Module:
     """The audit's model on its device; a process that runs many shards loads it once."""
-    return load_model(config.spec, num_classes=num_classes, device=pick_device(config.device))
+    return load_model(config.spec, num_classes=num_classes, device=pick_device(config.device), needs_maps=False)
 
 
 def release_model() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from gradattn_core.attention.readout import find_readout, patch_grid
@@ -32,10 +33,13 @@ from gradattn_core.progress import Progress
 _OWN_SOURCE = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
 
 
-def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch.device | str = "cpu") -> nn.Module:
+def load_model(
+    spec: ModelSpec, *, num_classes: int | None = None, device: torch.device | str = "cpu", needs_maps: bool = True
+) -> nn.Module:
     """Build the model, load its weights, and check that its attention can be followed.
 
     The number of classes is the checkpoint's own unless ``num_classes`` asks for a new classifier (from scratch only).
+    Without ``needs_maps`` a Vision Transformer that pools in a way of which no map can be made is taken too.
 
     Returns:
         the model; its attribute ``notes`` holds sentences on what was chosen among what the checkpoint holds.
@@ -55,7 +59,12 @@ def load_model(spec: ModelSpec, *, num_classes: int | None = None, device: torch
     model = _create(spec, arguments, pretrained=checkpoint is None and not spec.from_scratch)
     model.notes = () if checkpoint is None else _load(model, checkpoint, spec)  # type: ignore[assignment]
     model = model.to(device).eval().requires_grad_(False)
-    _check_attention(model)
+    try:
+        _check_attention(model)
+    except ModelError as error:
+        if needs_maps or not isinstance(model, VisionTransformer):
+            raise
+        model.notes += (f"No map can be drawn, labels are judged without: {str(error).rstrip('.')}.",)
     if checkpoint is not None and not _tells_pictures_apart(model):
         model.notes += (  # type: ignore[operator]
             "With the checkpoint's weights the model says the same of every picture, so it can judge no label: are "

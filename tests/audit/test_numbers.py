@@ -28,7 +28,7 @@ from gradattn_core.interpret.regions import region_masks
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import AuditSummary
 from gradattn_core.store.store import Store
-from tests.helpers.tiny import Tiny, make_tiny
+from tests.helpers.tiny import TINY_VIT, Tiny, make_tiny
 
 SUMS = ("model_log_odds", "log_odds_without_picture", "average_log_odds", "red_log_odds", "blue_log_odds")
 
@@ -277,3 +277,18 @@ def test_a_suspect_of_which_no_map_can_be_made_stays_and_the_reason_is_said(
     failures = lost.store.audits.failures(lost.summary.audit_id)
     assert set(failures[failures["stage"] == "interpret"]["path"]) == set(missing["path"])
     assert sum("no map; the commonest reason" in warning for warning in lost.summary.warnings) == 1
+
+
+def test_where_nothing_can_be_left_out_of_a_model_the_audit_goes_on_without_maps(small: Tiny, tmp_path: Path) -> None:
+    pooled = {**TINY_VIT, "global_pool": "max", "fc_norm": False}
+    lost = audited(small.config(tmp_path, head="as-is", model_arguments=pooled, interpret="all"))
+    page = lost.store.candidates.page(lost.summary.audit_id, everything=True)
+    assert len(page) == lost.summary.images == 24 and page["model_log_odds"].isna().all()
+    failures = lost.store.audits.failures(lost.summary.audit_id)
+    assert sorted(failures["path"]) == sorted(page["path"])
+    assert set(failures["stage"]) == {"interpret"}
+    around = lost.store.showing.surroundings(lost.summary.audit_id, list(page["path"]))
+    assert all("pooling 'max'" in around[path].no_map for path in page["path"])
+    said = [warning for warning in lost.summary.warnings if "pooling 'max'" in warning]
+    assert [line[:22] for line in said].count("No map can be drawn, l") == 1, said
+    assert sum("no map; the commonest reason" in line for line in said) == 1, said
