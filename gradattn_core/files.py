@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Names of what a process has open already, as a shell passes them: `>(gzip > x.gz)`, `-o /dev/stdout`.
 _OPEN = re.compile(r"/dev/fd/(\d+)|/proc/(?:self|thread-self)/fd/(\d+)|/dev/std(in|out|err)")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]")  # as a path has it: of s3://bucket one slash is left
 _STANDARD = {"in": 0, "out": 1, "err": 2}
 _LONGEST = 255 - len(f"..{'0' * 32}")
 """Bytes of a file's name that its draft's can repeat."""
@@ -139,6 +140,8 @@ def write_output(path: Path, content: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if _URL.match(str(path)) and not path.parent.is_dir():
+            raise StoreError(f"cannot write {path}: that is a URL; name a file of this machine") from error
         raise StoreError(f"cannot write {path}: {error.strerror}; choose another file or make room") from error
 
 

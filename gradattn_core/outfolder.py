@@ -239,7 +239,7 @@ def prepare(out: str) -> Path:
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # pathlib raises the last one for links in a circle
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise StoreError(f"output folder {out}: cannot be written ({reason}); give another with --out") from error
     return folder

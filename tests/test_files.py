@@ -112,6 +112,13 @@ def test_a_device_is_written_to_and_stays_one() -> None:
         write_output(Path("/dev/full"), b"x")
 
 
+def test_a_url_is_no_file_to_write_to(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="that is a URL; name a file of this machine"):
+        write_output(Path("s3://bucket/x.csv"), b"x")
+    (tmp_path / "a:").mkdir()
+    write_output(tmp_path / "a:" / "x.csv", b"x")
+
+
 def test_a_named_pipe_is_written_to(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

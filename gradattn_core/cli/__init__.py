@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{what}; what was finished is kept, and once that is mended the same command goes on")
     except (RuntimeError, MemoryError) as error:
+        if str(error).startswith("Symlink loop"):  # as pathlib says it
+            return _complain(f"{error}: its links lead in a circle; give another path")
         from gradattn_core.model.device_memory import is_memory_fault
 
         if not is_memory_fault(error):

@@ -173,3 +173,24 @@ def test_a_lock_that_is_a_folder_is_named(tmp_path: Path, capsys: pytest.Capture
     assert main(["audit", str(tmp_path / "data"), "--out", str(tmp_path / "out")]) == 2
     err = capsys.readouterr().err
     assert ".audit.lock" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("audit", ".", "--out", "loop"),
+        ("check", "x.csv", "--image-root", "loop"),
+        ("audit", "loop"),
+        ("summary", "--out", "loop"),
+    ],
+    ids=["out", "root", "dataset", "summary"],
+)
+def test_links_in_a_circle_are_one_sentence(
+    tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "x.csv").write_text("path,label\n1.png,a\n2.png,b\n")
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("gradattn: ") and "loop" in err and err.count("\n") == 1
