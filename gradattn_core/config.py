@@ -276,7 +276,7 @@ class AuditConfig:
     )
     batch_size: int = _parameter(
         0,
-        "images per forward pass; 0 is 32 on a CPU, and on a GPU 64 or what fits",
+        "images per forward pass; 0 is 32 on a CPU, and on a GPU 256 (64 for maps) or what fits",
         least=0,
         group=RUNNING,
         placeholder="N",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -30,7 +30,8 @@ from gradattn_core.records import Failure, ImageRecord
 _AHEAD = 3
 _CPU = torch.device("cpu")
 # A GPU's batches are halved where its memory does not suffice, and travel through shared memory: 10 MB at 224 pixels.
-_BATCH_ON_CPU, _BATCH_ON_GPU = 32, 64
+# A sweep puts several of them through the model at once: of 64 images NVIDIA's fastest wait for the next kernel.
+_BATCH_ON_CPU, _BATCH_ON_GPU, _SWEPT_ON_CUDA = 32, 64, 256
 # A process weighs half a gigabyte and has two batches under way.
 _MOST_PROCESSES = 16
 # The one that this process holds.
@@ -92,7 +93,32 @@ def load_batches(
     device: torch.device,
     white: int = FULL_WHITE,
 ) -> Iterator[Batch]:
-    """Read and decode a few batches ahead of the model; ``white`` as in ``decode_image``.
+    """Some images in batches; see :func:`stream_batches`."""
+    size = config.batch_size or (_BATCH_ON_CPU if device.type == "cpu" else _BATCH_ON_GPU)
+    batches = (list(images[start : start + size]) for start in range(0, len(images), size))
+    return stream_batches(root, batches, preprocessing, config, device, white)
+
+
+def swept_at_once(config: AuditConfig, device: torch.device) -> tuple[int, int]:
+    """Of how many images a sweep's batches are as they are loaded, and how many of them the model takes at once."""
+    if device.type == "cpu":
+        return config.batch_size or _BATCH_ON_CPU, 1
+    asked = config.batch_size or (_SWEPT_ON_CUDA if device.type == "cuda" else _BATCH_ON_GPU)
+    together = -(-asked // _BATCH_ON_GPU)
+    return -(-asked // together), together
+
+
+def stream_batches(
+    root: str,
+    batches: Iterable[list[ImageRecord]],
+    preprocessing: Preprocessing,
+    config: AuditConfig,
+    device: torch.device,
+    white: int = FULL_WHITE,
+) -> Iterator[Batch]:
+    """Read and decode a few batches ahead of the model, in their order; ``white`` as in ``decode_image``.
+
+    The batches are asked for as far ahead as they are loaded, by whichever thread asks for the next result.
 
     On a CPU, which the model shares with them, threads decode: they cost nothing to start and share the model's cores.
     They wait for Python's lock about a third of the time, so what feeds a GPU from plain files is processes; an archive
@@ -101,8 +127,6 @@ def load_batches(
     Raises:
         GradattnError: a decoding process was lost.
     """
-    size = config.batch_size or (_BATCH_ON_CPU if device.type == "cpu" else _BATCH_ON_GPU)
-    batches = [list(images[start : start + size]) for start in range(0, len(images), size)]
     pictures = _Pictures(root, preprocessing, white)
     workers = config.workers or os.cpu_count() or 1
     if device.type == "cpu" or is_url(whole_picture(root)):
@@ -176,7 +200,7 @@ def _unpickled(root: str, preprocessing: Preprocessing, white: int, secrets: Sec
     return _Pictures(root, preprocessing, white, unheard=True)
 
 
-def _in_threads(pictures: _Pictures, batches: list[list[ImageRecord]], workers: int) -> Iterator[Batch]:
+def _in_threads(pictures: _Pictures, batches: Iterable[list[ImageRecord]], workers: int) -> Iterator[Batch]:
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         waiting: deque[list[Future[tuple[LoadedImage, Tensor] | Failure]]] = deque()
         try:
@@ -191,7 +215,7 @@ def _in_threads(pictures: _Pictures, batches: list[list[ImageRecord]], workers: 
 
 
 def _in_processes(
-    pictures: _Pictures, batches: list[list[ImageRecord]], workers: int, device: torch.device = _CPU
+    pictures: _Pictures, batches: Iterable[list[ImageRecord]], workers: int, device: torch.device = _CPU
 ) -> Iterator[Batch]:
     loader, sampler = _process_loader(pictures.root, pictures.preprocessing, pictures.white, workers, device)
     sampler.batches = batches
@@ -202,7 +226,7 @@ def _in_processes(
             loaded = elsewhere.submit(_begun, loader, device).result()
         yield from loaded
     except (RuntimeError, OSError, EOFError) as error:
-        # A loader that has lost a process brings nothing any more; the next shard gets another.
+        # A loader that has lost a process brings nothing any more; the next stage gets another.
         _process_loader.cache_clear()
         reason = " ".join(str(error).split())
         # What was raised inside a process comes as "Caught …"; the others are how a dead one shows when it is asked.
@@ -224,16 +248,13 @@ def _begun(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
 
 
 class _Sampler:
-    """The batches that the loader is to bring next; they change from shard to shard, its processes stay."""
+    """The batches that the loader is to bring next; they change from stage to stage, its processes stay."""
 
     def __init__(self) -> None:
-        self.batches: list[list[ImageRecord]] = []
+        self.batches: Iterable[list[ImageRecord]] = ()
 
     def __iter__(self) -> Iterator[list[ImageRecord]]:
         return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 @lru_cache(maxsize=1)

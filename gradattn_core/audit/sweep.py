@@ -1,12 +1,11 @@
-"""Sweeps shards: decode, one forward pass, features and logits of each shard to one parquet file."""
+"""Swept shards as files: written while the next ones are swept, each whole or not there, and read back."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,59 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradattn_core.audit.brought import FEATURES, PREDICTIONS, brought_of_shard, lists_of, log_of
-from gradattn_core.audit.loading import Batch, LoadedImage, audit_model, load_batches, read_facts
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.repair import require_root
-from gradattn_core.audit.reuse import swept_images
+from gradattn_core.audit.sweeping import SCHEMA, Shard, swept_shards
 from gradattn_core.files import write_parquet
-from gradattn_core.model.classes import Alignment, class_names, outside_names
-from gradattn_core.model.device_memory import in_parts
-from gradattn_core.model.forward import Forward, forward
-from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.outfolder import failures_beside
-from gradattn_core.progress import SWEEP, Progress, silent
-from gradattn_core.ranking.outside import Outside, outside_of
-from gradattn_core.records import Failure, FloatArray, ImageRecord
+from gradattn_core.progress import Progress, silent
+from gradattn_core.ranking.outside import Outside
+from gradattn_core.records import FloatArray, ImageRecord
 
 _TAKEN, _WIDENED = b"taken_over", b"widened"
-_LARGEST = float(np.finfo(np.float16).max)
-_HALF = _LARGEST / 2
-_TOLD = 64
-_SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("content_hash", pa.string()),
-        ("given_label", pa.string()),
-        ("size", pa.int64()),
-        ("modified", pa.int64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("readout", pa.list_(pa.float32())),
-        ("features", pa.list_(pa.float16())),
-        ("logits", pa.list_(pa.float32())),
-        ("outside_label", pa.string()),
-        ("outside_probability", pa.float32()),
-        ("outside_log_odds", pa.float32()),
-        ("outside_outputs", pa.list_(pa.int32())),
-        ("outside_log_p", pa.list_(pa.float32())),
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Swept:
-    """A shard on its way to its file.
-
-    Attributes:
-        taken, new: rows of the images that earlier audits saw, and of the others.
-        widened: how many of these were computed in another precision than the plan's.
-    """
-
-    images: tuple[ImageRecord, ...]
-    taken: pa.Table
-    new: list[pa.Table]
-    failures: list[Failure]
-    widened: int
+_HALF = float(np.finfo(np.float16).max) / 2
 
 
 def sweep_shard(plan: Plan, index: int, progress: Progress = silent) -> Path:
@@ -96,16 +53,11 @@ def sweep_shards(plan: Plan, indices: Iterable[int], progress: Progress = silent
     """
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         writing: Future[None] | None = None
-        for index in indices:
-            images = plan.shard(index)
-            if plan.files.sweep(index).exists():
-                progress(SWEEP.name, index * plan.shard_size + len(images), plan.images)
-                continue
-            swept = _sweep(plan, index, images, progress)
+        for shard in swept_shards(plan, indices, progress):
             # One at a time, so that two shards are in memory at most and a full disk is noticed within one.
             if writing is not None:
                 writing.result()
-            writing = pool.submit(_write, plan, index, swept)
+            writing = pool.submit(_write, plan, shard)
         if writing is not None:
             writing.result()
 
@@ -189,70 +141,21 @@ def matrix(column: pa.ChunkedArray) -> FloatArray:
     return values
 
 
-def _sweep(plan: Plan, index: int, images: Sequence[ImageRecord], progress: Progress) -> _Swept:
-    taken = swept_images(plan.root, plan.sources).take(images, _SCHEMA)
-    paths = set(taken["path"].to_pylist())
-    new = [image for image in images if image.path not in paths]
-    tables: list[pa.Table] = []
-    failures: list[Failure] = []
-    if not new:
-        progress(SWEEP.name, index * plan.shard_size + len(taken), plan.images)
-        return _Swept(tuple(images), taken, tables, failures, 0)
-    if not plan.config.has_model:
-        first = index * plan.shard_size + len(taken)
-        tables.append(_read(plan, new, failures, lambda done: progress(SWEEP.name, first + done, plan.images)))
-        return _Swept(tuple(images), taken, tables, failures, 0)
-    model = audit_model(plan.config, len(plan.classes) if plan.config.from_scratch else None)
-    device = next(model.parameters()).device
-    names = outside_names(plan.classes, plan.alignment, class_names(model), int(getattr(model, "num_classes", 0)))
-    done, widened = index * plan.shard_size + len(taken), 0
-    preprocessing = Preprocessing.of(model)
-    for batch in load_batches(plan.root, new, preprocessing, plan.config, device, plan.white):
-        failures += batch.failed
-
-        def run(part: slice, batch: Batch = batch) -> None:
-            pixels = preprocessing.normalised(batch.pixels[part].to(device, non_blocking=True))
-            nonlocal widened
-            result = forward(model, pixels, plan.precision)
-            widened += len(pixels) * (result.precision != plan.precision)
-            tables.append(_table(batch.images[part], result, plan.alignment, names))
-
-        in_parts(run, len(batch.images), device, (SWEEP.name, plan.sweep_key))
-        done += len(batch)
-        progress(SWEEP.name, done, plan.images)
-    return _Swept(tuple(images), taken, tables, failures, widened)
-
-
-def _write(plan: Plan, index: int, swept: _Swept) -> None:
+def _write(plan: Plan, shard: Shard) -> None:
     """The files of a shard.
 
     Raises:
         DatasetError: the dataset has vanished meanwhile.
     """
-    target = plan.files.sweep(index)
-    if swept.failures:
+    target = plan.files.sweep(shard.index)
+    if shard.failures:
         require_root(plan.root)
-    write_parquet(failures_beside(target), failures_table(swept.failures))
+    write_parquet(failures_beside(target), failures_table(shard.failures))
     # The result is renamed into place last: where it is, its failures are too.
-    facts = {_TAKEN: str(len(swept.taken)), **({_WIDENED: str(swept.widened)} if swept.widened else {})}
-    table = _in_order(pa.concat_tables([swept.taken, *swept.new]), swept.images)
-    table = _with_brought(plan, index, table, swept.images)
+    facts = {_TAKEN: str(len(shard.taken)), **({_WIDENED: str(shard.widened)} if shard.widened else {})}
+    table = _in_order(pa.concat_tables([shard.taken, *shard.new]), shard.images)
+    table = _with_brought(plan, shard.index, table, shard.images)
     write_parquet(target, table.replace_schema_metadata(facts))
-
-
-def _read(plan: Plan, images: list[ImageRecord], failures: list[Failure], progress: Callable[[int], None]) -> pa.Table:
-    """What is known of the pictures themselves, where no model looks at them."""
-    loaded: list[LoadedImage] = []
-    for done, each in enumerate(read_facts(plan.root, images, plan.config.workers, plan.white), 1):
-        if isinstance(each, Failure):
-            failures.append(each)
-        else:
-            loaded.append(each)
-        if done % _TOLD == 0 or done == len(images):
-            progress(done)
-    facts = _facts(loaded)
-    missing = {field.name: pa.nulls(len(loaded), field.type) for field in _SCHEMA if field.name not in facts}
-    return pa.table({**facts, **missing}, schema=_SCHEMA)
 
 
 def _with_brought(plan: Plan, index: int, table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:
@@ -277,7 +180,7 @@ def _with_brought(plan: Plan, index: int, table: pa.Table, images: Sequence[Imag
 
 
 def _with(table: pa.Table, name: str, values: pa.ListArray) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), _SCHEMA.field(name), values)
+    return table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), values)
 
 
 def brought_matrix(plan: Plan, name: str) -> FloatArray:
@@ -300,45 +203,3 @@ def brought_matrix(plan: Plan, name: str) -> FloatArray:
 def _in_order(table: pa.Table, images: Sequence[ImageRecord]) -> pa.Table:
     place = {image.path: position for position, image in enumerate(images)}
     return table.take(pa.array(np.argsort([place[path] for path in table["path"].to_pylist()]), pa.int64()))
-
-
-def _table(
-    images: list[LoadedImage], result: Forward, alignment: Alignment | None, names: Mapping[int, str]
-) -> pa.Table:
-    count = len(images)
-    columns: dict[str, pa.Array | list[object]] = {
-        **_facts(images),
-        "readout": lists_of(result.readout.numpy()),
-        # Half precision: these only feed the ranking, and they are the largest column by far.
-        "features": lists_of(result.features.numpy().clip(-_LARGEST, _LARGEST).astype(np.float16)),
-    }
-    if alignment is not None:
-        columns["logits"] = lists_of(result.logits[:, list(alignment.indices)].numpy())
-        if names:
-            columns |= _outside(outside_of(result.logits.numpy(), alignment.indices), names)
-    missing = {field.name: pa.nulls(count, field.type) for field in _SCHEMA if field.name not in columns}
-    return pa.table(columns | missing, schema=_SCHEMA)
-
-
-def _facts(images: list[LoadedImage]) -> dict[str, pa.Array | list[object]]:
-    return {
-        "path": [image.record.path for image in images],
-        "content_hash": [image.content_hash for image in images],
-        "given_label": [image.record.label for image in images],
-        "size": [image.record.size for image in images],
-        "modified": [image.record.modified for image in images],
-        "width": [image.width for image in images],
-        "height": [image.height for image in images],
-    }
-
-
-def _outside(outside: Outside, names: Mapping[int, str]) -> dict[str, pa.Array | list[object]]:
-    """The columns of what the model says beyond the dataset's classes; of its best one where that leads them all."""
-    best = [code if leads else None for code, leads in zip(outside.outputs[:, 0].tolist(), outside.leads, strict=True)]
-    return {
-        "outside_label": [None if code is None else names[code] for code in best],
-        "outside_probability": pa.array(np.exp(outside.log_p[:, 0]), mask=~outside.leads),
-        "outside_log_odds": outside.log_odds.tolist(),
-        "outside_outputs": lists_of(outside.outputs.astype(np.int32)),
-        "outside_log_p": lists_of(outside.log_p),
-    }

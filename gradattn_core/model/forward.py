@@ -15,15 +15,19 @@ from gradattn_core.attention.readout import model_name
 from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.model.device import computes_bfloat16
+from gradattn_core.model.half import half_copy
 from gradattn_core.model.products import PlainProducts
+from gradattn_core.model.transit import fetched
 
+Way = tuple[str, bool]
+"""How a forward pass is computed: its precision, and whether by a half copy of the model or else by autocast."""
 Head = Callable[[Tensor], Tensor]
 """From a model's pre-logit features [B, D] to logits [B, K]."""
 
 # After blocks 6, 8 and 10 of 12 (and the last): label noise shows better in several depths than in the last alone.
 _DEPTHS = (1 / 2, 2 / 3, 5 / 6)
-# The precisions in which numbers of a model became too large in this process: they are not tried with it again.
-_too_narrow: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+# The ways in which numbers of a model became too large in this process: they are not tried with it again.
+_too_narrow: WeakKeyDictionary[nn.Module, set[Way]] = WeakKeyDictionary()
 
 
 def answer(model: nn.Module, images: Tensor, head: Head | None = None) -> Tensor:
@@ -152,21 +156,41 @@ def forward(model: nn.Module, images: Tensor, precision: str = "float32") -> For
     Args:
         model: with ``blocks``, ``forward_features`` and ``forward_head``.
         images: [B, channels, H, W], preprocessed, on the model's device and of its precision.
-        precision: ``float32``, or ``float16`` or ``bfloat16`` for the matrix products (sums, softmax and norms stay in
-            float32). A model for which a number becomes too large is computed in one of :func:`wider` from then on.
+        precision: ``float32``, or ``float16`` or ``bfloat16`` for the matrix products (sums, softmax and norms add in
+            float32); on a GPU also for what runs between the layers, by a half copy of the model, unless that has a
+            number that is too large. A model for which a number becomes too large is computed in one of :func:`wider`
+            from then on.
     """
     known = _too_narrow.get(model, set())
-    narrow: list[str] = []
-    for each in (precision, *wider(precision, images.device)):
-        if each in known:
+    narrow: list[Way] = []
+    for way in _ways(precision, images.device):
+        if way in known:
             continue
-        result = _forward(model, images, each)
+        result = _forward(model, images, *way)()
         if result.is_finite:
             if narrow:
                 _too_narrow[model] = known.union(narrow)
             break
-        narrow.append(each)
+        narrow.append(way)
     return result
+
+
+def begun_forward(model: nn.Module, images: Tensor, precision: str = "float32") -> Callable[[], Forward]:
+    """:func:`forward`, which on a GPU goes on while this process does other things.
+
+    Returns:
+        a function that waits for the answer; where it is not finite, :func:`forward` is to find another precision.
+    """
+    known = _too_narrow.get(model, set())
+    return _forward(model, images, *next(way for way in _ways(precision, images.device) if way not in known))
+
+
+def _ways(precision: str, device: torch.device) -> Iterator[Way]:
+    """In which a pass is tried, the fastest first."""
+    for each in (precision, *wider(precision, device)):
+        if each != "float32" and device.type == "cuda":
+            yield each, True
+        yield each, False
 
 
 def wider(precision: str, device: torch.device) -> tuple[str, ...]:
@@ -186,38 +210,53 @@ def sweep_precision(name: str, device: torch.device) -> str:
     return "float16" if device.type == "cuda" else "float32"
 
 
-def _forward(model: nn.Module, images: Tensor, precision: str) -> Forward:
-    half = torch.autocast(images.device.type, getattr(torch, precision)) if precision != "float32" else nullcontext()
+def _forward(model: nn.Module, images: Tensor, precision: str, by_copy: bool = False) -> Callable[[], Forward]:
+    dtype = getattr(torch, precision)
+    half = half_copy(model, dtype) if by_copy else None
+    casts = torch.autocast(images.device.type, dtype) if half is None and precision != "float32" else nullcontext()
     on_cpu = precision == "bfloat16" and images.device.type == "cpu"
     products = PlainProducts(torch.bfloat16) if on_cpu else nullcontext()
-    with torch.inference_mode(), half, products, full_float32(), _block_outputs(model) as tokens:
-        last = model.forward_features(images)  # type: ignore[operator]
+    if half is not None:
+        model, images = half, images.to(dtype)
+    with torch.inference_mode(), casts, products, full_float32():
+        with _block_summaries(model) as summaries:
+            last = model.forward_features(images)  # type: ignore[operator]
         readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]
         classes = int(getattr(model, "num_classes", 0))
         logits = model.forward_head(last) if classes else readout[:, :0]  # type: ignore[operator]
-        prefix = int(getattr(model, "num_prefix_tokens", 0))
-        parts = []
-        for depth in [*tokens, last]:
-            if prefix:
-                parts.append(depth[:, 0].float())
-            parts.append(depth[:, prefix:].float().mean(dim=1))
-        features = torch.cat(parts, dim=1)
-        return Forward(logits.float().cpu(), readout.float().cpu(), features.cpu(), precision)
+        features = torch.cat([*summaries, *_summary(model, last)], dim=1)
+        arrived = fetched([logits.float(), readout.float(), features])
+
+    def answered() -> Forward:
+        said, read, seen = arrived()
+        return Forward(said, read, seen, precision)
+
+    return answered
+
+
+def _summary(model: nn.Module, tokens: Tensor) -> list[Tensor]:
+    """Class token, where there is one, and mean patch token of [B, N, D], each [B, D] float32."""
+    prefix = int(getattr(model, "num_prefix_tokens", 0))
+    mean = tokens[:, prefix:].float().mean(dim=1)
+    return [tokens[:, 0].float(), mean] if prefix else [mean]
 
 
 @contextmanager
-def _block_outputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the tokens [B, N, D] after the chosen blocks; the last block's come normalised from the model itself."""
+def _block_summaries(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what the chosen blocks give, summarised at once: the tokens themselves would be many times the memory.
+
+    The last block's come normalised from the model itself.
+    """
     blocks: list[nn.Module] = list(model.blocks)  # type: ignore[arg-type]
     count = len(blocks)
     depths = [depth for depth in sorted({round(count * f) for f in _DEPTHS}) if 0 < depth < count]
-    tokens: list[Tensor] = []
+    found: list[Tensor] = []
     handles = [
-        blocks[depth - 1].register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
+        blocks[depth - 1].register_forward_hook(lambda _module, _inputs, output: found.extend(_summary(model, output)))
         for depth in depths
     ]
     try:
-        yield tokens
+        yield found
     finally:
         for handle in handles:
             handle.remove()

@@ -7,7 +7,7 @@ import http.server
 import io
 import multiprocessing
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
@@ -68,6 +68,16 @@ def test_processes_bring_the_batches_that_threads_bring_and_stay_for_the_next_sh
         assert [len(batch) for batch in processes] == [len(batch) for batch in batches]
         assert [seen(batch) for batch in processes] == [seen(batch) for batch in threads]
         assert all(torch.equal(one.pixels, two.pixels) for one, two in zip(processes, threads, strict=True))
+    # One epoch may be all shards: batches are asked for as they are loaded, two at most for a process and one to come.
+    asked: list[int] = []
+
+    def many() -> Iterator[list[ImageRecord]]:
+        for number, record in enumerate(records[:12]):
+            asked.append(number)
+            yield [record]
+
+    ahead = [len(asked) - done for done, _ in enumerate(_in_processes(pictures, many(), 2), 1)]
+    assert max(ahead) <= 4 and ahead[-1] == 0 and len(asked) == 12
 
 
 def test_processes_read_with_the_signature_that_this_process_was_given(tiny: Tiny, tmp_path: Path) -> None:
@@ -150,12 +160,12 @@ def test_what_is_too_large_for_half_precision_is_computed_in_full(
     try:
         weight.mul_(1e7)
         exact = forward(model, images)
-        assert not bool(_forward(model, images, "float16").features.isfinite().all())
+        assert not bool(_forward(model, images, "float16")().features.isfinite().all())
         run: list[str] = []
 
-        def counted(model: nn.Module, images: Tensor, precision: str) -> Forward:
+        def counted(model: nn.Module, images: Tensor, precision: str, by_copy: bool) -> Callable[[], Forward]:
             run.append(precision)
-            return _forward(model, images, precision)
+            return _forward(model, images, precision, by_copy)
 
         monkeypatch.setattr(passes, "_forward", counted)
         for _ in range(5):

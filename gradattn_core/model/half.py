@@ -1,0 +1,87 @@
+"""A copy of a model in half precision, as a GPU computes fastest in.
+
+Autocast casts every weight anew at every pass and keeps what runs between the layers in float32: of twelve blocks' 260
+kernels 117 are its casts, and a third more bytes move. A copy is cast once. Sums, norms and softmax add in float32
+inside their kernels either way; what a copy rounds in addition is the stream between the layers, to the 11 bits of
+float16 (or the 8 of bfloat16) after each of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """``of`` tells the state of the weights that were copied; ``model`` is None where a copy would not say the same."""
+
+    dtype: torch.dtype
+    of: tuple[tuple[int, int], ...]
+    model: nn.Module | None
+
+
+# One at most of a model, and none of one that is gone.
+_copies: WeakKeyDictionary[nn.Module, _Copy] = WeakKeyDictionary()
+
+
+def half_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    """A copy that takes and gives numbers of ``dtype``; the same one until a weight changes or it is let go.
+
+    It takes as much memory as the weights have numbers, two bytes each: half of the model's own again.
+
+    Args:
+        model: in float32; it is left as it is.
+        dtype: float16 or bfloat16.
+
+    Returns:
+        None where a weight is too large for this precision, or so small that it would lose digits that others keep.
+    """
+    state = tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in model.parameters())
+    found = _copies.get(model)
+    if found is None or found.dtype != dtype or found.of != state:
+        found = _copies[model] = _Copy(dtype, state, _copied(model, dtype))
+    return found.model
+
+
+def release_half_copies() -> None:
+    """Let go of every copy: what follows a sweep needs the memory for other things."""
+    _copies.clear()
+
+
+def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    exact = {id(each) for module in model.modules() if _stays_exact(module) for each in _own(module)}
+    halves: dict[int, object] = {}
+    lost = []
+    with torch.no_grad(), torch.inference_mode(False):
+        for weight in (*model.parameters(), *model.buffers()):
+            if id(weight) in exact or not weight.is_floating_point():
+                continue
+            half = weight.detach().to(dtype)
+            # Also of infinite weights, whose difference is no number, this is false.
+            keeps = (half.float() - weight).norm() <= torch.finfo(dtype).eps * weight.norm()
+            lost.append(~keeps)
+            halves[id(weight)] = nn.Parameter(half, requires_grad=False) if isinstance(weight, nn.Parameter) else half
+        if bool(torch.stack(lost).any()):
+            return None
+    # What is in the memo already is not copied, so that no second float32 model is in memory meanwhile.
+    return copy.deepcopy(model, halves)
+
+
+def _stays_exact(module: nn.Module) -> bool:
+    """Whether its numbers stay in float32.
+
+    Statistics of batches do, which ask the same of their weights, and the angles of rotary embeddings, whose products
+    timm casts itself: in bfloat16 they would be off by a patch's width.
+    """
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) or type(module).__name__.startswith("Rotary")
+
+
+def _own(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters(recurse=False)
+    yield from module.buffers(recurse=False)
