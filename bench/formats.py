@@ -5,8 +5,9 @@
 Every way runs on the same images in turn, so that a busy moment meets all of them. A ratio is the median over the
 repeats of a way's time to the plain one's beside it. ``compiled`` leaves out the hooks by which the sweep takes
 features from several depths (each call would compile anew for them), so it shows the most that compiling could gain.
-``float32`` stands beside a plain way that is in half precision, as on a GPU or on a CPU with units for bfloat16. A
-way pays from the number of images at which its slower first call is made good. Weights are random, which costs no time.
+``float32`` stands beside a plain way that is in half precision, as on a GPU or on a CPU with units for bfloat16, and
+so does the other way to compute in it: a half copy of the model is plain on a GPU, autocast on a CPU. A way pays from
+the number of images at which its slower first call is made good. Weights are random, which costs no time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from gradattn_core.model.device import pick_device
-from gradattn_core.model.forward import forward, sweep_precision
+from gradattn_core.model.forward import _forward, forward, sweep_precision
 
 
 def main() -> None:
@@ -61,6 +62,11 @@ def show(name: str, model: nn.Module, images: Tensor, repeats: int) -> None:
 
 def ways(model: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
     precision = sweep_precision("auto", images.device)
+    by_copy = images.device.type != "cuda"
+    halves: dict[str, Callable[[], object]] = {
+        "float32": lambda: forward(model, images, "float32"),
+        "half copy" if by_copy else "autocast": lambda: _forward(model, images, precision, by_copy)(),
+    }
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     pixels = images.to(memory_format=torch.channels_last)
     compiled = torch.compile(copy.deepcopy(model))
@@ -72,7 +78,7 @@ def ways(model: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
 
     return {
         "plain": lambda: forward(model, images, precision),
-        **({} if precision == "float32" else {"float32": lambda: forward(model, images, "float32")}),
+        **({} if precision == "float32" else halves),
         "channels-last": lambda: forward(last, pixels, precision),
         "compiled": run_compiled,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from gradattn_core.audit.loading import load_batches
 from gradattn_core.audit.plan import Plan, failures_table
 from gradattn_core.audit.rank import count_suspects, explained_outputs
 from gradattn_core.audit.stored_maps import MAPS, precision_here, take_maps, wanted_maps, with_facts
+from gradattn_core.config import AuditConfig
 from gradattn_core.evidence import REGIONS, interpretation_row, region_rows
 from gradattn_core.files import write_parquet
 from gradattn_core.model.device_memory import in_parts
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import INTERPRET, Progress, interpret_shard_size, silent
-from gradattn_core.records import Failure, ImageRecord
+from gradattn_core.records import Evidence, Failure, ImageRecord
 
 
 def interpret_shards(plan: Plan) -> int:
@@ -56,10 +58,11 @@ def interpret_shard(plan: Plan, index: int, progress: Progress = silent) -> Path
         kept = len(maps)
         new = suspects[~suspects["path"].isin(maps["path"].to_pylist())]
         results = _Results([], [], [])
-        for fold, rows in _by_model(plan, new):
-            for _ in _interpret_rows(plan, fold, rows, outputs, results):
-                done = len(maps) + len(results.maps) + len(results.failures)
-                progress(INTERPRET.name, index * size + done, count)
+        with ThreadPoolExecutor(1, thread_name_prefix="rows") as writer:
+            for fold, rows in _by_model(plan, new):
+                for _ in _interpret_rows(plan, fold, rows, outputs, results, writer):
+                    done = len(maps) + len(results.maps) + len(results.failures)
+                    progress(INTERPRET.name, index * size + done, count)
         regions = pa.concat_tables([regions, pa.Table.from_pylist(results.regions, schema=REGIONS)])
         maps = pa.concat_tables([maps, pa.Table.from_pylist(results.maps, schema=MAPS)])
         write_parquet(plan.files.regions(index), regions)
@@ -94,9 +97,13 @@ def _by_model(plan: Plan, part: pd.DataFrame) -> Iterator[tuple[int | None, pd.D
 
 
 def _interpret_rows(
-    plan: Plan, fold: int | None, rows: pd.DataFrame, outputs: dict[str, int], results: _Results
+    plan: Plan, fold: int | None, rows: pd.DataFrame, outputs: dict[str, int], results: _Results, writer: Executor
 ) -> Iterator[None]:
-    """Fill ``results``, one batch at each step."""
+    """Fill ``results``, one batch at each step.
+
+    Args:
+        writer: makes rows of a batch while the next one is explained; one at a time, so that they keep their order.
+    """
     try:
         explainer = Explainer.of(plan, fold, outputs)
     except CANNOT as error:
@@ -107,45 +114,58 @@ def _interpret_rows(
     facts = {row["path"]: row for row in rows.to_dict("records")}
     records = [ImageRecord(row["path"], row["label"], row["size"]) for row in facts.values()]
     device = next(explainer.model.parameters()).device
+    before: list[Future[_Results]] = []
     for batch in load_batches(plan.root, records, explainer.preprocessing, plan.config, device, plan.white):
-        suspects = []
+        suspects, failures = [], []
         for image, pixels in zip(batch.images, batch.pixels, strict=True):
             row = facts[image.record.path]
             if image.content_hash != row["content_hash"]:
                 reason = "it has changed since it was swept"
-                results.failures.append(Failure(image.record.path, INTERPRET.name, reason, image.record.label))
+                failures.append(Failure(image.record.path, INTERPRET.name, reason, image.record.label))
                 continue
             outputs_of = (row["given_output"], row["other_output"])
             head = 0 if pd.isna(row["fold"]) else int(row["fold"])
             suspects.append(Suspect(image, pixels, *outputs_of, row["other"], head, bool(row["to_measure"])))
-        results.failures.extend(batch.failed)
+        under_way = [writer.submit(_Results, [], [], [*failures, *batch.failed])]
 
-        def run(part: slice, suspects: list[Suspect] = suspects) -> None:
-            # Memory may run out within a part, which is then run again: its results count once it is through.
-            of_part = _Results([], [], [])
-            _interpret_batch(explainer, suspects[part], of_part)
-            results.extend(of_part)
+        def run(part: slice, suspects: list[Suspect] = suspects, under_way: list[Future[_Results]] = under_way) -> None:
+            # Memory may run out within a part, which is then run again: it is handed on once it is through.
+            explained = _explained(explainer, suspects[part])
+            under_way.append(writer.submit(_rows, plan.config, explained))
 
         in_parts(run, len(suspects), device, (INTERPRET.name, plan.sweep_key))
-        yield
+        if before:
+            _collect(before, results)
+            yield
+        before = under_way
+    _collect(before, results)
+    yield
 
 
-def _interpret_batch(explainer: Explainer, suspects: list[Suspect], results: _Results) -> None:
+def _collect(finished: Iterable[Future[_Results]], results: _Results) -> None:
+    for each in finished:
+        results.extend(each.result())
+
+
+def _explained(explainer: Explainer, suspects: list[Suspect]) -> list[tuple[Suspect, Evidence | Failure]]:
     """A batch with an image that cannot be interpreted is taken one by one."""
     try:
-        found = evidence_of(explainer, suspects)
+        return list(zip(suspects, evidence_of(explainer, suspects), strict=True))
     except CANNOT as error:
         if len(suspects) == 1:
             # A batch is nothing that a reader knows of.
             reason = str(error).replace("images: image 0 of the batch", "it")
             record = suspects[0].image.record
-            results.failures.append(Failure(record.path, INTERPRET.name, reason, record.label))
-            return
-        for suspect in suspects:
-            _interpret_batch(explainer, [suspect], results)
-        return
-    config = explainer.plan.config
-    for suspect, evidence in zip(suspects, found, strict=True):
+            return [(suspects[0], Failure(record.path, INTERPRET.name, reason, record.label))]
+        return [each for suspect in suspects for each in _explained(explainer, [suspect])]
+
+
+def _rows(config: AuditConfig, explained: list[tuple[Suspect, Evidence | Failure]]) -> _Results:
+    results = _Results([], [], [])
+    for suspect, evidence in explained:
+        if isinstance(evidence, Failure):
+            results.failures.append(evidence)
+            continue
         path = suspect.image.record.path
         results.maps.append(
             {
@@ -158,6 +178,7 @@ def _interpret_batch(explainer: Explainer, suspects: list[Suspect], results: _Re
             }
         )
         results.regions.extend(region_rows(path, evidence))
+    return results
 
 
 def _detail(pixels: Tensor, grid: tuple[int, ...]) -> float:

@@ -1,7 +1,8 @@
-"""What a batch of suspects brings to the device: pixels from pinned memory, and no head that is there already."""
+"""Suspects batch by batch: pixels from pinned memory, no head that is there already, rows behind the next batch."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,13 @@ import torch
 
 from gradattn_core.audit.explainer import Suspect, _together
 from gradattn_core.audit.heads import LinearHeads
-from gradattn_core.audit.loading import LoadedImage
+from gradattn_core.audit.interpret import interpret_shard
+from gradattn_core.audit.loading import LoadedImage, audit_model
+from gradattn_core.audit.plan import make_plan, survey_dataset
+from gradattn_core.audit.rank import rank_images
+from gradattn_core.audit.sweep import sweep_shards
 from gradattn_core.records import ImageRecord
+from tests.helpers.tiny import Tiny
 
 IMAGE = LoadedImage(ImageRecord("a.png", "cat", 1), "0" * 32, 4, 4)
 
@@ -50,3 +56,23 @@ def test_the_heads_of_all_folds_travel_to_a_device_once_and_each_image_has_its_o
         assert np.allclose(logits, np.stack(expected), atol=1e-6)
         kept.append(heads._on[device][0])
     assert kept[0] is kept[1]
+
+
+def test_rows_of_a_batch_are_made_while_the_next_one_is_explained(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, interpret="all", shard_size=80, batch_size=5)
+    plan = make_plan(config, survey_dataset(config))
+    sweep_shards(plan, range(plan.shards))
+    rank_images(plan)
+    happened: list[int] = []
+    patches = audit_model(config).get_submodule("patch_embed")
+    # Batches of other sizes are the pictures with something hidden.
+    hook = patches.register_forward_pre_hook(lambda _, images: happened.append(-len(images[0])))
+    try:
+        interpret_shard(plan, 0, lambda step, done, total: happened.append(done))
+    finally:
+        hook.remove()
+    told = [done for done in happened if done > 0]
+    assert told == [5, 10, 15, 20, 20]
+    before = happened[: happened.index(5)]
+    after = happened[happened.index(5) + 1 : happened.index(10)]
+    assert len(before) > 1.5 * len(after) > 0, "two batches are explained before the first is told of, then one each"
