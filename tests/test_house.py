@@ -88,11 +88,19 @@ def test_the_ground_is_light(name: str) -> None:
 def test_the_gpu_tests_of_maps_need_no_browser_database_or_server() -> None:
     """A machine that is lent for its GPU has torch, timm and pytest; on it they died at collection."""
     absent = ("playwright", "duckdb", "faiss", "prefect", "streamlit", "pyarrow", "pandas", "sklearn")
-    files = [f"tests/interpret/test_{name}.py" for name in ("families", "transfer", "rewrite")]
+    names = (
+        "interpret/test_families",
+        "interpret/test_transfer",
+        "interpret/test_rewrite",
+        "model/test_half",
+        "model/test_transit",
+    )
+    files = [f"tests/{name}.py" for name in names]
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import pytest; sys.exit(pytest.main({files} + "
     code += "['-q', '--collect-only', '-m', 'gpu', '-p', 'no:cacheprovider']))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert told.returncode == 0 and "test_a_gpu_gives_the_map_of_the_cpu" in told.stdout, told.stdout[-2000:]
+    assert told.returncode == 0, told.stdout[-2000:]
+    assert "test_a_gpu_gives_the_map_of_the_cpu" in told.stdout and "test_a_gpu_is_never_waited_for" in told.stdout
 
 
 def test_the_help_of_the_command_line_is_light() -> None:

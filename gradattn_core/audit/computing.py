@@ -11,6 +11,7 @@ from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.selection import evenly
 from gradattn_core.model.device import automatic, computes_bfloat16, computes_tf32, described, pick_device
 from gradattn_core.model.forward import forward, sweep_precision
+from gradattn_core.model.half import release_half_copies
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Listing
 
@@ -59,6 +60,7 @@ def fitting_precision(
     for batch in load_batches(listing.root, few, preprocessing, config, _THREADS, white):
         if batch.images:
             precision = forward(model, preprocessing.normalised(batch.pixels.to(device)), precision).precision
+    release_half_copies()
     if precision == asked:
         return asked, ()
     note = f"The model's numbers become too large for {asked}: it is swept in {precision}."

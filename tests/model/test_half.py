@@ -132,10 +132,15 @@ def test_a_gpu_s_copy_says_what_a_cpu_says_and_its_memory_comes_back(key: str) -
     model, images = family(key)
     exact = _forward(model, images, "float32")()
     model, images = model.cuda(), images.cuda()
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
+
+    def released() -> int:
+        release_half_copies()
+        gc.collect()
+        return torch.cuda.memory_allocated()
+
+    # What the libraries keep for themselves is there after the first pass.
+    _forward(model, images, "float16", by_copy=True)()
+    before = released()
     found = _forward(model, images, "float16", by_copy=True)()
     assert off(found, exact, "features") < 0.02
-    release_half_copies()
-    gc.collect()
-    assert torch.cuda.memory_allocated() <= before
+    assert torch.cuda.memory_allocated() > before >= released()
