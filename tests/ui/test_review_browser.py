@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from gradattn_core.store.store import Store
 from tests.helpers import pictured_audit
@@ -221,6 +221,30 @@ def test_back_and_forward_of_the_browser_go_one_step(page: Page, store: Store) -
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_who_has_gone_on_is_not_brought_back_by_what_comes_late(page: Page, store: Store) -> None:
+    _, second, third, *_ = undecided(store)
+    page.keyboard.press("k")
+    sees(page, second)
+    saved(page)
+    page.reload()
+    sees(page, second)
+
+    def slowly(route: Route) -> None:
+        page.wait_for_timeout(1500)
+        route.continue_()
+
+    page.route("**/gradattn/suspect?**", slowly)
+    with page.expect_response("**/gradattn/suspect?**") as late:
+        page.locator(".last-small").first.click()
+        page.keyboard.press("ArrowRight")
+        sees(page, third)
+    assert late.value.ok
+    page.wait_for_timeout(500)
+    sees(page, third)
+    assert urlencode({"path": third}) in page.url
+
+
 def test_keys_can_be_changed_and_switched_off(page: Page, store: Store) -> None:
     first, second, *_ = undecided(store)
     page.keyboard.press("?")

@@ -177,6 +177,7 @@ export class Actions {
       review.say("This is the first one.");
       return;
     }
+    this.turn = {};
     queue.step(by, past);
     this.arrive();
   }
@@ -211,14 +212,16 @@ export class Actions {
   /** Show this suspect, whatever is next. */
   async open(path, { push = true } = {}) {
     const { queue } = this.review;
+    // On a slow network one may have gone on before it comes: the last step counts.
+    const turn = (this.turn = {});
     if (!path || queue.current?.path === path) return;
     try {
-      await queue.show(path);
+      await queue.show(path, () => turn === this.turn);
     } catch (error) {
-      this.review.say(error.message);
+      if (turn === this.turn) this.review.say(error.message);
       return;
     }
-    if (queue === this.review.queue) this.arrive({ push });
+    if (queue === this.review.queue && turn === this.turn) this.arrive({ push });
   }
 
   /** The server has answered for an entry. */

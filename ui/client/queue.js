@@ -127,11 +127,16 @@ export class Queue {
     this.items.splice(index, 0, { path: suspect.path, suspect, image: null, state: "new" });
   }
 
-  /** Put a suspect on the screen out of turn; what was there comes after it. */
-  async show(path) {
-    const found = this.items.findIndex((item) => item.path === path);
-    if (found >= 0) this.at = found;
-    else this.hold(await this.one(path), this.at);
+  /**
+   * Put a suspect on the screen out of turn; what was there comes after it.
+   * @param {() => boolean} wanted whether it still is, once it has come
+   */
+  async show(path, wanted = () => true) {
+    const place = () => this.items.findIndex((item) => item.path === path);
+    const suspect = place() < 0 && (await this.one(path));
+    if (!wanted()) return;
+    if (place() < 0) this.hold(suspect, this.at);
+    else this.at = place();
     this.prepare();
   }
 
