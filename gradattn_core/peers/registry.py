@@ -43,7 +43,7 @@ _FAMILIES = (
 
 # Measured by part d of bench/faithfulness.py on its first model, 48 pictures; the next below has .29.
 _FINDS_DETAILS = {
-    *("secant", "secant-3", "secant-a", "centred-scaled", "complete", "complete-sum"),
+    *("secant", "secant-3", "secant-a", "centred-scaled", "complete", "complete-sum", "ratio"),
     *("positive", "positive-sum", "absolute", "absolute-sum", "attention", "rollout-discard", "partial-lrp", "alti"),
     *("gradient", "gradient-x-input-blur", "smooth-grad", "smooth-grad-x-input", "integrated-gradients"),
     *("frozen", "attn-lrp", "linearised", "libra-grad"),
