@@ -24,12 +24,17 @@ RUN groupadd --gid 1000 gradattn \
 WORKDIR /app
 
 # The dependencies weigh gigabytes and change rarely: a layer of their own. Most of it is CUDA, which an index of torch's
-# builds for the CPU leaves out. Prefect's second page loads a tracker, whatever its server is told.
+# builds for the CPU leaves out. Other builds do not start without the libraries that they are linked to; where no GPU is,
+# Triton and cuDNN's engines are only loaded by what is never run. Prefect's second page loads a tracker, whatever its
+# server is told.
 ARG TORCH_INDEX=
+ARG GPU=
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
         > requirements.txt \
     && pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint constraints.txt --requirement requirements.txt \
+    && if [ -z "$GPU" ]; then \
+        pip uninstall --yes triton && find /usr/local/lib -path '*/nvidia/cudnn/lib/libcudnn_*' -delete; fi \
     && python -c "import pathlib, prefect, shutil; [shutil.rmtree(f) for f in pathlib.Path(prefect.__file__).parent.glob('server/ui[-_]v2*')]"
 
 COPY README.md LICENSE ./

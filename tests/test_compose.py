@@ -31,7 +31,7 @@ from tests.helpers.tiny import make_tiny
 
 VOLUMES = set(COMPOSE["volumes"])
 PINNED = r"[\w./-]+:\d+\.\d+[\w.-]*"
-SECRET = r"(?i)(?:secret|token|api_key|passw\w*)\s*[:=]"
+SECRET = r"(?i)(?:secret|token|api_key|passw\w*)\s*[:=]\s*\S"
 
 
 def test_the_file_is_what_compose_understands() -> None:
@@ -139,6 +139,16 @@ def test_a_service_is_limited_in_memory_and_its_root_file_system_is_read_only(na
     assert service["read_only"] is True and service["tmpfs"] == ["/tmp"]
     assert re.fullmatch(r"\d+g|\$\{GRADATTN_\w+:-\d+g\}", service["mem_limit"])
     assert service["healthcheck"]["start_interval"] in ("1s", "2s"), "up --wait waits for the first check"
+
+
+def test_what_fetches_models_is_told_of_a_hub_and_a_proxy_and_asks_prefects_server_without() -> None:
+    for name in ("worker", "worker-gpu", "page"):
+        environment = SERVICES[name]["environment"]
+        handed_on = {key for key, value in environment.items() if value is None}
+        assert {"HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY"} <= handed_on
+        # Docker sets both where its configuration names a proxy.
+        server = urlsplit(environment["PREFECT_API_URL"]).hostname
+        assert all(server in environment[name].split(",") for name in ("NO_PROXY", "no_proxy"))
 
 
 def test_prefects_page_is_checked_and_its_copy_can_be_written() -> None:

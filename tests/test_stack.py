@@ -50,7 +50,7 @@ def plain(stack: Stack, tiny: Tiny) -> bytes:
     """What an audit that nothing disturbed finds."""
     stack.schedule(tiny, "plain", "/results/plain", "--shard-size=2")
     assert stack.wait_for_end(stack.run("plain")) == "Completed"
-    return stack.read("/results/plain/candidates.csv")
+    return stack.candidates("plain").read_bytes()
 
 
 def test_an_upgrade_keeps_schedules_runs_decisions_and_results(stack: Stack, tiny: Tiny) -> None:
@@ -61,7 +61,7 @@ def test_an_upgrade_keeps_schedules_runs_decisions_and_results(stack: Stack, tin
     run = stack.run("kept")
     assert stack.wait_for_end(run) == "Completed"
     stack.compose("exec", "-T", "worker", "python", "-c", DECIDE)
-    before = stack.read("/results/candidates.csv")
+    before = stack.candidates().read_bytes()
     stack.compose("down")
 
     stack.old = False
@@ -73,7 +73,7 @@ def test_an_upgrade_keeps_schedules_runs_decisions_and_results(stack: Stack, tin
         starting.result()
     (schedule,) = json.loads(stack.gradattn("schedule", "list", "--json"))
     assert (schedule["deployment"], schedule["out"], schedule["state"]) == ("audit/kept", "/results", "ready")
-    assert stack.state_of(run) == "Completed" and stack.read("/results/candidates.csv") == before
+    assert stack.state_of(run) == "Completed" and stack.candidates().read_bytes() == before
     assert stack.wait_for_end(stack.run("kept")) == "Completed"
     stack.compose("exec", "-T", "worker", "gradattn", "export", "--csv", "/tmp/decided.csv")
     decided = stack.compose("exec", "-T", "worker", "cat", "/tmp/decided.csv")
@@ -99,12 +99,16 @@ def test_both_pages_open_and_ask_nobody_but_the_stack(stack: Stack) -> None:
 def test_each_part_killed_in_the_middle_of_an_audit_changes_nothing(stack: Stack, tiny: Tiny, plain: bytes) -> None:
     stack.schedule(tiny, "killed", "/results/killed", "--shard-size=2")
     run = stack.run("killed")
-    for shard, service in enumerate(("worker", "server", "database", "page")):
-        stack.wait_for_file(f"/results/killed/*/*/sweep-{8 * shard + 4:05}.parquet")
+    shards = 0
+    for service in ("worker", "server", "database", "page"):
+        shards = stack.wait_for_more("killed/*/*/sweep-*.parquet", shards)
         stack.compose("kill", "--signal", "KILL", service)
-        stack.compose("up", "--detach", "--wait")
+        assert not stack.candidates("killed").exists(), f"{service} was not killed in the middle"
+        stack.compose("start", service)
+    # Each has another network since.
+    stack.watch()
     assert stack.wait_for_end(run) == "Completed"
-    assert stack.read("/results/killed/candidates.csv") == plain
+    assert stack.candidates("killed").read_bytes() == plain
     tasks = stack.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}, "limit": 200})
     assert not [task["name"] for task in tasks if task["state"]["type"] == "RUNNING"]
 
@@ -114,29 +118,31 @@ def test_an_audit_that_ends_while_the_database_is_away_is_reported_once_it_is_ba
 ) -> None:
     stack.schedule(tiny, "unheard", "/results/unheard", "--shard-size=2")
     run = stack.run("unheard")
-    stack.wait_for_file("/results/unheard/work/*/rank.parquet")
+    stack.wait_for_more("unheard/work/*/rank.parquet")
     stack.compose("stop", "--timeout", "2", "database")
-    said = stack.gradattn("schedule", "list", check=False)
+    assert not stack.candidates("unheard").exists(), "the audit had ended"
+    said = stack.refused("schedule", "list")
     assert "as while its database is away" in said, said
-    stack.wait_for_file("/results/unheard/candidates.csv")
+    wait_until(stack.candidates("unheard").exists)
     # Longer than a process tries to report.
     time.sleep(150)
     stack.compose("start", "database")
     assert stack.wait_for_end(run) == "Completed"
-    assert stack.read("/results/unheard/candidates.csv") == plain
+    assert stack.candidates("unheard").read_bytes() == plain
 
 
 def test_two_workers_run_two_schedules_at_a_time(stack: Stack, tiny: Tiny, plain: bytes) -> None:
     stack.compose("up", "--detach", "--wait", "--scale", "worker=2")
-    runs = []
-    for name in ("left", "right"):
+    names = ("left", "right")
+    for name in names:
         stack.schedule(tiny, name, f"/results/{name}", "--shard-size=2")
-        runs.append(stack.run(name))
-    wait_until(lambda: [stack.state_of(run) for run in runs] == ["Running", "Running"])
-    workers = {stack.ask(f"flow_runs/{run}")["labels"]["prefect.worker.name"] for run in runs}
-    assert workers == {"worker", "worker 2"}
+    with ThreadPoolExecutor(len(names)) as beside:
+        runs = list(beside.map(stack.run, names))
     assert [stack.wait_for_end(run) for run in runs] == ["Completed", "Completed"]
-    assert {stack.read(f"/results/{name}/candidates.csv") for name in ("left", "right")} == {plain}
+    found = [stack.ask(f"flow_runs/{run}") for run in runs]
+    assert {run["labels"]["prefect.worker.name"] for run in found} == {"worker", "worker 2"}
+    assert max(run["start_time"] for run in found) < min(run["end_time"] for run in found)
+    assert {stack.candidates(name).read_bytes() for name in names} == {plain}
     stack.compose("up", "--detach", "--wait", "--scale", "worker=1")
 
 
@@ -146,9 +152,12 @@ def test_nothing_was_asked_of_the_internet(stack: Stack) -> None:
 
 def test_a_hub_that_is_not_there_ends_a_run_soon_in_one_sentence(stack: Stack, tiny: Tiny) -> None:
     stack.gradattn("schedule", "add", seen(tiny.dataset), "--name=hub", "--out=/results/hub", "--cron=0 3 1 1 *")
+    stack.watch()
     run = stack.run("hub")
     assert stack.wait_for_end(run) == "Failed"
     found = stack.ask(f"flow_runs/{run}")
     assert "its published weights could not be had" in found["state"]["message"]
     assert found["total_run_time"] < 60
     assert "Traceback" not in stack.compose("logs", "--no-log-prefix", "--since", "2m", "worker")
+    # What the watchers would have seen of others.
+    assert "huggingface.co" in stack.asked()

@@ -20,6 +20,8 @@ PATIENCE = 600.0
 ENGINE = Path(os.environ.get("GRADATTN_SHARED", ROOT.parent / "shared")) / "compose/engine"
 OLD = "e64aeeb"
 """The commit whose image is upgraded from."""
+_PROJECT = "gradattn-test"
+_DISK = Path(os.environ.get("ENGINE_DIR", "/var/tmp/engine")) / "root/var/lib/docker/volumes"
 WATCHER = Path(__file__).with_name("network_watch.py")
 
 
@@ -42,8 +44,10 @@ class Stack:
         # The engine sees this folder of the machine and no other.
         self.data = ROOT / "data" / f"stack-{os.getpid()}"  # below ./data, which is /data in the old stack, too
         self.data.mkdir(parents=True)
-        self.page, self.prefect = "", ""
         self._ports = {"GRADATTN_PORT": free_port(), "GRADATTN_PREFECT_PORT": free_port()}
+        self.page, self.prefect = (f"http://localhost:{port}" for port in self._ports.values())
+        # On the engine's disk, which needs no container that lives.
+        self.results = _DISK / f"{_PROJECT}_results/_data"
         self._watchers: list[subprocess.Popen[str]] = []
         self.old = False
         self.password = "of-then"
@@ -63,23 +67,27 @@ class Stack:
             ["git", "-c", "tar.umask=0022", "archive", OLD], cwd=ROOT, check=True, capture_output=True
         ).stdout
         subprocess.run(["tar", "-x", "-C", str(source)], input=archive, check=True)
+        # Before there was a variable for them, the ports were those that somebody else may have here.
+        file = source / "docker-compose.yml"
+        moved = file.read_text("utf-8")
+        for usual, name in (("8501", "GRADATTN_PORT"), ("4200", "GRADATTN_PREFECT_PORT")):
+            moved = moved.replace(f'"127.0.0.1:{usual}:', f'"127.0.0.1:{self._ports[name]}:')
+        file.write_text(moved, "utf-8")
         _engine("docker", "build", "--quiet", "--tag", "gradattn:local", str(source))
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         file = self.data / "source/docker-compose.yml" if self.old else ROOT / "docker-compose.yml"
-        # Before there was a variable for them, the ports were these.
-        ports = {"GRADATTN_PORT": "8501", "GRADATTN_PREFECT_PORT": "4200"} if self.old else self._ports
-        self.page, self.prefect = (f"http://localhost:{port}" for port in ports.values())
-        own = {name: str(port) for name, port in ports.items()} | {"GRADATTN_DATABASE_PASSWORD": self.password}
-        project = ["--project-name", "gradattn-test", "--project-directory", str(ROOT), "--file", str(file)]
+        own = {name: str(port) for name, port in self._ports.items()} | {"GRADATTN_DATABASE_PASSWORD": self.password}
+        project = ["--project-name", _PROJECT, "--project-directory", str(ROOT), "--file", str(file)]
         return _engine("docker", "compose", *project, *arguments, own=own, check=check)
 
-    def gradattn(self, *arguments: str, service: str = "worker", check: bool = True) -> str:
-        return self.compose("exec", "-T", service, "gradattn", *arguments, check=check)
+    def gradattn(self, *arguments: str) -> str:
+        return self.compose("exec", "-T", "worker", "gradattn", *arguments)
 
-    def read(self, path: str) -> bytes:
-        """A file of the volume of results."""
-        return self.compose("exec", "-T", "worker", "cat", path).encode()
+    def refused(self, *arguments: str) -> str:
+        """What a command of gradattn says that cannot be carried out."""
+        command = ["sh", "-c", 'gradattn "$@" 2>&1; test $? -eq 2', "sh", *arguments]
+        return self.compose("exec", "-T", "worker", *command)
 
     def schedule(self, tiny: Tiny, name: str, out: str, *more: str) -> None:
         given = tiny.parameters() | {"checkpoint": seen(tiny.checkpoint)}
@@ -108,8 +116,14 @@ class Stack:
         except OSError:
             return ""
 
-    def wait_for_file(self, pattern: str) -> None:
-        wait_until(lambda: bool(self.compose("exec", "-T", "worker", "sh", "-c", f"ls {pattern} || true").strip()))
+    def candidates(self, out: str = "") -> Path:
+        """What an audit into a folder of the volume of results has found."""
+        return self.results / out / "candidates.csv"
+
+    def wait_for_more(self, pattern: str, than: int = 0) -> int:
+        """Until the volume of results has more files of a pattern; how many."""
+        wait_until(lambda: len(list(self.results.glob(pattern))) > than)
+        return len(list(self.results.glob(pattern)))
 
     def wait_for_end(self, run: str) -> str:
         final = ("Completed", "Failed", "Crashed", "Cancelled", "Skipped")
@@ -172,4 +186,4 @@ def _engine(*arguments: str, own: Mapping[str, str] | None = None, check: bool =
         check=False,
     )
     assert done.returncode == 0 or not check, done.stderr[-3000:]
-    return done.stdout if done.returncode == 0 or not done.stdout else done.stdout + done.stderr
+    return done.stdout

@@ -135,7 +135,9 @@ class Processes:
 
     def _environment(self, name: str) -> dict[str, str]:
         """What the service gets; a worker that asks more often than by default is waited for less."""
-        settings = {key: self._moved(value) for key, value in SERVICES[name].get("environment", {}).items()}
+        given = SERVICES[name].get("environment", {})
+        # A name without a value is handed on from here, as Compose does.
+        settings = {key: self._moved(value) for key, value in given.items() if value is not None}
         own = {"PREFECT_HOME": str(self._folder / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
         return {
             **os.environ,
