@@ -24,6 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import State, Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+from prefect.exceptions import CancelledRun, FailedRun
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -67,12 +68,15 @@ def audit_task(name: str, run_name: str | None = None) -> Callable[[Callable[P, 
 
 def in_one_sentence(record: logging.LogRecord) -> bool:
     """A filter of logs: of what the user must change there is a sentence, not where in the code it arose."""
-    if record.exc_info and isinstance(record.exc_info[1], GradattnError):
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, GradattnError):
         record.exc_info = None
-    return True
+    # That a run ended as its flow said, the line before says, with the sentence.
+    return not isinstance(error, FailedRun | CancelledRun)
 
 
-logging.getLogger("prefect.task_runs").addFilter(in_one_sentence)
+for _of in ("prefect.task_runs", "prefect.flow_runs", "prefect.engine"):
+    logging.getLogger(_of).addFilter(in_one_sentence)
 
 
 @contextmanager

@@ -118,6 +118,9 @@ def test_nothing_secret_is_written_down_and_what_is_built_on_is_pinned() -> None
             assert service["image"] == ("gradattn:gpu" if name == "worker-gpu" else "gradattn:local")
     # Built once: by the service that the others wait for; and by the one whose image is another.
     assert [name for name, service in SERVICES.items() if "build" in service] == ["server", "worker-gpu"]
+    # What only a GPU's work loads is in the image of that worker alone.
+    builds = {name: SERVICES[name]["build"]["args"] for name in ("server", "worker-gpu")}
+    assert builds["worker-gpu"] == {"GPU": "1"} and "GPU" not in builds["server"] and "\nARG GPU=\n" in DOCKERFILE
     assert all("server" in SERVICES[name]["depends_on"] for name in ("worker", "worker-gpu", "page"))
     assert "--constraint constraints.txt" in DOCKERFILE
     user = DOCKERFILE.index("\nUSER ")
@@ -128,7 +131,7 @@ def test_nothing_secret_is_written_down_and_what_is_built_on_is_pinned() -> None
 def test_everything_has_a_default_so_that_no_command_needs_an_env_file() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     assert set(re.findall(r"\$\{(\w+)", text)) == {match[1] for match in FROM_OUTSIDE.finditer(text)} | {
-        "GRADATTN_PAGE_URL"  # whose default holds another
+        *("GRADATTN_PAGE_URL", "GRADATTN_PREFECT_URL")  # whose defaults hold another
     }
     assert "GRADATTN_DATABASE_PASSWORD" not in text
 

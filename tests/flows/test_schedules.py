@@ -26,7 +26,7 @@ from prefect.states import Cancelling, Crashed, Pending, Running, Scheduled
 
 from flows.artifacts import PAGE_KEY, SUMMARY_KEY, SUSPECTS_KEY, track
 from flows.notify import tell, was_told
-from flows.recovery import lost_runs, orphaned_runs, skip_missed_runs, watch_runs
+from flows.recovery import _has_process, lost_runs, orphaned_runs, skip_missed_runs, watch_runs
 from flows.schedules import _with_absolute_paths, cron, every, make_pool, require_absolute
 from flows.server import connect, local_address
 from flows.status import next_time
@@ -284,6 +284,24 @@ def test_a_run_into_a_folder_at_work_is_skipped_and_says_so(
     assert (run.state.name, run.state.message) == ("Skipped", sentence)
     assert listed(command)["audit/second"]["last_run"] == "Skipped"
     assert command("remove", "second")[0] == 0
+
+
+def test_a_log_has_the_sentence_of_a_run_that_ended_by_one_and_no_traceback(
+    command: Command, client: SyncPrefectClient, home: Path, tmp_path: Path
+) -> None:
+    before = len((home / "worker.log").read_text("utf-8"))
+    far = ["/far/away", "--out", tmp_path / "far", "--every", "52w", "--name", "far", "--elsewhere"]
+    assert command("add", *far)[0] == 0
+    with outfolder.lock(str(tmp_path / "far")):
+        skipped = ended(client, json.loads(command("run", "far", "--json")[1])["flow_run"])
+    failed = ended(client, json.loads(command("run", "far", "--json")[1])["flow_run"])
+    for run in (skipped, failed):
+        while _has_process(run):
+            time.sleep(0.2)
+    log = (home / "worker.log").read_text("utf-8")[before:]
+    assert all(run.state is not None and str(run.state.message) in log for run in (skipped, failed))
+    assert "Traceback" not in log and "unexpected exception" not in log, log
+    assert command("remove", "far")[0] == 0
 
 
 def test_a_schedule_that_version_0_1_had_stored_runs(
