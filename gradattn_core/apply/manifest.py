@@ -87,6 +87,8 @@ def rewrite_manifest(corrections: Corrections, file: Path, out: Path, progress: 
     try:
         clear_drafts(file)
         before = file.read_bytes()
+        if before.startswith(b"\x1f\x8b"):
+            raise ValueError("it is gzipped, whatever its name says; --manifest writes a new table")
         elsewhere = None if audited.image_root is None else root
         cells = correspondence(str(file), root, replace(audited, image_root=elsewhere))
         if len(cells.labels) > 1:
@@ -181,19 +183,21 @@ def _position(columns: Sequence[str], name: str) -> int:
 
 def _json_lines(content: bytes, rows: _Rows) -> bytes:
     """JSONL, line by line: one that does not change keeps its bytes."""
-    lines = []
+    lines, encoding = [], encoding_of(content[:4])
+    text = content.decode(encoding, "surrogateescape")
+    mark, text = ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
     for name in rows.columns[:2]:
-        if "." in name and json.dumps(name) not in content.decode("utf-8", "surrogateescape"):
+        if "." in name and json.dumps(name) not in text:
             raise ValueError(f"its column {name!r} lies within another; --manifest writes a new table")
-    for line in io.StringIO(content.decode("utf-8", "surrogateescape"), newline=""):
-        row = _json_object(line.removeprefix("\ufeff"))
+    for line in io.StringIO(text, newline=""):
+        row = _json_object(line)
         cells = [row.get(name) for name in rows.columns]
         if not rows.changed(cells):
             lines.append(line)
         elif (label := rows.new_label(cells)) is not None:
             row[rows.columns[1]] = int(label) if isinstance(cells[1], int) and label.isdecimal() else label
             lines.append(json.dumps(row, ensure_ascii=False) + line[len(line.rstrip("\r\n")) :])
-    return "".join(lines).encode("utf-8", "surrogateescape")
+    return "".join([mark, *lines]).encode(encoding, "surrogateescape")
 
 
 def _json_object(line: str) -> dict[str, object]:

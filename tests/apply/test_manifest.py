@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,23 @@ def test_hostile_labels_go_into_a_csv_and_come_back_from_it(photos: Path) -> Non
     decide(store, labels)
     assert in_place(store).relabelled == len(labels)
     assert {image.path: image.label for image in list_dataset(manifest).images} == {**labels, "c.jpg": "owl"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_json_lines_stay_in_their_encoding(photos: Path, encoding: str) -> None:
+    manifest = photos / "list.jsonl"
+    lines = [json.dumps({"path": f"{name}.jpg", "label": label}) for name, label in zip("abcd", "xxyy", strict=True)]
+    manifest.write_bytes("\n".join(lines).encode(encoding))
+    assert in_place(review(manifest, "y")).relabelled == 1
+    changed = [json.dumps({"path": "a.jpg", "label": "y"}), *lines[2:]]
+    assert manifest.read_bytes() == "\n".join(changed).encode(encoding)
+
+
+def test_a_gzipped_table_is_refused_in_place_whatever_it_is_called(photos: Path) -> None:
+    manifest = photos / "list.csv"
+    manifest.write_bytes(gzip.compress(CSV.encode()))
+    with pytest.raises(ApplyError, match="it is gzipped, whatever its name says; --manifest writes a new table"):
+        in_place(review(manifest))
 
 
 def test_json_lines_keep_their_other_keys_and_numbers(photos: Path) -> None:
