@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import re
+import stat
 import threading
 import time
 from collections import defaultdict
@@ -100,9 +101,14 @@ def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, database: Path, *, 
 
 def _exists(database: Path) -> bool:
     try:
-        return database.exists()
+        mode = database.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise StoreError(f"cannot open {database}: {error.strerror}") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # DuckDB would wait for somebody to write to a pipe
+        raise StoreError(f"cannot open {database}: it is a pipe or a device and no file; remove it")
+    return True
 
 
 def _create(database: Path) -> None:

@@ -268,6 +268,13 @@ def test_a_file_that_is_no_duckdb_database_is_refused_and_left_alone(tmp_path: P
     assert (tmp_path / "gradattn.duckdb").read_bytes() == content
 
 
+def test_a_pipe_in_its_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gradattn.duckdb")
+    for call in (Store(tmp_path).prepare, Store(tmp_path).audits.all):
+        with pytest.raises(StoreError, match="it is a pipe or a device and no file; remove it"):
+            call()
+
+
 def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     with duckdb.connect(tmp_path / "gradattn.duckdb") as connection:
         connection.execute("CREATE TABLE meta (key TEXT, value TEXT)")
