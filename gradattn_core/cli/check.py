@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gradattn_core.cli.audit import audit_config, audit_options
+from gradattn_core.cli.audit import audit_config, audit_options, import_timm
 from gradattn_core.cli.options import Commands, command, output_style
 from gradattn_core.cli.summary import show_not_judged
 from gradattn_core.cli.terminal import console, escape, late_progress, table, tell
@@ -44,6 +44,7 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look at the dataset and say what is there."""
+    import_timm()
     from gradattn_core.audit.dry_run import check_dataset
 
     config = audit_config(options)
