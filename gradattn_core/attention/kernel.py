@@ -51,7 +51,8 @@ def _visited(
     if call.query.dtype not in _KINDS:
         raise TypeError(f"{call.query.dtype} has no units of its own for products")
     dtype = call.query.dtype
-    with torch.autocast(gradient.device.type, enabled=False):
+    # Triton launches on the current device, which need not be the tensors'.
+    with torch.autocast(gradient.device.type, enabled=False), torch.cuda.device_of(gradient):
         query, key, value = (_lined(tensor) for tensor in (call.query[:, :, rows], call.key, call.value))
         flow = _lined(gradient[:, :, rows].to(dtype))
         batch, heads, queries, depth = query.shape
@@ -141,7 +142,9 @@ def _visit(  # type: ignore[no-untyped-def]
         statistics = tl.load(statistics_at + head * queries + m, mask=is_query, other=0.0)
         centre = tl.load(centre_at + head * queries + m, mask=is_query, other=0.0)
         share = tl.load(share_at + b * queries + m, mask=is_query, other=0.0)
-        scores = tl.dot(q, tl.trans(k), input_precision=product) * scale
+        # Never in TF32: what a softmax was divided by is exact, and a rounded score beside it moves whole maps by a
+        # hundredth of their greatest score.
+        scores = tl.dot(q, tl.trans(k), input_precision="tf32x3") * scale
         inside = is_query[:, None] & is_key[None, :]
         if masked > 0:
             place = b * mask_image + h * mask_head + m[:, None] * mask_row + n[None, :] * mask_column

@@ -49,6 +49,13 @@ def products_in(precision: str) -> Iterator[None]:
         _asked.reset(token)
 
 
+def computes_tf32(device: torch.device) -> bool:
+    """Whether a GPU has units for TF32: NVIDIA's since Ampere."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_properties(device).major >= 8
+
+
 def product_precision(of: Tensor) -> str:
     """In which precision matrix products of such a tensor are made now: ``tf32``, or its own."""
     # The kind of number alone says it elsewhere.

@@ -6,10 +6,11 @@ import warnings
 
 import torch
 
+from gradattn_core.attention.precision import computes_tf32
 from gradattn_core.audit.loading import audit_model, load_batches
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.selection import evenly
-from gradattn_core.model.device import automatic, computes_bfloat16, computes_tf32, described, pick_device
+from gradattn_core.model.device import automatic, computes_bfloat16, described, pick_device
 from gradattn_core.model.forward import forward, sweep_precision
 from gradattn_core.model.half import release_half_copies
 from gradattn_core.model.preprocessing import Preprocessing

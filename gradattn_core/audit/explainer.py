@@ -125,7 +125,9 @@ def _evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence
     )
     if not bool(result.scores.isfinite().all()):
         raise InterpretError("its gradients are not finite, so it has no map")
-    result = _fetched(result)
+    scores, result = result.scores, _fetched(result)
+    # A GPU answers while the maps' own numbers are made here; measuring everything may change the maps first.
+    again = ask_again(model, images, scores, head) if config.measured != "all" else None
     found = [_of_map(explainer, suspect, result, row) for row, suspect in enumerate(suspects)]
     if config.measured == "all":
         sizes = [(suspect.image.width, suspect.image.height) for suspect in suspects]
@@ -140,9 +142,11 @@ def _evidence_of(explainer: Explainer, suspects: list[Suspect]) -> list[Evidence
             )
             for row, evidence in zip(chosen, measured, strict=True):
                 found[row] = evidence
-    scores = torch.from_numpy(np.stack([evidence.scores for evidence in found])).to(device)
-    again = _hidden(explainer.outputs, suspects, ask_again(model, images, scores, head).cpu())
-    return [replace(evidence, hidden=hidden) for evidence, hidden in zip(found, again, strict=True)]
+    if again is None:
+        scores = torch.from_numpy(np.stack([evidence.scores for evidence in found])).to(device)
+        again = ask_again(model, images, scores, head)
+    answers = _hidden(explainer.outputs, suspects, again.cpu())
+    return [replace(evidence, hidden=hidden) for evidence, hidden in zip(found, answers, strict=True)]
 
 
 def _fetched(result: Interpretation) -> Interpretation:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from gradattn_core.attention.precision import computes_tf32
 from gradattn_core.errors import ModelError
 
 _CPU = torch.device("cpu")
@@ -93,13 +94,6 @@ def computes_bfloat16(device: torch.device) -> bool:
     return any(capabilities.get(unit, False) for unit in _BFLOAT16_UNITS) and bool(
         torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
-
-
-def computes_tf32(device: torch.device) -> bool:
-    """Whether a GPU has units for TF32: NVIDIA's since Ampere."""
-    if device.type != "cuda" or torch.version.hip is not None:
-        return False
-    return torch.cuda.get_device_properties(device).major >= 8
 
 
 def map_precision(name: str, device: torch.device) -> str:

@@ -168,7 +168,7 @@ def test_which_route_is_taken_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_route(whole, "complete", replaces=False).route == "blocks", "a mask that wants a gradient"
     assert choose_route(call, "complete", replaces=True).route == "blocks", "a card of before Ampere"
     assert not routes._tried, "nothing is tried out where it is not used"
-    monkeypatch.setattr(routes, "_has_units", lambda device: True)
+    monkeypatch.setattr(routes, "computes_tf32", lambda device: True)
     monkeypatch.setattr(routes, "_works", lambda route, *_: True)
     assert choose_route(call, "complete", replaces=True).route == "columns"
     assert choose_route(call, "complete", replaces=False).route == "kernel"

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradattn_core.attention import routes
 from gradattn_core.attention.precision import full_float32, product_precision, products_in
+from gradattn_core.attention.routes import only
 from gradattn_core.audit.computing import exact_anyway
 from gradattn_core.audit.stored_maps import MAPS, _can_stand, with_facts
 from gradattn_core.config import AuditConfig, ModelSpec
@@ -223,3 +225,20 @@ def test_a_map_in_tf32_stands_for_no_exact_one(tmp_path: Path) -> None:
     assert _can_stand(file, outputs, "float32")
     write_parquet(file, pa.table({"path": ["a"]}))
     assert not _can_stand(file, outputs, "float32") and not _can_stand(tmp_path / "none", outputs, "float32")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("correction", ["secant", "complete", "centred"])
+def test_a_gpu_s_map_in_tf32_is_that_of_the_cpu_to_two_hundredths(correction: str) -> None:
+    """By every route that the card has, and with none."""
+    model = tiny("vit_medium_patch16_reg4_gap_256", embed_dim=192, depth=4, num_heads=3, img_size=224)
+    images = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    exact = interpret(model, images, 0, 3, correction=correction)
+    moved, pixels = model.float().cuda(), images.float().cuda()
+    for route in ("", "columns", "kernel", "blocks"):
+        with products_in("tf32"), only(route):
+            rough = interpret(moved, pixels, 0, 3, correction=correction)
+        assert rough.provenance.precision == "tf32"
+        assert float((rough.scores.cpu() - exact.scores).abs().max()) < 2e-2 * float(exact.scores.abs().max())
+    assert any(routes._tried.values()), "the card's own routes were taken"

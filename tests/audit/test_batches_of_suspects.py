@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradattn_core.audit.explainer import Suspect, _together
+from gradattn_core.audit.explainer import Suspect, _hidden, _together
 from gradattn_core.audit.heads import LinearHeads
 from gradattn_core.audit.interpret import interpret_shard
 from gradattn_core.audit.loading import LoadedImage, audit_model
@@ -76,3 +76,27 @@ def test_rows_of_a_batch_are_made_while_the_next_one_is_explained(tiny: Tiny, tm
     before = happened[: happened.index(5)]
     after = happened[happened.index(5) + 1 : happened.index(10)]
     assert len(before) > 1.5 * len(after) > 0, "two batches are explained before the first is told of, then one each"
+
+
+def test_what_a_batch_says_with_evidence_hidden_is_what_each_of_it_says_alone() -> None:
+    """Among the dataset's classes, and the other class where that is none of them; nothing where a number is none."""
+    rng = np.random.default_rng(2)
+    logits, outputs = torch.from_numpy(rng.normal(size=(5, 40)).astype(np.float32)) * 4, {"cat": 7, "dog": 3, "owl": 20}
+    logits[2, 30] = torch.nan
+    logits[3, 11] = 30
+    others = [("dog", 3), ("owl", 20), ("dog", 3), ("fox", 11), ("dog", 12)]
+    asked = [Suspect(IMAGE, torch.zeros(1), 7, output, label, 0, False) for label, output in others]
+    found = _hidden(outputs, asked, logits)
+    assert found[2] is None
+    for row, suspect in enumerate(asked):
+        hidden = found[row]
+        if hidden is None:
+            continue
+        among = {**outputs, suspect.other_label: suspect.other_output}
+        values = np.array([float(logits[row, output]) for output in among.values()])
+        chances = np.exp(values - values.max()) / np.exp(values - values.max()).sum()
+        assert hidden.label == list(among)[int(chances.argmax())]
+        assert hidden.probability == pytest.approx(chances.max(), rel=1e-12)
+        assert hidden.for_logit == float(logits[row, 7])
+        assert hidden.against_logit == float(logits[row, suspect.other_output])
+    assert found[3] is not None and found[3].label == "fox"

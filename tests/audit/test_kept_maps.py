@@ -15,6 +15,7 @@ from gradattn_core.audit import heads
 from gradattn_core.audit.heads import LinearHeads, stands
 from gradattn_core.audit.judge import Judge
 from gradattn_core.audit.run import audit_images
+from gradattn_core.model import device
 from gradattn_core.outfolder import AuditFolder
 from gradattn_core.records import AuditSummary, FloatArray
 from gradattn_core.store.store import Store
@@ -168,3 +169,20 @@ def test_a_head_that_names_the_other_class_draws_the_map_again() -> None:
     now, before = np.array([[1.0, 0.0], [0.0, 0.0]], np.float32), np.array([[1.0, -0.02], [0.0, 0.0]], np.float32)
     asked = pd.DataFrame({"head": ["old"] * 2, "fold": 0, "given_output": 0, "other_output": 1})
     assert stands(asked, now[None], {"old": before}, features, np.array([0, 1])).tolist() == [False, True]
+
+
+def test_maps_in_tf32_say_so_and_stand_for_no_exact_ones(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pretended: this CPU is a GPU with units for TF32, whose numbers are exact all the same."""
+    out = tmp_path / "out"
+    monkeypatch.setattr(device, "computes_tf32", lambda _: True)
+    rough = audited(tiny, tiny.dataset, out)
+    assert rough.computed.endswith(", maps in tf32")
+    assert Store(out).audits.one(rough.audit_id).versions["map_precision"] == "tf32"
+    exact = audited(tiny, tiny.dataset, out, map_precision="float32")
+    assert exact.audit_id != rough.audit_id and said(exact) == "", "all of them are drawn again"
+    assert "maps" not in exact.computed
+    assert Store(out).audits.one(exact.audit_id).versions["map_precision"] == "float32"
+    again = audited(tiny, tiny.dataset, out, threshold=0.4)
+    assert said(again).startswith("72 maps were kept"), "an exact one will do for any"
