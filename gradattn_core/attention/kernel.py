@@ -71,7 +71,6 @@ def _visited(
         # Exact float32 is three products of TF32: one at a time has no units.
         exact = dtype == torch.float32 and product_precision(query) != "tf32"
         high, wide, warps, stages = _tile(exact, dtype, room)
-        high = min(high, max(16, triton.next_power_of_2(queries)))
         columns = triton.cdiv(keys, wide)
         parts = max(1, min(triton.cdiv(queries, high), _PROGRAMS // (columns * batch * heads)))
         found = centre.new_empty(parts, batch, heads, keys)
@@ -112,8 +111,9 @@ def _lined(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-# The compiler knows no other annotations than its own, and takes no names of this module.
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+# The compiler knows no other annotations than its own, and takes no names of this module. It is to make one program for
+# all counts: each of another kind would be compiled when it first comes, amid a backward pass.
+@triton.jit(do_not_specialize=["queries", "keys", "first", "of_part"])  # type: ignore[untyped-decorator, unused-ignore]
 def _visit(  # type: ignore[no-untyped-def]
     q_at, k_at, v_at, g_at, statistics_at, centre_at, offset_at, share_at, mask_at, out_at,
     q_image, q_head, q_token, k_image, k_head, k_token, v_image, v_head, v_token, g_image, g_head, g_token,

@@ -28,7 +28,7 @@ ROUTES = ("tiles", "columns", "kernel", "blocks")
 torch's own; ``blocks``: products of torch beside it."""
 # How far a route may be from torch alone, in parts of the greatest number: a product in TF32 or half precision rounds.
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 2e-2, torch.float16: 3e-2, torch.bfloat16: 0.1}
-# What was tried out in this process, by route, kernel, kind of number, depth, mask, device, and what is asked for.
+# What was tried out in this process, by route, what is asked for, and all that kernels choose their programs by.
 _tried: dict[tuple[object, ...], bool] = {}
 _only: str = ""
 
@@ -88,7 +88,7 @@ def _can(route: str, call: AttentionCall, wants: str | KeyTerms, replaces: bool)
 def _works(route: str, call: AttentionCall, kept: Kept, wants: str | KeyTerms) -> bool:
     """Whether a route gives what torch alone does, for calls of this kind; tried out before the first of them."""
     mask = None if call.mask is None else call.mask.dtype
-    kind = (kept.kernel, call.query.dtype, call.query.shape[-1], mask, call.query.device)
+    kind = (kept.kernel, call.query.dtype, call.query.shape[1:], call.key.shape[2], mask, call.query.device)
     key = (route, wants, product_precision(call.query), *kind)
     if key not in _tried:
         try:
