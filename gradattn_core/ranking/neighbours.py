@@ -19,6 +19,9 @@ EXACT = 2**31
 """Pairs of images up to which each is compared with each, about 46,000 images among themselves."""
 DEAR = 2**26
 """Pairs of images from which a GPU compares them where there is one: all of them, however many."""
+LEADING = 96
+"""Axes by which cells are told, else most of the work: by 96 of 384 principal axes of generated features as many true
+neighbours are found (.90 of 40, .95 of 10) as by all, by 96 of 1,531 of photographs too (.91, .94)."""
 _CELLS_SEARCHED = 16
 _TRAINING_PER_CELL = 40
 
@@ -92,7 +95,7 @@ class _Cells:
 
 
 def _cells(features: FloatArray) -> _Cells:
-    """An inverted file over the unit rows, in half precision; trained on a sample.
+    """An inverted file over the unit rows, in half precision; its cells are told by a sample and the first axes.
 
     Which cells a row is near is asked once: the nearest is where it lies, and all of them are where it is looked for.
     """
@@ -101,18 +104,29 @@ def _cells(features: FloatArray) -> _Cells:
     rows, width = features.shape
     cells = min(int(4 * np.sqrt(rows)), max(rows // _TRAINING_PER_CELL, 1))
     faiss.omp_set_num_threads(os.cpu_count() or 1)
-    index: Any = faiss.index_factory(width, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
-    index.cp.max_points_per_centroid = _TRAINING_PER_CELL
-    index.cp.min_points_per_centroid = 1
+    index: Any = faiss.IndexIVFScalarQuantizer(
+        faiss.IndexFlatIP(width), width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
+    )
+    index.is_trained = True
     index.nprobe = min(_CELLS_SEARCHED, cells)
     sample = np.sort(np.random.default_rng(0).permutation(rows)[: cells * _TRAINING_PER_CELL])
-    index.train(unit_rows(features[sample]))
+    drawn = unit_rows(features[sample])
+    axes = np.ascontiguousarray(np.linalg.eigh(drawn.T @ drawn)[1][:, : -LEADING - 1 : -1])
+    middles: Any = faiss.Kmeans(
+        axes.shape[1],
+        cells,
+        niter=10,
+        spherical=True,
+        max_points_per_centroid=_TRAINING_PER_CELL,
+        min_points_per_centroid=1,
+    )
+    middles.train(drawn @ axes)
     found = _Cells(
         index, np.empty((rows, index.nprobe), dtype=np.int32), np.empty((rows, index.nprobe), dtype=np.float32)
     )
     for block in row_blocks(rows, width):
         unit = unit_rows(features[block])
-        cosines, nearest = index.quantizer.search(unit, index.nprobe)
+        cosines, nearest = middles.index.search(unit @ axes, index.nprobe)
         found.nearest[block], found.cosines[block] = nearest, cosines
         lies_in = np.ascontiguousarray(nearest[:, 0])
         index.add_core(len(unit), faiss.swig_ptr(unit), None, faiss.swig_ptr(lies_in))

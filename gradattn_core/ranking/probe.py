@@ -23,9 +23,10 @@ OUTPUTS, INPUTS = 2**25, 2**27
 """What a probe is trained on at most, images by classes and images by axes: it bounds its time and its memory."""
 DEAR = 2**29
 """Images by classes by axes beyond which the probe is dear: its penalty is sought in one fold, and no fit is fine."""
-IDLE = 0.1
-"""A dear probe leaves out axes of less than so many penalties per class: the mean over the classes of p · (1 − p) is at
-most one over their number, so hardly anything of what such an axis says would be left by the penalty."""
+IDLE = 2.0
+"""A dear probe leaves out axes of less variance than so many penalties times classes: the mean over the classes of
+p · (1 − p) is at most one over their number, so the penalty outweighs what such an axis says. With .1 to 5 the order of
+a hundred classes of six pictures was the same (rank correlation with all axes .996 to .999)."""
 FINE, COARSE, ROUGH = 1e-6, 1e-5, 1e-3
 """A fit ends when a step improves its loss by less than this part of it: usually, a dear one, and while the penalty of
 a dear one is sought. Which penalty predicts best shows early; with 1e-4 for 1e-5 the order of small classes lost."""
