@@ -144,14 +144,14 @@ def test_a_dear_discriminant_is_the_same_where_one_fold_chooses_as_all_do(monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pictures", [2, 5])
-def test_thousands_of_classes_of_a_handful_of_pictures_take_a_minute(pictures: int) -> None:
-    features, codes = clouds(2000 * pictures, 768, 2000, apart=0.35)
+def test_two_thousand_classes_of_two_pictures_take_a_minute() -> None:
+    """Of processor time, with as many features as a ViT-Ti has in four depths; docs/ranking.md has more such sizes."""
+    features, codes = clouds(4000, 1536, 2000, apart=0.35)
     wrong = np.random.default_rng(1).random(len(codes)) < 0.08
     given = np.where(wrong, (codes + 1) % 2000, codes)
     begun = time.process_time()
     ranked = rank_labels(given, features)
     assert time.process_time() - begun < 120
-    suspicion = ranked["suspicion"].to_numpy()
-    assert np.isfinite(suspicion).all()
-    assert ranked["rank"].to_numpy()[wrong].mean() < ranked["rank"].to_numpy()[~wrong].mean()
+    assert np.isfinite(ranked["suspicion"]).all()
+    rank = ranked["rank"].to_numpy()
+    assert rank[wrong].mean() < rank[~wrong].mean()
