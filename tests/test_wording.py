@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import math
 import re
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradattn_core.export import write_candidates
 from gradattn_core.progress import duration
 from gradattn_core.records import Box, FloatArray
+from gradattn_core.report.document import report_of
 from gradattn_core.wording import (
     STANDS_OUT,
     Ninth,
@@ -31,6 +34,10 @@ from gradattn_core.wording import (
     place,
     short_name,
 )
+from tests.helpers.asking import to_json
+from tests.helpers.pictured_audit import AUDIT_ID, copied_store
+from ui.api import cards
+from ui.api.suspect import suspects
 
 SIZE = (300, 300)
 NAMES = ("kite", "bald eagle")
@@ -218,6 +225,63 @@ def test_whoever_says_how_many_are_wrong_says_who_says_so() -> None:
     said = {text for text in said if "SELECT" not in text and not text.startswith(("at most ", "Even if "))}
     assert len(said) > 15 and "Wrong, the model believes" in said
     assert {text for text in said if not SOURCE.search(text)} <= BESIDE
+
+
+# A share of a map that is said of a class: it is no part of any sum.
+SHARE_OF_MAP = re.compile(
+    r"(?:%|\}|\bper ?cent|\bshare|\bmost|\bmajority|\bhalf) of (?:the|this|that|its|an?|each) "
+    r"(?:map|evidence|mass|saliency)\b[^.;|]{0,40}\b(?:speaks?|for|against)\b"
+    r"|\bspeaks? (?:for|against) [^.;|]{0,60}(?:%|\bper ?cent)",
+    re.IGNORECASE,
+)
+TAKEN_OUT = (
+    "56% of the map speaks for 6",
+    "{} of the map speaks for {}",
+    "{} of the evidence is for {}",
+    "${share} % of the map speaks for ${name}",
+    "Most of the map speaks against kite",
+    "the map speaks for kite by 25 per cent",
+    "speaks for owl: 75%",
+)
+
+
+@pytest.mark.parametrize("words", TAKEN_OUT, ids=range(len(TAKEN_OUT)))
+def test_a_share_of_a_map_is_known_by_its_words(words: str) -> None:
+    assert SHARE_OF_MAP.search(words)
+
+
+def test_no_source_and_no_page_of_the_docs_says_what_share_of_a_map_speaks_for_a_class() -> None:
+    said: list[tuple[str, str]] = []
+    for room in ("gradattn_core", "ui", "flows", "examples", "scripts"):
+        for file in (ROOT / room).rglob("*.py"):
+            said += [(file.name, text) for text in sentences(ast.parse(file.read_text("utf-8")))]
+        said += [
+            (file.name, file.read_text("utf-8")) for end in ("js", "css") for file in (ROOT / room).rglob(f"*.{end}")
+        ]
+    prose = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    said += [(file.name, file.read_text("utf-8")) for file in prose]
+    assert len(said) > 1000
+    found = {(name, match.group()) for name, text in said for match in SHARE_OF_MAP.finditer(" ".join(text.split()))}
+    # That it is said nowhere is said once.
+    assert found == {("interpretation.md", "share of a map speaks for")}
+
+
+def test_nothing_that_is_told_of_a_picture_says_what_share_of_its_map_speaks_for_a_class(tmp_path: Path) -> None:
+    store = copied_store(tmp_path)
+    frame = store.candidates.page(AUDIT_ID)
+    report = report_of(store, AUDIT_ID, top=len(frame)).content.decode()
+    told = {
+        "Review": to_json(suspects(store, AUDIT_ID, cards.rows_of(frame), "me")),
+        "Grid": to_json(cards.cards(store, AUDIT_ID, frame, outlines=True)),
+        # With what stands for its pictures.
+        "report": html.unescape(re.sub(r'src="data:[^"]*"|<(?:style|bdi|span|/bdi|/span)[^>]*>', "", report)),
+        "CSV": write_candidates(frame, tmp_path / "candidates.csv").read_text("utf-8"),
+    }
+    # The same places do say what is true: numbers of a sum, and what was measured.
+    assert "patches add" in told["report"] and "Red patches add" in told["Review"] and "red_log_odds" in told["CSV"]
+    for where, text in told.items():
+        assert not SHARE_OF_MAP.search(" ".join(text.split())), where
+        assert not re.search(r"positive_mass|negative_mass|\bbalance\b|mass_share", text), where
 
 
 @pytest.mark.parametrize(

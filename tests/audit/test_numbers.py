@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gradattn_core.audit.judge import Judge
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.origins import Origins, mean_by_fold, mean_row, probed
 from gradattn_core.audit.run import audit_images
 from gradattn_core.belief import of_row
-from gradattn_core.config import AuditConfig, FineTuning
+from gradattn_core.config import MEASURED, AuditConfig, FineTuning
 from gradattn_core.csv_tables import read_candidates
 from gradattn_core.dataset.decoding import read_image
 from gradattn_core.errors import GradattnError
@@ -219,6 +220,36 @@ def test_all_numbers_are_measured_on_demand_and_still_add_up(small: Tiny, tmp_pa
     np.testing.assert_allclose(total, table["model_log_odds"], atol=1e-5)
     evidence = everything.store.images.evidence(everything.summary.audit_id, table["path"][0])
     assert evidence is not None and evidence.numbers == "measured"
+
+
+def test_the_strongest_regions_of_the_first_suspects_are_measured_and_of_the_others_on_demand(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MEASURED == 500
+    monkeypatch.setattr("gradattn_core.audit.rank.MEASURED", 3)
+    # Maps of all images: whoever is no suspect has one too, and nothing measured.
+    few = audited(tiny.config(tmp_path, interpret="all"))
+    assert few.summary.suspects > 3
+    of_image = few.table("scores").rename(columns={"rank": "place"})[["path", "place", "is_suspect"]]
+    table = few.table("regions").merge(of_image, on="path")
+    first = table["place"].isin(sorted(table.loc[table["is_suspect"], "place"].unique())[:3])
+    assert (table["measured"].notna() == (first & (table["rank"] == 1))).all()
+    assert table.loc[first & (table["rank"] == 1)].groupby("path")["sign"].apply(set).map(len).tolist() == [2, 2, 2]
+    frame = read_candidates(few.summary.candidates).sort_values("rank")
+    boxed = frame["top_region_box"].ne("").tolist()
+    assert boxed[:4] == [True] * 4 and frame["top_region_log_odds"].notna().tolist() == boxed
+    assert frame["top_region_measured"].notna().tolist() == [True] * 3 + [False] * (len(frame) - 3)
+    # What the summary counts is what these rows say.
+    strongest = table[table["measured"].notna()].sort_values("log_odds", key=abs).groupby("path").tail(1)
+    agreeing = int((strongest["log_odds"] * strongest["measured"] > 0).sum())
+    assert few.store.audits.measured_regions(few.summary.audit_id) == (agreeing, 3)
+    asked = frame["path"].iloc[3]
+    before = few.store.images.evidence(few.summary.audit_id, asked)
+    assert before is not None and all(region.measured is None for region in before.statistics.regions)
+    Judge.of(few.store, few.summary.audit_id).measure(few.store, asked)
+    again = few.table("regions")
+    assert again.loc[again["path"] == asked, "measured"].notna().all()
+    assert again.loc[again["path"] != asked, "measured"].notna().sum() == 6, "nobody else's"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections.abc import Callable
@@ -99,6 +100,37 @@ def test_the_map_adds_up_to_the_answer_less_that_without_a_picture(key: str) -> 
         assert found.base is not None
         torch.testing.assert_close(found.base, difference(expected), rtol=1e-4, atol=1e-5)
         assert bool((found.scores > 0).any() and (found.scores < 0).any()) or key == "vit-hybrid"
+
+
+# The sizes of published weights, between the least and the largest that audits are asked for: name, (height, width).
+SHAPES = (
+    ("vit_tiny_patch16_224", (224, 224)),
+    ("vit_medium_patch16_reg4_gap_256", (256, 256)),
+    ("vit_base_patch16_siglip_224", (384, 224)),
+    ("vit_relpos_medium_patch16_cls_224", (224, 288)),
+    ("eva02_tiny_patch14_224", (224, 448)),
+    ("vit_small_patch16_dinov3", (512, 256)),
+    ("vit_tiny_patch16_224", (384, 384)),
+    ("vit_small_patch14_reg4_dinov2", (518, 518)),
+)
+
+
+@pytest.mark.parametrize(("name", "shape"), SHAPES, ids=[f"{high}x{wide}" for _, (high, wide) in SHAPES])
+def test_it_adds_up_at_the_sizes_that_models_are_published_for(name: str, shape: tuple[int, int]) -> None:
+    """The map in single precision, as audits draw it; f and f₀ in double, which the map's passes never see."""
+    exact = tiny(name, img_size=shape, embed_dim=32, depth=2, num_heads=2)
+    image = torch.randn(1, 3, *shape, dtype=torch.float64, generator=seeded(7))
+    found = secant(copy.deepcopy(exact).float(), image.float(), 1, 4)
+    patch = 14 if "patch14" in name else 16
+    assert found.scores.shape == (1, shape[0] // patch, shape[1] // patch)
+    given = difference(answer(exact, image))
+    if find_readout(exact).kind == "cls":
+        nothing = difference(without_patches(exact, image, torch.ones_like(found.scores, dtype=torch.bool)))
+    else:
+        nothing = difference(answer(exact, torch.zeros_like(image)))
+    assert abs(float(sums(found) - (given - nothing))) < 1e-4 * max(1.0, abs(float(given)))
+    assert abs(float(given - nothing)) > 1e-2, "there is something to add up to"
+    assert bool((found.scores > 0).any() and (found.scores < 0).any())
 
 
 def test_a_mean_may_read_the_class_token_too() -> None:
