@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -141,17 +139,3 @@ def test_a_dear_discriminant_is_the_same_where_one_fold_chooses_as_all_do(monkey
     most = fit_discriminant(points, codes, 6, folds)
     np.testing.assert_array_equal(dear.coefficients, usual.coefficients)
     assert np.abs(dear.coefficients - most.coefficients).max() > 0.01
-
-
-@pytest.mark.slow
-def test_two_thousand_classes_of_two_pictures_take_a_minute() -> None:
-    """Of processor time, with as many features as a ViT-Ti has in four depths; docs/ranking.md has more such sizes."""
-    features, codes = clouds(4000, 1536, 2000, apart=0.35)
-    wrong = np.random.default_rng(1).random(len(codes)) < 0.08
-    given = np.where(wrong, (codes + 1) % 2000, codes)
-    begun = time.process_time()
-    ranked = rank_labels(given, features)
-    assert time.process_time() - begun < 120
-    assert np.isfinite(ranked["suspicion"]).all()
-    rank = ranked["rank"].to_numpy()
-    assert rank[wrong].mean() < rank[~wrong].mean()
