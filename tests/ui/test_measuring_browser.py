@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
 from gradattn_core.audit.run import audit_images
+from gradattn_core.reasons import account
 from gradattn_core.store.store import Store
 from tests.helpers.browser import saved, sees, served
 from tests.helpers.tiny import make_tiny
@@ -60,18 +62,50 @@ def map_pixels(page: Page) -> str:
     return str(canvas.evaluate("(canvas) => canvas.toDataURL()")) if canvas.count() else ""
 
 
+def waterfall_on_screen(page: Page) -> list[Decimal]:
+    """The four numbers as they are drawn: they add up digit by digit, and so do the places of dots and bars."""
+    drawn, heard, dots, bars = page.locator(".chart").evaluate("""(chart) => {
+        const all = (names, read) => [...chart.querySelectorAll(names)].map(read);
+        const ends = ({ x, width }) => [x.baseVal.value, x.baseVal.value + width.baseVal.value];
+        return [all(".waterfall text.value", (one) => one.textContent),
+                all("table tbody td:nth-child(2)", (one) => one.textContent),
+                all(".waterfall circle", (one) => one.cx.baseVal.value), all(".waterfall rect.bar", ends)];
+    }""")
+    assert drawn == heard, "whoever hears the page is told the same"
+    origin, red, blue, answer = numbers = [Decimal(text.replace("−", "-")) for text in drawn]
+    assert origin + red + blue == answer and red >= 0 >= blue
+    (begin, end), ((first, top), (last, again)) = dots, bars
+    # A bar of nothing is still a pixel wide.
+    assert (first, again, last) == pytest.approx((begin, top, end), abs=1)
+    assert (top - begin) * float(answer - origin) == pytest.approx((end - begin) * float(red), rel=0.01, abs=2)
+    return numbers
+
+
+def in_database(store: Store, path: str) -> list[Decimal]:
+    """The same four of the stored sums."""
+    evidence = store.images.evidence(store.audits.latest_id(), path)
+    assert evidence is not None
+    told = account(evidence)
+    assert told is not None
+    return [Decimal(f"{number:.2f}") for number in (told.base, told.red, told.blue, told.answer)]
+
+
 def test_all_parts_are_measured_by_one_press_and_the_numbers_change_in_place(page: Page, store: Store) -> None:
     first, *_ = undecided(store)
     sees(page, first)
     row, press = page.locator(".measuring"), page.locator("[data-act=measure]")
     expect(press).to_contain_text("passes")
     before = page.locator(".waterfall").inner_html()
+    was = waterfall_on_screen(page)
+    assert was == in_database(store, first)
     picture = page.locator(".strips img").first.element_handle()
     press.click()
     expect(row).to_contain_text("are measured", timeout=60_000)
     expect(press).to_be_hidden()
     assert numbers(store, first) == "measured"
     assert page.locator(".waterfall").inner_html() != before
+    became = waterfall_on_screen(page)
+    assert became == in_database(store, first) and became[3] == was[3], "the answer is the same, by measured steps"
     expect(page.locator(".heard[role=status]")).to_contain_text("Measured.")
     # Same suspect, same pictures; the focus is where keys decide.
     assert picture is not None and picture.evaluate("(image) => image.isConnected")
