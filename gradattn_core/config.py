@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gradattn_core.dataset.address import absolute
 from gradattn_core.dataset.secrets import remember, without_secrets
+from gradattn_core.dataset.text import shown_all
 from gradattn_core.errors import GradattnError, ModelError
 from gradattn_core.files import digest, user_path
 from gradattn_core.methods import MAP_PRECISIONS, PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
@@ -22,6 +24,8 @@ from gradattn_core.methods import MAP_PRECISIONS, PAIR_OBJECTIVES, PRECISIONS, S
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 DEFAULT_OUT = os.environ.get("GRADATTN_OUT") or "gradattn-out"
 AUTO_MODEL, NO_MODEL = "auto", "none"
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".index.json")
+_CHECKPOINTS = "a .safetensors file or a torch state dictionary"
 MEASURED = 500
 """So many suspects, the first ones, have their strongest regions measured."""
 BOX_MARGIN, MIN_BOX = 0.1, 10
@@ -140,10 +144,14 @@ class ModelSpec:
         if self.checkpoint is None:
             return None
         file = user_path(self.checkpoint)
+        if file.is_dir():
+            instead = _CHECKPOINTS
+            with suppress(OSError):
+                weights = sorted(name for name in os.listdir(file) if name.lower().endswith(_WEIGHTS))
+                instead = f"one of the files in it: {shown_all(weights)}" if weights else instead
+            raise ModelError(f"checkpoint {self.checkpoint} is a folder, not a file; give {instead}")
         if not file.is_file():
-            raise ModelError(
-                f"checkpoint {self.checkpoint}: no such file; give a .safetensors file or a torch state dictionary"
-            )
+            raise ModelError(f"checkpoint {self.checkpoint}: no such file; give {_CHECKPOINTS}")
         return file
 
     def digest(self) -> str:

@@ -172,6 +172,8 @@ class _Columns:
             elif usual and labels == (LABEL_COLUMN,):
                 name, note = _usual(file, table, LABEL_COLUMN, _USUAL_LABELS)
                 labels, notes = (name,), notes + note
+        if labels == (LABEL_COLUMN,) and path in table.columns and LABEL_COLUMN not in table.columns:
+            _refuse_several_labels(file, table, path)
         split_column = _as_written(selection.split_column, SPLIT_COLUMN, table.columns)
         split = () if selection.split is None else (split_column,)
         check_columns(file, table.columns, [path], "--path-column")
@@ -223,14 +225,37 @@ class _Row(NamedTuple):
 
 def _one_of_each_class(table: Table, path: str) -> tuple[str, ...]:
     """The columns that hold 0 and 1 only and, together, one 1 in every row; none where there are no such columns."""
-    names = [name for name in dict.fromkeys(table.columns) if name != path and table.columns.count(name) == 1]
-    rows = [values for _, values in islice(table.read(names), _ASKED) if not isinstance(values, str)]
-    cells = [[_flag(value) for value in values] for values in rows]
-    flags = [at for at in range(len(names)) if all(row[at] is not None for row in cells)]
-    chosen = [sum(bool(row[at]) for at in flags) for row in cells]
-    if len(flags) < 2 or not cells or any(count > 1 for count in chosen) or sum(chosen) < 0.9 * len(cells):
+    names, rows = _flags(table, path)
+    chosen = [len(ones) for _, ones in rows]
+    if len(names) < 2 or not rows or max(chosen) > 1 or sum(chosen) < 0.9 * len(rows):
         return ()
-    return tuple(names[at] for at in flags)
+    return names
+
+
+def _refuse_several_labels(file: str, table: Table, path: str) -> None:
+    """Refuse a table whose columns of 0 and 1 would be its labels if no row had a 1 in several of them."""
+    names, rows = _flags(table, path)
+    several = [(where, ones) for where, ones in rows if len(ones) > 1]
+    if not several or sum(bool(ones) for _, ones in rows) < 0.9 * len(rows):
+        return
+    where, ones = several[0]
+    names = tuple(name for name in names if any(name in each for _, each in rows))
+    raise DatasetError(
+        f"{shown(file)} has no column {shown(LABEL_COLUMN)}, and its columns of 0 and 1, {shown_all(names)}, give "
+        f"several labels to {len(several):,} of {len(rows):,} rows, the first of them {where} "
+        f"({shown_all(ones)}): an audit is of one label for each picture. --label-column names the columns of the "
+        "classes, with commas between; rows with a 1 in several of these are then left out and named."
+    )
+
+
+def _flags(table: Table, path: str) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:
+    """The columns that hold 0 and 1 only, and of each row where it stands and which of them have its 1s."""
+    names = [name for name in dict.fromkeys(table.columns) if name != path and table.columns.count(name) == 1]
+    read = [(where, values) for where, values in islice(table.read(names), _ASKED) if not isinstance(values, str)]
+    cells = [[_flag(value) for value in values] for _, values in read]
+    flags = [at for at in range(len(names)) if all(row[at] is not None for row in cells)]
+    ones = (tuple(names[at] for at in flags if row[at]) for row in cells)
+    return tuple(names[at] for at in flags), [(where, each) for (where, _), each in zip(read, ones, strict=True)]
 
 
 def _flag(value: object) -> bool | None:

@@ -55,7 +55,7 @@ def read_matrix(file: str, path_column: str = "path") -> Matrix:
     """
     place = user_path(file)
     if not place.is_file():
-        raise DatasetError(f"{shown(file)} is not there; give {_FORMS}.")
+        raise DatasetError(f"{shown(file)} is {_absent(place)}; give {_FORMS}.")
     name = place.name.lower()
     try:
         if name.endswith(".npy"):
@@ -75,6 +75,10 @@ def read_matrix(file: str, path_column: str = "path") -> Matrix:
     raise DatasetError(f"{shown(file)} is of no known form; give {_FORMS}.")
 
 
+def _absent(place: Path) -> str:
+    return "a folder, not a file" if place.is_dir() else "not there"
+
+
 def read_paths(file: str, path_column: str = "path") -> tuple[str, ...]:
     """The pictures that a file names, in its order: a line each, or the rows of a table with a column of paths.
 
@@ -83,7 +87,9 @@ def read_paths(file: str, path_column: str = "path") -> tuple[str, ...]:
     """
     place = user_path(file)
     if not place.is_file():
-        raise DatasetError(f"{shown(file)} is not there; give a text file of a path a line, or a table with paths.")
+        raise DatasetError(
+            f"{shown(file)} is {_absent(place)}; give a text file of a path a line, or a table with paths."
+        )
     name = place.name.lower()
     try:
         if name.endswith(".npy"):

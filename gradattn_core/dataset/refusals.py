@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
@@ -28,6 +29,12 @@ _SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".gs
 _FRAMES = frozenset({".feather", ".arrow", ".orc", ".h5", ".hdf5", ".pkl", ".pickle", ".db", ".sqlite", ".npz", ".npy"})
 _PACKED = frozenset({".7z", ".rar", ".zst", ".lz4", ".lzma", ".z", ".iso", ".cab", ".bz2", ".xz", ".gz"})
 _LOOKED_AT, _ENTRIES = 50, 200
+_TABLE = "pass a table with the columns path and label"
+# Labels in names, before a number or behind one, for Python and sed alike, and which group is the label.
+_NAMED = (
+    ("(n[0-9]{8}|[A-Za-z][A-Za-z _-]*[A-Za-z]|[A-Za-z])([._ -]*)[(]?[0-9]+[)]?[.][A-Za-z0-9]+", 1),
+    ("([0-9]+)[._ -]+([A-Za-z][A-Za-z _-]*)[.][A-Za-z0-9]+", 2),
+)
 
 
 def no_dataset(source: str) -> DatasetError:
@@ -152,11 +159,25 @@ def refuse_flat(root: Path) -> None:
         return
     tables = sorted(each for each in names if each.lower().endswith(MANIFEST_SUFFIXES))
     table = next((each for each in tables if names_pictures(str(root / each))), None)
-    instead = f"pass its manifest {shown(root / table)}" if table else "sort them into root/<label>/"
+    instead = f"pass its manifest {shown(root / table)}" if table else f"sort them into root/<label>/, or {_TABLE}"
     also = "".join(f" {count:,} more: {why}." for why, count in unread.items())
     raise DatasetError(
         f"{shown(root)} is a flat folder: {images:,} images and no labels; {instead}.{also}{around(str(root))}"
+        f"{'' if table else _by_name(names)}"
     )
+
+
+def _by_name(names: list[str]) -> str:
+    """A sentence with a line for a shell that writes the table of what the images' names say, or nothing."""
+    images = list(filter(is_image, names))
+    for pattern, group in _NAMED:
+        found = [match[group] for each in images if (match := re.fullmatch(pattern, each, re.ASCII)) is not None]
+        labels = sorted(set(found))
+        if len(labels) > 1 and len(found) >= max(2 * len(labels), 0.9 * len(images)):
+            line = f"(echo path,label; ls | sed -nE 's/^{pattern}$/&,\\{group}/p') > labels.csv"
+            # It ends the message, without a full stop, so that it can be copied.
+            return f" The names seem to say {shown_all(labels)}; typed in that folder, this writes such a table: {line}"
+    return ""
 
 
 def refuse_missing_folder(source: str, inside: str, folders: Iterable[str]) -> None:

@@ -222,7 +222,7 @@ def _from_file(classes: list[str], outputs: int, names: ClassNames, path: Path) 
 
 def _read_class_map(path: Path) -> dict[str, str]:
     if not path.is_file():
-        raise ClassAlignmentError(f"class map {path}: no such file")
+        raise ClassAlignmentError(f"class map {path}: {'it is a folder, not a' if path.is_dir() else 'no such'} file")
     try:
         if path.suffix.lower() == ".json":
             entries = {str(key): str(value) for key, value in json.loads(path.read_text("utf-8")).items()}

@@ -57,6 +57,7 @@ def test_whoever_has_probabilities_and_paths_gets_a_reviewed_csv_in_three_comman
     ("options", "words"),
     [
         (["--probabilities", "nowhere.npy"], "'nowhere.npy' is not there"),
+        (["--probabilities", "."], "'.' is a folder, not a file"),
         (["--paths", "paths.txt"], "says nothing without features"),
         (["--probabilities", "p.npy", "--logits", "p.npy"], "give one of them"),
     ],

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -280,10 +283,41 @@ def test_one_class_only_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_flat_folder_is_recognised_and_its_manifest_proposed(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "2.JPG", ".3.jpg")
-    assert "is a flat folder: 2 images and no labels; sort them into root/<label>/." in refusal(tmp_path)
+    assert "2 images and no labels; sort them into root/<label>/, or pass a table with" in refusal(tmp_path)
     touch(tmp_path, "notes.csv", "about.json")
     (tmp_path / "train.csv").write_text("path,label\n1.jpg,cat\n")
     assert f"pass its manifest {str(tmp_path / 'train.csv')!r}" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        ("cat.{}.jpg dog.{}.jpg", ["cat", "dog"]),
+        ("with_mask_{:03d}.png without_mask_{:03d}.PNG", ["with_mask", "without_mask"]),
+        ("great owl ({}).jpg kite{}.jpeg b{}.jpg", ["b", "great owl", "kite"]),
+        ("{:05d}_cat.png {:05d}_brown-bear.png", ["brown-bear", "cat"]),
+        ("n01440764_{}.JPEG n02102040_{}.JPEG", ["n01440764", "n02102040"]),
+    ],
+)
+def test_a_flat_folder_whose_names_say_labels_gets_a_line_that_writes_them(
+    tmp_path: Path, names: str, labels: list[str]
+) -> None:
+    alternatives = re.split(r"(?<=g|G) ", names)
+    files = (each.format(number) for each in alternatives for number in range(5))
+    folder = touch(tmp_path / "set", "readme.txt", *files)
+    message = refusal(folder)
+    assert f"The names seem to say {', '.join(map(repr, labels))}; " in message
+    line = message.partition("writes such a table: ")[2]
+    subprocess.run(["sh", "-c", line], cwd=folder, check=True)
+    listing = list_dataset(folder / "labels.csv")
+    assert Counter(image.label for image in listing.images) == dict.fromkeys(labels, 5) and not listing.failures
+    assert refusal(folder).endswith(f"pass its manifest {str(folder / 'labels.csv')!r}.")
+
+
+@pytest.mark.parametrize("name", ["{}.jpg", "cat_{}.jpg", "IMG_2024{:04d}.jpg", "photo.jpg of{}.jpg.png", "x,{}.jpg"])
+def test_names_that_say_no_labels_are_not_read_for_any(tmp_path: Path, name: str) -> None:
+    message = refusal(touch(tmp_path / "set", *(name.format(number) for number in range(6))))
+    assert message.endswith("or pass a table with the columns path and label.")
 
 
 def test_folders_of_splits_are_not_taken_for_classes(tmp_path: Path) -> None:

@@ -211,7 +211,9 @@ def test_a_column_for_each_class_is_a_label(tmp_path: Path, yes: str, no: str) -
 def test_columns_that_say_more_than_one_class_are_asked_about(tmp_path: Path) -> None:
     touch(tmp_path, "1.png", "2.png", "3.png")
     (tmp_path / "m.csv").write_text("path,cat,dog,outdoors\n1.png,1,0,1\n2.png,0,1,0\n3.png,1,1,0\n")
-    assert "has no column 'label'; its columns are 'path', 'cat', 'dog', 'outdoors'." in refusal(tmp_path / "m.csv")
+    message = refusal(tmp_path / "m.csv")
+    assert "columns of 0 and 1, 'cat', 'dog', 'outdoors', give several labels to 2 of 3 rows" in message
+    assert "the first of them m.csv line 2 ('cat', 'outdoors')" in message and "--label-column" in message
     listing = list_dataset(tmp_path / "m.csv", label_column="cat, dog")
     assert rows(listing) == [("1.png", "cat"), ("2.png", "dog")]
     assert "several labels, 'cat', 'dog'" in reasons(listing)["3.png"]

@@ -112,9 +112,20 @@ def test_a_checkpoint_of_another_depth_is_refused_with_what_is_missing(tmp_path:
 
 
 def test_a_missing_checkpoint_is_refused_by_its_path(tmp_path: Path) -> None:
-    for path in (tmp_path / "nowhere.safetensors", tmp_path):
-        with pytest.raises(ModelError, match=f"checkpoint {path}: no such file"):
-            load_model(ModelSpec(NAME, str(path), arguments()))
+    path = tmp_path / "nowhere.safetensors"
+    with pytest.raises(ModelError, match=f"checkpoint {path}: no such file"):
+        load_model(ModelSpec(NAME, str(path), arguments()))
+
+
+def test_a_folder_for_a_checkpoint_is_called_one_and_its_weights_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    with pytest.raises(ModelError, match=r"is a folder, not a file; give a \.safetensors file"):
+        load_model(ModelSpec(NAME, str(tmp_path), arguments()))
+    for name in ("pytorch_model.bin", "last.pth.tar", "model.safetensors.index.json"):
+        (tmp_path / name).touch()
+    named = "one of the files in it: 'last.pth.tar', 'model.safetensors.index.json', 'pytorch_model.bin'$"
+    with pytest.raises(ModelError, match=named):
+        load_model(ModelSpec(NAME, str(tmp_path), arguments()))
 
 
 @pytest.mark.parametrize("name", ["cut.safetensors", "cut.pth", "empty.pth", "empty.safetensors", "text.pth"])

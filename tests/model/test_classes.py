@@ -109,6 +109,8 @@ def test_a_class_map_without_its_columns_or_file_is_refused(tmp_path: Path, imag
         align_classes(["a"], 1000, imagenet, path)
     with pytest.raises(ClassAlignmentError, match=r"nowhere\.csv: no such file"):
         align_classes(["a"], 1000, imagenet, tmp_path / "nowhere.csv")
+    with pytest.raises(ClassAlignmentError, match="it is a folder, not a file"):
+        align_classes(["a"], 1000, imagenet, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["21", "n01608432", "kite", "KITE"])
