@@ -145,17 +145,18 @@ def test_the_way_to_review_and_grid_and_back(page: Page, store: Store, address: 
     assert selection is not None
     chosen = store.candidates.page(AUDIT_ID, selection=selection[1], decided="any")
     assert len(chosen) == SUSPECTS and chosen["is_suspect"].all()
+    # The address changes first; until Review has come the map that one sees is still the one that was left.
+    page.locator(".client[data-seen]").wait_for()
     page.go_back()
-    page.locator(".client[data-ready] .beside h2").wait_for()
-    assert titled(page) == f"{IMAGES} pictures selected"
+    expect(page.locator(".client[data-ready] .beside h2")).to_have_text(f"{IMAGES} pictures selected")
     # A picture of the selection opens without a page load, and Back leads here again.
     page.evaluate("window.same = true")
     page.locator(".beside .cards a.name").first.click()
     page.wait_for_url(re.compile(r"/review\?.*path="))
     assert page.evaluate("window.same")
+    page.locator(".client[data-seen]").wait_for()
     page.go_back()
-    page.locator(".client[data-ready] .beside h2").wait_for()
-    assert titled(page) == f"{IMAGES} pictures selected"
+    expect(page.locator(".client[data-ready] .beside h2")).to_have_text(f"{IMAGES} pictures selected")
     page.keyboard.press("g")
     page.wait_for_url(re.compile(r"/grid\?.*selection="))
     selection = re.search(r"selection=([^&]+)", page.url)
@@ -191,11 +192,11 @@ def test_a_phone_has_the_map_above_what_is_selected(browser: Browser, address: s
 
 
 def test_fifty_thousand_points_are_drawn_within_a_frame(browser: Browser, store: Store, address: str) -> None:
-    """The time that our own drawing takes of the 16 ms that a frame has; half of the pictures are suspects."""
+    """The processor time that our own drawing takes of the 16 ms of a frame; half of the pictures are suspects."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
     open_map(page, address)
-    times = page.locator(".points").evaluate(
+    page.locator(".points").evaluate(
         """async (canvas) => {
             const root = canvas.getRootNode();
             const { Plot } = await import(new URL('plot.js', [...performance.getEntriesByType('resource')]
@@ -206,15 +207,31 @@ def test_fifty_thousand_points_are_drawn_within_a_frame(browser: Browser, store:
             plot.show({ x: of(() => Math.random() * 65535), y: of(() => Math.random() * 65535), given: of(() => 0),
                 states: of((_, at) => 'wer..d..'[at % 8]).join(''),
                 classes: [{ name: 'kite', x: 30000, y: 30000, pictures: many }] });
-            const times = [];
-            plot.onDraw = (milliseconds) => times.push(milliseconds);
-            for (let step = 0; step < 30; step++) {
-                plot.move(3, 2);
-                await new Promise(requestAnimationFrame);
-            }
-            return times;
+            window.drawn = 0;
+            plot.onDraw = () => window.drawn++;
+            window.frames30 = async () => {
+                for (let step = 0; step < 30; step++) {
+                    plot.move(3, 2);
+                    await new Promise(requestAnimationFrame);
+                }
+            };
         }"""
     )
-    assert len(times) >= 25
-    assert np.median(times) < 16, times
+    session = context.new_cdp_session(page)
+    # The page's own thread, while it has a processor: what else the machine does is not counted.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def script() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(metric["value"] for metric in metrics if metric["name"] == "ScriptDuration"))
+
+    times = []
+    for _ in range(4):
+        before, drawn = script(), page.evaluate("window.drawn")
+        page.evaluate("window.frames30()")
+        frames = page.evaluate("window.drawn") - drawn
+        assert frames >= 25
+        times.append(1000 * (script() - before) / frames)
+    # The first time also compiles it.
+    assert 1 < np.median(times) < 16, times
     context.close()

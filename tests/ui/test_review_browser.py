@@ -221,6 +221,45 @@ def test_back_and_forward_of_the_browser_go_one_step(page: Page, store: Store) -
 
 
 @pytest.mark.slow
+def test_back_from_grid_leads_to_the_suspect_however_late_the_page_hears_of_the_steps_before(
+    page: Page, store: Store
+) -> None:
+    first, second, third, *_ = undecided(store)
+    # Streamlit's answers come late, as on a slow network, in their order.
+    page.add_init_script(
+        """const listen = WebSocket.prototype.addEventListener;
+        WebSocket.prototype.addEventListener = function (type, heard, ...rest) {
+            const late = (event) => setTimeout(() => heard.call(this, event), window.late ?? 0);
+            return listen.call(this, type, type === "message" ? late : heard, ...rest);
+        };"""
+    )
+    page.reload()
+    sees(page, first)
+    page.keyboard.press("s")
+    sees(page, second)
+    page.keyboard.press("s")
+    sees(page, third)
+    page.evaluate("window.late = 1500")
+    page.evaluate("history.back()")
+    sees(page, second)
+    page.keyboard.press("g")
+    page.wait_for_url(re.compile(r"/grid"))
+    expect(page.locator(".grid .card").first).to_be_visible()
+    page.wait_for_timeout(2000)
+    page.go_back()
+    sees(page, second)
+    assert urlencode({"path": second}) in page.url
+    # Gone back before Grid has come: it is not shown any more, and Forward leads to it.
+    page.keyboard.press("g")
+    page.wait_for_url(re.compile(r"/grid"))
+    page.go_back()
+    page.wait_for_timeout(4000)
+    sees(page, second)
+    page.go_forward()
+    expect(page.locator(".grid .card").first).to_be_visible()
+    assert "/grid" in page.url
+
+
 @pytest.mark.slow
 def test_who_has_gone_on_is_not_brought_back_by_what_comes_late(page: Page, store: Store) -> None:
     _, second, third, *_ = undecided(store)
@@ -245,6 +284,7 @@ def test_who_has_gone_on_is_not_brought_back_by_what_comes_late(page: Page, stor
     assert urlencode({"path": third}) in page.url
 
 
+@pytest.mark.slow
 def test_keys_can_be_changed_and_switched_off(page: Page, store: Store) -> None:
     first, second, *_ = undecided(store)
     page.keyboard.press("?")

@@ -39,9 +39,29 @@ export function write({ path, ...list }, { push = false, blind = false } = {}) {
   }
 }
 
+// Streamlit puts the page of every run into the address when it hears of the run, also over the page that one has gone to
+// meanwhile: on a slow network Back then led to an address without the suspect. Until the page that was asked for last has
+// come, an address of another page is not taken.
+let awaited = null; // its path
+const push = history.pushState;
+history.pushState = function (state, title, to) {
+  if (awaited === null || new URL(to ?? "", location.href).pathname === awaited) push.call(history, state, title, to);
+};
+window.addEventListener("popstate", ({ isTrusted }) => isTrusted && (awaited = location.pathname));
+// A link of the menu, a form: Streamlit itself leads to another page.
+window.addEventListener("click", () => (awaited = null), { capture: true });
+window.addEventListener("keydown", ({ key }) => key === "Enter" && (awaited = null), { capture: true });
+
+/** The page of this name has come, or has run again. */
+export function come(page) {
+  if (awaited?.endsWith(`/${page}`)) awaited = null;
+}
+
 /** To another page without loading it anew; Streamlit hears of it as of a step in the browser's history. */
 export function go(page, params = {}) {
-  history.pushState(null, "", new URL(address(page, params), location.href));
+  const to = new URL(address(page, params), location.href);
+  awaited = to.pathname;
+  history.pushState(null, "", to);
   window.dispatchEvent(new PopStateEvent("popstate", { state: null }));
 }
 
@@ -57,7 +77,10 @@ export function onLink(root, follow) {
   });
 }
 
-/** Call `follow` for steps in the history that stay on this page; Streamlit would rerun it for each. */
+/**
+ * Call `follow` for steps in the history that stay on this page. Streamlit, where the browser asks it first, runs the page
+ * again for each, which brings nothing new.
+ */
 export function onStep(follow, signal) {
   const here = location.pathname;
   window.addEventListener("popstate", (event) => {

@@ -1,5 +1,6 @@
 // How a client comes onto Streamlit's page, is told of each rerun, and leaves.
 
+import { come } from "./address.js";
 import { connect, connected } from "./api.js";
 
 // While there is no connection Streamlit lays a dialog over the whole page, again at each attempt, and takes the focus.
@@ -27,6 +28,7 @@ export function enter(component, base) {
   const { door, module, ...rest } = data;
   const send = (name, value) => setTriggerValue(name, value);
   connect({ ...door, base }, send);
+  come(module);
   host.classList.toggle("dark", rest.theme === "dark");
   const shown = { ...rest, base: base.href, token: door.token };
   if (host.room) host.room.tell(shown, send);
