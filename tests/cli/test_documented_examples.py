@@ -13,6 +13,7 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import timm
@@ -84,6 +85,18 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str],
     pictures = sorted((work / "photos").rglob("*.jpg"))
     rows = [f"photos/{path.relative_to(work / 'photos').as_posix()},{path.parent.name}" for path in pictures]
     (work / "labels.csv").write_text("\n".join(["path,class", *rows]) + "\n")
+    # Another program's predictions and features, rows in the order of the sorted paths.
+    seen = np.array([sorted(CLASSES.values()).index(path.parent.name) for path in pictures])
+    seen[::40] = (seen[::40] + 1) % len(CLASSES)  # what that program takes for something else
+    noise = np.random.default_rng(0).dirichlet([1.0] * len(CLASSES), len(pictures))
+    probabilities = 0.6 * np.eye(len(CLASSES))[seen] + 0.4 * noise
+    for name in ("pred_probs.npy", "p.npy"):
+        np.save(work / name, probabilities)
+    paths = [path.relative_to(work / "photos").as_posix() for path in pictures]
+    (work / "paths.txt").write_text("\n".join(paths) + "\n")
+    pd.DataFrame(np.log(probabilities), index=pd.Index(paths, name="path")).rename(columns=str).to_parquet(
+        work / "embeddings.parquet"
+    )
     shutil.make_archive(str(work / "photos"), "zip", work / "photos")
     shutil.copy(pictures[0], work / "bird.jpg")
     shutil.copy(pictures[-1], work / "eagle.jpg")
@@ -136,6 +149,8 @@ def test_what_a_page_shows_can_be_done(
     for command in filter(_is_run, commands(page)):
         given = [MADE_UP.get(word, word) for word in words(command)]
         more = {"audit": audited, "check": audited, "explain": explained}.get(given[0], [])
+        if given[:3] == ["import", "decisions", "gradattn-out/candidates.csv"]:
+            pd.read_csv(given[2], dtype=str).assign(decision="keep").to_csv(given[2], index=False)
         redirected = re.search(r"\s>\s(\S+)", command)
         status, text = run_here(*given, *more)
         assert status == 0, (command, text)
