@@ -8,14 +8,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
-import duckdb
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from gradattn_core.store.store import Store
 from tests.helpers import pictured_audit
 from tests.helpers.browser import saved, sees, served
-from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, MISSING, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, MISSING
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -162,13 +161,7 @@ def test_two_tabs_of_one_reviewer_who_says_the_same_ask_nothing(page: Page, addr
 
 def test_all_copies_are_decided_by_one_key_and_taken_back_by_one(browser: Browser, tmp_path: Path) -> None:
     store = pictured_audit.copied_store(tmp_path)
-    paths = [path_of(0), path_of(1), path_of(len(CLASSES))]
-    with duckdb.connect(str(store.database)) as connection:
-        where = "WHERE list_contains($paths, path)"
-        connection.execute(f"UPDATE images SET content_hash = repeat('c', 32) {where}", {"paths": paths})
-        connection.execute(
-            f"UPDATE scores SET kind = 'duplicate', kind_numbers = MAP {{'identical': 1.0}} {where}", {"paths": paths}
-        )
+    paths = pictured_audit.make_copies(store)
     with served(store.directory, environment={"GRADATTN_REVIEWER": "Ada", "GRADATTN_LEARNING": "0"}) as url:
         page = browser.new_page()
         page.goto(f"{url}/review?{urlencode({'path': paths[0]})}")

@@ -14,7 +14,7 @@ from gradattn_core.store.schema import MIGRATIONS
 from gradattn_core.store.store import Store
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.own_routes import Client
-from tests.helpers.pictured_audit import AUDIT_ID, CLASSES, path_of
+from tests.helpers.pictured_audit import AUDIT_ID, make_copies, path_of
 from ui import candidates_file
 
 
@@ -159,14 +159,7 @@ def test_no_more_than_a_thousand_come_at_once(client: Client) -> None:
 @pytest.fixture
 def copies(store: Store) -> list[str]:
     """The same picture three times, under two labels."""
-    paths = [path_of(0), path_of(1), path_of(len(CLASSES))]
-    with duckdb.connect(str(store.database)) as connection:
-        where = "WHERE list_contains($paths, path)"
-        connection.execute(f"UPDATE images SET content_hash = repeat('c', 32) {where}", {"paths": paths})
-        connection.execute(
-            f"UPDATE scores SET kind = 'duplicate', kind_numbers = MAP {{'identical': 1.0}} {where}", {"paths": paths}
-        )
-    return paths
+    return make_copies(store)
 
 
 def said(store: Store) -> list[tuple[str, str, str]]:
