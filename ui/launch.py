@@ -12,7 +12,6 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from gradattn_core.config import DEFAULT_OUT
 from gradattn_core.errors import GradattnError
@@ -24,7 +23,6 @@ PATIENCE_AT_THE_END = 12.0
 """Seconds that the server may take to leave."""
 
 _SERVER = Path(__file__).with_name("server.py")
-_NICE = 10
 
 
 def launch(
@@ -98,26 +96,6 @@ def child_environment(**variables: str) -> dict[str, str]:
     # Streamlit puts the app's own folder on the path; the app imports its package from the folder above.
     above = [str(_SERVER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(above), **variables}
-
-
-def begin_beside(arguments: list[str], said: IO[bytes], **variables: str) -> subprocess.Popen[bytes]:
-    """Begin a command of gradattn beside the page, to which it leaves the processor; raises OSError.
-
-    Args:
-        arguments: of ``gradattn``.
-        said: an open file that takes its standard error; nobody reads its standard output.
-        variables: added to its environment.
-    """
-    command = [sys.executable, "-m", "gradattn_core", *arguments]
-    if os.name == "posix":
-        command = ["nice", "-n", str(_NICE), *command]
-    return subprocess.Popen(
-        command,
-        env=child_environment(**variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=said,
-    )
 
 
 def _command(port: int, address: str) -> list[str]:

@@ -23,8 +23,8 @@ def test_after_so_many_decisions_the_order_is_learnt_without_waiting_for_it(tmp_
     store.decisions.append("first", paths[EVERY - 1], "keep", reviewer="ann")
     learner.decided(store)
     assert learner.since == 0
-    learner.wait(120)
-    assert learner.problem == ""
+    learner.work.wait(120)
+    assert learner.work.problem == ""
     learning = store.review.learning("first")
     assert (learning.learnt_from, learning.learnt_by) == (EVERY, "refit")
 
@@ -35,8 +35,8 @@ def test_why_it_failed_is_kept_as_a_sentence(tmp_path: Path) -> None:
     learner = Learner(store.directory, "first", since=0)
     store.database.rename(store.database.with_suffix(".gone"))
     learner.decided(store, EVERY)
-    learner.wait(120)
-    assert "there is none" in learner.problem or "no finished audit" in learner.problem
+    learner.work.wait(120)
+    assert "there is none" in learner.work.problem or "no finished audit" in learner.work.problem
 
 
 @pytest.mark.parametrize("variable", ["GRADATTN_LEARNING", "GRADATTN_READ_ONLY"])

@@ -1,7 +1,8 @@
 // Grid: many suspects at a glance, selected across pages, decided together only after a look at each.
 
-import { address, FILTERS, go, onLink, onStep, read } from "./address.js";
-import { get, picture, post } from "./api.js";
+import { go, onLink, onStep } from "./address.js";
+import { Ahead } from "./ahead.js";
+import { get, post } from "./api.js";
 import { createBar } from "./bulk.js";
 import { Board, namesOf } from "./cards.js";
 import { Chips } from "./chips.js";
@@ -10,14 +11,11 @@ import { grouped } from "./groups.js";
 import { beside } from "./names.js";
 import { keepPlace, keptPlace, scroller, Selection } from "./kept.js";
 import { createLarge } from "./large.js";
+import { Listed } from "./listed.js";
 import { createPager, createSize, placeOf } from "./pager.js";
 import { Together } from "./together.js";
 
 const SURE = 90; // percent: where the threshold stands until it is moved
-const PER_PAGE = 48;
-const MOST = 192;
-/** What the address of Grid may say: the list, and where one is in it. */
-const NAMES = ["audit", ...FILTERS, "order", "page", "size", "outlines"];
 const NOTHING = { bins: [], steps: [], above: "", undecided: 0, check: "" };
 
 export async function mount({ root, data, onData, signal }) {
@@ -29,13 +27,13 @@ export async function mount({ root, data, onData, signal }) {
 class Grid {
   constructor(root, data, signal) {
     Object.assign(this, { root, data, signal });
-    this.params = read(NAMES);
+    this.listed = new Listed(data.choices.orders);
+    this.ahead = new Ahead(data.audit, signal);
     this.least = SURE;
     this.told = { sentence: "", undoable: false };
     this.answer = null;
     this.histogram = NOTHING;
     this.known = false; // whether the histogram is of the list in force
-    this.next = null; // the page after this one, fetched ahead
     this.picked = null;
     this.selection = new Selection(data.audit, () => this.selected());
     this.build();
@@ -43,8 +41,8 @@ class Grid {
     addEventListener("pagehide", () => this.keep(), { signal });
     addEventListener("online", () => this.refresh(), { signal });
     onStep(() => {
-      this.params = read(NAMES);
-      this.chips.show(this.listed);
+      this.listed.read();
+      this.chips.show(this.listed.named);
       this.refresh();
     }, signal);
     this.refresh({ first: true });
@@ -52,24 +50,6 @@ class Grid {
 
   get audit() {
     return this.data.audit;
-  }
-
-  get filters() {
-    return Object.fromEntries(FILTERS.filter((name) => this.params[name]).map((name) => [name, this.params[name]]));
-  }
-
-  /** Of an address of before that names another, the usual one. */
-  get order() {
-    const known = this.data.choices.orders.some(([order]) => order === this.params.order);
-    return known ? this.params.order : "surest";
-  }
-
-  get size() {
-    return Math.min(MOST, Number.parseInt(this.params.size, 10) || PER_PAGE);
-  }
-
-  get page() {
-    return Math.max(1, Number.parseInt(this.params.page, 10) || 1);
   }
 
   /** What a decision about many is about: what is selected, or all of the list above the threshold. */
@@ -87,7 +67,7 @@ class Grid {
       onChange: (params) => this.filter(params),
       left: () => this.board.focus(),
     });
-    this.chips.show(this.listed);
+    this.chips.show(this.listed.named);
     this.above = element("button", { type: "button", className: "small", onclick: () => this.selectAbove() });
     this.board = new Board({
       audit: this.audit,
@@ -95,8 +75,8 @@ class Grid {
       has: (path) => this.selection.has(path),
       tick: (paths, on) => this.selection.set(paths, on),
       enter: (card) => this.open(card.path),
-      href: (card) => this.address("review", { ...this.filters, order: this.order, path: card.path }),
-      near: (card) => this.address("map", { near: card.path }),
+      href: (card) => this.listed.address("review", { ...this.listed.named, path: card.path }),
+      near: (card) => this.listed.address("map", { near: card.path }),
       alike: (card) => this.leave("map", { near: card.path }),
       large: createLarge(this.root, this.audit),
       label: "Pictures",
@@ -104,14 +84,14 @@ class Grid {
     const width = createSize((pixels) => this.board.root.style.setProperty("--card", `${pixels}px`));
     this.outlines = element("button", { type: "button", className: "small toggle", textContent: "Evidence" });
     this.outlines.title = "Draw in what speaks for the given label (red) and for the other class (blue)";
-    this.outlines.onclick = () => this.turn({ outlines: this.params.outlines ? "" : "1" });
+    this.outlines.onclick = () => this.turn({ outlines: this.listed.outlines ? "" : "1" });
     this.place = element("span", { className: "caption quiet" });
     this.pager = createPager((change) => this.turn(change));
     const dialogs = element("div");
     this.together = new Together({
       dialogs,
       data: () => this.data,
-      filters: () => this.filters,
+      filters: () => this.listed.filters,
       signal: this.signal,
       say: (sentence, undoable) => this.say(sentence, undoable),
       changed: (paths) => this.decided(paths),
@@ -149,31 +129,20 @@ class Grid {
 
   /** Another page, or another number of pictures. */
   turn(change) {
-    this.follow({ ...this.params, ...("size" in change ? { page: "" } : {}), ...change });
+    this.follow({ ...this.listed.params, ...("size" in change ? { page: "" } : {}), ...change });
     this.refresh({ turned: true }).then(() => "page" in change && scroller(this.root).scrollTo({ top: 0 }));
   }
 
   /** Another list or order, which begins at its first page. */
   filter(params) {
-    const { audit, size, outlines } = this.params;
+    const { audit, size, outlines } = this.listed.params;
     this.follow({ audit, size, outlines, ...params });
     this.refresh();
   }
 
-  /** The address says what is shown, so that a reload and coming back show the same. */
   follow(params) {
-    this.params = Object.fromEntries(Object.entries(params).filter(([, value]) => value));
-    history.replaceState(history.state, "", address("grid", this.params));
-    this.chips.show(this.listed);
-  }
-
-  /** The list as the address of Review names it too. */
-  get listed() {
-    return { audit: this.params.audit, ...this.filters, order: this.order };
-  }
-
-  address(page, query) {
-    return address(page, { audit: this.params.audit, ...query });
+    this.listed.write(params);
+    this.chips.show(this.listed.named);
   }
 
   /**
@@ -183,20 +152,19 @@ class Grid {
    */
   async refresh({ first = false, turned = false } = {}) {
     const asked = (this.asked = Symbol("asked"));
-    const list = { audit: this.audit, ...this.filters, order: this.order, as: "card", count: this.size };
-    if (this.params.outlines) list.outlines = true;
+    const { filters, order, size, page, outlines } = this.listed;
+    const list = { audit: this.audit, ...filters, order, as: "card", count: size, ...(outlines && { outlines }) };
     this.known &&= turned;
-    const questions = [this.cards({ ...list, offset: (this.page - 1) * this.size }, turned)];
+    const questions = [this.ahead.cards({ ...list, offset: (page - 1) * size }, turned)];
     if (!first && !this.known) questions.push(this.estimate());
-    this.next = null;
     const answers = await this.together.answer(Promise.all(questions));
     if (!answers || asked !== this.asked) return;
     this.answer = answers[0];
     if (answers[1]) [this.histogram, this.known] = [answers[1], true];
-    const pages = Math.max(1, Math.ceil(this.answer.total / this.size));
-    if (this.page > pages) return void this.turn({ page: String(pages) });
+    const pages = Math.max(1, Math.ceil(this.answer.total / size));
+    if (page > pages) return void this.turn({ page: String(pages) });
     this.draw();
-    this.prefetch(list, asked);
+    if (page < pages) this.ahead.fetch({ ...list, offset: page * size });
     if (!first) return;
     this.arrive();
     const histogram = await this.together.answer(this.estimate());
@@ -205,35 +173,30 @@ class Grid {
     this.bars();
   }
 
-  /** A page of the list; one that was turned to may have been fetched ahead. */
-  cards(query, turned) {
-    if (turned && this.next?.key === JSON.stringify(query)) return this.next.answer;
-    return get("cards", query, { signal: this.signal });
-  }
-
   estimate() {
-    return get("histogram", { audit: this.audit, ...this.filters }, { signal: this.signal });
+    return get("histogram", { audit: this.audit, ...this.listed.filters }, { signal: this.signal });
   }
 
   draw() {
     const { suspects, total } = this.answer;
+    const { order, page, size, outlines } = this.listed;
     this.pager.root.hidden = this.bar.root.hidden = false;
     beside(namesOf(suspects)); // before the headings of their groups are made
     const select = this.data.readOnly ? null : (paths) => this.select(paths);
-    const pairOf = ({ given, other }) => this.address("pair", { given: given.label, suggested: other.label || "none" });
-    this.board.show(total ? grouped(this.order, suspects, select, pairOf) : []);
+    const pairOf = ({ given, other }) => this.listed.address("pair", { given: given.label, suggested: other.label || "none" });
+    this.board.show(total ? grouped(order, suspects, select, pairOf) : []);
     if (!total) this.board.root.append(this.empty());
-    this.outlines.setAttribute("aria-pressed", String(Boolean(this.params.outlines)));
-    this.pager.show({ page: this.page, size: this.size, total });
-    this.place.textContent = total ? placeOf(this.page, this.size, total) : "";
+    this.outlines.setAttribute("aria-pressed", String(outlines));
+    this.pager.show({ page, size, total });
+    this.place.textContent = total ? placeOf(page, size, total) : "";
     this.status.textContent = this.answer.all ? this.answer.progress : "";
     this.selected();
   }
 
   empty() {
     const { outside, all } = this.answer;
-    const said = (words, page, text) => element("p", { className: "empty" }, words, element("a", { href: this.address(page, {}), textContent: text }));
-    if (Object.keys(this.filters).length) {
+    const said = (words, page, text) => element("p", { className: "empty" }, words, element("a", { href: this.listed.address(page, {}), textContent: text }));
+    if (Object.keys(this.listed.filters).length) {
       const rest = outside ? `${outside.toLocaleString("en")} undecided are outside this filter. ` : "";
       return said(`Nothing matches. ${rest}`, "grid", "Clear filter");
     }
@@ -301,22 +264,22 @@ class Grid {
 
   review() {
     if (this.selection.size) this.reviewThese(this.selection.paths);
-    else this.leave("review", { ...this.filters, order: this.order });
+    else this.leave("review", this.listed.named);
   }
 
   /** Review takes pictures that were selected by the id they are kept under. */
   async reviewThese(paths) {
     const answer = await this.together.answer(post("map/select", { audit: this.audit, paths }));
-    if (answer) this.leave("review", { selection: answer.selection, order: this.order });
+    if (answer) this.leave("review", { selection: answer.selection, order: this.listed.order });
   }
 
   open(path) {
-    this.leave("review", { ...this.filters, order: this.order, path });
+    this.leave("review", { ...this.listed.named, path });
   }
 
   leave(page, query) {
     this.keep();
-    go(page, { audit: this.params.audit, ...query });
+    go(page, { audit: this.listed.params.audit, ...query });
   }
 
   key(event) {
@@ -349,21 +312,5 @@ class Grid {
 
   keep() {
     keepPlace(`grid ${this.audit}`, this.root, this.board.items[this.board.at]?.card.path ?? "");
-  }
-
-  /** The pictures of the next page are made and fetched while somebody looks at this one. */
-  async prefetch(list, asked) {
-    if (this.page * this.size >= this.answer.total || navigator.connection?.saveData) return;
-    await new Promise((quiet) => setTimeout(quiet, 800));
-    if (asked !== this.asked || this.signal.aborted) return;
-    const query = { ...list, offset: this.page * this.size };
-    const next = await get("cards", query, { signal: this.signal }).catch(() => null);
-    if (!next || asked !== this.asked) return;
-    this.next = { key: JSON.stringify(query), answer: next };
-    for (const { path, content_hash } of next.suspects) {
-      const image = new Image();
-      image.fetchPriority = "low";
-      image.src = picture("small", this.audit, path, content_hash);
-    }
   }
 }

@@ -1,4 +1,24 @@
-// What this tab keeps of a page: which pictures are selected, and where one was. It survives pages, reloads and Review.
+// What this browser keeps of a page: which pictures are selected, where one was, how one likes it. It survives pages,
+// reloads and Review.
+
+/** What `sessionStorage` or `localStorage` has under a name; null for nothing, and where it cannot be read. */
+export function recall(storage, name) {
+  try {
+    return JSON.parse(window[storage].getItem(name));
+  } catch {
+    return null;
+  }
+}
+
+/** Keep it there; null takes it away. A browser that is full or keeps nothing has forgotten it with the next page. */
+export function remember(storage, name, value) {
+  try {
+    if (value === null) window[storage].removeItem(name);
+    else window[storage].setItem(name, JSON.stringify(value));
+  } catch {
+    // Nothing that is kept so is needed.
+  }
+}
 
 /** Which pictures of an audit are selected, by path. */
 export class Selection {
@@ -6,15 +26,9 @@ export class Selection {
   constructor(audit, changed) {
     this.key = `gradattn selection ${audit}`;
     this.changed = changed;
-    this.above = null; // the threshold that selected exactly these, if one did
-    this.held = new Set();
-    try {
-      const kept = JSON.parse(sessionStorage.getItem(this.key) ?? "{}");
-      this.held = new Set(kept.paths ?? []);
-      this.above = kept.above ?? null;
-    } catch {
-      // What cannot be read selects nothing.
-    }
+    const kept = recall("sessionStorage", this.key);
+    this.held = new Set(Array.isArray(kept?.paths) ? kept.paths : []);
+    this.above = kept?.above ?? null; // the threshold that selected exactly these, if one did
   }
 
   get size() {
@@ -45,12 +59,7 @@ export class Selection {
 
   keep(above) {
     this.above = this.size ? above : null;
-    try {
-      if (this.size) sessionStorage.setItem(this.key, JSON.stringify({ paths: this.paths, above: this.above }));
-      else sessionStorage.removeItem(this.key);
-    } catch {
-      // A browser that keeps nothing selects until the page is left.
-    }
+    remember("sessionStorage", this.key, this.size ? { paths: this.paths, above: this.above } : null);
     this.changed();
   }
 }
@@ -65,20 +74,11 @@ export function scroller(node) {
 
 /** @param {string} page  @param {string} path the picture that has the focus */
 export function keepPlace(page, node, path) {
-  const place = { address: location.search, top: scroller(node).scrollTop, path };
-  try {
-    sessionStorage.setItem(`gradattn place ${page}`, JSON.stringify(place));
-  } catch {
-    // A browser that keeps nothing begins at the top.
-  }
+  remember("sessionStorage", `gradattn place ${page}`, { address: location.search, top: scroller(node).scrollTop, path });
 }
 
 /** @returns {?{top: number, path: string}} null where the address is another now */
 export function keptPlace(page) {
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(`gradattn place ${page}`) ?? "null");
-    return kept?.address === location.search ? kept : null;
-  } catch {
-    return null;
-  }
+  const kept = recall("sessionStorage", `gradattn place ${page}`);
+  return kept?.address === location.search ? kept : null;
 }

@@ -1,6 +1,8 @@
 // Which key does what. Keys are kept in this browser, each can be changed or switched off, and none of them is ours
 // where letters are typed, where a button has the focus that the key would press, or with a modifier.
 
+import { recall, remember } from "./kept.js";
+
 /** Every action with its words and the keys it has at first; the first of them is the one that is drawn. */
 export const ACTIONS = {
   relabel: ["Relabel to the class proposed", "a", "j"],
@@ -54,12 +56,12 @@ export function change(action, key) {
   const map = keymap();
   if (key !== null) for (const name of Object.keys(map)) map[name] = map[name].filter((each) => each !== key);
   map[action] = key === null ? [] : [key];
-  write(map);
+  remember("localStorage", PLACE, map);
 }
 
 /** The keys as they were at first. */
 export function reset() {
-  write(null);
+  remember("localStorage", PLACE, null);
 }
 
 /** What is printed on the buttons, by the names of view.js. */
@@ -177,19 +179,6 @@ function taken(target, event) {
 }
 
 function read() {
-  try {
-    const found = JSON.parse(localStorage.getItem(PLACE) ?? "{}");
-    return found && typeof found === "object" ? found : {};
-  } catch {
-    return {};
-  }
-}
-
-function write(map) {
-  try {
-    if (map === null) localStorage.removeItem(PLACE);
-    else localStorage.setItem(PLACE, JSON.stringify(map));
-  } catch {
-    // Without storage the keys stay as they were at first.
-  }
+  const found = recall("localStorage", PLACE);
+  return found && typeof found === "object" ? found : {};
 }

@@ -2,6 +2,7 @@
 // this tab, so that a reload shows them again; what is true stands in the log.
 
 import { element, fill } from "./dom.js";
+import { recall, remember } from "./kept.js";
 import { cut } from "./names.js";
 
 const SHOWN = 9;
@@ -51,11 +52,7 @@ export class Last {
   }
 
   keep() {
-    try {
-      sessionStorage.setItem(this.place, JSON.stringify(this.said));
-    } catch {
-      // Only for the next reload.
-    }
+    remember("sessionStorage", this.place, this.said);
     this.draw();
   }
 
@@ -86,11 +83,6 @@ export class Last {
 }
 
 function read(place) {
-  try {
-    const found = JSON.parse(sessionStorage.getItem(place) ?? "null");
-    if (Array.isArray(found?.entries)) return { entries: found.entries, before: Number(found.before) || 0 };
-  } catch {
-    // Then nothing is known.
-  }
-  return { entries: [], before: 0 };
+  const found = recall("sessionStorage", place);
+  return Array.isArray(found?.entries) ? { entries: found.entries, before: Number(found.before) || 0 } : { entries: [], before: 0 };
 }

@@ -5,11 +5,12 @@ import { go, onLink } from "./address.js";
 import { get, post } from "./api.js";
 import { createCard } from "./cards.js";
 import { element, fill, styled, typing } from "./dom.js";
+import { recall, remember } from "./kept.js";
 import { beside } from "./names.js";
 import { createFinder } from "./finder.js";
 import { listen } from "./gestures.js";
 import { count, createPanel, told, whole } from "./picked.js";
-import { createLegend, createPlane } from "./plane.js";
+import { coloursOf, createLegend, createPlane } from "./plane.js";
 import { Plot } from "./plot.js";
 import { waitForPoints } from "./waiting.js";
 
@@ -48,7 +49,7 @@ class DatasetMap {
   }
 
   build() {
-    Object.assign(this, createPlane(this.root, this.colours(), {
+    Object.assign(this, createPlane(this.root, coloursOf(this.root), {
       mode: (mode) => this.setMode(mode),
       filter: () => this.filter(),
       zoom: (factor) => (factor ? this.plot.zoom(factor) : this.plot.fit()),
@@ -57,7 +58,7 @@ class DatasetMap {
         choose: (path) => this.near(path),
       }).root,
     }));
-    this.plot = new Plot(this.canvas, this.labels, this.colours());
+    this.plot = new Plot(this.canvas, this.labels, coloursOf(this.root));
     this.plot.onDraw = (milliseconds) => {
       this.canvas.dataset.milliseconds = milliseconds.toFixed(1);
       this.drawLasso();
@@ -87,25 +88,12 @@ class DatasetMap {
     this.setMode("lasso");
   }
 
-  /** The colours of the theme as a canvas needs them; all one colour where the system forces its own. */
-  colours() {
-    const style = getComputedStyle(this.root);
-    const of = (name) => style.getPropertyValue(name).trim();
-    if (matchMedia("(forced-colors: active)").matches) {
-      const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-      const [ink, ground] = dark ? ["#fff", "#000"] : ["#000", "#fff"];
-      return { ink, ground, quiet: ink, wrong: ink, either: ink, right: ground, decided: ink };
-    }
-    return { ink: of("--ink"), ground: of("--panel"), quiet: of("--line-2"), wrong: of("--amber"),
-      either: of("--amber-line"), right: of("--band"), decided: of("--primary") };
-  }
-
   told(data) {
     const repaint = data.theme !== this.data.theme;
     const near = data.near !== this.data.near ? data.near : null;
     this.data = data;
     if (repaint) {
-      this.plot.colours = this.colours();
+      this.plot.colours = coloursOf(this.root);
       this.plot.stamps = null;
       this.plot.redraw();
       this.legend.replaceWith((this.legend = createLegend(this.plot.colours)));
@@ -292,18 +280,14 @@ class DatasetMap {
 
   remember() {
     const kept = { view: this.plot.view, chosen: this.chosen, polygon: this.polygon, count: this.points.paths.length };
-    try {
-      sessionStorage.setItem(`gradattn-map ${this.data.audit}`, JSON.stringify(kept));
-    } catch {
-      // Full or forbidden: the selection is then made anew after the way back.
-    }
+    remember("sessionStorage", `gradattn-map ${this.data.audit}`, kept);
   }
 
   /** As it was when somebody left for Review or Grid. */
   restore() {
     const name = `gradattn-map ${this.data.audit}`;
-    const kept = JSON.parse(sessionStorage.getItem(name) ?? "null");
-    sessionStorage.removeItem(name);
+    const kept = recall("sessionStorage", name);
+    remember("sessionStorage", name, null);
     if (!kept || kept.count !== this.points.paths.length || this.data.near) return false;
     this.plot.view = kept.view;
     if (!kept.chosen) return false;

@@ -1,6 +1,7 @@
 // Which stretch of a list is shown, every page within reach; and how large its pictures are.
 
 import { element } from "./dom.js";
+import { recall, remember } from "./kept.js";
 
 const SIZES = [24, 48, 96, 192];
 const NEAR = 2; // pages at each side of the one that is shown
@@ -68,20 +69,10 @@ export function createSize(changed) {
     slider.setAttribute("aria-valuetext", `${slider.value} pixels`);
     changed(Number(slider.value));
   };
-  let kept = WIDTHS.usual;
-  try {
-    kept = Number(localStorage.getItem(KEPT)) || WIDTHS.usual;
-  } catch {
-    // A browser that keeps nothing begins anew.
-  }
-  slider.value = String(kept);
+  slider.value = String(Number(recall("localStorage", KEPT)) || WIDTHS.usual);
   slider.oninput = () => {
     show();
-    try {
-      localStorage.setItem(KEPT, slider.value);
-    } catch {
-      // As above.
-    }
+    remember("localStorage", KEPT, Number(slider.value));
   };
   show();
   return element("label", { className: "size" }, slider, said);

@@ -6,6 +6,19 @@ import { Plot } from "./plot.js";
 const LEGEND = { w: "probably wrong", e: "either", r: "probably right", d: "decided", ".": "not a suspect" };
 const SIDE = 18; // CSS pixels of a shape in the legend
 
+/** The colours of the theme as a canvas needs them; all one colour where the system forces its own. */
+export function coloursOf(root) {
+  if (matchMedia("(forced-colors: active)").matches) {
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const [ink, ground] = dark ? ["#fff", "#000"] : ["#000", "#fff"];
+    return { ink, ground, quiet: ink, wrong: ink, either: ink, right: ground, decided: ink };
+  }
+  const style = getComputedStyle(root);
+  const of = (name) => style.getPropertyValue(name).trim();
+  return { ink: of("--ink"), ground: of("--panel"), quiet: of("--line-2"), wrong: of("--amber"),
+    either: of("--amber-line"), right: of("--band"), decided: of("--primary") };
+}
+
 /** The shapes of the map with what they mean. */
 export function createLegend(colours) {
   const items = Object.entries(LEGEND).map(([state, words]) => {

@@ -7,6 +7,7 @@ import { Chips } from "./chips.js";
 import { Dialogs } from "./dialogs.js";
 import { element } from "./dom.js";
 import { sentenceOn } from "./fresh.js";
+import { recall, remember } from "./kept.js";
 import { Keys, printed } from "./keys.js";
 import { Last } from "./last.js";
 import { Measuring } from "./measuring.js";
@@ -36,10 +37,11 @@ class Review {
       act: (name, event) => this.actions.act(name, event ?? this.click),
       original: ({ path, content_hash }) => api.loaded("original", this.audit, path, content_hash),
       more: () => go("map", { audit: read().audit, near: this.queue.current?.path }),
-      changed: (settings) => keepSettings(settings),
+      changed: (settings) => remember("localStorage", "gradattn/view", settings),
       folder: (folder, suspect) => this.actions.moved(folder, suspect),
     });
-    restoreSettings(this.view);
+    const kept = recall("localStorage", "gradattn/view");
+    if (kept) this.view.settings = kept;
     const { slots } = this.view;
     this.toast = slots.dialogs.appendChild(element("div", { className: "toast", "aria-hidden": "true", hidden: true }));
     this.dialogs = new Dialogs(slots.dialogs, () => this.view.focus());
@@ -299,28 +301,8 @@ function meaning({ actions, classes, content_hash, given }) {
 
 /** One name for all that this tab sends. */
 function tabId() {
-  try {
-    const found = sessionStorage.getItem("gradattn/tab") ?? uuid();
-    sessionStorage.setItem("gradattn/tab", found);
-    return found;
-  } catch {
-    return uuid();
-  }
-}
-
-function restoreSettings(view) {
-  try {
-    const found = JSON.parse(localStorage.getItem("gradattn/view") ?? "null");
-    if (found) view.settings = found;
-  } catch {
-    // Then it looks as it does at first.
-  }
-}
-
-function keepSettings(settings) {
-  try {
-    localStorage.setItem("gradattn/view", JSON.stringify(settings));
-  } catch {
-    // Only for the next visit.
-  }
+  const kept = recall("sessionStorage", "gradattn/tab");
+  const found = typeof kept === "string" ? kept : uuid();
+  remember("sessionStorage", "gradattn/tab", found);
+  return found;
 }

@@ -2,12 +2,12 @@
 
 import { element, svg } from "./dom.js";
 import * as captions from "./captions.js";
+import { fitted, paint, places, sheetOf } from "./fit.js";
 import { drawOutlines } from "./outline.js";
 import { drawn, hatchOutside } from "./overlay.js";
 import { placed, plateOf } from "./plates.js";
 import { createZoom } from "./zoom.js";
 
-const SMOOTH = 4; // times; beyond, a pixel is a square
 const USUAL = { strength: 0.6, smooth: true, palette: "red", shape: "outlines", locked: false };
 const SHAPES = ["outlines", "boxes", "none"];
 const TINTS = { red: ["224 36 58", "38 99 255"], orange: ["230 120 20", "140 70 240"] };
@@ -49,29 +49,8 @@ export function createStage(handlers) {
 
   const zoom = createZoom(box, { changed: () => draw(true), swiped: (way) => handlers.act(way > 0 ? "skip" : "back") });
 
-  /** The rectangle that the picture fills at a zoom, in pixels of the stage, and pixels of the stage for one of its own. */
-  function fitted(shown, { scale, x, y }) {
-    let fit = Math.min(size.width / shown.width, size.height / shown.height);
-    // Small pictures grow to whole multiples, so that all their pixels are squares of one size.
-    if (fit > SMOOTH) fit = Math.floor(fit);
-    const [width, height] = [shown.width * fit, shown.height * fit];
-    const left = Math.round((size.width - width) / 2) * scale + x;
-    const top = Math.round((size.height - height) / 2) * scale + y;
-    return { left, top, width: width * scale, height: height * scale, fit: fit * scale };
-  }
-
-  /** Pixels of the original, and corners of patches, as places of the stage. */
-  function places(whole) {
-    const [left, top, right, bottom] = suspect.map.crop;
-    const tenths = (value) => Math.round(10 * value) / 10;
-    const pixel = (x, y) => [tenths(whole.left + x * whole.fit), tenths(whole.top + y * whole.fit)];
-    const corner = (row, column) =>
-      pixel(
-        Math.min(Math.max(left + (column / suspect.map.columns) * (right - left), 0), measures().width),
-        Math.min(Math.max(top + (row / suspect.map.rows) * (bottom - top), 0), measures().height),
-      );
-    return { pixel, corner };
-  }
+  /** The rectangle of the suspect's picture, or of another one, at this zoom. */
+  const filled = (shown = measures()) => fitted(size, shown, zoom.view);
 
   /** The map to be seen: while ours is asked for, it stands in the other one's place. */
   const mapped = () => (theirs && !held ? theirs : suspect.map);
@@ -85,39 +64,22 @@ export function createStage(handlers) {
 
   const measures = () => ({ width: suspect.width || image.naturalWidth, height: suspect.height || image.naturalHeight });
 
-  function sheetOf(canvas) {
-    const [width, height] = [Math.round(size.width * size.ratio), Math.round(size.height * size.ratio)];
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const context = canvas.getContext("2d");
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, width, height);
-    context.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
-    return context;
-  }
-
-  function paint(context, drawnImage, whole) {
-    context.imageSmoothingEnabled = whole.width / drawnImage.naturalWidth <= SMOOTH;
-    context.imageSmoothingQuality = "high";
-    context.drawImage(drawnImage, whole.left, whole.top, whole.width, whole.height);
-  }
-
   function draw(moving = false) {
     if (!size.width || (!image && !other)) return;
     const large = flickered ? null : other;
-    const context = sheetOf(picture);
+    const context = sheetOf(picture, size);
     if (large) {
-      const shown = { width: large.image.naturalWidth, height: large.image.naturalHeight };
       // At the same zoom: with the flicker the same place of both is looked at.
-      paint(context, large.image, fitted(shown, zoom.view));
-    } else paint(context, image, fitted(measures(), zoom.view));
+      paint(context, large.image, filled({ width: large.image.naturalWidth, height: large.image.naturalHeight }));
+    } else paint(context, image, filled());
     numbered(large !== null);
     if (large || !image) {
-      if (image) tell(fitted(measures(), zoom.view));
+      if (image) tell(filled());
       return veiled();
     }
-    const whole = fitted(measures(), zoom.view);
+    const whole = filled();
     if (suspect.map) {
-      drawOutlines(sheet, suspect.map.regions, places(whole), settings.shape);
+      drawOutlines(sheet, suspect.map.regions, places(whole, suspect.map, measures()), settings.shape);
       put(whole);
     }
     veiled();
@@ -142,11 +104,11 @@ export function createStage(handlers) {
       word();
       numbered(false);
     }
-    drawMap(fitted(measures(), zoom.view));
+    drawMap(filled());
   }
 
   function drawMap(whole) {
-    const context = sheetOf(map);
+    const context = sheetOf(map, size);
     const { crop: [left, top, right, bottom], scores, signed } = mapped();
     const names = signed === false ? [UNSIGNED, UNSIGNED] : TINTS[settings.palette];
     overlay ??= drawn(scores, settings, names.map((tint) => tint.split(" ").map(Number)));
@@ -174,7 +136,7 @@ export function createStage(handlers) {
 
   /** Plates to their places: as they are read from the document at once, then written at once. */
   function put(whole) {
-    const place = places(whole);
+    const place = places(whole, suspect.map, measures());
     const shown = [...plates.children].map((plate) => {
       const region = suspect.map.regions.find((one) => String(one.number) === plate.dataset.number);
       const [[left, top], [right, bottom]] = [place.pixel(region.box[0], region.box[1]), place.pixel(region.box[2], region.box[3])];
@@ -272,7 +234,7 @@ export function createStage(handlers) {
       else sheet.replaceChildren();
       if (image) draw();
       else {
-        sheetOf(picture);
+        sheetOf(picture, size);
         map.classList.remove("shown");
         legend.classList.remove("shown");
         const sentence = suspect.problem || "This picture cannot be shown.";
@@ -287,7 +249,7 @@ export function createStage(handlers) {
       for (const part of [told, beside, compared, hold]) part.hidden = true;
       for (const part of [map, legend]) part.classList.remove("shown");
       [suspect, image, other, theirs] = [null, null, null, null];
-      sheetOf(picture);
+      sheetOf(picture, size);
       sheet.replaceChildren();
       plates.replaceChildren();
       picture.setAttribute("aria-label", "The next picture is on its way.");

@@ -129,7 +129,7 @@ def make(asked: Asked) -> Mapping[str, object]:
     if obstacle(store, store.audits.one(audit)) or store.embeddings.count(audit)[0]:
         return {"making": None}
     making = maker(store.directory, audit)
-    making.start()
+    making.work.begin()
     return {"making": making.progress()}
 
 

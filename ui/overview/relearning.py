@@ -31,9 +31,9 @@ def show(store: Store, audit: Audit, review: ReviewProgress) -> None:
         plain(answer, "quiet-relearned")
     elif learning.learnt_from:
         plain(_learnt(store, audit.audit_id, learning), "quiet-relearned")
-    problem = background.learner(store.directory, audit.audit_id).problem
-    if problem:
-        plain(f"Learning from the last decisions failed: {problem}", "quiet-learning-failed")
+    work = background.learner(store.directory, audit.audit_id).work
+    if not work.is_busy() and work.problem:
+        plain(f"Learning from the last decisions failed: {work.problem}", "quiet-learning-failed")
 
 
 def _order_buttons(store: Store, audit: Audit, review: ReviewProgress, learning: Learning) -> None:

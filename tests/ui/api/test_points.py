@@ -96,8 +96,8 @@ def test_a_map_is_made_once_by_a_process_of_its_own(
     assert client.get("map", audit="first") == {"making": None, "failed": "", "about": "10 s"}
     assert client.post("map/make", audit="first")["making"] is not None
     making = maker(store.directory, "first")
-    making.start()  # it is at work: nothing begins twice
-    making.wait(60)
+    making.work.begin()  # it is at work: nothing begins twice
+    making.work.wait(60)
     answer = client.get("map", audit="first")
     assert len(answer["points"]["paths"]) == COUNT and making.progress() is None
     assert client.post("map/make", audit="first") == {"making": None}
@@ -113,8 +113,8 @@ def test_a_map_is_made_once_by_a_process_of_its_own(
     # A file that says it holds features and does not.
     for file in (store.directory / "features/first").glob("*.parquet"):
         file.write_bytes(b"PAR1")
-    making.start()
-    making.wait(60)
+    making.work.begin()
+    making.work.wait(60)
     assert "features are damaged" in client.get("map", audit="first")["failed"]
     shutil.rmtree(store.directory / "features")
     assert "features of this audit are gone" in client.get("map", audit="first")["problem"]
