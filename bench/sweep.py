@@ -6,8 +6,8 @@
 Ceilings are measured in the same run: decoding alone, the model's forward pass alone, and interpretation. Of a sweep
 it is the slower of the first two where they have cores of their own, as on a GPU, and their sum where they share
 them; of an audit that and the interpretation of as many suspects as it has. A machine's speed drifts within minutes,
-so the forward pass and the interpretation are measured while the audit stands still between two of its shards, where
-nothing but the writing of the last one is under way, and again and again; the time it stands still is not counted.
+so the forward pass and the interpretation are measured while the audit stands still after each quarter of a stage; the
+time it stands still is not counted. Decoding fills its queue meanwhile, which is full anyway where the model binds.
 Each stage is held against its own ceiling too. What can be told beside other work on the machine is in
 ``bench/feeding.py``. A later audit of the same dataset, to which one image in a hundred was added, shows what is
 taken over. Memory (``--memory``, alone) is that of the sweep, in a process of its own, over a tenth of the images and
@@ -45,7 +45,7 @@ from gradattn_core.model.forward import forward, sweep_precision
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import AuditSummary
 
-_SECONDS = 4.0
+_SECONDS, _LOOKS = 4.0, 4
 
 
 def main() -> int:
@@ -136,7 +136,7 @@ def _sweep(config: AuditConfig, out: str, queue: multiprocessing.SimpleQueue[flo
 
 
 class Ceilings:
-    """Listens to an audit and measures, between its shards, what the machine can do at that time.
+    """Listens to an audit and measures, after each quarter of a stage, what the machine can do at that time.
 
     Attributes:
         decode, forward_pass, explain: seconds per image, the last of an interpretation with hiding and asking again.
@@ -146,7 +146,7 @@ class Ceilings:
     def __init__(self, config: AuditConfig, model: nn.Module) -> None:
         self._config, self._model = config, model
         self._found: dict[str, list[float]] = {"sweep": [], "interpret": []}
-        self._told: set[tuple[str, int]] = set()
+        self._looks = dict.fromkeys(self._found, 0)
         self.stood_still = dict.fromkeys(self._found, 0.0)
         device = next(model.parameters()).device
         self._is_shared = device.type == "cpu"
@@ -166,11 +166,9 @@ class Ceilings:
         }
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        # The last batch of a shard tells what the shard tells once it is written.
-        between_shards = (stage, done) in self._told
-        self._told.add((stage, done))
-        if stage not in self._work or not between_shards:
+        if stage not in self._work or done * _LOOKS < total * (self._looks[stage] + 1):
             return
+        self._looks[stage] += 1
         start = time.perf_counter()
         self._found[stage].append(seconds(self._work[stage]) / len(self._images))
         self.stood_still[stage] += time.perf_counter() - start
