@@ -26,6 +26,8 @@ export function small(audit, { path, content_hash }, kind = "small") {
   frame.retry = () => {
     if (!image.src || frame.classList.contains("missing")) image.src = picture(kind, audit, path, content_hash);
   };
+  // What has not come yet is not asked for any more.
+  frame.rest = () => image.complete || image.removeAttribute("src");
   frame.retry();
   return frame;
 }
@@ -190,6 +192,11 @@ export class Board {
 
   retry() {
     for (const { frame } of this.items) frame.retry();
+  }
+
+  /** Other pictures are about to come in the place of these, and those that are still on their way must not delay them. */
+  rest() {
+    for (const { frame } of this.items) frame.rest();
   }
 
   rove(at) {

@@ -130,6 +130,7 @@ class Grid {
   /** Another page, or another number of pictures. */
   turn(change) {
     this.follow({ ...this.listed.params, ...("size" in change ? { page: "" } : {}), ...change });
+    this.board.rest();
     this.refresh({ turned: true }).then(() => "page" in change && scroller(this.root).scrollTo({ top: 0 }));
   }
 
@@ -158,6 +159,7 @@ class Grid {
     const questions = [this.ahead.cards({ ...list, offset: (page - 1) * size }, turned)];
     if (!first && !this.known) questions.push(this.estimate());
     const answers = await this.together.answer(Promise.all(questions));
+    if (!answers) this.board.retry();
     if (!answers || asked !== this.asked) return;
     this.answer = answers[0];
     if (answers[1]) [this.histogram, this.known] = [answers[1], true];
