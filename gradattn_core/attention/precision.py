@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradattn_core.attention.onednn import linear_by_onednn
+
 # What this thread has asked for, and how many of all threads are inside of which.
 _asked: ContextVar[str] = ContextVar("asked", default="")
 _inside: Counter[str] = Counter()
@@ -25,13 +27,23 @@ _switch = Lock()
 _before: tuple[str, str, str] = ("", "", "")
 
 
-def full_float32() -> AbstractContextManager[None]:
+def full_float32(device: torch.device | None = None) -> AbstractContextManager[None]:
     """Convolutions in float32 keep all 24 bits of it, those of a patch embedding too; not within :func:`products_in`.
 
     By default cuDNN may round their operands to the 11 bits of TF32, and a map's scores are off by up to some
     thousandths of the greatest one. Matrix products do not, unless a program asks torch for it, and that choice stays.
+
+    Args:
+        device: that computes. On a CPU linear layers go the faster way, see :mod:`gradattn_core.attention.onednn`.
     """
-    return nullcontext() if _asked.get() == "tf32" else _counted("float32")
+    exact: AbstractContextManager[None] = nullcontext() if _asked.get() == "tf32" else _counted("float32")
+    return exact if device is None or device.type != "cpu" else _on_cpu(exact)
+
+
+@contextmanager
+def _on_cpu(exact: AbstractContextManager[None]) -> Iterator[None]:
+    with exact, linear_by_onednn():
+        yield
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def ask_again(
         head: maps the model's pre-logit features to logits; the classifier where ``None``.
         share: see :func:`hidden_patches`.
     """
-    with torch.inference_mode(), full_float32():
+    with torch.inference_mode(), full_float32(images.device):
         return class_logits(model, hide(images, hidden_patches(scores, share)), head).float()
 
 

@@ -218,7 +218,7 @@ def _forward(model: nn.Module, images: Tensor, precision: str, by_copy: bool = F
     products = PlainProducts(torch.bfloat16) if on_cpu else nullcontext()
     if half is not None:
         model, images = half, images.to(dtype)
-    with torch.inference_mode(), casts, products, full_float32():
+    with torch.inference_mode(), full_float32(images.device), casts, products:
         with _block_summaries(model) as summaries:
             last = model.forward_features(images)  # type: ignore[operator]
         readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]

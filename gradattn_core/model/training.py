@@ -57,7 +57,7 @@ def finetune(
             images, labels = _shifted(load(rows.tolist()), generator), targets[rows]
 
             def learn(part: slice, images: Tensor = images, labels: Tensor = labels) -> None:
-                with full_float32():
+                with full_float32(device):
                     logits = class_logits(model, images[part].to(device)).float()
                     loss = F.cross_entropy(logits, labels[part].to(device), label_smoothing=settings.label_smoothing)
                     (loss * (len(logits) / len(labels))).backward()
