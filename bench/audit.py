@@ -5,9 +5,9 @@
 
 The truth is a CSV with ``path``, ``given_label``, and ``true_label`` or ``is_error`` (0 or 1). Each audit runs in a
 process of its own on one thread, and time is processor time, as other work slows whatever waits for a core. The
-float32 forward pass that a whole audit is held against is measured in the same process before, between and after its
-stages, and not counted. ``--before`` audits with another checkout's code too, in turn, and gives ratios. ``--later``
-holds so many images back from the first audit, adds them, and audits again.
+float32 forward pass of plain torch that a whole audit is held against is measured in the same process before, between
+and after its stages, ours beside it, and neither is counted. ``--before`` audits with another checkout's code too, in
+turn, and gives ratios. ``--later`` holds so many images back from the first audit, adds them, and audits again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,6 +41,12 @@ from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.progress import STEPS
 from gradattn_core.store.store import Store
 
+try:
+    from gradattn_core.attention.onednn import linear_by_torch as plain_torch
+except ModuleNotFoundError:
+    # A checkout of before has no other way.
+    plain_torch = nullcontext  # type: ignore[assignment]
+
 _CPU = torch.device("cpu")
 _HERE = Path(__file__).resolve().parents[1]
 
@@ -50,7 +57,8 @@ class Costs:
 
     Attributes:
         stages: processor seconds of each.
-        forward_pass: processor seconds of a float32 forward pass of one image, at the time.
+        forward_pass: processor seconds of a float32 forward pass of one image by plain torch, at the time.
+        our_pass: the same as the product makes it.
         computed: device and precision.
         kept: what the audit says of the maps that it kept.
     """
@@ -59,6 +67,7 @@ class Costs:
     suspects: int
     stages: dict[str, float]
     forward_pass: float
+    our_pass: float
     peak: float
     average_precision: float
     recall: float
@@ -78,7 +87,8 @@ class Clock:
         preprocessing, listing = Preprocessing.of(model), list_dataset(config.dataset)
         pixels = next(load_batches(listing.root, listing.images[:32], preprocessing, config, _CPU)).pixels
         self._model, self._images = model, preprocessing.normalised(pixels)
-        self._stage, self.stages, self._passes = "", dict.fromkeys((step.name for step in STEPS), 0.0), list[float]()
+        self._stage, self.stages = "", dict.fromkeys((step.name for step in STEPS), 0.0)
+        self._passes: list[list[float]] = []
         self._told: set[tuple[str, int]] = set()
         self._pass()
         self._since = time.process_time()
@@ -94,10 +104,11 @@ class Clock:
             self._since = time.process_time()
         self._told.add((stage, done))
 
-    def costs(self) -> tuple[dict[str, float], float]:
+    def costs(self) -> tuple[dict[str, float], list[float]]:
+        """Of each stage, and of a forward pass of one image by plain torch and by the product."""
         self._count(self._stage)
         self._pass()
-        return {name: spent for name, spent in self.stages.items() if spent}, float(np.mean(self._passes[1:]))
+        return {name: spent for name, spent in self.stages.items() if spent}, np.mean(self._passes[1:], axis=0).tolist()
 
     def _count(self, stage: str) -> None:
         now = time.process_time()
@@ -105,9 +116,13 @@ class Clock:
         self._since = now
 
     def _pass(self) -> None:
-        start = time.process_time()
-        forward(self._model, self._images, "float32")
-        self._passes.append((time.process_time() - start) / len(self._images))
+        spent = []
+        for way in (plain_torch, nullcontext):
+            start = time.process_time()
+            with way():
+                forward(self._model, self._images, "float32")
+            spent.append((time.process_time() - start) / len(self._images))
+        self._passes.append(spent)
 
 
 def main() -> int:
@@ -177,7 +192,7 @@ def write_manifest(file: Path, rows: Sequence[tuple[str, str]]) -> None:
 def one_audit(config: AuditConfig, paths: dict[str, str], truth: Path) -> Costs:
     clock = Clock(config)
     summary = audit_images(config, clock)
-    stages, forward_pass = clock.costs()
+    stages, (forward_pass, our_pass) = clock.costs()
     ranked = Store(Path(config.out)).candidates.page(summary.audit_id, everything=True)
     root = Path(Store(Path(config.out)).audits.one(summary.audit_id).root)
     ranked["path"] = [paths[str((root / path).resolve())] for path in ranked["path"]]
@@ -189,6 +204,7 @@ def one_audit(config: AuditConfig, paths: dict[str, str], truth: Path) -> Costs:
         suspects=summary.suspects,
         stages=stages,
         forward_pass=forward_pass,
+        our_pass=our_pass,
         peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         average_precision=float(average_precision_score(wrong, found["suspicion"])),
         recall=float(wrong.head(round(1.2 * errors)).sum() / errors),
@@ -202,12 +218,13 @@ def show(columns: dict[str, list[Costs]]) -> None:
     first = {name: costs[0] for name, costs in columns.items()}
     rows: dict[str, list[str]] = {
         "images, suspects": [f"{one.images:,}, {one.suspects:,}" for one in first.values()],
-        "float32 forward pass, ms an image": [f"{one.forward_pass * 1e3:.1f}" for one in first.values()],
+        "float32 forward pass of plain torch, ms an image": [f"{one.forward_pass * 1e3:.1f}" for one in first.values()],
+        "the same as it is made here": [f"{one.our_pass * 1e3:.1f}" for one in first.values()],
     }
     for step in STEPS:
         rows[step.name] = [f"{one.stages.get(step.name, 0):.1f} s" for one in first.values()]
     rows["the whole audit"] = [f"{one.total:.1f} s" for one in first.values()]
-    rows["of its float32 forward passes"] = [
+    rows["of its float32 forward passes of plain torch"] = [
         f"{one.total / one.images / one.forward_pass:.2f} x" for one in first.values()
     ]
     rows["average precision"] = [f"{one.average_precision:.4f}" for one in first.values()]

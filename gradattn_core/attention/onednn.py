@@ -53,8 +53,19 @@ def linear_by_onednn() -> Iterator[None]:
         _thread.inside = False
 
 
+@contextmanager
+def linear_by_torch() -> Iterator[None]:
+    """Within it :func:`linear_by_onednn` changes nothing in this thread: what a measurement compares with."""
+    before, _thread.plain = _thread.plain, True
+    try:
+        yield
+    finally:
+        _thread.plain = before
+
+
 class _Thread(threading.local):
     inside = False
+    plain = False
 
 
 _thread = _Thread()
@@ -67,7 +78,8 @@ class OneDnnLinear(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        return _linear(*args, **kwargs) if func is F.linear else func(*args, **kwargs)
+        answer = _linear if func is F.linear and not _thread.plain else func
+        return answer(*args, **kwargs)
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradattn_core.attention import onednn
-from gradattn_core.attention.onednn import OneDnnLinear, linear_by_onednn
+from gradattn_core.attention.onednn import OneDnnLinear, linear_by_onednn, linear_by_torch
 from gradattn_core.attention.precision import full_float32
 from gradattn_core.interpret import interpret
 from gradattn_core.model.forward import forward
@@ -203,7 +203,11 @@ def test_it_holds_within_and_for_this_thread_alone() -> None:
     count()
     with full_float32(), full_float32(torch.device("cuda")):
         count()
-    assert seen == [1, 1, 0, 0, 0]
+    with linear_by_torch(), linear_by_onednn():
+        count()
+    with linear_by_onednn(), linear_by_torch():
+        count()
+    assert seen == [1, 1, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
