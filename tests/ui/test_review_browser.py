@@ -75,6 +75,10 @@ def dialog(page: Page) -> Locator:
 def test_a_key_decides_the_suspect_on_the_screen_and_says_so(page: Page, store: Store) -> None:
     first, second, third, *_ = undecided(store)
     before = log(store)
+    page.locator(".thumb").first.click()
+    expect(page.locator(".compared")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".compared")).to_be_hidden()
     page.keyboard.press("k")
     sees(page, second)
     expect(page.locator(".last-words")).to_contain_text("label is right")

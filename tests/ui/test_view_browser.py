@@ -59,6 +59,19 @@ def test_nothing_leaves_the_window_and_decisions_stay_in_their_places(view: Page
                     (drawn.getBoundingClientRect().width || drawn.viewBox.baseVal.width) / drawn.viewBox.baseVal.width];
         })()""")
         assert least >= 12 and 14 * scale >= 12
+        # In the sum no word lies over another one, and what it is a sum of is said whole.
+        over = view.evaluate("""(() => {
+            const words = [...shadow.querySelectorAll('svg.waterfall text')];
+            const boxes = words.map((one) => [one.textContent, one.getBoundingClientRect()])
+                .filter(([, at]) => at.width);
+            const touches = (one, next) => next.left < one.right - 1 && next.right > one.left + 1
+                && next.top < one.bottom - 3 && next.bottom > one.top + 3;
+            const notes = [...shadow.querySelectorAll('.how-head .note')];
+            const cut = notes.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent);
+            return [...cut, ...boxes.flatMap(([text, one], at) => boxes.slice(at + 1)
+                .filter(([, next]) => touches(one, next)).map(([other]) => [text, other]))];
+        })()""")
+        assert over == []
     assert all(place == places[0] for place in places)
     for place in places[0]:
         assert place["x"] >= 0 and place["x"] + place["width"] <= size[0]

@@ -8,7 +8,7 @@ import { waterfall } from "./waterfall.js";
 
 const DECISIONS = ["A", "K", "U", "X"];
 const CHART = 478; // pixels of the sum, at most
-const LEAST = 260;
+const LEAST = 200;
 const BESIDE = 258; // of the parts beside it
 const BROAD = 1280; // pixels of the window from which they stand there, as in review.css
 const ROWS = 2; // classes with a row of their own; the others share the third

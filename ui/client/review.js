@@ -66,6 +66,9 @@ class Review {
       act: (name, event) => this.actions.act(name, event), signal, shut: () => this.dialogs.open || this.chips.open,
       hold: (name, on) => (name === "map" ? this.view.map(on) : this.view.flicker(on)), leave: () => this.view.focus(),
     });
+    window.addEventListener("keydown", ({ key }) => {
+      if (key === "Escape" && this.view.stage.comparing && !this.dialogs.open && !this.chips.open) this.view.focus();
+    }, { signal });
     // What a press is about is what was on the screen when it began.
     root.addEventListener("pointerdown", (event) => (this.pointer = { item: this.seen, since: event.timeStamp }), { capture: true, signal });
     root.addEventListener("click", (event) => (this.click = event), { capture: true, signal });

@@ -2,11 +2,14 @@
 
 import { element, svg } from "./dom.js";
 
-const ROW = 27; // pixels
-const BAR = 15;
-const NAMES = 142; // before the axis
-const NUMBERS = 58; // after it
+const BAR = 15; // pixels
+const NUMBERS = 58; // after the axis
 const MARGIN = 10;
+/** Names stand before the axis: `x` of its beginning, the height of a row, and where in it are its name and its bar. */
+const BESIDE = { x: 142, row: 27, name: 13.5, bar: 13.5 };
+/** Where an axis beside them would be too short, they stand above their bars. */
+const ABOVE = { x: MARGIN, row: 40, name: 9, bar: 27 };
+const NARROW = 320;
 
 /**
  * @param {{waterfall: {name: string, start: number, end: number, value: number, text: string, share: string}[],
@@ -19,11 +22,12 @@ export function waterfall({ waterfall: rows, ticks, title }, wide) {
   const [least, most] = [Math.min(...ends, 0), Math.max(...ends, 0)];
   const margin = Math.max(0.06 * (most - least), 0.1);
   const [low, high] = [least - margin, most + margin];
-  const axis = wide - NAMES - NUMBERS - (wide > 400 ? 4 : 1) * MARGIN;
-  const at = (value) => NAMES + ((value - low) / (high - low)) * axis;
-  const height = rows.length * ROW + 24;
+  const place = wide < NARROW ? ABOVE : BESIDE;
+  const axis = wide - place.x - NUMBERS - (wide > 400 ? 4 : 1) * MARGIN;
+  const at = (value) => place.x + ((value - low) / (high - low)) * axis;
+  const height = rows.length * place.row + 24;
   const shown = apart(ticks.filter((tick) => tick.at >= low && tick.at <= high), at);
-  const middle = (place) => place * ROW + ROW / 2;
+  const middle = (row) => row * place.row + place.bar;
   const drawing = svg(
     "svg",
     { class: "waterfall", viewBox: `0 0 ${wide} ${height}`, width: wide, height, "aria-hidden": "true" },
@@ -37,24 +41,31 @@ export function waterfall({ waterfall: rows, ticks, title }, wide) {
       ),
     ),
     ...shown.flatMap((tick) => [
-      svg("line", { class: "grid", x1: at(tick.at), x2: at(tick.at), y1: 0, y2: rows.length * ROW }),
+      svg("line", { class: "grid", x1: at(tick.at), x2: at(tick.at), y1: 0, y2: rows.length * place.row }),
       words("tick", at(tick.at), height - 6, tick.text, "middle"),
     ]),
-    ...rows.slice(1).map((row, place) => {
-      const x = at(row.start === row.end ? row.start : place === rows.length - 2 ? row.end : row.start);
-      return svg("line", { class: "step", x1: x, x2: x, y1: middle(place), y2: middle(place + 1) });
+    ...rows.slice(1).map((row, before) => {
+      const x = at(row.start === row.end ? row.start : before === rows.length - 2 ? row.end : row.start);
+      return svg("line", { class: "step", x1: x, x2: x, y1: middle(before), y2: middle(before + 1) });
     }),
-    ...rows.flatMap((row, place) => drawnRow(row, place, rows.length, at, middle(place), wide, NAMES + axis)),
-    svg("line", { class: "total", x1: wide - NUMBERS, x2: wide, y1: (rows.length - 1) * ROW, y2: (rows.length - 1) * ROW }),
+    ...rows.flatMap((row, number) => drawnRow(row, kindOf(row, number, rows.length), at, place.x + axis, wide, {
+      name: number * place.row + place.name, bar: middle(number),
+    })),
+    svg("line", { class: "total", x1: wide - NUMBERS, x2: wide, y1: (rows.length - 1) * place.row, y2: (rows.length - 1) * place.row }),
   );
   return element("div", { className: "chart" }, drawing, element("div", { className: "heard" }, table(rows, title)));
 }
 
-function drawnRow(row, place, count, at, y, wide, end) {
-  const kind = place === 0 ? "origin" : place === count - 1 ? "answer" : row.value >= 0 ? "for" : "against";
-  const name = words(`name ${kind}`, 0, y, row.name);
+function kindOf(row, number, count) {
+  return number === 0 ? "origin" : number === count - 1 ? "answer" : row.value >= 0 ? "for" : "against";
+}
+
+/** @param {{name: number, bar: number}} down the middles of its name and of its bar */
+function drawnRow(row, kind, at, end, wide, down) {
+  const y = down.bar;
+  const name = words(`name ${kind}`, 0, down.name, row.name);
   const number = words(`value ${kind}`, wide, y, row.text, "end");
-  if (place === 0 || place === count - 1) {
+  if (["origin", "answer"].includes(kind)) {
     const x = at(row.end);
     const right = x < end - 60;
     const share = words(`share ${kind}`, x + (right ? 11 : -11), y, row.share, right ? "start" : "end");
