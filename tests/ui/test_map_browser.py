@@ -178,6 +178,13 @@ def test_pictures_like_one_of_another_page_are_selected_at_once(page: Page, addr
     open_map(page, f"{address}?near={path_of(3)}".replace(" ", "%20").replace("&", "%26"))
     expect(page.locator(".beside h2")).to_have_text("Similar pictures")
     expect(page.locator(".side .card")).to_have_count(7)
+    # What was selected after that is what one comes back to.
+    around(page, 0.01, 0.01, 0.99, 0.99)
+    expect(page.locator(".beside h2")).to_have_text(f"{IMAGES} pictures selected")
+    page.keyboard.press("g")
+    page.locator(".cards .card").first.wait_for()
+    page.go_back()
+    expect(page.locator(".client[data-ready] .beside h2")).to_have_text(f"{IMAGES} pictures selected")
 
 
 def test_a_phone_has_the_map_above_what_is_selected(browser: Browser, address: str) -> None:

@@ -1,7 +1,7 @@
 // The map of the dataset: pictures that the model sees alike lie near each other; what is selected goes on to Review
 // or Grid.
 
-import { go, onLink } from "./address.js";
+import { address, go, onLink, read } from "./address.js";
 import { get, post } from "./api.js";
 import { createCard } from "./cards.js";
 import { element, fill, styled, typing } from "./dom.js";
@@ -66,7 +66,7 @@ class DatasetMap {
     this.panel = createPanel(this.side, {
       audit: this.data.audit,
       cards: (paths) => this.cards(paths),
-      choose: (indices, title) => this.choose(indices, { title, fit: true }),
+      choose: (indices, title) => this.other(indices, { title, fit: true }),
       review: () => this.leave("review"),
       grid: () => this.leave("grid"),
       clear: () => this.clear(),
@@ -78,7 +78,7 @@ class DatasetMap {
       mode: () => this.mode,
       lasso: (polygon, done) => this.lasso(polygon, done),
       hover: (index) => this.hover(index),
-      click: (index) => (index < 0 ? this.clear() : this.choose([index], { title: null })),
+      click: (index) => (index < 0 ? this.clear() : this.other([index], { title: null })),
     }, this.signal);
     onLink(this.root, (page, query) => {
       this.remember();
@@ -165,7 +165,7 @@ class DatasetMap {
     this.drawLasso();
     if (!done) return;
     const found = polygon.length > 2 ? this.plot.within(polygon) : [];
-    if (found.length) this.choose(found, { polygon });
+    if (found.length) this.other(found, { polygon });
     else this.clear();
   }
 
@@ -173,6 +173,16 @@ class DatasetMap {
     const places = this.polygon.map((each) => this.plot.outside(each));
     const way = places.map(({ x, y }, at) => `${at ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
     this.path.setAttribute("d", places.length > 1 ? `${way}Z` : "");
+  }
+
+  /** Something else is selected than the pictures that the address asks for: coming back must not lead to those. */
+  other(indices, how) {
+    this.forget();
+    this.choose(indices, how);
+  }
+
+  forget() {
+    if (read(["near"]).near) history.replaceState(history.state, "", address("map", read(["audit"])));
   }
 
   /** Select pictures: those in a lasso, of a class, or like another one. */
@@ -193,6 +203,7 @@ class DatasetMap {
   }
 
   clear() {
+    this.forget();
     Object.assign(this, { chosen: null, polygon: [], ringed: [] });
     Object.assign(this.plot, { marked: [], kept: null });
     this.plot.redraw();
