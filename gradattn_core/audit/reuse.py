@@ -41,11 +41,12 @@ from gradattn_core.store.store import Store
 # Raised when the numbers of an audit change their meaning, so that the same command makes another audit.
 RESULT_FORMAT = 3
 # Raised when the numbers of a sweep do, in a precision or of the as-is head: those of before are swept again.
-_SWEEP_FORMATS, _AS_IS_FORMAT = {"float32": 3, "float16": 3, "bfloat16": 4}, 1
+_SWEEP_FORMATS, _AS_IS_FORMAT = {"float32": 3, "float16": 3, "bfloat16": 5}, 1
 # Why, by the format of before.
 _CHANGED = {
     2: "they are resized faster now, which moves their pixels by up to two grey levels of 256",
     3: "attention is faster in bfloat16 now, which moves features by no more than bfloat16 itself does",
+    4: "layers are faster in bfloat16 now, which moves features by no more than bfloat16 itself does",
 }
 _FACTS = pa.schema(
     [("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64()), ("content_hash", pa.string())]

@@ -15,7 +15,7 @@ from gradattn_core.attention.readout import model_name
 from gradattn_core.attention.rollout import check_model, prepared
 from gradattn_core.errors import InterpretError
 from gradattn_core.model.device import computes_bfloat16
-from gradattn_core.model.half import half_copy
+from gradattn_core.model.half import half_copy, half_layers
 from gradattn_core.model.products import PlainProducts
 from gradattn_core.model.transit import fetched
 
@@ -215,7 +215,7 @@ def _forward(model: nn.Module, images: Tensor, precision: str, by_copy: bool = F
     half = half_copy(model, dtype) if by_copy else None
     casts = torch.autocast(images.device.type, dtype) if half is None and precision != "float32" else nullcontext()
     on_cpu = precision == "bfloat16" and images.device.type == "cpu"
-    products = PlainProducts(torch.bfloat16) if on_cpu else nullcontext()
+    products = PlainProducts(torch.bfloat16, half_layers(model)) if on_cpu else nullcontext()
     if half is not None:
         model, images = half, images.to(dtype)
     with torch.inference_mode(), full_float32(images.device), casts, products:

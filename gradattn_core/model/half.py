@@ -1,4 +1,4 @@
-"""A copy of a model in half precision, as a GPU computes fastest in.
+"""A copy of a model in half precision, as a GPU computes fastest in; and of a CPU's linear layers alone.
 
 Autocast casts every weight anew at every pass and keeps what runs between the layers in float32: of twelve blocks' 260
 kernels 117 are its casts, and a third more bytes move. A copy is cast once. Sums, norms and softmax add in float32
@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
+from timm.layers import Mlp
+from timm.layers.activations import GELU, GELUTanh
 from torch import Tensor, nn
+
+from gradattn_core.model.device import computes_bfloat16
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,24 @@ class _Copy:
     model: nn.Module | None
 
 
+@dataclass(frozen=True)
+class HalfLinear:
+    """A linear layer's weight and bias in bfloat16.
+
+    Attributes:
+        of: weight and bias that they were made of.
+        gelu: the kind of GELU that its only reader is, ``none`` or ``tanh``; empty where something else follows.
+    """
+
+    of: tuple[Tensor, Tensor | None]
+    weight: Tensor
+    bias: Tensor | None
+    gelu: str
+
+
 # One at most of a model, and none of one that is gone.
 _copies: WeakKeyDictionary[nn.Module, _Copy] = WeakKeyDictionary()
+_layers: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], dict[int, HalfLinear]]] = WeakKeyDictionary()
 
 
 def half_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
@@ -42,16 +64,58 @@ def half_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     Returns:
         None where a weight is too large for this precision, or so small that it would lose digits that others keep.
     """
-    state = tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in model.parameters())
+    state = _state(model)
     found = _copies.get(model)
     if found is None or found.dtype != dtype or found.of != state:
         found = _copies[model] = _Copy(dtype, state, _copied(model, dtype))
     return found.model
 
 
+def half_layers(model: nn.Module) -> dict[int, HalfLinear]:
+    """The linear layers of a model on a CPU in bfloat16, by the ``id`` of their weight; kept as copies are.
+
+    Autocast casts them anew at every pass. None where oneDNN does not multiply in bfloat16 on an x86 processor's units.
+    """
+    if not (computes_bfloat16(_CPU) and torch.backends.mkldnn.enabled and torch.cpu.get_capabilities().get("avx512_f")):
+        return {}
+    state = _state(model)
+    found = _layers.get(model)
+    if found is None or found[0] != state:
+        found = _layers[model] = state, _halved(model)
+    return found[1]
+
+
 def release_half_copies() -> None:
     """Let go of every copy: what follows a sweep needs the memory for other things."""
     _copies.clear()
+    _layers.clear()
+
+
+def _state(model: nn.Module) -> tuple[tuple[int, int], ...]:
+    return tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in model.parameters())
+
+
+def _halved(model: nn.Module) -> dict[int, HalfLinear]:
+    gelus = {id(module.fc1): _gelu(module) for module in model.modules() if type(module) is Mlp}
+    layers = {}
+    with torch.no_grad(), torch.inference_mode(False):
+        for module in model.modules():
+            if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+                weight, bias = module.weight, module.bias
+                half = None if bias is None else bias.detach().bfloat16()
+                halves = weight.detach().bfloat16().contiguous(), half
+                layers[id(weight)] = HalfLinear((weight, bias), *halves, gelus.get(id(module), ""))
+    return layers
+
+
+def _gelu(block: nn.Module) -> str:
+    """Which GELU follows the first layer of timm's two; none where a hook looks at what is between them."""
+    first, second = block.fc1, block.act
+    if any(module._forward_hooks or module._forward_pre_hooks for module in (first, second)):  # type: ignore[union-attr]
+        return ""
+    if type(second) is nn.GELU:
+        return second.approximate
+    return {GELU: "none", GELUTanh: "tanh"}.get(type(second), "")
 
 
 def _copied(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:

@@ -461,7 +461,11 @@ def test_an_interrupted_audit_keeps_its_shards_whatever_size_is_asked_for_then(
 
 @pytest.mark.parametrize(
     ("precision", "form", "reason"),
-    [("float32", 2, "they are resized faster now"), ("bfloat16", 3, "attention is faster in bfloat16 now")],
+    [
+        ("float32", 2, "they are resized faster now"),
+        ("bfloat16", 3, "attention is faster in bfloat16 now"),
+        ("bfloat16", 4, "layers are faster in bfloat16 now"),
+    ],
 )
 def test_what_a_version_with_other_numbers_had_swept_is_swept_once_more_and_that_is_said_once(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, form: int, reason: str
