@@ -207,6 +207,34 @@ def test_undo_takes_back_what_is_shown_else_the_last_also_after_a_reload(page: P
     assert log(store)[-2:] == [(third, "undo", ""), (first, "undo", "")]
 
 
+def test_what_is_taken_back_is_not_shown_as_decided_by_an_answer_that_was_asked_for_before(
+    page: Page, store: Store
+) -> None:
+    first, second, *_ = undecided(store)
+    page.keyboard.press("k")
+    sees(page, second)
+    saved(page)
+    page.reload()
+    sees(page, second)
+    sent: list[Route] = []
+
+    def late(route: Route) -> None:
+        answer = route.fetch()  # The server has not heard of the undo yet.
+        if sent:
+            sent.pop().continue_()
+            page.wait_for_timeout(400)
+        route.fulfill(response=answer)
+
+    page.route("**/gradattn/undo", lambda route: sent.append(route))
+    page.route("**/gradattn/suspect?**", late)
+    page.keyboard.press("z")
+    sees(page, first)
+    saved(page)
+    page.wait_for_timeout(300)
+    assert "Decided by" not in page.locator("h1").inner_text()
+    assert log(store)[-1][1] == "undo" and first in undecided(store)
+
+
 @pytest.mark.slow
 def test_back_and_forward_of_the_browser_go_one_step(page: Page, store: Store) -> None:
     first, second, third, *_ = undecided(store)

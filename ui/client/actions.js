@@ -25,6 +25,8 @@ export class Actions {
     this.notes = new Map();
     // The newest log entry about each picture that this page knows of, by content and given label: copies share it.
     this.seen = new Map();
+    // When something was last said of a path here, or answered for.
+    this.spoken = new Map();
     // How many more pictures are decided than when this page was opened.
     this.balance = 0;
     this.pressed = 0;
@@ -121,6 +123,7 @@ export class Actions {
       review.render();
       return;
     }
+    this.speak(item.path);
     this.seen.set(keyOf(suspect), entry.id);
     if (!suspect.decision) this.balance++;
     item.before = [...(item.before ?? []), suspect.decision];
@@ -141,6 +144,7 @@ export class Actions {
   withCopies(entry) {
     this.telling += `; all ${entry.copies.length + 1} copies`;
     for (const { path } of entry.copies) {
+      this.speak(path);
       const item = this.review.queue.items.find((each) => each.path === path);
       if (!item) continue;
       Object.assign(item, { said: true, stale: true });
@@ -196,8 +200,10 @@ export class Actions {
   /** Its sentences follow what was decided about it. */
   async refresh(item) {
     item.stale = false;
-    const suspect = await api.get("suspect", this.which(item.path)).catch(() => null);
-    if (!suspect || this.review.outbox.pending().has(item.path)) return;
+    const asked = (item.asked = Symbol("asked"));
+    const suspect = await this.one(item.path).catch(() => null);
+    // Answers may come in another order.
+    if (!suspect || item.asked !== asked || this.review.outbox.pending().has(item.path)) return;
     // What its content has told stays true until it is fetched again.
     if (suspect.check) suspect.changed = item.suspect?.changed ?? "";
     item.suspect = suspect;
@@ -207,6 +213,23 @@ export class Actions {
   which(path) {
     const { audit, params, reviewer } = this.review;
     return { audit, path, list: params.list, reviewer };
+  }
+
+  /** The suspect at a path, with the last word on it: an answer that was asked for before that may know nothing of it. */
+  async one(path) {
+    let suspect, asked;
+    do {
+      asked = performance.now();
+      suspect = await api.get("suspect", this.which(path));
+    } while (this.spoken.get(path) > asked);
+    const last = this.review.outbox.last(path);
+    if (last) suspect.decision = last.kind === "undo" ? null : { ...last, mine: true };
+    return suspect;
+  }
+
+  /** Something was said of this picture, or answered for. */
+  speak(path) {
+    this.spoken.set(path, performance.now());
   }
 
   /** Show this suspect, whatever is next. */
@@ -229,8 +252,9 @@ export class Actions {
     const { review } = this;
     if (answer.progress) this.progress(answer.progress);
     const path = answer.path ?? entry.path;
+    if (path) this.speak(path);
     const item = path && review.queue.items.find((each) => each.path === path);
-    if (item) item.stale = true;
+    if (item) Object.assign(item, { stale: true, asked: null });
     if (entry.kind === "undo") this.undoing.landed(entry, answer, item);
     if (item && item === review.queue.current && !review.outbox.pending().has(path)) this.refresh(item);
     this.saved?.(entry.id);
@@ -271,7 +295,7 @@ export class Actions {
       this.balance += Number(Boolean(stands)) - Number(Boolean(item.suspect.decision));
       item.suspect.decision = stands;
     }
-    Object.assign(item, { stale: true, said: Boolean(stands?.mine) });
+    Object.assign(item, { stale: true, asked: null, said: Boolean(stands?.mine) });
   }
 
   /** Somebody else has decided what is held here and comes next: it is passed over, and asked for where one goes back to it. */

@@ -75,10 +75,10 @@ export class Outbox {
     return new Set([...this.entries.values()].map((entry) => entry.path));
   }
 
-  /** Whether the last word on a picture is a decision that is on its way. */
-  decides(path) {
+  /** The last word on a picture that is on its way and waits for no person; null for none. */
+  last(path) {
     const last = [...this.entries].filter(([, entry]) => entry.path === path).sort(([a], [b]) => (a < b ? -1 : 1)).at(-1)?.[1];
-    return last?.kind === "decision" && !last.answer;
+    return last && !last.answer ? last : null;
   }
 
   /** Take an entry; false where neither this browser can keep it nor the server answers. */

@@ -99,12 +99,12 @@ class Review {
     const { path, ...filters } = params;
     this.queue = new Queue({
       list: (place) => this.list({ ...filters, audit: this.audit, reviewer: this.reviewer, ...place }),
-      one: (which) => api.get("suspect", { audit: this.audit, path: which, list: params.list, reviewer: this.reviewer }),
+      one: (which) => this.actions.one(which),
       picture: (kind, which, hash) => this.picture(kind, which, hash),
       loaded: (kind, which, hash, priority) => api.loaded(kind, this.audit, which, hash, priority),
       fresh: (which) => sentenceOn(this.audit, which),
       changed: () => this.render(),
-      said: (which) => this.undecided && this.outbox.decides(which),
+      said: (which) => this.undecided && this.outbox.last(which)?.kind === "decision",
     });
     write(params, { push });
     this.chips.show(params);

@@ -50,6 +50,7 @@ export class Undoing {
       seen: suspect ? actions.newest(suspect) : this.lastSeen(path), counted: Boolean(suspect), given: suspect?.given.name ?? "", content_hash: suspect?.content_hash ?? "",
     };
     if (!review.outbox.add(entry)) return review.render();
+    if (path) actions.speak(path);
     if (suspect) {
       actions.seen.set(keyOf(suspect), entry.id);
       if (suspect.decision) actions.balance--;
