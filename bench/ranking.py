@@ -138,14 +138,14 @@ def sets(cache: Path, truth: Path, only: list[str], most: int = 0) -> Iterator[L
                 yield plant(base, true, kind, rate)
 
 
-def bundled() -> Iterator[Labelled]:
+def bundled(seed: int = 11) -> Iterator[Labelled]:
     """Planted noise on the small sets that come with scikit-learn; raw columns as features, nothing to download."""
     for name, loader in (("digits", load_digits), ("breast cancer", load_breast_cancer), ("wine", load_wine)):
         features, target = loader(return_X_y=True)
         true = target.astype(np.int64)
         base = Labelled(name, features.astype(np.float32), true, np.zeros(len(true), dtype=bool))
         for kind, rate in BUNDLED.items():
-            yield plant(base, true, kind, rate, seed=11)
+            yield plant(base, true, kind, rate, seed)
 
 
 @dataclass(frozen=True, slots=True)

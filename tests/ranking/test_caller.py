@@ -171,3 +171,16 @@ def test_two_rows_are_judged_by_what_is_said_of_them() -> None:
     ranked = rank_labels(["a", "b"], probabilities=[[0.1, 0.9], [0.05, 0.95]])
     assert ranked["suspicion"].iloc[0] > ranked["suspicion"].iloc[1]
     assert ranked["rank"].tolist() == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["linear", "perceptron", "neighbours", "discriminant"])
+def test_errors_that_go_one_way_are_found_better_than_by_any_score_of_the_same_predictions(network: str) -> None:
+    predictions = pytest.importorskip("bench.predictions", reason="needs cleanlab and scikit-learn")
+    data = next(each for each in predictions.bundled(12) if each.name == "digits, asymmetric 20 %")
+    columns, model = predictions.networks(data.features.shape[1], 0)[network]
+    p = predictions.held_out(data.features[:, columns], data.given, model)
+    forms = ["as it is", "two digits", "sharpened", "below 2 % zero"]
+    tables = list(predictions.measured(data, network, p, forms, 0))
+    assert [table.form for table in tables] == forms
+    assert min(table.now[0] for table in tables) > 0
