@@ -39,11 +39,18 @@ def voting(*names: str) -> Callable[[FloatArray, Shortlist], fusion.Fusion]:
 
 def average(votes: FloatArray, shortlist: Shortlist) -> fusion.Fusion:
     """``fuse`` without learning: all voters count alike, no noise matrix."""
-    with patch.object(fusion, "_fit_weights", lambda *arguments: arguments[-1]):
-        even = np.full((shortlist.classes, shortlist.classes), 0.1 / max(shortlist.classes - 1, 1), np.float32)
-        np.fill_diagonal(even, 0.9)
-        with patch.object(fusion, "_estimate_noise", lambda *arguments: even):
-            return fusion.fuse(votes, shortlist)
+    with (
+        patch.object(fusion, "_fit_weights", lambda *arguments: arguments[-1]),
+        patch.object(fusion, "_estimate_noise", lambda *arguments: even(arguments[1], shortlist.classes)),
+    ):
+        return fusion.fuse(votes, shortlist)
+
+
+def even(pairs: fusion._Pairs, classes: int) -> fusion._Noise:
+    """Every tenth label wrong, under any other class alike."""
+    rate, elsewhere = np.full(classes, 0.1), np.full(classes, 0.1 / max(classes - 1, 1))
+    at = np.where(pairs.true == pairs.given, 0.9, elsewhere[0]).astype(np.float32)
+    return fusion._Noise(pairs, at, rate, elsewhere)
 
 
 PARTS: dict[str, list[tuple[object, str, object]]] = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradattn_core.ranking.arrays import sample_rows, softmax
 from gradattn_core.ranking.shortlist import Shortlist
-from gradattn_core.records import FloatArray
+from gradattn_core.records import FloatArray, IntArray
 
 ROUNDS = 100
 TOLERANCE = 1e-5
@@ -81,10 +81,83 @@ def _clean(votes: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
     return softmax(_log_clean(votes, weights))
 
 
-def _likelihood(noise: FloatArray, shortlist: Shortlist) -> FloatArray:
-    """T[t, given] of the classes t on each image's shortlist, [N, C]; 0 where reviewers know that it is not t."""
-    likelihood = np.asarray(noise[shortlist.index, shortlist.given[:, None]])
-    return likelihood if shortlist.possible is None else np.maximum(likelihood, LEAST) * shortlist.possible
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs of a true and a given class that T is asked for: all K², or those that occur where these are fewer.
+
+    Of thousands of classes a handful of images each, nearly none of all pairs is on a shortlist; going over all of them
+    in every round would take most of the time.
+
+    Attributes:
+        true, given: [P] of each pair, ascending.
+        place: [N, C] the pair of each shortlisted class with the given one; None where all K² are numbered in order.
+    """
+
+    true: NDArray[np.int32]
+    given: NDArray[np.int32]
+    place: IntArray | None
+
+    @staticmethod
+    def of(shortlist: Shortlist) -> _Pairs:
+        classes = shortlist.classes
+        if classes**2 <= shortlist.index.size:
+            every = np.arange(classes, dtype=np.int32)
+            return _Pairs(np.repeat(every, classes), np.tile(every, classes), None)
+        occurring, place = np.unique(_numbers(shortlist.index, shortlist.given[:, None], classes), return_inverse=True)
+        true, given = (part.astype(np.int32) for part in np.divmod(occurring, classes))
+        return _Pairs(true, given, place.reshape(shortlist.index.shape))
+
+    def counts(self, table: FloatArray, shortlist: Shortlist) -> NDArray[np.float64]:
+        """[P] the sums of ``table`` [N, C]."""
+        counts = np.zeros(len(self.true))
+        for column, share in enumerate(table.T):
+            if self.place is None:
+                pairs = _numbers(shortlist.index[:, column], shortlist.given, shortlist.classes)
+            else:
+                pairs = self.place[:, column]
+            counts += np.bincount(pairs, share, minlength=len(counts))
+        return counts
+
+    def by_true(self, counts: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
+        """[K] the sums of ``counts`` [P] over the given classes."""
+        if self.place is None:
+            return np.asarray(counts.reshape(classes, classes).sum(axis=1))
+        return np.bincount(self.true, counts, minlength=classes).astype(np.float64, copy=False)
+
+
+def _numbers(true: NDArray[np.int32], given: NDArray[np.int32], classes: int) -> IntArray:
+    return np.asarray(true.astype(np.int64) * classes + given)
+
+
+@dataclass(frozen=True, slots=True)
+class _Noise:
+    """T[true, given] ``at`` the pairs [P]; of each class [K] its ``rate`` of errors, and its T ``elsewhere``."""
+
+    pairs: _Pairs
+    at: FloatArray
+    rate: NDArray[np.float64]
+    elsewhere: NDArray[np.float64]
+
+    def matrix(self) -> FloatArray:
+        """[K, K], rows sum to 1."""
+        classes = len(self.rate)
+        if self.pairs.place is None:
+            return self.at.reshape(classes, classes)
+        table = np.repeat(self.elsewhere.astype(np.float32)[:, None], classes, axis=1)
+        np.fill_diagonal(table, 1 - self.rate)
+        table[self.pairs.true, self.pairs.given] = self.at
+        return table
+
+    def likelihood(self, shortlist: Shortlist, power: float = 1.0) -> FloatArray:
+        """T[t, given] ** ``power`` of the classes t on each image's shortlist, [N, C]; 0 where reviewers know that it
+        is not t."""
+        at = self.at if power == 1 else self.at**power
+        if self.pairs.place is None:
+            classes = shortlist.classes
+            likelihood = at.reshape(classes, classes)[shortlist.index, shortlist.given[:, None]]
+        else:
+            likelihood = at[self.pairs.place]
+        return likelihood if shortlist.possible is None else np.maximum(likelihood, LEAST) * shortlist.possible
 
 
 def _posterior(clean: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, float]:
@@ -99,23 +172,21 @@ def _posterior(clean: FloatArray, likelihood: FloatArray) -> tuple[FloatArray, f
     return joint, -float(np.log(evidence).mean(dtype=np.float64))
 
 
-def _estimate_noise(posterior: FloatArray, shortlist: Shortlist) -> FloatArray:
+def _estimate_noise(posterior: FloatArray, pairs: _Pairs, shortlist: Shortlist) -> _Noise:
     """T from the expected counts, its error rates and its error profiles each under their own prior."""
-    classes = shortlist.classes
-    flat = np.zeros(classes * classes)
-    given = shortlist.given.astype(np.int64)
-    for true, share in zip(shortlist.index.T, posterior.T, strict=True):
-        flat += np.bincount(true * classes + given, share, minlength=classes * classes)
-    counts = flat.reshape(classes, classes)
-    images = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    errors = counts.sum(axis=1)
+    classes, true = shortlist.classes, pairs.true
+    counts = pairs.counts(posterior, shortlist)
+    images = pairs.by_true(counts, classes)
+    right = true == pairs.given
+    counts[right] = 0
+    errors = pairs.by_true(counts, classes)
     strength = _prior_strength(shortlist)
     rate = np.clip((errors + strength * errors.sum() / images.sum()) / (images + strength), 0, 1)
-    profile = (counts + PRIOR_ERRORS / (classes - 1)) / (errors + PRIOR_ERRORS)[:, None]
-    noise = rate[:, None] * profile
-    np.fill_diagonal(noise, 1 - rate)
-    return np.asarray(noise, dtype=np.float32)
+    profile = (counts + PRIOR_ERRORS / (classes - 1)) / (errors + PRIOR_ERRORS)[true]
+    at = rate[true] * profile
+    at[right] = 1 - rate[true[right]]
+    elsewhere = rate * (PRIOR_ERRORS / (classes - 1)) / (errors + PRIOR_ERRORS)
+    return _Noise(pairs, at.astype(np.float32), rate, elsewhere)
 
 
 def rarity(shortlist: Shortlist) -> NDArray[np.float64]:
@@ -144,14 +215,8 @@ def _knowledge(votes: FloatArray, shortlist: Shortlist) -> NDArray[np.float64]:
 
 
 def _fit_weights(
-    votes: FloatArray,
-    shortlist: Shortlist,
-    noise: FloatArray,
-    knowledge: NDArray[np.float64],
-    start: NDArray[np.float64],
+    votes: FloatArray, likelihood: FloatArray, knowledge: NDArray[np.float64], start: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    likelihood = _likelihood(noise, shortlist)
-
     def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         clean = _clean(votes, weights)
         posterior, loss = _posterior(clean, likelihood)
@@ -171,24 +236,25 @@ def fuse(votes: FloatArray, shortlist: Shortlist) -> Fusion:
     weights = np.full(len(votes), 1 / len(votes))
     knowledge = _knowledge(votes, shortlist)
     sample = sample_rows(len(shortlist.own), votes.shape[2])
-    few = shortlist.at(sample)
     few_votes = votes[:, sample] if len(sample) < votes.shape[1] else votes
+    pairs = _Pairs.of(shortlist)
     clean = _clean(votes, weights)
-    noise = _estimate_noise(clean, shortlist)
-    previous = np.inf
+    noise = _estimate_noise(clean, pairs, shortlist)
+    likelihood, previous = noise.likelihood(shortlist), np.inf
     for _ in range(ROUNDS):
-        posterior, loss = _posterior(clean, _likelihood(noise, shortlist))
+        posterior, loss = _posterior(clean, likelihood)
         if previous - loss < TOLERANCE:
             break
         previous = loss
-        noise = _estimate_noise(posterior, shortlist)
-        weights = _fit_weights(few_votes, few, noise, knowledge, weights)
+        noise = _estimate_noise(posterior, pairs, shortlist)
+        likelihood = noise.likelihood(shortlist)
+        weights = _fit_weights(few_votes, likelihood[sample], knowledge, weights)
         clean = _clean(votes, weights)
-    trust, loss = _posterior(clean, _likelihood(noise, shortlist))
-    posterior = _posterior(clean, _likelihood(noise**TEMPER, shortlist))[0]
+    trust, loss = _posterior(clean, likelihood)
+    posterior = _posterior(clean, noise.likelihood(shortlist, TEMPER))[0]
     return Fusion(
         weights=weights.astype(np.float32),
-        noise=noise,
+        noise=noise.matrix(),
         log_clean=_log_clean(votes, weights),
         clean=clean,
         trust=trust[shortlist.rows, shortlist.own],
@@ -204,8 +270,8 @@ def sharpened(fusion: Fusion, votes: FloatArray, shortlist: Shortlist) -> Fusion
     explain its wrong labels by doubt. So doubt is left out of the trust that they are fitted to next; T follows.
     """
     clean = _clean(votes, fusion.weights.astype(np.float64) * SHARPER)
-    posterior = clean
+    posterior, pairs = clean, _Pairs.of(shortlist)
     for _ in range(SHARPER_ROUNDS):
-        noise = _estimate_noise(posterior, shortlist)
-        posterior = _posterior(clean, _likelihood(noise, shortlist))[0]
+        noise = _estimate_noise(posterior, pairs, shortlist)
+        posterior = _posterior(clean, noise.likelihood(shortlist))[0]
     return replace(fusion, trust=posterior[shortlist.rows, shortlist.own], posterior=posterior)

@@ -26,7 +26,7 @@ from gradattn_core.ranking.caller import (
 )
 from gradattn_core.ranking.copies import Copies, find_copies, judged_jointly, once_each
 from gradattn_core.ranking.discriminant import fit_discriminant
-from gradattn_core.ranking.few import overlap_factor
+from gradattn_core.ranking.few import cut_short, overlap_factor
 from gradattn_core.ranking.folds import LISTED, dependent_groups, group_folds
 from gradattn_core.ranking.fusion import TEMPER, Fusion, fuse, rarity, sharpened
 from gradattn_core.ranking.inputs import check_folds, check_given, check_seed, values_of
@@ -40,8 +40,9 @@ from gradattn_core.records import FloatArray, IntArray
 
 VOTING = 20
 """Neighbours that vote; twice as many are looked up, because near-duplicates do not vote."""
-REFITS, REFITS_OF_RARE = 2, 4
-"""How often the voters are fitted anew; what a rare class has lost to a common one takes longer to come out."""
+REFITS, REFITS_OF_RARE, REFITS_OF_HANDFULS = 2, 4, 1
+"""How often the voters are fitted anew; what a rare class has lost to a common one takes longer to come out. Which of
+thousands of classes of a handful of pictures are rare is chance."""
 AGREEING = 0.95
 """Share of all labels that a model must name to be thought to know them by heart."""
 DOUBTED, DOUBTED_SHARE = 30, 0.02
@@ -382,10 +383,13 @@ def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, round
     Args:
         fusion: gives the first trust.
         probe: of an earlier call, whose penalty is kept.
-        rounds: at least one; by default ``REFITS``, or ``REFITS_OF_RARE`` where there is a rare class.
+        rounds: at least one; by default ``REFITS``, ``REFITS_OF_RARE`` where there is a rare class, or
+            ``REFITS_OF_HANDFULS`` where fits are cut short.
     """
     said, shortlist = voters.said, voters.shortlist
     usual = REFITS_OF_RARE if rarity(shortlist).max() > 0 else REFITS
+    if cut_short(len(shortlist.own), shortlist.classes, voters.basis.points.shape[1]):
+        usual = REFITS_OF_HANDFULS
     for _ in range(usual if rounds is None else rounds):
         trust = said.weight(fusion.trust)
         discriminant = fit_discriminant(voters.basis.points, said.labels, shortlist.classes, voters.fold_index, trust)

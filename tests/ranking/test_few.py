@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import norm
+from scipy.stats import norm, spearmanr
 from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score
 
 from gradattn_core.audit.plan import survey_dataset
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import DatasetError
+from gradattn_core.ranking import discriminant, few, probe
 from gradattn_core.ranking.few import LEAST, overlap_factor, too_few
 from gradattn_core.ranking.shortlist import every_class
 from gradattn_core.ranking.suspicion import rank_labels
@@ -138,3 +141,43 @@ def test_an_audit_of_labels_of_one_picture_each_ends_before_the_sweep(tmp_path: 
     config = AuditConfig(dataset=str(tmp_path / "set"), out=str(tmp_path / "out"))
     with pytest.raises(DatasetError, match="3 labels for 3 pictures, one each"):
         survey_dataset(config)
+
+
+def probe_work(given: IntArray, features: FloatArray, monkeypatch: pytest.MonkeyPatch) -> tuple[float, FloatArray]:
+    """Images by classes by axes of all the probe's losses, and the suspicion."""
+    work, usual = [0], probe._loss
+
+    def counted(points: FloatArray, codes: IntArray, share: FloatArray) -> Callable[..., tuple[float, FloatArray]]:
+        loss_of = usual(points, codes, share)
+
+        def loss(coefficients: FloatArray) -> tuple[float, FloatArray]:
+            work[0] += points.size * len(coefficients)
+            return loss_of(coefficients)
+
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "_loss", counted)
+        suspicion = rank_labels(given, features)["suspicion"].to_numpy()
+    return work[0], suspicion
+
+
+def test_many_classes_of_a_handful_are_fitted_for_a_fraction_of_the_work_and_ranked_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    true = np.arange(750) % 150
+    latent = rng.normal(size=(150, 24))[true] + 0.4 * rng.normal(size=(750, 24))
+    features = np.maximum(latent @ rng.normal(size=(24, 96)), 0) + 0.3 * rng.normal(size=(750, 96))
+    given = np.where(rng.random(750) < 0.08, (true + rng.integers(1, 150, 750)) % 150, true)
+    for module in (probe, discriminant):
+        monkeypatch.setattr(module, "DEAR", 0)
+    before, slow = probe_work(given, features.astype(np.float32), monkeypatch)
+    monkeypatch.setattr(few, "COSTLY", 0)
+    after, fast = probe_work(given, features.astype(np.float32), monkeypatch)
+    assert after < before / 4
+    scores = [average_precision_score(given != true, suspicion) for suspicion in (slow, fast)]
+    assert scores[1] > scores[0] - 0.002
+    assert spearmanr(slow, fast)[0] > 0.9
+    # Five and a half pictures a class are a handful, and ten none.
+    assert few.cut_short(11_000, 2000, 1536) and not few.cut_short(20_000, 2000, 1536)
