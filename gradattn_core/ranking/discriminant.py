@@ -11,6 +11,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
 from gradattn_core.ranking.arrays import row_blocks, sample_rows, side_by_side
+from gradattn_core.ranking.few import cut_short
 from gradattn_core.ranking.linear import FoldClassifiers, temperature
 from gradattn_core.records import FloatArray, IntArray
 
@@ -37,6 +38,7 @@ def fit_discriminant(
     """
     weight = np.ones(len(codes), dtype=np.float32) if trust is None else trust
     folds, axes = int(fold_index.max()) + 1, points.shape[1]
+    short = cut_short(len(codes), classes, axes)
     # What a fold's training part adds up to is everything but the fold: each image is summed once.
     members = [np.flatnonzero(fold_index == fold) for fold in range(folds)]
     moments = list(side_by_side(lambda rows: _moments(points, codes, classes, weight, rows), members))
@@ -50,7 +52,8 @@ def fit_discriminant(
         present = count > 1e-6
         means = np.where(present[:, None], total / np.maximum(count, 1e-6)[:, None], total.sum(axis=0) / images)
         square = (squares - moments[fold][2]) / images
-        within = square - (means.T * (count / images)) @ means
+        weighed = means.astype(np.float32) if short else means
+        within = square - (weighed.T * (count / images).astype(weighed.dtype)) @ weighed
         prior = np.log(np.maximum(count, 0.5) / images)
         variances = np.diagonal(within)
         least = max(ROUNDING * float(np.diagonal(square).max(initial=0)), 1e-12)
@@ -63,15 +66,19 @@ def fit_discriminant(
         return coefficients
 
     tried: tuple[float, ...] = SHRINKAGES
+    fitted: dict[int, FloatArray] = {}
     if classes * axes**2 > DEAR:
         asked = members[0][sample_rows(len(members[0]), classes)]
 
         def loss(tried: FloatArray) -> float:
             return temperature(points[asked] @ tried[:, :-1].T + tried[:, -1], codes[asked], weight[asked])[1]
 
-        losses = list(side_by_side(loss, list(fit(0, SHRINKAGES))))
-        tried = (SHRINKAGES[int(np.argmin(losses))],)
-    of_folds = np.stack(list(side_by_side(lambda fold: fit(fold, tried), range(folds))), axis=1)
+        searched = fit(0, SHRINKAGES)
+        least_loss = int(np.argmin(list(side_by_side(loss, list(searched)))))
+        tried, fitted = (SHRINKAGES[least_loss],), {0: searched[least_loss : least_loss + 1]}
+    others = [fold for fold in range(folds) if fold not in fitted]
+    fitted |= zip(others, side_by_side(lambda fold: fit(fold, tried), others), strict=True)
+    of_folds = np.stack([fitted[fold] for fold in range(folds)], axis=1)
     sample = sample_rows(len(codes), classes)
 
     def calibrate(weights: FloatArray) -> tuple[float, float]:
