@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -169,7 +172,7 @@ def test_passes_maps_and_origins_are_made_by_it_on_a_cpu() -> None:
     model = vit(embed_dim=128, num_heads=2).float()
     images = drawn(40, 3, 64, 64)
     with Products() as products:
-        inside = forward(model, images)
+        inside = forward(model, images[:8])
         swept, products.calls = products.calls, 0
         drawn_map = interpret(model, images, 0, 1).scores
     # Those of the first block's queries, keys and values need no way back: its attention is the end of it.
@@ -177,7 +180,7 @@ def test_passes_maps_and_origins_are_made_by_it_on_a_cpu() -> None:
     onednn.multiplies_faster.cache_clear()
     with pytest.MonkeyPatch.context() as patch, Products() as products:
         patch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "sse4a": False})
-        outside = forward(model, images)
+        outside = forward(model, images[:8])
         torch.testing.assert_close(drawn_map, interpret(model, images, 0, 1).scores, rtol=1e-3, atol=1e-5)
     assert products.calls == 0
     torch.testing.assert_close(inside.features, outside.features, rtol=1e-4, atol=1e-5)
@@ -229,3 +232,24 @@ def test_it_is_taken_where_torchs_own_is_the_slow_one(
     onednn.multiplies_faster.cache_clear()
     assert onednn.multiplies_faster() is faster
     onednn.multiplies_faster.cache_clear()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_what_a_layer_frees_the_next_one_gets_without_the_system() -> None:
+    """Without it every round asks for all its pages again."""
+    code = """if True:
+        import resource, torch
+        from gradattn_core.attention.precision import full_float32
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(20):
+                torch.cat([torch.ones(2 << 20) for _ in range(3)][:1])
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        first = faults()
+        with full_float32(torch.device("cpu")):
+            faults()
+            print(first, faults())
+    """
+    answered = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, now = map(int, answered.stdout.split())
+    assert now < before / 10

@@ -157,6 +157,16 @@ def test_a_layer_and_the_gelu_behind_it_are_as_near_as_rounding(gelu: str, bias:
     assert off < 2.0**-7 and off < 1.2 * was
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_batch_is_the_same_as_its_parts(precision: str) -> None:
+    model = vit().float()
+    images = drawn(19, 3, 64, 64)
+    whole, parts = forward(model, images, precision), [forward(model, some, precision) for some in images.split(8)]
+    for name in ("logits", "readout", "features"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
+    assert whole.precision == precision and len(whole.features) == 19
+
+
 @has_units
 def test_whoever_looks_between_layer_and_gelu_sees_what_is_there() -> None:
     block = Mlp(48, 96).eval().requires_grad_(False)
