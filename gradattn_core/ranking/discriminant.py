@@ -75,10 +75,11 @@ def fit_discriminant(
 
         searched = fit(0, SHRINKAGES)
         least_loss = int(np.argmin(list(side_by_side(loss, list(searched)))))
-        tried, fitted = (SHRINKAGES[least_loss],), {0: searched[least_loss : least_loss + 1]}
+        tried, fitted = (SHRINKAGES[least_loss],), {0: searched[least_loss : least_loss + 1].copy()}
+        del searched  # many times as much
     others = [fold for fold in range(folds) if fold not in fitted]
     fitted |= zip(others, side_by_side(lambda fold: fit(fold, tried), others), strict=True)
-    of_folds = np.stack([fitted[fold] for fold in range(folds)], axis=1)
+    of_folds = np.stack([fitted.pop(fold) for fold in range(folds)], axis=1)
     sample = sample_rows(len(codes), classes)
 
     def calibrate(weights: FloatArray) -> tuple[float, float]:
