@@ -104,7 +104,7 @@ def prepared(model: nn.Module) -> Iterator[None]:
             setattr(module, name, value)
         for parameter in learning:
             parameter.requires_grad_(False)
-        with full_float32(next(model.parameters()).device):
+        with full_float32(next((each.device for each in model.parameters()), None)):
             yield
     finally:
         for parameter in learning:
