@@ -25,7 +25,7 @@ LEAST = 0.02
 _UPPER = 0.6745
 """Standard deviations from the median of a normal distribution to its upper quartile."""
 
-HANDFUL, COSTLY = 10, 2**32
+SPARSE, COSTLY = 10, 2**32
 """Average pictures of a class below which, and pictures by classes by axes beyond which, fits are cut short: 2,000
 classes of 5 pictures and 1,536 features took three minutes. Larger classes and smaller tasks are not touched."""
 
@@ -35,7 +35,7 @@ FEW, MANY = 5, 50
 
 def cut_short(pictures: int, classes: int, axes: int) -> bool:
     """Whether there are so many classes of so few pictures that their voters are fitted less finely and less often."""
-    return pictures < HANDFUL * classes and pictures * classes * axes > COSTLY
+    return pictures < SPARSE * classes and pictures * classes * axes > COSTLY
 
 
 def too_few(labels: Sequence[str], column: str) -> tuple[str, str]:
