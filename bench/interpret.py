@@ -4,7 +4,8 @@ Prints one markdown table of ratios to the floor, which is a bare forward and ba
 parameters: time as the median over repeats (in brackets the quickest against the quickest), then peak memory above the
 loaded model. All ways of one size are timed in one process, in turn, so that a busy moment meets all of them; each peak
 comes from a fresh process. With one thread on a CPU the processor's own time is counted, which other work on the
-machine hardly disturbs.
+machine hardly disturbs. Both sides take our matrix products (:mod:`gradattn_core.attention.onednn`), which on some
+processors are twice as fast as torch's; ``plain`` is the floor in torch's own.
 
 The peers explain the same z_0 − z_1 of the same frozen model, both at blocks[-1].norm1, as their manuals say for Vision
 Transformers: captum's LayerGradientXActivation (one pass; its integrated gradients are 50 such passes by default) and
@@ -40,7 +41,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gradattn_core.attention.precision import products_in
+from gradattn_core.attention.onednn import linear_by_torch
+from gradattn_core.attention.precision import full_float32, products_in
 from gradattn_core.attention.routes import only
 from gradattn_core.interpret.maps import interpret
 from gradattn_core.methods import CORRECTIONS
@@ -49,7 +51,7 @@ PEERS = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "grad-cam*": "pytor
 # Of each correction the routes beside the one that it has by itself on a CPU.
 BY_ROUTE = ("complete by columns", "centred by columns", "complete by blocks", "secant by blocks", "complete by kernel",
             "secant by kernel")  # fmt: skip
-WAYS = ("forward", "floor", *CORRECTIONS, *BY_ROUTE, "explicit", *PEERS)
+WAYS = ("forward", "floor", "plain", *CORRECTIONS, *BY_ROUTE, "explicit", *PEERS)
 SIDES = {197: 224, 785: 448, 1025: 512, 1765: 672, 4097: 1024}
 
 
@@ -82,6 +84,11 @@ def floor(model: nn.Module, images: Tensor) -> Tensor:
     pixels = images.clone().requires_grad_(True)
     logits = model(pixels)
     return torch.autograd.grad((logits[:, 0] - logits[:, 1]).float().sum(), pixels)[0]
+
+
+def floor_by_torch(model: nn.Module, images: Tensor) -> Tensor:
+    with linear_by_torch():
+        return floor(model, images)
 
 
 def captum_map(model: Any, images: Tensor) -> Any:
@@ -135,6 +142,7 @@ def way(name: str, model: nn.Module, images: Tensor) -> Callable[[], Any]:
         return drawn
     other = {
         "floor": floor,
+        "plain": floor_by_torch,
         "explicit": explicit,
         "captum": captum_map,
         "grad-cam": grad_cam_map,
@@ -201,9 +209,10 @@ def measure_peak(options: argparse.Namespace, tokens: int, name: str) -> float:
         torch.cuda.reset_peak_memory_stats()
         call()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    # A first call on a small model loads the kernels' code, which is no cost of the call.
-    small = timm.create_model(options.model, img_size=32, depth=2).to(images.dtype).eval().requires_grad_(False)
-    way(name, small, images[:, :, :32, :32])()
+    # A first call on a shallow model makes the kernels' code, that of oneDNN for the very shapes: no cost of the call.
+    shallow = timm.create_model(options.model, img_size=SIDES[tokens], depth=2).to(images.dtype).eval()
+    way(name, shallow.requires_grad_(False), images)()
+    del shallow
     # Linux forgets the greatest resident size of the loading when asked to.
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
@@ -267,7 +276,7 @@ def main() -> None:
     if options.cell is None:
         table(options, sys.argv[1:])
         return
-    with products_in(options.map_precision):
+    with products_in(options.map_precision), full_float32(torch.device(options.device)):
         found = (
             measure_times(options, options.tokens)
             if options.cell == "times"
