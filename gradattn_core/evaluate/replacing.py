@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from gradattn_core.attention.readout import find_readout, model_name
+from gradattn_core.attention.readout import model_name
 from gradattn_core.attention.rollout import prepared
 from gradattn_core.errors import EvaluateError
-from gradattn_core.interpret.absence import READS_PATCHES, without_patches
+from gradattn_core.interpret.absence import runs_on_fewer, tokens_dropped, without_patches
 
 REPLACEMENTS = ("zero", "mean", "blur", "inpaint", "drop")
 """What a masked patch becomes.
@@ -68,9 +63,8 @@ def masked_logits(model: nn.Module, images: Tensor, masked: Tensor, replace: str
         ModelError: no token of the model can be left out.
     """
     if replace == "drop":
-        # A class token's model on fewer tokens is quicker than one that must not look at them.
-        plain = type(model) is VisionTransformer and find_readout(model).kind not in READS_PATCHES
-        logits = _on_the_rest(model, images, masked.flatten(1)) if plain else without_patches(model, images, masked)
+        short = runs_on_fewer(model)
+        logits = _on_the_rest(model, images, masked.flatten(1)) if short else without_patches(model, images, masked)
     else:
         over = functional.interpolate(masked[:, None].float(), size=images.shape[-2:], mode="nearest") > 0
         logits = model(
@@ -134,27 +128,9 @@ def _on_the_rest(model: nn.Module, images: Tensor, masked: Tensor) -> Tensor:
     logits: list[tuple[Tensor, Tensor]] = []
     for count in counts.unique():
         rows = (counts == count).nonzero()[:, 0]
-        with _tokens_dropped(model, masked[rows]):
+        with tokens_dropped(model, masked[rows]):
             logits.append((rows, model(images[rows])))
     result = logits[0][1].new_empty(len(images), logits[0][1].shape[1])
     for rows, answer in logits:
         result[rows] = answer
     return result
-
-
-@contextmanager
-def _tokens_dropped(model: nn.Module, masked: Tensor) -> Iterator[None]:
-    """Leave out the ``masked`` [B, patches] tokens, the same number of every image, behind the position embedding."""
-    network: Any = model
-    visible = (~masked).nonzero()[:, 1].view(len(masked), -1) + network.num_prefix_tokens
-    prefix = torch.arange(network.num_prefix_tokens, device=masked.device).expand(len(masked), -1)
-    index = torch.cat((prefix, visible), dim=1).unsqueeze(-1)
-
-    def drop(_module: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
-        return tokens.gather(1, index.expand(-1, -1, tokens.shape[-1]))
-
-    hook = network.pos_drop.register_forward_hook(drop)
-    try:
-        yield
-    finally:
-        hook.remove()

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -49,6 +50,35 @@ def without_patches(model: nn.Module, images: Tensor, absent: Tensor, head: Head
             raise InterpretError(f"absent: expected a tensor of booleans {place}, a place for each patch, got {seen}")
         tokens = _tokens_without(model, images, absent.flatten(1).to(images.device), readout)
         return answer_of(model, tokens, head)
+
+
+def runs_on_fewer(model: nn.Module) -> bool:
+    """Whether tokens can be left out of the sequence itself, which is quicker than that no other may look at them.
+
+    That is so of timm's plain Vision Transformer with a class token; others may need all places, or read the patches.
+    """
+    return type(model) is VisionTransformer and find_readout(model).kind not in READS_PATCHES
+
+
+@contextmanager
+def tokens_dropped(model: nn.Module, masked: Tensor) -> Iterator[None]:
+    """Within it the ``masked`` [B, patches] tokens are left out behind the position embedding, as many of every image.
+
+    Only of a model that :func:`runs_on_fewer`.
+    """
+    network: Any = model
+    visible = (~masked).nonzero()[:, 1].view(len(masked), -1) + network.num_prefix_tokens
+    prefix = torch.arange(network.num_prefix_tokens, device=masked.device).expand(len(masked), -1)
+    index = torch.cat((prefix, visible), dim=1).unsqueeze(-1)
+
+    def drop(_module: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
+        return tokens.gather(1, index.expand(-1, -1, tokens.shape[-1]))
+
+    hook = network.pos_drop.register_forward_hook(drop)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def without_picture(model: nn.Module, images: Tensor) -> Tensor:

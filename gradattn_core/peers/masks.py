@@ -14,7 +14,7 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from torch import Tensor
 from torch.nn import functional
 
-from gradattn_core.interpret.absence import without_patches
+from gradattn_core.interpret.absence import runs_on_fewer, tokens_dropped, without_patches
 from gradattn_core.interpret.objective import check_finite
 from gradattn_core.peers.cams import last_input_norm
 from gradattn_core.peers.gradients import patch_pixels, peer_library
@@ -73,9 +73,10 @@ def transformer_input_sampling(question: Question) -> Tensor:
     With p_k the probability of the target from these patches alone, S = Σ_k p_k m_k / Σ_k m_k. 1 + 1,024 forward
     passes.
 
-    Against the authors' code: tokens are left out of every softmax in the place of the sequence, so that rotary and
-    relative positions and all prefix tokens stay right (and a pass costs what a whole one costs); k-means by
-    scikit-learn, one start, from a seed; a patch that no mask keeps gets the mean score; no stretching to [0, 1].
+    Against the authors' code: in other models than timm's plain one tokens are left out of every softmax instead of the
+    sequence, so that rotary and relative positions and all prefix tokens stay right (and a pass costs what a whole one
+    costs); k-means by scikit-learn, one start, from a seed; a patch that no mask keeps gets the mean score; no
+    stretching to [0, 1].
 
     Returns:
         [B, rows, columns] float32, in [0, 1].
@@ -131,21 +132,34 @@ def shapley_plane(question: Question, seed: int, samples: int) -> Tensor:
             torch.ones(1, question.patches, dtype=torch.float64),
             baselines=0.0,
             n_samples=samples,
-            perturbations_per_eval=question.chunk_size,
+            # All at once: those of one size share passes.
+            perturbations_per_eval=samples,
             return_input_shape=False,
         )
     return plane.reshape(-1)
 
 
 def _answers_without(question: Question, absent: Tensor, measure: Callable[[Question, Tensor], Tensor]) -> Tensor:
-    """``measure`` of the answers to a question's one picture without the patches of each row of ``absent`` [n, P]."""
-    found = []
-    for part in absent.to(question.images.device).split(question.chunk_size):
-        copies = _copies(question, len(part))
-        logits = without_patches(copies.model, copies.images, part.unflatten(1, question.grid), question.head)
-        check_finite(logits)
-        found.append(measure(copies, logits))
-    return torch.cat(found)
+    """``measure`` of the answers to a question's one picture without the patches of each row of ``absent`` [n, P].
+
+    Where the model runs on fewer tokens, rows that lose as many share its passes.
+    """
+    absent = absent.to(question.images.device)
+    short = runs_on_fewer(question.model)
+    counts = absent.sum(dim=1) if short else absent.new_zeros(len(absent), dtype=torch.long)
+    found: list[tuple[Tensor, Tensor]] = []
+    for count in counts.unique():
+        for rows in (counts == count).nonzero()[:, 0].split(question.chunk_size):
+            copies, gone = _copies(question, len(rows)), absent[rows]
+            if short:
+                with tokens_dropped(copies.model, gone):
+                    logits = copies.answer(copies.images)
+            else:
+                logits = without_patches(copies.model, copies.images, gone.unflatten(1, question.grid), question.head)
+                check_finite(logits)
+            found.append((rows, measure(copies, logits)))
+    order = torch.cat([rows for rows, _ in found])
+    return torch.cat([answers for _, answers in found])[order.argsort()]
 
 
 def _probabilities(question: Question, images: Tensor) -> Tensor:
