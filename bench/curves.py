@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -179,12 +179,12 @@ def curves(run: Run, name: str) -> Arrays:
 
 def chunk(run: Run, name: str, start: int) -> Arrays:
     """The same of the pictures of one chunk."""
-    asked = _asked(run, start)
     count = min(pictures(run, name), start + CHUNK) - start
     steps = shares(run.steps)
 
     def made() -> Arrays:
         areas: Arrays = {}
+        asked = _asked(run, start)
         for setting, (has_guide, replace, is_own) in SETTINGS.items():
             batch, all_answers = asked[has_guide, replace]
             few = Batch(batch.images[:count], batch.target[:count], batch.against[:count])
@@ -217,9 +217,9 @@ def _asked(run: Run, start: int) -> dict[tuple[bool, str], tuple[Batch, Asked]]:
     return found
 
 
-@lru_cache(maxsize=1)
+@cache
 def _facts(run: Run, start: int) -> str:
-    """What is asked of a chunk."""
+    """What is asked of a chunk: known of all of them, so that what was kept is read without the pictures."""
     return key_of(*(batch.images for batch, _ in _asked(run, start).values()))
 
 
