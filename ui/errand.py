@@ -58,12 +58,18 @@ class Errand:
 
     def wait(self, seconds: float) -> None:
         """Until what was begun is done; raises ``subprocess.TimeoutExpired`` where it takes longer."""
-        if self._process is not None:
-            self._process.wait(seconds)
+        with self._lock:
+            process = self._process
+        if process is not None:
+            process.wait(seconds)
         self.is_busy()
 
     def lines(self) -> list[str]:
         """What the last process has said by now on its standard error."""
+        with self._lock:
+            return self._lines()
+
+    def _lines(self) -> list[str]:
         if self._said is None:
             return []
         # Not through the handle: the process writes at its place.
@@ -79,7 +85,7 @@ class Errand:
             return True
         self._process = None
         if status:
-            self.problem = [f"its process ended with status {status}", *self.lines()][-1]
+            self.problem = [f"its process ended with status {status}", *self._lines()][-1]
         return False
 
     def _started(self, said: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -97,7 +97,7 @@ def test_a_map_is_made_once_by_a_process_of_its_own(
     assert client.post("map/make", audit="first")["making"] is not None
     making = maker(store.directory, "first")
     making.work.begin()  # it is at work: nothing begins twice
-    making.work.wait(60)
+    making.work.wait(300)
     answer = client.get("map", audit="first")
     assert len(answer["points"]["paths"]) == COUNT and making.progress() is None
     assert client.post("map/make", audit="first") == {"making": None}
@@ -114,7 +114,7 @@ def test_a_map_is_made_once_by_a_process_of_its_own(
     for file in (store.directory / "features/first").glob("*.parquet"):
         file.write_bytes(b"PAR1")
     making.work.begin()
-    making.work.wait(60)
+    making.work.wait(300)
     assert "features are damaged" in client.get("map", audit="first")["failed"]
     shutil.rmtree(store.directory / "features")
     assert "features of this audit are gone" in client.get("map", audit="first")["problem"]
