@@ -126,8 +126,8 @@ def _start(out: Path, refusal: str | None, busy: bool) -> None:
         "It runs on the machine of this page, goes on when the page is closed, and reads whatever folder is named. "
         "Everybody who sees this form can do that, so let nobody open this page who may not see this machine's files."
     )
-    problem = st.session_state.pop("start-problem", None)
-    if problem:
+    # It stays beside what was typed, which is kept too, until something is started.
+    if problem := st.session_state.get("start-problem"):
         st.error("The audit was not started.")
         plain(problem, "name-problem")
     with st.form("start"):
@@ -188,10 +188,11 @@ def _command(out: Path, values: Mapping[str, str], more: str) -> list[str]:
 
 
 def _attempt(begin: Callable[[], object]) -> None:
-    """Start or continue; what is wrong is shown on the next run, above the form."""
+    """Start or continue; what is wrong is shown from the next run on, above the form."""
     try:
         begin()
-        st.session_state.pop("dismissed", None)
+        for kept in ("dismissed", "start-problem"):
+            st.session_state.pop(kept, None)
     except GradattnError as error:
         st.session_state["start-problem"] = str(error)
     st.rerun()

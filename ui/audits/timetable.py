@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -23,6 +24,7 @@ from ui.launch import child_environment
 
 _PATIENCE = 60
 _WHEN = "Five fields of cron (minute, hour, day, month, weekday; in UTC), or an interval such as 30m, 6h, 1d, 2w."
+_WORDS = {"run": "Run now", "pause": "Pause", "resume": "Resume"}
 _questions = ThreadPoolExecutor(1, thread_name_prefix="prefect")
 
 
@@ -33,8 +35,10 @@ def show(out: Path, refusal: str | None) -> None:
         refusal: why this page may start nothing; None where it may.
     """
     st.header("Schedule", anchor=False)
-    told = st.session_state.pop("schedule-told", None)
-    if told:
+    if "schedule-when" not in st.session_state:
+        # Who comes anew has heard it; whoever is here keeps it, however often the page is drawn meanwhile.
+        _tell()
+    if told := st.session_state["schedule-told"]:
         plain(told, "mark-schedule")
     address = server()
     if address is None:
@@ -69,11 +73,12 @@ def _answer(address: str) -> Future[pd.DataFrame]:
 
 def _show_answer(address: str, was_done: bool, refusal: str | None) -> None:
     answer = _answer(address)
-    if not answer.done():
+    if answer.done() != was_done:
+        # This part was drawn by itself: what stands above it, and whether it is drawn every second, follow.
+        st.rerun()
+    if not was_done:
         st.caption("Asking Prefect …")
         return
-    if not was_done:
-        st.rerun()
     try:
         schedules = answer.result()
     except GradattnError as error:
@@ -101,9 +106,11 @@ def _schedule(place: int, row: Row, *, may_change: bool) -> None:
         st.caption(f"{state} · {due} · {last}")
         if may_change:
             with st.container(horizontal=True, key=f"change-{place}"):
-                st.button("Run now", key=f"run-{place}", on_click=_change, args=("run", name))
-                action = "pause" if row["active"] else "resume"
-                st.button(action.capitalize(), key=f"{action}-{place}", on_click=_change, args=(action, name))
+                # After a change these are other buttons: the second half of a double click comes too late.
+                changes = st.session_state["schedule-changes"]
+                for action in ("run", "pause" if row["active"] else "resume"):
+                    if st.button(_WORDS[action], key=f"{action}-{place}-{changes}"):
+                        _change(action, name)
 
 
 def _add(out: Path) -> None:
@@ -122,26 +129,31 @@ def _add(out: Path) -> None:
                 _, place, *_ = process.arguments(out, dataset, {})
                 command = ("schedule", "add", place, f"--out={out.absolute()}", f"--{timing}={when}", *named)
                 with st.spinner("Asking Prefect …"):
-                    _told(process.run(*command, patience=_PATIENCE))
+                    _tell(process.run(*command, patience=_PATIENCE))
             except GradattnError as error:
-                st.error("Nothing was scheduled.")
-                plain(str(error), "mark-problem")
-                return
+                _tell(problem=str(error))
             st.rerun()
+        if problem := st.session_state["schedule-problem"]:
+            st.error("Nothing was scheduled.")
+            plain(problem, "mark-problem")
 
 
-def _change(action: str, name: str) -> None:
+def _change(action: str, name: str) -> NoReturn:
     """Run, pause or resume a schedule by its name, which no option can be taken for."""
     try:
-        _told(process.run("schedule", action, "--", name, patience=_PATIENCE))
+        with st.spinner("Asking Prefect …"):
+            _tell(process.run("schedule", action, "--", name, patience=_PATIENCE))
     except GradattnError as error:
-        st.session_state["schedule-told"] = f"Nothing was changed: {error}"
+        _tell(f"Nothing was changed: {error}")
+    st.rerun()
 
 
-def _told(sentence: str) -> None:
-    """Say this above the schedules, and ask for them anew."""
-    st.session_state["schedule-told"] = sentence
-    _answer.clear()
+def _tell(told: str = "", *, problem: str = "") -> None:
+    """From now on this stands above the schedules, which are asked for anew, or this problem in the form."""
+    st.session_state["schedule-told"], st.session_state["schedule-problem"] = told, problem
+    st.session_state["schedule-changes"] = st.session_state.get("schedule-changes", 0) + 1
+    if told:
+        _answer.clear()
 
 
 def _server_of_worker() -> str | None:
