@@ -90,6 +90,27 @@ def test_a_key_decides_the_suspect_on_the_screen_and_says_so(page: Page, store: 
     assert log(store) == [*before, (first, "keep", ""), (second, "remove", "")]
 
 
+def test_escape_ends_one_thing_at_a_time_and_a_chip_shuts_what_it_opened(page: Page) -> None:
+    page.locator(".thumb").first.click()
+    compared, menu, chip = page.locator(".compared"), page.locator(".popover:popover-open"), page.locator(".chip").last
+    chip.click()
+    expect(menu).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(compared).to_be_visible()
+    page.keyboard.press("?")
+    expect(dialog(page)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog(page)).to_be_hidden()
+    expect(compared).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(compared).to_be_hidden()
+    chip.click()
+    expect(menu).to_be_visible()
+    chip.click()
+    expect(menu).to_be_hidden()
+
+
 def test_of_a_file_that_is_another_by_now_that_is_said_beside_its_verdict_and_on_its_card(
     page: Page, store: Store, address: str
 ) -> None:
@@ -205,6 +226,8 @@ def test_undo_takes_back_what_is_shown_else_the_last_also_after_a_reload(page: P
     sees(page, first)
     saved(page)
     assert log(store)[-2:] == [(third, "undo", ""), (first, "undo", "")]
+    decided = len(store.candidates.page(AUDIT_ID, decided="yes"))
+    expect(page.locator(".head .at")).to_contain_text(f"{decided + 1} of")
 
 
 def test_what_is_taken_back_is_not_shown_as_decided_by_an_answer_that_was_asked_for_before(

@@ -191,7 +191,7 @@ export class Actions {
     const { review } = this;
     const { queue } = review;
     if (push && queue.current) write({ ...review.params, path: queue.current.path }, { push, blind: review.blind });
-    review.view.compare?.(null);
+    review.view.compare(null);
     review.render();
     review.view.focus();
     if (queue.current?.stale) this.refresh(queue.current);

@@ -231,11 +231,17 @@ export class Chips {
   menu(words, content) {
     const popover = element("div", { className: "popover", popover: "auto", "data-keep": "" });
     const chip = element("button", { type: "button", className: "chip", "aria-haspopup": "true", "aria-expanded": "false" }, words, " ▾");
-    chip.onclick = () => popover.togglePopover();
-    popover.ontoggle = ({ newState }) => {
+    // The browser's own way to open it, so that a click on the chip also shuts it.
+    chip.popoverTargetElement = popover;
+    // Filled before it is there: whoever is quick never types into what was there the last time.
+    popover.onbeforetoggle = ({ newState }) => {
       chip.setAttribute("aria-expanded", String(newState === "open"));
+      if (newState !== "open") return;
+      fill(popover, ...content());
+      popover.querySelector("input:checked, select, input")?.setAttribute("autofocus", "");
+    };
+    popover.ontoggle = ({ newState }) => {
       if (newState === "open") {
-        fill(popover, ...content());
         const box = chip.getBoundingClientRect();
         const [above, below] = [box.top - 12, innerHeight - box.bottom - 12];
         const up = popover.scrollHeight > below && above > below;
@@ -243,12 +249,13 @@ export class Chips {
         popover.style.bottom = up ? `${innerHeight - box.top + 4}px` : "auto";
         popover.style.maxHeight = `${Math.max(up ? above : below, 120)}px`;
         popover.style.left = `${Math.max(8, Math.min(box.left, innerWidth - popover.offsetWidth - 8))}px`;
-        popover.querySelector("input:checked, select, input")?.focus();
       } else if (popover.isConnected && popover.contains(popover.getRootNode().activeElement)) this.left?.();
     };
     popover.onkeydown = (event) => {
       // A form and a button have uses of their own for Enter.
       if (event.key !== "Escape" && (event.key !== "Enter" || event.target.closest("form, button"))) return;
+      // It ends this menu and nothing behind it.
+      event.stopPropagation();
       // What was typed counts; then the picture has the focus again.
       event.target.blur?.();
       popover.hidePopover();

@@ -37,6 +37,8 @@ export class Dialogs {
     dialog.onkeydown = (event) => {
       if (event.key !== "Escape" || event.isComposing) return;
       event.preventDefault();
+      // It ends this dialog and nothing behind it.
+      event.stopPropagation();
       dialog.end();
     };
     // All at once: the browser tells of the end a moment later, and the next key would go to a field that is gone.

@@ -163,7 +163,8 @@ export class Keys {
   }
 }
 
-function isField(target) {
+/** Whether letters are typed there. */
+export function isField(target) {
   if (target?.isContentEditable) return true;
   if (target?.localName === "input") return !["checkbox", "radio", "range", "button", "submit"].includes(target.type);
   return ["textarea", "select"].includes(target?.localName);

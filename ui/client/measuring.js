@@ -39,19 +39,14 @@ export function createMeasureRow(press) {
 }
 
 export class Measuring {
-  /** @param review of review.js; @param {AbortSignal} signal ends it */
-  constructor(review, signal) {
+  /** @param review of review.js */
+  constructor(review) {
     this.review = review;
     this.busy = new Set(); // paths
     this.problems = new Map();
     this.took = "";
     this.drawing = null; // the item whose map by another method is on its way
     this.shown = null; // the note of the method that is drawn
-    window.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || this.shown === null || review.dialogs.open || review.chips.open) return;
-      event.preventDefault();
-      this.ours();
-    }, { capture: true, signal });
   }
 
   get item() {
@@ -80,6 +75,7 @@ export class Measuring {
     if (!item?.suspect?.map?.measuring?.passes || this.busy.has(path)) return;
     this.busy.add(path);
     this.problems.delete(path);
+    review.view.compare(null);
     review.view.focus();
     review.view.say("Measuring: parts of the picture are left out and the model is asked again.");
     review.render();

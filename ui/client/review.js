@@ -8,7 +8,7 @@ import { Dialogs } from "./dialogs.js";
 import { element } from "./dom.js";
 import { sentenceOn } from "./fresh.js";
 import { recall, remember } from "./kept.js";
-import { Keys, printed } from "./keys.js";
+import { isField, Keys, printed } from "./keys.js";
 import { Last } from "./last.js";
 import { Measuring } from "./measuring.js";
 import { Outbox, uuid } from "./outbox.js";
@@ -31,7 +31,7 @@ class Review {
     Object.assign(this, { root, data, audit: data.audit, reviewer: data.reviewer });
     this.tab = tabId();
     this.actions = new Actions(this);
-    this.measuring = new Measuring(this, signal);
+    this.measuring = new Measuring(this);
     this.view = createView(root, {
       picture: (kind, { path, content_hash }) => this.picture(kind, path, content_hash),
       act: (name, event) => this.actions.act(name, event ?? this.click),
@@ -60,15 +60,14 @@ class Review {
     this.outbox = new Outbox({
       post: api.post, place: `${new URL(data.base).pathname}${this.audit}`, changed: () => this.later(),
       landed: (entry, answer) => this.actions.landed(entry, answer),
-      ahead: () => this.queue.ahead(), others: (paths) => this.actions.passed(paths),
+      // A second look is at what others have decided.
+      ahead: () => (this.params.list === "second look" ? [] : this.queue.ahead()), others: (paths) => this.actions.passed(paths),
     });
     this.keys = new Keys({
       act: (name, event) => this.actions.act(name, event), signal, shut: () => this.dialogs.open || this.chips.open,
       hold: (name, on) => (name === "map" ? this.view.map(on) : this.view.flicker(on)), leave: () => this.view.focus(),
     });
-    window.addEventListener("keydown", ({ key }) => {
-      if (key === "Escape" && this.view.stage.comparing && !this.dialogs.open && !this.chips.open) this.view.focus();
-    }, { signal });
+    window.addEventListener("keydown", (event) => this.ends(event), { signal });
     // What a press is about is what was on the screen when it began.
     root.addEventListener("pointerdown", (event) => (this.pointer = { item: this.seen, since: event.timeStamp }), { capture: true, signal });
     root.addEventListener("click", (event) => (this.click = event), { capture: true, signal });
@@ -76,6 +75,15 @@ class Review {
     this.begin(read());
     this.actions.asking.classes();
     this.view.focus();
+  }
+
+  /** Escape ends one thing, what lies on top: menus and dialogs keep it to themselves, then a comparison, then another method's map. */
+  ends(event) {
+    if (event.key !== "Escape" || isField(event.composedPath()[0])) return;
+    if (this.view.stage.comparing) {
+      this.view.compare(null);
+      this.view.focus();
+    } else if (this.measuring.shown !== null) this.measuring.ours();
   }
 
   /** A rerun of the page: a new token, perhaps a new name. */

@@ -65,14 +65,17 @@ function asked(review, entry) {
   }
   const theirs = words({ ...newest, given: entry.given });
   const text = (each, what) => (each.decision === "relabel" ? each.name : { keep: "label is right", unsure: "unsure", remove: "remove", undo: "undo" }[each.decision] ?? what);
+  const [title, who, whose] = newest.mine
+    ? ["You have decided this elsewhere", ["You, elsewhere", ""], "Other"]
+    : ["Somebody was faster", [newest.reviewer || "Somebody", "name"], "Theirs"];
   return {
-    title: newest.mine ? "You have decided this elsewhere" : "Somebody was faster", picture,
+    title, picture,
     paragraphs: [
-      [[newest.reviewer || "Somebody", "name"], [`${newest.at ? `, ${ago(newest.at)}` : ""}: `, ""], ...theirs],
+      [who, [`${newest.at ? `, ${ago(newest.at)}` : ""}: `, ""], ...theirs],
       [["You, now: ", ""], ...mine], said("The first is in the log; the second is added to it if you choose it. Which one stands?"),
     ],
     buttons: [
-      { name: "theirs", text: `Theirs: ${text(newest, "")}` }, { name: "mine", text: `Mine: ${text(entry, "undo")}` },
+      { name: "theirs", text: `${whose}: ${text(newest, "")}` }, { name: "mine", text: `${newest.mine ? "This" : "Mine"}: ${text(entry, "undo")}` },
       { name: "neither", text: "Unsure" },
     ],
   };

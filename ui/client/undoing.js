@@ -92,7 +92,12 @@ export class Undoing {
     // "known" is the answer to one that was sent twice, as its first answer was lost.
     if (answer.status !== "undone" && answer.status !== "known") return;
     this.others(answer);
-    if (!entry.counted) actions.balance -= answer.count || 1;
+    if (!entry.counted) {
+      const count = answer.count || 1;
+      actions.balance -= count;
+      // Decided before this list was begun, and before us again.
+      if (review.base) review.base.first = Math.max(0, review.base.first - count);
+    }
     if (entry.path) return;
     // Whose decision it was is known only now.
     if (item?.suspect) item.suspect.decision = answer.stands ?? null;

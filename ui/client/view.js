@@ -208,11 +208,8 @@ export function createView(root, given) {
       if (first && !stage.comparing) await compare(first, ["Typical ", cut(first.name)], "held");
     },
     flash: card.flash,
-    /** To the picture: the suspect's, should another be large. */
-    focus() {
-      if (stage.comparing) stage.compare(null);
-      stage.element.focus({ preventScroll: true });
-    },
+    /** To the picture. */
+    focus: () => stage.element.focus({ preventScroll: true }),
     say: (text) => (live.textContent = text),
     get settings() {
       return { ...stage.settings };
