@@ -10,7 +10,9 @@ the same command in that checkout, one after the other in one run.
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
+import json
 import shutil
 import signal
 import tempfile
@@ -18,6 +20,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pandas as pd
@@ -33,7 +37,7 @@ _POOL = 200
 _WAIT = 60_000
 _SHOWN = 12
 _PLACES = 50_000
-_PAINT, _KEY, _ACTION = 2.0, 0.1, 0.5
+_PAINT, _KEY, _ACTION, _STRETCH = 2.0, 0.1, 0.5, 0.03
 _SIZE: ViewportSize = {"width": 1280, "height": 720}
 # Pictures through every shadow root, looked for before each frame.
 _PICTURES = """([place, count, before]) => {
@@ -241,6 +245,23 @@ def reviewing(page: Page, site: Site, address: str, repeats: int) -> Iterator[Ro
         yield Row(f"review: {name}, next suspect shown", seconds, _KEY)
 
 
+def stretches(page: Page, address: str, repeats: int) -> Iterator[Row]:
+    """The answers with the next suspects of the list, one stretch after the other, as the client asks for them."""
+    with page.expect_request("**/gradattn/list?*") as asked:
+        page.goto(f"{address}/review")
+    url, headers = urlsplit(asked.value.url), {**asked.value.all_headers(), "accept-encoding": "gzip"}
+    query, seconds = dict(parse_qsl(url.query)), []
+    for _ in range(repeats + 1):
+        request = Request(url._replace(query=urlencode(query)).geturl(), headers=headers)
+        start = time.perf_counter()
+        with urlopen(request) as answer:
+            packed = answer.read()
+        seconds.append(time.perf_counter() - start)
+        suspects = json.loads(gzip.decompress(packed))["suspects"]
+        query["after"] = json.dumps(suspects[-1]["order"])
+    yield Row(f"review: {len(suspects)} more suspects, answered", seconds[1:], _STRETCH)
+
+
 def turning(page: Page, site: Site, address: str, repeats: int) -> Iterator[Row]:
     """The grid: the next page."""
     cards = ".gallery .card img" if site.name == "before" else ".cards .card img"
@@ -269,6 +290,8 @@ def measure(site: Site, repeats: int, minute: float) -> None:
             page = browser.new_context(viewport=_SIZE).new_page()
             show(reviewing(page, site, server.address, 3 * repeats))
             show(turning(page, site, server.address, repeats))
+            if site.name == "now":
+                show(stretches(page, server.address, repeats))
             page.context.close()
         finally:
             server.kill(signal.SIGTERM)
