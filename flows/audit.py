@@ -149,7 +149,8 @@ def _audit(config: AuditConfig) -> AuditSummary:
     plan_in.cache_clear()
     shared, others = stages_left(plan)
     if shared:
-        get_run_logger().info(f"computes on {plan.versions.get('device', 'an unknown device')}, {plan.precision}")
+        device, swept = (plan.versions.get(name, "unknown") for name in ("device", "precision"))
+        get_run_logger().info(f"computes on {device}, {swept}")
         with computing(plan) as compute:
             for stage in shared:
                 compute(stage)

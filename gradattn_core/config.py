@@ -19,7 +19,7 @@ from gradattn_core.dataset.secrets import remember, without_secrets
 from gradattn_core.dataset.text import shown_all
 from gradattn_core.errors import GradattnError, ModelError
 from gradattn_core.files import digest, user_path
-from gradattn_core.methods import MAP_PRECISIONS, PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
+from gradattn_core.methods import ENGINES, MAP_PRECISIONS, PAIR_OBJECTIVES, PRECISIONS, SIGNED_CORRECTIONS, Method
 
 DEFAULT_MODEL = "vit_small_patch16_224.augreg_in21k_ft_in1k"
 DEFAULT_OUT = os.environ.get("GRADATTN_OUT") or "gradattn-out"
@@ -37,10 +37,10 @@ BROUGHT = "features and predictions of one's own"
 TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
 
 # Fields that say nothing where they have their first value, newer than some audits in people's output folders.
-_LATER: Mapping[str, object] = {
+_LATER_OF_LISTING: Mapping[str, object] = {
     **{"classes": [], "limit": 0, "sample": 0, "box_margin": BOX_MARGIN, "min_box": MIN_BOX},
-    "map_precision": "auto",
 }
+_LATER: Mapping[str, object] = {**_LATER_OF_LISTING, "map_precision": "auto", "engine": "torch"}
 _TYPES = (str, int, float, bool, dict, list)
 
 
@@ -275,6 +275,13 @@ class AuditConfig:
         choices=PRECISIONS,
         group=RUNNING,
     )
+    engine: str = _parameter(
+        "torch",
+        "what computes the sweep on a CPU: torch, or openvino, which is faster there and comes with pip install "
+        "'gradattn[openvino]'; maps are torch's either way",
+        choices=ENGINES,
+        group=RUNNING,
+    )
     map_precision: str = _parameter(
         "auto",
         "of the maps and what is measured of them; auto is tf32 on a GPU that has units for it, several times as fast "
@@ -449,6 +456,8 @@ class AuditConfig:
             raise GradattnError("model 'none' needs features, probabilities or logits of one's own to judge by")
         if self.checkpoint is not None or self.model_arguments:
             raise GradattnError("model 'none' has neither checkpoint nor model_arguments; name the model")
+        if self.engine != "torch":
+            raise GradattnError(f"engine {self.engine!r} has nothing to compute with model 'none'; leave it out")
         if self.head == "as-is" or (self.head == "probe" and self.features is None):
             raise GradattnError(
                 f"head {self.head!r} needs a model; name one, or leave the head out: what was brought judges"
@@ -531,7 +540,7 @@ class AuditConfig:
         if self.image_root is not None:
             columns.append(absolute(self.image_root))
         labels = [value for value in (self.label_depth, self.exclude_label, self.merge_spellings) if value]
-        later = [(name, value) for name, first in _LATER.items() if (value := self.value(name)) != first]
+        later = [(name, value) for name, first in _LATER_OF_LISTING.items() if (value := self.value(name)) != first]
         drawn = [("seed", self.seed)] if self.sample else []
         return json.dumps([absolute(self.dataset), *columns, *labels, *later, *drawn])
 

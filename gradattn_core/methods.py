@@ -27,6 +27,8 @@ SECANT_OBJECTIVES = ("difference", "logit")
 READOUTS = ("auto", "cls", "distilled", "mean", "attention-pool")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 """Of a forward pass without a map; ``auto`` is float16 on a GPU and float32 elsewhere."""
+ENGINES = ("torch", "openvino")
+"""What computes a sweep's forward passes; the latter is an extra, for CPUs."""
 MAP_PRECISIONS = ("auto", "float32", "tf32")
 """Of an audit's maps; ``auto`` is TF32 on a GPU that has units for it and float32 elsewhere."""
 SIDES = ("left", "right", "top", "bottom")

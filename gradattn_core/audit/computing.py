@@ -10,9 +10,11 @@ from gradattn_core.attention.precision import computes_tf32
 from gradattn_core.audit.loading import audit_model, load_batches
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.selection import evenly
+from gradattn_core.errors import ModelError
 from gradattn_core.model.device import automatic, computes_bfloat16, described, pick_device
 from gradattn_core.model.forward import forward, sweep_precision
 from gradattn_core.model.half import release_half_copies
+from gradattn_core.model.openvino_passes import usable_openvino
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.records import Listing
 
@@ -83,6 +85,23 @@ def continued_precision(config: AuditConfig, before: str, moved: bool = True) ->
         return before
     stays = _has_units(before, device) if before != "float32" else not moved
     return before if stays else sweep_precision(config.precision, device)
+
+
+def swept_by(config: AuditConfig, precision: str) -> str:
+    """The precision of a sweep here, and what computes in it where that is not torch, as a person calls them.
+
+    Raises:
+        ModelError: that is not installed, or computes neither on this device nor in this precision.
+    """
+    if config.engine == "torch":
+        return precision
+    device = pick_device(config.device)
+    if device.type != "cpu":
+        raise ModelError(
+            f"engine {config.engine!r} computes on a CPU, not on {described([device])}; choose device 'cpu', or leave "
+            "the engine out"
+        )
+    return f"{precision} by OpenVINO {usable_openvino(precision)}"
 
 
 def exact_anyway(config: AuditConfig, device: torch.device) -> tuple[str, ...]:

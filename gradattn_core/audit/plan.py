@@ -27,7 +27,7 @@ from gradattn_core.audit.alignment import settled_alignment
 from gradattn_core.audit.appearance import appearance_of
 from gradattn_core.audit.brought import WITHOUT_MODEL, Brought, bring
 from gradattn_core.audit.changes import keep_files, settled
-from gradattn_core.audit.computing import computing_on, continued_precision, exact_anyway, fitting_precision
+from gradattn_core.audit.computing import computing_on, continued_precision, exact_anyway, fitting_precision, swept_by
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.repair import DECODE, passed
 from gradattn_core.audit.reuse import (
@@ -349,11 +349,12 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
     if config.has_model:
         precision, overflow = fitting_precision(config, listing, device, looks.white)
         overflow += exact_anyway(config, device)
+        swept = swept_by(config, precision)
         own = [brought.key] if brought is not None and brought.features is not None else []
         looks_and_own = [*looks.facts, *own]
         key = sweep_key(config, precision, listing.classes, alignment, looks_and_own)
     else:
-        precision, overflow, key = "", (), WITHOUT_MODEL
+        precision, overflow, swept, key = "", (), "", WITHOUT_MODEL
     takes_from: tuple[str, ...] = ()
     if not config.restart:
         takes_from = sweeps_below(out, key)
@@ -376,7 +377,7 @@ def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
         shard_size=size,
         images=len(listing.images),
         started_at=now.isoformat(),
-        versions={**_versions(), "device": computing_on(config), "precision": precision},
+        versions={**_versions(), "device": computing_on(config), "precision": swept},
         precision=precision,
         sweep_key=key,
         takes_from=takes_from,
@@ -427,7 +428,8 @@ def _on_this_device(plan: Plan) -> Plan:
     )
     warnings.warn(mixed, stacklevel=2)
     key = hashlib.blake2b(f"{plan.own_key or plan.sweep_key} {precision}".encode(), digest_size=16).hexdigest()
-    versions["precision"] = f"{plan.versions.get('precision', plan.precision)}, then {precision}"
+    swept = swept_by(plan.config, precision)
+    versions["precision"] = f"{plan.versions.get('precision', plan.precision)}, then {swept}"
     plan = replace(plan, precision=precision, own_key=key, versions=versions, notes=(*plan.notes, mixed))
     plan.sweep.mark()
     return plan

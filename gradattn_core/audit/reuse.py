@@ -13,9 +13,9 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -32,6 +32,7 @@ from gradattn_core.dataset.address import join, member
 from gradattn_core.dataset.decoding import content_hash, read_bytes
 from gradattn_core.errors import UnreadableImageError
 from gradattn_core.files import write_text
+from gradattn_core.methods import ENGINES
 from gradattn_core.model.backbone import weights_digest
 from gradattn_core.model.classes import Alignment
 from gradattn_core.outfolder import AuditFolder
@@ -147,18 +148,26 @@ def swept_otherwise(
     alignment: Alignment | None,
     looks: Sequence[object] = (),
 ) -> tuple[str, ...]:
-    """That nothing is taken over of what was swept below ``out`` in another precision, and how it would be."""
+    """That nothing is taken over of what was swept below ``out`` in another precision or by another engine, and how it
+    would be."""
     marks = [sweep for folder in _swept_folders(out) if (sweep := sweep_of(folder)) is not None]
     if config.from_scratch or not marks:
         return ()
-    weights, others = weights_digest(audit_model(config)), [each for each in _SWEEP_FORMATS if each != precision]
-    keys = {_key(config, weights, each, classes, alignment, looks): each for each in others}
-    found = next((keys[mark.key] for mark in marks if mark.key in keys), "")
-    if not found:
+    weights, here = weights_digest(audit_model(config)), (precision, config.engine)
+    others = [each for each in product(_SWEEP_FORMATS, ENGINES) if each != here]
+    keys = {
+        _key(replace(config, engine=engine), weights, other, classes, alignment, looks): (other, engine)
+        for other, engine in others
+    }
+    found = next((keys[mark.key] for mark in marks if mark.key in keys), None)
+    if found is None:
         return ()
+    options = ("--precision", "--engine")
+    asked = " ".join(f"{option} {was}" for option, was, now in zip(options, found, here, strict=True) if was != now)
+    now, then = (" by ".join(way) if found[1] != here[1] else way[0] for way in (here, found))
     return (
-        f"Every image is swept anew, in {precision}: earlier audits were swept in {found}, and --precision {found} "
-        "takes those sweeps over.",
+        f"Every image is swept anew, in {now}: earlier audits were swept in {then}, and {asked} takes those sweeps "
+        "over.",
     )
 
 
@@ -181,6 +190,8 @@ def _key(
         precision,
         outputs,
         *looks,
+        # Only where it is not torch: sweeps of before there was a choice keep their key.
+        *([] if config.engine == "torch" else [config.engine]),
     ]
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 

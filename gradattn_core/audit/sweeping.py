@@ -31,6 +31,7 @@ from gradattn_core.model.classes import Alignment, class_names, outside_names
 from gradattn_core.model.device_memory import in_parts
 from gradattn_core.model.forward import Forward, begun_forward, forward
 from gradattn_core.model.half import release_half_copies
+from gradattn_core.model.openvino_passes import begun_pass
 from gradattn_core.model.preprocessing import Preprocessing
 from gradattn_core.model.transit import rows_of, sent
 from gradattn_core.progress import SWEEP, Progress
@@ -196,7 +197,8 @@ class _Pass:
             return self.preprocessing.normalised(pixels)
 
         def begin(part: slice) -> None:
-            under_way.append((part, begun_forward(self.model, seen(part), self.plan.precision)))
+            run = begun_pass if self.plan.config.engine == "openvino" else begun_forward
+            under_way.append((part, run(self.model, seen(part), self.plan.precision)))
 
         def keep(part: slice, result: Forward) -> None:
             shard.widened += (part.stop - part.start) * (result.precision != self.plan.precision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -26,9 +26,9 @@ Head = Callable[[Tensor], Tensor]
 
 # After blocks 6, 8 and 10 of 12 (and the last): label noise shows better in several depths than in the last alone.
 _DEPTHS = (1 / 2, 2 / 3, 5 / 6)
-# Pictures at a time on a CPU: what so few take is used again while it is in the cache, and never given back to the
-# system between two layers, see `keep_freed_memory`.
-_TOGETHER = 8
+TOGETHER = 8
+"""Pictures at a time on a CPU: what so few take is used again while it is in the cache, and never given back to the
+system between two layers, see `keep_freed_memory`."""
 # The ways in which numbers of a model became too large in this process: they are not tried with it again.
 _too_narrow: WeakKeyDictionary[nn.Module, set[Way]] = WeakKeyDictionary()
 
@@ -214,10 +214,10 @@ def sweep_precision(name: str, device: torch.device) -> str:
 
 
 def _forward(model: nn.Module, images: Tensor, precision: str, by_copy: bool = False) -> Callable[[], Forward]:
-    if images.device.type == "cpu" and len(images) > _TOGETHER:
-        parts = images.split(_TOGETHER)
-        joined = _joined([_forward(model, part, precision, by_copy)() for part in parts])
-        return lambda: joined
+    if images.device.type == "cpu" and len(images) > TOGETHER:
+        parts = images.split(TOGETHER)
+        whole = joined([_forward(model, part, precision, by_copy)() for part in parts])
+        return lambda: whole
     dtype = getattr(torch, precision)
     half = half_copy(model, dtype) if by_copy else None
     casts = torch.autocast(images.device.type, dtype) if half is None and precision != "float32" else nullcontext()
@@ -226,12 +226,7 @@ def _forward(model: nn.Module, images: Tensor, precision: str, by_copy: bool = F
     if half is not None:
         model, images = half, images.to(dtype)
     with torch.inference_mode(), full_float32(images.device), casts, products:
-        with _block_summaries(model) as summaries:
-            last = model.forward_features(images)  # type: ignore[operator]
-        readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]
-        classes = int(getattr(model, "num_classes", 0))
-        logits = model.forward_head(last) if classes else readout[:, :0]  # type: ignore[operator]
-        features = torch.cat([*summaries, *_summary(model, last)], dim=1)
+        logits, readout, features = outputs(model, images)
         arrived = fetched([logits.float(), readout.float(), features])
 
     def answered() -> Forward:
@@ -241,7 +236,18 @@ def _forward(model: nn.Module, images: Tensor, precision: str, by_copy: bool = F
     return answered
 
 
-def _joined(parts: list[Forward]) -> Forward:
+def outputs(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, readout and features of :class:`Forward`, in the precision and on the device of the model."""
+    with _block_summaries(model) as summaries:
+        last = model.forward_features(images)  # type: ignore[operator]
+    readout = model.forward_head(last, pre_logits=True)  # type: ignore[operator]
+    classes = int(getattr(model, "num_classes", 0))
+    logits = model.forward_head(last) if classes else readout[:, :0]  # type: ignore[operator]
+    return logits, readout, torch.cat([*summaries, *_summary(model, last)], dim=1)
+
+
+def joined(parts: Sequence[Forward]) -> Forward:
+    """What some passes give, one after the other, as if it were one."""
     rows = zip(*((part.logits, part.readout, part.features) for part in parts), strict=True)
     logits, readout, features = (torch.cat(each) for each in rows)
     return Forward(logits, readout, features, parts[0].precision)

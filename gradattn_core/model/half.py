@@ -9,8 +9,9 @@ float16 (or the 8 of bfloat16) after each of them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,13 +24,29 @@ from gradattn_core.model.device import computes_bfloat16
 _CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """``of`` tells the state of the weights that were copied; ``model`` is None where a copy would not say the same."""
+T = TypeVar("T")
 
-    dtype: torch.dtype
-    of: tuple[tuple[int, int], ...]
-    model: nn.Module | None
+
+class OfModel(Generic[T]):
+    """What is made of models and kept, one thing of each, until a weight changes, or the model or it is let go."""
+
+    def __init__(self) -> None:
+        self._made: WeakKeyDictionary[nn.Module, tuple[Hashable, T]] = WeakKeyDictionary()
+
+    def of(self, model: nn.Module, kind: Hashable, make: Callable[[], T]) -> T:
+        """What was made of the model as it is now and with this ``kind``, else what ``make`` gives."""
+        state = (
+            kind,
+            tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in model.parameters()),
+        )
+        found = self._made.get(model)
+        if found is None or found[0] != state:
+            found = self._made[model] = state, make()
+        return found[1]
+
+    def release(self) -> None:
+        """Let go of everything."""
+        self._made.clear()
 
 
 @dataclass(frozen=True)
@@ -47,9 +64,8 @@ class HalfLinear:
     gelu: str
 
 
-# One at most of a model, and none of one that is gone.
-_copies: WeakKeyDictionary[nn.Module, _Copy] = WeakKeyDictionary()
-_layers: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], dict[int, HalfLinear]]] = WeakKeyDictionary()
+_copies: OfModel[nn.Module | None] = OfModel()
+_layers: OfModel[dict[int, HalfLinear]] = OfModel()
 
 
 def half_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
@@ -64,11 +80,7 @@ def half_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     Returns:
         None where a weight is too large for this precision, or so small that it would lose digits that others keep.
     """
-    state = _state(model)
-    found = _copies.get(model)
-    if found is None or found.dtype != dtype or found.of != state:
-        found = _copies[model] = _Copy(dtype, state, _copied(model, dtype))
-    return found.model
+    return _copies.of(model, dtype, lambda: _copied(model, dtype))
 
 
 def half_layers(model: nn.Module) -> dict[int, HalfLinear]:
@@ -78,21 +90,13 @@ def half_layers(model: nn.Module) -> dict[int, HalfLinear]:
     """
     if not (computes_bfloat16(_CPU) and torch.backends.mkldnn.enabled and torch.cpu.get_capabilities().get("avx512_f")):
         return {}
-    state = _state(model)
-    found = _layers.get(model)
-    if found is None or found[0] != state:
-        found = _layers[model] = state, _halved(model)
-    return found[1]
+    return _layers.of(model, torch.bfloat16, lambda: _halved(model))
 
 
 def release_half_copies() -> None:
     """Let go of every copy: what follows a sweep needs the memory for other things."""
-    _copies.clear()
-    _layers.clear()
-
-
-def _state(model: nn.Module) -> tuple[tuple[int, int], ...]:
-    return tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in model.parameters())
+    _copies.release()
+    _layers.release()
 
 
 def _halved(model: nn.Module) -> dict[int, HalfLinear]:

@@ -100,10 +100,10 @@ def test_a_copy_takes_two_bytes_a_number_and_is_gone_with_its_model_or_when_it_i
     release_half_copies()
     gc.collect()
     assert seen() is None
-    assert half_copy(model, torch.float16) is not None and len(half._copies) == 1
+    assert half_copy(model, torch.float16) is not None and len(half._copies._made) == 1
     del model
     gc.collect()
-    assert not half._copies
+    assert not half._copies._made
 
 
 def test_a_weight_that_changes_makes_another_copy() -> None:
