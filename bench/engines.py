@@ -5,8 +5,9 @@
 
 Each audit runs in a process of its own, from the listing to the ranked list, with ``--whole`` to the end. Seconds are
 on the wall, medians over the rounds, and say something on an idle machine only; a sweep decodes, computes, writes, and
-with OpenVINO converts the model. Rank correlation is Spearman's of the suspicions; *the same* is the share of as many
-first images as labels are wrong that both have.
+with OpenVINO converts the model. Rank correlation is Spearman's of the suspicions with those of the first way, torch in
+the first precision; *the same* is the share of as many first images as labels are wrong that both have. Another
+precision of torch shows what roundings of this size do anyway.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def wrong_of(options: argparse.Namespace) -> pd.Series | None:
 
 
 def show(title: str, found: Mapping[str, list[dict[str, Any]]], wrong: pd.Series | None) -> None:
-    """A row for each way; what is compared is compared with torch in the same precision."""
+    """A row for each way: seconds beside torch's in the same precision, and the ranking beside the first row's."""
     any_of = next(iter(found.values()))[0]
     print(f"\n{title}, {len(any_of['suspicion']):,} images, {any_of['threads']} threads\n")
     stages = list(any_of["seconds"])
@@ -143,7 +144,7 @@ def show(title: str, found: Mapping[str, list[dict[str, Any]]], wrong: pd.Series
             *(f"{each:.1f}" for each in (*taken, sum(taken))),
             f"{ratio:.2f}",
             f"{statistics.median(each['memory'] for each in rounds):.2f}",
-            *_compared(torchs[0]["suspicion"], rounds[0]["suspicion"], wrong),
+            *_compared(any_of["suspicion"], rounds[0]["suspicion"], wrong),
         ]
         print(f"| {way} | {' | '.join(cells)} |", flush=True)
 

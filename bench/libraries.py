@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 
 import timm
 import torch
@@ -21,24 +21,10 @@ from torch import Tensor, nn
 
 from gradattn_core.attention.onednn import linear_by_torch
 from gradattn_core.interpret import interpret
-from gradattn_core.model.forward import _block_summaries, _summary, forward
+from gradattn_core.model.forward import forward, outputs
+from gradattn_core.model.openvino_passes import begun_pass
 
 _MAPS = 8
-
-
-class Features(nn.Module):
-    """What a sweep takes of a model, as one graph."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with _block_summaries(self.model) as found:
-            last = self.model.forward_features(images)  # type: ignore[operator]
-        read = self.model.forward_head(last, pre_logits=True)  # type: ignore[operator]
-        logits = self.model.forward_head(last)  # type: ignore[operator]
-        return logits, read, torch.cat([*found, *_summary(self.model, last)], dim=1)
 
 
 def main() -> None:
@@ -73,14 +59,7 @@ def show(name: str, model: nn.Module, images: Tensor, threads: int, repeats: int
     """Print a row for each precision of a pass, and for maps."""
     clock = time.process_time if threads == 1 else time.perf_counter
     exact = _plain(model, images, "float32")
-    table: dict[str, dict[str, Callable[[], Tensor]]] = {
-        precision: {
-            "torch": lambda precision=precision: _plain(model, images, precision),  # type: ignore[misc]
-            "here": lambda precision=precision: forward(model, images, precision).features,  # type: ignore[misc]
-            **_openvino(model, images, precision, threads),
-        }
-        for precision in ("float32", "bfloat16")
-    }
+    table = {precision: _ways(model, images, precision) for precision in ("float32", "bfloat16")}
     few = images[:_MAPS]
     table["a map, float32"] = {
         "torch": lambda: _by_torch(lambda: interpret(model, few, 1, 2).scores),
@@ -118,28 +97,23 @@ def _by_torch(call: Callable[[], Tensor]) -> Tensor:
         return call()
 
 
+def _ways(model: nn.Module, images: Tensor, precision: str) -> dict[str, Callable[[], Tensor]]:
+    """The features of a pass, by whoever computes it."""
+    ways: dict[str, Callable[[], Tensor]] = {
+        "torch": lambda: _plain(model, images, precision),
+        "here": lambda: forward(model, images, precision).features,
+    }
+    if find_spec("openvino") is not None:
+        ways["openvino"] = lambda: begun_pass(model, images, precision)().features
+    return ways
+
+
 def _plain(model: nn.Module, images: Tensor, precision: str) -> Tensor:
     """The features by torch alone, in half precision by its autocast."""
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
     with torch.inference_mode(), autocast:
-        found: Tensor = Features(model)(images)[2].float()
+        found = outputs(model, images)[2].float()
     return found
-
-
-def _openvino(model: nn.Module, images: Tensor, precision: str, threads: int) -> dict[str, Callable[[], Tensor]]:
-    try:
-        import openvino  # type: ignore[import-not-found]
-    except ImportError:
-        return {}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        shape = openvino.PartialShape([-1, *images.shape[1:]])
-        converted = openvino.convert_model(Features(model), example_input=images[:2], input=[shape])
-    kind = {"float32": "f32", "bfloat16": "bf16"}[precision]
-    asked = {"INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    compiled = openvino.Core().compile_model(converted, "CPU", asked)
-    pixels = images.numpy()
-    return {"openvino": lambda: torch.from_numpy(compiled([pixels])[2])}
 
 
 if __name__ == "__main__":

@@ -127,9 +127,15 @@ def _compile(model: nn.Module, images: Tensor, precision: str, threads: int) -> 
     except Exception as error:
         # It raises what its converters raise.
         raise ModelError(
-            f"{model_name(model)} cannot be computed by OpenVINO ({reason_of(error)}); engine 'torch' works"
+            f"{model_name(model)} cannot be computed by OpenVINO ({_why(error)}); engine 'torch' works"
         ) from error
     return _Compiled(compiled, has_logits)
+
+
+def _why(error: Exception) -> str:
+    """What a converter says of an operation that it does not know, else what the tracer fell over."""
+    named = [line.removeprefix("-- ") for line in str(error).splitlines() if line.startswith("-- ")]
+    return reason_of(named[0] if named else error.__cause__ or error)
 
 
 @lru_cache(maxsize=1)
