@@ -12,8 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from gradattn_core.records import FloatArray, IntArray
 
-NUMBERS = 2**24
-"""Numbers of a block, 64 MB as float32."""
+NUMBERS, MANY = 2**20, 2**24
+"""Numbers of a block of a large array, and numbers of an array that is none: 4 MB as float32, so that what is gone over
+several times stays in the processor's own memory, and 64 MB. As many make a block where it is held against all images
+or all classes, which are read anew for each."""
 SAMPLED = 2**23
 """Numbers, rows by classes, from which a single parameter is chosen: more of them would not tell it better."""
 _WORKERS = 16
@@ -33,9 +35,11 @@ class Table(Protocol):
     def __getitem__(self, rows: slice, /) -> FloatArray: ...
 
 
-def row_blocks(rows: int, width: int) -> list[slice]:
-    """Slices that cover ``rows`` rows of ``width`` numbers, each about ``NUMBERS`` in all."""
-    step = max(1, NUMBERS // max(width, 1))
+def row_blocks(rows: int, width: int, coarse: bool = False) -> list[slice]:
+    """Slices that cover ``rows`` rows of ``width`` numbers, of ``NUMBERS`` each; where ``coarse``, and where there
+    are no more, of ``MANY``.
+    """
+    step = max(1, (MANY if coarse or rows * width <= MANY else NUMBERS) // max(width, 1))
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
@@ -65,8 +69,10 @@ def sample_rows(rows: int, width: int) -> IntArray:
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Row-wise softmax of [N, K] logits."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+    table = logits - logits.max(axis=1, keepdims=True)
+    np.exp(table, out=table)
+    table /= table.sum(axis=1, keepdims=True)
+    return np.asarray(table, dtype=np.float32)
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:

@@ -76,7 +76,11 @@ def find_copies(arguments: Arguments) -> Copies | None:
         keys = [repr(value) for value in values_of(arguments.copies, "copies")]
         if len(keys) != rows:
             raise RankingError(f"copies holds {len(keys)} groups, but given has {rows} labels: one for each image")
+        if len(set(keys)) == rows:
+            return None
     elif arguments.features is not None:
+        if len(np.unique(_sums(arguments.features))) == rows:
+            return None
         keys = _digests(arguments.features)
     else:
         return None
@@ -90,6 +94,17 @@ def find_copies(arguments: Arguments) -> Copies | None:
     pairs = np.unique(np.stack([pictures, arguments.codes], axis=1), axis=0)
     several = np.bincount(pairs[:, 0])[pairs[:, 0]] > 1
     return Copies(first[order], pictures, pairs[several, 0], pairs[several, 1], order)
+
+
+def _sums(features: FloatArray) -> NDArray[np.uint64]:
+    """[N] the same for the same features, and hardly ever for others: a tenth of the work of digests."""
+    odd = np.random.default_rng(0).integers(0, 2**63, features.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    sums = np.empty(len(features), dtype=np.uint64)
+    for block in row_blocks(*features.shape):
+        # Minus zero is zero.
+        bits = np.asarray(features[block] + np.float32(0)).view(np.uint32)
+        sums[block] = (bits * odd).sum(axis=1)
+    return sums
 
 
 def _digests(features: FloatArray) -> list[str]:

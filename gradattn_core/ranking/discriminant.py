@@ -97,11 +97,16 @@ def _moments(
     axes = points.shape[1]
     count = np.bincount(codes[rows], weight[rows].astype(np.float64), minlength=classes).astype(np.float64)
     sums, square = np.zeros((classes, axes)), np.zeros((axes, axes))
-    for block in row_blocks(len(rows), axes):
+    for block in row_blocks(len(rows), axes, coarse=True):
         part = rows[block]
         x, w = points[part], weight[part]
         sums += csr_matrix((w, (codes[part], np.arange(len(part)))), shape=(classes, len(part))) @ x
-        square += (x.T * w) @ x
+        if len(part) < len(rows):
+            # Of many images half the product is computed: a matrix's with itself. To rounding it is the same.
+            x *= np.sqrt(w)[:, None]
+            square += x.T @ x
+        else:
+            square += (x.T * w) @ x
     return count, sums, square
 
 

@@ -109,10 +109,10 @@ class _Pairs:
 
     def counts(self, table: FloatArray, shortlist: Shortlist) -> NDArray[np.float64]:
         """[P] the sums of ``table`` [N, C]."""
-        counts = np.zeros(len(self.true))
+        counts, given = np.zeros(len(self.true)), shortlist.given
         for column, share in enumerate(table.T):
             if self.place is None:
-                pairs = _numbers(shortlist.index[:, column], shortlist.given, shortlist.classes)
+                pairs = _numbers(shortlist.index[:, column], given, shortlist.classes)
             else:
                 pairs = self.place[:, column]
             counts += np.bincount(pairs, share, minlength=len(counts))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradattn_core.ranking.arrays import NUMBERS, row_blocks, standardisation, unit_rows
+from gradattn_core.ranking.arrays import MANY, row_blocks, standardisation, unit_rows
 from gradattn_core.ranking.neighbours import Neighbours, find_neighbours
 from gradattn_core.records import FloatArray, IntArray
 
@@ -54,7 +54,7 @@ def clusters(unit: FloatArray, suspects: IntArray) -> IntArray:
     founders = 0
     while len(rest):
         # The founders of a block are told from one matrix product: one product per founder would be all overhead.
-        block = rest[: max(1, NUMBERS // len(rest))]
+        block = rest[: max(1, MANY // len(rest))]
         alike = rows[block] @ rows[rest].T >= ALIKE
         for position, suspect in enumerate(block):
             if cluster[suspect] >= 0:

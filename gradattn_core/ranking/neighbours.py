@@ -55,7 +55,7 @@ def find_neighbours(
     approximate = len(rows) * len(features) > EXACT
     cells = _cells(features) if approximate else None
     unit = None if approximate else unit_rows(features)
-    blocks = row_blocks(len(rows), features.shape[1] if approximate else len(features))
+    blocks = row_blocks(len(rows), features.shape[1] if approximate else len(features), coarse=True)
 
     def search(block: slice) -> None:
         own = rows[block]

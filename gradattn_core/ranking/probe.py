@@ -10,7 +10,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from gradattn_core.ranking.accelerator import SoftmaxLoss, graphics_card
-from gradattn_core.ranking.arrays import for_each, log_softmax, sample_rows
+from gradattn_core.ranking.arrays import for_each, log_softmax, row_blocks, sample_rows
 from gradattn_core.ranking.few import cut_short
 from gradattn_core.ranking.inputs import check_class_count, check_codes, check_folds, check_matrix
 from gradattn_core.ranking.linear import LEAST_TRUST, Basis, FoldClassifiers, make_basis
@@ -234,22 +234,24 @@ def fit_softmax(
 
 def _loss(points: FloatArray, codes: IntArray, share: FloatArray) -> Callable[[FloatArray], tuple[float, FloatArray]]:
     """Σ share · (−log softmax(z)[code]) of z = points · Wᵀ + b and its gradient, of coefficients [K, d+1]."""
-    rows = np.arange(len(points))
 
     def loss_of(coefficients: FloatArray) -> tuple[float, FloatArray]:
-        # The one large table: it becomes the log-probabilities, and then the residuals.
-        table = points @ coefficients[:, :-1].T
-        table += coefficients[:, -1]
-        table -= table.max(axis=1, keepdims=True)
-        own = table[rows, codes]
-        np.exp(table, out=table)
-        total = table.sum(axis=1)
-        loss = float(np.dot(share.astype(np.float64), np.log(total) - own))
-        table *= (share / total)[:, None]
-        table[rows, codes] -= share
-        gradient = np.empty_like(coefficients)
-        gradient[:, :-1] = table.T @ points
-        gradient[:, -1] = table.sum(axis=0)
+        loss, gradient = 0.0, np.zeros_like(coefficients)
+        for block in row_blocks(len(points), len(coefficients)):
+            some, given, part = points[block], codes[block], share[block]
+            rows = np.arange(len(some))
+            # It becomes the log-probabilities, and then the residuals.
+            table = some @ coefficients[:, :-1].T
+            table += coefficients[:, -1]
+            table -= table.max(axis=1, keepdims=True)
+            own = table[rows, given]
+            np.exp(table, out=table)
+            total = table.sum(axis=1)
+            loss += float(np.dot(part.astype(np.float64), np.log(total) - own))
+            table *= (part / total)[:, None]
+            table[rows, given] -= part
+            gradient[:, :-1] += table.T @ some
+            gradient[:, -1] += table.sum(axis=0)
         return loss, gradient
 
     return loss_of

@@ -397,7 +397,10 @@ def denoise(voters: Voters, fusion: Fusion, probe: ProbeFit | None = None, round
         votes = [*voters.caller, discriminant.log_p(shortlist), probe.classifiers.log_p(shortlist)]
         if voters.neighbours is not None:
             votes.append(np.log(np.maximum(voters.neighbours_vote(fusion.posterior), 1e-9)))
-        fusion = fuse(np.stack(votes), shortlist)
+        together = np.stack(votes)
+        # Of a million images each is hundreds of megabytes, and no more asked.
+        del votes, fusion
+        fusion = fuse(together, shortlist)
     assert probe is not None, "no round"
     return Denoised(fusion, probe)
 

@@ -99,6 +99,7 @@ def test_centred_logarithms_are_read_in_blocks_as_an_array_is(monkeypatch: pytes
     centred = log_softmax(logits) - log_softmax(logits).mean(axis=1, keepdims=True)
     whole = make_basis(centred)
     monkeypatch.setattr(arrays, "NUMBERS", 50 * logits.shape[1])
+    monkeypatch.setattr(arrays, "MANY", 50 * logits.shape[1])
     blocks = make_basis(table)
     np.testing.assert_allclose(blocks.points @ blocks.axes.T, whole.points @ whole.axes.T, atol=1e-3)
     two = make_basis(table, 2)

@@ -36,6 +36,7 @@ def test_directions_are_standardised_rows_of_length_one() -> None:
 @pytest.mark.parametrize("block", [1, 10_000, 64 * 2**20])
 def test_the_neighbours_are_those_of_brute_force(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(arrays, "NUMBERS", block)
+    monkeypatch.setattr(arrays, "MANY", block)
     unit, _ = blobs(80, 4)
     unit[7] = unit[3]
     wanted = np.array([3, 50, 0, 79, 7])
@@ -57,7 +58,7 @@ def test_few_images_have_few_neighbours(rows: int, wanted: list[int]) -> None:
 
 @pytest.mark.parametrize("block", [1, 2_000, 64 * 2**20])
 def test_clusters_are_founded_by_the_most_suspect_that_is_left(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(lookalikes, "NUMBERS", block)
+    monkeypatch.setattr(lookalikes, "MANY", block)
     unit, _ = blobs(120, 6, seed=3)
     suspects = np.random.default_rng(2).permutation(120)[:70]
     founders: list[int] = []

@@ -197,6 +197,7 @@ def test_a_table_read_from_a_file_in_small_blocks_is_ranked_alike(
     whole = rank_labels(given, features)
     np.save(tmp_path / "features.npy", features)
     monkeypatch.setattr(arrays, "NUMBERS", 100 * features.shape[1])
+    monkeypatch.setattr(arrays, "MANY", 100 * features.shape[1])
     mapped = rank_labels(given, np.load(tmp_path / "features.npy", mmap_mode="r"))
     np.testing.assert_allclose(mapped["suspicion"], whole["suspicion"], atol=1e-3)
 
