@@ -35,7 +35,7 @@ class Table(Protocol):
     def __getitem__(self, rows: slice, /) -> FloatArray: ...
 
 
-def row_blocks(rows: int, width: int, coarse: bool = False) -> list[slice]:
+def row_blocks(rows: int, width: int, *, coarse: bool = False) -> list[slice]:
     """Slices that cover ``rows`` rows of ``width`` numbers, of ``NUMBERS`` each; where ``coarse``, and where there
     are no more, of ``MANY``.
     """
