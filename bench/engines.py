@@ -33,6 +33,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
+from bench.rerank import wrong_labels
 from bench.sweep import subset
 from gradattn_core.audit.plan import make_plan, survey_dataset
 from gradattn_core.audit.run import audit_images
@@ -78,7 +79,7 @@ def main() -> int:
                             "precision": precision, "engine": engine, "device": "cpu",
                         }  # fmt: skip
                         found.setdefault(f"{engine}, {precision}", []).append(_apart(asked, options))
-            show(f"{Path(options.dataset).name}, {options.model}, {head}", found, wrong_of(options))
+            show(f"{Path(options.dataset).name}, {options.model}, {head}", found, options.truth)
     return 0
 
 
@@ -117,16 +118,7 @@ def measured(config: AuditConfig, whole: bool) -> dict[str, Any]:
     }
 
 
-def wrong_of(options: argparse.Namespace) -> pd.Series | None:
-    """path → whether its label is wrong."""
-    if options.truth is None:
-        return None
-    truth = pd.read_csv(options.truth, dtype=str)
-    wrong = truth["is_error"] == "1" if "is_error" in truth else truth["given_label"] != truth["true_label"]
-    return pd.Series(wrong.to_numpy(), index=truth["path"])
-
-
-def show(title: str, found: Mapping[str, list[dict[str, Any]]], wrong: pd.Series | None) -> None:
+def show(title: str, found: Mapping[str, list[dict[str, Any]]], truth: Path | None) -> None:
     """A row for each way: seconds beside torch's in the same precision, and the ranking beside the first row's."""
     any_of = next(iter(found.values()))[0]
     print(f"\n{title}, {len(any_of['suspicion']):,} images, {any_of['threads']} threads\n")
@@ -144,26 +136,21 @@ def show(title: str, found: Mapping[str, list[dict[str, Any]]], wrong: pd.Series
             *(f"{each:.1f}" for each in (*taken, sum(taken))),
             f"{ratio:.2f}",
             f"{statistics.median(each['memory'] for each in rounds):.2f}",
-            *_compared(any_of["suspicion"], rounds[0]["suspicion"], wrong),
+            *_compared(any_of["suspicion"], rounds[0]["suspicion"], truth),
         ]
         print(f"| {way} | {' | '.join(cells)} |", flush=True)
 
 
-def _compared(before: Mapping[str, float], now: Mapping[str, float], wrong: pd.Series | None) -> tuple[str, str, str]:
+def _compared(before: Mapping[str, float], now: Mapping[str, float], truth: Path | None) -> tuple[str, str, str]:
     """Average precision of ``now``, its rank correlation with ``before``, and the share of the first that both have."""
     paths = sorted(now)
     one, other = np.array([before[path] for path in paths]), np.array([now[path] for path in paths])
     count, precision = round(0.1 * len(paths)), "–"
-    if wrong is not None:
-        ends = wrong[[_known(path, wrong) for path in paths]].to_numpy()
-        count, precision = int(ends.sum()), f"{average_precision_score(ends, other):.4f}"
+    if truth is not None:
+        wrong = wrong_labels(pd.Series(paths), truth)
+        count, precision = int(wrong.sum()), f"{average_precision_score(wrong, other):.4f}"
     first = [set(np.argsort(-values, kind="stable")[:count].tolist()) for values in (one, other)]
     return precision, f"{spearmanr(one, other).statistic:.4f}", f"{len(first[0] & first[1]) / count:.1%}"
-
-
-def _known(path: str, wrong: pd.Series) -> str:
-    """A path as the truth has it: a manifest's paths are longer."""
-    return path if path in wrong.index else "/".join(path.split("/")[-2:])
 
 
 if __name__ == "__main__":

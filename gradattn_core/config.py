@@ -38,7 +38,11 @@ TUNING, RUNNING = "fine-tuning (--head finetune)", "running"
 
 # Fields that say nothing where they have their first value, newer than some audits in people's output folders.
 _LATER_OF_LISTING: Mapping[str, object] = {
-    **{"classes": [], "limit": 0, "sample": 0, "box_margin": BOX_MARGIN, "min_box": MIN_BOX},
+    "classes": [],
+    "limit": 0,
+    "sample": 0,
+    "box_margin": BOX_MARGIN,
+    "min_box": MIN_BOX,
 }
 _LATER: Mapping[str, object] = {**_LATER_OF_LISTING, "map_precision": "auto", "engine": "torch"}
 _TYPES = (str, int, float, bool, dict, list)

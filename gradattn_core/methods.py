@@ -26,7 +26,7 @@ SECANT_OBJECTIVES = ("difference", "logit")
 """The objectives, beside callables, that *secant* explains: a map that adds up needs one that is no fraction."""
 READOUTS = ("auto", "cls", "distilled", "mean", "attention-pool")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
-"""Of a forward pass without a map; ``auto`` is float16 on a GPU and float32 elsewhere."""
+"""Of a forward pass without a map; ``auto`` is float16 on a GPU, and on a CPU bfloat16 where it has units for that."""
 ENGINES = ("torch", "openvino")
 """What computes a sweep's forward passes; the latter is an extra, for CPUs."""
 MAP_PRECISIONS = ("auto", "float32", "tf32")

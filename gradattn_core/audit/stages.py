@@ -22,6 +22,7 @@ from gradattn_core.audit.rank import count_suspects, rank_images
 from gradattn_core.audit.repair import passed, unread
 from gradattn_core.audit.sweep import sweep_shard, sweep_shards
 from gradattn_core.files import is_whole
+from gradattn_core.model.openvino_passes import release_conversions
 from gradattn_core.outfolder import failures_beside
 from gradattn_core.progress import Progress, Step
 
@@ -143,10 +144,18 @@ def _find(plan: Plan, part: int, listener: Progress) -> None:
     write_previews(plan, listener)
 
 
+def _sweep_all(plan: Plan, listener: Progress) -> None:
+    try:
+        sweep_shards(plan, range(plan.shards), listener)
+    finally:
+        # Only here: a process that sweeps one shard at a time would convert the model for each.
+        release_conversions()
+
+
 SWEEP = Stage(
     *(progress.SWEEP, sweep_shard, _swept, "shard"),
     parts=lambda plan: plan.shards,
-    together=lambda plan, listener: sweep_shards(plan, range(plan.shards), listener),
+    together=_sweep_all,
     needs=(outfolder.BROUGHT,),
 )
 FINETUNE = Stage(

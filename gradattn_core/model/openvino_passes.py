@@ -90,6 +90,11 @@ def begun_pass(model: nn.Module, images: Tensor, precision: str) -> Callable[[],
     return answered
 
 
+def release_conversions() -> None:
+    """Let go of every converted model: what follows a sweep needs the memory for other things."""
+    _compiled.release()
+
+
 class _Outputs(nn.Module):
     """What a sweep takes of a model, without the logits that it has none of."""
 

@@ -16,6 +16,7 @@ from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.sweep import sweep_shard
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError, ModelError
+from gradattn_core.model import openvino_passes
 from gradattn_core.outfolder import AuditFolder
 from gradattn_core.store.store import Store
 from tests.audit.test_computing import GPU, HERE
@@ -66,6 +67,8 @@ def test_an_audit_says_who_swept_finds_the_same_and_takes_over_only_what_openvin
     by_torch = audit_images(tiny.config(tmp_path))
     summary = audit_images(tiny.config(tmp_path, engine="openvino"))
     assert summary.computed.startswith("CPU, float32 by OpenVINO 20")
+    # What follows the sweep has the memory for itself.
+    assert not openvino_passes._compiled._made
     assert "0 were swept anew" not in " ".join(summary.warnings)
     assert (
         "Every image is swept anew, in float32 by openvino: earlier audits were swept in float32 by torch, and "
