@@ -2,6 +2,7 @@
 
     python -m bench.predictions [--cache FOLDER --truth FOLDER --skip 0 --most 5000] [--seed 11]
                                 [--only NAME …] [--networks NAME …] [--forms NAME …] [--work FILE]
+    python -m bench.predictions --published CLONE [--forms NAME …]
 
 FOLDER and TRUTH as for bench/ranking.py; without them, the sets bundled with scikit-learn with planted errors. Of a set
 whose true labels are known, errors are planted too. Each *network* is a model of another kind on other features, asked
@@ -9,6 +10,9 @@ about images that it was not trained on (5 folds); each *form* is what people do
 them. Prints Markdown, network by network and set by set: average precision of the best single score (picked with the
 truth in hand), and how much more or less our order has, before commit 75ce187 and now, with 95 % bootstrap
 intervals over images. FILE keeps what was measured of one drawing of images and errors, and is not measured again.
+CLONE is one of github.com/cleanlab/label-errors: others' cross-validated probabilities of known test sets, and what
+five people said of each label that confident learning had found in doubt. All labels are ranked, and judged *among the
+asked*, wrong being where fewer than three of the five said that it fits, and *all*, the others taken for right.
 What was looked at while the ranking was made, and what is held out, stands in docs/ranking.md.
 """
 
@@ -184,6 +188,22 @@ def sets(arguments: argparse.Namespace) -> Iterator[Labelled]:
             yield plant(drawn, true[part], kind, rate, arguments.seed)
 
 
+def published(clone: Path) -> Iterator[tuple[Labelled, Table, BoolArray]]:
+    """Each test set of ``clone`` that people were asked about, its probabilities [N, K], and which they saw [N]."""
+    for path in sorted(clone.glob("cross_validated_predicted_probabilities/*_test_set_pyx.npy")):
+        name = path.name.removesuffix("_test_set_pyx.npy")
+        given = np.load(clone / f"original_test_labels/{name}_test_set_original_labels.npy").astype(np.int64)
+        verdicts = json.loads((clone / f"mturk/{name}_mturk.json").read_text())
+        files = clone / f"dataset_indexing/{name}_test_set_index_to_filename.json"
+        names = json.loads(files.read_text()) if files.exists() else []
+        place = {f"test/{file.removesuffix('.txt')}": row for row, file in enumerate(names)}
+        rows = [place.get(verdict["id"], verdict["id"]) for verdict in verdicts]
+        wrong, asked = np.zeros((2, len(given)), dtype=bool)
+        asked[rows] = True
+        wrong[rows] = [verdict["mturk"]["given"] + verdict["mturk"].get("both", 0) < 3 for verdict in verdicts]
+        yield Labelled(name, np.empty((len(given), 0), np.float32), given, wrong), np.load(path), asked
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One table: which single score is best and its average precision; what we have more, with its interval."""
@@ -197,22 +217,25 @@ class Measured:
     now: list[float]
 
 
-def measured(data: Labelled, network: str, p: Table, forms: list[str], draws: int) -> Iterator[Measured]:
-    """What is said of each form of the probabilities ``p`` [N, K] of one network on one set."""
+def measured(
+    data: Labelled, network: str, p: Table, forms: list[str], draws: int, among: BoolArray | slice = slice(None)
+) -> Iterator[Measured]:
+    """What is said of each form of the probabilities ``p`` [N, K] of one network on one set, ``among`` some of it."""
+    wrong = data.wrong[among]
     for form in forms:
         shaped = FORMS[form](p)
         scores = singles(shaped, data.given)
-        name = max(scores, key=lambda each: average_precision_score(data.wrong, scores[each]))
+        name = max(scores, key=lambda each: average_precision_score(wrong, scores[each][among]))
         ranked = rank_labels(data.given, probabilities=shaped, classes=list(range(p.shape[1])))
-        best = scores[name]
+        best = scores[name][among]
         yield Measured(
             data.name,
             network,
             form,
             name,
-            float(average_precision_score(data.wrong, best)),
-            compared(before(shaped, data.given), best, data.wrong, draws),
-            compared(-ranked["rank"].to_numpy(), best, data.wrong, draws),
+            float(average_precision_score(wrong, best)),
+            compared(before(shaped, data.given)[among], best, wrong, draws),
+            compared(-ranked["rank"].to_numpy()[among], best, wrong, draws),
         )
 
 
@@ -249,9 +272,17 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=[])
     parser.add_argument("--forms", nargs="*", default=["as it is"], choices=list(FORMS))
     parser.add_argument("--bootstrap", type=int, default=200)
+    parser.add_argument("--published", type=Path, metavar="CLONE", help="others' probabilities, and what people said")
     parser.add_argument("--work", type=Path, help="keeps what was measured, a line of JSON each")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", module="sklearn")
+    if arguments.published:
+        told: list[Measured] = []
+        for data, p, asked in published(arguments.published):
+            for network, among in (("among the asked", asked), ("all", slice(None))):
+                told += measured(data, network, p, arguments.forms, arguments.bootstrap, among)
+        print("\n".join([*rows_of(told), *summary(told)]))
+        return
     kept = arguments.work.read_text().splitlines() if arguments.work and arguments.work.exists() else []
     tables = [Measured(**json.loads(line)) for line in kept]
     done = {(each.set, each.network, each.form) for each in tables}

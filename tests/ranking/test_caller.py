@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,3 +187,22 @@ def test_errors_that_go_one_way_are_found_better_than_by_any_score_of_the_same_p
     tables = list(predictions.measured(data, network, p, forms, 0))
     assert [table.form for table in tables] == forms
     assert min(table.now[0] for table in tables) > 0
+
+
+def test_the_verdicts_of_people_are_brought_to_the_rows_that_they_saw(tmp_path: Path) -> None:
+    predictions = pytest.importorskip("bench.predictions", reason="needs cleanlab and scikit-learn")
+    for folder in ("cross_validated_predicted_probabilities", "original_test_labels", "mturk", "dataset_indexing"):
+        (tmp_path / folder).mkdir()
+    p, given = np.full((4, 2), 0.5), np.array([0, 1, 1, 0], dtype=np.uint16)
+    votes = {"given": 1, "guessed": 4}, {"given": 1, "guessed": 2, "neither": 0, "both": 2}
+    for name, ids in {"digits": (2, 0), "texts": ("test/neg/7_1", "test/pos/3_9")}.items():
+        np.save(tmp_path / f"cross_validated_predicted_probabilities/{name}_test_set_pyx.npy", p)
+        np.save(tmp_path / f"original_test_labels/{name}_test_set_original_labels.npy", given)
+        verdicts = [{"id": row, "mturk": said} for row, said in zip(ids, votes, strict=True)]
+        (tmp_path / f"mturk/{name}_mturk.json").write_text(json.dumps(verdicts))
+    files = ["pos/3_9.txt", "pos/4_9.txt", "neg/7_1.txt", "neg/8_1.txt"]
+    (tmp_path / "dataset_indexing/texts_test_set_index_to_filename.json").write_text(json.dumps(files))
+    for (data, table, asked), name in zip(predictions.published(tmp_path), ("digits", "texts"), strict=True):
+        assert data.name == name and (table == p).all() and (data.given == given).all()
+        assert asked.tolist() == [True, False, True, False]
+        assert data.wrong.tolist() == [False, False, True, False]
