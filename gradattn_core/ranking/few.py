@@ -30,7 +30,7 @@ SPARSE, COSTLY = 10, 2**32
 classes of 5 pictures and 1,536 features took three minutes. Larger classes and smaller tasks are not touched."""
 
 FEW, MANY = 5, 50
-"""Fewer pictures per label, in the middle, of which little can be told, and from how many labels on it is said."""
+"""Pictures per label, in the middle, up to which little can be told, and from how many labels on it is said."""
 
 
 def cut_short(pictures: int, classes: int, axes: int) -> bool:
@@ -55,11 +55,11 @@ def too_few(labels: Sequence[str], column: str) -> tuple[str, str]:
             f"label; is {column} the right place for it?"
         ), ""
     middle = sizes[classes // 2]
-    if middle >= FEW or classes < MANY:
+    if middle > FEW or classes < MANY:
         return "", ""
     return "", (
         f"{classes:,} labels for {pictures:,} pictures, most of them with {middle} or fewer: of so few little can be "
-        f"told, and many wrong labels will not be found; is {column} the right place for labels?"
+        f"told, and many wrong labels may not be found; is {column} the right place for labels?"
     )
 
 

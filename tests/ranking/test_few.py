@@ -130,6 +130,9 @@ def test_labels_of_one_picture_each_are_refused_and_of_a_handful_noted() -> None
     assert not note
     refusal, note = too_few([str(number // 2) for number in range(4000)], "the name of the folder")
     assert not refusal and note.startswith("2,000 labels for 4,000 pictures, most of them with 2 or fewer")
+    fives = [str(number // 5) for number in range(10_000)]
+    assert "most of them with 5 or fewer" in too_few(fives, "the name of the folder")[1]
+    assert too_few([*fives, *map(str, range(2000))], "the name of the folder") == ("", "")
     assert too_few(["a"] * 30 + ["b"], "the name of the folder") == ("", "")
     assert too_few(["a"] * 30, "the name of the folder") == ("", "")
 
