@@ -22,11 +22,12 @@ from urllib.parse import urlsplit
 import torch
 
 from flows.exchange import checkpoint_name
+from gradattn_core.audit.computing import no_engine_for, swept_by
 from gradattn_core.audit.plan import Plan, load_plan
 from gradattn_core.config import AuditConfig
 from gradattn_core.dataset.decoding import read_bytes
 from gradattn_core.dataset.secrets import without_secrets
-from gradattn_core.errors import GradattnError, UnreadableImageError
+from gradattn_core.errors import GradattnError, ModelError, UnreadableImageError
 from gradattn_core.files import user_path
 from gradattn_core.outfolder import AuditFolder
 
@@ -130,21 +131,23 @@ def join_cluster(config: AuditConfig, server: str | None) -> Iterator[Share]:
     try:
         nodes = _nodes()
         require_reachable(server, sorted({node.host for node in nodes} - {socket.gethostname()}))
-        yield share_of(nodes, config.device, torch.get_num_threads())
+        yield share_of(nodes, config, torch.get_num_threads())
     finally:
         ray.shutdown()
 
 
-def share_of(nodes: Sequence[Node], device: str, threads: int) -> Share:
+def share_of(nodes: Sequence[Node], config: AuditConfig, threads: int) -> Share:
     """A GPU and its part of the cores for each task, else ``threads`` cores.
 
     Raises:
-        GradattnError: ``cuda`` is asked for and there is no GPU.
+        GradattnError: ``cuda`` is asked for and there is no GPU, or there is one that the engine does not compute on.
     """
     with_gpu = [node for node in nodes if node.gpus >= 1]
-    if device == "cuda" and not with_gpu:
+    if config.device == "cuda" and not with_gpu:
         raise GradattnError("device 'cuda': no node of the Ray cluster has a GPU; auto or cpu work")
-    if with_gpu and device != "cpu":
+    if with_gpu and config.device != "cpu":
+        if config.engine != "torch":
+            raise no_engine_for(config, "the GPUs of the Ray cluster")
         return Share("cuda", max(1, min(int(node.cpus // node.gpus) for node in with_gpu)), threads)
     # The smallest node takes part too; a head without CPUs is there to lead only.
     smallest = min((int(node.cpus) for node in nodes if node.cpus >= 1), default=1)
@@ -179,7 +182,7 @@ def plan_on_node(folder: str, share: Share, is_own: bool = False) -> Plan:
         is_own: whether the folder is this process's own, to which the checkpoint came too, not one that all share.
 
     Raises:
-        GradattnError: this node cannot see the audit's files.
+        GradattnError: this node cannot see the audit's files, or lacks what its sweep is computed by.
     """
     torch.set_num_threads(share.threads)
     _require_visible(AuditFolder(Path(folder)).plan.exists(), folder)
@@ -192,7 +195,12 @@ def plan_on_node(folder: str, share: Share, is_own: bool = False) -> Plan:
     some = islice(plan.listing["path"], _LOOKED_FOR)
     _require_visible(any(_is_there(plan.root, path) for path in some), plan.root)
     workers = plan.config.workers or share.cores
-    return replace(plan, config=replace(plan.config, device=share.device, workers=workers, checkpoint=checkpoint))
+    config = replace(plan.config, device=share.device, workers=workers, checkpoint=checkpoint)
+    try:
+        swept_by(config, plan.precision)
+    except ModelError as error:
+        raise ModelError(f"node {socket.gethostname()}: {error}") from error
+    return replace(plan, config=config)
 
 
 def _is_there(root: str, path: str) -> bool:

@@ -98,7 +98,7 @@ def add(
     Args:
         config: what each run audits; its paths become absolute.
         name: derived from the dataset without one, and then never that of another dataset's schedule.
-        elsewhere: the paths are another machine's: they are taken as they are, not looked for.
+        elsewhere: on another machine: paths are taken as they are, and what is installed here says nothing.
 
     Raises:
         GradattnError: with one sentence on what cannot be used and what would work.
@@ -107,6 +107,7 @@ def add(
         require_absolute(config)
     else:
         config = _with_absolute_paths(config)
+        _require_engine(config)
     chosen = _checked(name) if name is not None else _name_of(config.dataset)
     with connect() as client:
         before = _find(client, chosen)
@@ -211,6 +212,14 @@ def _with_absolute_paths(config: AuditConfig) -> AuditConfig:
             )
         paths[parameter.name] = address
     return replace(config, **paths)  # type: ignore[arg-type]
+
+
+def _require_engine(config: AuditConfig) -> None:
+    """Refuse what each run would refuse."""
+    # It brings torch.
+    from gradattn_core.audit.computing import require_engine
+
+    require_engine(config)
 
 
 def _is_here(address: str) -> bool:

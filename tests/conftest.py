@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,17 @@ def bucket() -> Iterator[str]:
 
     with object_store() as url:
         yield url
+
+
+@pytest.fixture
+def without_openvino(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As where it is not installed."""
+    from gradattn_core.model.openvino_passes import _openvino
+
+    _openvino.cache_clear()
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    yield
+    _openvino.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -97,11 +97,23 @@ def swept_by(config: AuditConfig, precision: str) -> str:
         return precision
     device = pick_device(config.device)
     if device.type != "cpu":
-        raise ModelError(
-            f"engine {config.engine!r} computes on a CPU, not on {described([device])}; choose device 'cpu', or leave "
-            "the engine out"
-        )
+        raise no_engine_for(config, described([device]))
     return f"{precision} by OpenVINO {usable_openvino(precision)}"
+
+
+def require_engine(config: AuditConfig) -> None:
+    """Raises:
+    ModelError: as :func:`swept_by` would for the precision that is asked for; nothing is computed to find out.
+    """
+    if config.engine != "torch":
+        swept_by(config, sweep_precision(config.precision, pick_device(config.device)))
+
+
+def no_engine_for(config: AuditConfig, device: str) -> ModelError:
+    """That what computes the sweep has no use for this device, as a person calls it."""
+    return ModelError(
+        f"engine {config.engine!r} computes on a CPU, not on {device}; choose device 'cpu', or leave the engine out"
+    )
 
 
 def exact_anyway(config: AuditConfig, device: torch.device) -> tuple[str, ...]:

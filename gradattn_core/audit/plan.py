@@ -27,7 +27,14 @@ from gradattn_core.audit.alignment import settled_alignment
 from gradattn_core.audit.appearance import appearance_of
 from gradattn_core.audit.brought import WITHOUT_MODEL, Brought, bring
 from gradattn_core.audit.changes import keep_files, settled
-from gradattn_core.audit.computing import computing_on, continued_precision, exact_anyway, fitting_precision, swept_by
+from gradattn_core.audit.computing import (
+    computing_on,
+    continued_precision,
+    exact_anyway,
+    fitting_precision,
+    require_engine,
+    swept_by,
+)
 from gradattn_core.audit.loading import audit_model
 from gradattn_core.audit.repair import DECODE, passed
 from gradattn_core.audit.reuse import (
@@ -335,6 +342,7 @@ def _stored_audits(out: Path) -> list[tuple[str, str, str]]:
 
 
 def _begin(config: AuditConfig, survey: Survey, out: Path, why: str) -> Plan:
+    require_engine(config)
     listing, fingerprint = survey.listing, survey.fingerprint
     looks = appearance_of(listing)
     head, alignment, notes = choose_head(config, listing, white=looks.white)
@@ -417,9 +425,11 @@ def _on_this_device(plan: Plan) -> Plan:
     moved = before.split(", then ")[-1] != now
     precision = continued_precision(plan.config, plan.precision, moved)
     left = sum(not plan.files.sweep(index).exists() for index in range(plan.shards))
-    if not moved and precision == plan.precision:
-        return plan
-    versions = {**plan.versions, "device": (f"{before}, then {now}" if before else now) if moved else before}
+    versions = {**plan.versions, "device": _then(before, now) if moved else before}
+    if left:
+        # Also in the same precision: what computes may be another version, or gone.
+        swept = swept_by(plan.config, precision)
+        versions["precision"] = _then(plan.versions.get("precision", plan.precision), swept)
     if precision == plan.precision or not left:
         return replace(plan, versions=versions)
     mixed = (
@@ -428,11 +438,16 @@ def _on_this_device(plan: Plan) -> Plan:
     )
     warnings.warn(mixed, stacklevel=2)
     key = hashlib.blake2b(f"{plan.own_key or plan.sweep_key} {precision}".encode(), digest_size=16).hexdigest()
-    swept = swept_by(plan.config, precision)
-    versions["precision"] = f"{plan.versions.get('precision', plan.precision)}, then {swept}"
     plan = replace(plan, precision=precision, own_key=key, versions=versions, notes=(*plan.notes, mixed))
     plan.sweep.mark()
     return plan
+
+
+def _then(before: str, now: str) -> str:
+    """What an audit was computed by so far, and from now on."""
+    if before.split(", then ")[-1] == now:
+        return before
+    return f"{before}, then {now}" if before else now
 
 
 def _write(plan: Plan, listing: Listing, brought: Brought | None) -> None:

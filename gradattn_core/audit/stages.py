@@ -144,29 +144,36 @@ def _find(plan: Plan, part: int, listener: Progress) -> None:
     write_previews(plan, listener)
 
 
-def _sweep_all(plan: Plan, listener: Progress) -> None:
-    try:
-        sweep_shards(plan, range(plan.shards), listener)
-    finally:
-        # Only here: a process that sweeps one shard at a time would convert the model for each.
+def _after_the_sweep(run: Callable[[Plan, int, Progress], object]) -> Callable[[Plan, int, Progress], object]:
+    """A part of a stage that needs the memory for other things than what OpenVINO made of the model.
+
+    At the end of a swept shard it would be too early: a process that sweeps one at a time would convert for each.
+    """
+
+    def part(plan: Plan, index: int, listener: Progress) -> object:
         release_conversions()
+        return run(plan, index, listener)
+
+    return part
 
 
 SWEEP = Stage(
     *(progress.SWEEP, sweep_shard, _swept, "shard"),
     parts=lambda plan: plan.shards,
-    together=_sweep_all,
+    together=lambda plan, listener: sweep_shards(plan, range(plan.shards), listener),
     needs=(outfolder.BROUGHT,),
 )
 FINETUNE = Stage(
-    *(progress.FINETUNE, finetune_fold, _finetuned, "fold"),
+    *(progress.FINETUNE, _after_the_sweep(finetune_fold), _finetuned, "fold"),
     parts=lambda plan: plan.config.folds,
     total=lambda plan: plan.config.folds,
     needs=(outfolder.SWEEPS,),
 )
-RANK = Stage(progress.RANK, lambda plan, part, listener: rank_images(plan, listener), _ranked)
+RANK = Stage(
+    progress.RANK, _after_the_sweep(lambda plan, part, listener: rank_images(plan, listener)), _ranked
+)
 INTERPRET = Stage(
-    *(progress.INTERPRET, interpret_shard, _interpreted, "shard"),
+    *(progress.INTERPRET, _after_the_sweep(interpret_shard), _interpreted, "shard"),
     parts=interpret_shards,
     total=count_suspects,
     needs=(outfolder.SUSPECTS, outfolder.ORIGINS, outfolder.HEADS, outfolder.FOLD_WEIGHTS),

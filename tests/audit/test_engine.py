@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,13 +12,15 @@ import pytest
 import torch
 
 from gradattn_core.audit import computing
-from gradattn_core.audit.plan import Plan, make_plan, survey_dataset
+from gradattn_core.audit.plan import Plan, _write_plan, make_plan, survey_dataset
 from gradattn_core.audit.run import audit_images
-from gradattn_core.audit.sweep import sweep_shard
+from gradattn_core.audit.stages import RANK, SWEEP
+from gradattn_core.audit.sweep import sweep_shard, sweep_shards
 from gradattn_core.config import AuditConfig
 from gradattn_core.errors import GradattnError, ModelError
 from gradattn_core.model import openvino_passes
 from gradattn_core.outfolder import AuditFolder
+from gradattn_core.progress import silent
 from gradattn_core.store.store import Store
 from tests.audit.test_computing import GPU, HERE
 from tests.helpers.command_line import gradattn
@@ -82,6 +85,52 @@ def test_an_audit_says_who_swept_finds_the_same_and_takes_over_only_what_openvin
     later = planned(tiny.config(tmp_path, engine="openvino", folds=3))
     sweep_shard(later, 0)
     assert count_of(later) == (20, 0)
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_where_it_is_gone_an_audit_that_it_began_says_so_before_the_sweep_and_not_after(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    config = tiny.config(tmp_path)
+    begun = planned(config)
+    sweep_shards(begun, range(3))
+    # As one that was swept by OpenVINO so far.
+    by_openvino = tiny.config(tmp_path, engine="openvino")
+    fingerprint = survey_dataset(by_openvino).fingerprint
+    folder = begun.folder.with_name(f"20260101T000000-{fingerprint[:8]}")
+    begun.folder.rename(folder)
+    begun = replace(begun, config=by_openvino, fingerprint=fingerprint, folder=folder, audit_id=folder.name)
+    _write_plan(begun)
+    with pytest.raises(ModelError, match="engine 'openvino' needs a package"):
+        audit_images(by_openvino)
+    assert not begun.files.sweep(3).exists()
+    sweep_shard(replace(begun, config=config), 3)
+    assert audit_images(by_openvino).audit_id == begun.audit_id
+
+
+@installed
+def test_an_audit_that_another_version_began_says_both(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, engine="openvino")
+    begun = planned(config)
+    now = begun.versions["precision"]
+    sweep_shard(begun, 0)
+    _write_plan(replace(begun, versions={**begun.versions, "precision": "float32 by OpenVINO 2026.1.0"}))
+    assert audit_images(config).computed == f"CPU, float32 by OpenVINO 2026.1.0, then {now}"
+
+
+@installed
+def test_what_was_converted_stays_for_the_next_shard_and_is_let_go_of_after_the_sweep(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """In a process that is handed one part at a time, as on a cluster."""
+    plan, made = planned(tiny.config(tmp_path, engine="openvino")), openvino_passes._compiled._made
+    SWEEP.run(plan, 0, silent)
+    (first,) = made.values()
+    SWEEP.run(plan, 1, silent)
+    assert list(made.values()) == [first]
+    sweep_shards(plan, range(plan.shards))
+    RANK.run(plan, 0, silent)
+    assert not made
 
 
 @installed

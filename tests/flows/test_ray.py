@@ -35,7 +35,7 @@ from flows.cluster import Node, Share, for_runner, join_cluster, plan_on_node, r
 from flows.tasks import audit_task, completed_parts, computing, interrupts_stay_interrupts
 from gradattn_core.audit.findings import write_findings
 from gradattn_core.audit.merge import merge
-from gradattn_core.audit.plan import make_plan, survey_dataset
+from gradattn_core.audit.plan import _write_plan, make_plan, survey_dataset
 from gradattn_core.audit.rank import rank_images
 from gradattn_core.audit.run import audit_images
 from gradattn_core.audit.stages import INTERPRET, SWEEP
@@ -332,7 +332,7 @@ def test_the_first_part_that_fails_ends_the_stage_with_its_own_error() -> None:
 def test_a_task_gets_a_gpu_and_its_part_of_the_cores_or_the_cores_of_the_smallest_node(
     nodes: list[tuple[float, float]], device: str, share: Share
 ) -> None:
-    assert share_of([node(*resources) for resources in nodes], device, threads=12) == share
+    assert share_of([node(*resources) for resources in nodes], AuditConfig("photos", device=device), threads=12) == share
 
 
 def test_a_process_is_kept_for_the_next_part_on_cores_and_not_on_a_gpu() -> None:
@@ -377,7 +377,14 @@ def node(cpus: float, gpus: float) -> Node:
 
 def test_a_gpu_that_no_node_has_is_refused() -> None:
     with pytest.raises(GradattnError, match="no node of the Ray cluster has a GPU"):
-        share_of([node(8, 0)], "cuda", threads=8)
+        share_of([node(8, 0)], AuditConfig("photos", device="cuda"), threads=8)
+
+
+def test_gpus_that_the_engine_does_not_compute_on_are_refused_before_any_task() -> None:
+    nodes, here = [node(16, 8)], AuditConfig("photos", engine="openvino")
+    with pytest.raises(GradattnError, match="computes on a CPU, not on the GPUs of the Ray cluster; choose device"):
+        share_of(nodes, here, threads=8)
+    assert share_of(nodes, replace(here, device="cpu"), threads=8).device == "cpu"
 
 
 @pytest.mark.parametrize("server", [None, "http://127.0.0.1:4200/api", "http://localhost:4200/api", "http://[::1]/api"])
@@ -448,6 +455,16 @@ def test_a_node_that_cannot_see_the_files_says_which(tmp_path: Path, lose: Calla
     lose(tiny, plan)
     with pytest.raises(GradattnError, match=rf"node {socket.gethostname()} cannot see {tmp_path}.* storage that every"):
         plan_on_node(str(plan.folder), share)
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_a_node_that_lacks_what_computes_the_sweep_says_which(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny.config(tmp_path / "out")
+    plan = make_plan(config, survey_dataset(config))
+    # As a node that has it would have begun.
+    _write_plan(replace(plan, config=replace(config, engine="openvino")))
+    with pytest.raises(GradattnError, match=rf"node {socket.gethostname()}: engine 'openvino' needs a package"):
+        plan_on_node(str(plan.folder), Share("cpu", 1, torch.get_num_threads()))
 
 
 @pytest.mark.parametrize("package", ["ray", "prefect_ray"])

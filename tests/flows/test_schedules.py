@@ -117,6 +117,18 @@ def test_a_dataset_that_is_not_there_is_said_unless_it_is_another_machines(comma
     assert command("remove", "away")[0] == 0
 
 
+@pytest.mark.usefixtures("without_openvino")
+def test_what_no_run_could_be_computed_by_is_refused_unless_it_is_another_machines(
+    command: Command, tmp_path: Path
+) -> None:
+    asked = ["add", tmp_path, "--out", tmp_path / "out", "--every", "6h", "--name", "by-openvino"]
+    asked += ["--device", "cpu", "--engine", "openvino"]
+    status, _, said = command(*asked)
+    assert status == 2 and "engine 'openvino' needs a package" in one_sentence(said)
+    assert command(*asked, "--elsewhere")[0] == 0
+    assert command("remove", "by-openvino")[0] == 0
+
+
 def test_a_pattern_and_an_address_in_an_archive_are_looked_for_and_become_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
