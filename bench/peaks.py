@@ -1,6 +1,6 @@
-"""Peak memory of an audit, stage by stage: this tree beside an older one, and whether it stays flat as a dataset grows.
+"""Peak memory of an audit, stage by stage: this tree beside an older one.
 
-    python bench/peaks.py ROOT --model vit_tiny_patch16_224 --checkpoint FILE [--before CHECKOUT] [--images 400 4000]
+    python bench/peaks.py ROOT --model vit_tiny_patch16_224 --checkpoint FILE --before CHECKOUT [--images 400]
 
 Each audit is a process of its own on one thread. The kernel is told to forget the highest at the start of each stage,
 so a stage has what it needs beside what those before it have kept.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from itertools import chain
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parents[1]
@@ -26,41 +27,37 @@ def main() -> int:
     parser.add_argument("dataset", metavar="ROOT", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--checkpoint", metavar="FILE")
-    parser.add_argument("--head", default="auto")
+    parser.add_argument("--head", nargs="+", default=["probe"])
     parser.add_argument("--before", metavar="CHECKOUT", type=Path)
-    parser.add_argument("--images", type=int, nargs="+", default=[400], metavar="N", help="the first of each class")
+    parser.add_argument("--images", type=int, default=400, metavar="N", help="the first ones of each class in turn")
     parser.add_argument("--precision", nargs="+", default=["bfloat16", "float32"])
-    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="the lowest of so many counts")
     parser.add_argument("--one", metavar="JSON", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_peaks(json.loads(options.one))))
         return 0
     sides = {**({"before": options.before} if options.before else {}), "now": _HERE}
-    head = "| images | precision | code | {} | whole |"
-    titled = False
-    for images in options.images:
+    stages: list[str] = []
+    for head in options.head:
         for precision in options.precision:
-            rounds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-            for _ in range(options.rounds):
-                for side, checkout in sides.items():
-                    rounds[side].append(_apart(options, checkout, images, precision))
-            for side, found in rounds.items():
-                if not titled:
-                    print(f"{head.format(' | '.join(found[0]))}\n|---:|---|---|{'---:|' * (len(found[0]) + 1)}")
-                    titled = True
-                lowest = {stage: min(each[stage] for each in found) for stage in found[0]}
-                cells = [f"{each:.2f}" for each in (*lowest.values(), max(lowest.values()))]
-                print(f"| {images:,} | {precision} | {side} | {' | '.join(cells)} |", flush=True)
+            for side, checkout in sides.items():
+                found = _apart(options, checkout, head, precision)
+                if not stages:
+                    stages = list(found)
+                    print(f"| head | precision | code | {' | '.join(stages)} | the audit |")
+                    print(f"|---|---|---|{'---:|' * (len(stages) + 1)}")
+                cells = [f"{each:.2f}" for each in (*(found[stage] for stage in stages), max(found.values()))]
+                print(f"| {head} | {precision} | {side} | {' | '.join(cells)} |", flush=True)
     return 0
 
 
-def _apart(options: argparse.Namespace, checkout: Path, images: int, precision: str) -> dict[str, float]:
+def _apart(options: argparse.Namespace, checkout: Path, head: str, precision: str) -> dict[str, float]:
     """:func:`_peaks` in a process that imports the product from a checkout."""
     with tempfile.TemporaryDirectory() as folder:
+        dataset = _subset(options.dataset, options.images, Path(folder) / "manifest.csv")
         asked = {
-            "dataset": str(_subset(options.dataset, images, Path(folder) / "manifest.csv")), "out": f"{folder}/out",
-            "model": options.model, "checkpoint": options.checkpoint, "head": options.head, "precision": precision,
+            "dataset": str(dataset), "out": f"{folder}/out",
+            "model": options.model, "checkpoint": options.checkpoint, "head": head, "precision": precision,
             "device": "cpu",
         }  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
@@ -83,22 +80,18 @@ def _subset(root: Path, images: int, manifest: Path) -> Path:
 
 def _peaks(asked: dict[str, str]) -> dict[str, float]:
     """GB of each stage of an audit, by its name."""
-    from gradattn_core.audit.run import audit_images
+    from gradattn_core.audit.plan import plan_audit
+    from gradattn_core.audit.stages import stages_left
+    from gradattn_core.audit.workers import run_stage
     from gradattn_core.config import AuditConfig
 
     warnings.simplefilter("ignore")
-    peaks: dict[str, float] = {}
-    current = "plan"
-
-    def listen(step: str, done: int, total: int) -> None:
-        nonlocal current
-        if step != current:
-            peaks[current] = _highest()
-            current = step
-            _forget()
-
-    audit_images(AuditConfig(**asked), listen)  # type: ignore[arg-type]
-    peaks[current] = _highest()
+    plan = plan_audit(AuditConfig(**asked))  # type: ignore[arg-type]
+    peaks = {"plan": _highest()}
+    for stage in chain(*stages_left(plan)):
+        _forget()
+        run_stage(plan, stage, None)
+        peaks[stage.name] = _highest()
     return peaks
 
 

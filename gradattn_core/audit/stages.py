@@ -169,9 +169,7 @@ FINETUNE = Stage(
     total=lambda plan: plan.config.folds,
     needs=(outfolder.SWEEPS,),
 )
-RANK = Stage(
-    progress.RANK, _after_the_sweep(lambda plan, part, listener: rank_images(plan, listener)), _ranked
-)
+RANK = Stage(progress.RANK, _after_the_sweep(lambda plan, part, listener: rank_images(plan, listener)), _ranked)
 INTERPRET = Stage(
     *(progress.INTERPRET, _after_the_sweep(interpret_shard), _interpreted, "shard"),
     parts=interpret_shards,

@@ -332,7 +332,9 @@ def test_the_first_part_that_fails_ends_the_stage_with_its_own_error() -> None:
 def test_a_task_gets_a_gpu_and_its_part_of_the_cores_or_the_cores_of_the_smallest_node(
     nodes: list[tuple[float, float]], device: str, share: Share
 ) -> None:
-    assert share_of([node(*resources) for resources in nodes], AuditConfig("photos", device=device), threads=12) == share
+    assert (
+        share_of([node(*resources) for resources in nodes], AuditConfig("photos", device=device), threads=12) == share
+    )
 
 
 def test_a_process_is_kept_for_the_next_part_on_cores_and_not_on_a_gpu() -> None:
