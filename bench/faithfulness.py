@@ -311,6 +311,7 @@ def plot(path: Path, found: Sequence[Table]) -> None:
             axis.plot(cell.value, place, "o", color=colour, markersize=4)
         axis.set_title(f"{table.title}:\n{column}", fontsize=8)
         axis.grid(axis="x", linewidth=0.3)
+        axis.margins(y=0.01)
         axis.tick_params(labelsize=7)
     axes[0][0].set_yticks(range(len(names)), names, fontsize=7)
     figure.tight_layout()
