@@ -250,14 +250,17 @@ def fuse(votes: FloatArray, shortlist: Shortlist) -> Fusion:
         likelihood = noise.likelihood(shortlist)
         weights = _fit_weights(few_votes, likelihood[sample], knowledge, weights)
         clean = _clean(votes, weights)
-    trust, loss = _posterior(clean, likelihood)
+    posterior, loss = _posterior(clean, likelihood)
+    trust = posterior[shortlist.rows, shortlist.own]
+    # Of a million images each table is a hundred megabytes.
+    del posterior, likelihood, few_votes
     posterior = _posterior(clean, noise.likelihood(shortlist, TEMPER))[0]
     return Fusion(
         weights=weights.astype(np.float32),
         noise=noise.matrix(),
         log_clean=_log_clean(votes, weights),
         clean=clean,
-        trust=trust[shortlist.rows, shortlist.own],
+        trust=trust,
         posterior=posterior,
         log_loss=loss,
     )

@@ -154,8 +154,6 @@ def neighbour_probabilities(
     sizes, so that no class gets probability zero.
     """
     rows, classes = len(targets), shortlist.classes
-    foreign = groups[neighbours.index] != groups[:, None]
-    voting = foreign & (np.cumsum(foreign, axis=1) <= count)
     columns = np.ascontiguousarray(shortlist.index).ravel()
     starts = np.arange(rows + 1) * shortlist.index.shape[1]
     labels = csr_matrix((np.ascontiguousarray(targets).ravel(), columns, starts), shape=(rows, classes))
@@ -163,10 +161,12 @@ def neighbour_probabilities(
     shares = np.empty_like(targets)
 
     def tally(block: slice) -> None:
-        chosen = voting[block]
+        near = neighbours.index[block]
+        foreign = groups[near] != groups[block, None]
+        chosen = foreign & (np.cumsum(foreign, axis=1) <= count)
         each = chosen.sum(axis=1)
         ends = np.append(0, np.cumsum(each))
-        voters = neighbours.index[block][chosen]
+        voters = near[chosen]
         votes = csr_matrix((np.ones(len(voters), np.float32), voters, ends), shape=(len(chosen), rows)) @ labels
         table = ((votes.toarray() + prior) / (each + 1)[:, None]).astype(np.float32)
         shares[block] = shortlist.take(table, block)
