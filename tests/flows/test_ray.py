@@ -266,6 +266,8 @@ def test_ctrl_c_on_a_cluster_leaves_what_the_next_run_continues(ray: ModuleType,
 
 
 def test_an_interrupt_that_a_library_takes_for_an_error_is_an_interrupt_again() -> None:
+    # What a shell begins in the background has interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), interrupts_stay_interrupts():
         try:
             os.kill(os.getpid(), signal.SIGINT)
