@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,6 +25,8 @@ from gradattn_core.audit.rank import rank_images
 from gradattn_core.audit.sweep import sweep_shards
 from gradattn_core.config import AuditConfig
 from gradattn_core.progress import RANK, SWEEP, silent
+
+Result = TypeVar("Result")
 
 SIDE, TILES, WRONG = 64, 4, 0.08
 
@@ -39,19 +43,21 @@ def main() -> None:
         config = AuditConfig(
             str(Path(folder) / "photos"), str(Path(folder) / "out"), model=options.model, checkpoint=options.checkpoint
         )
-        started, busy = time.perf_counter(), time.process_time()
-        plan = plan_audit(config, silent)
-        print("\n".join(plan.notes))
-        print("\n| step | time | processor time |\n|---|---:|---:|")
-        for name in ("plan", SWEEP.name, RANK.name):
-            if name == SWEEP.name:
-                sweep_shards(plan, range(plan.shards), silent)
-            elif name == RANK.name:
-                rank_images(plan, silent)
-            taken, spent = time.perf_counter() - started, time.process_time() - busy
-            print(f"| {name} | {taken:.1f} s | {spent:.1f} s |", flush=True)
-            started, busy = time.perf_counter(), time.process_time()
+        print("| step | time | processor time |\n|---|---:|---:|")
+        plan = timed("plan", lambda: plan_audit(config, silent))
+        timed(SWEEP.name, lambda: sweep_shards(plan, range(plan.shards), silent))
+        timed(RANK.name, lambda: rank_images(plan, silent))
+        print("", *plan.notes, sep="\n")
         print(found(plan.files.rank))
+
+
+def timed(name: str, step: Callable[[], Result]) -> Result:
+    """What a step gives; it prints its row."""
+    started, busy = time.perf_counter(), time.process_time()
+    result = step()
+    taken, spent = time.perf_counter() - started, time.process_time() - busy
+    print(f"| {name} | {taken:.1f} s | {spent:.1f} s |", flush=True)
+    return result
 
 
 def found(scores: Path) -> str:

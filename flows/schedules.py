@@ -216,7 +216,9 @@ def _with_absolute_paths(config: AuditConfig) -> AuditConfig:
 
 def _require_engine(config: AuditConfig) -> None:
     """Refuse what each run would refuse."""
-    # It brings torch.
+    if config.engine == "torch":
+        return
+    # It brings torch, which takes seconds.
     from gradattn_core.audit.computing import require_engine
 
     require_engine(config)

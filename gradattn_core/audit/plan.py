@@ -422,10 +422,11 @@ def _on_this_device(plan: Plan) -> Plan:
     if not plan.config.has_model:
         return plan
     before, now = plan.versions.get("device", ""), computing_on(plan.config)
-    moved = before.split(", then ")[-1] != now
+    devices = _then(before, now)
+    moved = devices != before
     precision = continued_precision(plan.config, plan.precision, moved)
     left = sum(not plan.files.sweep(index).exists() for index in range(plan.shards))
-    versions = {**plan.versions, "device": _then(before, now) if moved else before}
+    versions = {**plan.versions, "device": devices}
     if left:
         # Also in the same precision: what computes may be another version, or gone.
         swept = swept_by(plan.config, precision)

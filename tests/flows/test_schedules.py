@@ -129,6 +129,14 @@ def test_what_no_run_could_be_computed_by_is_refused_unless_it_is_another_machin
     assert command("remove", "by-openvino")[0] == 0
 
 
+def test_what_torch_computes_is_scheduled_without_bringing_torch() -> None:
+    asks = (
+        "import sys; from flows.schedules import _require_engine; from gradattn_core.config import AuditConfig; "
+        "_require_engine(AuditConfig('photos')); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True).stdout == "False\n"
+
+
 def test_a_pattern_and_an_address_in_an_archive_are_looked_for_and_become_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
